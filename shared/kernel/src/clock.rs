@@ -1,0 +1,118 @@
+//! Wall time, injected, so that tests and simulations own it.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+/// Wall-clock time in microseconds since 1970-01-01T00:00:00Z.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// From microseconds since 1970.
+    #[must_use]
+    pub const fn from_micros(micros: u64) -> Self {
+        Self(micros)
+    }
+
+    /// Microseconds since 1970.
+    #[must_use]
+    pub const fn as_micros(self) -> u64 {
+        self.0
+    }
+
+    /// Whole milliseconds since 1970.
+    #[must_use]
+    pub const fn as_millis(self) -> u64 {
+        self.0 / 1_000
+    }
+
+    /// Whole seconds since 1970, as DynamoDB's time to live counts.
+    #[must_use]
+    pub const fn as_seconds(self) -> u64 {
+        self.0 / 1_000_000
+    }
+
+    /// Later by `micros`.
+    #[must_use]
+    pub const fn plus_micros(self, micros: u64) -> Self {
+        Self(self.0.saturating_add(micros))
+    }
+
+    /// Later by `duration`.
+    #[must_use]
+    pub fn plus(self, duration: Duration) -> Self {
+        self.plus_micros(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX))
+    }
+
+    /// How long ago `earlier` was; `None` where it lies in the future.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Option<Duration> {
+        self.0.checked_sub(earlier.0).map(Duration::from_micros)
+    }
+}
+
+/// RFC 3339 in UTC with microseconds, for example `2026-11-21T08:30:00.000001Z`.
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = i64::try_from(self.0).ok().and_then(|micros| jiff::Timestamp::from_microsecond(micros).ok());
+        write!(f, "{:.6}", time.unwrap_or(jiff::Timestamp::MAX))
+    }
+}
+
+/// Tells wall time. It may jump, in either direction: nothing may rely on it going forward.
+pub trait Clock: fmt::Debug + Send + Sync {
+    /// Now.
+    fn now(&self) -> Timestamp;
+}
+
+/// The operating system's clock.
+#[derive(Debug, Clone, Copy)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Timestamp(0).plus(since_epoch)
+    }
+}
+
+/// Hands out accept times that never go back or repeat within one environment, whatever its clock does.
+#[derive(Debug, Default)]
+pub struct StampClock {
+    last: AtomicU64,
+}
+
+impl StampClock {
+    /// The accept time for a command received at `now`, and greater than `floor`: the stamp that the client's session
+    /// has already seen.
+    pub fn next(&self, now: Timestamp, floor: Option<Timestamp>) -> Timestamp {
+        let least = floor.map_or(now, |floor| now.max(floor.plus_micros(1))).0;
+        let advance = |last: u64| least.max(last.saturating_add(1));
+        let last = self.last.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |last| Some(advance(last)));
+        Timestamp(advance(last.unwrap_or_default()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accept_times_grow_though_the_clock_goes_back() {
+        let clock = StampClock::default();
+        let first = clock.next(Timestamp(1_000), None);
+        let second = clock.next(Timestamp(500), None);
+        let third = clock.next(Timestamp(500), Some(Timestamp(2_000)));
+        assert_eq!((first.0, second.0, third.0), (1_000, 1_001, 2_001));
+    }
+
+    #[test]
+    fn a_time_reads_as_rfc_3339() {
+        assert_eq!(Timestamp(1_790_000_000_000_001).to_string(), "2026-09-21T14:13:20.000001Z");
+        assert!(Timestamp(u64::MAX).to_string().starts_with("9999-"));
+    }
+}

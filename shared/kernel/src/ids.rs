@@ -1,0 +1,267 @@
+//! Identities: tenants, aggregates, commands; and the stamp that orders commands.
+
+use std::fmt;
+use std::str::FromStr;
+
+use ring::digest;
+use serde::{Deserialize, Serialize};
+use uuid::{Builder, Uuid};
+
+use crate::clock::Timestamp;
+
+/// Longest tenant or subject, in bytes. Both come from a token's claims and become part of store keys.
+pub const NAME_BYTES_MAX: usize = 128;
+
+/// Why a text is not an identity.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IdError {
+    /// Empty, too long, or with characters that cannot stand in a key.
+    #[error("must be 1 to {NAME_BYTES_MAX} visible ASCII characters without `#`")]
+    Name,
+    /// Not a hyphenated, lower-case UUID.
+    #[error("must be a lower-case hyphenated UUID")]
+    Uuid,
+}
+
+/// A customer whose data is kept apart from everyone else's. Part of every store key.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Tenant(String);
+
+/// Who sent a request, within a tenant.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Subject(String);
+
+fn is_name(text: &str) -> bool {
+    (1..=NAME_BYTES_MAX).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic() && b != b'#')
+}
+
+macro_rules! name {
+    ($type:ident) => {
+        impl $type {
+            /// The text as it stands in keys and claims.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<String> for $type {
+            type Error = IdError;
+
+            fn try_from(text: String) -> Result<Self, IdError> {
+                if is_name(&text) { Ok(Self(text)) } else { Err(IdError::Name) }
+            }
+        }
+
+        impl FromStr for $type {
+            type Err = IdError;
+
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                Self::try_from(text.to_owned())
+            }
+        }
+
+        impl From<$type> for String {
+            fn from(name: $type) -> Self {
+                name.0
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+name!(Tenant);
+name!(Subject);
+
+/// Parses the one accepted spelling of a UUID, so that one thing has one key.
+fn parse_uuid(text: &str) -> Result<Uuid, IdError> {
+    let uuid = Uuid::try_parse(text).map_err(|_| IdError::Uuid)?;
+    let mut canonical = [0; uuid::fmt::Hyphenated::LENGTH];
+    if uuid.as_hyphenated().encode_lower(&mut canonical) == text { Ok(uuid) } else { Err(IdError::Uuid) }
+}
+
+/// The accept time in a `UUIDv7`, or `None` for another version.
+fn uuid_time(uuid: Uuid) -> Option<Timestamp> {
+    if uuid.get_version_num() != 7 {
+        return None;
+    }
+    let (seconds, nanos) = uuid.get_timestamp()?.to_unix();
+    Some(Timestamp::from_micros(seconds.saturating_mul(1_000_000).saturating_add(u64::from(nanos / 1_000))))
+}
+
+fn uuid_v7(at: Timestamp) -> Uuid {
+    Builder::from_unix_timestamp_millis(at.as_millis(), &rand::random()).into_uuid()
+}
+
+/// The identity of one aggregate: a `UUIDv7` made by the service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct AggregateId(Uuid);
+
+impl AggregateId {
+    /// A new identity, ordered by `at`.
+    #[must_use]
+    pub fn generate(at: Timestamp) -> Self {
+        Self(uuid_v7(at))
+    }
+
+    /// When it was made; `None` where it was not made by this service.
+    #[must_use]
+    pub fn made_at(self) -> Option<Timestamp> {
+        uuid_time(self.0)
+    }
+}
+
+impl FromStr for AggregateId {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        parse_uuid(text).map(Self)
+    }
+}
+
+impl fmt::Display for AggregateId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.as_hyphenated().fmt(f)
+    }
+}
+
+/// Where an aggregate is kept: the same key in the write store, the read store and, behind a prefix, in caches.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AggregateKey {
+    /// The kind of aggregate, from [`Domain::KIND`](crate::domain::Domain::KIND).
+    pub kind: &'static str,
+    /// The tenant that it belongs to.
+    pub tenant: Tenant,
+    /// Its identity.
+    pub id: AggregateId,
+}
+
+impl fmt::Display for AggregateKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}#{}#{}", self.kind, self.tenant, self.id)
+    }
+}
+
+/// The identity of one command, without the MAC that its public form carries (see
+/// [`seal::CommandIds`](crate::seal::CommandIds)).
+///
+/// A `UUIDv8` where it was derived from an idempotency key, a `UUIDv7` otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CommandId(Uuid);
+
+impl CommandId {
+    /// A new, time-ordered identity for a command that came without an idempotency key.
+    #[must_use]
+    pub fn generate(at: Timestamp) -> Self {
+        Self(uuid_v7(at))
+    }
+
+    /// The identity that an idempotency key stands for: the same parts give the same identity, at any time, in any
+    /// environment.
+    #[must_use]
+    pub fn derive(tenant: &Tenant, subject: &Subject, method: &str, path: &str, idempotency_key: &str) -> Self {
+        let mut context = digest::Context::new(&digest::SHA256);
+        for part in [tenant.as_str(), subject.as_str(), method, path, idempotency_key] {
+            // Lengths keep ("ab", "c") and ("a", "bc") apart.
+            context.update(&(part.len() as u64).to_be_bytes());
+            context.update(part.as_bytes());
+        }
+        let mut bytes = [0; 16];
+        for (to, from) in bytes.iter_mut().zip(context.finish().as_ref()) {
+            *to = *from;
+        }
+        Self(Builder::from_custom_bytes(bytes).into_uuid())
+    }
+
+    /// When the command was accepted; `None` where the identity was derived from an idempotency key.
+    #[must_use]
+    pub fn accepted_at(self) -> Option<Timestamp> {
+        uuid_time(self.0)
+    }
+}
+
+impl FromStr for CommandId {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        parse_uuid(text).map(Self)
+    }
+}
+
+impl fmt::Display for CommandId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.as_hyphenated().fmt(f)
+    }
+}
+
+/// The total order of commands: by accept time, then by identity. Last writer wins by stamp.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Stamp {
+    /// When the command was accepted, in microseconds since 1970.
+    pub at: Timestamp,
+    /// Breaks ties.
+    pub command: CommandId,
+}
+
+impl Stamp {
+    /// The least stamp that is greater than both `self` and `stored`, where `self` must win.
+    #[must_use]
+    pub fn winning_over(self, stored: Self) -> Self {
+        if self > stored { self } else { Self { at: stored.at.plus_micros(1), command: self.command } }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_parts_derive_the_same_command_and_shifted_parts_another() {
+        let tenant: Tenant = "t".parse().unwrap();
+        let subject: Subject = "s".parse().unwrap();
+        let id = CommandId::derive(&tenant, &subject, "POST", "/users", "k");
+        assert_eq!(id, CommandId::derive(&tenant, &subject, "POST", "/users", "k"));
+        assert_ne!(id, CommandId::derive(&tenant, &subject, "POST", "/user", "sk"));
+        assert_eq!(id.accepted_at(), None);
+    }
+
+    #[test]
+    fn a_generated_identity_tells_its_time_to_the_millisecond() {
+        let at = Timestamp::from_micros(1_790_000_000_123_456);
+        assert_eq!(AggregateId::generate(at).made_at(), Some(Timestamp::from_micros(1_790_000_000_123_000)));
+    }
+
+    #[test]
+    fn only_one_spelling_of_a_uuid_is_an_identity() {
+        let id = AggregateId::generate(Timestamp::from_micros(1_790_000_000_000_000)).to_string();
+        assert!(id.parse::<AggregateId>().is_ok());
+        for wrong in [id.to_uppercase(), id.replace('-', ""), format!("{{{id}}}"), String::new(), "x".repeat(99)] {
+            assert_eq!(wrong.parse::<AggregateId>(), Err(IdError::Uuid), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_tenant_cannot_reach_into_another_key() {
+        for wrong in ["", "a#b", "a b", "ü", &"x".repeat(NAME_BYTES_MAX + 1)] {
+            assert_eq!(wrong.parse::<Tenant>(), Err(IdError::Name), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_conditional_write_gets_a_stamp_that_wins() {
+        let at = Timestamp::from_micros(1_000);
+        let older = Stamp { at, command: CommandId::generate(at) };
+        let newer = Stamp { at: Timestamp::from_micros(2_000), command: CommandId::generate(at) };
+        assert_eq!(newer.winning_over(older), newer);
+        assert!(older.winning_over(newer) > newer);
+    }
+}

@@ -1,0 +1,21 @@
+//! The CQRS flow of Watershed: a command is [submitted](submit), [applied](apply) and [projected](project); a
+//! [query](query) reads what was projected, through caches.
+//!
+//! The kernel is generic over *what* it serves (the [`Domain`](domain::Domain) is a type parameter) and dynamic over
+//! *where* things are kept (the [ports] are trait objects). It knows no user and no AWS.
+
+pub mod apply;
+pub mod clock;
+pub mod cursor;
+pub mod domain;
+pub mod envelope;
+pub mod ids;
+mod judge;
+pub mod ports;
+pub mod problem;
+pub mod project;
+pub mod query;
+pub mod record;
+pub mod seal;
+pub mod submit;
+pub mod token;

@@ -1,0 +1,126 @@
+//! The record of a command: at once the marker that makes it apply exactly once, and what its status is read from.
+
+use std::fmt;
+use std::time::Duration;
+
+use ring::digest;
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::ids::{AggregateId, CommandId, Tenant};
+use crate::problem::Problem;
+
+/// How long a record is kept: longer than a command may wait ([`COMMAND_AGE_MAX`]) plus the queue's retention.
+pub const RECORD_TTL: Duration = Duration::from_hours(45 * 24);
+
+/// A command that was accepted longer ago than this is rejected as expired, because its record may be gone.
+pub const COMMAND_AGE_MAX: Duration = Duration::from_hours(30 * 24);
+
+/// The version of the stored form of a record that this code writes.
+pub const RECORD_SCHEMA: u16 = 1;
+
+/// Where a record is kept. The command id's MAC is not in it, so rotating keys never re-applies a retry.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RecordKey {
+    /// The tenant that sent the command.
+    pub tenant: Tenant,
+    /// The command.
+    pub command: CommandId,
+}
+
+impl fmt::Display for RecordKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}#{}", self.tenant, self.command)
+    }
+}
+
+/// Stands for what a command asks: its path, precondition and canonical body. Two requests under one idempotency key
+/// must have the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Fingerprint(String);
+
+impl Fingerprint {
+    /// The SHA-256 of the parts, each with its length.
+    #[must_use]
+    pub fn of(parts: &[&[u8]]) -> Self {
+        let mut context = digest::Context::new(&digest::SHA256);
+        for part in parts {
+            context.update(&(part.len() as u64).to_be_bytes());
+            context.update(part);
+        }
+        Self(crate::seal::encode(context.finish().as_ref()))
+    }
+}
+
+/// What became of a command.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "status", rename_all = "snake_case")]
+pub enum CommandStatus {
+    /// Accepted, not yet judged.
+    Pending,
+    /// It made the given version of its aggregate.
+    Applied {
+        /// The version.
+        version: u64,
+    },
+    /// It was refused, and changed nothing.
+    Rejected {
+        /// The version that it was judged against; 0 where nothing existed.
+        version: u64,
+        /// Why.
+        problem: Problem,
+    },
+    /// Every field that it sets had been set by a later command. It changed nothing.
+    Superseded {
+        /// The version that it was judged against.
+        version: u64,
+    },
+    /// It could not be judged. An operator may redrive it, and then it may end in any other way.
+    Failed {
+        /// Why, for people.
+        reason: String,
+    },
+}
+
+impl CommandStatus {
+    /// Whether no later delivery may change it.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        matches!(self, Self::Applied { .. } | Self::Rejected { .. } | Self::Superseded { .. })
+    }
+
+    /// The version that a reader who knows of this outcome may expect at least.
+    #[must_use]
+    pub fn version(&self) -> Option<u64> {
+        match self {
+            Self::Applied { version } | Self::Rejected { version, .. } | Self::Superseded { version } => Some(*version),
+            Self::Pending | Self::Failed { .. } => None,
+        }
+    }
+}
+
+/// The record of one command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandRecord {
+    /// Where it is kept.
+    pub key: RecordKey,
+    /// The aggregate that the command is for.
+    pub aggregate: AggregateId,
+    /// When the command was accepted: the time in its stamp.
+    pub accepted_at: Timestamp,
+    /// What the command asks; absent where it came without an idempotency key.
+    pub fingerprint: Option<Fingerprint>,
+    /// What became of it.
+    pub status: CommandStatus,
+    /// When it got that status, unless it is pending.
+    pub completed_at: Option<Timestamp>,
+}
+
+impl CommandRecord {
+    /// When the store may forget it: [`RECORD_TTL`] after the command was accepted or, if later, completed.
+    #[must_use]
+    pub fn expires_at(&self) -> Timestamp {
+        self.completed_at.unwrap_or(self.accepted_at).max(self.accepted_at).plus(RECORD_TTL)
+    }
+}
