@@ -1,0 +1,67 @@
+//! Cursors: where a client is in a list.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::ids::{AggregateId, Tenant};
+use crate::ports::Position;
+use crate::seal::{KeyRing, SealedFor};
+
+/// How long a cursor is good for.
+pub const CURSOR_TTL: Duration = Duration::from_hours(24);
+
+/// Why a cursor is not believed. The client should start the list again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CursorError {
+    /// Not made by this service for this tenant, filter and projection.
+    #[error("the cursor was not given out for this list")]
+    Forged,
+    /// Older than [`CURSOR_TTL`].
+    #[error("the cursor has expired")]
+    Expired,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Wire {
+    s: String,
+    i: AggregateId,
+    e: Timestamp,
+}
+
+/// The text that stands for a place in the list which `scope` describes: its filter and the projection's version.
+#[must_use]
+pub fn seal(keys: &KeyRing, tenant: &Tenant, scope: &str, now: Timestamp, at: &Position) -> String {
+    let wire = Wire { s: at.sort.clone(), i: at.id, e: now.plus(CURSOR_TTL) };
+    // Serialising strings into memory cannot fail; an empty cursor would be refused as forged.
+    keys.seal(&sealed_for(tenant, scope), &serde_json::to_vec(&wire).unwrap_or_default())
+}
+
+/// The place that the text of a client stands for.
+pub fn open(keys: &KeyRing, tenant: &Tenant, scope: &str, now: Timestamp, text: &str) -> Result<Position, CursorError> {
+    let plain = keys.open(&sealed_for(tenant, scope), text).map_err(|_| CursorError::Forged)?;
+    let wire: Wire = serde_json::from_slice(&plain).map_err(|_| CursorError::Forged)?;
+    if wire.e < now { Err(CursorError::Expired) } else { Ok(Position { sort: wire.s, id: wire.i }) }
+}
+
+fn sealed_for<'a>(tenant: &'a Tenant, scope: &'a str) -> SealedFor<'a> {
+    SealedFor { purpose: "cursor", tenant, scope }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{keys, tenant};
+
+    #[test]
+    fn a_cursor_comes_back_for_its_own_list_until_it_expires() {
+        let now = Timestamp::from_micros(1_790_000_000_000_000);
+        let at = Position { sort: "ada#1".into(), id: AggregateId::generate(now) };
+        let text = seal(&keys(), &tenant(), "v1#name", now, &at);
+        assert_eq!(open(&keys(), &tenant(), "v1#name", now, &text), Ok(at));
+        assert_eq!(open(&keys(), &tenant(), "v2#name", now, &text), Err(CursorError::Forged));
+        let late = now.plus(CURSOR_TTL).plus_micros(1);
+        assert_eq!(open(&keys(), &tenant(), "v1#name", late, &text), Err(CursorError::Expired));
+    }
+}

@@ -1,0 +1,135 @@
+//! What travels in the queue: a command with everything that judging it needs.
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::domain::{Context, Domain};
+use crate::ids::{AggregateId, AggregateKey, Stamp, Subject, Tenant};
+use crate::record::{CommandRecord, CommandStatus, Fingerprint, RecordKey};
+
+/// The version of the envelope that this code writes.
+pub const ENVELOPE_SCHEMA: u16 = 1;
+
+/// The version that a command builds on, from `If-Match`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Expected {
+    /// Any, and the command need not win over what is stored.
+    Unsaid,
+    /// Any, as long as the aggregate exists: `If-Match: *`.
+    Exists,
+    /// This one only.
+    Version(u64),
+}
+
+/// A command on its way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Envelope<C> {
+    /// [`ENVELOPE_SCHEMA`] of the code that wrote it.
+    pub schema: u16,
+    /// Who it belongs to.
+    pub tenant: Tenant,
+    /// Who sent it.
+    pub subject: Subject,
+    /// What it is for.
+    pub aggregate: AggregateId,
+    /// Its identity and its place in the order of commands.
+    pub stamp: Stamp,
+    /// The version that it builds on.
+    pub expected: Expected,
+    /// What it asks, where it came with an idempotency key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<Fingerprint>,
+    /// The trace that it belongs to: a W3C `traceparent`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
+    /// What it asks.
+    pub command: C,
+}
+
+/// Why a message is not an envelope that this code reads. It stays in the queue and ends as a dead letter.
+#[derive(Debug, thiserror::Error)]
+pub enum EnvelopeError {
+    /// Written by newer code: deploy that, or newer, then redrive.
+    #[error("envelope schema version {0} is unknown")]
+    UnknownSchema(u16),
+    /// Not an envelope at all.
+    #[error("the message is not a command envelope")]
+    Malformed(#[from] serde_json::Error),
+}
+
+/// What every version of the envelope has in the same place: enough to say that a command failed.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Heading {
+    tenant: Tenant,
+    aggregate: AggregateId,
+    stamp: Stamp,
+    #[serde(default)]
+    fingerprint: Option<Fingerprint>,
+}
+
+impl Heading {
+    /// Reads what can be read of a message whose envelope cannot.
+    #[must_use]
+    pub fn parse(body: &str) -> Option<Self> {
+        serde_json::from_str(body).ok()
+    }
+
+    /// The record that gives the command this status, reached at `completed_at`.
+    #[must_use]
+    pub fn record(self, status: CommandStatus, completed_at: Option<Timestamp>) -> CommandRecord {
+        CommandRecord {
+            key: RecordKey { tenant: self.tenant, command: self.stamp.command },
+            aggregate: self.aggregate,
+            accepted_at: self.stamp.at,
+            fingerprint: self.fingerprint,
+            status,
+            completed_at,
+        }
+    }
+}
+
+impl<C: Serialize + serde::de::DeserializeOwned> Envelope<C> {
+    /// Reads a message's body.
+    pub fn parse(body: &str) -> Result<Self, EnvelopeError> {
+        #[derive(Deserialize)]
+        struct Schema {
+            schema: u16,
+        }
+        let Schema { schema } = serde_json::from_str(body)?;
+        if schema != ENVELOPE_SCHEMA {
+            return Err(EnvelopeError::UnknownSchema(schema));
+        }
+        Ok(serde_json::from_str(body)?)
+    }
+
+    /// The aggregate's key.
+    #[must_use]
+    pub fn key<D: Domain<Command = C>>(&self) -> AggregateKey {
+        AggregateKey { kind: D::KIND, tenant: self.tenant.clone(), id: self.aggregate }
+    }
+
+    /// What the domain is told besides the command.
+    #[must_use]
+    pub fn context(&self) -> Context {
+        Context { stamp: self.stamp, conditional: self.expected != Expected::Unsaid }
+    }
+
+    /// The key of the command's record.
+    #[must_use]
+    pub fn record_key(&self) -> RecordKey {
+        RecordKey { tenant: self.tenant.clone(), command: self.stamp.command }
+    }
+
+    /// The record that gives the command this status, reached at `completed_at`.
+    #[must_use]
+    pub fn record(&self, status: CommandStatus, completed_at: Option<Timestamp>) -> CommandRecord {
+        let heading = Heading {
+            tenant: self.tenant.clone(),
+            aggregate: self.aggregate,
+            stamp: self.stamp,
+            fingerprint: self.fingerprint.clone(),
+        };
+        heading.record(status, completed_at)
+    }
+}

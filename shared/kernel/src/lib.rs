@@ -9,8 +9,9 @@ pub mod clock;
 pub mod cursor;
 pub mod domain;
 pub mod envelope;
+mod flight;
+mod fold;
 pub mod ids;
-mod judge;
 pub mod ports;
 pub mod problem;
 pub mod project;
@@ -18,4 +19,6 @@ pub mod query;
 pub mod record;
 pub mod seal;
 pub mod submit;
+#[cfg(test)]
+mod testing;
 pub mod token;

@@ -1,0 +1,126 @@
+//! Makes an aggregate's current state readable: its view in the read store, then in the shared cache.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tracing::{debug, warn};
+
+use crate::apply::Aggregate;
+use crate::clock::Clock;
+use crate::domain::Domain;
+use crate::ids::AggregateKey;
+use crate::ports::{
+    CachedView, Consistency, ListQuery, Page, PortError, Projected, SharedCacheUpdater, Snapshot, ViewReader,
+    ViewWriter,
+};
+
+/// The version of the projection: part of the read store's name, of every cache key and of every cursor. Raise it with
+/// each change of what [`Domain::project`] or [`Domain::index`] make of the same state.
+pub const PROJECTION: u16 = 1;
+
+/// How long the shared cache keeps a view, before jitter.
+const VIEW_TTL: Duration = Duration::from_secs(300);
+/// How long the shared cache keeps a tombstone: it will not change again.
+const TOMBSTONE_TTL: Duration = Duration::from_secs(600);
+/// How long the shared cache keeps the knowledge that nothing is there.
+const NEGATIVE_TTL: Duration = Duration::from_secs(5);
+
+/// Where caches keep the view of an aggregate.
+#[must_use]
+pub fn cache_key(key: &AggregateKey) -> String {
+    format!("v{PROJECTION}#{key}")
+}
+
+/// How long the shared cache shall keep the view. Views that were stored together do not expire together.
+#[must_use]
+pub fn cache_ttl(view: &CachedView) -> Duration {
+    match (&view.body, view.version) {
+        (Some(_), _) => VIEW_TTL.mul_f64(rand::random_range(0.8..1.2)),
+        (None, 0) => NEGATIVE_TTL,
+        (None, _) => TOMBSTONE_TTL,
+    }
+}
+
+/// Projects.
+#[derive(Debug)]
+pub struct Projector {
+    /// The read store; absent in the stages without one, and where the view is part of the apply's transaction.
+    views: Option<Arc<dyn ViewWriter>>,
+    /// The shared cache; absent in the stages without one.
+    cache: Option<Arc<dyn SharedCacheUpdater>>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Projector {
+    /// A projector into whatever there is.
+    pub fn new(
+        views: Option<Arc<dyn ViewWriter>>,
+        cache: Option<Arc<dyn SharedCacheUpdater>>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { views, cache, clock }
+    }
+
+    /// Projects an aggregate. May be repeated, and may come late: an older view never replaces a newer one.
+    ///
+    /// The cache step is tried once and never fails the projection: an entry that it missed expires by itself.
+    pub async fn project<D: Domain>(&self, key: &AggregateKey, current: &Aggregate<D>) -> Result<(), PortError> {
+        let fetched_at = self.clock.now();
+        let view = current.view(key);
+        if let Some(views) = &self.views
+            && views.put(key, &view).await? == Projected::Newer
+        {
+            debug!(%key, version = view.version, "a view as new or newer is there already");
+        }
+        if let Some(cache) = &self.cache {
+            let cached = CachedView { version: view.version, body: view.body, fetched_at };
+            if let Err(error) = cache.update(&cache_key(key), &cached, cache_ttl(&cached)).await {
+                warn!(%key, error = &error as &dyn std::error::Error, "the cached view was not updated");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads views from the write store, in the stages before there is a read store: projects on the way out.
+///
+/// Single reads are always strongly consistent: in these stages a client reads right after its write was answered.
+#[derive(Debug)]
+pub struct ProjectingReader<D> {
+    states: Arc<dyn ViewReader>,
+    domain: std::marker::PhantomData<D>,
+}
+
+impl<D: Domain> ProjectingReader<D> {
+    /// A reader of the write store's snapshots.
+    pub fn new(states: Arc<dyn ViewReader>) -> Self {
+        Self { states, domain: std::marker::PhantomData }
+    }
+}
+
+fn project_stored<D: Domain>(key: &AggregateKey, stored: &Snapshot) -> Result<Snapshot, PortError> {
+    let aggregate = Aggregate::<D>::decode(Some(stored)).map_err(|error| PortError::Corrupt {
+        port: "write store",
+        key: key.to_string(),
+        cause: error.into(),
+    })?;
+    Ok(aggregate.view(key))
+}
+
+#[async_trait]
+impl<D: Domain> ViewReader for ProjectingReader<D> {
+    async fn get(&self, key: &AggregateKey, _: Consistency) -> Result<Option<Snapshot>, PortError> {
+        let stored = self.states.get(key, Consistency::Strong).await?;
+        stored.map(|stored| project_stored::<D>(key, &stored)).transpose()
+    }
+
+    async fn list(&self, query: &ListQuery) -> Result<Page, PortError> {
+        let Page { entries, more } = self.states.list(query).await?;
+        let project = |(position, stored): (crate::ports::Position, Snapshot)| {
+            let key = AggregateKey { kind: query.kind, tenant: query.tenant.clone(), id: position.id };
+            project_stored::<D>(&key, &stored).map(|view| (position, view))
+        };
+        Ok(Page { entries: entries.into_iter().map(project).collect::<Result<_, _>>()?, more })
+    }
+}

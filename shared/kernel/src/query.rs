@@ -1,0 +1,440 @@
+//! Answers queries: memory, then the shared cache, then the store; never older than the client's token demands.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::{Instant, sleep};
+use tracing::debug;
+
+use crate::clock::{Clock, Timestamp};
+use crate::cursor::{self, CursorError};
+use crate::flight::Flights;
+use crate::ids::{AggregateKey, Tenant};
+use crate::ports::{
+    CachedView, Consistency, Lease, ListQuery, Lookup, MemoryCache, MemoryEntry, PortError, RecordReader, SharedCache,
+    ViewReader,
+};
+use crate::project::{PROJECTION, cache_key, cache_ttl};
+use crate::record::{CommandStatus, RecordKey};
+use crate::seal::KeyRing;
+use crate::token::{Token, TokenError};
+
+/// How long memory answers without asking again. The staleness of an environment's memory is bounded by it.
+const MEMORY_TTL: Duration = Duration::from_secs(2);
+/// How long memory answers with a page of a list.
+const PAGE_TTL: Duration = Duration::from_secs(5);
+/// How long a read waits for what its token stands for.
+pub const CONSISTENCY_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// A read of one view.
+#[derive(Debug)]
+pub struct ReadRequest<'a> {
+    /// What to read.
+    pub key: AggregateKey,
+    /// The client's consistency token.
+    pub token: Option<&'a str>,
+    /// Whether an answer that is older than the token demands is better than none.
+    pub lenient: bool,
+    /// When the caller must have answered.
+    pub deadline: Instant,
+}
+
+/// The answer to a read.
+#[derive(Debug)]
+pub struct Answer {
+    /// The view; version 0 where nothing was ever there, no body where nothing is there now.
+    pub view: CachedView,
+    /// The token that stands for this answer.
+    pub token: String,
+    /// How old the answer is, where a cache gave it.
+    pub age: Option<Duration>,
+    /// What each cache said, in the order in which they were asked.
+    pub tiers: Vec<TierReport>,
+    /// Whether it may be older than the token demands.
+    pub stale: bool,
+}
+
+/// What one cache said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TierReport {
+    /// The cache.
+    pub tier: Tier,
+    /// What it said.
+    pub said: TierSaid,
+}
+
+/// A cache in front of the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tier {
+    /// The memory of this environment.
+    Memory,
+    /// The cache that environments share.
+    Redis,
+}
+
+/// What a cache said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TierSaid {
+    /// It had the answer, and will keep it for so long.
+    Hit(Option<Duration>),
+    /// It had nothing, or nothing fresh.
+    Miss,
+    /// What it had is older than the client's token demands.
+    TooOld,
+    /// It did not answer.
+    Unavailable,
+}
+
+/// A request for one page of a list.
+#[derive(Debug)]
+pub struct ListRequest<'a> {
+    /// The list.
+    pub scope: ListScope,
+    /// The tenant.
+    pub tenant: &'a Tenant,
+    /// Where the client is in it.
+    pub cursor: Option<&'a str>,
+    /// At most so many entries, 1 to 100.
+    pub limit: usize,
+}
+
+/// One list: a partition of an index, or the part of it under a prefix.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListScope {
+    /// The kind of aggregate.
+    pub kind: &'static str,
+    /// The index.
+    pub index: &'static str,
+    /// The partition, with the tenant and the filter's value in it.
+    pub partition: String,
+    /// What sort keys must start with; empty for all.
+    pub sort_prefix: String,
+}
+
+/// A page of a list, ready to send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PageAnswer {
+    /// `{"items":[…],"next_cursor":…}`.
+    pub body: Bytes,
+    /// The cursor in it; `None` on the last page.
+    pub next_cursor: Option<String>,
+    /// How old the answer is, where memory gave it.
+    pub age: Option<Duration>,
+    /// What memory said, in the stages with one.
+    pub tiers: Vec<TierReport>,
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum QueryError {
+    /// The client's token is of no use: tell it so.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// The client's cursor is of no use: tell it so.
+    #[error(transparent)]
+    Cursor(#[from] CursorError),
+    /// What the token stands for has not arrived in time: the client should try again.
+    #[error("what the token stands for has not arrived yet")]
+    NotYetConsistent,
+    /// The store failed, and no cache could answer: the client should try again.
+    #[error(transparent)]
+    Port(#[from] Arc<PortError>),
+}
+
+/// Answers queries.
+#[derive(Debug)]
+pub struct Queries {
+    views: Arc<dyn ViewReader>,
+    records: Arc<dyn RecordReader>,
+    memory: Option<Arc<dyn MemoryCache>>,
+    shared: Option<Arc<dyn SharedCache>>,
+    clock: Arc<dyn Clock>,
+    keys: Arc<KeyRing>,
+    flights: Flights<Result<Fetched, Arc<PortError>>>,
+}
+
+/// What was found below memory.
+#[derive(Debug, Clone)]
+struct Fetched {
+    view: CachedView,
+    /// From before the read that found it was issued.
+    read_at: Timestamp,
+    cached: bool,
+    tiers: Vec<TierReport>,
+}
+
+impl Queries {
+    /// Answers from `views`, through whatever caches there are.
+    pub fn new(
+        views: Arc<dyn ViewReader>,
+        records: Arc<dyn RecordReader>,
+        memory: Option<Arc<dyn MemoryCache>>,
+        shared: Option<Arc<dyn SharedCache>>,
+        clock: Arc<dyn Clock>,
+        keys: Arc<KeyRing>,
+    ) -> Self {
+        Self { views, records, memory, shared, clock, keys, flights: Flights::default() }
+    }
+
+    /// One view, at least as new as the token demands.
+    pub async fn get(&self, request: &ReadRequest<'_>) -> Result<Answer, QueryError> {
+        let wait_until = request.deadline.min(Instant::now() + CONSISTENCY_WAIT_MAX);
+        let (tenant, id) = (&request.key.tenant, request.key.id);
+        let open = |text| Token::open(&self.keys, tenant, Some(id), self.clock.now(), text);
+        let token = request.token.map(open).transpose()?.unwrap_or(Token::of_version(id, 0));
+        let known = self.floor(tenant, &token, wait_until, request.lenient).await?;
+        if known.is_none() && !request.lenient {
+            return Err(QueryError::NotYetConsistent);
+        }
+        let floor = known.unwrap_or(token.floor);
+        let found = self.read_at_least(&request.key, floor, wait_until, request.lenient).await?;
+        let behind = found.view.version < floor;
+        if behind && !request.lenient {
+            return Err(QueryError::NotYetConsistent);
+        }
+        let now = self.clock.now();
+        // What the session has seen is kept, so that it never goes back.
+        let seen = Token { floor: found.view.version.max(floor), command: None, ..token };
+        Ok(Answer {
+            token: seen.seal(&self.keys, tenant, now),
+            age: found.cached.then(|| now.since(found.view.fetched_at).unwrap_or_default()),
+            stale: behind || known.is_none(),
+            view: found.view,
+            tiers: found.tiers,
+        })
+    }
+
+    /// The version that the token demands; `None` where it is not known in time, because the command that it
+    /// acknowledges is still pending.
+    async fn floor(
+        &self,
+        tenant: &Tenant,
+        token: &Token,
+        wait_until: Instant,
+        lenient: bool,
+    ) -> Result<Option<u64>, QueryError> {
+        let Some(command) = token.command else { return Ok(Some(token.floor)) };
+        let key = RecordKey { tenant: tenant.clone(), command };
+        let mut pause = Backoff::new();
+        loop {
+            let record = self.records.get(&key).await.map_err(Arc::new)?;
+            match record.map(|record| record.status) {
+                Some(CommandStatus::Failed { .. }) => return Ok(Some(token.floor)),
+                Some(status) if status.is_final() => {
+                    return Ok(Some(token.floor.max(status.version().unwrap_or_default())));
+                }
+                Some(_) | None if lenient || !pause.wait(wait_until).await => return Ok(None),
+                Some(_) | None => {}
+            }
+        }
+    }
+
+    /// What the tiers hold, after waiting for the floor to be reached.
+    async fn read_at_least(
+        &self,
+        key: &AggregateKey,
+        floor: u64,
+        wait_until: Instant,
+        lenient: bool,
+    ) -> Result<Fetched, QueryError> {
+        let mut found = self.read(key, floor).await?;
+        let mut pause = Backoff::new();
+        while found.view.version < floor && !lenient && pause.wait(wait_until).await {
+            let (view, read_at) = self.ask_store(key, Consistency::Strong).await?;
+            found = Fetched { view, read_at, ..found };
+            self.remember(&cache_key(key), &found);
+        }
+        Ok(found)
+    }
+
+    async fn read(&self, key: &AggregateKey, floor: u64) -> Result<Fetched, Arc<PortError>> {
+        let cached = cache_key(key);
+        let mut tiers = Vec::with_capacity(2);
+        if let Some(memory) = &self.memory {
+            let (found, said) = self.ask_memory(memory.as_ref(), &cached, floor, MEMORY_TTL);
+            tiers.push(TierReport { tier: Tier::Memory, said });
+            if let Some(entry) = found {
+                return Ok(Fetched { view: entry.view, read_at: entry.read_at, cached: true, tiers });
+            }
+        }
+        // Sharing a fetch that began earlier is fine for those who ask for nothing in particular only.
+        let mut found = match floor {
+            0 => self.flights.join(&cached, || self.below_memory(key, &cached, 0)).await?,
+            _ => self.below_memory(key, &cached, floor).await?,
+        };
+        self.remember(&cached, &found);
+        tiers.append(&mut found.tiers);
+        Ok(Fetched { tiers, ..found })
+    }
+
+    fn ask_memory(
+        &self,
+        memory: &dyn MemoryCache,
+        key: &str,
+        floor: u64,
+        ttl: Duration,
+    ) -> (Option<MemoryEntry>, TierSaid) {
+        let Some(entry) = memory.get(key) else { return (None, TierSaid::Miss) };
+        // A negative age, where the clock went back, is expired as well.
+        match self.clock.now().since(entry.read_at).filter(|age| *age < ttl) {
+            None => (None, TierSaid::Miss),
+            Some(_) if entry.view.version < floor => (None, TierSaid::TooOld),
+            Some(age) => (Some(entry), TierSaid::Hit(Some(ttl.saturating_sub(age)))),
+        }
+    }
+
+    fn remember(&self, key: &str, found: &Fetched) {
+        if let Some(memory) = &self.memory {
+            memory.put(key, MemoryEntry { view: found.view.clone(), read_at: found.read_at });
+        }
+    }
+
+    /// The shared cache, then the store.
+    async fn below_memory(&self, key: &AggregateKey, cached: &str, floor: u64) -> Result<Fetched, Arc<PortError>> {
+        let unasked = if floor == 0 { Consistency::Eventual } else { Consistency::Strong };
+        let Some(shared) = &self.shared else {
+            let (view, read_at) = self.ask_store(key, unasked).await?;
+            return Ok(Fetched { view, read_at, cached: false, tiers: Vec::new() });
+        };
+        let read_at = self.clock.now();
+        let (said, lease) = match look_up(shared.as_ref(), cached).await {
+            Ok(Lookup::Hit { view, ttl }) if view.version >= floor => {
+                let tiers = vec![TierReport { tier: Tier::Redis, said: TierSaid::Hit(ttl) }];
+                return Ok(Fetched { view, read_at, cached: true, tiers });
+            }
+            Ok(Lookup::Hit { .. }) => (TierSaid::TooOld, None),
+            Ok(Lookup::Leased(lease)) => (TierSaid::Miss, Some(lease)),
+            Ok(Lookup::Busy) => (TierSaid::Miss, None),
+            Err(error) => {
+                debug!(error = &error as &dyn std::error::Error, "the shared cache did not answer");
+                (TierSaid::Unavailable, None)
+            }
+        };
+        let consistency = if lease.is_some() { Consistency::Strong } else { unasked };
+        let (view, read_at) = self.ask_store(key, consistency).await?;
+        if let Some(lease) = lease {
+            fill(shared.as_ref(), cached, &lease, &view).await;
+        }
+        Ok(Fetched { view, read_at, cached: false, tiers: vec![TierReport { tier: Tier::Redis, said }] })
+    }
+
+    async fn ask_store(
+        &self,
+        key: &AggregateKey,
+        consistency: Consistency,
+    ) -> Result<(CachedView, Timestamp), Arc<PortError>> {
+        let read_at = self.clock.now();
+        let stored = self.views.get(key, consistency).await.map_err(Arc::new)?;
+        let (version, body) = stored.map(|view| (view.version, view.body)).unwrap_or_default();
+        Ok((CachedView { version, body, fetched_at: read_at }, read_at))
+    }
+
+    /// One page of a list; stale by [`PAGE_TTL`] plus the index's own delay at most.
+    pub async fn list(&self, request: &ListRequest<'_>) -> Result<PageAnswer, QueryError> {
+        let ListRequest { scope, tenant, cursor, limit } = request;
+        // Neither an index nor a partition contains a line break, so the parts cannot be shifted.
+        let bound_to = format!("v{PROJECTION}\n{}\n{}\n{}", scope.index, scope.partition, scope.sort_prefix);
+        let open = |text| cursor::open(&self.keys, tenant, &bound_to, self.clock.now(), text);
+        let after = cursor.map(open).transpose()?;
+        let place = after.as_ref().map(|at| at.sort.as_str()).unwrap_or_default();
+        let cached = format!("L{limit}\n{bound_to}\n{place}");
+        let mut tiers = Vec::new();
+        if let Some(memory) = &self.memory {
+            let (found, said) = self.ask_memory(memory.as_ref(), &cached, 0, PAGE_TTL);
+            tiers.push(TierReport { tier: Tier::Memory, said });
+            if let Some((body, next_cursor)) = found.as_ref().and_then(|entry| unframe(entry.view.body.as_ref()?)) {
+                let age = found.and_then(|entry| self.clock.now().since(entry.view.fetched_at));
+                return Ok(PageAnswer { body, next_cursor, age, tiers });
+            }
+        }
+        let read_at = self.clock.now();
+        let query = ListQuery {
+            kind: scope.kind,
+            tenant: (*tenant).clone(),
+            index: scope.index,
+            partition: scope.partition.clone(),
+            sort_prefix: scope.sort_prefix.clone(),
+            after,
+            limit: *limit,
+        };
+        let page = self.views.list(&query).await.map_err(Arc::new)?;
+        let last = page.entries.last().filter(|_| page.more);
+        let next_cursor = last.map(|(at, _)| cursor::seal(&self.keys, tenant, &bound_to, read_at, at));
+        let body = page_body(page.entries.iter().filter_map(|(_, view)| view.body.as_ref()), next_cursor.as_deref());
+        if let Some(memory) = &self.memory {
+            let view = CachedView { version: 0, body: Some(frame(&body, next_cursor.as_deref())), fetched_at: read_at };
+            memory.put(&cached, MemoryEntry { view, read_at });
+        }
+        Ok(PageAnswer { body, next_cursor, age: None, tiers })
+    }
+}
+
+/// Asks the shared cache; where somebody else is filling the entry, twice more after a little while.
+async fn look_up(shared: &dyn SharedCache, key: &str) -> Result<Lookup, PortError> {
+    for _ in 0..2 {
+        match shared.get_or_lease(key).await? {
+            Lookup::Busy => sleep(Duration::from_millis(rand::random_range(10..=20))).await,
+            found => return Ok(found),
+        }
+    }
+    shared.get_or_lease(key).await
+}
+
+/// Fills the entry; a fill that does not land leaves it to the next reader.
+async fn fill(shared: &dyn SharedCache, key: &str, lease: &Lease, view: &CachedView) {
+    match shared.fill(key, lease, view, cache_ttl(view)).await {
+        Ok(landed) => debug!(key, landed, "filled the shared cache"),
+        Err(error) => debug!(key, error = &error as &dyn std::error::Error, "the shared cache was not filled"),
+    }
+}
+
+/// `{"items":[…],"next_cursor":…}` of views that are JSON already.
+fn page_body<'a>(views: impl Iterator<Item = &'a Bytes>, next_cursor: Option<&str>) -> Bytes {
+    let mut body = b"{\"items\":[".to_vec();
+    for (place, view) in views.enumerate() {
+        if place > 0 {
+            body.push(b',');
+        }
+        body.extend_from_slice(view);
+    }
+    body.extend_from_slice(b"],\"next_cursor\":");
+    match next_cursor {
+        // A cursor is made of letters, digits, `.`, `-` and `_`.
+        Some(cursor) => body.extend_from_slice(format!("\"{cursor}\"}}").as_bytes()),
+        None => body.extend_from_slice(b"null}"),
+    }
+    body.into()
+}
+
+/// A page as memory keeps it: the cursor, a line break, the body.
+fn frame(body: &Bytes, next_cursor: Option<&str>) -> Bytes {
+    [next_cursor.unwrap_or_default().as_bytes(), b"\n", body].concat().into()
+}
+
+fn unframe(framed: &Bytes) -> Option<(Bytes, Option<String>)> {
+    let line = framed.iter().position(|byte| *byte == b'\n')?;
+    let cursor = std::str::from_utf8(framed.get(..line)?).ok()?;
+    Some((framed.slice(line + 1..), (!cursor.is_empty()).then(|| cursor.to_owned())))
+}
+
+/// Pauses between looks: 10 ms, then half as long again each time, up to 200 ms.
+#[derive(Debug)]
+pub(crate) struct Backoff(Duration);
+
+impl Backoff {
+    pub(crate) fn new() -> Self {
+        Self(Duration::from_millis(10))
+    }
+
+    /// Waits; false, at once, where there is no time left to look again.
+    pub(crate) async fn wait(&mut self, until: Instant) -> bool {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return false;
+        }
+        sleep(self.0.min(left)).await;
+        self.0 = self.0.mul_f64(1.5).min(Duration::from_millis(200));
+        true
+    }
+}

@@ -1,5 +1,229 @@
-//! Texts handed to clients that only this service can make.
+//! Texts handed to clients that only this service can make: sealed tokens and cursors, and command ids with a MAC.
+
+use std::fmt;
+use std::str::FromStr;
+
 use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use ring::{hkdf, hmac};
+use subtle::ConstantTimeEq;
+
+use crate::ids::{CommandId, Tenant};
+
+/// The longest sealed text that is looked at, in bytes. Longer ones are not ours.
+pub const SEALED_BYTES_MAX: usize = 2_048;
+
+/// Bytes of a secret: as many as the ciphers take.
+const SECRET_BYTES: usize = 32;
+
+/// Bytes of a command id's MAC. A guess is right once in 2^64, and finds out only that a command is pending.
+const MAC_BYTES: usize = 8;
+
 /// URL-safe base64 without padding.
 #[must_use]
-pub fn encode(bytes: &[u8]) -> String { base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes) }
+pub fn encode(bytes: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// The service's secrets, newest first: the first one makes, all of them are believed. Rotate by putting a new key
+/// first, and drop the last one when everything it made has expired.
+pub struct KeyRing(Vec<Key>);
+
+struct Key {
+    id: String,
+    seal: LessSafeKey,
+    mac: hmac::Key,
+}
+
+/// Why a text is not a key ring. Never tells a secret.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "must be `id:secret[,id:secret…]`: ids of 1 to 16 letters or digits, secrets of {SECRET_BYTES} bytes in base64"
+)]
+pub struct KeyRingError;
+
+impl FromStr for KeyRing {
+    type Err = KeyRingError;
+
+    fn from_str(text: &str) -> Result<Self, KeyRingError> {
+        text.split(',').map(Key::parse).collect::<Option<Vec<_>>>().map(Self).ok_or(KeyRingError)
+    }
+}
+
+/// Secrets do not print.
+impl fmt::Debug for KeyRing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|key| &key.id)).finish()
+    }
+}
+
+impl Key {
+    fn parse(text: &str) -> Option<Self> {
+        let (id, secret) = text.split_once(':')?;
+        let is_id = (1..=16).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric());
+        let secret = STANDARD.decode(secret).ok().filter(|secret| is_id && secret.len() == SECRET_BYTES)?;
+        // One secret, two independent keys: HKDF (RFC 5869) with a label for each use.
+        let root = hkdf::Salt::new(hkdf::HKDF_SHA256, b"watershed").extract(&secret);
+        let seal: UnboundKey = root.expand(&[b"seal"], &CHACHA20_POLY1305).ok()?.into();
+        let mac: hmac::Key = root.expand(&[b"mac"], hmac::HMAC_SHA256).ok()?.into();
+        Some(Self { id: id.to_owned(), seal: LessSafeKey::new(seal), mac })
+    }
+}
+
+/// A sealed text is not one that this service made for this use: forged, damaged, cut, or meant for something else.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not made by this service for this use")]
+pub struct UnsealError;
+
+impl KeyRing {
+    /// Encrypts and authenticates `plain`, bound to its `use_`: it opens only under the same.
+    #[must_use]
+    pub fn seal(&self, use_: &SealedFor<'_>, plain: &[u8]) -> String {
+        let mut sealed = Vec::with_capacity(NONCE_LEN + plain.len() + CHACHA20_POLY1305.tag_len());
+        let nonce: [u8; NONCE_LEN] = rand::random();
+        sealed.extend_from_slice(&nonce);
+        let mut body = plain.to_vec();
+        let Some(key) = self.0.first() else { return String::new() };
+        let nonce = Nonce::assume_unique_for_key(nonce);
+        if key.seal.seal_in_place_append_tag(nonce, use_.aad(), &mut body).is_err() {
+            // Only a plaintext of 256 GiB gets here. What is returned opens for nobody.
+            return String::new();
+        }
+        sealed.append(&mut body);
+        format!("{}.{}", key.id, encode(&sealed))
+    }
+
+    /// What was sealed.
+    pub fn open(&self, use_: &SealedFor<'_>, text: &str) -> Result<Vec<u8>, UnsealError> {
+        if text.len() > SEALED_BYTES_MAX {
+            return Err(UnsealError);
+        }
+        let (id, sealed) = text.split_once('.').ok_or(UnsealError)?;
+        let key = self.0.iter().find(|key| key.id == id).ok_or(UnsealError)?;
+        let mut sealed = URL_SAFE_NO_PAD.decode(sealed).map_err(|_| UnsealError)?;
+        let (nonce, body) = sealed.split_at_mut_checked(NONCE_LEN).ok_or(UnsealError)?;
+        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| UnsealError)?;
+        let plain = key.seal.open_in_place(nonce, use_.aad(), body).map_err(|_| UnsealError)?;
+        Ok(plain.to_vec())
+    }
+
+    /// The public form of a command id: `<uuid>.<mac>`. The MAC covers the tenant, so that only ids given out to this
+    /// tenant are believed to be pending.
+    #[must_use]
+    pub fn sign_command(&self, tenant: &Tenant, command: CommandId) -> String {
+        let mac = self.0.first().map(|key| key.command_mac(tenant, command)).unwrap_or_default();
+        format!("{command}.{}", encode(&mac))
+    }
+
+    /// The command whose public form `text` is, or `None` where this service gave none such to this tenant.
+    #[must_use]
+    pub fn verify_command(&self, tenant: &Tenant, text: &str) -> Option<CommandId> {
+        let (command, mac) = text.split_once('.')?;
+        let command: CommandId = command.parse().ok()?;
+        let mac = URL_SAFE_NO_PAD.decode(mac).ok()?;
+        let genuine = |key: &Key| bool::from(key.command_mac(tenant, command).ct_eq(&mac));
+        self.0.iter().any(genuine).then_some(command)
+    }
+}
+
+impl Key {
+    fn command_mac(&self, tenant: &Tenant, command: CommandId) -> Vec<u8> {
+        let tag = hmac::sign(&self.mac, format!("{tenant}#{command}").as_bytes());
+        tag.as_ref().iter().take(MAC_BYTES).copied().collect()
+    }
+}
+
+/// What a sealed text is for; it opens for nothing else.
+#[derive(Debug, Clone, Copy)]
+pub struct SealedFor<'a> {
+    /// The kind of text, for example `cursor`.
+    pub purpose: &'static str,
+    /// The tenant that it was given to.
+    pub tenant: &'a Tenant,
+    /// Whatever else it is bound to, for example a list's filter.
+    pub scope: &'a str,
+}
+
+impl SealedFor<'_> {
+    fn aad(&self) -> Aad<Vec<u8>> {
+        // Neither a purpose nor a tenant contains `#`, so the parts cannot be shifted.
+        Aad::from(format!("{}#{}#{}", self.purpose, self.tenant, self.scope).into_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+
+    fn ring(ids: &[&str]) -> KeyRing {
+        let one = |id: &&str| format!("{id}:{}", STANDARD.encode([id.as_bytes()[0]; SECRET_BYTES]));
+        ids.iter().map(one).collect::<Vec<_>>().join(",").parse().unwrap()
+    }
+
+    fn tenant(name: &str) -> Tenant {
+        name.parse().unwrap()
+    }
+
+    #[test]
+    fn what_was_sealed_opens_for_the_same_use_only() {
+        let (keys, a, b) = (ring(&["a"]), tenant("a"), tenant("b"));
+        let here = SealedFor { purpose: "cursor", tenant: &a, scope: "x" };
+        let sealed = keys.seal(&here, b"plain");
+        assert_eq!(keys.open(&here, &sealed).unwrap(), b"plain");
+        for other in
+            [SealedFor { purpose: "token", ..here }, SealedFor { tenant: &b, ..here }, SealedFor { scope: "y", ..here }]
+        {
+            assert_eq!(keys.open(&other, &sealed), Err(UnsealError));
+        }
+    }
+
+    #[test]
+    fn rubbish_and_every_flipped_character_are_refused() {
+        let (keys, a) = (ring(&["a"]), tenant("a"));
+        let here = SealedFor { purpose: "cursor", tenant: &a, scope: "" };
+        let sealed = keys.seal(&here, b"plain");
+        for at in 0..sealed.len() {
+            let mut damaged = sealed.clone().into_bytes();
+            damaged[at] = if damaged[at] == b'A' { b'B' } else { b'A' };
+            assert_eq!(keys.open(&here, &String::from_utf8(damaged).unwrap()), Err(UnsealError), "at {at}");
+        }
+        for rubbish in ["", ".", "a.", "a.AAAA", &format!("a.{}", "A".repeat(SEALED_BYTES_MAX)), "b.AAAA", "ä.ö"] {
+            assert_eq!(keys.open(&here, rubbish), Err(UnsealError), "{rubbish}");
+        }
+    }
+
+    #[test]
+    fn a_rotated_key_is_believed_until_it_is_dropped() {
+        let a = tenant("a");
+        let here = SealedFor { purpose: "cursor", tenant: &a, scope: "" };
+        let command = CommandId::generate(Timestamp::from_micros(1));
+        let (old, both, new) = (ring(&["a"]), ring(&["b", "a"]), ring(&["b"]));
+        let (sealed, id) = (old.seal(&here, b"plain"), old.sign_command(&a, command));
+        assert!(both.open(&here, &sealed).is_ok() && new.open(&here, &sealed).is_err());
+        assert_eq!(both.verify_command(&a, &id), Some(command));
+        assert_eq!(new.verify_command(&a, &id), None);
+    }
+
+    #[test]
+    fn a_command_id_is_genuine_for_its_tenant_only() {
+        let keys = ring(&["a"]);
+        let command = CommandId::generate(Timestamp::from_micros(1));
+        let id = keys.sign_command(&tenant("a"), command);
+        assert_eq!(keys.verify_command(&tenant("a"), &id), Some(command));
+        assert_eq!(keys.verify_command(&tenant("b"), &id), None);
+        for rubbish in [command.to_string(), format!("{command}."), format!("{command}.AAAAAAAAAAA"), String::new()] {
+            assert_eq!(keys.verify_command(&tenant("a"), &rubbish), None, "{rubbish}");
+        }
+    }
+
+    #[test]
+    fn a_bad_key_ring_is_refused_and_a_good_one_keeps_its_secret() {
+        let short = STANDARD.encode([0; 16]);
+        for wrong in ["", "a", "a:", ":x", &format!("a:{short}"), "a b:AAAA"] {
+            assert_eq!(wrong.parse::<KeyRing>().err(), Some(KeyRingError), "{wrong}");
+        }
+        assert_eq!(format!("{:?}", ring(&["a", "b"])), r#"["a", "b"]"#);
+    }
+}

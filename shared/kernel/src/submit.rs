@@ -1,0 +1,394 @@
+//! Takes commands in: gives them their identity and place, then either queues them or applies them at once.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use crate::apply::{Aggregate, Applier, ApplyError, Verdict};
+use crate::clock::{Clock, StampClock, Timestamp};
+use crate::domain::Domain;
+use crate::envelope::{ENVELOPE_SCHEMA, Envelope, Expected};
+use crate::ids::{AggregateId, AggregateKey, CommandId, Stamp, Subject, Tenant};
+use crate::ports::{
+    CachedView, CommandQueue, Consistency, OutgoingMessage, PortError, RecordWriter, SendError, ViewReader,
+};
+use crate::project::Projector;
+use crate::query::Backoff;
+use crate::record::{CommandRecord, CommandStatus, Fingerprint, RecordKey};
+use crate::seal::KeyRing;
+use crate::token::{Token, TokenError};
+
+/// A validated command, as a client sent it.
+#[derive(Debug)]
+pub struct Request<C> {
+    /// Who it belongs to.
+    pub tenant: Tenant,
+    /// Who sent it.
+    pub subject: Subject,
+    /// The HTTP method.
+    pub method: &'static str,
+    /// The concrete path.
+    pub path: String,
+    /// The client's idempotency key (draft-ietf-httpapi-idempotency-key-header).
+    pub idempotency_key: Option<String>,
+    /// The aggregate; `None` where the command creates one.
+    pub aggregate: Option<AggregateId>,
+    /// The version that it builds on.
+    pub expected: Expected,
+    /// The client's consistency token: the command is stamped later than what it stands for.
+    pub token: Option<String>,
+    /// The trace that it belongs to: a W3C `traceparent`.
+    pub traceparent: Option<String>,
+    /// What it asks.
+    pub command: C,
+}
+
+/// The answer to a command.
+#[derive(Debug)]
+pub struct Receipt {
+    /// The public form of the command's identity.
+    pub command: String,
+    /// The aggregate that it is for.
+    pub aggregate: AggregateId,
+    /// The token that stands for the command, or for its outcome.
+    pub token: String,
+    /// Whether this repeats the answer to an earlier request under the same idempotency key.
+    pub replayed: bool,
+    /// The outcome, where it is known.
+    pub outcome: Option<Outcome>,
+}
+
+/// The outcome of a command, and what it left.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Applied, rejected or superseded.
+    pub status: CommandStatus,
+    /// The current representation; `None` where nothing is there now.
+    pub current: Option<CachedView>,
+}
+
+/// Why a command was not taken in.
+#[derive(Debug, thiserror::Error)]
+pub enum SubmitError {
+    /// The client's token is of no use: tell it so.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// Another request came under the same idempotency key before: the client must use another key.
+    #[error("the idempotency key was used for another request")]
+    KeyReused,
+    /// Larger than the queue takes: the client must ask for less.
+    #[error("the command is too large")]
+    TooLarge,
+    /// Whether it was taken in is unknown: the client should try again with the same idempotency key.
+    #[error(transparent)]
+    Port(#[from] PortError),
+    /// Whether it was taken in is unknown: the client should try again with the same idempotency key.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+}
+
+/// Where commands go from here.
+#[derive(Debug)]
+pub enum Route<D: Domain> {
+    /// Into the queue; the answer is an acknowledgement.
+    Queue {
+        /// The queue.
+        queue: Arc<dyn CommandQueue>,
+        /// Where pending records are put and outcomes are looked up.
+        records: Arc<dyn RecordWriter>,
+        /// Where the current representation is read, for a client that waits.
+        views: Arc<dyn ViewReader>,
+    },
+    /// Into the write store; the answer is the outcome.
+    Direct {
+        /// Applies them.
+        applier: Applier<D>,
+        /// Makes the result readable.
+        projector: Projector,
+    },
+}
+
+/// Takes commands in.
+#[derive(Debug)]
+pub struct Submitter<D: Domain> {
+    route: Route<D>,
+    clock: Arc<dyn Clock>,
+    stamps: StampClock,
+    keys: Arc<KeyRing>,
+    domain: PhantomData<D>,
+}
+
+/// An envelope, with what the answer needs besides.
+struct Prepared<C> {
+    envelope: Envelope<C>,
+    /// What the client's session has seen.
+    session: Option<Token>,
+}
+
+impl<D: Domain> Submitter<D> {
+    /// Takes commands in along `route`.
+    pub fn new(route: Route<D>, clock: Arc<dyn Clock>, keys: Arc<KeyRing>) -> Self {
+        Self { route, clock, stamps: StampClock::default(), keys, domain: PhantomData }
+    }
+
+    /// Takes a command in. Where it is queued, waits for its outcome until `wait_until`, if the client wants that.
+    ///
+    /// Once this returns `Ok` the command is not lost. After an error it is unknown whether it was taken in; trying
+    /// again under the same idempotency key is safe.
+    pub async fn submit(
+        &self,
+        request: Request<D::Command>,
+        wait_until: Option<Instant>,
+    ) -> Result<Receipt, SubmitError> {
+        let Prepared { mut envelope, session } = self.prepare(request)?;
+        let (outcome, replayed) = match &self.route {
+            Route::Queue { queue, records, views } => {
+                let replayed = enqueue(&mut envelope, queue.as_ref(), records.as_ref()).await?;
+                let outcome = match wait_until {
+                    Some(until) => self.outcome(&envelope, records.as_ref(), views.as_ref(), until).await?,
+                    None => None,
+                };
+                (outcome, replayed)
+            }
+            Route::Direct { applier, projector } => {
+                let (outcome, replayed) = execute(&mut envelope, applier, projector).await?;
+                (Some(outcome), replayed)
+            }
+        };
+        Ok(self.receipt(&envelope, session, outcome, replayed))
+    }
+
+    fn prepare(&self, request: Request<D::Command>) -> Result<Prepared<D::Command>, SubmitError> {
+        let now = self.clock.now();
+        let open = |text: &String| Token::open(&self.keys, &request.tenant, request.aggregate, now, text);
+        let session = request.token.as_ref().map(open).transpose()?;
+        let at = self.stamps.next(now, session.as_ref().and_then(|token| token.accepted_at));
+        let command = match &request.idempotency_key {
+            Some(key) => CommandId::derive(&request.tenant, &request.subject, request.method, &request.path, key),
+            None => CommandId::generate(at),
+        };
+        let fingerprint = request.idempotency_key.is_some().then(|| fingerprint::<D>(&request));
+        let envelope = Envelope {
+            schema: ENVELOPE_SCHEMA,
+            tenant: request.tenant,
+            subject: request.subject,
+            aggregate: request.aggregate.unwrap_or_else(|| AggregateId::generate(at)),
+            stamp: Stamp { at, command },
+            expected: request.expected,
+            fingerprint,
+            traceparent: request.traceparent,
+            command: request.command,
+        };
+        Ok(Prepared { envelope, session })
+    }
+
+    /// Waits for the command's outcome, and for what it left to be readable.
+    async fn outcome(
+        &self,
+        envelope: &Envelope<D::Command>,
+        records: &dyn crate::ports::RecordReader,
+        views: &dyn ViewReader,
+        until: Instant,
+    ) -> Result<Option<Outcome>, SubmitError> {
+        let mut pause = Backoff::new();
+        loop {
+            let record = records.get(&envelope.record_key()).await?;
+            if let Some(status) = record.map(|record| record.status).filter(CommandStatus::is_final) {
+                let read_at = self.clock.now();
+                let view = views.get(&envelope.key::<D>(), Consistency::Strong).await?;
+                let (version, body) = view.map(|view| (view.version, view.body)).unwrap_or_default();
+                // An outcome is told only together with what it left.
+                if status.version().is_some_and(|told| told <= version) {
+                    let current = body.map(|body| CachedView { version, body: Some(body), fetched_at: read_at });
+                    return Ok(Some(Outcome { status, current }));
+                }
+            }
+            if !pause.wait(until).await {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn receipt(
+        &self,
+        envelope: &Envelope<D::Command>,
+        session: Option<Token>,
+        outcome: Option<Outcome>,
+        replayed: bool,
+    ) -> Receipt {
+        let aggregate = envelope.aggregate;
+        // The floor of another aggregate says nothing about a new one.
+        let seen = session.filter(|token| token.aggregate == aggregate).map_or(0, |token| token.floor);
+        let told = outcome.as_ref().and_then(|outcome| outcome.status.version());
+        let token = Token {
+            aggregate,
+            floor: seen.max(told.unwrap_or_default()),
+            command: outcome.is_none().then_some(envelope.stamp.command),
+            accepted_at: Some(envelope.stamp.at),
+        };
+        Receipt {
+            command: self.keys.sign_command(&envelope.tenant, envelope.stamp.command),
+            aggregate,
+            token: token.seal(&self.keys, &envelope.tenant, self.clock.now()),
+            replayed,
+            outcome,
+        }
+    }
+}
+
+fn fingerprint<D: Domain>(request: &Request<D::Command>) -> Fingerprint {
+    // A command that cannot be serialised would fail to be queued as well; the path still tells requests apart.
+    let command = serde_json::to_vec(&request.command).unwrap_or_default();
+    let expected = serde_json::to_vec(&request.expected).unwrap_or_default();
+    Fingerprint::of(&[request.path.as_bytes(), &expected, &command])
+}
+
+/// Queues the command; returns whether an earlier request under the same idempotency key had been acknowledged.
+///
+/// The first request may have died between the record and the queue, so a retry sends the message again, under the
+/// identity and stamp of the first.
+async fn enqueue<C: serde::Serialize + serde::de::DeserializeOwned>(
+    envelope: &mut Envelope<C>,
+    queue: &dyn CommandQueue,
+    records: &dyn RecordWriter,
+) -> Result<bool, SubmitError> {
+    let mut replayed = false;
+    if envelope.fingerprint.is_some()
+        && let Some(first) = records.put_pending(&envelope.record(CommandStatus::Pending, None)).await?
+    {
+        take_over(envelope, &first)?;
+        replayed = true;
+        if first.status != CommandStatus::Pending {
+            return Ok(replayed);
+        }
+    }
+    let message = OutgoingMessage {
+        body: serde_json::to_string(envelope).map_err(|_| SubmitError::TooLarge)?,
+        tenant: envelope.tenant.clone(),
+        order_group: order_group(&envelope.tenant, envelope.aggregate),
+        deduplication: envelope.stamp.command.to_string(),
+    };
+    match queue.send(&message).await {
+        Ok(()) => Ok(replayed),
+        Err(SendError::TooLarge) => Err(SubmitError::TooLarge),
+        Err(SendError::Port(error)) => Err(error.into()),
+    }
+}
+
+/// What stands for an aggregate in the queue's message attributes: hashed, because those are logged more freely.
+fn order_group(tenant: &Tenant, aggregate: AggregateId) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, format!("{tenant}#{aggregate}").as_bytes());
+    crate::seal::encode(digest.as_ref())
+}
+
+/// Makes the envelope that of the first request under the same idempotency key.
+fn take_over<C>(envelope: &mut Envelope<C>, first: &CommandRecord) -> Result<(), SubmitError> {
+    if first.fingerprint != envelope.fingerprint {
+        return Err(SubmitError::KeyReused);
+    }
+    envelope.aggregate = first.aggregate;
+    envelope.stamp.at = first.accepted_at;
+    Ok(())
+}
+
+/// Applies the command; returns its outcome, and whether that is an earlier request's.
+async fn execute<D: Domain>(
+    envelope: &mut Envelope<D::Command>,
+    applier: &Applier<D>,
+    projector: &Projector,
+) -> Result<(Outcome, bool), SubmitError> {
+    let key = envelope.key::<D>();
+    let stored = load(applier, &key).await?;
+    let mut applied = applier.apply(&key, std::slice::from_ref(envelope), stored).await;
+    if let Some(error) = applied.stopped_by.take() {
+        return Err(error.into());
+    }
+    if applied.needs_projection() {
+        projector.project(&key, &applied.current).await?;
+    }
+    let Some(Verdict::Final { record, .. }) = applied.verdicts.pop() else {
+        // Without a queue nothing waits; see `Policy::horizon`.
+        return Err(ApplyError::Contended(key).into());
+    };
+    // A second try of this very request, after a lost answer, finds its own stamp.
+    let replayed = record.accepted_at != envelope.stamp.at;
+    if replayed {
+        take_over(envelope, &record)?;
+    }
+    let (key, current) = match envelope.aggregate == key.id {
+        true => (key, applied.current),
+        false => reread(applier, envelope.key::<D>()).await?,
+    };
+    let now = envelope.stamp.at;
+    Ok((Outcome { status: record.status, current: representation(&key, &current, now) }, replayed))
+}
+
+async fn load<D: Domain>(
+    applier: &Applier<D>,
+    key: &AggregateKey,
+) -> Result<Option<crate::ports::Snapshot>, PortError> {
+    Ok(applier.load(std::slice::from_ref(key)).await?.into_iter().next().flatten())
+}
+
+/// The aggregate that an earlier create made.
+async fn reread<D: Domain>(
+    applier: &Applier<D>,
+    key: AggregateKey,
+) -> Result<(AggregateKey, Aggregate<D>), SubmitError> {
+    let stored = load(applier, &key).await?;
+    let undecodable = |cause| ApplyError::Undecodable { key: key.clone(), cause };
+    let current = Aggregate::decode(stored.as_ref()).map_err(undecodable)?;
+    Ok((key, current))
+}
+
+fn representation<D: Domain>(key: &AggregateKey, current: &Aggregate<D>, read_at: Timestamp) -> Option<CachedView> {
+    let view = current.view(key);
+    view.body.map(|body| CachedView { version: view.version, body: Some(body), fetched_at: read_at })
+}
+
+/// What is known of a command, by its public identity.
+#[derive(Debug)]
+pub struct CommandLookup {
+    records: Arc<dyn crate::ports::RecordReader>,
+    clock: Arc<dyn Clock>,
+    keys: Arc<KeyRing>,
+}
+
+/// What [`CommandLookup::get`] found.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one exists at a time")]
+pub enum Known {
+    /// The command's record.
+    Record(CommandRecord),
+    /// No record yet: the command was accepted at this time and is on its way.
+    OnItsWay(Timestamp),
+}
+
+impl CommandLookup {
+    /// Looks commands up in `records`.
+    pub fn new(records: Arc<dyn crate::ports::RecordReader>, clock: Arc<dyn Clock>, keys: Arc<KeyRing>) -> Self {
+        Self { records, clock, keys }
+    }
+
+    /// What is known of a command; `None` where this service gave out no such identity to this tenant, or has
+    /// forgotten it.
+    pub async fn get(&self, tenant: &Tenant, text: &str) -> Result<Option<Known>, PortError> {
+        let Some(command) = self.keys.verify_command(tenant, text) else { return Ok(None) };
+        let record = self.records.get(&RecordKey { tenant: tenant.clone(), command }).await?;
+        Ok(record.map(Known::Record).or_else(|| self.on_its_way(command)))
+    }
+
+    /// A command without an idempotency key has no record until it is judged.
+    fn on_its_way(&self, command: CommandId) -> Option<Known> {
+        let accepted_at = command.accepted_at()?;
+        let age = self.clock.now().since(accepted_at).unwrap_or_default();
+        (age < crate::record::COMMAND_AGE_MAX).then_some(Known::OnItsWay(accepted_at))
+    }
+
+    /// The token that stands for a version that a command made.
+    #[must_use]
+    pub fn token(&self, tenant: &Tenant, token: &Token) -> String {
+        token.seal(&self.keys, tenant, self.clock.now())
+    }
+}

@@ -1,0 +1,122 @@
+//! Consistency tokens: how a client reads its own writes.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::ids::{AggregateId, CommandId, Tenant};
+use crate::seal::{KeyRing, SealedFor};
+
+/// How long a token is good for.
+pub const TOKEN_TTL: Duration = Duration::from_hours(24);
+
+/// What a client's session has seen of one aggregate, or has asked of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Token {
+    /// The aggregate. A token stands for no other.
+    pub aggregate: AggregateId,
+    /// The version that a read must return at least; 0 for any.
+    pub floor: u64,
+    /// The command whose outcome a read must wait for, where the token acknowledges one.
+    pub command: Option<CommandId>,
+    /// The accept time of the latest command in this session; its next one is stamped later.
+    pub accepted_at: Option<Timestamp>,
+}
+
+/// Why a token is not believed. The client should drop it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// Not made by this service for this tenant.
+    #[error("the token was not given out by this service")]
+    Forged,
+    /// Older than [`TOKEN_TTL`].
+    #[error("the token has expired")]
+    Expired,
+    /// Given out for another aggregate.
+    #[error("the token stands for something else")]
+    OtherAggregate,
+}
+
+/// The sealed form: short names, because a token travels with every answer.
+#[derive(Serialize, Deserialize)]
+struct Wire {
+    a: AggregateId,
+    f: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    c: Option<CommandId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    s: Option<Timestamp>,
+    e: Timestamp,
+}
+
+impl Token {
+    /// A token that stands for a version.
+    #[must_use]
+    pub fn of_version(aggregate: AggregateId, floor: u64) -> Self {
+        Self { aggregate, floor, command: None, accepted_at: None }
+    }
+
+    /// The text that a client gets.
+    #[must_use]
+    pub fn seal(&self, keys: &KeyRing, tenant: &Tenant, now: Timestamp) -> String {
+        let wire =
+            Wire { a: self.aggregate, f: self.floor, c: self.command, s: self.accepted_at, e: now.plus(TOKEN_TTL) };
+        // Serialising integers and UUIDs into memory cannot fail; an empty token would be refused as forged.
+        keys.seal(&sealed_for(tenant), &serde_json::to_vec(&wire).unwrap_or_default())
+    }
+
+    /// Reads the text that a client sent along with a request for `aggregate`, or with one that creates.
+    pub fn open(
+        keys: &KeyRing,
+        tenant: &Tenant,
+        aggregate: Option<AggregateId>,
+        now: Timestamp,
+        text: &str,
+    ) -> Result<Self, TokenError> {
+        let plain = keys.open(&sealed_for(tenant), text).map_err(|_| TokenError::Forged)?;
+        let wire: Wire = serde_json::from_slice(&plain).map_err(|_| TokenError::Forged)?;
+        if wire.e < now {
+            return Err(TokenError::Expired);
+        }
+        if aggregate.is_some_and(|aggregate| aggregate != wire.a) {
+            return Err(TokenError::OtherAggregate);
+        }
+        Ok(Self { aggregate: wire.a, floor: wire.f, command: wire.c, accepted_at: wire.s })
+    }
+}
+
+fn sealed_for(tenant: &Tenant) -> SealedFor<'_> {
+    SealedFor { purpose: "token", tenant, scope: "" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{keys, tenant};
+
+    const NOW: Timestamp = Timestamp::from_micros(1_790_000_000_000_000);
+
+    #[test]
+    fn a_token_comes_back_as_it_was_given() {
+        let aggregate = AggregateId::generate(NOW);
+        let token = Token {
+            command: Some(CommandId::generate(NOW)),
+            accepted_at: Some(NOW),
+            ..Token::of_version(aggregate, 7)
+        };
+        let text = token.seal(&keys(), &tenant(), NOW);
+        assert_eq!(Token::open(&keys(), &tenant(), Some(aggregate), NOW, &text), Ok(token));
+    }
+
+    #[test]
+    fn a_token_is_refused_once_expired_for_another_aggregate_or_by_another_tenant() {
+        let (aggregate, other) = (AggregateId::generate(NOW), AggregateId::generate(NOW));
+        let text = Token::of_version(aggregate, 7).seal(&keys(), &tenant(), NOW);
+        let late = NOW.plus(TOKEN_TTL).plus_micros(1);
+        assert_eq!(Token::open(&keys(), &tenant(), Some(aggregate), late, &text), Err(TokenError::Expired));
+        assert_eq!(Token::open(&keys(), &tenant(), Some(other), NOW, &text), Err(TokenError::OtherAggregate));
+        let stranger = "stranger".parse().unwrap();
+        assert_eq!(Token::open(&keys(), &stranger, Some(aggregate), NOW, &text), Err(TokenError::Forged));
+    }
+}
