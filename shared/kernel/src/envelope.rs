@@ -16,7 +16,7 @@ pub const ENVELOPE_SCHEMA: u16 = 1;
 pub enum Expected {
     /// Any, and the command need not win over what is stored.
     Unsaid,
-    /// Any, as long as the aggregate exists: `If-Match: *`.
+    /// Any, as long as the aggregate exists: `If-Match: *`. Says nothing about what the client has seen.
     Exists,
     /// This one only.
     Version(u64),
@@ -112,7 +112,7 @@ impl<C: Serialize + serde::de::DeserializeOwned> Envelope<C> {
     /// What the domain is told besides the command.
     #[must_use]
     pub fn context(&self) -> Context {
-        Context { stamp: self.stamp, conditional: self.expected != Expected::Unsaid }
+        Context { stamp: self.stamp, conditional: matches!(self.expected, Expected::Version(_)) }
     }
 
     /// The key of the command's record.
