@@ -1,1 +1,4 @@
-//! Placeholder.
+//! Where the kernel's ports meet the world. Every implementation of a port passes the same [contract] suite.
+
+pub mod memory;
+mod transaction;

@@ -1,0 +1,150 @@
+//! Caches in memory.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use kernel::clock::{Clock, Timestamp};
+use kernel::ports::{
+    CachedView, LEASE_TTL, Lease, Lookup, MemoryCache, MemoryEntry, PortError, SharedCache, SharedCacheUpdater,
+};
+
+use super::lock;
+
+/// A [`SharedCache`] in memory, whose entries and leases end by the injected clock.
+#[derive(Debug)]
+pub struct MemorySharedCache {
+    clock: Arc<dyn Clock>,
+    shared: Mutex<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    slots: BTreeMap<String, Slot>,
+    leases_given: u64,
+}
+
+#[derive(Debug)]
+struct Slot {
+    content: Content,
+    expires_at: Timestamp,
+}
+
+#[derive(Debug)]
+enum Content {
+    Placeholder(Lease),
+    Value(CachedView),
+}
+
+impl MemorySharedCache {
+    /// An empty cache.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, shared: Mutex::default() }
+    }
+
+    /// Forgets an entry, as an eviction would.
+    pub fn evict(&self, key: &str) {
+        lock(&self.shared).slots.remove(key);
+    }
+
+    /// Forgets everything, as a restart would.
+    pub fn flush(&self) {
+        lock(&self.shared).slots.clear();
+    }
+
+    /// The views that have not ended, by key.
+    #[must_use]
+    pub fn views(&self) -> Vec<(String, CachedView)> {
+        let now = self.clock.now();
+        let shared = lock(&self.shared);
+        let views = shared.slots.iter().filter(|(_, slot)| now < slot.expires_at);
+        let views = views.filter_map(|(key, slot)| match &slot.content {
+            Content::Value(view) => Some((key.clone(), view.clone())),
+            Content::Placeholder(_) => None,
+        });
+        views.collect()
+    }
+}
+
+impl Shared {
+    /// What is there and has not ended.
+    fn live(&mut self, key: &str, now: Timestamp) -> Option<&mut Slot> {
+        self.slots.get_mut(key).filter(|slot| now < slot.expires_at)
+    }
+
+    fn lease(&mut self, key: &str, now: Timestamp) -> Lease {
+        self.leases_given += 1;
+        let lease = Lease(self.leases_given.to_string());
+        let slot = Slot { content: Content::Placeholder(lease.clone()), expires_at: now.plus(LEASE_TTL) };
+        self.slots.insert(key.to_owned(), slot);
+        lease
+    }
+}
+
+#[async_trait]
+impl SharedCache for MemorySharedCache {
+    async fn get_or_lease(&self, key: &str) -> Result<Lookup, PortError> {
+        let now = self.clock.now();
+        let mut shared = lock(&self.shared);
+        let Some(slot) = shared.live(key, now) else {
+            return Ok(Lookup::Leased(shared.lease(key, now)));
+        };
+        Ok(match &slot.content {
+            Content::Placeholder(_) => Lookup::Busy,
+            Content::Value(view) => Lookup::Hit { view: view.clone(), ttl: slot.expires_at.since(now) },
+        })
+    }
+
+    async fn fill(&self, key: &str, lease: &Lease, view: &CachedView, ttl: Duration) -> Result<bool, PortError> {
+        let now = self.clock.now();
+        let mut shared = lock(&self.shared);
+        let slot = shared.live(key, now);
+        let Some(slot) = slot.filter(|slot| matches!(&slot.content, Content::Placeholder(held) if held == lease))
+        else {
+            return Ok(false);
+        };
+        *slot = Slot { content: Content::Value(view.clone()), expires_at: now.plus(ttl) };
+        Ok(true)
+    }
+}
+
+#[async_trait]
+impl SharedCacheUpdater for MemorySharedCache {
+    async fn update(&self, key: &str, view: &CachedView, ttl: Duration) -> Result<(), PortError> {
+        let now = self.clock.now();
+        let mut shared = lock(&self.shared);
+        let Some(slot) = shared.live(key, now) else { return Ok(()) };
+        match &slot.content {
+            Content::Placeholder(_) => {
+                shared.slots.remove(key);
+            }
+            Content::Value(stored) if stored.version < view.version => {
+                *slot = Slot { content: Content::Value(view.clone()), expires_at: now.plus(ttl) };
+            }
+            Content::Value(_) => {}
+        }
+        Ok(())
+    }
+}
+
+/// A [`MemoryCache`] without bounds.
+#[derive(Debug, Default)]
+pub struct UnboundedMemoryCache {
+    entries: Mutex<BTreeMap<String, MemoryEntry>>,
+}
+
+impl MemoryCache for UnboundedMemoryCache {
+    fn get(&self, key: &str) -> Option<MemoryEntry> {
+        lock(&self.entries).get(key).cloned()
+    }
+
+    fn put(&self, key: &str, entry: MemoryEntry) {
+        let mut entries = lock(&self.entries);
+        let rank = |entry: &MemoryEntry| (entry.view.version, entry.read_at);
+        if entries.get(key).is_none_or(|kept| rank(kept) < rank(&entry)) {
+            entries.insert(key.to_owned(), entry);
+        }
+    }
+}
