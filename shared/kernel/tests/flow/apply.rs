@@ -1,0 +1,215 @@
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use kernel::apply::{FOLD_COMMANDS_MAX, Order, Verdict};
+use kernel::clock::Clock as _;
+use kernel::envelope::Expected;
+use kernel::ids::AggregateId;
+use kernel::ports::CommitError;
+use kernel::record::COMMAND_AGE_MAX;
+
+use crate::counter::CounterCommand::{Add, Close};
+use crate::world::{Interrupted, Interruption, World, apply_with, open, relabel, told};
+
+#[tokio::test]
+async fn commands_of_one_batch_make_contiguous_versions_in_one_transaction() {
+    let world = World::new();
+    let id = world.new_id();
+    let commands = [open("a"), Add(1), Add(2), Add(0)].map(|command| world.command(id, command));
+    let applied = world.apply(&commands).await;
+    assert_eq!(told(&applied), ["applied 1", "applied 2", "applied 3", "rejected zero"]);
+    assert_eq!(applied.current.state.unwrap().total, 3);
+    assert_eq!(world.stores.all_records().len(), 4);
+}
+
+#[tokio::test]
+async fn a_duplicate_is_applied_once_and_still_asks_for_projection() {
+    let world = World::new();
+    let id = world.new_id();
+    let commands = [world.command(id, open("a")), world.command(id, Add(5))];
+    world.apply(&commands).await;
+    let again = world.apply(&commands).await;
+    assert_eq!(told(&again), ["applied 1", "applied 2"]);
+    assert!(again.verdicts.iter().all(|verdict| matches!(verdict, Verdict::Final { duplicate: true, .. })));
+    assert!(again.needs_projection());
+    assert_eq!((again.current.version, again.current.state.unwrap().total), (2, 5));
+}
+
+#[tokio::test]
+async fn a_duplicate_of_a_delete_is_a_duplicate_and_not_a_rejection() {
+    let world = World::new();
+    let id = world.new_id();
+    let close = world.command(id, Close);
+    world.apply(&[world.command(id, open("a")), close.clone()]).await;
+    assert_eq!(told(&world.apply(&[close]).await), ["applied 2"]);
+    assert_eq!(told(&world.apply(&[world.command(id, Add(1))]).await), ["rejected not-found"]);
+}
+
+#[tokio::test]
+async fn commands_that_arrive_before_their_predecessors_are_applied_after_them() {
+    let world = World::new();
+    let id = world.new_id();
+    let mut third = world.command(id, Add(1));
+    third.expected = Expected::Version(2);
+    let second = world.command(id, Add(2));
+    let first = world.command(id, open("a"));
+    assert_eq!(told(&world.apply(&[third, second, first]).await), ["applied 3", "applied 2", "applied 1"]);
+}
+
+#[tokio::test]
+async fn what_waits_is_deferred_within_the_horizon_and_rejected_after_it() {
+    let world = World::new();
+    let id = world.new_id();
+    let early = world.command(id, Add(1));
+    assert_eq!(told(&world.apply(std::slice::from_ref(&early)).await), ["deferred"]);
+    world.clock.pass(Duration::from_secs(61));
+    assert_eq!(told(&world.apply(&[early]).await), ["rejected not-found"]);
+}
+
+#[tokio::test]
+async fn an_unknown_aggregate_whose_create_cannot_be_behind_is_rejected_at_once() {
+    let world = World::new();
+    let old = world.new_id();
+    world.clock.pass(Duration::from_secs(61));
+    let strange: AggregateId = "00000000-0000-4000-8000-000000000000".parse().unwrap();
+    for id in [old, strange] {
+        assert_eq!(told(&world.apply(&[world.command(id, Add(1))]).await), ["rejected not-found"]);
+    }
+}
+
+#[tokio::test]
+async fn a_version_that_is_passed_is_a_conflict_and_one_that_is_ahead_waits() {
+    let world = World::new();
+    let id = world.new_id();
+    world.apply(&[world.command(id, open("a")), world.command(id, Add(1))]).await;
+    let expecting = |version| {
+        let mut command = world.command(id, Add(1));
+        command.expected = Expected::Version(version);
+        command
+    };
+    let commands = [expecting(1), expecting(9), expecting(2)];
+    assert_eq!(told(&world.apply(&commands).await), ["rejected version-conflict", "deferred", "applied 3"]);
+}
+
+#[tokio::test]
+async fn in_strict_order_what_waits_holds_back_all_behind_it() {
+    let world = World::new();
+    let id = world.new_id();
+    world.apply(&[world.command(id, open("a"))]).await;
+    let mut ahead = world.command(id, Add(1));
+    ahead.expected = Expected::Version(9);
+    let commands = [world.command(id, Add(1)), ahead, world.command(id, Add(1))];
+    let strict = world.applier(Duration::from_secs(60), Order::Strict);
+    assert_eq!(told(&apply_with(&strict, &commands).await), ["applied 2", "deferred", "deferred"]);
+}
+
+#[tokio::test]
+async fn a_taken_claim_rejects_the_one_command_that_wants_it() {
+    let world = World::new();
+    let (a, b) = (world.new_id(), world.new_id());
+    world.apply(&[world.command(a, open("taken"))]).await;
+    let commands = [open("free"), Add(1), relabel("taken"), Add(1), relabel("other")];
+    let applied = world.apply(&commands.map(|command| world.command(b, command))).await;
+    assert_eq!(told(&applied), ["applied 1", "applied 2", "rejected label-taken", "applied 3", "applied 4"]);
+    let claims = world.stores.all_claims();
+    let held: Vec<_> = claims.keys().map(|claim| claim.value.as_str()).collect();
+    assert_eq!(held, ["other", "taken"]);
+}
+
+#[tokio::test]
+async fn a_deleted_aggregate_releases_its_claim_and_keeps_no_data() {
+    let world = World::new();
+    let (a, b) = (world.new_id(), world.new_id());
+    world.apply(&[world.command(a, open("l")), world.command(a, Close)]).await;
+    assert_eq!(told(&world.apply(&[world.command(b, open("l"))]).await), ["applied 1"]);
+    let states = world.stores.all_states();
+    let tombstone = &states[&crate::world::key(a)];
+    assert!(tombstone.body.is_none() && tombstone.index.is_empty() && tombstone.expires_at.is_some());
+}
+
+#[tokio::test]
+async fn a_command_older_than_30_days_is_rejected_as_expired() {
+    let world = World::new();
+    let command = world.command(world.new_id(), open("a"));
+    world.clock.pass(COMMAND_AGE_MAX + Duration::from_secs(1));
+    assert_eq!(told(&world.apply(&[command]).await), ["rejected expired"]);
+}
+
+#[tokio::test]
+async fn more_commands_than_one_transaction_holds_are_all_applied() {
+    let world = World::new();
+    let id = world.new_id();
+    let mut commands = vec![world.command(id, open("a"))];
+    commands.extend((0..2 * FOLD_COMMANDS_MAX).map(|_| world.command(id, Add(1))));
+    let applied = world.apply(&commands).await;
+    assert_eq!(applied.current.version as usize, commands.len());
+    assert_eq!(applied.current.state.unwrap().total as usize, 2 * FOLD_COMMANDS_MAX);
+}
+
+fn interrupted(world: &World, what: Vec<Interruption>) -> kernel::apply::Applier<crate::counter::Counter> {
+    let store = Interrupted { store: Arc::new(world.stores.write()), interruptions: Mutex::new(what) };
+    world.applier_over(Arc::new(store), Duration::from_secs(60), Order::Loose)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_contended_transaction_is_tried_again_and_given_up_after_a_while() {
+    let world = World::new();
+    let contended = || -> Interruption { Box::new(|| Box::pin(async { Some(CommitError::Contended) })) };
+    let commands = [world.command(world.new_id(), open("a"))];
+    let thrice = interrupted(&world, (0..3).map(|_| contended()).collect());
+    assert_eq!(told(&apply_with(&thrice, &commands).await), ["applied 1"]);
+    let commands = [world.command(world.new_id(), open("b"))];
+    let forever = interrupted(&world, (0..99).map(|_| contended()).collect());
+    let applied = apply_with(&forever, &commands).await;
+    assert_eq!(told(&applied), ["unfinished"]);
+    assert!(applied.stopped_by.is_some());
+}
+
+#[tokio::test]
+async fn a_fold_that_is_too_large_is_halved() {
+    let world = World::new();
+    let id = world.new_id();
+    let commands = [open("a"), Add(1), Add(1), Add(1)].map(|command| world.command(id, command));
+    let too_large = interrupted(&world, vec![Box::new(|| Box::pin(async { Some(CommitError::TooLarge) }))]);
+    assert_eq!(told(&apply_with(&too_large, &commands).await), ["applied 1", "applied 2", "applied 3", "applied 4"]);
+    let alone = interrupted(&world, vec![Box::new(|| Box::pin(async { Some(CommitError::TooLarge) }))]);
+    assert_eq!(told(&apply_with(&alone, &[world.command(id, Add(1))]).await), ["unfinished"]);
+}
+
+#[tokio::test]
+async fn a_rival_that_commits_first_is_built_upon() {
+    let world = World::new();
+    let id = world.new_id();
+    world.apply(&[world.command(id, open("a"))]).await;
+    let rival = world.command(id, Add(10));
+    let rivals_world = world.clone();
+    let rival_first: Interruption = Box::new(move || {
+        Box::pin(async move {
+            let applied = rivals_world.apply(&[rival]).await;
+            assert_eq!(told(&applied), ["applied 2"]);
+            None
+        })
+    });
+    let applied = apply_with(&interrupted(&world, vec![rival_first]), &[world.command(id, Add(1))]).await;
+    assert_eq!(told(&applied), ["applied 3"]);
+    assert_eq!(applied.current.state.unwrap().total, 11);
+}
+
+#[tokio::test]
+async fn a_transaction_that_took_effect_but_whose_answer_was_lost_counts_once() {
+    let world = World::new();
+    let id = world.new_id();
+    let commands = [world.command(id, open("a")), world.command(id, Add(1))];
+    let (same, first_try) = (commands.clone(), world.clone());
+    // The SDK tries again by itself: the second try meets the effect of the first.
+    let lost_answer: Interruption = Box::new(move || {
+        Box::pin(async move {
+            first_try.apply(&same).await;
+            None
+        })
+    });
+    let applied = apply_with(&interrupted(&world, vec![lost_answer]), &commands).await;
+    assert_eq!(told(&applied), ["applied 1", "applied 2"]);
+    assert_eq!((applied.current.version, applied.current.state.unwrap().total), (2, 1));
+    assert!(world.clock.now() > commands[0].stamp.at);
+}

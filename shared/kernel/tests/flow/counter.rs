@@ -1,0 +1,96 @@
+//! Counters: a domain as small as can be that still has creates, claims, rejections, lists and deletes.
+
+use bytes::Bytes;
+use kernel::domain::{Context, Decision, DecodeError, Domain};
+use kernel::ids::{AggregateId, AggregateKey, Tenant};
+use kernel::ports::{Claim, IndexEntry};
+use kernel::problem::Problem;
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug)]
+pub(crate) struct Counter;
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum CounterCommand {
+    Open { label: String },
+    Add(u32),
+    Relabel { label: String },
+    Close,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct CounterState {
+    pub(crate) label: String,
+    pub(crate) total: u32,
+}
+
+#[derive(Debug)]
+pub(crate) enum CounterEvent {
+    Changed(CounterState),
+    Closed,
+}
+
+impl Domain for Counter {
+    const KIND: &'static str = "C";
+    const INDEXES: &'static [&'static str] = &["label"];
+    const SCHEMA: u16 = 1;
+
+    type Command = CounterCommand;
+    type Event = CounterEvent;
+    type State = CounterState;
+
+    fn creates(command: &CounterCommand) -> bool {
+        matches!(command, CounterCommand::Open { .. })
+    }
+
+    fn decide(state: Option<&CounterState>, command: &CounterCommand, _: &Context) -> Decision<CounterEvent> {
+        let state = state.cloned().unwrap_or(CounterState { label: String::new(), total: 0 });
+        let next = match command {
+            CounterCommand::Close => return Decision::Accept(CounterEvent::Closed),
+            CounterCommand::Add(0) => return Decision::Reject(Problem::new("zero", 422, "Zero", "add something")),
+            CounterCommand::Add(count) => CounterState { total: state.total + count, ..state },
+            CounterCommand::Open { label } | CounterCommand::Relabel { label } => {
+                CounterState { label: label.clone(), ..state }
+            }
+        };
+        Decision::Accept(CounterEvent::Changed(next))
+    }
+
+    fn evolve(_: Option<CounterState>, event: CounterEvent) -> Option<CounterState> {
+        match event {
+            CounterEvent::Changed(state) => Some(state),
+            CounterEvent::Closed => None,
+        }
+    }
+
+    fn claims(tenant: &Tenant, state: &CounterState) -> Vec<Claim> {
+        vec![Claim { tenant: tenant.clone(), kind: "label", value: state.label.clone() }]
+    }
+
+    fn claim_held(_: &Claim) -> Problem {
+        Problem::new("label-taken", 409, "Label taken", "choose another")
+    }
+
+    fn project(_: AggregateId, version: u64, state: &CounterState) -> Bytes {
+        format!("{}={}@{version}", state.label, state.total).into()
+    }
+
+    fn index(key: &AggregateKey, state: &CounterState) -> Vec<IndexEntry> {
+        vec![IndexEntry {
+            index: "label",
+            partition: format!("C#{}", key.tenant),
+            sort: format!("{}#{}", state.label, key.id),
+        }]
+    }
+
+    fn encode(state: &CounterState) -> Bytes {
+        serde_json::to_vec(state).unwrap().into()
+    }
+
+    fn decode(schema: u16, body: &[u8]) -> Result<CounterState, DecodeError> {
+        if schema != Self::SCHEMA {
+            return Err(DecodeError::UnknownSchema(schema));
+        }
+        Ok(serde_json::from_slice(body)?)
+    }
+}

@@ -1,0 +1,301 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use adapters::memory::UnboundedMemoryCache;
+use async_trait::async_trait;
+use kernel::clock::Clock as _;
+use kernel::cursor::CursorError;
+use kernel::ids::{AggregateId, AggregateKey, CommandId};
+use kernel::ports::{
+    Consistency, Lease, ListQuery, Lookup, Page, PortError, SharedCache, Snapshot, ViewReader, ViewWriter,
+};
+use kernel::project::{PROJECTION, Projector};
+use kernel::query::{Answer, ListRequest, ListScope, Queries, QueryError, ReadRequest, Tier, TierReport, TierSaid};
+use kernel::token::{Token, TokenError};
+use tokio::time::Instant;
+
+use crate::counter::Counter;
+use crate::counter::CounterCommand::{Add, Close};
+use crate::world::{World, key, open, tenant};
+
+/// A store that counts how often it is read.
+#[derive(Debug)]
+struct Counted {
+    views: Arc<dyn ViewReader>,
+    reads: AtomicU32,
+}
+
+#[async_trait]
+impl ViewReader for Counted {
+    async fn get(&self, key: &AggregateKey, consistency: Consistency) -> Result<Option<Snapshot>, PortError> {
+        self.reads.fetch_add(1, Ordering::SeqCst);
+        tokio::task::yield_now().await;
+        self.views.get(key, consistency).await
+    }
+
+    async fn list(&self, query: &ListQuery) -> Result<Page, PortError> {
+        self.reads.fetch_add(1, Ordering::SeqCst);
+        self.views.list(query).await
+    }
+}
+
+/// One execution environment with a memory of its own, in a world that it shares.
+struct Environment {
+    queries: Queries,
+    store: Arc<Counted>,
+}
+
+fn environment(world: &World) -> Environment {
+    environment_with(world, world.cache.clone())
+}
+
+fn environment_with(world: &World, shared: Arc<dyn SharedCache>) -> Environment {
+    let store = Arc::new(Counted { views: Arc::new(world.stores.views()), reads: AtomicU32::new(0) });
+    let queries = Queries::new(
+        store.clone(),
+        Arc::new(world.stores.records()),
+        Some(Arc::new(UnboundedMemoryCache::default())),
+        Some(shared),
+        world.clock.clone(),
+        world.keys.clone(),
+    );
+    Environment { queries, store }
+}
+
+impl Environment {
+    async fn try_get(&self, id: AggregateId, token: Option<&str>, lenient: bool) -> Result<Answer, QueryError> {
+        let deadline = Instant::now() + Duration::from_secs(9);
+        self.queries.get(&ReadRequest { key: key(id), token, lenient, deadline }).await
+    }
+
+    async fn get(&self, id: AggregateId) -> Answer {
+        self.try_get(id, None, false).await.unwrap()
+    }
+
+    fn reads(&self) -> u32 {
+        self.store.reads.load(Ordering::SeqCst)
+    }
+}
+
+fn said(answer: &Answer) -> Vec<(Tier, TierSaid)> {
+    let without_ttl = |said| if matches!(said, TierSaid::Hit(_)) { TierSaid::Hit(None) } else { said };
+    answer.tiers.iter().map(|TierReport { tier, said }| (*tier, without_ttl(*said))).collect()
+}
+
+/// Applies and projects; the cache step is left out where the writer dies before it.
+async fn write(world: &World, id: AggregateId, command: crate::counter::CounterCommand, cache_step: bool) {
+    let applied = world.apply(&[world.command(id, command)]).await;
+    let cache = cache_step.then(|| world.cache.clone() as _);
+    let projector = Projector::new(Some(Arc::new(world.stores.views())), cache, world.clock.clone());
+    projector.project(&key(id), &applied.current).await.unwrap();
+}
+
+fn token(world: &World, token: &Token) -> String {
+    token.seal(&world.keys, &tenant(), world.clock.now())
+}
+
+#[tokio::test]
+async fn a_hot_view_comes_from_memory_and_in_a_new_environment_from_redis() {
+    let world = World::new();
+    let id = world.new_id();
+    write(&world, id, open("a"), true).await;
+    let warm = environment(&world);
+    let first = warm.get(id).await;
+    assert_eq!(said(&first), [(Tier::Memory, TierSaid::Miss), (Tier::Redis, TierSaid::Miss)]);
+    assert_eq!((first.view.body.clone().unwrap(), first.age), ("a=0@1".into(), None));
+    world.clock.pass(Duration::from_secs(1));
+    let second = warm.get(id).await;
+    assert_eq!((said(&second), second.age), (vec![(Tier::Memory, TierSaid::Hit(None))], Some(Duration::from_secs(1))));
+    let cold = environment(&world);
+    let third = cold.get(id).await;
+    assert_eq!(said(&third), [(Tier::Memory, TierSaid::Miss), (Tier::Redis, TierSaid::Hit(None))]);
+    assert_eq!((warm.reads(), cold.reads()), (1, 0));
+}
+
+#[tokio::test]
+async fn memory_is_believed_for_two_seconds_and_never_when_the_clock_goes_back() {
+    let world = World::new();
+    let id = world.new_id();
+    let here = environment(&world);
+    assert_eq!(here.get(id).await.view.version, 0);
+    write(&world, id, open("a"), true).await;
+    assert_eq!(here.get(id).await.view.version, 0);
+    world.clock.pass(Duration::from_secs(2));
+    assert_eq!(here.get(id).await.view.version, 1);
+}
+
+#[tokio::test]
+async fn requests_at_the_same_time_share_one_read() {
+    let world = World::new();
+    let id = world.new_id();
+    write(&world, id, open("a"), true).await;
+    let here = environment(&world);
+    let answers = futures::future::join_all((0..50).map(|_| here.get(id))).await;
+    assert!(answers.iter().all(|answer| answer.view.version == 1));
+    assert_eq!(here.reads(), 1);
+}
+
+#[tokio::test]
+async fn a_slow_fill_never_overwrites_what_a_writer_has_done_since() {
+    let world = World::new();
+    let id = world.new_id();
+    write(&world, id, open("a"), true).await;
+    let Lookup::Leased(lease) = world.cache.get_or_lease(&kernel::project::cache_key(&key(id))).await.unwrap() else {
+        panic!("no lease");
+    };
+    let old = kernel::ports::CachedView { version: 1, body: Some("a=0@1".into()), fetched_at: world.clock.now() };
+    write(&world, id, Add(1), true).await;
+    let landed = world.cache.fill(&kernel::project::cache_key(&key(id)), &lease, &old, Duration::from_secs(9)).await;
+    assert!(!landed.unwrap());
+    assert_eq!(environment(&world).get(id).await.view.version, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_reads_through_stale_caches_to_the_version_that_it_demands() {
+    let world = World::new();
+    let id = world.new_id();
+    write(&world, id, open("a"), true).await;
+    let here = environment(&world);
+    here.get(id).await;
+    write(&world, id, Add(1), false).await;
+    assert_eq!(here.get(id).await.view.version, 1);
+    let demand = token(&world, &Token::of_version(id, 2));
+    let answer = here.try_get(id, Some(&demand), false).await.unwrap();
+    assert_eq!(said(&answer), [(Tier::Memory, TierSaid::TooOld), (Tier::Redis, TierSaid::TooOld)]);
+    assert_eq!(answer.view.version, 2);
+    // What was learnt serves everyone in this environment.
+    assert_eq!(here.get(id).await.view.version, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_demands_too_much_is_told_so_or_gets_a_flagged_answer_if_it_is_lenient() {
+    let world = World::new();
+    let id = world.new_id();
+    write(&world, id, open("a"), true).await;
+    let here = environment(&world);
+    let demand = token(&world, &Token::of_version(id, 9));
+    let strict = here.try_get(id, Some(&demand), false).await;
+    assert!(matches!(strict, Err(QueryError::NotYetConsistent)));
+    let lenient = here.try_get(id, Some(&demand), true).await.unwrap();
+    assert!(lenient.stale && lenient.view.version == 1);
+    assert!(!here.get(id).await.stale);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_waits_for_the_command_that_it_names() {
+    let world = World::new();
+    let id = world.new_id();
+    write(&world, id, open("a"), true).await;
+    let here = environment(&world);
+    let command = world.command(id, Add(1));
+    let names = Token { command: Some(command.stamp.command), ..Token::of_version(id, 0) };
+    let names = token(&world, &names);
+    let applying = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let applied = world.apply(&[command]).await;
+        world.stores.views().put(&key(id), &applied.current.view(&key(id))).await.unwrap();
+    };
+    let (answer, ()) = tokio::join!(here.try_get(id, Some(&names), false), applying);
+    assert_eq!(answer.unwrap().view.version, 2);
+    let never = Token { command: Some(CommandId::generate(world.clock.now())), ..Token::of_version(id, 0) };
+    let never = token(&world, &never);
+    assert!(matches!(here.try_get(id, Some(&never), false).await, Err(QueryError::NotYetConsistent)));
+    assert!(here.try_get(id, Some(&never), true).await.unwrap().stale);
+}
+
+#[tokio::test]
+async fn a_token_for_something_else_is_refused() {
+    let world = World::new();
+    let (id, other) = (world.new_id(), world.new_id());
+    let here = environment(&world);
+    let others = token(&world, &Token::of_version(other, 1));
+    for (text, why) in [(others.as_str(), TokenError::OtherAggregate), ("rubbish", TokenError::Forged)] {
+        let refused = here.try_get(id, Some(text), false).await;
+        assert!(matches!(refused, Err(QueryError::Token(token)) if token == why), "{refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_deleted_aggregate_is_gone_from_every_tier() {
+    let world = World::new();
+    let id = world.new_id();
+    write(&world, id, open("a"), true).await;
+    environment(&world).get(id).await;
+    write(&world, id, Close, true).await;
+    let answer = environment(&world).get(id).await;
+    assert_eq!((answer.view.version, answer.view.body.as_ref()), (2, None));
+    assert_eq!(said(&answer)[1], (Tier::Redis, TierSaid::Hit(None)));
+}
+
+/// A shared cache that is down.
+#[derive(Debug)]
+struct Down;
+
+fn down() -> PortError {
+    PortError::Unavailable { port: "shared cache", cause: "down".into() }
+}
+
+#[async_trait]
+impl SharedCache for Down {
+    async fn get_or_lease(&self, _: &str) -> Result<Lookup, PortError> {
+        Err(down())
+    }
+
+    async fn fill(&self, _: &str, _: &Lease, _: &kernel::ports::CachedView, _: Duration) -> Result<bool, PortError> {
+        Err(down())
+    }
+}
+
+#[tokio::test]
+async fn a_shared_cache_that_is_down_is_passed_by() {
+    let world = World::new();
+    let id = world.new_id();
+    write(&world, id, open("a"), true).await;
+    let answer = environment_with(&world, Arc::new(Down)).get(id).await;
+    assert_eq!((answer.view.version, said(&answer)[1]), (1, (Tier::Redis, TierSaid::Unavailable)));
+}
+
+fn list(cursor: Option<&str>, limit: usize) -> (ListScope, Option<String>, usize) {
+    let scope = ListScope { kind: "C", index: "label", partition: "C#t".to_owned(), sort_prefix: String::new() };
+    (scope, cursor.map(str::to_owned), limit)
+}
+
+#[tokio::test]
+async fn pages_cover_a_list_once_and_a_cursor_fits_its_own_list_only() {
+    let world = World::new();
+    for label in ["a", "b", "c", "d", "e"] {
+        write(&world, world.new_id(), open(label), true).await;
+    }
+    let (here, tenant) = (environment(&world), tenant());
+    let (mut seen, mut cursor) = (Vec::new(), None);
+    loop {
+        let (scope, at, limit) = list(cursor.as_deref(), 2);
+        let page = here.queries.list(&ListRequest { scope, tenant: &tenant, cursor: at.as_deref(), limit }).await;
+        let page = page.unwrap();
+        seen.push(String::from_utf8(page.body.to_vec()).unwrap());
+        cursor = page.next_cursor;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    assert_eq!(seen.len(), 3);
+    assert!(seen[0].starts_with(r#"{"items":[a=0@1,b=0@1],"next_cursor":""#), "{}", seen[0]);
+    assert_eq!(seen[2], r#"{"items":[e=0@1],"next_cursor":null}"#);
+
+    let (mut scope, _, limit) = list(None, 2);
+    let first = here.queries.list(&ListRequest { scope: scope.clone(), tenant: &tenant, cursor: None, limit }).await;
+    let first = first.unwrap();
+    assert!(matches!(first.tiers[0].said, TierSaid::Hit(_)));
+    scope.sort_prefix = "a".to_owned();
+    let cursor = first.next_cursor.as_deref();
+    let foreign = here.queries.list(&ListRequest { scope, tenant: &tenant, cursor, limit }).await;
+    assert!(matches!(foreign, Err(QueryError::Cursor(CursorError::Forged))));
+}
+
+#[test]
+fn the_projections_version_is_part_of_every_cache_key() {
+    let id = World::new().new_id();
+    assert_eq!(kernel::project::cache_key(&key(id)), format!("v{PROJECTION}#C#t#{id}"));
+    assert_eq!(<Counter as kernel::domain::Domain>::KIND, "C");
+}

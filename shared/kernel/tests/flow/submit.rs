@@ -1,0 +1,186 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use kernel::apply::Order;
+use kernel::clock::Clock as _;
+use kernel::envelope::{Envelope, Expected};
+use kernel::ids::AggregateId;
+use kernel::project::Projector;
+use kernel::record::{COMMAND_AGE_MAX, CommandStatus};
+use kernel::submit::{CommandLookup, Known, Receipt, Request, Route, SubmitError, Submitter};
+use kernel::token::Token;
+use tokio::time::Instant;
+
+use crate::counter::CounterCommand::{Add, Close};
+use crate::counter::{Counter, CounterCommand};
+use crate::world::{World, apply_with, open, tenant};
+
+fn queued(world: &World) -> Submitter<Counter> {
+    let route = Route::Queue {
+        queue: world.queue.clone(),
+        records: Arc::new(world.stores.records()),
+        views: Arc::new(world.stores.views()),
+    };
+    Submitter::new(route, world.clock.clone(), world.keys.clone())
+}
+
+fn direct(world: &World) -> Submitter<Counter> {
+    let route = Route::Direct {
+        applier: world.applier(Duration::ZERO, Order::Loose),
+        projector: Projector::new(None, None, world.clock.clone()),
+    };
+    Submitter::new(route, world.clock.clone(), world.keys.clone())
+}
+
+fn request(key: Option<&str>, aggregate: Option<AggregateId>, command: CounterCommand) -> Request<CounterCommand> {
+    Request {
+        tenant: tenant(),
+        subject: "s".parse().unwrap(),
+        method: "POST",
+        path: aggregate.map_or("/counters".to_owned(), |id| format!("/counters/{id}")),
+        idempotency_key: key.map(str::to_owned),
+        aggregate,
+        expected: Expected::Unsaid,
+        token: None,
+        traceparent: None,
+        command,
+    }
+}
+
+fn messages(world: &World) -> Vec<Envelope<CounterCommand>> {
+    let received = world.queue.receive(10, Duration::from_secs(20));
+    received.iter().map(|received| Envelope::parse(&received.message.body).unwrap()).collect()
+}
+
+async fn ingest(world: &World) {
+    for envelope in messages(world) {
+        let applied = apply_with(&world.applier(Duration::ZERO, Order::Loose), std::slice::from_ref(&envelope)).await;
+        let projector = Projector::new(Some(Arc::new(world.stores.views())), None, world.clock.clone());
+        projector.project(&envelope.key::<Counter>(), &applied.current).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_command_without_a_key_is_one_message_and_no_write() {
+    let world = World::new();
+    let receipt = queued(&world).submit(request(None, None, open("a")), None).await.unwrap();
+    assert!(receipt.outcome.is_none() && !receipt.replayed);
+    assert!(world.stores.all_records().is_empty());
+    assert_eq!(messages(&world)[0].aggregate, receipt.aggregate);
+}
+
+#[tokio::test]
+async fn a_retry_under_the_same_key_sends_the_first_requests_message_again() {
+    let world = World::new();
+    let submitter = queued(&world);
+    let first = submitter.submit(request(Some("k"), None, open("a")), None).await.unwrap();
+    world.clock.pass(Duration::from_secs(5));
+    let retry = submitter.submit(request(Some("k"), None, open("a")), None).await.unwrap();
+    assert_eq!((first.command, first.aggregate), (retry.command, retry.aggregate));
+    assert!(!first.replayed && retry.replayed);
+    let messages = messages(&world);
+    assert_eq!(messages.len(), 2);
+    assert_eq!(messages[0], messages[1]);
+}
+
+impl PartialEq for CounterCommand {
+    fn eq(&self, other: &Self) -> bool {
+        format!("{self:?}") == format!("{other:?}")
+    }
+}
+
+#[tokio::test]
+async fn another_request_under_the_same_key_is_refused_on_both_routes() {
+    for submitter in [queued(&World::new()), direct(&World::new())] {
+        submitter.submit(request(Some("k"), None, open("a")), None).await.unwrap();
+        let other = submitter.submit(request(Some("k"), None, open("b")), None).await;
+        assert!(matches!(other, Err(SubmitError::KeyReused)), "{other:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_retry_after_the_outcome_is_known_sends_nothing() {
+    let world = World::new();
+    let submitter = queued(&world);
+    submitter.submit(request(Some("k"), None, open("a")), None).await.unwrap();
+    ingest(&world).await;
+    assert!(submitter.submit(request(Some("k"), None, open("a")), None).await.unwrap().replayed);
+    assert_eq!(world.queue.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_waits_is_told_the_outcome_and_one_whose_time_is_up_is_not() {
+    let world = World::new();
+    let submitter = queued(&world);
+    let until = Instant::now() + Duration::from_secs(1);
+    let late = submitter.submit(request(None, None, open("late")), Some(until)).await.unwrap();
+    assert!(late.outcome.is_none());
+    let until = Instant::now() + Duration::from_secs(1);
+    let ingesting = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        ingest(&world).await;
+    };
+    let (receipt, ()) = tokio::join!(submitter.submit(request(None, None, open("a")), Some(until)), ingesting);
+    let outcome = receipt.unwrap().outcome.unwrap();
+    assert_eq!(outcome.status, CommandStatus::Applied { version: 1 });
+    assert_eq!(outcome.current.unwrap().body.unwrap(), "a=0@1");
+}
+
+#[tokio::test]
+async fn the_direct_route_answers_with_the_result_and_replays_it() {
+    let world = World::new();
+    let submitter = direct(&world);
+    let told = |receipt: Receipt| {
+        let outcome = receipt.outcome.unwrap();
+        let body = outcome.current.map(|view| String::from_utf8(view.body.unwrap().to_vec()).unwrap());
+        (receipt.aggregate, outcome.status.version(), body, receipt.replayed)
+    };
+    let created = told(submitter.submit(request(Some("k"), None, open("a")), None).await.unwrap());
+    let id = created.0;
+    assert_eq!(created, (id, Some(1), Some("a=0@1".to_owned()), false));
+    let added = told(submitter.submit(request(Some("k"), Some(id), Add(2)), None).await.unwrap());
+    assert_eq!(added, (id, Some(2), Some("a=2@2".to_owned()), false));
+    let replayed = told(submitter.submit(request(Some("k"), None, open("a")), None).await.unwrap());
+    assert_eq!(replayed, (id, Some(1), Some("a=2@2".to_owned()), true));
+    let closed = told(submitter.submit(request(None, Some(id), Close), None).await.unwrap());
+    assert_eq!(closed, (id, Some(3), None, false));
+}
+
+#[tokio::test]
+async fn on_the_direct_route_nothing_waits() {
+    let world = World::new();
+    let receipt = direct(&world).submit(request(None, Some(world.new_id()), Add(1)), None).await.unwrap();
+    assert!(matches!(receipt.outcome.unwrap().status, CommandStatus::Rejected { version: 0, .. }));
+}
+
+#[tokio::test]
+async fn a_session_keeps_its_floor_and_its_order_from_write_to_write() {
+    let world = World::new();
+    let id = world.new_id();
+    let seen = Token {
+        floor: 7,
+        accepted_at: Some(world.clock.now().plus(Duration::from_secs(9))),
+        ..Token::of_version(id, 7)
+    };
+    let mut request = request(None, Some(id), Add(1));
+    request.token = Some(seen.seal(&world.keys, &tenant(), world.clock.now()));
+    let receipt = queued(&world).submit(request, None).await.unwrap();
+    let token = Token::open(&world.keys, &tenant(), Some(id), world.clock.now(), &receipt.token).unwrap();
+    let stamp = messages(&world)[0].stamp;
+    assert!(Some(stamp.at) > seen.accepted_at);
+    assert_eq!(token, Token { aggregate: id, floor: 7, command: Some(stamp.command), accepted_at: Some(stamp.at) });
+}
+
+#[tokio::test]
+async fn a_command_is_on_its_way_until_it_has_a_record_and_unknown_when_not_genuine_or_too_old() {
+    let world = World::new();
+    let lookup = CommandLookup::new(Arc::new(world.stores.records()), world.clock.clone(), world.keys.clone());
+    let receipt = queued(&world).submit(request(None, None, open("a")), None).await.unwrap();
+    assert!(matches!(lookup.get(&tenant(), &receipt.command).await.unwrap(), Some(Known::OnItsWay(_))));
+    let stranger = "stranger".parse().unwrap();
+    assert!(lookup.get(&stranger, &receipt.command).await.unwrap().is_none());
+    world.clock.pass(COMMAND_AGE_MAX);
+    assert!(lookup.get(&tenant(), &receipt.command).await.unwrap().is_none());
+    ingest(&world).await;
+    assert!(matches!(lookup.get(&tenant(), &receipt.command).await.unwrap(), Some(Known::Record(_))));
+}

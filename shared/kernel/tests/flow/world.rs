@@ -1,0 +1,162 @@
+//! What the tests share: stores in memory, and a clock that only moves when it is told to.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use adapters::memory::{MemoryQueue, MemorySharedCache, MemoryStores};
+use async_trait::async_trait;
+use futures::future::BoxFuture;
+use kernel::apply::{Applied, Applier, Order, Policy, Verdict};
+use kernel::clock::{Clock, Timestamp};
+use kernel::envelope::{ENVELOPE_SCHEMA, Envelope, Expected};
+use kernel::ids::{AggregateId, AggregateKey, CommandId, Stamp, Tenant};
+use kernel::ports::{CommitError, PortError, Snapshot, StateReader, Transaction, WriteStore};
+use kernel::record::CommandStatus;
+use kernel::seal::KeyRing;
+
+use crate::counter::{Counter, CounterCommand};
+
+/// Time that stands still.
+#[derive(Debug)]
+pub(crate) struct ManualClock(AtomicU64);
+
+impl ManualClock {
+    pub(crate) fn pass(&self, time: Duration) {
+        self.0.fetch_add(time.as_micros() as u64, Ordering::SeqCst);
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.0.load(Ordering::SeqCst))
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct World {
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) stores: MemoryStores,
+    pub(crate) cache: Arc<MemorySharedCache>,
+    pub(crate) queue: Arc<MemoryQueue>,
+    pub(crate) keys: Arc<KeyRing>,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let clock = Arc::new(ManualClock(AtomicU64::new(1_790_000_000_000_000)));
+        Self {
+            stores: MemoryStores::default(),
+            cache: Arc::new(MemorySharedCache::new(clock.clone())),
+            queue: Arc::new(MemoryQueue::new(clock.clone())),
+            keys: Arc::new(format!("k1:{}=", "A".repeat(43)).parse().unwrap()),
+            clock,
+        }
+    }
+
+    pub(crate) fn applier(&self, horizon: Duration, order: Order) -> Applier<Counter> {
+        self.applier_over(Arc::new(self.stores.write()), horizon, order)
+    }
+
+    pub(crate) fn applier_over(&self, store: Arc<dyn WriteStore>, horizon: Duration, order: Order) -> Applier<Counter> {
+        Applier::new(store, self.clock.clone(), Policy { horizon, order, view_in_transaction: false })
+    }
+
+    pub(crate) fn new_id(&self) -> AggregateId {
+        AggregateId::generate(self.clock.now())
+    }
+
+    /// A command accepted now, and 1 µs later than the one before.
+    pub(crate) fn command(&self, aggregate: AggregateId, command: CounterCommand) -> Envelope<CounterCommand> {
+        self.clock.pass(Duration::from_micros(1));
+        let at = self.clock.now();
+        Envelope {
+            schema: ENVELOPE_SCHEMA,
+            tenant: tenant(),
+            subject: "s".parse().unwrap(),
+            aggregate,
+            stamp: Stamp { at, command: CommandId::generate(at) },
+            expected: Expected::Unsaid,
+            fingerprint: None,
+            traceparent: None,
+            command,
+        }
+    }
+
+    pub(crate) async fn apply(&self, commands: &[Envelope<CounterCommand>]) -> Applied<Counter> {
+        apply_with(&self.applier(Duration::from_secs(60), Order::Loose), commands).await
+    }
+}
+
+pub(crate) async fn apply_with(applier: &Applier<Counter>, commands: &[Envelope<CounterCommand>]) -> Applied<Counter> {
+    let key = commands[0].key::<Counter>();
+    let stored = applier.load(std::slice::from_ref(&key)).await.unwrap().remove(0);
+    applier.apply(&key, commands, stored).await
+}
+
+pub(crate) fn tenant() -> Tenant {
+    "t".parse().unwrap()
+}
+
+pub(crate) fn key(id: AggregateId) -> AggregateKey {
+    AggregateKey { kind: "C", tenant: tenant(), id }
+}
+
+pub(crate) fn open(label: &str) -> CounterCommand {
+    CounterCommand::Open { label: label.to_owned() }
+}
+
+pub(crate) fn relabel(label: &str) -> CounterCommand {
+    CounterCommand::Relabel { label: label.to_owned() }
+}
+
+/// What became of each command: `applied 2`, `rejected zero`, `deferred` and so on.
+pub(crate) fn told(applied: &Applied<Counter>) -> Vec<String> {
+    let told = applied.verdicts.iter().map(|verdict| match verdict {
+        Verdict::Final { record, .. } => match &record.status {
+            CommandStatus::Applied { version } => format!("applied {version}"),
+            CommandStatus::Rejected { problem, .. } => format!("rejected {}", problem.code),
+            other => format!("{other:?}"),
+        },
+        Verdict::Deferred => "deferred".to_owned(),
+        Verdict::Unfinished => "unfinished".to_owned(),
+    });
+    told.collect()
+}
+
+/// What a store does just before, or instead of, a commit.
+pub(crate) type Interruption = Box<dyn FnOnce() -> BoxFuture<'static, Option<CommitError>> + Send>;
+
+/// A write store whose commits are interrupted, one after the other, by what the test wants.
+pub(crate) struct Interrupted {
+    pub(crate) store: Arc<dyn WriteStore>,
+    pub(crate) interruptions: Mutex<Vec<Interruption>>,
+}
+
+impl std::fmt::Debug for Interrupted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Interrupted")
+    }
+}
+
+#[async_trait]
+impl StateReader for Interrupted {
+    async fn load(&self, keys: &[AggregateKey]) -> Result<Vec<Option<Snapshot>>, PortError> {
+        self.store.load(keys).await
+    }
+}
+
+#[async_trait]
+impl WriteStore for Interrupted {
+    async fn commit(&self, transaction: &Transaction) -> Result<(), CommitError> {
+        let next = self.interruptions.lock().unwrap().pop();
+        let error = match next {
+            Some(interruption) => interruption().await,
+            None => None,
+        };
+        match error {
+            Some(error) => Err(error),
+            None => self.store.commit(transaction).await,
+        }
+    }
+}
