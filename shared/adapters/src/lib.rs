@@ -1,4 +1,7 @@
 //! Where the kernel's ports meet the world. Every implementation of a port passes the same [contract] suite.
 
+pub mod clients;
+pub mod dynamo;
 pub mod memory;
+pub mod tables;
 mod transaction;

@@ -1,0 +1,18 @@
+//! States, claims, records and views in DynamoDB, in the tables of [`crate::tables`].
+
+mod cancellation;
+mod item;
+mod records;
+mod snapshots;
+mod write_store;
+
+use kernel::ports::{Cause, PortError};
+
+pub use records::DynamoRecords;
+pub use snapshots::{DynamoViewStore, SnapshotTable};
+pub use write_store::DynamoWriteStore;
+
+/// Says which port failed, for `map_err`.
+fn unavailable<E: Into<Cause>>(port: &'static str) -> impl Fn(E) -> PortError {
+    move |cause| PortError::Unavailable { port, cause: cause.into() }
+}

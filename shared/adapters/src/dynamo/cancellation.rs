@@ -1,0 +1,91 @@
+//! Why a transaction was cancelled: one reason for each action, in the order of the actions.
+
+use aws_sdk_dynamodb::types::CancellationReason;
+use aws_sdk_dynamodb::types::error::TransactionCanceledException;
+use kernel::ports::{Claim, CommitError, FailedConditions, PortError};
+use kernel::record::CommandRecord;
+
+use super::records::DynamoRecords;
+use super::unavailable;
+use super::write_store::PORT;
+
+/// What an action of a transaction does.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Part<'a> {
+    State,
+    Record(&'a CommandRecord),
+    Claim(&'a Claim),
+    View,
+}
+
+/// What a reason says. The codes are those of the API reference of `TransactWriteItems`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reason {
+    None,
+    ConditionFailed,
+    Conflict,
+    TooLarge,
+    /// Throttled, or unheard of.
+    Other,
+}
+
+/// What the caller can do about a cancelled transaction. A failed condition counts only where every condition was
+/// looked at, because all that failed must be named: after a conflict or a throttled action the caller tries again.
+pub(super) fn judge(
+    parts: &[Part<'_>],
+    canceled: &TransactionCanceledException,
+    records: &DynamoRecords,
+) -> CommitError {
+    let reasons = canceled.cancellation_reasons();
+    if reasons.len() != parts.len() {
+        return unavailable(PORT)(canceled.clone()).into();
+    }
+    let kinds: Vec<_> = reasons.iter().map(reason).collect();
+    if kinds.contains(&Reason::TooLarge) {
+        CommitError::TooLarge
+    } else if kinds.contains(&Reason::Conflict) {
+        CommitError::Contended
+    } else if kinds.contains(&Reason::Other) || !kinds.contains(&Reason::ConditionFailed) {
+        unavailable(PORT)(canceled.clone()).into()
+    } else {
+        failed_conditions(parts, reasons, records).map_or_else(CommitError::Port, CommitError::Conditions)
+    }
+}
+
+/// Whether a validation error is about size: the service has no code of its own for it.
+pub(super) fn is_about_size(code: Option<&str>, message: Option<&str>) -> bool {
+    let says = |part| message.is_some_and(|message| message.to_ascii_lowercase().contains(part));
+    matches!(code, Some("ValidationException" | "ValidationError"))
+        && (says("size") || says("less than or equal to 100"))
+}
+
+fn reason(reason: &CancellationReason) -> Reason {
+    match reason.code() {
+        None | Some("None") => Reason::None,
+        Some("ConditionalCheckFailed") => Reason::ConditionFailed,
+        Some("TransactionConflict") => Reason::Conflict,
+        Some("ItemCollectionSizeLimitExceeded") => Reason::TooLarge,
+        code if is_about_size(code, reason.message()) => Reason::TooLarge,
+        Some(_) => Reason::Other,
+    }
+}
+
+fn failed_conditions(
+    parts: &[Part<'_>],
+    reasons: &[CancellationReason],
+    records: &DynamoRecords,
+) -> Result<FailedConditions, PortError> {
+    let mut failed = FailedConditions::default();
+    for (part, cause) in parts.iter().zip(reasons) {
+        if reason(cause) != Reason::ConditionFailed {
+            continue;
+        }
+        match part {
+            Part::State => failed.state_moved = true,
+            Part::Record(record) => failed.final_records.push(records.found(&record.key, cause.item())?),
+            Part::Claim(claim) => failed.claims_held.push((*claim).clone()),
+            Part::View => failed.view_exists = true,
+        }
+    }
+    Ok(failed)
+}

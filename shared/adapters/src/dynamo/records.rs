@@ -1,0 +1,197 @@
+//! Records of commands.
+
+use async_trait::async_trait;
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::BuildError;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::operation::put_item::builders::PutItemFluentBuilder;
+use aws_sdk_dynamodb::types::{Put, ReturnValuesOnConditionCheckFailure};
+use kernel::clock::Timestamp;
+use kernel::ports::{PortError, RecordReader, RecordWriter};
+use kernel::problem::Problem;
+use kernel::record::{CommandRecord, CommandStatus, Fingerprint, RECORD_SCHEMA, RecordKey};
+use serde::Deserialize;
+use serde::de::IntoDeserializer;
+use serde::de::value::Error as ValueError;
+
+use super::item::{self, Item, ItemError};
+use super::unavailable;
+use crate::tables::KEY_ATTRIBUTE;
+
+const PORT: &str = "records";
+
+const STATUS: &str = "status";
+const AGGREGATE: &str = "aggregate";
+const ACCEPTED_AT: &str = "accepted_at";
+const COMPLETED_AT: &str = "completed_at";
+const FINGERPRINT: &str = "fingerprint";
+const VERSION: &str = "version";
+const PROBLEM: &str = "problem";
+const REASON: &str = "reason";
+const SCHEMA: &str = "schema";
+
+const PENDING: &str = "pending";
+const APPLIED: &str = "applied";
+const REJECTED: &str = "rejected";
+const SUPERSEDED: &str = "superseded";
+const FAILED: &str = "failed";
+
+const ABSENT: &str = "attribute_not_exists(#pk)";
+/// Put the record IF absent, pending or failed.
+const ABSENT_OR_OPEN: &str = "attribute_not_exists(#pk) OR #status IN (:pending, :failed)";
+
+/// Records of commands in `DynamoDB`.
+#[derive(Debug, Clone)]
+pub struct DynamoRecords {
+    client: Client,
+    table: String,
+}
+
+impl DynamoRecords {
+    /// The records in `table`.
+    #[must_use]
+    pub fn new(client: Client, table: impl Into<String>) -> Self {
+        Self { client, table: table.into() }
+    }
+
+    /// The action of a transaction that puts a record IF absent, pending or failed.
+    pub(super) fn put_if_open(&self, record: &CommandRecord) -> Result<Put, BuildError> {
+        let item = encode(record).map_err(BuildError::other)?;
+        Put::builder()
+            .table_name(&self.table)
+            .set_item(Some(item))
+            .condition_expression(ABSENT_OR_OPEN)
+            .expression_attribute_names("#pk", KEY_ATTRIBUTE)
+            .expression_attribute_names("#status", STATUS)
+            .expression_attribute_values(":pending", item::s(PENDING))
+            .expression_attribute_values(":failed", item::s(FAILED))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .build()
+    }
+
+    /// The record that an operation found in its way.
+    pub(super) fn found(&self, key: &RecordKey, item: Option<&Item>) -> Result<CommandRecord, PortError> {
+        let item = item.ok_or_else(|| unavailable(PORT)("a condition failed on an item that was not returned"))?;
+        decode(key, item).map_err(|error| PortError::Corrupt {
+            port: PORT,
+            key: format!("{}/{key}", self.table),
+            cause: error.into(),
+        })
+    }
+
+    fn put(&self, record: &CommandRecord) -> Result<PutItemFluentBuilder, PortError> {
+        let item = encode(record).map_err(unavailable(PORT))?;
+        let put = self.client.put_item().table_name(&self.table).set_item(Some(item));
+        let put = put.return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        Ok(put.expression_attribute_names("#pk", KEY_ATTRIBUTE))
+    }
+
+    async fn send(&self, put: PutItemFluentBuilder, key: &RecordKey) -> Result<Option<CommandRecord>, PortError> {
+        let Err(error) = put.send().await else { return Ok(None) };
+        match error.as_service_error() {
+            Some(PutItemError::ConditionalCheckFailedException(failed)) => self.found(key, failed.item()).map(Some),
+            _ => Err(unavailable(PORT)(error)),
+        }
+    }
+}
+
+#[async_trait]
+impl RecordReader for DynamoRecords {
+    async fn get(&self, key: &RecordKey) -> Result<Option<CommandRecord>, PortError> {
+        let get = self.client.get_item().table_name(&self.table).set_key(Some(item::key(key.to_string())));
+        let found = get.consistent_read(true).send().await.map_err(unavailable(PORT))?;
+        found.item.map(|item| self.found(key, Some(&item))).transpose()
+    }
+}
+
+#[async_trait]
+impl RecordWriter for DynamoRecords {
+    async fn put_pending(&self, record: &CommandRecord) -> Result<Option<CommandRecord>, PortError> {
+        let put = self.put(record)?.condition_expression(ABSENT);
+        let found = self.send(put, &record.key).await?;
+        // The first attempt wrote it, its answer was lost, and the SDK tried again.
+        Ok(found.filter(|found| found != record))
+    }
+
+    async fn put_failed(&self, record: &CommandRecord) -> Result<Option<CommandRecord>, PortError> {
+        let put = self.put(record)?.condition_expression(ABSENT_OR_OPEN);
+        let put = put
+            .expression_attribute_names("#status", STATUS)
+            .expression_attribute_values(":pending", item::s(PENDING))
+            .expression_attribute_values(":failed", item::s(FAILED));
+        self.send(put, &record.key).await
+    }
+}
+
+fn encode(record: &CommandRecord) -> Result<Item, serde_json::Error> {
+    let CommandRecord { key, aggregate, accepted_at, fingerprint, status, completed_at } = record;
+    let mut item = item::key(key.to_string());
+    item::set(&mut item, SCHEMA, item::n(RECORD_SCHEMA));
+    item::set(&mut item, AGGREGATE, item::s(aggregate.to_string()));
+    item::set(&mut item, ACCEPTED_AT, item::n(accepted_at.as_micros()));
+    item::set(&mut item, STATUS, item::s(status_name(status)));
+    item::set_expires_at(&mut item, record.expires_at());
+    if let Some(at) = completed_at {
+        item::set(&mut item, COMPLETED_AT, item::n(at.as_micros()));
+    }
+    if let Some(serde_json::Value::String(text)) = fingerprint.as_ref().map(serde_json::to_value).transpose()? {
+        item::set(&mut item, FINGERPRINT, item::s(text));
+    }
+    if let Some(version) = status.version() {
+        item::set(&mut item, VERSION, item::n(version));
+    }
+    match status {
+        CommandStatus::Rejected { problem, .. } => {
+            item::set(&mut item, PROBLEM, item::s(serde_json::to_string(problem)?));
+        }
+        CommandStatus::Failed { reason } => item::set(&mut item, REASON, item::s(reason)),
+        CommandStatus::Pending | CommandStatus::Applied { .. } | CommandStatus::Superseded { .. } => {}
+    }
+    Ok(item)
+}
+
+fn status_name(status: &CommandStatus) -> &'static str {
+    match status {
+        CommandStatus::Pending => PENDING,
+        CommandStatus::Applied { .. } => APPLIED,
+        CommandStatus::Rejected { .. } => REJECTED,
+        CommandStatus::Superseded { .. } => SUPERSEDED,
+        CommandStatus::Failed { .. } => FAILED,
+    }
+}
+
+fn decode(key: &RecordKey, item: &Item) -> Result<CommandRecord, ItemError> {
+    let schema = item::number(item, SCHEMA)?;
+    if schema > RECORD_SCHEMA {
+        return Err(ItemError::UnknownSchema(schema));
+    }
+    Ok(CommandRecord {
+        key: key.clone(),
+        aggregate: item::text(item, AGGREGATE)?.parse().map_err(item::malformed(AGGREGATE))?,
+        accepted_at: Timestamp::from_micros(item::number(item, ACCEPTED_AT)?),
+        fingerprint: item::optional_text(item, FINGERPRINT)?.map(decode_fingerprint).transpose()?,
+        status: decode_status(item)?,
+        completed_at: item::optional_number(item, COMPLETED_AT)?.map(Timestamp::from_micros),
+    })
+}
+
+fn decode_fingerprint(text: &str) -> Result<Fingerprint, ItemError> {
+    let text = IntoDeserializer::<ValueError>::into_deserializer(text);
+    Fingerprint::deserialize(text).map_err(item::malformed(FINGERPRINT))
+}
+
+fn decode_status(item: &Item) -> Result<CommandStatus, ItemError> {
+    let version = || item::number(item, VERSION);
+    match item::text(item, STATUS)? {
+        PENDING => Ok(CommandStatus::Pending),
+        APPLIED => Ok(CommandStatus::Applied { version: version()? }),
+        REJECTED => Ok(CommandStatus::Rejected { version: version()?, problem: decode_problem(item)? }),
+        SUPERSEDED => Ok(CommandStatus::Superseded { version: version()? }),
+        FAILED => Ok(CommandStatus::Failed { reason: item::text(item, REASON)?.to_owned() }),
+        other => Err(item::malformed(STATUS)(format!("{other:?} is no status"))),
+    }
+}
+
+fn decode_problem(item: &Item) -> Result<Problem, ItemError> {
+    serde_json::from_str(item::text(item, PROBLEM)?).map_err(item::malformed(PROBLEM))
+}

@@ -1,0 +1,299 @@
+//! Versions of aggregates in a table: states in the write store, views in the read store, stored alike.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::BuildError;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::primitives::Blob;
+use aws_sdk_dynamodb::types::builders::PutBuilder;
+use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, Put, ReturnValuesOnConditionCheckFailure};
+use kernel::ids::AggregateKey;
+use kernel::ports::{
+    Consistency, IndexEntry, ListQuery, Page, PortError, Position, Projected, Snapshot, ViewReader, ViewWriter,
+};
+use rand::random_range;
+use tokio::time::sleep;
+
+use super::item::{self, Item, ItemError};
+use super::unavailable;
+use crate::tables::{KEY_ATTRIBUTE, index_name, index_partition_attribute, index_sort_attribute};
+use crate::transaction::{LIST_LIMIT_MAX, check_load};
+
+const VERSION: &str = "version";
+const SCHEMA: &str = "schema";
+const BODY: &str = "body";
+
+/// Put the view IF absent or older.
+const ABSENT_OR_OLDER: &str = "attribute_not_exists(#pk) OR #version < :version";
+
+/// How often the keys that `DynamoDB` left out are asked for again. It leaves out what exceeds 16 MB or its capacity.
+const LOAD_ATTEMPTS_MAX: u32 = 8;
+/// The longest pause before the second attempt; it doubles from there.
+const LOAD_PAUSE_FIRST: Duration = Duration::from_millis(20);
+
+/// A table of snapshots. As a [`ViewReader`] it reads what the table holds: *states*, where it is the write store's.
+#[derive(Debug, Clone)]
+pub struct SnapshotTable {
+    client: Client,
+    port: &'static str,
+    table: String,
+    indexes: &'static [&'static str],
+}
+
+impl SnapshotTable {
+    pub(super) fn new(client: Client, port: &'static str, table: String, indexes: &'static [&'static str]) -> Self {
+        Self { client, port, table, indexes }
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.table
+    }
+
+    /// The snapshots of `keys`, in their order, strongly consistent.
+    pub(super) async fn load(&self, keys: &[AggregateKey]) -> Result<Vec<Option<Snapshot>>, PortError> {
+        check_load(self.port, keys.len())?;
+        // The service refuses a key that is named twice.
+        let mut missing: Vec<Item> =
+            keys.iter().map(AggregateKey::to_string).collect::<BTreeSet<_>>().into_iter().map(item::key).collect();
+        let mut found = HashMap::new();
+        for attempt in 0..LOAD_ATTEMPTS_MAX {
+            if missing.is_empty() {
+                return Ok(keys.iter().map(|key| found.get(&key.to_string()).cloned()).collect());
+            }
+            if attempt > 0 {
+                let longest = LOAD_PAUSE_FIRST * 2_u32.pow(attempt - 1);
+                sleep(random_range(Duration::ZERO..=longest)).await;
+            }
+            missing = self.load_some(missing, &mut found).await?;
+        }
+        let cause = format!("{} of {} keys unprocessed after {LOAD_ATTEMPTS_MAX} attempts", missing.len(), keys.len());
+        Err(unavailable(self.port)(cause))
+    }
+
+    /// Adds to `found`; returns the keys that the service did not get to.
+    async fn load_some(&self, keys: Vec<Item>, found: &mut HashMap<String, Snapshot>) -> Result<Vec<Item>, PortError> {
+        let request = KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(true).build();
+        let request = request.map_err(unavailable(self.port))?;
+        let answer = self.client.batch_get_item().request_items(&self.table, request).send().await;
+        let answer = answer.map_err(unavailable(self.port))?;
+        for item in answer.responses.unwrap_or_default().remove(&self.table).unwrap_or_default() {
+            let (pk, snapshot) = self.decode(&item)?;
+            found.insert(pk.to_owned(), snapshot);
+        }
+        let unprocessed = answer.unprocessed_keys.unwrap_or_default().remove(&self.table);
+        Ok(unprocessed.map(|unprocessed| unprocessed.keys).unwrap_or_default())
+    }
+
+    /// The action that puts a snapshot; it lacks the condition.
+    fn put(&self, key: &AggregateKey, snapshot: &Snapshot) -> PutBuilder {
+        Put::builder()
+            .table_name(&self.table)
+            .set_item(Some(encode(key, snapshot)))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .expression_attribute_names("#pk", KEY_ATTRIBUTE)
+    }
+
+    /// The action that puts a snapshot IF the stored version is the expected one, 0 for none.
+    pub(super) fn put_if_version(&self, key: &AggregateKey, next: &Snapshot, expected: u64) -> Result<Put, BuildError> {
+        let put = self.put(key, next);
+        if expected == 0 {
+            return put.condition_expression("attribute_not_exists(#pk)").build();
+        }
+        put.condition_expression("attribute_exists(#pk) AND #version = :expected")
+            .expression_attribute_names("#version", VERSION)
+            .expression_attribute_values(":expected", item::n(expected))
+            .build()
+    }
+
+    /// The action that puts a snapshot IF absent or older.
+    pub(super) fn put_if_newer(&self, key: &AggregateKey, next: &Snapshot) -> Result<Put, BuildError> {
+        self.put(key, next)
+            .condition_expression(ABSENT_OR_OLDER)
+            .expression_attribute_names("#version", VERSION)
+            .expression_attribute_values(":version", item::n(next.version))
+            .build()
+    }
+
+    /// The key and the snapshot of an item.
+    fn decode<'a>(&self, item: &'a Item) -> Result<(&'a str, Snapshot), PortError> {
+        let pk = item::text(item, KEY_ATTRIBUTE).map_err(|error| self.corrupt("an item", error))?;
+        let snapshot = decode(pk, item, self.indexes).map_err(|error| self.corrupt(pk, error))?;
+        Ok((pk, snapshot))
+    }
+
+    /// The place of an item in an index, with its snapshot.
+    fn decode_entry(&self, query: &ListQuery, item: &Item) -> Result<(Position, Snapshot), PortError> {
+        let (pk, snapshot) = self.decode(item)?;
+        let corrupt = |error| self.corrupt(pk, error);
+        let sort = item::text(item, &index_sort_attribute(query.index)).map_err(corrupt)?.to_owned();
+        let id = id_in(pk).and_then(|id| id.parse().map_err(item::malformed(KEY_ATTRIBUTE))).map_err(corrupt)?;
+        Ok((Position { sort, id }, snapshot))
+    }
+
+    fn corrupt(&self, key: &str, error: ItemError) -> PortError {
+        PortError::Corrupt { port: self.port, key: format!("{}/{key}", self.table), cause: error.into() }
+    }
+
+    /// Where a list goes on, in the form that the service wants.
+    fn start_key(query: &ListQuery, partition: &str, after: &Position) -> Item {
+        let key = AggregateKey { kind: query.kind, tenant: query.tenant.clone(), id: after.id };
+        let mut start = item::key(key.to_string());
+        item::set(&mut start, &index_partition_attribute(query.index), item::s(partition));
+        item::set(&mut start, &index_sort_attribute(query.index), item::s(after.sort.as_str()));
+        start
+    }
+}
+
+#[async_trait]
+impl ViewReader for SnapshotTable {
+    async fn get(&self, key: &AggregateKey, consistency: Consistency) -> Result<Option<Snapshot>, PortError> {
+        let found = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .set_key(Some(item::key(key.to_string())))
+            .consistent_read(consistency == Consistency::Strong)
+            .send()
+            .await
+            .map_err(unavailable(self.port))?;
+        found.item.map(|item| Ok(self.decode(&item)?.1)).transpose()
+    }
+
+    async fn list(&self, query: &ListQuery) -> Result<Page, PortError> {
+        let after = match &query.after {
+            // The service refuses to start outside the range that it is asked for.
+            Some(after) if after.sort < query.sort_prefix => None,
+            Some(after) if !after.sort.starts_with(&query.sort_prefix) => {
+                return Ok(Page { entries: Vec::new(), more: false });
+            }
+            after => after.as_ref(),
+        };
+        let partition = stored_partition(&format!("{}#{}", query.kind, query.tenant), &query.partition);
+        let limit = query.limit.clamp(1, LIST_LIMIT_MAX);
+        let mut condition = "#partition = :partition".to_owned();
+        let mut request = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .index_name(index_name(query.index))
+            .expression_attribute_names("#partition", index_partition_attribute(query.index))
+            .expression_attribute_values(":partition", item::s(partition.as_str()))
+            .set_exclusive_start_key(after.map(|after| Self::start_key(query, &partition, after)))
+            // One more than asked for tells whether there is more, so that no last page is followed by an empty one.
+            .limit(i32::try_from(limit + 1).unwrap_or(i32::MAX));
+        if !query.sort_prefix.is_empty() {
+            condition.push_str(" AND begins_with(#sort, :prefix)");
+            request = request
+                .expression_attribute_names("#sort", index_sort_attribute(query.index))
+                .expression_attribute_values(":prefix", item::s(query.sort_prefix.as_str()));
+        }
+        let found = request.key_condition_expression(condition).send().await.map_err(unavailable(self.port))?;
+        // A page also ends at 1 MB.
+        let more = found.items().len() > limit || found.last_evaluated_key.is_some();
+        let entries = found.items().iter().take(limit).map(|item| self.decode_entry(query, item));
+        Ok(Page { entries: entries.collect::<Result<_, _>>()?, more })
+    }
+}
+
+/// The read store in `DynamoDB`.
+#[derive(Debug, Clone)]
+pub struct DynamoViewStore {
+    snapshots: SnapshotTable,
+}
+
+impl DynamoViewStore {
+    /// The read store in `table`, with the indexes that the table was created with.
+    #[must_use]
+    pub fn new(client: Client, table: impl Into<String>, indexes: &'static [&'static str]) -> Self {
+        Self { snapshots: SnapshotTable::new(client, "read store", table.into(), indexes) }
+    }
+}
+
+#[async_trait]
+impl ViewReader for DynamoViewStore {
+    async fn get(&self, key: &AggregateKey, consistency: Consistency) -> Result<Option<Snapshot>, PortError> {
+        self.snapshots.get(key, consistency).await
+    }
+
+    async fn list(&self, query: &ListQuery) -> Result<Page, PortError> {
+        self.snapshots.list(query).await
+    }
+}
+
+#[async_trait]
+impl ViewWriter for DynamoViewStore {
+    async fn put(&self, key: &AggregateKey, view: &Snapshot) -> Result<Projected, PortError> {
+        let SnapshotTable { client, port, table, .. } = &self.snapshots;
+        let put = client
+            .put_item()
+            .table_name(table)
+            .set_item(Some(encode(key, view)))
+            .condition_expression(ABSENT_OR_OLDER)
+            .expression_attribute_names("#pk", KEY_ATTRIBUTE)
+            .expression_attribute_names("#version", VERSION)
+            .expression_attribute_values(":version", item::n(view.version));
+        let Err(error) = put.send().await else { return Ok(Projected::Stored) };
+        match error.as_service_error() {
+            Some(PutItemError::ConditionalCheckFailedException(_)) => Ok(Projected::Newer),
+            _ => Err(unavailable(port)(error)),
+        }
+    }
+}
+
+/// The tenant and the kind are part of every stored partition, so that no list can cross them, whatever a domain puts
+/// in a partition.
+fn stored_partition(kind_and_tenant: &str, partition: &str) -> String {
+    format!("{kind_and_tenant}#{partition}")
+}
+
+/// An aggregate's identity is the last part of its key.
+fn id_in(pk: &str) -> Result<&str, ItemError> {
+    item::required(KEY_ATTRIBUTE, pk.rsplit_once('#').map(|(_, id)| id))
+}
+
+fn encode(key: &AggregateKey, snapshot: &Snapshot) -> Item {
+    let kind_and_tenant = format!("{}#{}", key.kind, key.tenant);
+    let mut item = item::key(key.to_string());
+    item::set(&mut item, VERSION, item::n(snapshot.version));
+    item::set(&mut item, SCHEMA, item::n(snapshot.schema));
+    if let Some(body) = &snapshot.body {
+        item::set(&mut item, BODY, AttributeValue::B(Blob::new(body.as_ref())));
+    }
+    for IndexEntry { index, partition, sort } in &snapshot.index {
+        let partition = stored_partition(&kind_and_tenant, partition);
+        item::set(&mut item, &index_partition_attribute(index), item::s(partition));
+        item::set(&mut item, &index_sort_attribute(index), item::s(sort.as_str()));
+    }
+    if let Some(at) = snapshot.expires_at {
+        item::set_expires_at(&mut item, at);
+    }
+    item
+}
+
+fn decode(pk: &str, item: &Item, indexes: &[&'static str]) -> Result<Snapshot, ItemError> {
+    let entries = indexes.iter().filter_map(|index| decode_index(pk, item, index).transpose());
+    Ok(Snapshot {
+        version: item::number(item, VERSION)?,
+        schema: item::number(item, SCHEMA)?,
+        body: item::optional_bytes(item, BODY)?,
+        index: entries.collect::<Result<_, _>>()?,
+        expires_at: item::expires_at(item)?,
+    })
+}
+
+fn decode_index(pk: &str, item: &Item, index: &'static str) -> Result<Option<IndexEntry>, ItemError> {
+    let name = index_partition_attribute(index);
+    let Some(stored) = item::optional_text(item, &name)? else { return Ok(None) };
+    let kind_and_tenant = pk.rsplit_once('#').map_or(pk, |(before, _)| before);
+    let partition = stored.strip_prefix(kind_and_tenant).and_then(|rest| rest.strip_prefix('#'));
+    let partition = partition.ok_or("does not begin with kind and tenant").map_err(item::malformed(&name))?.to_owned();
+    let sort = item::text(item, &index_sort_attribute(index))?.to_owned();
+    Ok(Some(IndexEntry { index, partition, sort }))
+}

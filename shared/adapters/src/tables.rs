@@ -1,0 +1,232 @@
+//! The tables: their keys, indexes and time to live, in one place.
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::BuildError;
+use aws_sdk_dynamodb::operation::create_table::CreateTableError;
+use aws_sdk_dynamodb::operation::describe_table::DescribeTableError;
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, BillingMode, GlobalSecondaryIndex, GlobalSecondaryIndexDescription, IndexStatus,
+    KeySchemaElement, KeyType, Projection, ProjectionType, ScalarAttributeType, TableDescription, TableStatus,
+    TimeToLiveSpecification, TimeToLiveStatus,
+};
+use kernel::ports::Cause;
+use tokio::time::{Instant, sleep};
+
+/// The attribute that is the key of every item.
+pub const KEY_ATTRIBUTE: &str = "pk";
+/// The attribute that holds when an item may be forgotten, in seconds since 1970.
+pub const EXPIRES_AT_ATTRIBUTE: &str = "expires_at";
+
+/// How long a new table may take until it is usable.
+const ACTIVE_WAIT_MAX: Duration = Duration::from_secs(120);
+/// How long to wait before looking at a new table again.
+const ACTIVE_POLL_INTERVAL: Duration = Duration::from_millis(200);
+
+/// What the three tables are called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableNames {
+    /// States and claims.
+    pub write: String,
+    /// Records of commands.
+    pub commands: String,
+    /// Views.
+    pub read: String,
+}
+
+/// Why the tables are not ready.
+#[derive(Debug, thiserror::Error)]
+pub enum TableError {
+    /// A table of that name has other keys or indexes: it is another application's, or needs a migration.
+    #[error("table {table} exists, but {difference}")]
+    Mismatch {
+        /// The table.
+        table: String,
+        /// What is not as it should be.
+        difference: String,
+    },
+    /// A table was created but did not become usable in time.
+    #[error("table {table} is not active after {} s", ACTIVE_WAIT_MAX.as_secs())]
+    NotActive {
+        /// The table.
+        table: String,
+    },
+    /// `DynamoDB` refused or did not answer.
+    #[error("cannot prepare table {table}")]
+    Refused {
+        /// The table.
+        table: String,
+        /// What it said.
+        #[source]
+        cause: Cause,
+    },
+}
+
+/// The index of a table that serves the lists of a [`Domain`](kernel::domain::Domain)'s index.
+#[must_use]
+pub fn index_name(index: &str) -> String {
+    format!("by-{index}")
+}
+
+/// The attribute that is the partition key of an index.
+#[must_use]
+pub fn index_partition_attribute(index: &str) -> String {
+    format!("{index}_p")
+}
+
+/// The attribute that is the sort key of an index.
+#[must_use]
+pub fn index_sort_attribute(index: &str) -> String {
+    format!("{index}_s")
+}
+
+/// Creates the tables that are absent, with `indexes` from [`Domain::INDEXES`](kernel::domain::Domain::INDEXES), and
+/// waits until all are usable.
+pub async fn create_all(client: &Client, names: &TableNames, indexes: &[&str]) -> Result<(), TableError> {
+    let tables = [(&names.write, indexes), (&names.commands, &[]), (&names.read, indexes)];
+    let tables = tables.map(|(name, indexes)| Table { client, name, indexes });
+    for table in &tables {
+        table.create_if_absent().await?;
+    }
+    for table in &tables {
+        table.wait_until_active().await?;
+        table.enable_time_to_live().await?;
+    }
+    Ok(())
+}
+
+struct Table<'a> {
+    client: &'a Client,
+    name: &'a str,
+    indexes: &'a [&'a str],
+}
+
+impl Table<'_> {
+    async fn create_if_absent(&self) -> Result<(), TableError> {
+        if self.describe().await?.is_some() {
+            return Ok(());
+        }
+        let created = self
+            .client
+            .create_table()
+            .table_name(self.name)
+            .billing_mode(BillingMode::PayPerRequest)
+            .set_attribute_definitions(Some(self.attributes().map_err(|error| self.refused(error))?))
+            .key_schema(key(KEY_ATTRIBUTE, KeyType::Hash).map_err(|error| self.refused(error))?)
+            .set_global_secondary_indexes(self.global_indexes().map_err(|error| self.refused(error))?)
+            .send()
+            .await;
+        match created.map_err(aws_sdk_dynamodb::error::SdkError::into_service_error) {
+            // Somebody else was quicker.
+            Ok(_) | Err(CreateTableError::ResourceInUseException(_)) => Ok(()),
+            Err(error) => Err(self.refused(error)),
+        }
+    }
+
+    async fn wait_until_active(&self) -> Result<(), TableError> {
+        let deadline = Instant::now() + ACTIVE_WAIT_MAX;
+        while Instant::now() < deadline {
+            if let Some(description) = self.describe().await? {
+                self.check(&description)?;
+                if is_active(&description) {
+                    return Ok(());
+                }
+            }
+            sleep(ACTIVE_POLL_INTERVAL).await;
+        }
+        Err(TableError::NotActive { table: self.name.to_owned() })
+    }
+
+    async fn enable_time_to_live(&self) -> Result<(), TableError> {
+        let found = self.client.describe_time_to_live().table_name(self.name).send().await;
+        let found = found.map_err(|error| self.refused(error))?.time_to_live_description;
+        let (status, attribute) =
+            found.map(|found| (found.time_to_live_status, found.attribute_name)).unwrap_or_default();
+        if matches!(status, Some(TimeToLiveStatus::Enabled | TimeToLiveStatus::Enabling)) {
+            if attribute.as_deref() == Some(EXPIRES_AT_ATTRIBUTE) {
+                return Ok(());
+            }
+            return Err(self.mismatch(format!("its time to live is in {attribute:?}, not {EXPIRES_AT_ATTRIBUTE}")));
+        }
+        let specification =
+            TimeToLiveSpecification::builder().enabled(true).attribute_name(EXPIRES_AT_ATTRIBUTE).build();
+        let specification = specification.map_err(|error| self.refused(error))?;
+        let update = self.client.update_time_to_live().table_name(self.name).time_to_live_specification(specification);
+        update.send().await.map_err(|error| self.refused(error))?;
+        Ok(())
+    }
+
+    async fn describe(&self) -> Result<Option<TableDescription>, TableError> {
+        match self.client.describe_table().table_name(self.name).send().await {
+            Ok(found) => Ok(found.table),
+            Err(error) if error.as_service_error().is_some_and(DescribeTableError::is_resource_not_found_exception) => {
+                Ok(None)
+            }
+            Err(error) => Err(self.refused(error)),
+        }
+    }
+
+    fn check(&self, found: &TableDescription) -> Result<(), TableError> {
+        let keys = keys_of(found.key_schema());
+        if keys != [(KEY_ATTRIBUTE.to_owned(), KeyType::Hash)] {
+            return Err(self.mismatch(format!("its key is {keys:?}")));
+        }
+        for index in self.indexes {
+            let name = index_name(index);
+            let same_name = found.global_secondary_indexes().iter().find(|index| index.index_name() == Some(&name));
+            let keys = keys_of(same_name.map(GlobalSecondaryIndexDescription::key_schema).unwrap_or_default());
+            let wanted =
+                [(index_partition_attribute(index), KeyType::Hash), (index_sort_attribute(index), KeyType::Range)];
+            if keys != wanted {
+                return Err(self.mismatch(format!("the key of its index {name} is {keys:?}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn attributes(&self) -> Result<Vec<AttributeDefinition>, BuildError> {
+        let of_indexes =
+            self.indexes.iter().flat_map(|index| [index_partition_attribute(index), index_sort_attribute(index)]);
+        let names = std::iter::once(KEY_ATTRIBUTE.to_owned()).chain(of_indexes);
+        let text =
+            |name| AttributeDefinition::builder().attribute_name(name).attribute_type(ScalarAttributeType::S).build();
+        names.map(text).collect()
+    }
+
+    /// `None` rather than an empty list, which the service refuses.
+    fn global_indexes(&self) -> Result<Option<Vec<GlobalSecondaryIndex>>, BuildError> {
+        let indexes = self.indexes.iter().map(|index| {
+            GlobalSecondaryIndex::builder()
+                .index_name(index_name(index))
+                .key_schema(key(&index_partition_attribute(index), KeyType::Hash)?)
+                .key_schema(key(&index_sort_attribute(index), KeyType::Range)?)
+                .projection(Projection::builder().projection_type(ProjectionType::All).build())
+                .build()
+        });
+        let indexes: Vec<_> = indexes.collect::<Result<_, _>>()?;
+        Ok(Some(indexes).filter(|indexes| !indexes.is_empty()))
+    }
+
+    fn mismatch(&self, difference: String) -> TableError {
+        TableError::Mismatch { table: self.name.to_owned(), difference }
+    }
+
+    fn refused(&self, cause: impl Into<Cause>) -> TableError {
+        TableError::Refused { table: self.name.to_owned(), cause: cause.into() }
+    }
+}
+
+fn key(attribute: &str, key_type: KeyType) -> Result<KeySchemaElement, BuildError> {
+    KeySchemaElement::builder().attribute_name(attribute).key_type(key_type).build()
+}
+
+fn keys_of(schema: &[KeySchemaElement]) -> Vec<(String, KeyType)> {
+    schema.iter().map(|element| (element.attribute_name.clone(), element.key_type.clone())).collect()
+}
+
+fn is_active(found: &TableDescription) -> bool {
+    let mut indexes = found.global_secondary_indexes().iter();
+    found.table_status() == Some(&TableStatus::Active)
+        && indexes.all(|index| index.index_status().is_none_or(|status| *status == IndexStatus::Active))
+}
