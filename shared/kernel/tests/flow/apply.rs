@@ -142,7 +142,7 @@ async fn more_commands_than_one_transaction_holds_are_all_applied() {
     let mut commands = vec![world.command(id, open("a"))];
     commands.extend((0..2 * FOLD_COMMANDS_MAX).map(|_| world.command(id, Add(1))));
     let applied = world.apply(&commands).await;
-    assert_eq!(applied.current.version as usize, commands.len());
+    assert_eq!(usize::try_from(applied.current.version).unwrap(), commands.len());
     assert_eq!(applied.current.state.unwrap().total as usize, 2 * FOLD_COMMANDS_MAX);
 }
 

@@ -1,5 +1,7 @@
 //! The flow through the kernel, with a second tiny domain, to show that it is generic, and stores in memory.
 
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+
 mod apply;
 mod counter;
 mod query;

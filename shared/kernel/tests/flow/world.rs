@@ -23,7 +23,7 @@ pub(crate) struct ManualClock(AtomicU64);
 
 impl ManualClock {
     pub(crate) fn pass(&self, time: Duration) {
-        self.0.fetch_add(time.as_micros() as u64, Ordering::SeqCst);
+        self.0.fetch_add(u64::try_from(time.as_micros()).unwrap(), Ordering::SeqCst);
     }
 }
 

@@ -1,0 +1,65 @@
+//! The queue's event, as the event source mapping sends it, and the answer that it understands.
+
+use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
+
+use crate::batch::Message;
+
+/// A message cannot even be named, so that only the whole batch can be failed.
+#[derive(Debug, thiserror::Error)]
+#[error("a message has no {0}")]
+pub struct Nameless(&'static str);
+
+/// The messages of an event.
+pub fn messages(event: SqsEvent) -> Result<Vec<Message>, Nameless> {
+    event.records.into_iter().map(message).collect()
+}
+
+fn message(message: SqsMessage) -> Result<Message, Nameless> {
+    let attribute = |name: &str| message.attributes.get(name);
+    Ok(Message {
+        receive_count: attribute("ApproximateReceiveCount").and_then(|count| count.parse().ok()).unwrap_or(1),
+        order_group: attribute("MessageGroupId").cloned(),
+        id: message.message_id.filter(|id| !id.is_empty()).ok_or(Nameless("id"))?,
+        receipt_handle: message.receipt_handle.ok_or(Nameless("receipt handle"))?,
+        body: message.body.unwrap_or_default(),
+    })
+}
+
+/// The answer: the queue deletes what is *not* named. An empty or misspelt answer would delete everything.
+#[must_use]
+pub fn response(failed: Vec<String>) -> SqsBatchResponse {
+    let mut response = SqsBatchResponse::default();
+    response.set_failures(failed);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_answer_is_spelt_as_the_event_source_mapping_reads_it() {
+        let json = |failed: &[&str]| {
+            serde_json::to_string(&response(failed.iter().map(ToString::to_string).collect())).unwrap()
+        };
+        assert_eq!(json(&[]), r#"{"batchItemFailures":[]}"#);
+        assert_eq!(json(&["a", "b"]), r#"{"batchItemFailures":[{"itemIdentifier":"a"},{"itemIdentifier":"b"}]}"#);
+    }
+
+    #[test]
+    fn an_event_is_read_and_one_whose_message_has_no_name_fails_as_a_whole() {
+        let event = r#"{"Records":[{"messageId":"m","receiptHandle":"r","body":"b","eventSource":"aws:sqs",
+            "attributes":{"ApproximateReceiveCount":"3","MessageGroupId":"g"},"messageAttributes":{},
+            "md5OfBody":"x","eventSourceARN":"arn:aws:sqs:eu-central-1:0:q","awsRegion":"eu-central-1"}]}"#;
+        let expected = Message {
+            id: "m".to_owned(),
+            receipt_handle: "r".to_owned(),
+            body: "b".to_owned(),
+            receive_count: 3,
+            order_group: Some("g".to_owned()),
+        };
+        assert_eq!(messages(serde_json::from_str(event).unwrap()).unwrap(), [expected]);
+        let nameless = event.replace(r#""messageId":"m","#, "");
+        assert!(messages(serde_json::from_str(&nameless).unwrap()).is_err());
+    }
+}

@@ -1,0 +1,211 @@
+//! Batches over stores in memory: what is done, what comes again, what is told to have failed.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use adapters::memory::{MemoryQueue, MemorySharedCache, MemoryStores};
+use async_trait::async_trait;
+use ingest_fn::batch::{Ingest, Message};
+use kernel::apply::{Applier, Order, Policy};
+use kernel::clock::{Clock, Timestamp};
+use kernel::envelope::{ENVELOPE_SCHEMA, Envelope, Expected};
+use kernel::ids::{AggregateId, AggregateKey, CommandId, Stamp};
+use kernel::ports::{PortError, Projected, Snapshot, ViewWriter};
+use kernel::project::Projector;
+use kernel::record::{CommandStatus, RecordKey};
+use tokio::time::Instant;
+use users::{User, UserCommand};
+
+#[derive(Debug)]
+struct ManualClock(AtomicU64);
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.0.load(Ordering::SeqCst))
+    }
+}
+
+struct World {
+    clock: Arc<ManualClock>,
+    stores: MemoryStores,
+    ingest: Ingest<User>,
+}
+
+fn world(order: Order) -> World {
+    let stores = MemoryStores::default();
+    let views = Arc::new(stores.views());
+    world_with(order, stores, views)
+}
+
+fn world_with(order: Order, stores: MemoryStores, views: Arc<dyn ViewWriter>) -> World {
+    let clock = Arc::new(ManualClock(AtomicU64::new(1_790_000_000_000_000)));
+    let policy = Policy { horizon: Duration::from_secs(60), order, view_in_transaction: false };
+    let cache = Arc::new(MemorySharedCache::new(clock.clone()));
+    let ingest = Ingest {
+        applier: Applier::new(Arc::new(stores.write()), clock.clone(), policy),
+        projector: Projector::new(Some(views), Some(cache), clock.clone()),
+        records: Arc::new(stores.records()),
+        deferral: Arc::new(MemoryQueue::new(clock.clone())),
+        clock: clock.clone(),
+        receive_count_max: 20,
+    };
+    World { clock, stores, ingest }
+}
+
+impl World {
+    fn id(&self) -> AggregateId {
+        AggregateId::generate(self.clock.now())
+    }
+
+    fn envelope(&self, aggregate: AggregateId, command: UserCommand) -> Envelope<UserCommand> {
+        self.clock.0.fetch_add(1, Ordering::SeqCst);
+        let at = self.clock.now();
+        Envelope {
+            schema: ENVELOPE_SCHEMA,
+            tenant: "t".parse().unwrap(),
+            subject: "s".parse().unwrap(),
+            aggregate,
+            stamp: Stamp { at, command: CommandId::generate(at) },
+            expected: Expected::Unsaid,
+            fingerprint: None,
+            traceparent: None,
+            command,
+        }
+    }
+
+    async fn batch(&self, messages: &[Message]) -> Vec<String> {
+        self.ingest.batch(messages, Instant::now() + Duration::from_secs(9)).await
+    }
+
+    fn status(&self, envelope: &Envelope<UserCommand>) -> Option<CommandStatus> {
+        let key = RecordKey { tenant: envelope.tenant.clone(), command: envelope.stamp.command };
+        self.stores.all_records().get(&key).map(|record| record.status.clone())
+    }
+}
+
+fn create(email: &str) -> UserCommand {
+    users::request::create(format!(r#"{{"name":"Ada","email":"{email}"}}"#).as_bytes()).unwrap()
+}
+
+fn rename(name: &str) -> UserCommand {
+    users::request::update(format!(r#"{{"name":"{name}"}}"#).as_bytes()).unwrap()
+}
+
+fn message(id: &str, body: String) -> Message {
+    let receipt_handle = format!("handle of {id}");
+    Message { id: id.to_owned(), receipt_handle, body, receive_count: 1, order_group: Some("g".to_owned()) }
+}
+
+fn carrying(id: &str, envelope: &Envelope<UserCommand>) -> Message {
+    message(id, serde_json::to_string(envelope).unwrap())
+}
+
+#[tokio::test]
+async fn a_batch_is_applied_and_projected_and_nothing_comes_again() {
+    let world = world(Order::Loose);
+    let (a, b) = (world.id(), world.id());
+    let envelopes = [(a, create("a@x.de")), (b, create("b@x.de")), (a, rename("Eve"))];
+    let envelopes = envelopes.map(|(id, command)| world.envelope(id, command));
+    let messages: Vec<_> = envelopes.iter().map(|envelope| carrying("m", envelope)).collect();
+    assert!(world.batch(&messages).await.is_empty());
+    let versions: Vec<_> = world.stores.all_views().values().map(|view| view.version).collect();
+    assert_eq!(versions.iter().sum::<u64>(), 3);
+    assert_eq!(world.status(&envelopes[2]), Some(CommandStatus::Applied { version: 2 }));
+}
+
+#[tokio::test]
+async fn one_command_in_two_messages_is_applied_once_and_both_are_done() {
+    let world = world(Order::Loose);
+    let envelope = world.envelope(world.id(), create("a@x.de"));
+    assert!(world.batch(&[carrying("m1", &envelope), carrying("m2", &envelope)]).await.is_empty());
+    assert!(world.batch(&[carrying("m3", &envelope)]).await.is_empty());
+    assert_eq!(world.stores.all_views().values().map(|view| view.version).collect::<Vec<_>>(), [1]);
+}
+
+#[tokio::test]
+async fn unreadable_messages_come_again_and_do_not_stop_the_others() {
+    let world = world(Order::Loose);
+    let envelope = world.envelope(world.id(), create("a@x.de"));
+    let newer = serde_json::to_string(&Envelope { schema: 99, ..world.envelope(world.id(), create("b@x.de")) });
+    let messages = [
+        message("poison", "{".to_owned()),
+        carrying("good", &envelope),
+        message("newer", newer.unwrap()),
+        message("nested", "[".repeat(100_000)),
+    ];
+    assert_eq!(world.batch(&messages).await, ["poison", "newer", "nested"]);
+    assert_eq!(world.status(&envelope), Some(CommandStatus::Applied { version: 1 }));
+}
+
+#[tokio::test]
+async fn in_strict_order_an_unreadable_message_holds_back_those_behind_it() {
+    let world = world(Order::Strict);
+    let envelope = world.envelope(world.id(), create("a@x.de"));
+    let other = Message {
+        order_group: Some("other".to_owned()),
+        ..carrying("elsewhere", &world.envelope(world.id(), create("b@x.de")))
+    };
+    let messages = [message("poison", "{".to_owned()), carrying("behind", &envelope), other];
+    assert_eq!(world.batch(&messages).await, ["poison", "behind"]);
+    assert_eq!(world.status(&envelope), None);
+}
+
+#[tokio::test]
+async fn at_the_last_delivery_a_command_is_told_to_have_failed_and_may_still_succeed_later() {
+    let world = world(Order::Loose);
+    let id = world.id();
+    let create = world.envelope(id, create("a@x.de"));
+    let early = world.envelope(id, rename("Eve"));
+    let last = Message { receive_count: 20, ..carrying("m", &early) };
+    assert_eq!(world.batch(&[last]).await, ["m"]);
+    assert!(matches!(world.status(&early), Some(CommandStatus::Failed { .. })));
+    let newer = Envelope { schema: 99, ..world.envelope(id, rename("Eve")) };
+    let unread = Message { receive_count: 20, ..carrying("newer", &newer) };
+    assert_eq!(world.batch(&[unread]).await, ["newer"]);
+    assert!(matches!(world.status(&newer), Some(CommandStatus::Failed { .. })));
+    assert!(world.batch(&[carrying("c", &create), carrying("redriven", &early)]).await.is_empty());
+    assert_eq!(world.status(&early), Some(CommandStatus::Applied { version: 2 }));
+}
+
+#[tokio::test]
+async fn work_that_cannot_be_done_in_time_is_left_for_another_delivery() {
+    let world = world(Order::Loose);
+    let envelope = world.envelope(world.id(), create("a@x.de"));
+    let soon = Instant::now() + Duration::from_secs(1);
+    assert_eq!(world.ingest.batch(&[carrying("m", &envelope)], soon).await, ["m"]);
+    assert_eq!(world.status(&envelope), None);
+}
+
+/// A read store that fails, then panics, then works.
+#[derive(Debug)]
+struct Troubled {
+    puts: AtomicU64,
+    views: adapters::memory::MemoryViewStore,
+}
+
+#[async_trait]
+impl ViewWriter for Troubled {
+    async fn put(&self, key: &AggregateKey, view: &Snapshot) -> Result<Projected, PortError> {
+        match self.puts.fetch_add(1, Ordering::SeqCst) {
+            0 => Err(PortError::Unavailable { port: "read store", cause: "down".into() }),
+            1 => panic!("the read store's client has a bug"),
+            _ => self.views.put(key, view).await,
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_was_applied_but_not_projected_is_projected_by_the_redelivery() {
+    let stores = MemoryStores::default();
+    let troubled = Arc::new(Troubled { puts: AtomicU64::new(0), views: stores.views() });
+    let world = world_with(Order::Loose, stores, troubled);
+    let messages = [carrying("m", &world.envelope(world.id(), create("a@x.de")))];
+    assert_eq!(world.batch(&messages).await, ["m"]);
+    assert_eq!(world.batch(&messages).await, ["m"]);
+    assert!(world.stores.all_views().is_empty());
+    assert!(world.batch(&messages).await.is_empty());
+    assert_eq!(world.stores.all_views().values().map(|view| view.version).collect::<Vec<_>>(), [1]);
+}
