@@ -333,12 +333,12 @@ impl Queries {
     /// One page of a list; stale by [`PAGE_TTL`] plus the index's own delay at most.
     pub async fn list(&self, request: &ListRequest<'_>) -> Result<PageAnswer, QueryError> {
         let ListRequest { scope, tenant, cursor, limit } = request;
-        // Neither an index nor a partition contains a line break, so the parts cannot be shifted.
+        // No tenant, index or partition contains a line break, so the parts cannot be shifted.
         let bound_to = format!("v{PROJECTION}\n{}\n{}\n{}", scope.index, scope.partition, scope.sort_prefix);
         let open = |text| cursor::open(&self.keys, tenant, &bound_to, self.clock.now(), text);
         let after = cursor.map(open).transpose()?;
         let place = after.as_ref().map(|at| at.sort.as_str()).unwrap_or_default();
-        let cached = format!("L{limit}\n{bound_to}\n{place}");
+        let cached = format!("L{limit}\n{tenant}\n{bound_to}\n{place}");
         let mut tiers = Vec::new();
         if let Some(memory) = &self.memory {
             let (found, said) = self.ask_memory(memory.as_ref(), &cached, 0, PAGE_TTL);
