@@ -1,0 +1,77 @@
+//! One suite per port, which every implementation passes. A check is a function whose name says what it checks; each
+//! works in a tenant of its own, so that all may share one store.
+
+#![expect(
+    clippy::indexing_slicing,
+    clippy::missing_panics_doc,
+    clippy::unwrap_used,
+    reason = "a check fails by panicking"
+)]
+
+pub mod records;
+pub mod sample;
+pub mod view_store;
+pub mod write_store;
+
+use std::sync::Arc;
+
+use kernel::ports::{RecordWriter, ViewReader, ViewWriter, WriteStore};
+
+use crate::dynamo::{DynamoRecords, DynamoViewStore, DynamoWriteStore};
+use crate::memory::MemoryStores;
+use crate::tables::TableNames;
+
+/// The ports of three stores that belong together, made with the indexes [`sample::INDEXES`].
+#[derive(Debug, Clone)]
+pub struct Stores {
+    /// The write store.
+    pub write: Arc<dyn WriteStore>,
+    /// Reads and lists what the write store holds.
+    pub states: Arc<dyn ViewReader>,
+    /// The records that the write store's transactions put.
+    pub records: Arc<dyn RecordWriter>,
+    /// The read store that the write store's transactions may put views to.
+    pub views: Arc<dyn ViewReader>,
+    /// The same read store.
+    pub view_writer: Arc<dyn ViewWriter>,
+}
+
+impl Stores {
+    /// New stores in memory.
+    #[must_use]
+    pub fn memory() -> Self {
+        let stores = MemoryStores::default();
+        Self {
+            write: Arc::new(stores.write()),
+            states: Arc::new(stores.write()),
+            records: Arc::new(stores.records()),
+            views: Arc::new(stores.views()),
+            view_writer: Arc::new(stores.views()),
+        }
+    }
+
+    /// Stores in existing tables.
+    #[must_use]
+    pub fn dynamo(client: &aws_sdk_dynamodb::Client, names: &TableNames) -> Self {
+        let write = DynamoWriteStore::new(client, names, sample::INDEXES);
+        let views = DynamoViewStore::new(client.clone(), names.read.clone(), sample::INDEXES);
+        Self {
+            states: Arc::new(write.snapshots()),
+            write: Arc::new(write),
+            records: Arc::new(DynamoRecords::new(client.clone(), names.commands.clone())),
+            views: Arc::new(views.clone()),
+            view_writer: Arc::new(views),
+        }
+    }
+}
+
+/// Runs checks one after another, and names each, so that the last name printed is the one that failed.
+macro_rules! run {
+    ($subject:expr, $($check:ident),+ $(,)?) => {
+        $(
+            println!("{}", stringify!($check));
+            $check($subject).await;
+        )+
+    };
+}
+pub(crate) use run;

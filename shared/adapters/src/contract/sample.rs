@@ -1,0 +1,117 @@
+//! Samples of what the ports speak of.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use kernel::clock::Timestamp;
+use kernel::ids::{AggregateId, AggregateKey, CommandId, Tenant};
+use kernel::ports::{Claim, IndexEntry, Snapshot, StateChange, Transaction};
+use kernel::problem::{FieldError, Problem};
+use kernel::record::{CommandRecord, CommandStatus, Fingerprint, RecordKey};
+
+/// The kind of the samples' aggregates.
+pub const KIND: &str = "X";
+/// The index in which all samples appear.
+pub const ALL: &str = "all";
+/// The index in which some samples appear.
+pub const SHADE: &str = "shade";
+/// The indexes of the samples.
+pub const INDEXES: &[&str] = &[ALL, SHADE];
+
+/// A moment, with microseconds.
+pub const NOW: Timestamp = Timestamp::from_micros(1_790_000_000_123_456);
+
+/// A tenant that nobody else has.
+#[must_use]
+pub fn tenant() -> Tenant {
+    format!("t-{}", AggregateId::generate(NOW)).parse().unwrap()
+}
+
+/// An aggregate that nobody else has.
+#[must_use]
+pub fn key(tenant: &Tenant) -> AggregateKey {
+    AggregateKey { kind: KIND, tenant: tenant.clone(), id: AggregateId::generate(NOW) }
+}
+
+/// A snapshot that appears in both indexes.
+#[must_use]
+pub fn snapshot(version: u64) -> Snapshot {
+    let entry = |index, partition: &str| IndexEntry { index, partition: partition.to_owned(), sort: "s".to_owned() };
+    Snapshot {
+        version,
+        schema: 3,
+        body: Some(Bytes::from(format!("body of version {version} \u{0} \u{fffd}"))),
+        index: vec![entry(ALL, "0"), entry(SHADE, "green")],
+        expires_at: None,
+    }
+}
+
+/// What is left of a deleted aggregate.
+#[must_use]
+pub fn tombstone(version: u64) -> Snapshot {
+    let expires_at = Some(Timestamp::from_micros(4_000_000_000_000_000));
+    Snapshot { version, schema: 3, body: None, index: Vec::new(), expires_at }
+}
+
+/// The record of a new command.
+#[must_use]
+pub fn record(key: &AggregateKey, status: CommandStatus) -> CommandRecord {
+    let completed_at = (status != CommandStatus::Pending).then(|| NOW.plus(Duration::from_millis(7)));
+    CommandRecord {
+        key: RecordKey { tenant: key.tenant.clone(), command: CommandId::generate(NOW) },
+        aggregate: key.id,
+        accepted_at: NOW,
+        fingerprint: Some(Fingerprint::of(&[b"path", b"body"])),
+        status,
+        completed_at,
+    }
+}
+
+/// The record of a new command that made `version`.
+#[must_use]
+pub fn applied(key: &AggregateKey, version: u64) -> CommandRecord {
+    record(key, CommandStatus::Applied { version })
+}
+
+/// All ways in which a command can end for good.
+#[must_use]
+pub fn final_statuses() -> [CommandStatus; 3] {
+    let errors = vec![FieldError { pointer: "/name".to_owned(), detail: "is \"too\" long".to_owned() }];
+    let problem = Problem { errors, ..Problem::version_conflict(9) };
+    [
+        CommandStatus::Applied { version: u64::MAX },
+        CommandStatus::Rejected { version: 0, problem },
+        CommandStatus::Superseded { version: 4 },
+    ]
+}
+
+/// The way in which a command can end until it is redriven.
+#[must_use]
+pub fn failed() -> CommandStatus {
+    CommandStatus::Failed { reason: "poison".to_owned() }
+}
+
+/// A claim on `value`.
+#[must_use]
+pub fn claim(tenant: &Tenant, value: &str) -> Claim {
+    Claim { tenant: tenant.clone(), kind: "shade", value: value.to_owned() }
+}
+
+/// A transaction that does nothing.
+#[must_use]
+pub fn nothing(key: &AggregateKey) -> Transaction {
+    Transaction {
+        key: key.clone(),
+        state: None,
+        records: Vec::new(),
+        claims_taken: Vec::new(),
+        claims_released: Vec::new(),
+        view: None,
+    }
+}
+
+/// A transaction that puts the version after `expected`, and nothing else.
+#[must_use]
+pub fn step(key: &AggregateKey, expected: u64) -> Transaction {
+    Transaction { state: Some(StateChange { expected, next: snapshot(expected + 1) }), ..nothing(key) }
+}
