@@ -1,5 +1,6 @@
 //! What every read store does, and the write store where it is read and listed like one.
 
+use kernel::clock::Timestamp;
 use kernel::ids::{AggregateKey, Tenant};
 use kernel::ports::{
     Consistency, IndexEntry, ListQuery, Page, Position, Projected, Snapshot, StateChange, Transaction, ViewReader,
@@ -14,6 +15,7 @@ pub async fn suite(stores: &Stores) {
     run!(
         stores,
         a_view_is_read_back_whole,
+        a_time_to_live_is_kept_in_whole_seconds,
         an_older_or_equal_version_changes_nothing,
         a_tombstone_is_read_but_not_listed_and_not_replaced_by_what_is_older,
         of_racing_versions_the_highest_stays,
@@ -82,6 +84,13 @@ async fn a_view_is_read_back_whole(stores: &Stores) {
         put(stores, &key, &view).await;
         assert_eq!(get(stores, &key).await, Some(view));
     }
+}
+
+async fn a_time_to_live_is_kept_in_whole_seconds(stores: &Stores) {
+    let key = key(&tenant());
+    put(stores, &key, &Snapshot { expires_at: Some(Timestamp::from_micros(5_999_999)), ..tombstone(1) }).await;
+    let kept = Snapshot { expires_at: Some(Timestamp::from_micros(5_000_000)), ..tombstone(1) };
+    assert_eq!(get(stores, &key).await, Some(kept));
 }
 
 async fn an_older_or_equal_version_changes_nothing(stores: &Stores) {

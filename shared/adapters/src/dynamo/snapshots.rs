@@ -29,7 +29,7 @@ const BODY: &str = "body";
 /// Put the view IF absent or older.
 const ABSENT_OR_OLDER: &str = "attribute_not_exists(#pk) OR #version < :version";
 
-/// How often the keys that `DynamoDB` left out are asked for again. It leaves out what exceeds 16 MB or its capacity.
+/// How often keys are asked for. `DynamoDB` leaves out what exceeds 16 MB or its capacity.
 const LOAD_ATTEMPTS_MAX: u32 = 8;
 /// The longest pause before the second attempt; it doubles from there.
 const LOAD_PAUSE_FIRST: Duration = Duration::from_millis(20);
@@ -59,22 +59,27 @@ impl SnapshotTable {
     /// The snapshots of `keys`, in their order, strongly consistent.
     pub(super) async fn load(&self, keys: &[AggregateKey]) -> Result<Vec<Option<Snapshot>>, PortError> {
         check_load(self.port, keys.len())?;
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
         // The service refuses a key that is named twice.
-        let mut missing: Vec<Item> =
-            keys.iter().map(AggregateKey::to_string).collect::<BTreeSet<_>>().into_iter().map(item::key).collect();
+        let distinct: BTreeSet<_> = keys.iter().map(AggregateKey::to_string).collect();
         let mut found = HashMap::new();
-        for attempt in 0..LOAD_ATTEMPTS_MAX {
+        let mut missing = self.load_some(distinct.into_iter().map(item::key).collect(), &mut found).await?;
+        let mut pause_max = LOAD_PAUSE_FIRST;
+        for _ in 1..LOAD_ATTEMPTS_MAX {
             if missing.is_empty() {
-                return Ok(keys.iter().map(|key| found.get(&key.to_string()).cloned()).collect());
+                break;
             }
-            if attempt > 0 {
-                let longest = LOAD_PAUSE_FIRST * 2_u32.pow(attempt - 1);
-                sleep(random_range(Duration::ZERO..=longest)).await;
-            }
+            sleep(random_range(Duration::ZERO..=pause_max)).await;
+            pause_max *= 2;
             missing = self.load_some(missing, &mut found).await?;
         }
-        let cause = format!("{} of {} keys unprocessed after {LOAD_ATTEMPTS_MAX} attempts", missing.len(), keys.len());
-        Err(unavailable(self.port)(cause))
+        if !missing.is_empty() {
+            let cause = format!("{} keys are unprocessed after {LOAD_ATTEMPTS_MAX} attempts", missing.len());
+            return Err(unavailable(self.port)(cause));
+        }
+        Ok(keys.iter().map(|key| found.get(&key.to_string()).cloned()).collect())
     }
 
     /// Adds to `found`; returns the keys that the service did not get to.

@@ -98,6 +98,13 @@ async fn keys_that_were_left_out_are_asked_for_again() {
 }
 
 #[tokio::test]
+async fn a_load_may_be_complete_at_its_last_attempt() {
+    let (stores, requests) = scripted(|_, request| all_but(request, 1)).await;
+    assert_eq!(stores.write.load(&keys(8)).await.unwrap().iter().flatten().count(), 8);
+    assert_eq!(requests.lock().unwrap().len(), 8);
+}
+
+#[tokio::test]
 async fn a_load_that_stays_incomplete_fails() {
     let (stores, requests) = scripted(|_, request| all_but(request, 0)).await;
     let error = stores.write.load(&keys(3)).await.unwrap_err();
