@@ -1,9 +1,12 @@
-//! Where the kernel's ports meet the world. Every implementation of a port passes the same [contract] suite.
+//! Where the kernel's ports meet the world. Every implementation of a port passes the same suite (`contract`).
 
 pub mod clients;
 #[cfg(feature = "contract")]
 pub mod contract;
 pub mod dynamo;
 pub mod memory;
+pub mod moka_cache;
+pub mod redis_cache;
+pub mod sqs;
 pub mod tables;
 mod transaction;

@@ -52,7 +52,7 @@ pub enum TableError {
         /// The table.
         table: String,
     },
-    /// `DynamoDB` refused or did not answer.
+    /// DynamoDB refused or did not answer.
     #[error("cannot prepare table {table}")]
     Refused {
         /// The table.

@@ -40,7 +40,7 @@ const ABSENT: &str = "attribute_not_exists(#pk)";
 /// Put the record IF absent, pending or failed.
 const ABSENT_OR_OPEN: &str = "attribute_not_exists(#pk) OR #status IN (:pending, :failed)";
 
-/// Records of commands in `DynamoDB`.
+/// Records of commands in DynamoDB.
 #[derive(Debug, Clone)]
 pub struct DynamoRecords {
     client: Client,

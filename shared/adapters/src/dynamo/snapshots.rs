@@ -29,7 +29,7 @@ const BODY: &str = "body";
 /// Put the view IF absent or older.
 const ABSENT_OR_OLDER: &str = "attribute_not_exists(#pk) OR #version < :version";
 
-/// How often keys are asked for. `DynamoDB` leaves out what exceeds 16 MB or its capacity.
+/// How often keys are asked for. DynamoDB leaves out what exceeds 16 MB or its capacity.
 const LOAD_ATTEMPTS_MAX: u32 = 8;
 /// The longest pause before the second attempt; it doubles from there.
 const LOAD_PAUSE_FIRST: Duration = Duration::from_millis(20);
@@ -207,7 +207,7 @@ impl ViewReader for SnapshotTable {
     }
 }
 
-/// The read store in `DynamoDB`.
+/// The read store in DynamoDB.
 #[derive(Debug, Clone)]
 pub struct DynamoViewStore {
     snapshots: SnapshotTable,

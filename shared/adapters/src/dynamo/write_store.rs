@@ -24,7 +24,7 @@ const HOLDER: &str = "holder";
 /// Write the claim IF absent or held by this aggregate.
 const ABSENT_OR_MINE: &str = "attribute_not_exists(#pk) OR #holder = :holder";
 
-/// The write store in `DynamoDB`.
+/// The write store in DynamoDB.
 #[derive(Debug, Clone)]
 pub struct DynamoWriteStore {
     snapshots: SnapshotTable,
