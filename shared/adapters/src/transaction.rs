@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use kernel::ids::NAME_BYTES_MAX;
 use kernel::ports::{Cause, Claim, CommitError, LOAD_KEYS_MAX, PortError, Snapshot, Transaction};
 use kernel::record::CommandStatus;
 
@@ -72,6 +73,9 @@ fn item_sizes(transaction: &Transaction) -> Vec<usize> {
 }
 
 fn snapshot_size(snapshot: &Snapshot) -> usize {
-    let index = snapshot.index.iter().map(|entry| 2 * entry.index.len() + entry.partition.len() + entry.sort.len());
+    let index = snapshot.index.iter().map(|entry| {
+        // A store may add the kind and the tenant to the partition.
+        2 * entry.index.len() + entry.partition.len() + entry.sort.len() + NAME_BYTES_MAX + 16
+    });
     ITEM_OVERHEAD_BYTES + snapshot.body.as_ref().map_or(0, bytes::Bytes::len) + index.sum::<usize>()
 }
