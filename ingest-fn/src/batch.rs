@@ -5,19 +5,17 @@
 
 use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::FutureExt;
 use futures::stream::{self, StreamExt};
-use kernel::apply::{Applied, Applier, Order, Verdict};
-use kernel::clock::Clock;
+use kernel::apply::{Applied, Order, Verdict};
 use kernel::domain::Domain;
 use kernel::envelope::{Envelope, Heading};
 use kernel::ids::AggregateKey;
-use kernel::ports::{LOAD_KEYS_MAX, MessageDeferral, RecordWriter, Snapshot};
-use kernel::project::Projector;
+use kernel::ports::{LOAD_KEYS_MAX, Snapshot};
 use kernel::record::CommandStatus;
+use shared::wiring::{DEFERRAL_MAX, IngestSide};
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, error, warn};
 
@@ -27,8 +25,6 @@ const AGGREGATES_AT_ONCE: usize = 8;
 const START_MARGIN: Duration = Duration::from_secs(2);
 /// Work that is not done by this before the deadline is dropped, so that the answer still gets out.
 const ANSWER_MARGIN: Duration = Duration::from_millis(300);
-/// The longest pause before a deferred message comes again.
-pub const DEFERRAL_MAX: Duration = Duration::from_secs(20);
 
 /// A message, as far as a batch needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,18 +44,9 @@ pub struct Message {
 /// Ingests batches.
 #[derive(Debug)]
 pub struct Ingest<D: Domain> {
-    /// Applies commands.
-    pub applier: Applier<D>,
-    /// Makes the results readable.
-    pub projector: Projector,
-    /// Where failures are recorded.
-    pub records: Arc<dyn RecordWriter>,
-    /// Postpones messages that came too early.
-    pub deferral: Arc<dyn MessageDeferral>,
-    /// Wall time.
-    pub clock: Arc<dyn Clock>,
+    side: IngestSide<D>,
     /// After so many deliveries the queue gives a message up.
-    pub receive_count_max: u32,
+    receive_count_max: u32,
 }
 
 /// The commands of one aggregate, each once, in the order of their arrival.
@@ -82,6 +69,12 @@ enum Fate {
 }
 
 impl<D: Domain> Ingest<D> {
+    /// Ingests through these ports; a message is given up by its queue after `receive_count_max` deliveries.
+    #[must_use]
+    pub fn new(side: IngestSide<D>, receive_count_max: u32) -> Self {
+        Self { side, receive_count_max }
+    }
+
     /// Does what can be done before `deadline`; returns the identities of the messages that must come again.
     pub async fn batch(&self, messages: &[Message], deadline: Instant) -> Vec<String> {
         let mut fates: Vec<Fate> = vec![Fate::Failed("not reached".to_owned()); messages.len()];
@@ -105,7 +98,7 @@ impl<D: Domain> Ingest<D> {
         let mut groups: Vec<Group<D::Command>> = Vec::new();
         let mut blocked = HashSet::new();
         for (place, (message, fate)) in messages.iter().zip(fates).enumerate() {
-            let order_group = message.order_group.as_ref().filter(|_| self.applier.order() == Order::Strict);
+            let order_group = message.order_group.as_ref().filter(|_| self.side.applier.order() == Order::Strict);
             if order_group.is_some_and(|group| blocked.contains(group)) {
                 *fate = Fate::Failed("a message before it in its order group cannot be read".to_owned());
                 continue;
@@ -126,7 +119,7 @@ impl<D: Domain> Ingest<D> {
     async fn chunk(&self, groups: Vec<Group<D::Command>>, deadline: Instant) -> Vec<(usize, Fate)> {
         let keys: Vec<_> = groups.iter().map(|group| group.key.clone()).collect();
         let answer_by = deadline.checked_sub(ANSWER_MARGIN).unwrap_or(deadline);
-        let stored = match timeout_at(answer_by, self.applier.load(&keys)).await {
+        let stored = match timeout_at(answer_by, self.side.applier.load(&keys)).await {
             Ok(Ok(stored)) => stored,
             Ok(Err(error)) => {
                 error!(error = &error as &dyn std::error::Error, "the batch was not loaded");
@@ -161,12 +154,12 @@ impl<D: Domain> Ingest<D> {
     }
 
     async fn aggregate(&self, group: &Group<D::Command>, stored: Option<Snapshot>) -> Vec<(usize, Fate)> {
-        let applied = self.applier.apply(&group.key, &group.commands, stored).await;
+        let applied = self.side.applier.apply(&group.key, &group.commands, stored).await;
         if let Some(error) = &applied.stopped_by {
             warn!(key = %group.key, error = error as &dyn std::error::Error, "commands are unfinished");
         }
         let projected = match applied.needs_projection() {
-            true => self.projector.project(&group.key, &applied.current).await,
+            true => self.side.projector.project(&group.key, &applied.current).await,
             false => Ok(()),
         };
         if let Err(error) = projected {
@@ -182,7 +175,7 @@ impl<D: Domain> Ingest<D> {
             Fate::Failed(reason) => reason,
             Fate::Deferred | Fate::Done => {
                 let delay = deferral(message.receive_count);
-                if let Err(error) = self.deferral.defer(&message.receipt_handle, delay).await {
+                if let Err(error) = self.side.deferral.defer(&message.receipt_handle, delay).await {
                     // It comes again all the same, after the queue's visibility timeout.
                     debug!(message_id = message.id, error = &error as &dyn std::error::Error, "not deferred");
                 }
@@ -197,8 +190,8 @@ impl<D: Domain> Ingest<D> {
 
     async fn give_up(&self, message: &Message, reason: String) {
         let Some(heading) = Heading::parse(&message.body) else { return };
-        let record = heading.record(CommandStatus::Failed { reason }, Some(self.clock.now()));
-        if let Err(error) = self.records.put_failed(&record).await {
+        let record = heading.record(CommandStatus::Failed { reason }, Some(self.side.clock.now()));
+        if let Err(error) = self.side.records.put_failed(&record).await {
             // The dead letter tells the tale; an operator's `dlq sync` marks it from there.
             error!(message_id = message.id, error = &error as &dyn std::error::Error, "the failure was not recorded");
         }

@@ -3,7 +3,40 @@
 pub mod batch;
 pub mod event;
 
-/// TODO
-pub async fn run() -> Result<(), lambda_runtime::Error> {
-    Ok(())
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
+use lambda_runtime::{Error, LambdaEvent, service_fn};
+use shared::config::{self, IngestConfig};
+use shared::{telemetry, wiring};
+use tokio::time::Instant;
+use users::User;
+
+use crate::batch::Ingest;
+
+/// Serves invocations, as the environment's variables say.
+pub async fn run() -> Result<(), Error> {
+    telemetry::init();
+    let config = IngestConfig::read(&config::process)?;
+    let side = wiring::ingest_side(&config).await?;
+    let ingest = Arc::new(Ingest::new(side, config.receive_count_max));
+    let handler = service_fn(move |event| {
+        let ingest = Arc::clone(&ingest);
+        async move { handle(&ingest, event).await }
+    });
+    lambda_runtime::run_concurrent(handler).await
+}
+
+/// An error fails the whole batch: all of it comes again.
+async fn handle(ingest: &Ingest<User>, event: LambdaEvent<SqsEvent>) -> Result<SqsBatchResponse, Error> {
+    let messages = event::messages(event.payload)?;
+    let failed = ingest.batch(&messages, due(event.context.deadline)).await;
+    Ok(event::response(failed))
+}
+
+/// When the function's time is up, given in milliseconds since 1970.
+fn due(deadline: u64) -> Instant {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Instant::now() + Duration::from_millis(deadline).saturating_sub(now)
 }

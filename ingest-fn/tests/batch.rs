@@ -16,6 +16,7 @@ use kernel::ids::{AggregateId, AggregateKey, CommandId, Stamp};
 use kernel::ports::{PortError, Projected, Snapshot, ViewWriter};
 use kernel::project::Projector;
 use kernel::record::{CommandStatus, RecordKey};
+use shared::wiring::IngestSide;
 use tokio::time::Instant;
 use users::{User, UserCommand};
 
@@ -44,15 +45,14 @@ fn world_with(order: Order, stores: MemoryStores, views: Arc<dyn ViewWriter>) ->
     let clock = Arc::new(ManualClock(AtomicU64::new(1_790_000_000_000_000)));
     let policy = Policy { horizon: Duration::from_secs(60), order, view_in_transaction: false };
     let cache = Arc::new(MemorySharedCache::new(clock.clone()));
-    let ingest = Ingest {
+    let side = IngestSide {
         applier: Applier::new(Arc::new(stores.write()), clock.clone(), policy),
         projector: Projector::new(Some(views), Some(cache), clock.clone()),
         records: Arc::new(stores.records()),
         deferral: Arc::new(MemoryQueue::new(clock.clone())),
         clock: clock.clone(),
-        receive_count_max: 20,
     };
-    World { clock, stores, ingest }
+    World { clock, stores, ingest: Ingest::new(side, 20) }
 }
 
 impl World {

@@ -1,1 +1,30 @@
-//! Placeholder.
+//! All routes in one function: the first stage of the evolution path. Outside Lambda it is a plain HTTP server, for
+//! containers.
+
+mod server;
+
+use std::sync::Arc;
+
+use axum::Router;
+use shared::config::{self, ReadConfig, WriteConfig};
+use shared::http::middleware;
+use shared::{front_door, telemetry, wiring};
+
+/// Serves invocations in Lambda, connections elsewhere, as the environment's variables say.
+pub async fn run() -> Result<(), lambda_http::Error> {
+    telemetry::init();
+    let router = router().await?;
+    // Lambda sets this for every function. https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
+    match config::process("AWS_LAMBDA_RUNTIME_API") {
+        Some(_) => front_door::run(router).await,
+        None => server::run(router, &config::process).await,
+    }
+}
+
+async fn router() -> Result<Router, lambda_http::Error> {
+    let read = wiring::read_side(ReadConfig::read(&config::process)?).await?;
+    let write = wiring::write_side(WriteConfig::read(&config::process)?).await?;
+    read.warm_up().await;
+    let (read, write) = (read_fn::routes::router(Arc::new(read)), write_fn::routes::router(Arc::new(write)));
+    Ok(middleware::finish(read.merge(write)))
+}

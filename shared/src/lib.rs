@@ -1,1 +1,8 @@
-//! Placeholder.
+//! The composition root: the only place that knows the kernel, the domain and the adapters at once.
+
+pub mod config;
+pub mod front_door;
+pub mod http;
+pub mod stages;
+pub mod telemetry;
+pub mod wiring;

@@ -65,7 +65,7 @@ pub struct Snapshot {
 pub struct IndexEntry {
     /// The index, one of [`Domain::INDEXES`](crate::domain::Domain::INDEXES).
     pub index: &'static str,
-    /// The group within which entries are sorted; holds the tenant and the filter's value.
+    /// The group within which entries are sorted: the filter's value. Kind and tenant keep groups apart besides.
     pub partition: String,
     /// The place within the partition; unique there.
     pub sort: String,

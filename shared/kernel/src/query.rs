@@ -106,7 +106,7 @@ pub struct ListScope {
     pub kind: &'static str,
     /// The index.
     pub index: &'static str,
-    /// The partition, with the tenant and the filter's value in it.
+    /// The partition, with the filter's value in it.
     pub partition: String,
     /// What sort keys must start with; empty for all.
     pub sort_prefix: String,

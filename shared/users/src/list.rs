@@ -1,7 +1,7 @@
 //! Lists of users. Filters are keys of indexes: what is not asked for is never read.
 
 use kernel::domain::Domain;
-use kernel::ids::{AggregateKey, Tenant};
+use kernel::ids::AggregateKey;
 use kernel::ports::IndexEntry;
 use kernel::query::ListScope;
 
@@ -64,29 +64,26 @@ impl Filter {
 
     /// The part of an index that holds these users.
     #[must_use]
-    pub fn scope(&self, tenant: &Tenant) -> ListScope {
+    pub fn scope(&self) -> ListScope {
         let (index, value, sort_prefix) = match self {
             Self::All => ("name", String::new(), String::new()),
             Self::NamePrefix(prefix) => ("name", String::new(), sort_form(prefix)),
             Self::Status(status) => ("status", status.as_str().to_owned(), String::new()),
             Self::Email(email) => ("email", email.digest(), String::new()),
         };
-        ListScope { kind: User::KIND, index, partition: partition(tenant, &value), sort_prefix }
+        ListScope { kind: User::KIND, index, partition: partition(&value), sort_prefix }
     }
 }
 
-fn partition(tenant: &Tenant, value: &str) -> String {
-    format!("{}#{tenant}#{SHARD}#{value}", User::KIND)
+fn partition(value: &str) -> String {
+    format!("{SHARD}#{value}")
 }
 
 pub(crate) fn index(key: &AggregateKey, state: &UserState) -> Vec<IndexEntry> {
     // Two users may have one name; a control character cannot be in a name, so the id behind it never interferes.
     let by_name = format!("{}\u{1}{}", state.name.value.sort_form(), key.id);
-    let entry = |index, value: &str, sort: &str| IndexEntry {
-        index,
-        partition: partition(&key.tenant, value),
-        sort: sort.to_owned(),
-    };
+    let entry =
+        |index, value: &str, sort: &str| IndexEntry { index, partition: partition(value), sort: sort.to_owned() };
     vec![
         entry("name", "", &by_name),
         entry("status", state.status.value.as_str(), &by_name),
@@ -108,11 +105,5 @@ mod tests {
         for wrong in ["", "a\n", &"x".repeat(101)] {
             assert_eq!(Filter::parse(None, None, Some(wrong)), Err(FilterError::NamePrefix), "{wrong:?}");
         }
-    }
-
-    #[test]
-    fn lists_of_two_tenants_share_no_partition() {
-        let (a, b) = ("a".parse().unwrap(), "b".parse().unwrap());
-        assert_ne!(Filter::All.scope(&a).partition, Filter::All.scope(&b).partition);
     }
 }

@@ -1,0 +1,6 @@
+//! The read function's binary: wiring only.
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_http::Error> {
+    read_fn::run().await
+}

@@ -1,0 +1,130 @@
+//! Answers of the read side.
+
+use std::time::Duration;
+
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use kernel::ids::AggregateId;
+use kernel::query::{Answer, PageAnswer, Tier, TierReport, TierSaid};
+use kernel::record::{CommandRecord, CommandStatus};
+use kernel::submit::Known;
+use kernel::token::Token;
+use serde_json::{Map, Value, json};
+use shared::http::conditional::{etag, none_match_names};
+use shared::http::problem::{self, HttpProblem};
+use shared::http::{CACHE_STATUS, CONSISTENCY_TOKEN, PREFERENCE_APPLIED, set};
+
+/// Clients may keep an answer, and must ask whether it is still right before they use it.
+const REVALIDATE: HeaderValue = HeaderValue::from_static("private, no-cache");
+
+/// One user, or that there is none.
+pub(crate) fn user(answer: Answer, request: &HeaderMap) -> Response {
+    let Answer { view, token, age, tiers, stale } = answer;
+    let mut response = match view.body {
+        None => HttpProblem::not_found().into_response(),
+        Some(_) if none_match_names(request, view.version) => StatusCode::NOT_MODIFIED.into_response(),
+        Some(body) => problem::json(StatusCode::OK, body),
+    };
+    if response.status() != StatusCode::NOT_FOUND {
+        set(&mut response, header::ETAG, etag(view.version));
+        response.headers_mut().insert(header::CACHE_CONTROL, REVALIDATE);
+    }
+    set(&mut response, CONSISTENCY_TOKEN, token);
+    if stale {
+        // Said only where a stale answer was given: this is the flag.
+        response.headers_mut().insert(PREFERENCE_APPLIED, HeaderValue::from_static("handling=lenient"));
+    }
+    tell_caches(&mut response, age, &tiers);
+    response
+}
+
+/// A page of users.
+pub(crate) fn page(page: PageAnswer, query: &str) -> Response {
+    let mut response = problem::json(StatusCode::OK, page.body);
+    response.headers_mut().insert(header::CACHE_CONTROL, REVALIDATE);
+    if let Some(cursor) = page.next_cursor {
+        set(&mut response, header::LINK, format!("</users?{}>; rel=\"next\"", with_cursor(query, &cursor)));
+    }
+    tell_caches(&mut response, page.age, &page.tiers);
+    response
+}
+
+/// The query of the next page (RFC 8288): the same, from another place.
+fn with_cursor(query: &str, cursor: &str) -> String {
+    let same = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name != "cursor");
+    let mut next = form_urlencoded::Serializer::new(String::new());
+    next.extend_pairs(same).append_pair("cursor", cursor).finish()
+}
+
+/// `Age` (RFC 9111) and `Cache-Status` (RFC 9211); neither in the stages without a cache.
+fn tell_caches(response: &mut Response, age: Option<Duration>, tiers: &[TierReport]) {
+    if let Some(age) = age {
+        set(response, header::AGE, age.as_secs().to_string());
+    }
+    if !tiers.is_empty() {
+        set(response, CACHE_STATUS, tiers.iter().map(tell_cache).collect::<Vec<_>>().join(", "));
+    }
+}
+
+fn tell_cache(report: &TierReport) -> String {
+    let name = match report.tier {
+        Tier::Memory => "memory",
+        Tier::Redis => "redis",
+    };
+    match report.said {
+        TierSaid::Hit(Some(ttl)) => format!("{name}; hit; ttl={}", ttl.as_secs()),
+        TierSaid::Hit(None) => format!("{name}; hit"),
+        TierSaid::Miss => format!("{name}; fwd=miss"),
+        TierSaid::TooOld => format!("{name}; fwd=request"),
+        TierSaid::Unavailable => format!("{name}; fwd=bypass; detail=unavailable"),
+    }
+}
+
+/// The status of a command.
+pub(crate) fn command(id: &str, known: Known, token: impl Fn(&Token) -> String) -> Response {
+    let mut document = Map::new();
+    document.insert("command_id".to_owned(), json!(id));
+    match known {
+        Known::OnItsWay(accepted_at) => {
+            document.insert("status".to_owned(), json!("pending"));
+            document.insert("accepted_at".to_owned(), json!(accepted_at.to_string()));
+        }
+        Known::Record(record) => describe(&mut document, &record, token),
+    }
+    let mut response = problem::json(StatusCode::OK, Value::Object(document).to_string());
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn describe(document: &mut Map<String, Value>, record: &CommandRecord, token: impl Fn(&Token) -> String) {
+    let mut say = |name: &str, value: Value| document.insert(name.to_owned(), value);
+    let user: AggregateId = record.aggregate;
+    say("user_id", json!(user));
+    say("accepted_at", json!(record.accepted_at.to_string()));
+    if let Some(completed_at) = record.completed_at {
+        say("completed_at", json!(completed_at.to_string()));
+    }
+    match &record.status {
+        CommandStatus::Pending => say("status", json!("pending")),
+        CommandStatus::Applied { version } => {
+            say("version", json!(version));
+            say("href", json!(format!("/users/{user}")));
+            say("consistency_token", json!(token(&Token::of_version(user, *version))));
+            say("status", json!("applied"))
+        }
+        CommandStatus::Rejected { version, problem } => {
+            say("version", json!(version));
+            say("problem", problem::embedded(problem));
+            say("status", json!("rejected"))
+        }
+        CommandStatus::Superseded { version } => {
+            say("version", json!(version));
+            say("href", json!(format!("/users/{user}")));
+            say("status", json!("superseded"))
+        }
+        CommandStatus::Failed { reason } => {
+            say("reason", json!(reason));
+            say("status", json!("failed"))
+        }
+    };
+}

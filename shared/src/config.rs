@@ -1,0 +1,271 @@
+//! Configuration from the environment: read once, at start, all of it before the first complaint.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use kernel::seal::KeyRing;
+
+use crate::stages::{Answer, Cache, Row, Source};
+
+/// A value that does not print.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+/// Everything that is wrong with the environment, a line each.
+#[derive(Debug, thiserror::Error)]
+#[error("the environment is not as it should be:\n{}", .0.join("\n"))]
+pub struct ConfigError(pub Vec<String>);
+
+/// What the read side needs.
+#[derive(Debug)]
+pub struct ReadConfig {
+    /// The stage.
+    pub row: Row,
+    /// `READ_TABLE` or, in the stages that read from it, `WRITE_TABLE`.
+    pub views_table: String,
+    /// `COMMANDS_TABLE`: records of commands.
+    pub commands_table: String,
+    /// `REDIS_URL`, in the stages with Redis; where it is not set the service runs without.
+    pub redis_url: Option<Secret>,
+    /// `SIGNING_KEYS`.
+    pub keys: KeyRing,
+}
+
+/// What the write side needs.
+#[derive(Debug)]
+pub struct WriteConfig {
+    /// `COMMANDS_TABLE`: records of commands.
+    pub commands_table: String,
+    /// Where commands go.
+    pub route: WriteRoute,
+    /// `SIGNING_KEYS`.
+    pub keys: KeyRing,
+}
+
+/// Where commands go.
+#[derive(Debug)]
+pub enum WriteRoute {
+    /// Into the queue.
+    Queue {
+        /// `QUEUE_URL`.
+        queue_url: String,
+        /// `READ_TABLE`: for clients that wait.
+        read_table: String,
+    },
+    /// Into the write store.
+    Direct {
+        /// `WRITE_TABLE`: states and claims.
+        write_table: String,
+        /// `READ_TABLE`, in the stages that write it.
+        read_table: Option<String>,
+        /// `REDIS_URL`, as for the read side.
+        redis_url: Option<Secret>,
+    },
+}
+
+/// What the ingest side needs.
+#[derive(Debug)]
+pub struct IngestConfig {
+    /// `WRITE_TABLE`: states and claims.
+    pub write_table: String,
+    /// `COMMANDS_TABLE`: records of commands.
+    pub commands_table: String,
+    /// `READ_TABLE`: views.
+    pub read_table: String,
+    /// `QUEUE_URL`.
+    pub queue_url: String,
+    /// `REDIS_URL`, as for the read side.
+    pub redis_url: Option<Secret>,
+    /// `VISIBILITY_TIMEOUT_SECONDS`: of the queue.
+    pub visibility_timeout: Duration,
+    /// `MAX_RECEIVE_COUNT`: of the queue; at least 20, because deferrals count too.
+    pub receive_count_max: u32,
+}
+
+/// Looks up an environment variable.
+pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// The process's environment. An empty variable counts as absent.
+#[must_use]
+pub fn process(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+impl ReadConfig {
+    /// Reads the environment.
+    pub fn read(lookup: Lookup<'_>) -> Result<Self, ConfigError> {
+        let mut reader = Reader::new(lookup);
+        let row = reader.row();
+        let table = match row.as_ref().map(|row| row.reads_from) {
+            Some(Source::WriteStore) => "WRITE_TABLE",
+            Some(Source::ReadStore) | None => "READ_TABLE",
+        };
+        let views_table = reader.text(table);
+        let commands_table = reader.text("COMMANDS_TABLE");
+        let redis_url = reader.redis_url(row.as_ref());
+        let keys = reader.parsed("SIGNING_KEYS");
+        reader.finish(|| {
+            Some(Self { row: row?, views_table: views_table?, commands_table: commands_table?, redis_url, keys: keys? })
+        })
+    }
+}
+
+impl WriteConfig {
+    /// Reads the environment.
+    pub fn read(lookup: Lookup<'_>) -> Result<Self, ConfigError> {
+        let mut reader = Reader::new(lookup);
+        let row = reader.row();
+        let route = match row.as_ref() {
+            Some(row) if row.writes_answer == Answer::Accepted => reader.queue_route(),
+            Some(row) => reader.direct_route(row),
+            None => None,
+        };
+        let commands_table = reader.text("COMMANDS_TABLE");
+        let keys = reader.parsed("SIGNING_KEYS");
+        reader.finish(|| Some(Self { commands_table: commands_table?, route: route?, keys: keys? }))
+    }
+}
+
+impl IngestConfig {
+    /// Reads the environment.
+    pub fn read(lookup: Lookup<'_>) -> Result<Self, ConfigError> {
+        let mut reader = Reader::new(lookup);
+        let row = reader.row();
+        let (write_table, commands_table) = (reader.text("WRITE_TABLE"), reader.text("COMMANDS_TABLE"));
+        let (read_table, queue_url) = (reader.text("READ_TABLE"), reader.text("QUEUE_URL"));
+        let redis_url = reader.redis_url(row.as_ref());
+        let visibility: Option<u64> = reader.parsed("VISIBILITY_TIMEOUT_SECONDS");
+        let receive_count_max = reader.parsed("MAX_RECEIVE_COUNT");
+        if receive_count_max.is_some_and(|count: u32| count < 20) {
+            reader.errors.push("MAX_RECEIVE_COUNT must be at least 20: deferrals and kills count too".to_owned());
+        }
+        reader.finish(|| {
+            Some(Self {
+                write_table: write_table?,
+                commands_table: commands_table?,
+                read_table: read_table?,
+                queue_url: queue_url?,
+                redis_url,
+                visibility_timeout: Duration::from_secs(visibility?),
+                receive_count_max: receive_count_max?,
+            })
+        })
+    }
+}
+
+struct Reader<'a> {
+    lookup: Lookup<'a>,
+    errors: Vec<String>,
+}
+
+impl<'a> Reader<'a> {
+    fn new(lookup: Lookup<'a>) -> Self {
+        Self { lookup, errors: Vec::new() }
+    }
+
+    fn text(&mut self, name: &str) -> Option<String> {
+        let value = (self.lookup)(name);
+        if value.is_none() {
+            self.errors.push(format!("{name} is not set"));
+        }
+        value
+    }
+
+    fn parsed<T: FromStr<Err: fmt::Display>>(&mut self, name: &str) -> Option<T> {
+        let value = self.text(name)?;
+        value.parse().map_err(|error| self.errors.push(format!("{name} {error}"))).ok()
+    }
+
+    fn row(&mut self) -> Option<Row> {
+        let name = self.text("STAGE")?;
+        Row::of(&name).map_err(|error| self.errors.push(format!("STAGE {error}"))).ok()
+    }
+
+    fn redis_url(&mut self, row: Option<&Row>) -> Option<Secret> {
+        let wanted = row.is_some_and(|row| row.has(Cache::Redis));
+        (self.lookup)("REDIS_URL").filter(|_| wanted).map(Secret)
+    }
+
+    fn queue_route(&mut self) -> Option<WriteRoute> {
+        let (queue_url, read_table) = (self.text("QUEUE_URL"), self.text("READ_TABLE"));
+        Some(WriteRoute::Queue { queue_url: queue_url?, read_table: read_table? })
+    }
+
+    fn direct_route(&mut self, row: &Row) -> Option<WriteRoute> {
+        let write_table = self.text("WRITE_TABLE");
+        let read_table = if row.writes_read_store { Some(self.text("READ_TABLE")?) } else { None };
+        let redis_url = self.redis_url(Some(row));
+        Some(WriteRoute::Direct { write_table: write_table?, read_table, redis_url })
+    }
+
+    /// The result, or all that is wrong.
+    fn finish<T>(self, result: impl FnOnce() -> Option<T>) -> Result<T, ConfigError> {
+        match result() {
+            Some(config) if self.errors.is_empty() => Ok(config),
+            _ => Err(ConfigError(self.errors)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEYS: &str = "k1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+
+    fn environment<'a>(variables: &'a [(&str, &str)]) -> impl Fn(&str) -> Option<String> + 'a {
+        |name| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_said_at_once() {
+        let variables = [("STAGE", "cqrs"), ("VISIBILITY_TIMEOUT_SECONDS", "soon"), ("MAX_RECEIVE_COUNT", "3")];
+        let ConfigError(errors) = IngestConfig::read(&environment(&variables)).unwrap_err();
+        let named = |name: &str| errors.iter().filter(|error| error.starts_with(name)).count();
+        for name in [
+            "WRITE_TABLE",
+            "COMMANDS_TABLE",
+            "READ_TABLE",
+            "QUEUE_URL",
+            "VISIBILITY_TIMEOUT_SECONDS",
+            "MAX_RECEIVE_COUNT",
+        ] {
+            assert_eq!(named(name), 1, "{name}: {errors:?}");
+        }
+    }
+
+    #[test]
+    fn a_stage_asks_for_what_it_needs_only() {
+        let direct = [("STAGE", "lambda-lith"), ("WRITE_TABLE", "w"), ("COMMANDS_TABLE", "c"), ("SIGNING_KEYS", KEYS)];
+        let config = WriteConfig::read(&environment(&direct)).unwrap();
+        assert!(matches!(config.route, WriteRoute::Direct { read_table: None, redis_url: None, .. }));
+        assert_eq!(ReadConfig::read(&environment(&direct)).unwrap().views_table, "w");
+        let ConfigError(errors) =
+            WriteConfig::read(&environment(&[("STAGE", "cqrs"), ("COMMANDS_TABLE", "c"), ("SIGNING_KEYS", KEYS)]))
+                .unwrap_err();
+        assert_eq!(errors, ["QUEUE_URL is not set", "READ_TABLE is not set"]);
+    }
+
+    #[test]
+    fn secrets_do_not_print() {
+        let url = "redis://:hunter2@127.0.0.1";
+        let variables = [
+            ("STAGE", "cqrs"),
+            ("READ_TABLE", "r"),
+            ("COMMANDS_TABLE", "c"),
+            ("SIGNING_KEYS", KEYS),
+            ("REDIS_URL", url),
+        ];
+        let printed = format!("{:?}", ReadConfig::read(&environment(&variables)).unwrap());
+        assert!(!printed.contains("hunter2") && !printed.contains("AAAA"), "{printed}");
+        let ConfigError(errors) = ReadConfig::read(&environment(&[("SIGNING_KEYS", "k1:secret")])).unwrap_err();
+        assert!(!errors.join(" ").contains("k1:secret"), "{errors:?}");
+    }
+}

@@ -1,0 +1,150 @@
+//! A request, as handlers see it: whose it is, what it says, and when its answer is due.
+
+use ::http::request::Parts;
+use ::http::{HeaderMap, HeaderName, header};
+use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Limited};
+use kernel::ids::{Subject, Tenant};
+use tokio::time::Instant;
+
+use super::problem::HttpProblem;
+
+/// The largest body, in bytes: refused before it is parsed.
+pub const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// Who sent a request: from the claims that the front door has checked, and from nowhere else.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// The claim `tenant_id`.
+    pub tenant: Tenant,
+    /// The claim `sub`.
+    pub subject: Subject,
+}
+
+/// When the answer to a request is due.
+#[derive(Debug, Clone, Copy)]
+pub struct Deadline(pub Instant);
+
+/// A request of a known sender.
+#[derive(Debug)]
+pub struct Incoming {
+    /// Who sent it.
+    pub identity: Identity,
+    /// When its answer is due.
+    pub deadline: Instant,
+    /// The path.
+    pub path: String,
+    /// The variable part of the path; empty where there is none.
+    pub param: String,
+    /// The query string, raw; empty where there is none.
+    pub query: String,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body, of at most [`BODY_BYTES_MAX`].
+    pub body: Bytes,
+}
+
+impl<S: Send + Sync> FromRequest<S> for Incoming {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
+        let (mut parts, body) = request.into_parts();
+        let head = Head::of(&mut parts, state).await.map_err(IntoResponse::into_response)?;
+        let body = Limited::new(body, BODY_BYTES_MAX).collect().await;
+        let body = body.map_err(|_| HttpProblem::too_large(BODY_BYTES_MAX).into_response())?.to_bytes();
+        Ok(Self {
+            identity: head.identity,
+            deadline: head.deadline,
+            param: head.param,
+            path: parts.uri.path().to_owned(),
+            query: parts.uri.query().unwrap_or_default().to_owned(),
+            headers: parts.headers,
+            body,
+        })
+    }
+}
+
+/// What is known before the body is read.
+struct Head {
+    identity: Identity,
+    deadline: Instant,
+    param: String,
+}
+
+impl Head {
+    async fn of<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<Self, HttpProblem> {
+        let identity = parts.extensions.get::<Identity>().cloned().ok_or_else(HttpProblem::unauthenticated)?;
+        let deadline = parts.extensions.get::<Deadline>().ok_or_else(HttpProblem::internal)?.0;
+        if !accepts_json(&parts.headers) {
+            return Err(HttpProblem::not_acceptable());
+        }
+        let params = RawPathParams::from_request_parts(parts, state).await;
+        let params = params.map_err(|_| HttpProblem::bad_request("the path is not UTF-8"))?;
+        let param = params.iter().next().map(|(_, value)| value.to_owned()).unwrap_or_default();
+        Ok(Self { identity, deadline, param })
+    }
+}
+
+impl Incoming {
+    /// A header that must not be given twice, as text.
+    pub fn header(&self, name: &HeaderName) -> Result<Option<&str>, HttpProblem> {
+        let mut values = self.headers.get_all(name).iter();
+        match (values.next(), values.next()) {
+            (None, _) => Ok(None),
+            (Some(value), None) => {
+                let text = value.to_str().map_err(|_| HttpProblem::bad_request(format!("{name} is not ASCII")))?;
+                Ok(Some(text.trim()))
+            }
+            (Some(_), Some(_)) => Err(HttpProblem::bad_request(format!("{name} is given twice"))),
+        }
+    }
+
+    /// Refuses a body of another type than `accepted`; `header` is where the answer says what would be right.
+    pub fn expect_content_type(&self, accepted: &'static str, header: HeaderName) -> Result<(), HttpProblem> {
+        let given = self.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let (essence, parameters) = given.split_once(';').unwrap_or((given, ""));
+        let charset =
+            parameters.split(';').filter_map(|parameter| parameter.trim().split_once('=')).find_map(|(name, value)| {
+                name.eq_ignore_ascii_case("charset").then(|| value.trim_matches('"').to_ascii_lowercase())
+            });
+        let is_utf_8 = charset.is_none_or(|charset| charset == "utf-8");
+        match essence.trim().eq_ignore_ascii_case(accepted) && is_utf_8 {
+            true => Ok(()),
+            false => Err(HttpProblem::unsupported_media_type(accepted, header)),
+        }
+    }
+}
+
+/// Whether `Accept` (RFC 9110, section 12.5.1) takes JSON, or is not given.
+fn accepts_json(headers: &HeaderMap) -> bool {
+    let mut ranges = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).peekable();
+    ranges.peek().is_none() || ranges.flat_map(|value| value.split(',')).any(takes_json)
+}
+
+fn takes_json(range: &str) -> bool {
+    let mut parts = range.split(';').map(str::trim);
+    let media = parts.next().unwrap_or_default().to_ascii_lowercase();
+    let weight = parts.find_map(|part| part.strip_prefix("q=")).and_then(|q| q.parse::<f32>().ok());
+    let is_json = ["*/*", "application/*", "application/json", "application/problem+json"].contains(&media.as_str());
+    is_json && weight.is_none_or(|weight| weight > 0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accept_takes_json_in_any_of_its_ranges() {
+        let takes = |values: &[&str]| {
+            accepts_json(&values.iter().map(|value| (header::ACCEPT, value.parse().unwrap())).collect())
+        };
+        for yes in [&[][..], &["*/*"], &["text/html, application/json;q=0.5"], &["text/html", "Application/*"]] {
+            assert!(takes(yes), "{yes:?}");
+        }
+        for no in [&["text/html"][..], &["application/json;q=0"], &["application/xml, text/*"]] {
+            assert!(!takes(no), "{no:?}");
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! What happens around every handler: a request id, problems written out, panics caught.
+
+use std::panic::AssertUnwindSafe;
+
+use ::http::Method;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use futures::FutureExt;
+use tracing::Instrument;
+
+use super::problem::{HttpProblem, Unwritten};
+use super::{REQUEST_ID, routes, set};
+
+/// The id of a request, from the front door; it is in every log line of the request, and in its answer.
+#[derive(Debug, Clone)]
+pub struct RequestId(pub String);
+
+/// A function's routes with all that belongs around them. What they do not serve is answered here: with 405 where the
+/// service knows the path, with 404 where it does not.
+pub fn finish(router: Router) -> Router {
+    router.fallback(unserved).method_not_allowed_fallback(unserved).layer(from_fn(around))
+}
+
+async fn unserved(request: Request) -> HttpProblem {
+    match routes::allowed(request.uri().path()) {
+        Some(allowed) => HttpProblem::method_not_allowed(request.method(), allowed),
+        None => HttpProblem::no_route(),
+    }
+}
+
+async fn around(request: Request, next: Next) -> Response {
+    let id = request.extensions().get::<RequestId>().map_or_else(new_id, |id| id.0.clone());
+    let is_head = request.method() == Method::HEAD;
+    let span = tracing::info_span!("request", request_id = id);
+    let answer = AssertUnwindSafe(next.run(request)).catch_unwind().instrument(span.clone()).await;
+    let mut response = answer.unwrap_or_else(|_| {
+        span.in_scope(|| tracing::error!("a handler panicked"));
+        HttpProblem::internal().into_response()
+    });
+    if let Some(unwritten) = response.extensions_mut().remove::<Unwritten>()
+        && !is_head
+    {
+        *response.body_mut() = Body::from(unwritten.write(&id));
+    }
+    set(&mut response, REQUEST_ID, id);
+    response
+}
+
+fn new_id() -> String {
+    uuid::Uuid::now_v7().to_string()
+}

@@ -1,0 +1,76 @@
+//! Preferences (RFC 7240).
+
+use std::time::Duration;
+
+use ::http::HeaderMap;
+
+/// The longest wait that a client can ask for, in seconds.
+pub const WAIT_SECONDS_MAX: u64 = 10;
+
+/// What a client would like. What cannot be understood is ignored, as the RFC has it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Preferences {
+    /// `wait=n`: seconds to wait for the outcome, at most [`WAIT_SECONDS_MAX`].
+    pub wait_seconds: Option<u64>,
+    /// `respond-async`: an acknowledgement is enough.
+    pub respond_async: bool,
+    /// `handling=lenient`: a stale answer is better than none.
+    pub lenient: bool,
+}
+
+impl Preferences {
+    /// Reads all `Prefer` headers. Of a preference given twice the first counts.
+    #[must_use]
+    pub fn of(headers: &HeaderMap) -> Self {
+        let mut preferences = Self::default();
+        let mut handling_said = false;
+        let values = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
+        for preference in values.flat_map(|value| value.split(',')) {
+            let token = preference.split(';').next().unwrap_or_default();
+            let (name, value) = token.split_once('=').unwrap_or((token, ""));
+            let value = value.trim().trim_matches('"');
+            match name.trim().to_ascii_lowercase().as_str() {
+                "wait" if preferences.wait_seconds.is_none() => {
+                    preferences.wait_seconds = value.parse().ok().map(|seconds: u64| seconds.min(WAIT_SECONDS_MAX));
+                }
+                "respond-async" => preferences.respond_async = true,
+                "handling" if !handling_said => {
+                    handling_said = true;
+                    preferences.lenient = value.eq_ignore_ascii_case("lenient");
+                }
+                _ => {}
+            }
+        }
+        preferences
+    }
+
+    /// The wait, as a time.
+    #[must_use]
+    pub fn wait(self) -> Option<Duration> {
+        self.wait_seconds.map(Duration::from_secs)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn preferences_are_read_and_what_is_unknown_is_ignored() {
+        let of = |values: &[&str]| {
+            Preferences::of(
+                &values
+                    .iter()
+                    .map(|value| (::http::HeaderName::from_static("prefer"), value.parse().unwrap()))
+                    .collect(),
+            )
+        };
+        assert_eq!(of(&[]), Preferences::default());
+        assert_eq!(of(&["wait=3, wait=9"]).wait_seconds, Some(3));
+        assert_eq!(of(&["Wait = \"99\"; x=y"]).wait_seconds, Some(WAIT_SECONDS_MAX));
+        assert_eq!(of(&["wait=soon, frobnicate"]), Preferences::default());
+        let both = of(&["respond-async", "handling=lenient"]);
+        assert!(both.respond_async && both.lenient);
+        assert!(!of(&["handling=strict, handling=lenient"]).lenient);
+    }
+}

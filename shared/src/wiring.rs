@@ -1,0 +1,181 @@
+//! Puts the parts together. Only this file, with the configuration, looks at a stage's row.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use adapters::clients;
+use adapters::dynamo::{DynamoRecords, DynamoViewStore, DynamoWriteStore};
+use adapters::moka_cache::MokaCache;
+use adapters::redis_cache::RedisCache;
+use adapters::sqs::SqsQueue;
+use adapters::tables::TableNames;
+use kernel::apply::{Applier, Order, Policy};
+use kernel::clock::{Clock, SystemClock};
+use kernel::domain::Domain;
+use kernel::ids::CommandId;
+use kernel::ports::{
+    MemoryCache, MessageDeferral, RecordReader, RecordWriter, SharedCache, SharedCacheUpdater, ViewReader,
+};
+use kernel::project::{ProjectingReader, Projector};
+use kernel::query::Queries;
+use kernel::record::RecordKey;
+use kernel::submit::{CommandLookup, Route, Submitter};
+use users::User;
+
+use crate::config::{IngestConfig, ReadConfig, Secret, WriteConfig, WriteRoute};
+use crate::stages::{Cache, Source};
+
+/// How much of an environment's memory the cache may take, in bytes.
+const MEMORY_CACHE_BYTES_MAX: u64 = 32 * 1024 * 1024;
+
+/// The longest pause before a deferred message comes again.
+pub const DEFERRAL_MAX: Duration = Duration::from_secs(20);
+
+/// The read side.
+#[derive(Debug)]
+pub struct ReadSide {
+    /// Answers queries.
+    pub queries: Queries,
+    /// Tells what became of commands.
+    pub commands: CommandLookup,
+    /// What a first request will talk to.
+    first: Arc<dyn RecordReader>,
+}
+
+impl ReadSide {
+    /// Makes the first connection while the environment starts, when the processor is fast and nobody waits.
+    pub async fn warm_up(&self) {
+        warm_up(self.first.as_ref()).await;
+    }
+}
+
+impl WriteSide {
+    /// Makes the first connection while the environment starts, when the processor is fast and nobody waits.
+    pub async fn warm_up(&self) {
+        warm_up(self.first.as_ref()).await;
+    }
+}
+
+/// Asks for a record that does not exist. Whether it succeeds does not matter: the first request will find out.
+async fn warm_up(records: &dyn RecordReader) {
+    if let Ok(tenant) = "warm-up".parse() {
+        let command = CommandId::generate(SystemClock.now());
+        let _ = records.get(&RecordKey { tenant, command }).await;
+    }
+}
+
+/// The write side.
+#[derive(Debug)]
+pub struct WriteSide {
+    /// Takes commands in.
+    pub submitter: Submitter<User>,
+    /// What a first request will talk to.
+    first: Arc<dyn RecordReader>,
+}
+
+/// The ingest side.
+#[derive(Debug)]
+pub struct IngestSide<D: Domain> {
+    /// Applies commands.
+    pub applier: Applier<D>,
+    /// Makes the results readable.
+    pub projector: Projector,
+    /// Where failures are recorded.
+    pub records: Arc<dyn RecordWriter>,
+    /// Postpones messages that came too early.
+    pub deferral: Arc<dyn MessageDeferral>,
+    /// Wall time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Wires the read side.
+pub async fn read_side(config: ReadConfig) -> Result<ReadSide, WiringError> {
+    let dynamodb = clients::dynamodb(&clients::aws().await);
+    let records = Arc::new(DynamoRecords::new(dynamodb.clone(), &config.commands_table));
+    let stored = DynamoViewStore::new(dynamodb, &config.views_table, User::INDEXES);
+    let views: Arc<dyn ViewReader> = match config.row.reads_from {
+        Source::ReadStore => Arc::new(stored),
+        Source::WriteStore => Arc::new(ProjectingReader::<User>::new(Arc::new(stored))),
+    };
+    let memory =
+        config.row.has(Cache::Memory).then(|| Arc::new(MokaCache::new(MEMORY_CACHE_BYTES_MAX)) as Arc<dyn MemoryCache>);
+    let shared = redis(config.redis_url.as_ref())?.map(|redis| redis as Arc<dyn SharedCache>);
+    let (clock, keys) = (clock(), Arc::new(config.keys));
+    Ok(ReadSide {
+        queries: Queries::new(views, records.clone(), memory, shared, clock.clone(), keys.clone()),
+        commands: CommandLookup::new(records.clone(), clock, keys),
+        first: records,
+    })
+}
+
+/// Wires the write side.
+pub async fn write_side(config: WriteConfig) -> Result<WriteSide, WiringError> {
+    let aws = clients::aws().await;
+    let dynamodb = clients::dynamodb(&aws);
+    let records = Arc::new(DynamoRecords::new(dynamodb.clone(), &config.commands_table));
+    let route = match config.route {
+        WriteRoute::Queue { queue_url, read_table } => Route::Queue {
+            queue: Arc::new(SqsQueue::new(clients::sqs(&aws), queue_url)),
+            records: records.clone(),
+            views: Arc::new(DynamoViewStore::new(dynamodb, read_table, User::INDEXES)),
+        },
+        WriteRoute::Direct { write_table, read_table, redis_url } => {
+            let view_in_transaction = read_table.is_some();
+            // Without a read store no transaction names one.
+            let names = TableNames {
+                write: write_table,
+                commands: config.commands_table,
+                read: read_table.unwrap_or_default(),
+            };
+            let store = Arc::new(DynamoWriteStore::new(&dynamodb, &names, User::INDEXES));
+            let policy = Policy { horizon: Duration::ZERO, order: Order::Loose, view_in_transaction };
+            Route::Direct {
+                applier: Applier::new(store, clock(), policy),
+                projector: Projector::new(None, updater(redis_url.as_ref())?, clock()),
+            }
+        }
+    };
+    Ok(WriteSide { submitter: Submitter::new(route, clock(), Arc::new(config.keys)), first: records })
+}
+
+/// Wires the ingest side.
+pub async fn ingest_side(config: &IngestConfig) -> Result<IngestSide<User>, WiringError> {
+    let aws = clients::aws().await;
+    let dynamodb = clients::dynamodb(&aws);
+    let names = TableNames {
+        write: config.write_table.clone(),
+        commands: config.commands_table.clone(),
+        read: config.read_table.clone(),
+    };
+    let queue = SqsQueue::new(clients::sqs(&aws), config.queue_url.clone());
+    let policy = Policy {
+        horizon: config.visibility_timeout * 2 + DEFERRAL_MAX,
+        order: if queue.is_fifo() { Order::Strict } else { Order::Loose },
+        view_in_transaction: false,
+    };
+    let views = DynamoViewStore::new(dynamodb.clone(), &names.read, User::INDEXES);
+    Ok(IngestSide {
+        applier: Applier::new(Arc::new(DynamoWriteStore::new(&dynamodb, &names, User::INDEXES)), clock(), policy),
+        projector: Projector::new(Some(Arc::new(views)), updater(config.redis_url.as_ref())?, clock()),
+        records: Arc::new(DynamoRecords::new(dynamodb, &names.commands)),
+        deferral: Arc::new(queue),
+        clock: clock(),
+    })
+}
+
+/// A part cannot be built from its configuration.
+#[derive(Debug, thiserror::Error)]
+#[error("REDIS_URL is not a Redis URL, such as redis://127.0.0.1:6379")]
+pub struct WiringError(#[from] adapters::redis_cache::UrlError);
+
+fn clock() -> Arc<dyn Clock> {
+    Arc::new(SystemClock)
+}
+
+fn redis(url: Option<&Secret>) -> Result<Option<Arc<RedisCache>>, WiringError> {
+    Ok(url.map(|url| RedisCache::new(&url.0)).transpose()?.map(Arc::new))
+}
+
+fn updater(url: Option<&Secret>) -> Result<Option<Arc<dyn SharedCacheUpdater>>, WiringError> {
+    Ok(redis(url)?.map(|redis| redis as Arc<dyn SharedCacheUpdater>))
+}

@@ -1,0 +1,111 @@
+//! The routes of the write side.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::Response;
+use axum::routing::{post, put};
+use http::{HeaderName, header};
+use kernel::envelope::Expected;
+use kernel::ids::AggregateId;
+use kernel::submit::Request;
+use shared::http::incoming::Incoming;
+use shared::http::prefer::Preferences;
+use shared::http::problem::HttpProblem;
+use shared::http::{CONSISTENCY_TOKEN, IDEMPOTENCY_KEY, JSON_TYPE, MERGE_PATCH_TYPE, conditional, routes};
+use shared::wiring::WriteSide;
+use tokio::time::Instant;
+use users::UserCommand;
+use users::request::{self, BodyError};
+
+use crate::respond::{self, Method};
+
+/// The longest idempotency key, in characters.
+const IDEMPOTENCY_KEY_CHARS_MAX: usize = 255;
+
+/// The write side's part of the table.
+pub fn router(side: Arc<WriteSide>) -> Router {
+    Router::new()
+        .route(routes::USERS, post(create_user))
+        .route(routes::USER, put(replace_user).patch(update_user).delete(delete_user))
+        .with_state(side)
+}
+
+async fn create_user(State(side): State<Arc<WriteSide>>, incoming: Incoming) -> Result<Response, HttpProblem> {
+    incoming.expect_content_type(JSON_TYPE, ACCEPT_POST)?;
+    let command = request::create(&incoming.body).map_err(wrong_body)?;
+    submit(&side, Method::Post, &incoming, None, command).await
+}
+
+async fn replace_user(State(side): State<Arc<WriteSide>>, incoming: Incoming) -> Result<Response, HttpProblem> {
+    let id = user_id(&incoming)?;
+    incoming.expect_content_type(JSON_TYPE, header::ACCEPT)?;
+    let command = request::replace(&incoming.body).map_err(wrong_body)?;
+    submit(&side, Method::Put, &incoming, Some(id), command).await
+}
+
+async fn update_user(State(side): State<Arc<WriteSide>>, incoming: Incoming) -> Result<Response, HttpProblem> {
+    let id = user_id(&incoming)?;
+    incoming.expect_content_type(MERGE_PATCH_TYPE, ACCEPT_PATCH)?;
+    let command = request::update(&incoming.body).map_err(wrong_body)?;
+    submit(&side, Method::Patch, &incoming, Some(id), command).await
+}
+
+async fn delete_user(State(side): State<Arc<WriteSide>>, incoming: Incoming) -> Result<Response, HttpProblem> {
+    let id = user_id(&incoming)?;
+    submit(&side, Method::Delete, &incoming, Some(id), UserCommand::Delete).await
+}
+
+const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
+const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
+
+async fn submit(
+    side: &WriteSide,
+    method: Method,
+    incoming: &Incoming,
+    aggregate: Option<AggregateId>,
+    command: UserCommand,
+) -> Result<Response, HttpProblem> {
+    let preferences = Preferences::of(&incoming.headers);
+    let wait_until = preferences.wait().map(|wait| (Instant::now() + wait).min(incoming.deadline));
+    // A precondition speaks of one user; a collection has no version.
+    let expected = aggregate.map_or(Ok(Expected::Unsaid), |_| conditional::if_match(&incoming.headers))?;
+    let request = Request {
+        tenant: incoming.identity.tenant.clone(),
+        subject: incoming.identity.subject.clone(),
+        method: method.as_str(),
+        path: incoming.path.clone(),
+        idempotency_key: idempotency_key(incoming)?,
+        aggregate,
+        expected,
+        token: incoming.header(&CONSISTENCY_TOKEN)?.map(str::to_owned),
+        traceparent: incoming.header(&TRACEPARENT)?.map(str::to_owned),
+        command,
+    };
+    let receipt = side.submitter.submit(request, wait_until).await?;
+    Ok(respond::receipt(method, receipt, preferences))
+}
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+fn user_id(incoming: &Incoming) -> Result<AggregateId, HttpProblem> {
+    let wrong = |error| HttpProblem::bad_request(format!("the user id {error}, as the service gave it out"));
+    incoming.param.parse().map_err(wrong)
+}
+
+fn wrong_body(error: BodyError) -> HttpProblem {
+    match error {
+        BodyError::Syntax(_) => HttpProblem::not_json(error.to_string()),
+        BodyError::Fields(errors) => HttpProblem::invalid(errors),
+    }
+}
+
+/// The key as it is, or in the quotes that the draft wants.
+fn idempotency_key(incoming: &Incoming) -> Result<Option<String>, HttpProblem> {
+    let Some(given) = incoming.header(&IDEMPOTENCY_KEY)? else { return Ok(None) };
+    let key = given.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(given);
+    let is_key = (1..=IDEMPOTENCY_KEY_CHARS_MAX).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic());
+    let wrong = || HttpProblem::bad_request("Idempotency-Key must have 1 to 255 visible ASCII characters");
+    if is_key { Ok(Some(key.to_owned())) } else { Err(wrong()) }
+}
