@@ -1,0 +1,134 @@
+//! What can be set of a queue.
+//! <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SetQueueAttributes.html>
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::error::SqsError;
+use super::queue::is_fifo;
+
+/// The largest message, in bytes.
+pub(super) const MESSAGE_BYTES_MAX: u64 = 1_048_576;
+
+/// The numbers that can be set: name, least, most, default.
+const NUMBERS: &[(&str, u64, u64, u64)] = &[
+    ("DelaySeconds", 0, 900, 0),
+    ("MaximumMessageSize", 1_024, MESSAGE_BYTES_MAX, MESSAGE_BYTES_MAX),
+    ("MessageRetentionPeriod", 60, 1_209_600, 345_600),
+    ("ReceiveMessageWaitTimeSeconds", 0, 20, 0),
+    ("VisibilityTimeout", 0, 43_200, 30),
+];
+
+/// The attributes of a queue that were set, as texts.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct QueueAttributes(BTreeMap<String, String>);
+
+/// Where messages go that nobody could handle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Redrive {
+    pub(super) dead_letter_arn: String,
+    pub(super) receives_max: u32,
+}
+
+impl QueueAttributes {
+    /// Checks attributes for the queue of this name.
+    pub(super) fn check(name: &str, given: BTreeMap<String, String>) -> Result<Self, SqsError> {
+        let is_fifo = is_fifo(name);
+        for (attribute, value) in &given {
+            let invalid = || SqsError::invalid_attribute_value(format!("Invalid value for the parameter {attribute}."));
+            match attribute.as_str() {
+                "FifoQueue" if value == "true" && is_fifo => {}
+                "ContentBasedDeduplication" if is_fifo && (value == "true" || value == "false") => {}
+                "FifoQueue" | "ContentBasedDeduplication" => return Err(invalid()),
+                "RedrivePolicy" => {
+                    redrive(value).ok_or_else(invalid)?;
+                }
+                number => {
+                    let known = NUMBERS.iter().find(|(name, ..)| *name == number);
+                    let unknown = || SqsError::invalid_attribute_name(format!("Unknown Attribute {attribute}."));
+                    let (_, least, most, _) = known.ok_or_else(unknown)?;
+                    value.parse().ok().filter(|value| (*least..=*most).contains(value)).ok_or_else(invalid)?;
+                }
+            }
+        }
+        Ok(Self(given))
+    }
+
+    /// These, with what is given set over them.
+    pub(super) fn with(mut self, given: Self) -> Self {
+        self.0.extend(given.0);
+        // An empty policy takes the policy back.
+        self.0.retain(|_, value| !value.is_empty());
+        self
+    }
+
+    /// Whether everything that `given` sets is as it is here.
+    pub(super) fn agree_with(&self, given: &Self) -> bool {
+        given.0.iter().all(|(name, value)| self.get(name).as_deref() == Some(value))
+    }
+
+    /// One attribute, or its default.
+    pub(super) fn get(&self, name: &str) -> Option<String> {
+        let default = || NUMBERS.iter().find(|(number, ..)| *number == name).map(|(.., default)| default.to_string());
+        self.0.get(name).cloned().or_else(default)
+    }
+
+    /// All attributes that a queue tells of.
+    pub(super) fn all(&self) -> BTreeMap<String, String> {
+        let defaults = NUMBERS.iter().map(|(name, .., default)| ((*name).to_owned(), default.to_string()));
+        defaults.chain(self.0.clone()).collect()
+    }
+
+    /// A number, in milliseconds where it counts seconds.
+    pub(super) fn millis(&self, name: &str) -> u64 {
+        self.number(name).saturating_mul(1_000)
+    }
+
+    pub(super) fn number(&self, name: &str) -> u64 {
+        self.get(name).and_then(|value| value.parse().ok()).unwrap_or_default()
+    }
+
+    pub(super) fn deduplicates_by_content(&self) -> bool {
+        self.0.get("ContentBasedDeduplication").is_some_and(|value| value == "true")
+    }
+
+    pub(super) fn redrive(&self) -> Option<Redrive> {
+        redrive(self.0.get("RedrivePolicy")?).flatten()
+    }
+}
+
+/// Reads a redrive policy; an empty one is none, one that is not readable is `None`.
+#[expect(clippy::option_option, reason = "unreadable is not the same as none")]
+fn redrive(text: &str) -> Option<Option<Redrive>> {
+    if text.is_empty() {
+        return Some(None);
+    }
+    let policy: serde_json::Value = serde_json::from_str(text).ok()?;
+    let count = policy.get("maxReceiveCount")?;
+    // The console sends a number, older tools a text.
+    let count = count.as_u64().or_else(|| count.as_str()?.parse().ok())?;
+    let receives_max = u32::try_from(count).ok().filter(|count| (1..=1_000).contains(count))?;
+    let dead_letter_arn = policy.get("deadLetterTargetArn")?.as_str()?.to_owned();
+    Some(Some(Redrive { dead_letter_arn, receives_max }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(name: &str, attribute: &str, value: &str) -> bool {
+        QueueAttributes::check(name, BTreeMap::from([(attribute.to_owned(), value.to_owned())])).is_ok()
+    }
+
+    #[test]
+    fn attributes_are_checked_against_their_ranges() {
+        assert!(check("q", "VisibilityTimeout", "0") && check("q", "VisibilityTimeout", "43200"));
+        assert!(!check("q", "VisibilityTimeout", "43201") && !check("q", "VisibilityTimeout", "x"));
+        assert!(!check("q", "Colour", "red"));
+        assert!(check("q.fifo", "FifoQueue", "true") && !check("q", "FifoQueue", "true"));
+        assert!(check("q", "RedrivePolicy", r#"{"deadLetterTargetArn":"a","maxReceiveCount":"5"}"#));
+        assert!(!check("q", "RedrivePolicy", "{") && !check("q", "RedrivePolicy", r#"{"maxReceiveCount":5}"#));
+    }
+}
