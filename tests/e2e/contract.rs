@@ -1,0 +1,37 @@
+//! The HTTP contract, line by line: the same checks at every stage and with both types of queue.
+//!
+//! Only the acknowledgement of a write differs, and [`Call::write`](crate::harness::client::Call::write) follows it to
+//! the outcome, so that one body serves all.
+
+/// Makes each check a test of its own at each variant.
+macro_rules! on_every_variant {
+    ($($check:ident),+ $(,)?) => {
+        on_every_variant!(@ lambda_lith LambdaLith: $($check)+);
+        on_every_variant!(@ read_write ReadWrite: $($check)+);
+        on_every_variant!(@ cqrs Cqrs: $($check)+);
+        on_every_variant!(@ cqrs_fifo CqrsFifo: $($check)+);
+    };
+    (@ $module:ident $variant:ident: $($check:ident)+) => {
+        mod $module {
+            use crate::harness::{Variant, check, shared};
+            $(
+                #[test]
+                fn $check() {
+                    let stack = shared(Variant::$variant);
+                    check(stack, super::$check(stack));
+                }
+            )+
+        }
+    };
+}
+
+mod bad_input;
+mod commands;
+mod consistency;
+mod idempotency;
+mod lists;
+mod preconditions;
+mod preferences;
+mod reads;
+mod routing;
+mod writes;

@@ -1,0 +1,131 @@
+//! Consistency tokens: a client reads its own writes, and never goes back.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::harness::Stack;
+
+on_every_variant!(
+    a_read_with_the_token_of_a_write_sees_it_at_once,
+    a_read_with_the_token_of_a_delete_sees_it_at_once,
+    a_session_never_goes_back,
+    a_write_with_a_token_comes_after_what_the_token_stands_for,
+    a_token_that_was_not_given_out_is_refused,
+    a_token_for_another_user_is_refused,
+    a_create_takes_any_token_of_the_session,
+    a_list_ignores_tokens,
+    what_has_not_arrived_is_a_503_unless_the_client_is_lenient,
+);
+
+async fn a_read_with_the_token_of_a_write_sees_it_at_once(stack: &Stack) {
+    let api = stack.api();
+    let user = api.any_user().await;
+    for n in 0..5 {
+        // Others keep the old version in every cache.
+        api.get(&user.path).send().await.expect(200);
+        let name = format!("name {n}");
+        let token = api.patch(&user.path, &json!({"name": name})).send().await.token();
+        let read = api.get(&user.path).token(&token).send().await.expect(200);
+        assert_eq!(read.json()["name"], name);
+    }
+}
+
+async fn a_read_with_the_token_of_a_delete_sees_it_at_once(stack: &Stack) {
+    let api = stack.api();
+    let user = api.any_user().await;
+    api.get(&user.path).send().await.expect(200);
+    let token = api.delete(&user.path).send().await.token();
+    let gone = api.get(&user.path).token(&token).send().await;
+    assert_eq!(gone.kind(404), "not-found");
+}
+
+async fn a_session_never_goes_back(stack: &Stack) {
+    let api = stack.api();
+    let user = api.any_user().await;
+    let (mut token, mut seen) = (user.token.clone(), user.version());
+    for n in 0..4 {
+        token = api.patch(&user.path, &json!({"name": format!("n {n}")})).token(&token).send().await.token();
+        for _ in 0..3 {
+            let read = api.get(&user.path).token(&token).send().await.expect(200);
+            let version = read.json()["version"].as_u64().unwrap();
+            assert!(version >= seen, "{version} after {seen}");
+            (token, seen) = (read.token(), version);
+        }
+    }
+    assert_eq!(seen, 5);
+}
+
+async fn a_write_with_a_token_comes_after_what_the_token_stands_for(stack: &Stack) {
+    let api = stack.api();
+    let user = api.any_user().await;
+    let mut token = user.token.clone();
+    for name in ["one", "two", "three", "four"] {
+        token = api.patch(&user.path, &json!({"name": name})).token(&token).send().await.token();
+    }
+    let read = api.get(&user.path).token(&token).send().await.expect(200).json();
+    assert_eq!(read["name"], "four");
+}
+
+async fn a_token_that_was_not_given_out_is_refused(stack: &Stack) {
+    let api = stack.api();
+    let user = api.any_user().await;
+    let swapped = |at: usize| {
+        let mut bytes = user.token.clone().into_bytes();
+        bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
+        String::from_utf8(bytes).unwrap()
+    };
+    let half = user.token.len() / 2;
+    let long = "A".repeat(4_000);
+    let forgeries = ["x".to_owned(), swapped(0), swapped(half), user.token[..half].to_owned(), long, String::new()];
+    for forged in forgeries {
+        api.get(&user.path).token(&forged).send().await.expect(400);
+        api.patch(&user.path, &json!({"name": "F"})).token(&forged).send().await.expect(400);
+    }
+    assert_eq!(api.reread(&user).await.body, user.body);
+}
+
+async fn a_token_for_another_user_is_refused(stack: &Stack) {
+    let api = stack.api();
+    let (one, two) = (api.any_user().await, api.any_user().await);
+    api.get(&one.path).token(&two.token).send().await.expect(400);
+    api.patch(&one.path, &json!({"name": "O"})).token(&two.token).send().await.expect(400);
+    api.delete(&one.path).token(&two.token).send().await.expect(400);
+    assert_eq!(api.reread(&one).await.body, one.body);
+}
+
+async fn a_create_takes_any_token_of_the_session(stack: &Stack) {
+    let api = stack.api();
+    let user = api.any_user().await;
+    let body = json!({"name": "Next", "email": format!("next-{}", user.text("email"))});
+    let next = api.user(&api.post("/users", &body).token(&user.token).write().await.expect(201)).await;
+    assert!(next.text("created_at") > user.text("created_at"));
+}
+
+async fn a_list_ignores_tokens(stack: &Stack) {
+    let api = stack.api();
+    api.get("/users?limit=1").token("never given out").send().await.expect(200);
+}
+
+async fn what_has_not_arrived_is_a_503_unless_the_client_is_lenient(stack: &Stack) {
+    if !stack.variant.is_queued() {
+        return; // Nothing is ever behind.
+    }
+    let api = stack.api();
+    let user = api.any_user().await;
+    // A write on top of a version that does not exist yet waits for it.
+    let waiting = api.patch(&user.path, &json!({"name": "Later"})).if_match("\"999\"").send().await.expect(202);
+    let token = waiting.token();
+    let command = waiting.header("location");
+    assert_eq!(api.get(command).send().await.expect(200).json()["status"], "pending");
+
+    let refused = api.get(&user.path).token(&token).send().await;
+    assert!(refused.header("retry-after").parse::<u32>().is_ok(), "{refused}");
+    assert_eq!(refused.kind(503), "not-yet-consistent");
+
+    let since = Instant::now();
+    let lenient = api.get(&user.path).token(&token).prefer("handling=lenient").send().await.expect(200);
+    assert!(since.elapsed() < Duration::from_secs(4), "a lenient client waited for {:?}", since.elapsed());
+    assert_eq!(lenient.json(), user.body);
+    assert_eq!(lenient.header("preference-applied"), "handling=lenient");
+}

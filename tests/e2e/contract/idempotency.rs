@@ -1,0 +1,165 @@
+//! `Idempotency-Key`.
+
+use std::collections::BTreeSet;
+
+use futures::future::join_all;
+use serde_json::{Value, json};
+
+use crate::harness::{Answer, Stack, Written, unique};
+
+on_every_variant!(
+    a_repeated_create_makes_one_user_and_says_that_it_is_a_replay,
+    a_repeated_create_whose_body_is_spelt_differently_is_the_same,
+    a_repeated_change_is_applied_once,
+    a_repeated_refusal_is_refused_alike,
+    another_body_under_the_same_key_is_refused,
+    another_precondition_under_the_same_key_is_refused,
+    the_same_key_for_another_path_or_method_is_another_command,
+    eight_creates_at_once_under_one_key_make_one_user,
+    a_key_has_1_to_255_visible_characters,
+);
+
+fn anybody() -> Value {
+    let word = unique("idempotent");
+    json!({"name": "Idempotent", "email": format!("{word}@example.com")})
+}
+
+fn is_replay(answer: &Answer) -> bool {
+    match answer.find("idempotency-replayed") {
+        None => false,
+        Some("true") => true,
+        Some(_) => panic!("{answer}"),
+    }
+}
+
+fn assert_same(first: &Written, second: &Written) {
+    assert!(!is_replay(&first.answer), "{}", first.answer);
+    assert!(is_replay(&second.answer), "{}", second.answer);
+    assert_eq!(first.answer.status, second.answer.status);
+    assert_eq!(first.answer.find("location"), second.answer.find("location"));
+    assert_eq!((&first.id, first.status, first.version), (&second.id, second.status, second.version));
+    assert_eq!(first.answer.body, second.answer.body);
+}
+
+async fn a_repeated_create_makes_one_user_and_says_that_it_is_a_replay(stack: &Stack) {
+    let api = stack.api();
+    let (key, body) = (unique("key"), anybody());
+    let first = api.post("/users", &body).idempotency_key(&key).write().await.expect(201);
+    let second = api.post("/users", &body).idempotency_key(&key).write().await.expect(201);
+    assert_same(&first, &second);
+    assert_eq!(api.user(&first).await.version(), 1);
+    let listed = api.get(&format!("/users?email={}", body["email"].as_str().unwrap())).send().await.expect(200).json();
+    assert_eq!(listed["items"].as_array().unwrap().len(), 1, "{listed}");
+}
+
+async fn a_repeated_create_whose_body_is_spelt_differently_is_the_same(stack: &Stack) {
+    let api = stack.api();
+    let (key, word) = (unique("key"), unique("spelling"));
+    let spellings = [
+        format!(r#"{{"name":"É","email":"{word}@example.com"}}"#),
+        format!(r#" {{ "status":"active", "email" : "{word}@example.com","name":"\u00c9"}} "#),
+    ];
+    let post = |body: &str| api.post("/users", &Value::Null).body(body).idempotency_key(&key).write();
+    let (first, second) = (post(&spellings[0]).await.expect(201), post(&spellings[1]).await.expect(201));
+    assert_same(&first, &second);
+}
+
+async fn a_repeated_change_is_applied_once(stack: &Stack) {
+    let api = stack.api();
+    let user = api.any_user().await;
+    let body = json!({"name": "Replaced", "email": user.text("email")});
+    let (put, patch, delete) = (unique("put"), unique("patch"), unique("delete"));
+    for (version, call) in [
+        (2, [(); 2].map(|()| api.put(&user.path, &body).idempotency_key(&put))),
+        (3, [(); 2].map(|()| api.patch(&user.path, &json!({"name": "Patched"})).idempotency_key(&patch))),
+        (4, [(); 2].map(|()| api.delete(&user.path).idempotency_key(&delete))),
+    ] {
+        let [first, second] = call;
+        let (first, second) = (first.write().await, second.write().await);
+        assert_same(&first, &second);
+        assert_eq!(first.status, if version == 4 { 204 } else { 200 }, "{}", first.answer);
+        // A synchronous delete does not tell its version.
+        assert!([Some(version), None].contains(&first.version), "{first:?}");
+    }
+}
+
+async fn a_repeated_refusal_is_refused_alike(stack: &Stack) {
+    let api = stack.api();
+    let (taken, key) = (api.any_user().await, unique("key"));
+    let body = json!({"name": "Refused", "email": taken.text("email")});
+    for _ in 0..2 {
+        let refused = api.post("/users", &body).idempotency_key(&key).write().await;
+        assert_eq!(refused.kind(409), "email-taken");
+    }
+    // The outcome stays what it was, though the reason for it has gone.
+    api.delete(&taken.path).write().await.expect(204);
+    let refused = api.post("/users", &body).idempotency_key(&key).write().await;
+    assert!(is_replay(&refused.answer), "{}", refused.answer);
+    assert_eq!(refused.kind(409), "email-taken");
+}
+
+async fn another_body_under_the_same_key_is_refused(stack: &Stack) {
+    let api = stack.api();
+    let (key, body) = (unique("key"), anybody());
+    let first = api.post("/users", &body).idempotency_key(&key).write().await.expect(201);
+    let other = anybody();
+    api.post("/users", &other).idempotency_key(&key).send().await.expect(422);
+    let listed = api.get(&format!("/users?email={}", other["email"].as_str().unwrap())).send().await.expect(200).json();
+    assert_eq!(listed["items"], json!([]));
+    let user = api.user(&first).await;
+
+    let key = unique("key");
+    api.patch(&user.path, &json!({"name": "One"})).idempotency_key(&key).write().await.expect(200);
+    api.patch(&user.path, &json!({"name": "Two"})).idempotency_key(&key).send().await.expect(422);
+    assert_eq!(api.reread(&user).await.version(), 2);
+}
+
+async fn another_precondition_under_the_same_key_is_refused(stack: &Stack) {
+    let api = stack.api();
+    let (user, key) = (api.any_user().await, unique("key"));
+    let patch = || api.patch(&user.path, &json!({"name": "One"})).idempotency_key(&key);
+    patch().if_match("\"1\"").write().await.expect(200);
+    patch().if_match("\"2\"").send().await.expect(422);
+    patch().send().await.expect(422);
+}
+
+async fn the_same_key_for_another_path_or_method_is_another_command(stack: &Stack) {
+    let api = stack.api();
+    let (one, two, key) = (api.any_user().await, api.any_user().await, unique("key"));
+    for user in [&one, &two] {
+        let patch = api.patch(&user.path, &json!({"name": "Patched"})).idempotency_key(&key);
+        let written = patch.write().await.expect(200);
+        assert!(!is_replay(&written.answer));
+        assert_eq!(written.version, Some(2));
+    }
+    let deleted = api.delete(&one.path).idempotency_key(&key).write().await.expect(204);
+    assert!(!is_replay(&deleted.answer));
+}
+
+async fn eight_creates_at_once_under_one_key_make_one_user(stack: &Stack) {
+    let api = stack.api();
+    let (key, body) = (unique("key"), anybody());
+    let post = |_| api.post("/users", &body).idempotency_key(&key).write();
+    let written = join_all((0..8).map(post)).await;
+    let firsts = written.iter().filter(|written| !is_replay(&written.answer)).count();
+    assert_eq!(firsts, 1, "{written:?}");
+    let mut seen = BTreeSet::new();
+    for written in written {
+        let written = written.expect(201);
+        assert_eq!(written.version, Some(1), "{written:?}");
+        seen.insert((written.id.clone(), written.answer.header("location").to_owned()));
+    }
+    assert_eq!(seen.len(), 1, "{seen:?}");
+    let listed = api.get(&format!("/users?email={}", body["email"].as_str().unwrap())).send().await.expect(200).json();
+    assert_eq!(listed["items"].as_array().unwrap().len(), 1, "{listed}");
+}
+
+async fn a_key_has_1_to_255_visible_characters(stack: &Stack) {
+    let api = stack.api();
+    let longest = format!("{:~<255}", unique("!key"));
+    api.post("/users", &anybody()).idempotency_key(&longest).write().await.expect(201);
+    let too_long = format!("{longest}x");
+    for wrong in ["", &too_long, "a\tb", "k\u{fc}"] {
+        api.post("/users", &anybody()).idempotency_key(wrong).send().await.expect(400);
+    }
+}

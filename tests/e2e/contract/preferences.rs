@@ -1,0 +1,74 @@
+//! `Prefer` on writes (RFC 7240).
+
+use serde_json::json;
+
+use crate::harness::{Stack, unique};
+
+on_every_variant!(
+    a_client_that_waits_gets_the_answer_of_the_synchronous_api,
+    a_client_that_waits_gets_the_refusal_of_the_synchronous_api,
+    a_client_may_ask_not_to_wait,
+    preferences_that_mean_nothing_are_ignored,
+);
+
+fn body() -> serde_json::Value {
+    json!({"name": "Preferring", "email": format!("{}@example.com", unique("prefer"))})
+}
+
+async fn a_client_that_waits_gets_the_answer_of_the_synchronous_api(stack: &Stack) {
+    let api = stack.api();
+    let applied = |answer: &crate::harness::Answer| {
+        // Where every answer is synchronous there is nothing to apply.
+        let waited = answer.find("preference-applied").is_some_and(|applied| applied.contains("wait=10"));
+        assert!(waited || !stack.variant.is_queued(), "{answer}");
+    };
+    let created = api.post("/users", &body()).prefer("wait=10").send().await.expect(201);
+    applied(&created);
+    let user = created.json();
+    let path = format!("/users/{}", user["id"].as_str().unwrap());
+    assert_eq!((created.header("location"), created.header("etag")), (&*path, "\"1\""));
+    let read = api.get(&path).token(&created.token()).send().await.expect(200);
+    assert_eq!(read.json(), user);
+
+    let patched = api.patch(&path, &json!({"name": "Patched"})).prefer("foo, wait=10").send().await.expect(200);
+    applied(&patched);
+    assert_eq!((&patched.json()["name"], patched.header("etag")), (&json!("Patched"), "\"2\""));
+
+    let put = json!({"name": "Put", "email": user["email"]});
+    let replaced = api.put(&path, &put).prefer("WAIT=10").send().await.expect(200);
+    assert_eq!(replaced.json()["version"], 3);
+
+    let deleted = api.delete(&path).prefer("wait=10").send().await.expect(204);
+    applied(&deleted);
+    assert!(deleted.body.is_empty());
+    api.get(&path).token(&deleted.token()).send().await.expect(404);
+}
+
+async fn a_client_that_waits_gets_the_refusal_of_the_synchronous_api(stack: &Stack) {
+    let api = stack.api();
+    let user = api.any_user().await;
+    let again = json!({"name": "Again", "email": user.text("email")});
+    let refused = api.post("/users", &again).prefer("wait=10").send().await;
+    assert_eq!(refused.kind(409), "email-taken");
+    let stale = api.patch(&user.path, &json!({"name": "P"})).if_match("\"0\"").prefer("wait=10").send().await;
+    stale.expect(412);
+}
+
+async fn a_client_may_ask_not_to_wait(stack: &Stack) {
+    let created = stack.api().post("/users", &body()).prefer("respond-async").send().await;
+    if stack.variant.is_queued() {
+        assert_eq!(created.status, 202, "{created}");
+        assert_eq!(created.header("preference-applied"), "respond-async");
+    } else {
+        assert_eq!(created.status, 201, "{created}");
+        assert_eq!(created.find("preference-applied"), None);
+    }
+}
+
+async fn preferences_that_mean_nothing_are_ignored(stack: &Stack) {
+    let api = stack.api();
+    for preference in ["wait=soon", "wait", "wait=-1", "wait=99999999999999999999", ";;=,", "return=minimal", ""] {
+        let created = api.post("/users", &body()).prefer(preference).send().await;
+        assert!([201, 202].contains(&created.status), "{preference}: {created}");
+    }
+}

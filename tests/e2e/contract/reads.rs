@@ -1,0 +1,73 @@
+//! GET and HEAD of a user.
+
+use reqwest::Method;
+use uuid::Uuid;
+
+use crate::harness::Stack;
+
+on_every_variant!(
+    an_answer_carries_its_version_and_how_it_may_be_cached,
+    an_unknown_user_is_a_404,
+    a_known_version_is_not_sent_again,
+    another_version_than_the_known_ones_is_sent,
+    a_head_answers_as_a_get_without_the_body,
+);
+
+async fn an_answer_carries_its_version_and_how_it_may_be_cached(stack: &Stack) {
+    let api = stack.api();
+    let user = api.any_user().await;
+    for call in [api.get(&user.path).token(&user.token), api.get(&user.path).token(&user.token)] {
+        let answer = call.send().await.expect(200);
+        assert_eq!(answer.header("etag"), "\"1\"");
+        assert_eq!(answer.header("cache-control"), "private, no-cache");
+        assert_eq!(answer.header("content-type"), "application/json");
+        assert!(!answer.token().is_empty());
+        if stack.variant.has_caches() {
+            let tiers = answer.header("cache-status");
+            assert!(tiers.starts_with("memory; "), "{tiers}");
+            assert_eq!(tiers.contains("; hit"), answer.find("age").is_some(), "{answer}");
+        } else {
+            assert_eq!((answer.find("cache-status"), answer.find("age")), (None, None));
+        }
+    }
+}
+
+async fn an_unknown_user_is_a_404(stack: &Stack) {
+    let path = format!("/users/{}", Uuid::now_v7());
+    assert_eq!(stack.api().get(&path).send().await.kind(404), "not-found");
+}
+
+async fn a_known_version_is_not_sent_again(stack: &Stack) {
+    let api = stack.api();
+    let user = api.any_user().await;
+    for known in ["\"1\"", "W/\"1\"", "\"7\", \"1\"", "W/\"7\" ,W/\"1\"", "*"] {
+        let answer = api.get(&user.path).token(&user.token).header("if-none-match", known).send().await;
+        assert_eq!(answer.status, 304, "{known}: {answer}");
+        assert!(answer.body.is_empty());
+        assert_eq!(answer.header("etag"), "\"1\"");
+        assert_eq!(answer.header("cache-control"), "private, no-cache");
+        assert!(!answer.token().is_empty());
+    }
+}
+
+async fn another_version_than_the_known_ones_is_sent(stack: &Stack) {
+    let api = stack.api();
+    let user = api.any_user().await;
+    for known in ["\"2\"", "W/\"11\"", "\"\"", "\"a,1\", \"b\"", "1"] {
+        let answer = api.get(&user.path).token(&user.token).header("if-none-match", known).send().await;
+        assert_eq!(answer.status, 200, "{known}: {answer}");
+        assert_eq!(answer.json(), user.body);
+    }
+}
+
+async fn a_head_answers_as_a_get_without_the_body(stack: &Stack) {
+    let api = stack.api();
+    let user = api.any_user().await;
+    let head = |path: &str| api.call(Method::HEAD, path);
+    let answer = head(&user.path).token(&user.token).send().await.expect(200);
+    assert!(answer.body.is_empty());
+    assert_eq!(answer.header("etag"), "\"1\"");
+    head("/users").send().await.expect(200);
+    head("/health").send().await.expect(200);
+    head(&format!("/users/{}", Uuid::now_v7())).send().await.expect(404);
+}

@@ -1,0 +1,115 @@
+//! Routes, methods, and what a client sends and accepts.
+
+use std::collections::BTreeSet;
+
+use reqwest::Method;
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::harness::{Stack, unique};
+
+on_every_variant!(
+    the_service_says_that_it_lives,
+    an_unknown_route_is_a_404,
+    a_wrong_method_is_a_405_that_names_the_right_ones,
+    an_id_that_is_no_lower_case_uuid_is_refused,
+    a_client_that_does_not_accept_json_is_refused,
+    another_content_type_is_refused_and_the_right_one_named,
+);
+
+async fn the_service_says_that_it_lives(stack: &Stack) {
+    let answer = stack.api().get("/health").send().await.expect(200);
+    assert!(answer.find("cache-status").is_none());
+}
+
+async fn an_unknown_route_is_a_404(stack: &Stack) {
+    let api = stack.api();
+    let id = Uuid::now_v7();
+    let inside = format!("/users/{id}/friends");
+    for path in ["/", "/nope", "/user", "/users/", "/Users", "/commands", "/commands/", &inside, "/health/x", "//users"]
+    {
+        for method in [Method::GET, Method::POST, Method::DELETE] {
+            let answer = api.call(method.clone(), path).send().await;
+            assert_eq!(answer.status, 404, "{method} {path}: {answer}");
+        }
+    }
+}
+
+async fn a_wrong_method_is_a_405_that_names_the_right_ones(stack: &Stack) {
+    let api = stack.api();
+    let (user, command) = (format!("/users/{}", Uuid::now_v7()), format!("/commands/{}", Uuid::now_v7()));
+    let body = json!({"name": "M", "email": "m@example.com"});
+    for (path, allowed, wrong) in [
+        ("/users", &["GET", "HEAD", "POST"][..], &["PUT", "PATCH", "DELETE"][..]),
+        (&user, &["DELETE", "GET", "HEAD", "PATCH", "PUT"], &["POST"]),
+        (&command, &["GET", "HEAD"], &["POST", "PUT", "PATCH", "DELETE"]),
+        ("/health", &["GET", "HEAD"], &["POST", "PUT", "PATCH", "DELETE"]),
+    ] {
+        for method in wrong {
+            let answer = api.post(path, &body).with_method(method).send().await;
+            assert_eq!(answer.status, 405, "{answer}");
+            let named: BTreeSet<&str> = answer.header("allow").split(',').map(str::trim).collect();
+            assert_eq!(named, allowed.iter().copied().collect(), "{answer}");
+        }
+    }
+}
+
+async fn an_id_that_is_no_lower_case_uuid_is_refused(stack: &Stack) {
+    let api = stack.api();
+    let id = Uuid::now_v7();
+    let wrong_ids = [
+        "1".to_owned(),
+        "nobody".to_owned(),
+        id.to_string().to_uppercase(),
+        id.simple().to_string(),
+        id.braced().to_string(),
+        id.urn().to_string(),
+        format!("{id}x"),
+        "x".repeat(2_000),
+        "%00".to_owned(),
+        "%FF".to_owned(),
+    ];
+    for wrong in wrong_ids {
+        let path = format!("/users/{wrong}");
+        let calls = [api.get(&path), api.patch(&path, &json!({"name": "I"})), api.delete(&path)];
+        for call in calls {
+            call.send().await.expect(400);
+        }
+    }
+}
+
+async fn a_client_that_does_not_accept_json_is_refused(stack: &Stack) {
+    let api = stack.api();
+    let word = unique("accept");
+    let body = json!({"name": word, "email": format!("{word}@example.com")});
+    for accept in ["text/html", "application/xml, text/*;q=0.5", "application/json;q=0"] {
+        api.get("/users?limit=1").header("accept", accept).send().await.expect(406);
+        api.post("/users", &body).header("accept", accept).send().await.expect(406);
+    }
+    assert_eq!(api.get(&format!("/users?name_prefix={word}")).send().await.json()["items"], json!([]));
+    for accept in
+        ["application/json", "*/*", "application/*", "text/html, */*;q=0.1", "Application/JSON; charset=utf-8"]
+    {
+        let answer = api.get("/users?limit=1").header("accept", accept).send().await;
+        assert_eq!(answer.status, 200, "{accept}: {answer}");
+    }
+}
+
+async fn another_content_type_is_refused_and_the_right_one_named(stack: &Stack) {
+    let api = stack.api();
+    let user = api.any_user().await;
+    let body = json!({"name": "T", "email": user.text("email")});
+    for wrong in [Some("text/plain"), Some("application/x-www-form-urlencoded"), Some("application"), None] {
+        let with_type = |call: crate::harness::client::Call| match wrong {
+            Some(content_type) => call.header("content-type", content_type),
+            None => call.without_header("content-type"),
+        };
+        let post = with_type(api.post("/users", &body)).send().await.expect(415);
+        assert_eq!(post.header("accept-post"), "application/json");
+        with_type(api.put(&user.path, &body)).send().await.expect(415);
+        let patch = with_type(api.patch(&user.path, &body)).send().await.expect(415);
+        assert_eq!(patch.header("accept-patch"), "application/merge-patch+json");
+    }
+    api.patch(&user.path, &body).header("content-type", "application/json-patch+json").send().await.expect(415);
+    assert_eq!(api.reread(&user).await.body, user.body);
+}

@@ -1,0 +1,6 @@
+//! What may break does, and nothing that was acknowledged is lost.
+
+mod crashes;
+mod endings;
+mod redis;
+mod unreachable;

@@ -1,0 +1,129 @@
+//! Function environments are killed while they work.
+
+use std::time::Duration;
+
+use futures::future::{join, join_all};
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+use crate::harness::stores::{Stores, drained};
+use crate::harness::{Api, Stack, Variant, check, eventually, long_tests_wanted, program, unique};
+
+const CLIENTS: usize = 8;
+/// Users that are created, patched and deleted.
+const DELETED: usize = 500;
+/// Users that are created and patched, so that there is something to compare in the end.
+const KEPT: usize = 52;
+
+#[test]
+fn ingest_environments_may_be_killed_at_random() {
+    five_hundred_users_while_ingest_environments_are_killed(Variant::Cqrs);
+}
+
+#[test]
+fn ingest_environments_may_be_killed_at_random_with_a_fifo_queue() {
+    if long_tests_wanted() {
+        five_hundred_users_while_ingest_environments_are_killed(Variant::CqrsFifo);
+    }
+}
+
+fn five_hundred_users_while_ingest_environments_are_killed(variant: Variant) {
+    let stack = Stack::start(variant, &["--ephemeral"]);
+    check(&stack, async {
+        let api = stack.api();
+        let (done, clients_done) = watch::channel(false);
+        let clients = async {
+            let commands = join_all((0..CLIENTS).map(|client| live_many_lives(&api, client))).await.concat();
+            done.send(true).unwrap();
+            commands
+        };
+        let (commands, kills) = join(clients, kill_at_random(&stack, clients_done)).await;
+        assert!(kills >= 3, "only {kills} environments were killed");
+        drained(&stack).await;
+        let ordered = variant == Variant::CqrsFifo;
+        for (kind, command) in &commands {
+            let document = api.outcome(command).await;
+            let gone = document["status"] == "rejected" && document["problem"]["status"] == 404;
+            // Without order a patch may come after the delete that was sent behind it.
+            assert!(document["status"] == "applied" || (gone && *kind == "patch" && !ordered), "{kind}: {document}");
+        }
+        let content = Stores::of(&stack).await.content().await;
+        let violations = content.violations();
+        assert!(violations.is_empty(), "{violations:#?}");
+        assert_eq!(content.live_and_deleted(), (KEPT, DELETED));
+        println!("{kills} environments were killed");
+    });
+}
+
+/// What one client does: its share of all users. Returns the commands.
+async fn live_many_lives(api: &Api, client: usize) -> Vec<(&'static str, String)> {
+    let mut commands = Vec::new();
+    for n in (client..DELETED + KEPT).step_by(CLIENTS) {
+        let word = unique("crash");
+        let created = json!({"name": format!("crash {n}"), "email": format!("{word}@example.com")});
+        let accepted = api.post("/users", &created).send().await.expect(202);
+        let path = format!("/users/{}", accepted.json()["user_id"].as_str().unwrap());
+        commands.push(("create", command_id(&accepted.json())));
+        let patch = json!({"name": format!("patched {n}"), "email": format!("{word}-patched@example.com")});
+        let patched = api.patch(&path, &patch).token(&accepted.token()).send().await.expect(202);
+        commands.push(("patch", command_id(&patched.json())));
+        if n >= KEPT {
+            let deleted = api.delete(&path).token(&patched.token()).send().await.expect(202);
+            commands.push(("delete", command_id(&deleted.json())));
+        }
+    }
+    commands
+}
+
+fn command_id(acknowledgement: &Value) -> String {
+    acknowledgement["command_id"].as_str().unwrap().to_owned()
+}
+
+/// Kills an ingest environment now and then, until the clients are done; returns how many.
+async fn kill_at_random(stack: &Stack, mut clients_done: watch::Receiver<bool>) -> usize {
+    let mut kills = 0;
+    loop {
+        let pause = Duration::from_millis(rand::random_range(200..900));
+        if timeout(pause, clients_done.wait_for(|done| *done)).await.is_ok() {
+            return kills;
+        }
+        let environments = stack.environments("ingest-fn").await;
+        if !environments.is_empty() {
+            program::send_signal(environments[rand::random_range(0..environments.len())], Signal::SIGKILL);
+            kills += 1;
+        }
+    }
+}
+
+#[test]
+fn a_request_whose_environment_is_killed_gets_the_gateways_5xx_and_the_next_one_is_served() {
+    let stack = Stack::start(Variant::Cqrs, &["--ephemeral"]);
+    check(&stack, async {
+        let api = stack.api();
+        let user = api.any_user().await;
+        // A read with this token waits for what never comes, for some seconds.
+        let token = api.patch(&user.path, &json!({"name": "N"})).if_match("\"999\"").send().await.token();
+        let before = invocations(&stack, "read-fn").await;
+        let waiting = api.get(&user.path).token(&token).send_unchecked();
+        let kill = async {
+            eventually("the read is under way", async || (invocations(&stack, "read-fn").await > before).then_some(()))
+                .await;
+            // It has been handed over; now it is being worked on.
+            sleep(Duration::from_millis(200)).await;
+            assert!(stack.kill_environments("read-fn").await > 0);
+        };
+        let (answer, ()) = join(waiting, kill).await;
+        assert!(answer.status >= 500, "{answer}");
+        assert_eq!(answer.header("content-type"), "application/json");
+        assert_eq!(answer.json(), json!({"message": "Internal Server Error"}));
+        assert_eq!(api.get(&user.path).send().await.expect(200).json(), user.body);
+        api.any_user().await;
+    });
+}
+
+/// How many invocations of a function have begun.
+async fn invocations(stack: &Stack, function: &str) -> u64 {
+    stack.status().await["functions"][function]["invocations"].as_u64().unwrap()
+}

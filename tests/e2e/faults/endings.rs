@@ -1,0 +1,146 @@
+//! The service ends, well or badly, and starts again.
+
+use std::time::Duration;
+
+use futures::future::{join, join_all};
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use crate::harness::{Answer, Api, Stack, Variant, check, eventually, program, unique};
+
+/// How long children may outlive a killed runner.
+const ORPHANS_MAX: Duration = Duration::from_secs(5);
+/// How long a drain may take.
+const DRAIN_MAX: Duration = Duration::from_secs(20);
+
+#[test]
+fn what_was_accepted_survives_a_kill_of_everything() {
+    for variant in [Variant::Cqrs, Variant::CqrsFifo] {
+        let dir = tempfile::tempdir().unwrap();
+        let data_dir = ["--data-dir", dir.path().to_str().unwrap()];
+        let stack = Stack::start(variant, &data_dir);
+        let accepted = check(&stack, async {
+            let api = stack.api();
+            let (enough, mut is_enough) = watch::channel(0);
+            let clients = join_all((0..4).map(|_| write_until_it_ends(&api, &enough)));
+            let kill = async {
+                is_enough.wait_for(|accepted| *accepted >= 60).await.unwrap();
+                kill_everything(&stack);
+            };
+            let (accepted, ()) = join(clients, kill).await;
+            accepted.concat()
+        });
+        drop(stack);
+
+        let stack = Stack::start(variant, &data_dir);
+        check(&stack, async {
+            let api = stack.api();
+            for (body, answer) in &accepted {
+                let document = api.outcome(answer.json()["command_id"].as_str().unwrap()).await;
+                assert_eq!(document["status"], "applied", "{document}");
+                let path = document["href"].as_str().unwrap();
+                let read = api.get(path).token(&answer.token()).send().await.expect(200).json();
+                assert_eq!((&read["name"], &read["email"]), (&body["name"], &body["email"]));
+            }
+        });
+    }
+}
+
+/// Creates users until there is nobody who answers; returns those that were acknowledged.
+async fn write_until_it_ends(api: &Api, count: &watch::Sender<usize>) -> Vec<(Value, Answer)> {
+    let mut accepted = Vec::new();
+    loop {
+        let word = unique("survivor");
+        let body = json!({"name": word, "email": format!("{word}@example.com")});
+        match api.post("/users", &body).try_send().await {
+            Ok(answer) if answer.status == 202 => accepted.push((body, answer)),
+            Ok(answer) => panic!("{answer}"),
+            Err(_) => return accepted,
+        }
+        count.send_modify(|count| *count += 1);
+    }
+}
+
+fn kill_everything(stack: &Stack) {
+    let runner = stack.pid();
+    let children = program::descendants(runner);
+    assert!(children.len() >= 2, "the runner has no children");
+    program::send_signal(runner, Signal::SIGKILL);
+    let survivors = program::survivors(&children, ORPHANS_MAX);
+    assert!(survivors.is_empty(), "{survivors:?} of {children:?} outlived the runner");
+}
+
+#[test]
+fn an_interrupt_lets_requests_finish_and_leaves_nothing_behind() {
+    interrupted(Variant::Cqrs);
+}
+
+#[test]
+fn an_interrupt_ends_a_stage_without_a_queue_as_well() {
+    let stack = Stack::start(Variant::LambdaLith, &["--ephemeral"]);
+    check(&stack, async { stack.api().any_user().await });
+    assert_ends_well(&stack, &everything(&stack));
+}
+
+fn interrupted(variant: Variant) {
+    let dir = tempfile::tempdir().unwrap();
+    let data_dir = ["--data-dir", dir.path().to_str().unwrap()];
+    let stack = Stack::start(variant, &data_dir);
+    let (user, command, processes) = check(&stack, async {
+        let api = stack.api();
+        let user = api.any_user().await;
+        // It waits for its outcome, which does not come, for two seconds.
+        let patch = api.patch(&user.path, &json!({"name": "N"})).if_match("\"999\"").prefer("wait=2");
+        let begun = async || stack.status().await["functions"]["write-fn"]["invocations"].as_u64().unwrap();
+        let before = begun().await;
+        let interrupt = async {
+            eventually("the write is under way", async || (begun().await > before).then_some(())).await;
+            let processes = everything(&stack);
+            stack.signal(Signal::SIGINT);
+            processes
+        };
+        let (answer, processes) = join(patch.send(), interrupt).await;
+        (user, answer.expect(202).json()["command_id"].as_str().unwrap().to_owned(), processes)
+    });
+    assert_ended_well(&stack, &processes);
+    drop(stack);
+
+    let stack = Stack::start(variant, &data_dir);
+    check(&stack, async {
+        let api = stack.api();
+        assert_eq!(api.get(&user.path).token(&user.token).send().await.expect(200).json(), user.body);
+        let document = api.get(&format!("/commands/{command}")).send().await.expect(200).json();
+        assert_eq!(document["status"], "pending");
+    });
+    assert_ends_well(&stack, &everything(&stack));
+}
+
+/// The runner and all that it has started.
+fn everything(stack: &Stack) -> Vec<u32> {
+    let mut processes = program::descendants(stack.pid());
+    processes.push(stack.pid());
+    processes
+}
+
+fn assert_ends_well(stack: &Stack, processes: &[u32]) {
+    stack.signal(Signal::SIGINT);
+    assert_ended_well(stack, processes);
+}
+
+fn assert_ended_well(stack: &Stack, processes: &[u32]) {
+    let status = stack.wait(DRAIN_MAX).unwrap_or_else(|| panic!("still running; {}", stack.last_output()));
+    assert_eq!(status.code(), Some(0), "{}", stack.last_output());
+    let survivors = program::survivors(processes, Duration::ZERO);
+    assert!(survivors.is_empty(), "{survivors:?} of {processes:?} were left behind");
+}
+
+#[test]
+fn a_data_directory_belongs_to_one_run_at_a_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let data_dir = ["--data-dir", dir.path().to_str().unwrap()];
+    let stack = Stack::start(Variant::LambdaLith, &data_dir);
+    let refused = Stack::try_start(Variant::LambdaLith, &data_dir).unwrap_err();
+    assert!(refused.contains("in use"), "{refused}");
+    check(&stack, async { stack.api().any_user().await });
+}

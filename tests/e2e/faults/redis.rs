@@ -1,0 +1,154 @@
+//! The shared cache helps, and nothing depends on it.
+
+use std::time::{Duration, Instant};
+
+use futures::future::{join, join_all};
+use nix::sys::signal::Signal;
+use serde_json::json;
+use tokio::sync::watch;
+
+use crate::harness::redis::Redis;
+use crate::harness::{Api, Stack, User, Variant, check, eventually};
+
+/// How long a read may take while the cache does not answer: its timeout is 50 ms, and the machine may be busy.
+const DEGRADED_MAX: Duration = Duration::from_secs(3);
+
+#[test]
+fn a_hot_user_is_answered_from_memory_and_after_a_restart_from_redis() {
+    if !Redis::is_installed() {
+        return;
+    }
+    let stack = Stack::start(Variant::Cqrs, &["--ephemeral"]);
+    check(&stack, async {
+        let api = stack.api();
+        assert!(stack.status().await["redis"]["pid"].is_u64());
+        let user = api.any_user().await;
+        let hit = eventually("memory has the user", async || says(&api, &user, "memory; hit").await).await;
+        assert!(hit.contains("ttl="), "{hit}");
+        is_in_redis(&stack, &user).await;
+    });
+}
+
+/// The `Cache-Status` of a read, if it begins like that.
+async fn says(api: &Api, user: &User, beginning: &str) -> Option<String> {
+    let answer = api.get(&user.path).send().await.expect(200);
+    assert_eq!(answer.json()["id"], *user.id);
+    let tiers = answer.header("cache-status").to_owned();
+    tiers.starts_with(beginning).then_some(tiers)
+}
+
+/// New read environments, whose memory is empty, find the user in Redis.
+async fn is_in_redis(stack: &Stack, user: &User) {
+    assert!(stack.kill_environments("read-fn").await > 0);
+    let tiers = says(&stack.api(), user, "memory; fwd=miss, redis; hit").await;
+    assert!(tiers.is_some(), "a read after a restart did not hit Redis");
+}
+
+#[test]
+fn without_redis_memory_is_the_only_cache() {
+    let stack = Stack::start(Variant::Cqrs, &["--ephemeral", "--no-redis"]);
+    check(&stack, async {
+        let api = stack.api();
+        assert!(stack.status().await["redis"].is_null());
+        let user = api.any_user().await;
+        let hit = eventually("memory has the user", async || says(&api, &user, "memory; hit").await).await;
+        assert!(!hit.contains("redis"), "{hit}");
+        assert!(stack.kill_environments("read-fn").await > 0);
+        let miss = says(&api, &user, "memory; fwd=miss").await.unwrap();
+        assert!(!miss.contains("redis"), "{miss}");
+    });
+}
+
+#[test]
+fn a_redis_that_is_not_there_is_done_without() {
+    // Nothing listens on port 1.
+    let stack = Stack::start(Variant::Cqrs, &["--ephemeral", "--redis-url", "redis://127.0.0.1:1"]);
+    check(&stack, async { carries_on(&stack.api()).await });
+}
+
+/// Writes are applied, read back, and seen through tokens, all in time.
+async fn carries_on(api: &Api) {
+    for _ in 0..3 {
+        let user = api.any_user().await;
+        let token = api.patch(&user.path, &json!({"name": "Carried on"})).send().await.token();
+        assert_eq!(api.get(&user.path).token(&token).send().await.expect(200).json()["name"], "Carried on");
+        let since = Instant::now();
+        api.get(&user.path).send().await.expect(200);
+        assert!(since.elapsed() < DEGRADED_MAX, "a read took {:?}", since.elapsed());
+    }
+}
+
+#[test]
+fn a_redis_that_stops_answering_slows_nobody_down_and_comes_back() {
+    if !Redis::is_installed() {
+        return;
+    }
+    let redis = Redis::start();
+    let stack = Stack::start(Variant::Cqrs, &["--ephemeral", "--redis-url", &redis.url()]);
+    check(&stack, async {
+        let api = stack.api();
+        let user = api.any_user().await;
+        is_in_redis(&stack, &user).await;
+        redis.signal(Signal::SIGSTOP);
+        carries_on(&api).await;
+        redis.signal(Signal::SIGCONT);
+        comes_back(&stack).await;
+    });
+}
+
+/// In the end new users are found in Redis again.
+async fn comes_back(stack: &Stack) {
+    let api = stack.api();
+    eventually("Redis is used again", async || {
+        let user = api.any_user().await;
+        stack.kill_environments("read-fn").await;
+        says(&api, &user, "memory; fwd=miss, redis; hit").await
+    })
+    .await;
+}
+
+#[test]
+fn redis_may_be_killed_in_mid_traffic_and_come_back_empty() {
+    if !Redis::is_installed() {
+        return;
+    }
+    let mut redis = Redis::start();
+    let stack = Stack::start(Variant::Cqrs, &["--ephemeral", "--redis-url", &redis.url()]);
+    check(&stack, async {
+        let api = stack.api();
+        let (stop, stopped) = watch::channel(false);
+        let (count, mut counted) = watch::channel(0_usize);
+        let traffic = join_all((0..4).map(|_| read_own_writes(&api, &stopped, &count)));
+        let faults = async {
+            let mut ahead = async |by: usize| {
+                let goal = *counted.borrow() + by;
+                counted.wait_for(|count| *count >= goal).await.unwrap();
+            };
+            ahead(10).await;
+            redis.kill();
+            ahead(30).await;
+            redis.start_again();
+            ahead(30).await;
+            stop.send(true).unwrap();
+        };
+        join(traffic, faults).await;
+        comes_back(&stack).await;
+    });
+}
+
+/// Changes a user and reads it back, again and again; every answer must be right.
+async fn read_own_writes(api: &Api, stopped: &watch::Receiver<bool>, count: &watch::Sender<usize>) {
+    let user = api.any_user().await;
+    let mut token = user.token.clone();
+    for n in 0.. {
+        if *stopped.borrow() {
+            return;
+        }
+        let name = format!("name {n}");
+        token = api.patch(&user.path, &json!({"name": name})).token(&token).send().await.expect(202).token();
+        let read = api.get(&user.path).token(&token).send().await.expect(200);
+        assert_eq!(read.json()["name"], name);
+        token = read.token();
+        count.send_modify(|count| *count += 1);
+    }
+}

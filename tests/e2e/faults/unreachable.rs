@@ -1,0 +1,140 @@
+//! The queue or the store cannot be reached: clients are told so, and nothing is done by half.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::harness::client::Call;
+use crate::harness::proxy::{Line, Proxy};
+use crate::harness::{Api, Stack, Variant, check, eventually, run, unique};
+
+/// How long a client waits for being told: less than a function's timeout.
+const TOLD_WITHIN: Duration = Duration::from_secs(9);
+
+/// A service whose queue and store, those of another service on this machine, are reached through proxies.
+struct Remote {
+    stack: Stack,
+    dynamodb: Proxy,
+    sqs: Option<Proxy>,
+    _backing: Stack,
+}
+
+impl Remote {
+    fn start(variant: Variant) -> Self {
+        let backing = Stack::start(variant, &["--ephemeral", "--no-redis"]);
+        let endpoints = run(backing.status())["endpoints"].take();
+        let dynamodb = Proxy::before(endpoints["dynamodb"].as_str().unwrap());
+        let sqs = endpoints["sqs"].as_str().filter(|_| variant.is_queued()).map(Proxy::before);
+        let (dynamodb_url, sqs_url) = (dynamodb.url(), sqs.as_ref().map(Proxy::url));
+        let mut arguments = vec!["--ephemeral", "--no-redis", "--dynamodb-url", &dynamodb_url];
+        arguments.extend(sqs_url.iter().flat_map(|url| ["--sqs-url", url]));
+        Self { stack: Stack::start(variant, &arguments), dynamodb, sqs, _backing: backing }
+    }
+}
+
+fn body() -> Value {
+    let word = unique("unreachable");
+    json!({"name": word, "email": format!("{word}@example.com")})
+}
+
+async fn is_told(call: Call) {
+    let since = Instant::now();
+    let answer = call.send().await.expect(503);
+    assert!(since.elapsed() < TOLD_WITHIN, "told after {:?}", since.elapsed());
+    assert!(answer.header("retry-after").parse::<u32>().is_ok(), "{answer}");
+    let text = String::from_utf8(answer.body.clone()).unwrap().to_lowercase();
+    for inside in ["dynamo", "sqs", "127.0.0.1", "connect", "dispatch", "timeout"] {
+        assert!(!text.contains(inside), "the answer says what broke inside: {answer}");
+    }
+}
+
+/// How many users have the email address of this body.
+async fn found(api: &Api, body: &Value) -> usize {
+    let path = format!("/users?email={}", body["email"].as_str().unwrap());
+    api.get(&path).send().await.expect(200).json()["items"].as_array().unwrap().len()
+}
+
+#[test]
+fn while_the_queue_is_out_of_reach_writes_are_refused_and_reads_served() {
+    let remote = Remote::start(Variant::Cqrs);
+    let queue = remote.sqs.as_ref().unwrap();
+    check(&remote.stack, async {
+        let api = remote.stack.api();
+        let user = api.any_user().await;
+        for line in [Line::Cut, Line::Silent] {
+            queue.set(line);
+            let (lost, kept, key) = (body(), body(), unique("key"));
+            is_told(api.post("/users", &lost)).await;
+            is_told(api.patch(&user.path, &json!({"name": "Lost"}))).await;
+            is_told(api.delete(&user.path)).await;
+            is_told(api.post("/users", &kept).idempotency_key(&key)).await;
+            assert_eq!(api.get(&user.path).token(&user.token).send().await.expect(200).json(), user.body);
+            queue.set(Line::Open);
+
+            let retried = api.post("/users", &kept).idempotency_key(&key).write().await.expect(201);
+            assert_eq!(api.user(&retried).await.version(), 1);
+            assert_eq!((found(&api, &kept).await, found(&api, &lost).await), (1, 0));
+            assert_eq!(api.reread(&user).await.body, user.body);
+        }
+    });
+}
+
+#[test]
+fn while_the_store_is_out_of_reach_commands_are_still_accepted() {
+    let remote = Remote::start(Variant::Cqrs);
+    check(&remote.stack, async {
+        let api = remote.stack.api();
+        let (hot, cold) = (api.any_user().await, api.any_user().await);
+        for line in [Line::Cut, Line::Silent] {
+            // What memory holds it holds for some seconds only.
+            eventually("memory has the user", async || {
+                let answer = api.get(&hot.path).send().await.expect(200);
+                answer.header("cache-status").starts_with("memory; hit").then_some(())
+            })
+            .await;
+            assert!(remote.stack.kill_environments("read-fn").await > 0);
+            remote.dynamodb.set(line);
+            is_told(api.get(&cold.path)).await;
+            is_told(api.get("/users?status=active")).await;
+            is_told(api.get(&cold.path).token(&cold.token)).await;
+            let (accepted, refused, key) = (body(), body(), unique("key"));
+            let accepted_answer = api.post("/users", &accepted).send().await.expect(202);
+            is_told(api.get(accepted_answer.header("location"))).await;
+            // Its record comes first.
+            is_told(api.post("/users", &refused).idempotency_key(&key)).await;
+            remote.dynamodb.set(Line::Open);
+
+            let document = api.outcome(accepted_answer.json()["command_id"].as_str().unwrap()).await;
+            assert_eq!(document["status"], "applied");
+            assert_eq!(found(&api, &accepted).await, 1);
+            let retried = api.post("/users", &refused).idempotency_key(&key).write().await.expect(201);
+            assert_eq!(api.user(&retried).await.version(), 1);
+            assert_eq!(found(&api, &refused).await, 1);
+        }
+    });
+}
+
+#[test]
+fn while_the_store_is_out_of_reach_a_service_without_a_queue_refuses_everything() {
+    let remote = Remote::start(Variant::LambdaLith);
+    check(&remote.stack, async {
+        let api = remote.stack.api();
+        let user = api.any_user().await;
+        for line in [Line::Cut, Line::Silent] {
+            remote.dynamodb.set(line);
+            let (body, key) = (body(), unique("key"));
+            is_told(api.post("/users", &body).idempotency_key(&key)).await;
+            is_told(api.patch(&user.path, &json!({"name": "Lost"}))).await;
+            is_told(api.delete(&user.path)).await;
+            is_told(api.get(&user.path)).await;
+            is_told(api.get("/users")).await;
+            api.get("/health").send().await.expect(200);
+            remote.dynamodb.set(Line::Open);
+
+            let retried = api.post("/users", &body).idempotency_key(&key).write().await.expect(201);
+            assert_eq!(api.user(&retried).await.version(), 1);
+            assert_eq!(found(&api, &body).await, 1);
+            assert_eq!(api.reread(&user).await.body, user.body);
+        }
+    });
+}

@@ -1,0 +1,59 @@
+//! Starts the real service, in processes of its own, and talks to it.
+
+pub mod client;
+pub mod poll;
+pub mod program;
+pub mod proxy;
+pub mod redis;
+pub mod stack;
+pub mod stores;
+pub mod tokens;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{LazyLock, OnceLock};
+
+pub use client::{Answer, Api, User, Written};
+pub use poll::eventually;
+pub use stack::{Stack, Variant};
+
+/// The one stack of a variant that all checks share. It ends with this process.
+pub fn shared(variant: Variant) -> &'static Stack {
+    static STACKS: [OnceLock<Result<Stack, String>>; 4] = [const { OnceLock::new() }; 4];
+    let stack = STACKS[variant as usize].get_or_init(|| Stack::try_start(variant, &["--ephemeral"]));
+    stack.as_ref().unwrap_or_else(|why| panic!("the {variant:?} stack does not start: {why}"))
+}
+
+/// Runs a test's body to its end.
+pub fn run<T>(body: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(body)
+}
+
+/// Runs a check against a stack; shows what the stack wrote last, should the check fail.
+pub fn check<T>(stack: &Stack, body: impl Future<Output = T>) -> T {
+    struct ShowWhenPanicking<'a>(&'a Stack);
+    impl Drop for ShowWhenPanicking<'_> {
+        fn drop(&mut self) {
+            if std::thread::panicking() {
+                eprintln!("--- the stack's last output ---\n{}\n---", self.0.last_output());
+            }
+        }
+    }
+    let _show = ShowWhenPanicking(stack);
+    run(body)
+}
+
+/// A word that no other test uses: shared stacks have one tenant.
+pub fn unique(word: &str) -> String {
+    static RUN: LazyLock<String> = LazyLock::new(|| format!("{:08x}", rand::random::<u32>()));
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    format!("{word}-{}-{}", *RUN, LAST.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Whether the long tests are wanted; says so where they are not.
+pub fn long_tests_wanted() -> bool {
+    let wanted = std::env::var_os("WATERSHED_LONG").is_some_and(|value| value == "1");
+    if !wanted {
+        println!("long: run by make test-full");
+    }
+    wanted
+}

@@ -1,0 +1,400 @@
+//! HTTP, with what every answer must have checked on every answer.
+
+use std::fmt;
+use std::time::Duration;
+
+use reqwest::Method;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use serde_json::{Value, json};
+
+use super::poll::eventually_within;
+use super::unique;
+
+/// How long an answer may take: longer than a function's timeout.
+const ANSWER_MAX: Duration = Duration::from_secs(60);
+/// How long a command may take from its acknowledgement to its outcome, while environments are killed as well.
+pub const OUTCOME_MAX: Duration = Duration::from_secs(120);
+
+/// The content type of a PATCH.
+pub const MERGE_PATCH: &str = "application/merge-patch+json";
+
+/// A client of one stack.
+#[derive(Debug, Clone)]
+pub struct Api {
+    http: reqwest::Client,
+    base: String,
+    bearer: Option<String>,
+}
+
+/// A request that is being made.
+#[derive(Debug)]
+pub struct Call {
+    api: Api,
+    method: Method,
+    path: String,
+    headers: HeaderMap,
+    body: Option<Vec<u8>>,
+}
+
+/// An answer.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    pub method: Method,
+    pub path: String,
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: Vec<u8>,
+}
+
+/// The outcome of a write, told alike at every stage.
+#[derive(Debug)]
+pub struct Written {
+    /// The acknowledgement, or the outcome itself where writes are synchronous.
+    pub answer: Answer,
+    /// The status with which the synchronous API answers.
+    pub status: u16,
+    /// The user that it is about, where it is about one.
+    pub id: Option<String>,
+    /// The version that it made, where that is told.
+    pub version: Option<u64>,
+    /// The token that stands for the outcome.
+    pub token: Option<String>,
+    /// Why it was refused.
+    pub problem: Option<Value>,
+}
+
+/// A user, as it was read.
+#[derive(Debug, Clone)]
+pub struct User {
+    pub id: String,
+    pub path: String,
+    pub token: String,
+    pub body: Value,
+}
+
+impl Api {
+    pub fn new(base: &str) -> Self {
+        let http = reqwest::Client::builder().no_proxy().timeout(ANSWER_MAX).build().unwrap();
+        Self { http, base: base.to_owned(), bearer: None }
+    }
+
+    /// The same client with credentials.
+    pub fn with_bearer(&self, token: &str) -> Self {
+        Self { bearer: Some(token.to_owned()), ..self.clone() }
+    }
+
+    pub fn call(&self, method: Method, path: &str) -> Call {
+        let call = Call { api: self.clone(), method, path: path.to_owned(), headers: HeaderMap::new(), body: None };
+        match &self.bearer {
+            Some(token) => call.header("authorization", &format!("Bearer {token}")),
+            None => call,
+        }
+    }
+
+    pub fn get(&self, path: &str) -> Call {
+        self.call(Method::GET, path)
+    }
+
+    pub fn post(&self, path: &str, body: &Value) -> Call {
+        self.call(Method::POST, path).json(body)
+    }
+
+    pub fn put(&self, path: &str, body: &Value) -> Call {
+        self.call(Method::PUT, path).json(body)
+    }
+
+    pub fn patch(&self, path: &str, body: &Value) -> Call {
+        self.call(Method::PATCH, path).json(body).header("content-type", MERGE_PATCH)
+    }
+
+    pub fn delete(&self, path: &str) -> Call {
+        self.call(Method::DELETE, path)
+    }
+
+    /// A user of that body, created and readable.
+    pub async fn user_of(&self, body: &Value) -> User {
+        let written = self.post("/users", body).write().await.expect(201);
+        self.user(&written).await
+    }
+
+    /// Any user.
+    pub async fn any_user(&self) -> User {
+        let word = unique("user");
+        self.user_of(&json!({"name": word, "email": format!("{word}@example.com")})).await
+    }
+
+    /// The user that was written, read back.
+    pub async fn user(&self, written: &Written) -> User {
+        let id = written.id.clone().unwrap_or_else(|| panic!("{} is about no user", written.answer));
+        let token = written.token.clone().unwrap_or_else(|| panic!("{} gave no token", written.answer));
+        let path = format!("/users/{id}");
+        let answer = self.get(&path).token(&token).send().await.expect(200);
+        User { id, path, token: answer.token(), body: answer.json() }
+    }
+
+    /// The current version of a user that was read before.
+    pub async fn reread(&self, user: &User) -> User {
+        let answer = self.get(&user.path).token(&user.token).send().await.expect(200);
+        User { token: answer.token(), body: answer.json(), ..user.clone() }
+    }
+
+    /// Waits for a command to end; returns its status document.
+    pub async fn outcome(&self, command: &str) -> Value {
+        let path = format!("/commands/{command}");
+        eventually_within(OUTCOME_MAX, &format!("{path} has ended"), async || {
+            let document = self.get(&path).send().await.expect(200).json();
+            (document["status"] != "pending").then_some(document)
+        })
+        .await
+    }
+}
+
+impl Call {
+    /// Sets a header, in place of one of the same name.
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.insert(HeaderName::try_from(name).unwrap(), HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        self
+    }
+
+    pub fn without_header(mut self, name: &str) -> Self {
+        self.headers.remove(name);
+        self
+    }
+
+    /// A consistency token.
+    pub fn token(self, token: &str) -> Self {
+        self.header("consistency-token", token)
+    }
+
+    pub fn idempotency_key(self, key: &str) -> Self {
+        self.header("idempotency-key", key)
+    }
+
+    pub fn if_match(self, tag: &str) -> Self {
+        self.header("if-match", tag)
+    }
+
+    pub fn prefer(self, preference: &str) -> Self {
+        self.header("prefer", preference)
+    }
+
+    pub fn with_method(mut self, method: &str) -> Self {
+        self.method = method.parse().unwrap();
+        self
+    }
+
+    pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
+        self.body = Some(body.into());
+        self
+    }
+
+    fn json(self, body: &Value) -> Self {
+        self.header("content-type", "application/json").body(body.to_string())
+    }
+
+    /// Sends the request to a function; checks what every answer of a function must have.
+    pub async fn send(self) -> Answer {
+        let answer = self.send_unchecked().await;
+        answer.assert_is_from_a_function();
+        answer
+    }
+
+    /// Sends the request, whoever answers it.
+    pub async fn send_unchecked(self) -> Answer {
+        let described = format!("{} {}", self.method, self.path);
+        self.try_send().await.unwrap_or_else(|error| panic!("{described}: {error:?}"))
+    }
+
+    /// As [`Call::send_unchecked`], where there may be no answer.
+    pub async fn try_send(self) -> Result<Answer, reqwest::Error> {
+        let Self { api, method, path, headers, body } = self;
+        let mut request = api.http.request(method.clone(), format!("{}{path}", api.base)).headers(headers);
+        if let Some(body) = body {
+            request = request.body(body);
+        }
+        let response = request.send().await?;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let body = response.bytes().await?.to_vec();
+        Ok(Answer { method, path, status, headers, body })
+    }
+
+    /// Sends a write and follows it to its outcome.
+    pub async fn write(self) -> Written {
+        let api = self.api.clone();
+        let answer = self.send().await;
+        Written::follow(&api, answer).await
+    }
+}
+
+impl Answer {
+    /// This answer, which must have that status.
+    #[track_caller]
+    pub fn expect(self, status: u16) -> Self {
+        assert_eq!(self.status, status, "{self}");
+        self
+    }
+
+    /// The problem that this answer, which must have that status, tells.
+    #[track_caller]
+    pub fn problem(self, status: u16) -> Value {
+        self.expect(status).json()
+    }
+
+    /// The kind of problem that this answer, which must have that status, tells: the last part of its type.
+    #[track_caller]
+    pub fn kind(self, status: u16) -> String {
+        kind_of(&self.problem(status))
+    }
+
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error} in {self}"))
+    }
+
+    pub fn find(&self, header: &str) -> Option<&str> {
+        self.headers.get(header).map(|value| value.to_str().unwrap())
+    }
+
+    #[track_caller]
+    pub fn header(&self, header: &str) -> &str {
+        self.find(header).unwrap_or_else(|| panic!("no {header} in {self}"))
+    }
+
+    #[track_caller]
+    pub fn token(&self) -> String {
+        self.header("consistency-token").to_owned()
+    }
+
+    /// The pointers to all wrong fields, sorted.
+    #[track_caller]
+    pub fn wrong_fields(self) -> Vec<String> {
+        let problem = self.problem(422);
+        let errors = problem["errors"].as_array().unwrap_or_else(|| panic!("no errors in {problem}"));
+        let mut pointers: Vec<String> = errors
+            .iter()
+            .map(|error| {
+                assert!(error["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{problem}");
+                error["pointer"].as_str().unwrap().to_owned()
+            })
+            .collect();
+        pointers.sort();
+        pointers
+    }
+
+    fn assert_is_from_a_function(&self) {
+        assert!(!self.header("x-request-id").is_empty(), "{self}");
+        if self.status < 400 {
+            return;
+        }
+        if self.method == Method::HEAD {
+            assert!(self.body.is_empty(), "{self}");
+            return;
+        }
+        assert_eq!(self.header("content-type"), "application/problem+json", "{self}");
+        let problem = self.json();
+        assert_is_problem(&problem);
+        assert_eq!(problem["status"], self.status, "{self}");
+        assert!(problem["instance"].as_str().is_some_and(|instance| !instance.is_empty()), "{self}");
+    }
+}
+
+/// Checks what every problem must have, also one that is part of a status document (RFC 9457).
+#[track_caller]
+pub fn assert_is_problem(problem: &Value) {
+    let uri = problem["type"].as_str().unwrap_or_else(|| panic!("no type in {problem}"));
+    assert!(uri.contains('/') || uri.starts_with("urn:"), "the type is no URI in {problem}");
+    for member in ["title", "detail"] {
+        assert!(problem[member].as_str().is_some_and(|text| !text.is_empty()), "no {member} in {problem}");
+    }
+    assert!(problem["status"].is_u64(), "no status in {problem}");
+}
+
+/// The last part of a problem's type, which names its kind.
+pub fn kind_of(problem: &Value) -> String {
+    let uri = problem["type"].as_str().unwrap_or_default();
+    uri.rsplit(['/', '#', ':']).next().unwrap_or_default().to_owned()
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} {} → {}", self.method, self.path, self.status)?;
+        for (name, value) in &self.headers {
+            writeln!(f, "  {name}: {}", String::from_utf8_lossy(value.as_bytes()))?;
+        }
+        f.write_str(&String::from_utf8_lossy(self.body.get(..2000).unwrap_or(&self.body)))
+    }
+}
+
+impl Written {
+    async fn follow(api: &Api, answer: Answer) -> Self {
+        if answer.status == 202 {
+            return Self::of_document(api, answer).await;
+        }
+        let refused = answer.status >= 400;
+        let body = if answer.body.is_empty() { Value::Null } else { answer.json() };
+        let in_path = || answer.path.strip_prefix("/users/").map(str::to_owned);
+        Self {
+            status: answer.status,
+            id: body["id"].as_str().map(str::to_owned).or_else(in_path),
+            version: body["version"].as_u64(),
+            token: answer.find("consistency-token").map(str::to_owned),
+            problem: refused.then_some(body),
+            answer,
+        }
+    }
+
+    async fn of_document(api: &Api, answer: Answer) -> Self {
+        let command = answer.json()["command_id"].as_str().unwrap().to_owned();
+        let document = api.outcome(&command).await;
+        let done = match answer.method {
+            Method::POST => 201,
+            Method::DELETE => 204,
+            _ => 200,
+        };
+        let problem = document.get("problem").cloned();
+        let status = match document["status"].as_str() {
+            Some("applied") => done,
+            Some("superseded") => 200,
+            Some("rejected") => {
+                let problem = problem.as_ref().unwrap_or_else(|| panic!("no problem in {document}"));
+                assert_is_problem(problem);
+                problem["status"].as_u64().unwrap().try_into().unwrap()
+            }
+            _ => panic!("unexpected outcome {document} of {answer}"),
+        };
+        Self {
+            status,
+            id: document["user_id"].as_str().map(str::to_owned),
+            version: document["version"].as_u64(),
+            token: document["consistency_token"].as_str().map(str::to_owned),
+            problem,
+            answer,
+        }
+    }
+
+    /// This write, whose outcome must be that of the synchronous API.
+    #[track_caller]
+    pub fn expect(self, status: u16) -> Self {
+        assert_eq!(self.status, status, "{:?} of {}", self.problem, self.answer);
+        self
+    }
+
+    /// The kind of problem for which this write was refused, with that status.
+    #[track_caller]
+    pub fn kind(self, status: u16) -> String {
+        let refused = self.expect(status);
+        kind_of(refused.problem.as_ref().unwrap_or_else(|| panic!("no problem in {}", refused.answer)))
+    }
+}
+
+impl User {
+    #[track_caller]
+    pub fn text(&self, field: &str) -> &str {
+        self.body[field].as_str().unwrap_or_else(|| panic!("no {field} in {}", self.body))
+    }
+
+    #[track_caller]
+    pub fn version(&self) -> u64 {
+        self.body["version"].as_u64().unwrap_or_else(|| panic!("no version in {}", self.body))
+    }
+}

@@ -1,0 +1,97 @@
+//! The program under test: where it is, and processes in general.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// The pause between two looks at a process.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+
+/// `watershed-local`, built once, with the profile that this test was built with.
+pub fn watershed_local() -> &'static Path {
+    static PROGRAM: LazyLock<Result<PathBuf, String>> = LazyLock::new(build);
+    PROGRAM.as_ref().unwrap_or_else(|why| panic!("cannot build watershed-local: {why}"))
+}
+
+fn build() -> Result<PathBuf, String> {
+    // <target>/<profile>/deps/<this test>
+    let this = std::env::current_exe().map_err(|error| error.to_string())?;
+    let profile_dir = this.ancestors().nth(2).ok_or("this test is not in a target directory")?;
+    let target_dir = profile_dir.parent().ok_or("this test is not in a target directory")?;
+    let profile = match profile_dir.file_name().and_then(|name| name.to_str()) {
+        Some("debug") => "dev",
+        Some(profile) => profile,
+        None => return Err("the profile is not known".to_owned()),
+    };
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let built = Command::new(cargo)
+        .args(["build", "--quiet", "--package", "local", "--profile", profile, "--target-dir"])
+        .arg(target_dir)
+        .current_dir(workspace())
+        .output()
+        .map_err(|error| error.to_string())?;
+    match built.status.success() {
+        true => Ok(profile_dir.join("watershed-local")),
+        false => Err(String::from_utf8_lossy(&built.stderr).into_owned()),
+    }
+}
+
+/// The root of the repository.
+pub fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+/// The program of that name on the `PATH`.
+pub fn find(name: &str) -> Option<PathBuf> {
+    std::env::split_paths(&std::env::var_os("PATH")?).map(|dir| dir.join(name)).find(|path| path.is_file())
+}
+
+/// Whether the process runs; a zombie does not.
+pub fn is_alive(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The command's name, in brackets, may hold anything.
+    stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
+}
+
+/// All processes that descend from `pid`.
+pub fn descendants(pid: u32) -> Vec<u32> {
+    let mut found = vec![pid];
+    let mut next = 0;
+    while let Some(parent) = found.get(next).copied() {
+        found.extend(children(parent));
+        next += 1;
+    }
+    found.split_off(1)
+}
+
+fn children(parent: u32) -> Vec<u32> {
+    let processes = std::fs::read_dir("/proc").unwrap();
+    let pids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter(|pid| parent_of(*pid) == Some(parent)).collect()
+}
+
+fn parent_of(pid: u32) -> Option<u32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// Sends a signal. The process may have ended already.
+pub fn send_signal(pid: u32, signal: Signal) {
+    let _ = kill(Pid::from_raw(pid.try_into().unwrap()), signal);
+}
+
+/// Waits until none of the processes runs; returns those that still do at the deadline.
+pub fn survivors(pids: &[u32], patience: Duration) -> Vec<u32> {
+    let deadline = Instant::now() + patience;
+    loop {
+        let alive: Vec<u32> = pids.iter().copied().filter(|pid| is_alive(*pid)).collect();
+        if alive.is_empty() || Instant::now() > deadline {
+            return alive;
+        }
+        std::thread::sleep(LOOK_INTERVAL);
+    }
+}

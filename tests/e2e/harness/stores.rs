@@ -1,0 +1,212 @@
+//! The stores and the queue, seen past the service: what a test puts in, and what must hold when all is at rest.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::Value;
+
+use super::poll::eventually_within;
+use super::stack::Stack;
+use super::{client, unique};
+
+type Item = std::collections::HashMap<String, AttributeValue>;
+
+/// Clients of a stack's own stores.
+#[derive(Debug)]
+pub struct Stores {
+    dynamodb: aws_sdk_dynamodb::Client,
+    sqs: aws_sdk_sqs::Client,
+    status: Value,
+    is_fifo: bool,
+}
+
+/// All that the tables hold.
+#[derive(Debug)]
+pub struct Content {
+    states: BTreeMap<String, Stored>,
+    views: BTreeMap<String, Stored>,
+    /// Who holds which claim.
+    claims: BTreeMap<String, String>,
+    /// For each aggregate the versions that its applied commands made.
+    applied: BTreeMap<String, Vec<u64>>,
+    /// Commands that have not ended.
+    open: Vec<String>,
+}
+
+#[derive(Debug)]
+struct Stored {
+    version: u64,
+    /// Absent in a tombstone.
+    body: Option<Value>,
+}
+
+impl Stores {
+    pub async fn of(stack: &Stack) -> Self {
+        let status = stack.status().await;
+        let config = |name: &str| adapters::clients::local(text(&status["endpoints"][name]));
+        Self {
+            dynamodb: adapters::clients::dynamodb(&config("dynamodb")),
+            sqs: adapters::clients::sqs(&config("sqs")),
+            is_fifo: stack.variant.queue() == "fifo",
+            status,
+        }
+    }
+
+    /// Sends a message as it is to the queue between write and ingest.
+    pub async fn try_send(&self, body: &str) -> Result<(), aws_sdk_sqs::Error> {
+        let mut send = self.sqs.send_message().queue_url(text(&self.status["queue"]["url"])).message_body(body);
+        if self.is_fifo {
+            send = send.message_group_id(unique("group")).message_deduplication_id(unique("deduplication"));
+        }
+        send.send().await?;
+        Ok(())
+    }
+
+    /// As [`Stores::try_send`].
+    pub async fn send(&self, body: &str) {
+        self.try_send(body).await.unwrap();
+    }
+
+    /// Everything in the tables.
+    pub async fn content(&self) -> Content {
+        let mut content = Content {
+            states: BTreeMap::new(),
+            views: BTreeMap::new(),
+            claims: BTreeMap::new(),
+            applied: BTreeMap::new(),
+            open: Vec::new(),
+        };
+        for item in self.scan("write").await {
+            let key = string(&item, "pk").to_owned();
+            match key.starts_with("Q#") {
+                true => drop(content.claims.insert(key, string(&item, "holder").to_owned())),
+                false => drop(content.states.insert(key, stored(&item))),
+            }
+        }
+        for item in self.scan("read").await {
+            content.views.insert(string(&item, "pk").to_owned(), stored(&item));
+        }
+        for item in self.scan("commands").await {
+            content.add_command(&item);
+        }
+        content
+    }
+
+    async fn scan(&self, table: &str) -> Vec<Item> {
+        let name = text(&self.status["tables"][table]);
+        let pages = self.dynamodb.scan().table_name(name).consistent_read(true).into_paginator().items().send();
+        pages.collect::<Result<_, _>>().await.unwrap()
+    }
+}
+
+/// Waits until the queue is empty; nothing may have been dead-lettered.
+pub async fn drained(stack: &Stack) {
+    eventually_within(client::OUTCOME_MAX, "the queue is empty", async || {
+        let queue = stack.status().await["queue"].take();
+        assert_eq!(queue["dead_lettered"], 0, "{queue}");
+        (queue["visible"] == 0 && queue["in_flight"] == 0).then_some(())
+    })
+    .await;
+}
+
+impl Content {
+    fn add_command(&mut self, item: &Item) {
+        let command = string(item, "pk").to_owned();
+        match string(item, "status") {
+            "applied" => {
+                let version = number(item, "version");
+                self.applied.entry(string(item, "aggregate").to_owned()).or_default().push(version);
+            }
+            "rejected" | "superseded" => {}
+            _ => self.open.push(command),
+        }
+    }
+
+    /// How many users there are, and how many there were.
+    pub fn live_and_deleted(&self) -> (usize, usize) {
+        let live = self.states.values().filter(|state| state.body.is_some()).count();
+        (live, self.states.len() - live)
+    }
+
+    /// Whatever is not as it must be when nothing is under way.
+    pub fn violations(&self) -> Vec<String> {
+        let mut found: Vec<String> = self.open.iter().map(|command| format!("{command} has not ended")).collect();
+        self.compare_stores(&mut found);
+        self.check_versions(&mut found);
+        self.check_claims(&mut found);
+        found
+    }
+
+    /// The read store is the write store, projected.
+    fn compare_stores(&self, found: &mut Vec<String>) {
+        let keys: BTreeSet<_> = self.states.keys().chain(self.views.keys()).collect();
+        for key in keys {
+            match (self.states.get(key), self.views.get(key)) {
+                (Some(state), Some(view)) if projects_to(state, view) => {}
+                (state, view) => found.push(format!("{key}: state {state:?}, but view {view:?}")),
+            }
+        }
+    }
+
+    /// Each version was made by exactly one command.
+    fn check_versions(&self, found: &mut Vec<String>) {
+        let mut applied = self.applied.clone();
+        for (key, state) in &self.states {
+            let id = key.rsplit_once('#').unwrap().1;
+            let mut versions = applied.remove(id).unwrap_or_default();
+            versions.sort_unstable();
+            if !versions.iter().copied().eq(1..=state.version) {
+                found.push(format!("{key} is at {}, but its commands made {versions:?}", state.version));
+            }
+        }
+        found.extend(applied.keys().map(|id| format!("commands were applied to {id}, which does not exist")));
+    }
+
+    /// Each live user holds the claim to its email address, and nobody holds another.
+    fn check_claims(&self, found: &mut Vec<String>) {
+        let mut due = BTreeMap::new();
+        for (key, state) in &self.states {
+            let Some(body) = &state.body else { continue };
+            let email = text(&body["email"]["value"]).to_lowercase();
+            let digest = ring::digest::digest(&ring::digest::SHA256, email.as_bytes());
+            let tenant = key.split('#').nth(1).unwrap();
+            due.insert(format!("Q#{tenant}#email#{}", URL_SAFE_NO_PAD.encode(digest)), key.clone());
+        }
+        if due != self.claims {
+            found.push(format!("live users should hold {due:#?}, but the claims are {:#?}", self.claims));
+        }
+    }
+}
+
+fn projects_to(state: &Stored, view: &Stored) -> bool {
+    let same = match (&state.body, &view.body) {
+        (None, None) => true,
+        (Some(state), Some(body)) => {
+            let fields = ["name", "email", "status"];
+            fields.iter().all(|field| state[field]["value"] == body[field]) && body["version"] == view.version
+        }
+        _ => false,
+    };
+    same && state.version == view.version
+}
+
+fn stored(item: &Item) -> Stored {
+    let body = item.get("body").map(|body| serde_json::from_slice(body.as_b().unwrap().as_ref()).unwrap());
+    Stored { version: number(item, "version"), body }
+}
+
+fn string<'a>(item: &'a Item, attribute: &str) -> &'a str {
+    let value = item.get(attribute).unwrap_or_else(|| panic!("no {attribute} in {item:?}"));
+    value.as_s().unwrap_or_else(|_| panic!("{attribute} is no string in {item:?}"))
+}
+
+fn number(item: &Item, attribute: &str) -> u64 {
+    let value = item.get(attribute).unwrap_or_else(|| panic!("no {attribute} in {item:?}"));
+    value.as_n().unwrap_or_else(|_| panic!("{attribute} is no number in {item:?}")).parse().unwrap()
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_else(|| panic!("{value} is no text"))
+}

@@ -1,0 +1,158 @@
+//! From the acknowledgement of a command to its outcome, through the queue.
+//!
+//! The same checks run against the stores and queues that come along and, where `WATERSHED_MINISTACK_URL` says where it
+//! serves, against ministack, a second implementation of DynamoDB and SQS.
+//!
+//! What ministack is known not to do, and what that means here:
+//! - it does not move messages back from a dead-letter queue (`StartMessageMoveTask`): nothing here redrives;
+//! - it keeps everything in one process without limits on its rate: it throttles no more than the embedded stores do.
+
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
+use futures::future::join_all;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::harness::stores::Stores;
+use crate::harness::{Stack, Variant, long_tests_wanted, unique};
+
+/// The largest message that SQS takes, since January 2026.
+const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
+
+/// The stack of a variant on top of ministack; says so where there is none.
+fn on_ministack(variant: Variant) -> Option<&'static Stack> {
+    static STACKS: [OnceLock<Stack>; 2] = [const { OnceLock::new() }; 2];
+    let Ok(url) = std::env::var("WATERSHED_MINISTACK_URL") else {
+        println!("skipped: WATERSHED_MINISTACK_URL does not say where ministack serves");
+        return None;
+    };
+    let stack = &STACKS[usize::from(variant == Variant::CqrsFifo)];
+    Some(stack.get_or_init(|| Stack::start(variant, &["--ephemeral", "--dynamodb-url", &url, "--sqs-url", &url])))
+}
+
+/// Makes each check a test of its own with each type of queue, on each implementation of it.
+macro_rules! on_every_queue {
+    ($($check:ident),+ $(,)?) => {
+        on_every_queue!(@ standard |variant| Some(crate::harness::shared(variant)), Cqrs: $($check)+);
+        on_every_queue!(@ fifo |variant| Some(crate::harness::shared(variant)), CqrsFifo: $($check)+);
+        on_every_queue!(@ ministack_standard |variant| super::on_ministack(variant), Cqrs: $($check)+);
+        on_every_queue!(@ ministack_fifo |variant| super::on_ministack(variant), CqrsFifo: $($check)+);
+    };
+    (@ $module:ident |$argument:ident| $stack:expr, $variant:ident: $($check:ident)+) => {
+        mod $module {
+            use crate::harness::{Variant, check};
+            $(
+                #[test]
+                fn $check() {
+                    let $argument = Variant::$variant;
+                    if let Some(stack) = $stack {
+                        check(stack, super::$check(stack));
+                    }
+                }
+            )+
+        }
+    };
+}
+
+on_every_queue!(
+    a_command_is_pending_until_it_is_applied,
+    a_storm_of_patches_to_one_user_loses_no_version,
+    a_message_that_cannot_be_read_stops_nobody,
+    messages_of_the_largest_size_stop_nobody_and_a_larger_one_is_refused,
+    a_write_on_top_of_a_version_that_never_comes_is_rejected_in_the_end,
+);
+
+async fn a_command_is_pending_until_it_is_applied(stack: &Stack) {
+    let api = stack.api();
+    let body = json!({"name": "Pending", "email": format!("{}@example.com", unique("pending"))});
+    let accepted = api.post("/users", &body).send().await.expect(202);
+    let command = accepted.json()["command_id"].as_str().unwrap().to_owned();
+    let first = api.get(accepted.header("location")).send().await.expect(200).json();
+    assert!(["pending", "applied"].contains(&first["status"].as_str().unwrap()), "{first}");
+    let last = api.outcome(&command).await;
+    assert_eq!(last["status"], "applied");
+    let path = last["href"].as_str().unwrap();
+    let read = api.get(path).token(&accepted.token()).send().await.expect(200).json();
+    assert_eq!((&read["version"], &read["name"]), (&last["version"], &body["name"]));
+}
+
+async fn a_storm_of_patches_to_one_user_loses_no_version(stack: &Stack) {
+    const CLIENTS: usize = 8;
+    const PATCHES_EACH: usize = 10;
+    let api = stack.api();
+    let user = api.any_user().await;
+    let client = |client: usize| {
+        let (api, path) = (api.clone(), user.path.clone());
+        async move {
+            let mut commands = Vec::new();
+            for patch in 0..PATCHES_EACH {
+                let name = format!("client {client} patch {patch}");
+                let accepted = api.patch(&path, &json!({"name": name})).send().await.expect(202);
+                commands.push((accepted.json()["command_id"].as_str().unwrap().to_owned(), name));
+            }
+            commands
+        }
+    };
+    let mut outcomes = Vec::new();
+    for (command, name) in join_all((0..CLIENTS).map(client)).await.concat() {
+        outcomes.push((api.outcome(&command).await, name));
+    }
+    let mut versions = BTreeMap::new();
+    for (document, _) in &outcomes {
+        match document["status"].as_str() {
+            Some("applied") => {
+                let taken = versions.insert(document["version"].as_u64().unwrap(), document["command_id"].clone());
+                assert_eq!(taken, None, "two commands made one version");
+            }
+            Some("superseded") => {}
+            _ => panic!("{document}"),
+        }
+    }
+    let last_version = 1 + versions.len() as u64;
+    assert!(versions.into_keys().eq(2..=last_version));
+    let stamp = |document: &Value| (document["accepted_at"].to_string(), document["command_id"].to_string());
+    let (last, name) = outcomes.iter().max_by_key(|(document, _)| stamp(document)).unwrap();
+    assert_eq!(last["status"], "applied", "the last writer did not win: {last}");
+    let after = api.get(&user.path).token(last["consistency_token"].as_str().unwrap()).send().await.expect(200).json();
+    assert_eq!((&after["version"], &after["name"]), (&json!(last_version), &json!(name)));
+}
+
+async fn a_message_that_cannot_be_read_stops_nobody(stack: &Stack) {
+    let api = stack.api();
+    let stores = Stores::of(stack).await;
+    let user = api.any_user().await;
+    let at = 1_790_000_000_000_000_u64;
+    let of_the_future = json!({"schema": 999, "tenant": "local", "subject": "local-user", "aggregate": user.id,
+        "stamp": {"at": at, "command": Uuid::now_v7()}, "expected": "unsaid", "command": {"delete": null}});
+    let no_command = json!({"schema": 1, "tenant": "local", "subject": "local-user", "aggregate": user.id,
+        "stamp": {"at": at, "command": Uuid::now_v7()}, "expected": "unsaid", "command": {"promote": {}}});
+    let poison = ["poison", "{}", "[]", "\u{1f4a9}", &of_the_future.to_string(), &no_command.to_string()];
+    for message in poison {
+        stores.send(message).await;
+        let name = unique("not poison");
+        let written = api.patch(&user.path, &json!({"name": name})).write().await.expect(200);
+        assert_eq!(api.user(&written).await.text("name"), name);
+    }
+}
+
+async fn messages_of_the_largest_size_stop_nobody_and_a_larger_one_is_refused(stack: &Stack) {
+    let stores = Stores::of(stack).await;
+    // More of them than one invocation can carry: its payload is 6 MB.
+    for _ in 0..8 {
+        stores.send(&"x".repeat(MESSAGE_BYTES_MAX)).await;
+    }
+    stores.try_send(&"x".repeat(MESSAGE_BYTES_MAX + 1)).await.unwrap_err();
+    stack.api().any_user().await;
+}
+
+async fn a_write_on_top_of_a_version_that_never_comes_is_rejected_in_the_end(stack: &Stack) {
+    if !long_tests_wanted() {
+        return;
+    }
+    let api = stack.api();
+    let user = api.any_user().await;
+    let written = api.patch(&user.path, &json!({"name": "Never"})).if_match("\"999\"").write().await;
+    assert_eq!(written.kind(412), "version-conflict");
+    assert_eq!(api.reread(&user).await.body, user.body);
+}

@@ -1,0 +1,76 @@
+//! The walk in the README does what it says.
+//!
+//! A block of shell after `<!-- walk -->` is run; each line of the block after the `<!-- walk:expect -->` that follows
+//! must appear in what it prints, `…` standing for anything.
+
+use std::process::{Command, Stdio};
+
+use crate::harness::{Stack, Variant, check, program};
+
+/// Where the README has the service.
+const URL: &str = "http://127.0.0.1:3000";
+
+#[test]
+fn the_walk_in_the_readme_does_what_it_says() {
+    let readme = std::fs::read_to_string(program::workspace().join("README.md")).unwrap();
+    let scripts = blocks(&readme, "<!-- walk -->");
+    assert!(!scripts.is_empty(), "the README has no walk");
+    let stack = Stack::start(Variant::Cqrs, &["--ephemeral"]);
+    // One shell, so that a step may use what an earlier one found; each step's output is told apart by a marker.
+    let steps: Vec<String> = scripts.iter().map(|step| format!("{}\necho '{MARKER}'\n", step.text)).collect();
+    let printed = check(&stack, async { shell(&steps.concat().replace(URL, &stack.url)) });
+    let mut outputs = printed.split(MARKER);
+    for step in &scripts {
+        let output = outputs.next().unwrap_or_default();
+        for expected in step.expected.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            let found = output.lines().any(|line| matches(line, expected));
+            assert!(found, "after\n{}\nthere is no\n{expected}\nin\n{output}", step.text);
+        }
+    }
+}
+
+const MARKER: &str = "--- walked ---";
+
+struct Step {
+    text: String,
+    expected: String,
+}
+
+/// The blocks after a marker, each with the block that tells what to expect, if it has one.
+fn blocks(readme: &str, marker: &str) -> Vec<Step> {
+    let sections = readme.split(marker).skip(1);
+    sections
+        .map(|section| Step {
+            text: fenced(section).unwrap_or_else(|| panic!("no block after a {marker}")),
+            expected: section.split_once("<!-- walk:expect -->").and_then(|(_, rest)| fenced(rest)).unwrap_or_default(),
+        })
+        .collect()
+}
+
+/// The first fenced block of a text.
+fn fenced(text: &str) -> Option<String> {
+    let (_, block) = text.split_once("```")?;
+    let (_, block) = block.split_once('\n')?;
+    Some(block.split_once("```")?.0.to_owned())
+}
+
+fn shell(script: &str) -> String {
+    let ran = Command::new("sh")
+        .args(["-eu", "-c", script])
+        .stdin(Stdio::null())
+        .current_dir(program::workspace())
+        .output()
+        .unwrap();
+    let (printed, complaints) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+    assert!(ran.status.success(), "{} after\n{printed}\n{complaints}", ran.status);
+    printed.replace('\r', "")
+}
+
+/// Whether the line contains the pattern, in which `…` stands for anything.
+fn matches(line: &str, pattern: &str) -> bool {
+    let mut rest = Some(line);
+    for part in pattern.split('…') {
+        rest = rest.and_then(|rest| rest.split_once(part.trim_matches(' ')).map(|(_, after)| after));
+    }
+    rest.is_some()
+}
