@@ -10,6 +10,7 @@ use http::StatusCode;
 use kernel::domain::Domain;
 use kernel::ids::{AggregateId, AggregateKey};
 use kernel::query::{ListRequest, ReadRequest};
+use percent_encoding::percent_decode_str;
 use shared::http::incoming::Incoming;
 use shared::http::prefer::Preferences;
 use shared::http::problem::{HttpProblem, json};
@@ -84,6 +85,9 @@ struct ListQuery {
 
 impl ListQuery {
     fn parse(query: &str) -> Result<Self, HttpProblem> {
+        if percent_decode_str(query).decode_utf8().is_err() {
+            return Err(bad("the query is not UTF-8".to_owned()));
+        }
         let [mut limit, mut cursor, mut email, mut status, mut name_prefix] = [const { None }; 5];
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             let parameter = match name.as_ref() {

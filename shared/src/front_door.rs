@@ -3,13 +3,15 @@
 use std::convert::Infallible;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use ::http::{Request, Response};
+use ::http::uri::PathAndQuery;
+use ::http::{Request, Response, Uri};
 use axum::Router;
 use axum::body::Body;
 use http_body_util::{BodyExt, Collected};
 use kernel::ids::{Subject, Tenant};
 use lambda_http::request::RequestContext;
 use lambda_http::{RequestExt, service_fn};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use tokio::time::Instant;
 use tower::ServiceExt;
 
@@ -18,6 +20,10 @@ use crate::http::middleware::RequestId;
 
 /// How long before the function's time is up the answer is due.
 const ANSWER_MARGIN: Duration = Duration::from_millis(300);
+
+/// What cannot stand in a path as it is (RFC 3986, section 3.3).
+const NOT_IN_PATHS: &AsciiSet =
+    &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>').add(b'?').add(b'`').add(b'{').add(b'}');
 
 /// The claim that names the tenant.
 const TENANT_CLAIM: &str = "tenant_id";
@@ -48,7 +54,9 @@ fn to_request(event: lambda_http::Request) -> Request<Body> {
     let request_id = context.map(|context| RequestId(context.request_id.clone()));
     let deadline = Deadline(context.map_or_else(Instant::now, |context| due(context.deadline)));
     let identity = event.request_context_ref().and_then(identity);
+    let raw_path = event.raw_http_path().to_owned();
     let (mut parts, body) = event.into_parts();
+    parts.uri = with_path(&parts.uri, &raw_path);
     parts.extensions.insert(deadline);
     parts.extensions.extend(extensions(request_id, identity));
     let body = match body {
@@ -57,6 +65,17 @@ fn to_request(event: lambda_http::Request) -> Request<Body> {
         _ => Body::empty(),
     };
     Request::from_parts(parts, body)
+}
+
+/// The URI with its path. API Gateway hands over the path decoded; one that no URI can hold as it is must be encoded
+/// again, or it would be taken for another path.
+fn with_path(uri: &Uri, raw_path: &str) -> Uri {
+    if raw_path.parse::<PathAndQuery>().is_ok_and(|path| path.path() == raw_path) {
+        return uri.clone();
+    }
+    let path = utf8_percent_encode(raw_path, NOT_IN_PATHS).to_string();
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    format!("{path}{query}").parse().unwrap_or_else(|_| uri.clone())
 }
 
 fn extensions(request_id: Option<RequestId>, identity: Option<Identity>) -> ::http::Extensions {
@@ -78,4 +97,17 @@ fn identity(context: &RequestContext) -> Option<Identity> {
     let tenant: Tenant = claims.get(TENANT_CLAIM)?.parse().ok()?;
     let subject: Subject = claims.get(SUBJECT_CLAIM)?.parse().ok()?;
     Some(Identity { tenant, subject })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_that_no_uri_can_hold_is_encoded_and_others_are_left_alone() {
+        let given: Uri = "https://x/?a=1".parse().unwrap();
+        assert_eq!(with_path(&given, "/users/a b\0#?").to_string(), "/users/a%20b%00%23%3F?a=1");
+        let plain: Uri = "https://x/users/7?a=1".parse().unwrap();
+        assert_eq!(with_path(&plain, "/users/7"), plain);
+    }
 }

@@ -5,26 +5,27 @@
 //! script touches one key, so that a cluster can run it.
 
 mod breaker;
+mod link;
 mod value;
 
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use kernel::ports::{CachedView, Cause, LEASE_TTL, Lease, Lookup, PortError, SharedCache, SharedCacheUpdater};
+use kernel::ports::{CachedView, LEASE_TTL, Lease, Lookup, PortError, SharedCache, SharedCacheUpdater};
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, RedisError, Script};
-use tokio::sync::Mutex;
-use tokio::time::timeout;
+use redis::{Client, FromRedisValue, RedisError, Script, ScriptInvocation};
+use tokio::time::error::Elapsed;
+use tokio::time::{Instant, timeout_at};
+use tracing::warn;
 
 use self::breaker::Breaker;
+use self::link::Link;
 
 const PORT: &str = "shared cache";
 
 /// How long an operation may take: a cache that is slower than the store is no help.
 const OPERATION_TIMEOUT: Duration = Duration::from_millis(50);
-/// How long a connection may take to be made. It is made behind the scenes, while operations pass the cache by.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Fills the entry IF the placeholder is still mine.
 static FILL: LazyLock<Script> = LazyLock::new(|| {
@@ -56,14 +57,23 @@ static UPDATE: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
+/// Deletes what is not an entry, if it is still that; an empty argument stands for what is not even a string.
+static DISCARD: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        "if redis.call('TYPE', KEYS[1]).ok ~= 'string' or redis.call('GET', KEYS[1]) == ARGV[1] then
+             return redis.call('DEL', KEYS[1])
+         end
+         return 0",
+    )
+});
+
 /// A [`SharedCache`] in Redis that never stands in the way: an operation takes 50 ms at most, and when Redis is down it
 /// is not even asked for a while.
 #[derive(Debug)]
 pub struct RedisCache {
-    client: Client,
-    /// Replaced when it breaks; a connection that was frozen with its environment breaks at the first use.
-    connection: Arc<Mutex<Option<MultiplexedConnection>>>,
+    link: Link,
     breaker: Breaker,
+    operation_timeout: Duration,
 }
 
 /// The URL is not one of Redis. Does not print it, because it may hold a password.
@@ -76,7 +86,7 @@ pub struct UrlError;
 enum Failure {
     #[error("the circuit is open")]
     CircuitOpen,
-    #[error("no answer within {} ms", OPERATION_TIMEOUT.as_millis())]
+    #[error("no answer in time")]
     Timeout,
     #[error(transparent)]
     Redis(#[from] RedisError),
@@ -88,65 +98,92 @@ impl From<Failure> for PortError {
     }
 }
 
+impl From<Elapsed> for Failure {
+    fn from(_: Elapsed) -> Self {
+        Self::Timeout
+    }
+}
+
+impl Failure {
+    /// Whether Redis works, but holds under this key what is not even a string.
+    fn is_wrong_type(&self) -> bool {
+        matches!(self, Self::Redis(error) if error.code() == Some("WRONGTYPE"))
+    }
+}
+
 impl RedisCache {
-    /// A cache at `url`. Connects when it is first used, so a Redis that is down is no error here.
+    /// A cache at `url`, for example `redis://127.0.0.1:6379`. Connects when it is first used, so a Redis that is down is
+    /// no error here.
     pub fn new(url: &str) -> Result<Self, UrlError> {
         let client = Client::open(url).map_err(|_| UrlError)?;
-        Ok(Self { client, connection: Arc::default(), breaker: Breaker::default() })
+        Ok(Self { link: Link::new(client), breaker: Breaker::default(), operation_timeout: OPERATION_TIMEOUT })
+    }
+
+    /// The same with more time for each operation, so that what a suite finds does not depend on how busy the machine is.
+    #[cfg(feature = "contract")]
+    #[must_use]
+    pub fn with_operation_timeout(self, operation_timeout: Duration) -> Self {
+        Self { operation_timeout, ..self }
     }
 
     /// Runs an operation within its time, unless Redis has been failing.
-    async fn run<T, F: Future<Output = Result<T, RedisError>>>(
-        &self,
-        operation: impl FnOnce(MultiplexedConnection) -> F,
-    ) -> Result<T, Failure> {
+    async fn run<T, F>(&self, operation: impl Fn(MultiplexedConnection) -> F) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, RedisError>>,
+    {
         let permit = self.breaker.admit().ok_or(Failure::CircuitOpen)?;
-        let work = async { operation(self.connect().await?).await };
-        match timeout(OPERATION_TIMEOUT, work).await {
-            Ok(Ok(result)) => {
-                permit.succeeded();
-                Ok(result)
+        let result = self.attempt(operation).await;
+        match &result {
+            Err(failure) if !failure.is_wrong_type() => permit.failed(),
+            _ => permit.succeeded(),
+        }
+        result
+    }
+
+    /// Runs an operation; once more on a new connection, should the old one turn out to be broken: the operation before
+    /// it may have been long ago, in an environment that was frozen since.
+    async fn attempt<T, F>(&self, operation: impl Fn(MultiplexedConnection) -> F) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, RedisError>>,
+    {
+        let deadline = Instant::now() + self.operation_timeout;
+        let mut may_be_stale = true;
+        loop {
+            let connection = timeout_at(deadline, self.link.connection()).await??;
+            let result = timeout_at(deadline, operation(MultiplexedConnection::clone(&connection))).await;
+            let failure = match result.map_err(Failure::from).and_then(|done| done.map_err(Failure::from)) {
+                Ok(done) => return Ok(done),
+                Err(failure) if failure.is_wrong_type() => return Err(failure),
+                Err(failure) => failure,
+            };
+            // Whatever it says, for example that it is a replica now, a new connection may lead to a better place.
+            self.link.forget(&connection);
+            let is_dropped = matches!(&failure, Failure::Redis(error) if error.is_connection_dropped());
+            if !(is_dropped && may_be_stale) {
+                return Err(failure);
             }
-            Ok(Err(error)) => {
-                self.disconnect();
-                Err(error.into())
-            }
-            Err(_) => {
-                self.disconnect();
-                Err(Failure::Timeout)
-            }
+            may_be_stale = false;
         }
     }
 
-    async fn connect(&self) -> Result<MultiplexedConnection, RedisError> {
-        if let Ok(connection) = self.connection.try_lock()
-            && let Some(connection) = connection.as_ref()
-        {
-            return Ok(connection.clone());
-        }
-        let (client, slot) = (self.client.clone(), Arc::clone(&self.connection));
-        // On its own, so that it goes on when the operation that wanted it has run out of time.
-        let connecting = tokio::spawn(async move {
-            let mut slot = slot.lock().await;
-            if let Some(connection) = slot.as_ref() {
-                return Ok(connection.clone());
-            }
-            let config = AsyncConnectionConfig::new()
-                .set_connection_timeout(Some(CONNECT_TIMEOUT))
-                .set_response_timeout(Some(CONNECT_TIMEOUT));
-            let connection = client.get_multiplexed_async_connection_with_config(&config).await?;
-            *slot = Some(connection.clone());
-            Ok(connection)
-        });
-        let lost = |error| RedisError::from(std::io::Error::other(error));
-        connecting.await.map_err(lost)?
+    /// What is stored, with its time to live in milliseconds; puts the placeholder where nothing is.
+    async fn get_or_put(&self, key: &str, placeholder: &str) -> Result<(Option<Vec<u8>>, i64), Failure> {
+        let mut commands = redis::pipe();
+        commands.cmd("SET").arg(key).arg(placeholder).arg("NX").arg("GET").arg("PX").arg(millis(LEASE_TTL));
+        commands.cmd("PTTL").arg(key);
+        let commands = &commands;
+        self.run(|mut connection| async move { commands.query_async(&mut connection).await }).await
     }
 
-    /// Forgets the connection, unless another one is being made.
-    fn disconnect(&self) {
-        if let Ok(mut connection) = self.connection.try_lock() {
-            *connection = None;
-        }
+    async fn invoke<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, Failure> {
+        self.run(|mut connection| async move { script.invoke_async(&mut connection).await }).await
+    }
+
+    /// Deletes what somebody else has put where an entry should be. The next reader gets the lease.
+    async fn discard(&self, key: &str, found: &[u8]) -> Result<Lookup, PortError> {
+        warn!(key, "deleting what is not a cache entry");
+        let _: bool = self.invoke(DISCARD.key(key).arg(found)).await?;
+        Ok(Lookup::Busy)
     }
 }
 
@@ -159,27 +196,29 @@ impl SharedCache for RedisCache {
     async fn get_or_lease(&self, key: &str) -> Result<Lookup, PortError> {
         let lease = Lease(format!("{:032x}", rand::random::<u128>()));
         let placeholder = value::placeholder(&lease);
-        let (found, ttl): (Option<Vec<u8>>, i64) = self
-            .run(|mut connection| async move {
-                let mut pipeline = redis::pipe();
-                pipeline.cmd("SET").arg(key).arg(placeholder).arg("NX").arg("GET").arg("PX").arg(millis(LEASE_TTL));
-                pipeline.cmd("PTTL").arg(key);
-                pipeline.query_async(&mut connection).await
-            })
-            .await?;
-        let Some(found) = found else { return Ok(Lookup::Leased(lease)) };
+        let (found, ttl) = match self.get_or_put(key, &placeholder).await {
+            Ok((Some(found), ttl)) => (found, ttl),
+            Ok((None, _)) => return Ok(Lookup::Leased(lease)),
+            Err(failure) if failure.is_wrong_type() => return self.discard(key, b"").await,
+            Err(failure) => return Err(failure.into()),
+        };
+        // It is mine where the connection broke after it was put.
+        if found == placeholder.as_bytes() {
+            return Ok(Lookup::Leased(lease));
+        }
         if value::is_placeholder(&found) {
             return Ok(Lookup::Busy);
         }
-        let unreadable = || PortError::Corrupt { port: PORT, key: key.to_owned(), cause: Cause::from("not an entry") };
-        let view = value::decode(&found).ok_or_else(unreadable)?;
-        Ok(Lookup::Hit { view, ttl: u64::try_from(ttl).ok().map(Duration::from_millis) })
+        match value::decode(&found) {
+            Some(view) => Ok(Lookup::Hit { view, ttl: u64::try_from(ttl).ok().map(Duration::from_millis) }),
+            None => self.discard(key, &found).await,
+        }
     }
 
     async fn fill(&self, key: &str, lease: &Lease, view: &CachedView, ttl: Duration) -> Result<bool, PortError> {
         let mut script = FILL.key(key);
         script.arg(value::placeholder(lease)).arg(value::encode(view)).arg(millis(ttl));
-        Ok(self.run(|mut connection| async move { script.invoke_async(&mut connection).await }).await?)
+        Ok(self.invoke(&script).await?)
     }
 }
 
@@ -188,7 +227,7 @@ impl SharedCacheUpdater for RedisCache {
     async fn update(&self, key: &str, view: &CachedView, ttl: Duration) -> Result<(), PortError> {
         let mut script = UPDATE.key(key);
         script.arg(value::encode(view)).arg(millis(ttl));
-        let _: i64 = self.run(|mut connection| async move { script.invoke_async(&mut connection).await }).await?;
+        let _: bool = self.invoke(&script).await?;
         Ok(())
     }
 }

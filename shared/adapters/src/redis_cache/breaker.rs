@@ -23,23 +23,25 @@ struct State {
     probing: bool,
 }
 
-/// The right to try once. Dropped without [`Permit::succeeded`], it counts as a failure: also where the caller went
-/// away.
+/// The right to try once. Dropped without a word on how it went, it counts for nothing.
+#[derive(Debug)]
 pub(super) struct Permit<'a> {
     breaker: &'a Breaker,
-    succeeded: bool,
+    is_probe: bool,
 }
 
 impl Breaker {
+    /// `None` while the circuit is open.
     pub(super) fn admit(&self) -> Option<Permit<'_>> {
         let mut state = self.lock();
-        if let Some(open_until) = state.open_until {
-            if state.probing || Instant::now() < open_until {
-                return None;
-            }
-            state.probing = true;
+        let is_probe = state.open_until.is_some();
+        if let Some(open_until) = state.open_until
+            && (state.probing || Instant::now() < open_until)
+        {
+            return None;
         }
-        Some(Permit { breaker: self, succeeded: false })
+        state.probing = is_probe;
+        Some(Permit { breaker: self, is_probe })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -48,45 +50,105 @@ impl Breaker {
 }
 
 impl Permit<'_> {
-    pub(super) fn succeeded(mut self) {
-        self.succeeded = true;
+    /// Closes the circuit.
+    pub(super) fn succeeded(self) {
+        *self.breaker.lock() = State::default();
     }
-}
 
-impl Drop for Permit<'_> {
-    fn drop(&mut self) {
+    /// Opens the circuit, if there were enough failures in a row.
+    pub(super) fn failed(self) {
         let mut state = self.breaker.lock();
-        if self.succeeded {
-            *state = State::default();
-            return;
-        }
         state.failures = state.failures.saturating_add(1);
-        state.probing = false;
         if state.failures >= FAILURES_MAX {
             state.open_until = Some(Instant::now() + OPEN_MAX.mul_f64(rand::random_range(0.5..1.0)));
         }
     }
 }
 
+impl Drop for Permit<'_> {
+    fn drop(&mut self) {
+        if self.is_probe {
+            self.breaker.lock().probing = false;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use tokio::time::advance;
+
     use super::*;
 
+    fn fail(breaker: &Breaker, times: u32) {
+        for _ in 0..times {
+            breaker.admit().unwrap().failed();
+        }
+    }
+
     #[tokio::test(start_paused = true)]
-    async fn three_failures_open_the_circuit_and_one_probe_at_a_time_may_close_it() {
+    async fn three_failures_in_a_row_open_the_circuit() {
         let breaker = Breaker::default();
         for _ in 0..FAILURES_MAX {
-            drop(breaker.admit().unwrap());
+            fail(&breaker, FAILURES_MAX - 1);
+            breaker.admit().unwrap().succeeded();
         }
+        fail(&breaker, FAILURES_MAX);
         assert!(breaker.admit().is_none());
-        tokio::time::advance(OPEN_MAX).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_circuit_stays_open_for_half_a_second_to_a_second() {
+        for _ in 0..100 {
+            let breaker = Breaker::default();
+            fail(&breaker, FAILURES_MAX);
+            advance(Duration::from_millis(499)).await;
+            assert!(breaker.admit().is_none());
+            advance(Duration::from_millis(501)).await;
+            assert!(breaker.admit().is_some());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_probe_at_a_time_decides_whether_the_circuit_closes() {
+        let breaker = Breaker::default();
+        fail(&breaker, FAILURES_MAX);
+        advance(OPEN_MAX).await;
         let probe = breaker.admit().unwrap();
         assert!(breaker.admit().is_none());
-        drop(probe);
+        probe.failed();
         assert!(breaker.admit().is_none());
-        tokio::time::advance(OPEN_MAX).await;
+        advance(OPEN_MAX).await;
         breaker.admit().unwrap().succeeded();
+        let (_one, _another) = (breaker.admit().unwrap(), breaker.admit().unwrap());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_probe_that_was_given_up_leaves_its_place_to_the_next() {
+        let breaker = Breaker::default();
+        fail(&breaker, FAILURES_MAX);
+        advance(OPEN_MAX).await;
         drop(breaker.admit().unwrap());
+        assert!(breaker.admit().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_late_failure_of_an_earlier_try_admits_no_second_probe() {
+        let breaker = Breaker::default();
+        let earlier = breaker.admit().unwrap();
+        fail(&breaker, FAILURES_MAX);
+        advance(OPEN_MAX).await;
+        let _probe = breaker.admit().unwrap();
+        earlier.failed();
+        advance(OPEN_MAX).await;
+        assert!(breaker.admit().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tries_that_were_given_up_are_no_failures() {
+        let breaker = Breaker::default();
+        for _ in 0..=FAILURES_MAX {
+            drop(breaker.admit().unwrap());
+        }
         assert!(breaker.admit().is_some());
     }
 }

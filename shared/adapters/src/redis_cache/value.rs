@@ -4,10 +4,12 @@ use bytes::Bytes;
 use kernel::clock::Timestamp;
 use kernel::ports::{CachedView, Lease};
 
+/// As many as the largest version has, so that scripts can compare versions as strings.
+const VERSION_DIGITS: usize = 20;
 /// Says that a body follows.
-const WITH_BODY: &str = "b";
+const WITH_BODY: &[u8] = b"b";
 /// Says that there is none: a tombstone, or nothing at all.
-const WITHOUT_BODY: &str = "t";
+const WITHOUT_BODY: &[u8] = b"t";
 
 pub(super) fn placeholder(lease: &Lease) -> String {
     format!("L{}", lease.0)
@@ -18,25 +20,30 @@ pub(super) fn is_placeholder(entry: &[u8]) -> bool {
 }
 
 pub(super) fn encode(view: &CachedView) -> Vec<u8> {
+    let version = format!("V{:0VERSION_DIGITS$}", view.version);
     let flag = if view.body.is_some() { WITH_BODY } else { WITHOUT_BODY };
-    let mut entry = format!("V{:020}|{flag}|{}|", view.version, view.fetched_at.as_millis()).into_bytes();
-    entry.extend_from_slice(view.body.as_deref().unwrap_or_default());
-    entry
+    let fetched_ms = view.fetched_at.as_millis().to_string();
+    [version.as_bytes(), flag, fetched_ms.as_bytes(), view.body.as_deref().unwrap_or_default()].join(&b'|')
 }
 
 /// Reads an entry; `None` where it is none of ours.
 pub(super) fn decode(entry: &[u8]) -> Option<CachedView> {
     let mut parts = entry.strip_prefix(b"V")?.splitn(4, |byte| *byte == b'|');
-    let version = std::str::from_utf8(parts.next()?).ok().filter(|digits| digits.len() == 20)?.parse().ok()?;
-    let flag = std::str::from_utf8(parts.next()?).ok()?;
-    let fetched_ms: u64 = std::str::from_utf8(parts.next()?).ok()?.parse().ok()?;
-    let body = parts.next()?;
-    let body = match flag {
-        WITH_BODY => Some(Bytes::copy_from_slice(body)),
-        WITHOUT_BODY if body.is_empty() => None,
+    let version = parts.next().filter(|digits| digits.len() == VERSION_DIGITS).and_then(number)?;
+    let flag = parts.next()?;
+    let fetched_ms = parts.next().and_then(number)?;
+    let body = match (flag, parts.next()?) {
+        (WITH_BODY, body) => Some(Bytes::copy_from_slice(body)),
+        (WITHOUT_BODY, []) => None,
         _ => return None,
     };
     Some(CachedView { version, body, fetched_at: Timestamp::from_micros(fetched_ms.checked_mul(1_000)?) })
+}
+
+/// Digits only: the standard library would also take a sign.
+fn number(digits: &[u8]) -> Option<u64> {
+    let digits = digits.iter().all(u8::is_ascii_digit).then_some(digits)?;
+    str::from_utf8(digits).ok()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -47,17 +54,34 @@ mod tests {
     fn an_entry_comes_back_as_it_was_stored_with_its_time_in_milliseconds() {
         let at = Timestamp::from_micros(1_790_000_000_123_000);
         for body in [None, Some(Bytes::new()), Some(Bytes::from_static(b"a|b|\xff\0|"))] {
-            let view = CachedView { version: u64::MAX, body, fetched_at: at };
-            assert_eq!(decode(&encode(&view)), Some(view));
+            for version in [0, 1, u64::MAX] {
+                let view = CachedView { version, body: body.clone(), fetched_at: at };
+                assert_eq!(decode(&encode(&view)), Some(view));
+            }
         }
     }
 
     #[test]
+    fn an_entry_has_the_form_that_scripts_read() {
+        let view = CachedView {
+            version: 7,
+            body: Some(Bytes::from_static(b"{}")),
+            fetched_at: Timestamp::from_micros(1_790_000_000_123_456),
+        };
+        assert_eq!(encode(&view), b"V00000000000000000007|b|1790000000123|{}");
+        let nothing = CachedView { body: None, ..view };
+        assert_eq!(encode(&nothing), b"V00000000000000000007|t|1790000000123|");
+    }
+
+    #[test]
     fn what_is_not_an_entry_is_refused() {
-        let entries: [&[u8]; 7] = [
+        let entries: [&[u8]; 10] = [
             b"",
             b"V",
             b"Lnonce",
+            b"V00000000000000000001",
+            b"V+0000000000000000001|b|1|x",
+            b"V00000000000000000001|b|+1|x",
             b"V1|b|1|x",
             b"V00000000000000000001|z|1|x",
             b"V00000000000000000001|t|1|x",
