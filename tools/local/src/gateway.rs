@@ -1,0 +1,185 @@
+//! The front door: an HTTP API of API Gateway.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::request::Parts;
+use http::{HeaderValue, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::environments::{InvokeError, Pool};
+use crate::events::{self, Origin};
+use crate::jwt::{Authorizer, Claims, Denied};
+use crate::routes::{Match, RouteTable};
+use crate::serve;
+use crate::status::Status;
+
+/// A request's body is at most 10 MB: <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html>
+const BODY_BYTES_MAX: usize = 10 * 1024 * 1024;
+/// The request line and the headers are at most 10,240 bytes together.
+const HEAD_BYTES_MAX: usize = 10_240;
+/// How long a request's body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Connections that are served at the same time at most.
+const CONNECTIONS_MAX: usize = 1024;
+/// What the status page is at: a path that is no API's.
+const STATUS_PATH: &str = "/_local/status";
+
+/// The front door.
+#[derive(Debug)]
+pub struct Gateway {
+    /// What answers what.
+    pub routes: RouteTable<Pool>,
+    /// Who may pass.
+    pub authorizer: Authorizer,
+    /// What the status page tells.
+    pub status: Status,
+    /// The port that it is at.
+    pub port: u16,
+}
+
+/// Serves until `stop`, then lets the requests under way finish.
+pub async fn serve(listener: TcpListener, gateway: Arc<Gateway>, stop: CancellationToken) {
+    serve::serve(listener, CONNECTIONS_MAX, stop, move |peer, request| {
+        let gateway = Arc::clone(&gateway);
+        async move { gateway.answer(peer, request).await }
+    })
+    .await;
+}
+
+impl Gateway {
+    async fn answer(&self, peer: SocketAddr, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        if request.uri().path() == STATUS_PATH {
+            return json(StatusCode::OK, self.status.document().await.into());
+        }
+        let request_id = Uuid::now_v7().to_string();
+        let mut response = match self.pass_on(peer, request, &request_id).await {
+            Ok(response) | Err(response) => response,
+        };
+        if let Ok(request_id) = HeaderValue::try_from(request_id) {
+            response.headers_mut().insert("apigw-requestid", request_id);
+        }
+        response
+    }
+
+    /// An error is the gateway's own answer.
+    async fn pass_on(
+        &self,
+        peer: SocketAddr,
+        request: Request<Incoming>,
+        request_id: &str,
+    ) -> Result<Response<Full<Bytes>>, Response<Full<Bytes>>> {
+        let (head, body) = request.into_parts();
+        if head_bytes(&head) > HEAD_BYTES_MAX {
+            return Err(message(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "Request Header Fields Too Large"));
+        }
+        let route = self.routes.find(&head.method, head.uri.path());
+        let claims = self.authorize(&head, &route).map_err(|denied| denial(&denied))?;
+        let body = collect(body).await?;
+        let origin = Origin {
+            route_key: route.key,
+            path_parameters: &route.path_parameters,
+            authorization: claims.as_ref().zip(route.scope),
+            source_ip: peer.ip(),
+            port: self.port,
+            request_id,
+        };
+        let broken = |_| message(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error");
+        let event = events::event(&head, &body, &origin).map_err(broken)?;
+        let answer = route.target.invoke(event).await.map_err(|error| refusal(&error))?;
+        events::response(&answer).map_err(|error| {
+            eprintln!("{} | {error}", route.target.name());
+            message(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error")
+        })
+    }
+
+    /// Routes without a scope have no authorizer.
+    fn authorize(&self, head: &Parts, route: &Match<'_, Pool>) -> Result<Option<Claims>, Denied> {
+        let Some(scope) = route.scope else { return Ok(None) };
+        self.authorizer.authorize(head.headers.get(AUTHORIZATION), scope).map(Some)
+    }
+}
+
+/// The request line and the headers, in bytes, about as they were on the wire.
+fn head_bytes(head: &Parts) -> usize {
+    let line = head.method.as_str().len() + head.uri.path_and_query().map_or(0, |path| path.as_str().len());
+    line + head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>()
+}
+
+async fn collect(mut body: Incoming) -> Result<Bytes, Response<Full<Bytes>>> {
+    let collected = tokio::time::timeout(BODY_TIMEOUT, async {
+        let collected = Limited::new(&mut body, BODY_BYTES_MAX).collect().await;
+        if collected.is_err() {
+            discard(&mut body).await;
+        }
+        collected
+    });
+    match collected.await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            Err(message(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large"))
+        }
+        Ok(Err(_)) => Err(message(StatusCode::BAD_REQUEST, "Bad Request")),
+        Err(_) => Err(message(StatusCode::REQUEST_TIMEOUT, "Request Timeout")),
+    }
+}
+
+/// Reads on for a while: a client that is still sending would not see the answer if the connection closed on it.
+async fn discard(body: &mut Incoming) {
+    let mut bytes = 0;
+    while let Some(Ok(frame)) = body.frame().await {
+        bytes += frame.data_ref().map_or(0, Bytes::len);
+        if bytes > BODY_BYTES_MAX {
+            return;
+        }
+    }
+}
+
+/// What API Gateway answers where a function does not.
+fn refusal(error: &InvokeError) -> Response<Full<Bytes>> {
+    match error {
+        InvokeError::Throttled => message(StatusCode::TOO_MANY_REQUESTS, "Too Many Requests"),
+        InvokeError::EventTooLarge => message(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large"),
+        InvokeError::ShuttingDown => message(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable"),
+        InvokeError::TimedOut | InvokeError::Died | InvokeError::Failed | InvokeError::NotStarting => {
+            message(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error")
+        }
+    }
+}
+
+fn denial(denied: &Denied) -> Response<Full<Bytes>> {
+    let (status, text, challenge) = match denied {
+        Denied::Unauthorized(None) => (StatusCode::UNAUTHORIZED, "Unauthorized", "Bearer".to_owned()),
+        Denied::Unauthorized(Some(reason)) => {
+            let challenge = format!(r#"Bearer scope="" error="invalid_token" error_description="{reason}""#);
+            (StatusCode::UNAUTHORIZED, "Unauthorized", challenge)
+        }
+        Denied::Forbidden(scope) => {
+            let challenge = format!(r#"Bearer scope="{}" error="insufficient_scope""#, scope.as_str());
+            (StatusCode::FORBIDDEN, "Forbidden", challenge)
+        }
+    };
+    let mut response = message(status, text);
+    if let Ok(challenge) = HeaderValue::try_from(challenge) {
+        response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+    }
+    response
+}
+
+fn message(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
+    json(status, format!(r#"{{"message":"{text}"}}"#).into())
+}
+
+fn json(status: StatusCode, body: Bytes) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}

@@ -1,0 +1,197 @@
+//! The JWT authorizer of an HTTP API.
+//! <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-jwt-authorizer.html>
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::path::Path;
+
+use http::HeaderValue;
+use jsonwebtoken::jwk::{AlgorithmParameters, Jwk, JwkSet};
+use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header, get_current_timestamp};
+use serde_json::{Map, Value};
+
+use crate::routes::Scope;
+
+/// The only algorithms that the authorizer of an HTTP API takes: those based on RSA.
+const ALGORITHMS: [Algorithm; 3] = [Algorithm::RS256, Algorithm::RS384, Algorithm::RS512];
+/// The scheme of the credentials; it may be left out.
+const SCHEME: &str = "bearer ";
+
+/// A token's claims, each as text, as the event has them.
+pub type Claims = BTreeMap<String, String>;
+
+/// Why a request may not pass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Denied {
+    /// No token, or one that does not verify: 401, with a reason for the `WWW-Authenticate` header.
+    Unauthorized(Option<&'static str>),
+    /// A good token without the scope: 403.
+    Forbidden(Scope),
+}
+
+/// Why keys cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum KeySetError {
+    /// The file cannot be read.
+    #[error("cannot read it")]
+    Read(#[source] io::Error),
+    /// It is not a JSON Web Key Set.
+    #[error("it is not a JSON Web Key Set")]
+    Parse(#[source] serde_json::Error),
+    /// It has no key that can verify a token.
+    #[error("it has no RSA key with a kid")]
+    NoKeys,
+}
+
+/// Decides who may pass, and as whom.
+#[derive(Debug)]
+pub enum Authorizer {
+    /// Every request is by the same subject of the same tenant, with all scopes.
+    Fixed(Claims),
+    /// Tokens are verified.
+    Verifying(Box<Verifier>),
+}
+
+/// Verifies tokens.
+pub struct Verifier {
+    keys: HashMap<String, DecodingKey>,
+    validation: Validation,
+    audience: String,
+}
+
+impl std::fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Verifier").field("keys", &self.keys.len()).finish_non_exhaustive()
+    }
+}
+
+impl Authorizer {
+    /// One that asks for nothing.
+    #[must_use]
+    pub fn fixed(issuer: &str, audience: &str) -> Self {
+        let claims = [
+            ("sub", "local-user"),
+            ("tenant_id", "local"),
+            ("scope", "users:read users:write"),
+            ("iss", issuer),
+            ("aud", audience),
+            // The end of the year 2099.
+            ("exp", "4102444799"),
+        ];
+        Self::Fixed(claims.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+    }
+
+    /// One that verifies with the keys of a file.
+    pub fn verifying(key_set: &Path, issuer: &str, audience: &str) -> Result<Self, KeySetError> {
+        let text = std::fs::read(key_set).map_err(KeySetError::Read)?;
+        let set: JwkSet = serde_json::from_slice(&text).map_err(KeySetError::Parse)?;
+        Ok(Self::Verifying(Box::new(Verifier::new(&set, issuer, audience)?)))
+    }
+
+    /// The claims of a request's token; `authorization` is the header's value.
+    pub fn authorize(&self, authorization: Option<&HeaderValue>, scope: Scope) -> Result<Claims, Denied> {
+        match self {
+            Self::Fixed(claims) => Ok(claims.clone()),
+            Self::Verifying(verifier) => verifier.authorize(authorization, scope),
+        }
+    }
+}
+
+impl Verifier {
+    fn new(set: &JwkSet, issuer: &str, audience: &str) -> Result<Self, KeySetError> {
+        let keys: HashMap<_, _> = set.keys.iter().filter_map(usable).collect();
+        if keys.is_empty() {
+            return Err(KeySetError::NoKeys);
+        }
+        let mut validation = Validation::new(Algorithm::RS256);
+        validation.algorithms = ALGORITHMS.to_vec();
+        validation.leeway = 0;
+        validation.validate_nbf = true;
+        validation.set_required_spec_claims(&["exp", "iss"]);
+        validation.set_issuer(&[issuer]);
+        // Below, because it may be in client_id instead.
+        validation.validate_aud = false;
+        Ok(Self { keys, validation, audience: audience.to_owned() })
+    }
+
+    fn authorize(&self, authorization: Option<&HeaderValue>, scope: Scope) -> Result<Claims, Denied> {
+        let token = authorization.and_then(|value| value.to_str().ok()).map(without_scheme);
+        let token = token.filter(|token| !token.is_empty()).ok_or(Denied::Unauthorized(None))?;
+        let claims = self.verify(token).map_err(|reason| Denied::Unauthorized(Some(reason)))?;
+        if !has_scope(&claims, scope) {
+            return Err(Denied::Forbidden(scope));
+        }
+        Ok(claims.into_iter().map(|(name, value)| (name, as_text(&value))).collect())
+    }
+
+    fn verify(&self, token: &str) -> Result<Map<String, Value>, &'static str> {
+        use jsonwebtoken::errors::ErrorKind;
+        let header = decode_header(token).map_err(|_| "the token is not a JWT")?;
+        let key = header.kid.and_then(|kid| self.keys.get(&kid)).ok_or("the key id is unknown")?;
+        if !self.validation.algorithms.contains(&header.alg) {
+            return Err("the algorithm is not allowed");
+        }
+        let token = decode::<Map<String, Value>>(token, key, &self.validation).map_err(|error| match error.kind() {
+            ErrorKind::ExpiredSignature => "the token has expired",
+            ErrorKind::ImmatureSignature => "the token is not yet valid",
+            ErrorKind::InvalidIssuer => "the issuer is wrong",
+            ErrorKind::MissingRequiredClaim(_) => "a claim is missing",
+            _ => "the signature does not verify",
+        })?;
+        if !self.is_for_us(&token.claims) {
+            return Err("the audience is wrong");
+        }
+        if token.claims.get("iat").and_then(Value::as_f64).is_some_and(is_in_future) {
+            return Err("the token was issued in the future");
+        }
+        Ok(token.claims)
+    }
+
+    /// `aud`, one or several, or in its absence `client_id`.
+    fn is_for_us(&self, claims: &Map<String, Value>) -> bool {
+        match (claims.get("aud"), claims.get("client_id")) {
+            (Some(Value::Array(several)), _) => several.iter().any(|one| one == &self.audience),
+            (Some(one), _) | (None, Some(one)) => one == &self.audience,
+            (None, None) => false,
+        }
+    }
+}
+
+fn usable(key: &Jwk) -> Option<(String, DecodingKey)> {
+    let AlgorithmParameters::RSA(_) = key.algorithm else { return None };
+    Some((key.common.key_id.clone()?, DecodingKey::from_jwk(key).ok()?))
+}
+
+fn without_scheme(value: &str) -> &str {
+    match value.split_at_checked(SCHEME.len()) {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case(SCHEME) => token.trim(),
+        _ => value.trim(),
+    }
+}
+
+fn is_in_future(seconds: f64) -> bool {
+    #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit a double for ages to come")]
+    let now = get_current_timestamp() as f64;
+    seconds > now
+}
+
+fn has_scope(claims: &Map<String, Value>, scope: Scope) -> bool {
+    let listed = |value: &Value| match value {
+        Value::String(text) => text.split_ascii_whitespace().any(|one| one == scope.as_str()),
+        Value::Array(several) => several.iter().any(|one| one == scope.as_str()),
+        _ => false,
+    };
+    ["scope", "scp"].iter().filter_map(|claim| claims.get(*claim)).any(listed)
+}
+
+/// As an HTTP API writes a claim into the event: everything is text, a list is `[a b]`.
+fn as_text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(several) => format!("[{}]", several.iter().map(as_text).collect::<Vec<_>>().join(" ")),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

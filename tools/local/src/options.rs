@@ -1,0 +1,127 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Runs the whole service on this machine: gateway, functions in processes of their own, queue, tables and cache.
+#[derive(Debug, Parser)]
+#[command(name = "watershed-local", version)]
+pub struct Options {
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub role: Option<Role>,
+    /// How to serve.
+    #[command(flatten)]
+    pub stack: StackOptions,
+}
+
+/// The parts that this program plays in processes of its own.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Role {
+    /// Runs one function; needs the environment of a Lambda function.
+    #[command(hide = true)]
+    Function {
+        /// Ends when this process, which must be the parent, ends.
+        #[arg(long)]
+        parent: i32,
+        /// The function.
+        name: String,
+    },
+    /// Becomes another program, and sees to it that it ends with its parent.
+    #[command(hide = true)]
+    Leash {
+        /// Ends when this process, which must be the parent, ends.
+        #[arg(long)]
+        parent: i32,
+        /// The program.
+        program: PathBuf,
+        /// Its arguments.
+        #[arg(last = true)]
+        arguments: Vec<std::ffi::OsString>,
+    },
+}
+
+/// How to serve.
+#[derive(Debug, Clone, Args)]
+pub struct StackOptions {
+    /// Port to serve on, at 127.0.0.1; 0 takes any free one
+    #[arg(long, default_value_t = 3000)]
+    pub port: u16,
+    /// Stage of the evolution, from shared/stages.json
+    #[arg(long, default_value = "cqrs")]
+    pub stage: String,
+    /// Type of the queue between write and ingest
+    #[arg(long, value_enum, default_value_t = QueueType::Standard)]
+    pub queue: QueueType,
+    /// Where tables, queue and signing keys are kept between runs
+    #[arg(long, value_name = "DIR", default_value = ".watershed")]
+    pub data_dir: PathBuf,
+    /// Keep everything in memory, nothing between runs
+    #[arg(long, conflicts_with = "data_dir")]
+    pub ephemeral: bool,
+    /// Run on memory caches alone
+    #[arg(long, conflicts_with = "redis_url")]
+    pub no_redis: bool,
+    /// Processes per function at most
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub max_environments: u16,
+    /// Seconds after which an idle process is ended
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub idle_seconds: u32,
+    /// Run packaged functions, DIR/<name> or DIR/<name>/bootstrap, instead of those built in
+    #[arg(long, value_name = "DIR")]
+    pub functions_dir: Option<PathBuf>,
+    /// Verify bearer tokens with this JSON Web Key Set; without it every request is local-user of tenant local
+    #[arg(long, value_name = "FILE")]
+    pub jwks: Option<PathBuf>,
+    /// Issuer that tokens must name
+    #[arg(long, value_name = "URL", default_value = "https://issuer.local", requires = "jwks")]
+    pub issuer: String,
+    /// Audience that tokens must name
+    #[arg(long, value_name = "NAME", default_value = "watershed", requires = "jwks")]
+    pub audience: String,
+    /// Use the tables at this endpoint instead of the embedded ones
+    #[arg(long, value_name = "URL")]
+    pub dynamodb_url: Option<String>,
+    /// Use the queues at this endpoint instead of the embedded ones
+    #[arg(long, value_name = "URL")]
+    pub sqs_url: Option<String>,
+    /// Use this Redis instead of starting one
+    #[arg(long, value_name = "URL")]
+    pub redis_url: Option<String>,
+}
+
+/// The type of a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum QueueType {
+    /// No order, nearly no limits.
+    Standard,
+    /// Order per message group.
+    Fifo,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Options::command().debug_assert();
+    }
+
+    #[test]
+    fn everything_has_a_default() {
+        let options = Options::try_parse_from(["watershed-local"]).unwrap();
+        assert_eq!((options.stack.port, options.stack.stage.as_str()), (3000, "cqrs"));
+    }
+
+    #[test]
+    fn limits_are_limited() {
+        for bad in [["--max-environments", "0"], ["--idle-seconds", "0"], ["--port", "65536"], ["--queue", "lifo"]] {
+            assert!(Options::try_parse_from([&["watershed-local"], bad.as_slice()].concat()).is_err(), "{bad:?}");
+        }
+    }
+}

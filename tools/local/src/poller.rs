@@ -1,0 +1,274 @@
+//! The queue poller: what Lambda's event source mapping does for an SQS queue.
+//! <https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html>
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use aws_sdk_sqs::Client;
+use aws_sdk_sqs::config::timeout::TimeoutConfig;
+use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, Message, MessageAttributeValue, MessageSystemAttributeName};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::environments::{InvokeError, Pool};
+use crate::options::QueueType;
+use crate::queue::Queue;
+
+/// Messages of one invocation at most.
+const BATCH_MAX: i32 = 10;
+/// How long to wait for a batch to fill, where the queue has no order.
+const WINDOW: Duration = Duration::from_millis(100);
+/// How long a receive waits for a message, in seconds: the longest that SQS offers.
+const WAIT_SECONDS: i32 = 20;
+/// The pause after an invocation or a receive that failed.
+const FAILURE_PAUSE: Duration = Duration::from_millis(500);
+/// Batches that are worked on at the same time.
+const CONCURRENCY_MAX: usize = 4;
+/// How often a delete is tried: messages that stay would be received again.
+const DELETES_MAX: usize = 3;
+/// The region that everything on this machine is in.
+const REGION: &str = "us-east-1";
+
+/// What to poll, and whom to invoke.
+#[derive(Debug, Clone)]
+pub struct Poller {
+    /// How to speak to the queue.
+    pub client: Client,
+    /// The queue.
+    pub queue: Queue,
+    /// Whether it keeps order.
+    pub queue_type: QueueType,
+    /// The function.
+    pub pool: Pool,
+}
+
+#[derive(Serialize)]
+struct Event<'a> {
+    #[serde(rename = "Records")]
+    records: Vec<Record<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Record<'a> {
+    message_id: &'a str,
+    receipt_handle: &'a str,
+    body: &'a str,
+    attributes: BTreeMap<&'a str, &'a str>,
+    message_attributes: BTreeMap<&'a str, Attribute<'a>>,
+    md5_of_body: &'a str,
+    event_source: &'static str,
+    #[serde(rename = "eventSourceARN")]
+    event_source_arn: &'a str,
+    aws_region: &'static str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Attribute<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    string_value: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    binary_value: Option<String>,
+    string_list_values: [&'static str; 0],
+    binary_list_values: [&'static str; 0],
+    data_type: &'a str,
+}
+
+/// A function's answer to a batch.
+#[derive(Deserialize)]
+struct Answer {
+    #[serde(rename = "batchItemFailures", default)]
+    failures: Option<Vec<Failure>>,
+}
+
+#[derive(Deserialize)]
+struct Failure {
+    #[serde(rename = "itemIdentifier")]
+    identifier: Option<String>,
+}
+
+/// What an answer says of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// All but these, by message id, have been dealt with.
+    AllBut(BTreeSet<String>),
+    /// Nothing has been.
+    Nothing,
+}
+
+/// Reads the answer to a batch of messages with these ids, as `ReportBatchItemFailures` has it: an empty answer is total
+/// success, an answer that makes no sense is total failure.
+/// <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html>
+#[must_use]
+pub fn verdict(answer: &[u8], ids: &BTreeSet<&str>) -> Verdict {
+    if answer.trim_ascii().is_empty() {
+        return Verdict::AllBut(BTreeSet::new());
+    }
+    // A list would pass for a struct otherwise.
+    let Ok(answer) = serde_json::from_slice::<Option<serde_json::Map<_, _>>>(answer) else { return Verdict::Nothing };
+    let answer = serde_json::Value::Object(answer.unwrap_or_default());
+    let Ok(Answer { failures }) = serde_json::from_value(answer) else { return Verdict::Nothing };
+    let failures = failures.unwrap_or_default();
+    let known = |failure: Failure| failure.identifier.filter(|id| ids.contains(id.as_str()));
+    failures.into_iter().map(known).collect::<Option<_>>().map_or(Verdict::Nothing, Verdict::AllBut)
+}
+
+/// Polls until `stop`, then finishes the batches under way.
+pub async fn run(poller: Poller, concurrency: usize, stop: CancellationToken) {
+    let lanes = TaskTracker::new();
+    for _ in 0..concurrency.clamp(1, CONCURRENCY_MAX) {
+        lanes.spawn(poller.clone().poll(stop.clone()));
+    }
+    lanes.close();
+    lanes.wait().await;
+}
+
+impl Poller {
+    async fn poll(self, stop: CancellationToken) {
+        while let Some(batch) = stop.run_until_cancelled(self.receive_batch()).await {
+            let done = match batch {
+                Ok(batch) if batch.is_empty() => true,
+                Ok(batch) => self.deliver(&batch).await,
+                Err(error) => {
+                    eprintln!("poller | cannot receive: {error}");
+                    false
+                }
+            };
+            if !done {
+                stop.run_until_cancelled(sleep(FAILURE_PAUSE)).await;
+            }
+        }
+    }
+
+    /// Waits for a message, then a little longer for more, where there is no order to keep.
+    async fn receive_batch(&self) -> Result<Vec<Message>, String> {
+        let mut batch = self.receive(BATCH_MAX, WAIT_SECONDS).await?;
+        let deadline = Instant::now() + WINDOW;
+        while self.queue_type == QueueType::Standard && !batch.is_empty() && Instant::now() < deadline {
+            let room = BATCH_MAX - i32::try_from(batch.len()).unwrap_or(BATCH_MAX);
+            if room <= 0 {
+                break;
+            }
+            // What is in hand is delivered even where there is no more to be had.
+            match self.receive(room, 0).await {
+                Ok(more) if more.is_empty() => sleep(WINDOW / 5).await,
+                Ok(more) => batch.extend(more),
+                Err(_) => break,
+            }
+        }
+        Ok(batch)
+    }
+
+    async fn receive(&self, messages_max: i32, wait_seconds: i32) -> Result<Vec<Message>, String> {
+        let seconds = u64::try_from(wait_seconds).unwrap_or_default() + 5;
+        let limit = TimeoutConfig::builder()
+            .operation_timeout(Duration::from_secs(seconds))
+            .operation_attempt_timeout(Duration::from_secs(seconds))
+            .build();
+        let received = self
+            .client
+            .receive_message()
+            .queue_url(&self.queue.url)
+            .max_number_of_messages(messages_max)
+            .wait_time_seconds(wait_seconds)
+            .message_system_attribute_names(MessageSystemAttributeName::All)
+            .message_attribute_names("All")
+            .customize()
+            .config_override(aws_sdk_sqs::config::Builder::new().timeout_config(limit))
+            .send()
+            .await;
+        match received {
+            Ok(received) => Ok(received.messages.unwrap_or_default()),
+            Err(error) => Err(aws_sdk_sqs::error::DisplayErrorContext(error).to_string()),
+        }
+    }
+
+    /// Invokes the function with a batch and deletes what it has dealt with. `false` if all of the batch failed; it becomes
+    /// visible again by itself.
+    async fn deliver(&self, batch: &[Message]) -> bool {
+        let Ok(event) = event(batch, &self.queue.arn) else { return false };
+        let ids = batch.iter().filter_map(Message::message_id).collect();
+        let verdict = match self.pool.invoke(event).await {
+            Ok(answer) => verdict(&answer, &ids),
+            Err(InvokeError::ShuttingDown) => return false,
+            Err(error) => {
+                eprintln!("poller | {} messages of a batch will be tried again: {error}", batch.len());
+                return false;
+            }
+        };
+        let Verdict::AllBut(failed) = verdict else {
+            eprintln!("poller | the answer to a batch makes no sense: {} messages will be tried again", batch.len());
+            return false;
+        };
+        let done = |message: &&Message| message.message_id().is_some_and(|id| !failed.contains(id));
+        self.delete(batch.iter().filter(done)).await;
+        failed.len() < batch.len()
+    }
+
+    async fn delete(&self, messages: impl Iterator<Item = &Message>) {
+        let mut entries: Vec<_> = messages.enumerate().filter_map(|(n, message)| deletion(n, message)).collect();
+        for _ in 0..DELETES_MAX {
+            // The window may have filled the batch past what one request deletes.
+            if entries.is_empty() {
+                return;
+            }
+            let request = self.client.delete_message_batch().queue_url(&self.queue.url);
+            match request.set_entries(Some(entries.clone())).send().await {
+                Ok(answer) => {
+                    let failed: BTreeSet<_> = answer.failed.into_iter().map(|failed| failed.id).collect();
+                    entries.retain(|entry| failed.contains(&entry.id));
+                }
+                Err(error) => eprintln!("poller | cannot delete: {}", aws_sdk_sqs::error::DisplayErrorContext(error)),
+            }
+        }
+        if !entries.is_empty() {
+            eprintln!("poller | {} messages could not be deleted and will come again", entries.len());
+        }
+    }
+}
+
+fn deletion(index: usize, message: &Message) -> Option<DeleteMessageBatchRequestEntry> {
+    let receipt_handle = message.receipt_handle()?;
+    DeleteMessageBatchRequestEntry::builder().id(index.to_string()).receipt_handle(receipt_handle).build().ok()
+}
+
+/// The event of a batch: <https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html#example-standard-queue-message-event>
+fn event(batch: &[Message], queue_arn: &str) -> Result<Bytes, serde_json::Error> {
+    let records = batch.iter().map(|message| record(message, queue_arn)).collect();
+    serde_json::to_vec(&Event { records }).map(Bytes::from)
+}
+
+fn record<'a>(message: &'a Message, queue_arn: &'a str) -> Record<'a> {
+    let attributes = message.attributes().into_iter().flatten();
+    let message_attributes = message.message_attributes().into_iter().flatten();
+    Record {
+        message_id: message.message_id().unwrap_or_default(),
+        receipt_handle: message.receipt_handle().unwrap_or_default(),
+        body: message.body().unwrap_or_default(),
+        attributes: attributes.map(|(name, value)| (name.as_str(), value.as_str())).collect(),
+        message_attributes: message_attributes.map(|(name, value)| (name.as_str(), attribute(value))).collect(),
+        md5_of_body: message.md5_of_body().unwrap_or_default(),
+        event_source: "aws:sqs",
+        event_source_arn: queue_arn,
+        aws_region: REGION,
+    }
+}
+
+fn attribute(value: &MessageAttributeValue) -> Attribute<'_> {
+    Attribute {
+        string_value: value.string_value(),
+        binary_value: value.binary_value().map(|binary| STANDARD.encode(binary.as_ref())),
+        string_list_values: [],
+        binary_list_values: [],
+        data_type: value.data_type(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

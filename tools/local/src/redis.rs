@@ -1,0 +1,217 @@
+//! Redis: a redis-server of our own, watched, or one that is somewhere already.
+
+use std::io;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use redis::InfoDict;
+use serde::Serialize;
+use tokio::process::Child;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::supervise::{LastLines, Spawner, keep_output};
+
+/// The program.
+const PROGRAM: &str = "redis-server";
+/// The protocol needs `SET … NX GET`, which came with this version.
+const MAJOR_VERSION_MIN: u32 = 7;
+/// A cache needs a bound; what is used least makes room.
+const MEMORY_MAX: &str = "256mb";
+/// How long a new redis-server may take to answer.
+const START_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often it is asked while it starts.
+const START_POLL: Duration = Duration::from_millis(10);
+/// The pause before it is started again.
+const RESTART_PAUSE: Duration = Duration::from_secs(1);
+/// How long it may take to tell about itself.
+const INFO_TIMEOUT: Duration = Duration::from_millis(200);
+
+/// Why there is no Redis.
+#[derive(Debug, thiserror::Error)]
+pub enum RedisError {
+    /// It is not installed.
+    #[error("redis-server is not installed (Debian, Ubuntu: apt-get install redis-server)")]
+    NotInstalled,
+    /// It is installed and does not run.
+    #[error("redis-server does not start: {0}")]
+    NotStarting(#[from] io::Error),
+    /// It does not answer, or not in time.
+    #[error("redis-server does not answer after {} s", START_TIMEOUT.as_secs())]
+    NotAnswering,
+    /// It is too old.
+    #[error("redis-server {0} is too old: {MAJOR_VERSION_MIN}.0 is needed")]
+    TooOld(String),
+}
+
+/// A Redis that the functions use.
+#[derive(Debug)]
+pub struct Redis {
+    /// Where it is.
+    pub url: String,
+    ours: Option<Ours>,
+}
+
+#[derive(Debug)]
+struct Ours {
+    running: Arc<Running>,
+    stop: CancellationToken,
+    watching: TaskTracker,
+}
+
+#[derive(Debug, Default)]
+struct Running {
+    /// 0 while it does not run.
+    pid: AtomicU32,
+    restarts: AtomicU64,
+}
+
+/// What the status page tells of it.
+#[derive(Debug, Serialize)]
+pub struct RedisStatus {
+    url: String,
+    pid: Option<u32>,
+    restarts: u64,
+    hits: Option<u64>,
+    misses: Option<u64>,
+    keys_evicted: Option<u64>,
+    memory_bytes: Option<u64>,
+}
+
+impl Redis {
+    /// One that is somewhere already.
+    #[must_use]
+    pub fn elsewhere(url: &str) -> Self {
+        Self { url: url.to_owned(), ours: None }
+    }
+
+    /// Starts one of our own, keeps it running, and waits until it answers.
+    pub async fn start(spawner: &Spawner) -> Result<Self, RedisError> {
+        let program = find_program().ok_or(RedisError::NotInstalled)?;
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+        let url = format!("redis://127.0.0.1:{port}");
+        let server = Server { program, port, spawner: spawner.clone() };
+        let (mut child, last_lines) = server.spawn().await?;
+        let version = tokio::select! {
+            version = until_answering(&url) => version?,
+            ended = child.wait() => {
+                let reason = format!("it ended ({}): {}", ended?, last_lines.joined());
+                return Err(io::Error::other(reason).into());
+            }
+        };
+        let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok());
+        if major.is_none_or(|major| major < MAJOR_VERSION_MIN) {
+            return Err(RedisError::TooOld(version));
+        }
+        let (running, stop) = (Arc::new(Running::default()), CancellationToken::new());
+        running.pid.store(child.id().unwrap_or_default(), Ordering::Relaxed);
+        let watching = TaskTracker::new();
+        watching.spawn(server.watch((child, last_lines), Arc::clone(&running), stop.clone()));
+        watching.close();
+        Ok(Self { url, ours: Some(Ours { running, stop, watching }) })
+    }
+
+    /// What it tells about itself, as far as it answers.
+    pub async fn status(&self) -> RedisStatus {
+        let info = timeout(INFO_TIMEOUT, info(&self.url)).await.ok().and_then(Result::ok);
+        let number = |name: &str| info.as_ref().and_then(|info| info.get::<u64>(name));
+        let running = self.ours.as_ref().map(|ours| &ours.running);
+        RedisStatus {
+            url: self.url.clone(),
+            pid: running.map(|running| running.pid.load(Ordering::Relaxed)).filter(|pid| *pid != 0),
+            restarts: running.map_or(0, |running| running.restarts.load(Ordering::Relaxed)),
+            hits: number("keyspace_hits"),
+            misses: number("keyspace_misses"),
+            keys_evicted: number("evicted_keys"),
+            memory_bytes: number("used_memory"),
+        }
+    }
+
+    /// Ends the one of our own.
+    pub async fn stop(&self) {
+        if let Some(ours) = &self.ours {
+            ours.stop.cancel();
+            ours.watching.wait().await;
+        }
+    }
+}
+
+struct Server {
+    program: PathBuf,
+    port: u16,
+    spawner: Spawner,
+}
+
+impl Server {
+    /// The process, and what it says last.
+    async fn spawn(&self) -> io::Result<(Child, LastLines)> {
+        let port = self.port.to_string();
+        #[rustfmt::skip]
+        let arguments = [
+            "--port", &port, "--bind", "127.0.0.1", "--daemonize", "no", "--loglevel", "warning",
+            // A cache: nothing of it is kept.
+            "--save", "", "--appendonly", "no", "--maxmemory", MEMORY_MAX, "--maxmemory-policy", "allkeys-lru",
+        ];
+        let arguments: Vec<_> = arguments.iter().map(Into::into).collect();
+        // What the loader needs to find its libraries.
+        let environment: Vec<_> = ["PATH", "LD_LIBRARY_PATH"]
+            .iter()
+            .filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)))
+            .collect();
+        let mut child = self.spawner.spawn_leashed(&self.program, &arguments, &environment).await?;
+        let last_lines = LastLines::default();
+        keep_output(&mut child, &last_lines);
+        Ok((child, last_lines))
+    }
+
+    /// Starts it again, at the same port, whenever it ends.
+    async fn watch(self, mut process: (Child, LastLines), running: Arc<Running>, stop: CancellationToken) {
+        loop {
+            let (child, last_lines) = &mut process;
+            let Some(ended) = stop.run_until_cancelled(child.wait()).await else {
+                let _ = child.kill().await;
+                return;
+            };
+            running.pid.store(0, Ordering::Relaxed);
+            let how = ended.map_or_else(|error| error.to_string(), |status| status.to_string());
+            eprintln!("redis | ended ({how}); it is started again\n{}", last_lines.joined());
+            process = loop {
+                if stop.run_until_cancelled(sleep(RESTART_PAUSE)).await.is_none() {
+                    return;
+                }
+                match self.spawn().await {
+                    Ok(process) => break process,
+                    Err(error) => eprintln!("redis | cannot be started: {error}"),
+                }
+            };
+            running.pid.store(process.0.id().unwrap_or_default(), Ordering::Relaxed);
+            running.restarts.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+fn find_program() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|dir| dir.join(PROGRAM)).find(|file| file.is_file())
+}
+
+/// The version, once it answers.
+async fn until_answering(url: &str) -> Result<String, RedisError> {
+    let deadline = Instant::now() + START_TIMEOUT;
+    while Instant::now() < deadline {
+        if let Ok(Ok(info)) = timeout(INFO_TIMEOUT, info(url)).await {
+            return Ok(info.get("redis_version").unwrap_or_default());
+        }
+        sleep(START_POLL).await;
+    }
+    Err(RedisError::NotAnswering)
+}
+
+async fn info(url: &str) -> redis::RedisResult<InfoDict> {
+    let mut connection = redis::Client::open(url)?.get_multiplexed_async_connection().await?;
+    redis::cmd("INFO").query_async(&mut connection).await
+}

@@ -1,0 +1,251 @@
+//! The Lambda Runtime API, for one execution environment.
+//!
+//! Each environment has an address of its own, because a request to this API does not say which environment asks.
+//! <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, oneshot};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::serve;
+
+/// A function's answer is at most 6 MB, as Lambda has it; an event as well.
+pub const PAYLOAD_BYTES_MAX: usize = 6 * 1024 * 1024;
+/// Connections of one environment: the runtime uses one, an extension would use another.
+const CONNECTIONS_MAX: usize = 8;
+/// The path that all of the API is under.
+const PREFIX: &str = "/2018-06-01/runtime/";
+
+/// What became of an invocation.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The function answered.
+    Answered(Bytes),
+    /// The function reported an error, as JSON.
+    Failed(Bytes),
+    /// The answer is larger than Lambda lets through.
+    TooLarge,
+    /// The process ended while it worked on it.
+    Died,
+    /// The process ended before it took it: nothing has been done.
+    NotTaken,
+}
+
+/// Where invocations wait for an environment's process, and where its answers arrive.
+#[derive(Debug)]
+pub struct Mailbox {
+    function_arn: HeaderValue,
+    state: Mutex<State>,
+    arrived: Notify,
+    ready: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: Option<Invocation>,
+    taken: Option<Invocation>,
+    init_error: Option<Bytes>,
+    closed: bool,
+}
+
+#[derive(Debug)]
+struct Invocation {
+    /// Lambda's request id; also sent as the id of the invocation, which the runtime echoes, so that the answer to one that
+    /// timed out is never taken for the answer to the next.
+    id: String,
+    payload: Bytes,
+    deadline_milliseconds: u128,
+    outcome: oneshot::Sender<Outcome>,
+}
+
+impl Mailbox {
+    /// For one environment of the function of that name.
+    #[must_use]
+    pub fn new(function: &str) -> Arc<Self> {
+        let arn = format!("arn:aws:lambda:us-east-1:000000000000:function:{function}");
+        let function_arn = HeaderValue::try_from(arn).unwrap_or(HeaderValue::from_static("unknown"));
+        Arc::new(Self { function_arn, state: Mutex::default(), arrived: Notify::new(), ready: Notify::new() })
+    }
+
+    /// Hands an invocation to the process. There MUST be none under way.
+    pub fn post(&self, payload: Bytes, timeout: Duration) -> oneshot::Receiver<Outcome> {
+        let (outcome, receiver) = oneshot::channel();
+        let deadline = SystemTime::now() + timeout;
+        let deadline_milliseconds = deadline.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let invocation = Invocation { id: Uuid::now_v7().to_string(), payload, deadline_milliseconds, outcome };
+        let mut state = self.lock();
+        if state.closed {
+            let _ = invocation.outcome.send(Outcome::NotTaken);
+        } else {
+            state.waiting = Some(invocation);
+            self.arrived.notify_one();
+        }
+        receiver
+    }
+
+    /// Resolves once the process has asked for its first invocation, which ends its initialisation.
+    pub async fn ready(&self) {
+        self.ready.notified().await;
+    }
+
+    /// What the process reported when it could not initialise.
+    pub fn init_error(&self) -> Option<Bytes> {
+        self.lock().init_error.clone()
+    }
+
+    /// The process has ended: whoever waits for an answer learns it.
+    pub fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        if let Some(waiting) = state.waiting.take() {
+            let _ = waiting.outcome.send(Outcome::NotTaken);
+        }
+        if let Some(taken) = state.taken.take() {
+            let _ = taken.outcome.send(Outcome::Died);
+        }
+        self.arrived.notify_one();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Moves the waiting invocation to the process. One that was taken and is asked for again was lost on its way: the
+    /// process cannot answer it any more.
+    fn take(&self) -> Option<Response<Full<Bytes>>> {
+        let mut state = self.lock();
+        if state.closed {
+            return Some(refusal(StatusCode::GONE, "EnvironmentEnded", "this environment has ended"));
+        }
+        if let Some(lost) = state.taken.take() {
+            let _ = lost.outcome.send(Outcome::Died);
+        }
+        let invocation = state.waiting.take()?;
+        let response = self.delivery(&invocation);
+        state.taken = Some(invocation);
+        Some(response)
+    }
+
+    fn delivery(&self, invocation: &Invocation) -> Response<Full<Bytes>> {
+        let mut response = Response::new(Full::new(invocation.payload.clone()));
+        let headers = response.headers_mut();
+        let text = |text: &str| HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""));
+        headers.insert("content-type", HeaderValue::from_static("application/json"));
+        headers.insert("lambda-runtime-aws-request-id", text(&invocation.id));
+        headers.insert("lambda-runtime-invocation-id", text(&invocation.id));
+        headers.insert("lambda-runtime-deadline-ms", text(&invocation.deadline_milliseconds.to_string()));
+        headers.insert("lambda-runtime-invoked-function-arn", self.function_arn.clone());
+        headers.insert("lambda-runtime-trace-id", text(&trace_id()));
+        response
+    }
+
+    /// The invocation under way, if `id` and the echoed id are its own.
+    fn finish(&self, id: &str, headers: &HeaderMap) -> Option<Invocation> {
+        let echo = headers.get("lambda-runtime-invocation-id").map(HeaderValue::as_bytes);
+        let is_it = |invocation: &mut Invocation| {
+            invocation.id == id && echo.is_none_or(|echo| echo == invocation.id.as_bytes())
+        };
+        self.lock().taken.take_if(is_it)
+    }
+
+    async fn next(&self) -> Response<Full<Bytes>> {
+        self.ready.notify_one();
+        loop {
+            if let Some(response) = self.take() {
+                return response;
+            }
+            self.arrived.notified().await;
+        }
+    }
+
+    async fn complete(
+        &self,
+        id: &str,
+        headers: &HeaderMap,
+        body: Incoming,
+        outcome: fn(Bytes) -> Outcome,
+    ) -> Response<Full<Bytes>> {
+        let body = Limited::new(body, PAYLOAD_BYTES_MAX).collect().await;
+        let Some(invocation) = self.finish(id, headers) else {
+            return refusal(StatusCode::BAD_REQUEST, "InvalidRequestID", "no such invocation is under way");
+        };
+        match body {
+            Ok(body) => {
+                let _ = invocation.outcome.send(outcome(body.to_bytes()));
+                accepted()
+            }
+            Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+                let _ = invocation.outcome.send(Outcome::TooLarge);
+                refusal(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", "the answer exceeds 6 MB")
+            }
+            Err(_) => {
+                let _ = invocation.outcome.send(Outcome::Died);
+                refusal(StatusCode::BAD_REQUEST, "TruncatedBody", "the body ended early")
+            }
+        }
+    }
+
+    async fn init_failed(&self, body: Incoming) -> Response<Full<Bytes>> {
+        if let Ok(body) = Limited::new(body, PAYLOAD_BYTES_MAX).collect().await {
+            self.lock().init_error = Some(body.to_bytes());
+        }
+        accepted()
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let (head, body) = request.into_parts();
+        let unknown = || refusal(StatusCode::NOT_FOUND, "NotFound", "no such part of the Runtime API");
+        let Some(path) = head.uri.path().strip_prefix(PREFIX) else { return unknown() };
+        let invocation = path.strip_prefix("invocation/").and_then(|rest| rest.split_once('/'));
+        match (head.method, path, invocation) {
+            (Method::GET, "invocation/next", _) => self.next().await,
+            (Method::POST, "init/error", _) => self.init_failed(body).await,
+            (Method::POST, _, Some((id, "response"))) => {
+                self.complete(id, &head.headers, body, Outcome::Answered).await
+            }
+            (Method::POST, _, Some((id, "error"))) => self.complete(id, &head.headers, body, Outcome::Failed).await,
+            _ => unknown(),
+        }
+    }
+}
+
+/// Serves the API for one environment until `stop`.
+pub async fn serve(listener: TcpListener, mailbox: Arc<Mailbox>, stop: CancellationToken) {
+    serve::serve(listener, CONNECTIONS_MAX, stop, move |_, request| {
+        let mailbox = Arc::clone(&mailbox);
+        async move { mailbox.answer(request).await }
+    })
+    .await;
+}
+
+/// A trace of its own for each invocation, not sampled: <https://docs.aws.amazon.com/xray/latest/devguide/xray-concepts.html>
+#[must_use]
+pub fn trace_id() -> String {
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let random: u128 = rand::random();
+    let (root, parent) = (random >> 32, rand::random::<u64>());
+    format!("Root=1-{seconds:08x}-{root:024x};Parent={parent:016x};Sampled=0")
+}
+
+fn accepted() -> Response<Full<Bytes>> {
+    json(StatusCode::ACCEPTED, Bytes::from_static(br#"{"status":"OK"}"#))
+}
+
+fn refusal(status: StatusCode, kind: &str, message: &str) -> Response<Full<Bytes>> {
+    json(status, serde_json::json!({"errorType": kind, "errorMessage": message}).to_string().into())
+}
+
+fn json(status: StatusCode, body: Bytes) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert("content-type", HeaderValue::from_static("application/json"));
+    response
+}

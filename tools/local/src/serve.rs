@@ -1,0 +1,76 @@
+//! HTTP/1.1 on a listener, with limits and a graceful end.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// How long a client may take to send the head of a request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// The largest head of a request that is read at all, in bytes.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// How long to wait before trying again where a connection cannot be accepted, for want of descriptors for example.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Serves until `stop`, then lets the requests under way finish.
+pub(crate) async fn serve<F, Answer>(listener: TcpListener, connections_max: usize, stop: CancellationToken, answer: F)
+where
+    F: Fn(SocketAddr, Request<Incoming>) -> Answer + Clone + Send + Sync + 'static,
+    Answer: Future<Output = Response<Full<Bytes>>> + Send + 'static,
+{
+    let permits = Arc::new(Semaphore::new(connections_max));
+    let connections = TaskTracker::new();
+    while let Some(permit) = stop.run_until_cancelled(Arc::clone(&permits).acquire_owned()).await {
+        match stop.run_until_cancelled(listener.accept()).await {
+            None => break,
+            Some(Err(_)) => tokio::time::sleep(ACCEPT_PAUSE).await,
+            Some(Ok((stream, peer))) => {
+                let (stop, answer) = (stop.clone(), answer.clone());
+                connections.spawn(async move {
+                    let _permit = permit;
+                    connection(stream, stop, move |request| answer(peer, request)).await;
+                });
+            }
+        }
+    }
+    connections.close();
+    connections.wait().await;
+}
+
+async fn connection<F, Answer>(stream: TcpStream, stop: CancellationToken, answer: F)
+where
+    F: Fn(Request<Incoming>) -> Answer,
+    Answer: Future<Output = Response<Full<Bytes>>>,
+{
+    // Without it small answers wait for the client's delayed acknowledgement.
+    if stream.set_nodelay(true).is_err() {
+        return;
+    }
+    let service = service_fn(|request| {
+        let answer = answer(request);
+        async move { Ok::<_, Infallible>(answer.await) }
+    });
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES_MAX);
+    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+    // An error here is the client's: it went away, or did not speak HTTP and has been told so.
+    tokio::select! {
+        _ = connection.as_mut() => {}
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            let _ = connection.await;
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! `DynamoDB`: the embedded one, and the tables in whichever is used.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::time::Duration;
+
+use dynoxide::{Database, DynoxideError, server};
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// The file in the data directory.
+const FILE_NAME: &str = "dynamodb.sqlite";
+/// How often expired items are deleted: far sooner than `DynamoDB` does, which may take days.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+/// How long requests under way may take to finish at the end.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Why there is no embedded `DynamoDB`.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The file cannot be used.
+    #[error("cannot open the tables: {0}")]
+    Open(#[from] DynoxideError),
+    /// No port to serve on.
+    #[error("cannot serve the tables: {0}")]
+    Serve(#[from] io::Error),
+}
+
+/// An embedded `DynamoDB` that is being served.
+pub struct Store {
+    /// Where it is served.
+    pub url: String,
+    database: Database,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("url", &self.url).finish_non_exhaustive()
+    }
+}
+
+/// How much a table holds.
+#[derive(Debug, Serialize)]
+pub struct TableStatus {
+    items: i64,
+    bytes: u64,
+}
+
+impl Store {
+    /// Opens the file in `data_dir`, or a database in memory, and serves it.
+    pub async fn start(data_dir: Option<&Path>) -> Result<Self, StoreError> {
+        let database = match data_dir {
+            Some(data_dir) => Database::new(&data_dir.join(FILE_NAME).to_string_lossy())?,
+            None => Database::memory()?,
+        };
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let url = format!("http://{}", listener.local_addr()?);
+        let stop = CancellationToken::new();
+        let serving = server::serve_with_shutdown(listener, database.clone(), stop.clone().cancelled_owned());
+        let tasks = TaskTracker::new();
+        tasks.spawn(async move {
+            if let Err(error) = serving.await {
+                eprintln!("dynamodb | {error}");
+            }
+        });
+        tasks.spawn(sweep(database.clone(), stop.clone()));
+        tasks.close();
+        Ok(Self { url, database, stop, tasks })
+    }
+
+    /// What the tables hold.
+    pub async fn tables(&self) -> BTreeMap<String, TableStatus> {
+        let database = self.database.clone();
+        let stats = tokio::task::spawn_blocking(move || database.table_stats()).await;
+        let stats = stats.ok().and_then(Result::ok).unwrap_or_default();
+        let status = |table: dynoxide::TableStats| {
+            (table.table_name, TableStatus { items: table.item_count, bytes: table.size_bytes })
+        };
+        stats.into_iter().map(status).collect()
+    }
+
+    /// Finishes the requests under way.
+    pub async fn stop(&self) {
+        self.stop.cancel();
+        if tokio::time::timeout(GRACE, self.tasks.wait()).await.is_err() {
+            eprintln!("dynamodb | requests were still under way at the end");
+        }
+    }
+}
+
+async fn sweep(database: Database, stop: CancellationToken) {
+    while stop.run_until_cancelled(tokio::time::sleep(SWEEP_INTERVAL)).await.is_some() {
+        let database = database.clone();
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || database.sweep_ttl()).await {
+            eprintln!("dynamodb | cannot delete what has expired: {error}");
+        }
+    }
+}

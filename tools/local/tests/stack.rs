@@ -1,0 +1,325 @@
+//! The stack as its user starts it, with functions that do what the test tells them.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use reqwest::{Client, Response, StatusCode};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+
+/// How long anything may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running stack; it is killed when dropped.
+struct Stack {
+    child: Child,
+    url: String,
+    client: Client,
+    functions: TempDir,
+}
+
+impl Stack {
+    fn start(arguments: &[&str]) -> Self {
+        Self::start_with(functions(), &[arguments, &["--ephemeral", "--no-redis"]].concat())
+    }
+
+    fn start_with(functions: TempDir, arguments: &[&str]) -> Self {
+        let mut child = command(functions.path(), arguments).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let ready = lines.find_map(|line| Some(line.unwrap().strip_prefix("ready ")?.to_owned()));
+        Self { child, url: ready.unwrap(), client: Client::new(), functions }
+    }
+
+    async fn get(&self, path: &str) -> Response {
+        self.client.get(format!("{}{path}", self.url)).send().await.unwrap()
+    }
+
+    async fn status(&self) -> Value {
+        self.get("/_local/status").await.json().await.unwrap()
+    }
+
+    /// The processes of functions.
+    async fn pids(&self) -> Vec<i64> {
+        let status = self.status().await;
+        let environments = status["environments"].as_array().unwrap();
+        environments.iter().map(|environment| environment["pid"].as_i64().unwrap()).collect()
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn command(functions: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_watershed-local"));
+    command.args(["--port", "0", "--stage", "read-write", "--functions-dir"]).arg(functions).args(arguments);
+    command.stdout(Stdio::piped());
+    command
+}
+
+/// A directory of packaged functions, each in a directory of its own.
+fn functions() -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    for name in ["read-fn", "write-fn"] {
+        std::fs::create_dir(directory.path().join(name)).unwrap();
+        std::fs::copy(test_function(), directory.path().join(name).join("bootstrap")).unwrap();
+    }
+    directory
+}
+
+/// The example that was built along with this test.
+fn test_function() -> PathBuf {
+    let profile = PathBuf::from(env!("CARGO_BIN_EXE_watershed-local"));
+    profile.with_file_name("examples").join("test_function")
+}
+
+async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut condition: impl FnMut() -> F) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        if let Some(found) = condition().await {
+            return found;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("not in time: {what}");
+}
+
+/// Whether a process runs; one that nobody has waited for yet does not.
+fn runs(pid: i64) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    status.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
+
+async fn assert_message(response: Response, status: StatusCode, message: &str) {
+    assert_eq!(response.status(), status);
+    assert_eq!(response.headers()["content-type"], "application/json");
+    assert_eq!(response.json::<Value>().await.unwrap(), json!({ "message": message }));
+}
+
+#[tokio::test]
+async fn reads_and_writes_go_to_processes_of_their_own_as_events() {
+    let stack = Stack::start(&[]);
+    let read: Value = stack.get("/users/7").await.json().await.unwrap();
+    assert_eq!(read["event"]["routeKey"], "GET /users/{id}");
+    assert_eq!(read["event"]["requestContext"]["authorizer"]["jwt"]["claims"]["tenant_id"], "local");
+    let write = stack.client.post(format!("{}/users", stack.url)).json(&json!({"a": 1})).send().await.unwrap();
+    assert!(write.headers().contains_key("apigw-requestid"));
+    let write: Value = write.json().await.unwrap();
+    assert_eq!(write["event"]["body"], r#"{"a":1}"#);
+    assert_ne!(read["pid"], write["pid"]);
+    let head = stack.client.head(format!("{}/users/7", stack.url)).send().await.unwrap();
+    assert_eq!((head.status(), head.text().await.unwrap().as_str()), (StatusCode::OK, ""));
+}
+
+#[tokio::test]
+async fn one_client_after_another_needs_one_process() {
+    let stack = Stack::start(&[]);
+    for _ in 0..50 {
+        assert_eq!(stack.get("/").await.status(), StatusCode::OK);
+    }
+    assert_eq!(stack.pids().await.len(), 1);
+    let status = stack.status().await;
+    assert_eq!(status["environments"][0]["invocations"], 50);
+    assert_eq!(status["functions"]["read-fn"]["cold_starts"], 1);
+}
+
+#[tokio::test]
+async fn a_function_sees_its_own_environment_and_nothing_else() {
+    let stack = Stack::start(&[]);
+    let variables: Value = stack.get("/environment").await.json().await.unwrap();
+    for (name, value) in [
+        ("AWS_LAMBDA_FUNCTION_NAME", "read-fn"),
+        ("STAGE", "read-write"),
+        ("WRITE_TABLE", "watershed-write"),
+        ("COMMANDS_TABLE", "watershed-commands"),
+        ("READ_TABLE", "watershed-read-v1"),
+        ("AWS_LAMBDA_LOG_FORMAT", "JSON"),
+    ] {
+        assert_eq!(variables[name], value, "{name}");
+    }
+    for absent in ["REDIS_URL", "QUEUE_URL", "CARGO", "CARGO_MANIFEST_DIR"] {
+        assert_eq!(variables.get(absent), None, "{absent}");
+    }
+}
+
+#[tokio::test]
+async fn processes_are_added_up_to_the_limit_and_then_requests_are_throttled() {
+    let stack = Stack::start(&["--max-environments", "2"]);
+    let mut requests = JoinSet::new();
+    for _ in 0..3 {
+        let request = stack.client.get(format!("{}/sleep/4000", stack.url)).send();
+        requests.spawn(async { request.await.unwrap() });
+    }
+    let responses = requests.join_all().await;
+    let (throttled, answered): (Vec<_>, Vec<_>) =
+        responses.into_iter().partition(|response| response.status() == StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!((answered.len(), throttled.len()), (2, 1));
+    for response in throttled {
+        assert_message(response, StatusCode::TOO_MANY_REQUESTS, "Too Many Requests").await;
+    }
+    assert_eq!(stack.pids().await.len(), 2);
+    assert_eq!(stack.status().await["functions"]["read-fn"]["throttles"], 1);
+}
+
+#[tokio::test]
+async fn a_request_waits_a_little_for_a_busy_process() {
+    let stack = Stack::start(&["--max-environments", "1"]);
+    let slow = tokio::spawn(stack.client.get(format!("{}/sleep/700", stack.url)).send());
+    until("the process is busy", || async { (!stack.pids().await.is_empty()).then_some(()) }).await;
+    assert_eq!(stack.get("/").await.status(), StatusCode::OK);
+    assert_eq!(slow.await.unwrap().unwrap().status(), StatusCode::OK);
+    assert_eq!(stack.pids().await.len(), 1);
+}
+
+#[tokio::test]
+async fn what_a_function_reports_or_answers_wrongly_is_an_internal_error() {
+    let stack = Stack::start(&[]);
+    assert_message(stack.get("/error").await, StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error").await;
+    let raw = stack.client.post(format!("{}/raw", stack.url)).header("content-type", "text/plain");
+    let raw = raw.body(r#"{"statusCode":"x"}"#).send().await.unwrap();
+    assert_message(raw, StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error").await;
+    // The same process goes on.
+    assert_eq!(stack.get("/").await.status(), StatusCode::OK);
+    assert_eq!(stack.status().await["functions"]["read-fn"]["cold_starts"], 1);
+}
+
+#[tokio::test]
+async fn a_process_that_dies_at_work_is_an_internal_error_at_once_and_is_replaced() {
+    let stack = Stack::start(&[]);
+    assert_message(stack.get("/exit").await, StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error").await;
+    assert_eq!(stack.get("/").await.status(), StatusCode::OK);
+    let slow = tokio::spawn(stack.client.get(format!("{}/sleep/9000", stack.url)).send());
+    let started = Instant::now();
+    let busy = until("the process has taken the request", || async {
+        let pids = stack.pids().await;
+        (started.elapsed() > Duration::from_millis(300)).then(|| pids.first().copied()).flatten()
+    });
+    kill(Pid::from_raw(i32::try_from(busy.await).unwrap()), Signal::SIGKILL).unwrap();
+    assert_eq!(slow.await.unwrap().unwrap().status(), StatusCode::INTERNAL_SERVER_ERROR);
+    assert!(started.elapsed() < Duration::from_secs(5));
+    assert_eq!(stack.get("/").await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn an_idle_process_that_has_been_killed_is_replaced() {
+    let stack = Stack::start(&[]);
+    for _ in 0..10 {
+        assert_eq!(stack.get("/").await.status(), StatusCode::OK);
+        let pid = stack.pids().await[0];
+        kill(Pid::from_raw(i32::try_from(pid).unwrap()), Signal::SIGKILL).unwrap();
+        until("it is gone", || async { (!stack.pids().await.contains(&pid)).then_some(()) }).await;
+    }
+    assert_eq!(stack.status().await["functions"]["read-fn"]["errors"], 0);
+}
+
+#[tokio::test]
+async fn a_function_that_takes_too_long_is_killed() {
+    let stack = Stack::start(&[]);
+    let response = stack.get("/sleep/15000").await;
+    assert_message(response, StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error").await;
+    until("the process is gone", || async { stack.pids().await.is_empty().then_some(()) }).await;
+    assert_eq!(stack.status().await["functions"]["read-fn"]["timeouts"], 1);
+}
+
+#[tokio::test]
+async fn idle_processes_are_ended() {
+    let stack = Stack::start(&["--idle-seconds", "1"]);
+    assert_eq!(stack.get("/").await.status(), StatusCode::OK);
+    let pid = stack.pids().await[0];
+    until("the process is gone", || async { (!runs(pid)).then_some(()) }).await;
+    assert_eq!(stack.get("/").await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_function_that_cannot_start_is_no_fork_storm_and_recovers() {
+    let stack = Stack::start(&[]);
+    let broken = stack.functions.path().join("read-fn").join("fail-at-start");
+    std::fs::write(&broken, "").unwrap();
+    for _ in 0..30 {
+        assert_message(stack.get("/").await, StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error").await;
+    }
+    assert!(stack.status().await["functions"]["read-fn"]["init_failures"].as_u64().unwrap() <= 3);
+    std::fs::remove_file(broken).unwrap();
+    until("it starts again", || async { stack.get("/").await.status().is_success().then_some(()) }).await;
+}
+
+#[tokio::test]
+async fn large_requests_are_refused_at_the_door() {
+    let stack = Stack::start(&[]);
+    let large = stack.client.post(format!("{}/users", stack.url)).body(vec![b'a'; 10 * 1024 * 1024 + 1]).send().await;
+    assert_message(large.unwrap(), StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large").await;
+    let head = stack.client.get(&stack.url).header("x-large", "a".repeat(11_000)).send().await.unwrap();
+    assert_eq!(head.status(), StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+    assert!(stack.pids().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_killed_stack_leaves_no_process_behind() {
+    let stack = Stack::start(&[]);
+    let slow = tokio::spawn(stack.client.get(format!("{}/sleep/9000", stack.url)).send());
+    assert_eq!(stack.get("/").await.status(), StatusCode::OK);
+    let pids = until("both processes run", || async { Some(stack.pids().await).filter(|pids| pids.len() == 2) }).await;
+    stack.signal(Signal::SIGKILL);
+    for pid in pids {
+        until("the process is gone", || async { (!runs(pid)).then_some(()) }).await;
+    }
+    assert!(slow.await.unwrap().is_err());
+}
+
+#[tokio::test]
+async fn a_stopped_stack_finishes_what_is_under_way_and_leaves_no_process_behind() {
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        let mut stack = Stack::start(&[]);
+        let slow = tokio::spawn(stack.client.get(format!("{}/sleep/1000", stack.url)).send());
+        let pids =
+            until("the process runs", || async { Some(stack.pids().await).filter(|pids| !pids.is_empty()) }).await;
+        stack.signal(signal);
+        assert_eq!(slow.await.unwrap().unwrap().status(), StatusCode::OK);
+        let exit = until("the stack has ended", || std::future::ready(stack.child.try_wait().unwrap())).await;
+        assert!(exit.success());
+        assert!(!pids.into_iter().any(runs));
+    }
+}
+
+#[tokio::test]
+async fn a_second_stack_on_the_same_port_or_directory_says_so_in_one_line() {
+    let directory = tempfile::tempdir().unwrap();
+    let data_dir = directory.path().to_str().unwrap();
+    let stack = Stack::start_with(functions(), &["--data-dir", data_dir, "--no-redis"]);
+    let complaint = |arguments: &[&str]| {
+        let output = command(stack.functions.path(), arguments).stderr(Stdio::piped()).output().unwrap();
+        assert!(!output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let same_dir = complaint(&["--data-dir", data_dir, "--no-redis"]);
+    assert!(same_dir.contains("is in use by another run") && same_dir.lines().count() == 1, "{same_dir}");
+    let port = stack.url.rsplit(':').next().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_watershed-local")).args(["--ephemeral", "--port", port]).output();
+    let same_port = String::from_utf8(output.unwrap().stderr).unwrap();
+    assert_eq!(same_port, format!("port {port} is in use: choose another with --port\n"));
+}
+
+#[tokio::test]
+async fn a_missing_function_or_stage_is_named() {
+    let empty = tempfile::tempdir().unwrap();
+    let output = command(empty.path(), &["--ephemeral", "--no-redis"]).stderr(Stdio::piped()).output().unwrap();
+    assert!(String::from_utf8(output.stderr).unwrap().starts_with("no function read-fn in "));
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_watershed-local")).args(["--port", "0", "--stage", "nowhere"]).output();
+    assert!(String::from_utf8(output.unwrap().stderr).unwrap().contains("nowhere"));
+}
