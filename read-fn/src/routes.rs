@@ -135,7 +135,7 @@ mod tests {
             "limit=x",
             "limit=",
             "limit=1&limit=2",
-            "nam=x",
+            "names=x",
             "status=x",
             "email=a@b.de&status=active",
         ] {

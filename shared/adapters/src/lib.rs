@@ -4,6 +4,7 @@ pub mod clients;
 #[cfg(feature = "contract")]
 pub mod contract;
 pub mod dynamo;
+pub mod faults;
 pub mod memory;
 pub mod moka_cache;
 pub mod redis_cache;

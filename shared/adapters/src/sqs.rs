@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_sqs::Client;
-use aws_sdk_sqs::error::DisplayErrorContext;
+use aws_sdk_sqs::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_sqs::operation::send_message::SendMessageError;
 use kernel::ports::{CommandQueue, MessageDeferral, OutgoingMessage, PortError, SendError};
 
-/// The largest message, in bytes.
+/// The largest message that any queue takes, in bytes. A queue may be set to take less.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html>
 const MESSAGE_BYTES_MAX: usize = 1_048_576;
 /// The longest that a message can be hidden, in seconds.
@@ -39,6 +40,12 @@ fn unavailable<E: std::error::Error + Send + Sync + 'static>(error: E) -> PortEr
     PortError::Unavailable { port: "command queue", cause: DisplayErrorContext(error).to_string().into() }
 }
 
+/// Whether the message is larger than this queue is set to take. SQS has no error of its own for it.
+fn is_too_large(error: &SdkError<SendMessageError>) -> bool {
+    error.code() == Some("InvalidParameterValue")
+        && error.message().is_some_and(|message| message.contains("must be shorter than"))
+}
+
 #[async_trait]
 impl CommandQueue for SqsQueue {
     async fn send(&self, message: &OutgoingMessage) -> Result<(), SendError> {
@@ -52,7 +59,11 @@ impl CommandQueue for SqsQueue {
             // Fair queues: a tenant's backlog does not starve the others.
             send.message_group_id(message.tenant.as_str())
         };
-        send.send().await.map(|_| ()).map_err(|error| SendError::Port(unavailable(error)))
+        match send.send().await {
+            Ok(_) => Ok(()),
+            Err(error) if is_too_large(&error) => Err(SendError::TooLarge),
+            Err(error) => Err(unavailable(error).into()),
+        }
     }
 }
 

@@ -47,14 +47,14 @@ pub fn none_match_names(headers: &HeaderMap, version: u64) -> bool {
 mod tests {
     use super::*;
 
-    fn headers(name: header::HeaderName, values: &[&str]) -> HeaderMap {
+    fn headers(name: &header::HeaderName, values: &[&str]) -> HeaderMap {
         values.iter().map(|value| (name.clone(), value.parse().unwrap())).collect()
     }
 
     #[test]
     fn if_match_is_one_strong_tag_or_a_star() {
         let parse =
-            |values: &[&str]| if_match(&headers(header::IF_MATCH, values)).map_err(|problem| problem.problem.status);
+            |values: &[&str]| if_match(&headers(&header::IF_MATCH, values)).map_err(|problem| problem.problem.status);
         assert_eq!(parse(&[]), Ok(Expected::Unsaid));
         assert_eq!(parse(&["*"]), Ok(Expected::Exists));
         assert_eq!(parse(&["\"999\""]), Ok(Expected::Version(999)));
@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn if_none_match_is_a_list_compared_weakly() {
-        let names = |values: &[&str]| none_match_names(&headers(header::IF_NONE_MATCH, values), 3);
+        let names = |values: &[&str]| none_match_names(&headers(&header::IF_NONE_MATCH, values), 3);
         for named in [&["\"3\""][..], &["W/\"3\""], &["\"1\", \"3\""], &["\"1\"", "\"3\""], &["*"]] {
             assert!(names(named), "{named:?}");
         }

@@ -1,0 +1,35 @@
+# `make` lists the targets.
+.DEFAULT_GOAL := help
+.PHONY: help run test test-full lint setup
+
+# One profile for everything that is run here: optimised a little, compiled quickly.
+PROFILE := fast
+CARGO_TEST := cargo test --profile $(PROFILE) --no-fail-fast
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+run: ## Serve at http://127.0.0.1:3000 (ARGS="--help" lists the options)
+	@tools/setup.sh redis
+	cargo run --profile $(PROFILE) -p local --bin watershed-local -- $(ARGS)
+
+test: ## Run all tests but the long ones
+	@tools/setup.sh redis python
+	cargo build --profile $(PROFILE) --workspace --bins
+	tools/with-ministack.sh $(CARGO_TEST) --workspace
+
+test-full: ## Run the end-to-end tests again, with the long ones
+	@tools/setup.sh redis python
+	cargo build --profile $(PROFILE) --workspace --bins
+	WATERSHED_LONG=1 tools/with-ministack.sh $(CARGO_TEST) -p tests --test e2e
+
+lint: ## Check format, lints, dependencies, spelling and the paths in the docs
+	@tools/setup.sh python deny
+	cargo fmt --all --check
+	cargo clippy --profile $(PROFILE) --workspace --all-targets --locked -- -D warnings
+	.tools/bin/cargo-deny --log-level error check bans licenses sources
+	if [ -x .venv/bin/typos ]; then .venv/bin/typos; else echo "typos is not installed: spelling is not checked"; fi
+	tools/check-docs.sh
+
+setup: ## Install what is missing: redis-server, ministack, typos, cargo-deny
+	@tools/setup.sh redis python deny

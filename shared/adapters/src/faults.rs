@@ -1,0 +1,206 @@
+//! Ports that fail as a plan says, for tests and simulations. They have no clock and no randomness of their own.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use kernel::ids::AggregateKey;
+use kernel::ports::{
+    CachedView, CommandQueue, CommitError, Consistency, Lease, ListQuery, Lookup, MessageDeferral, OutgoingMessage,
+    Page, PortError, Projected, RecordReader, RecordWriter, SendError, SharedCache, SharedCacheUpdater, Snapshot,
+    StateReader, Transaction, ViewReader, ViewWriter, WriteStore,
+};
+use kernel::record::{CommandRecord, RecordKey};
+
+/// One operation of one port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Operation {
+    /// [`StateReader::load`].
+    Load,
+    /// [`WriteStore::commit`].
+    Commit,
+    /// [`RecordReader::get`].
+    GetRecord,
+    /// [`RecordWriter::put_pending`].
+    PutPending,
+    /// [`RecordWriter::put_failed`].
+    PutFailed,
+    /// [`ViewReader::get`].
+    GetView,
+    /// [`ViewReader::list`].
+    ListViews,
+    /// [`ViewWriter::put`].
+    PutView,
+    /// [`CommandQueue::send`].
+    Send,
+    /// [`MessageDeferral::defer`].
+    Defer,
+    /// [`SharedCache::get_or_lease`].
+    GetOrLease,
+    /// [`SharedCache::fill`].
+    Fill,
+    /// [`SharedCacheUpdater::update`].
+    UpdateCache,
+}
+
+/// What goes wrong with an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Fault {
+    /// Nothing.
+    None,
+    /// It is not carried out, and fails as unavailable: the request was lost.
+    Before,
+    /// It is carried out, and fails as unavailable all the same: the response was lost.
+    After,
+    /// A commit is not carried out, and fails as [`CommitError::Contended`]. Anything else: as [`Fault::Before`].
+    Contended,
+}
+
+/// Decides what goes wrong. A function of the operation is a plan.
+#[async_trait]
+pub trait FaultPlan: Send + Sync {
+    /// What shall go wrong with the operation that is about to start. It starts when this returns, so a plan delays it by
+    /// waiting, and makes it hang by never returning.
+    async fn decide(&self, operation: Operation) -> Fault;
+}
+
+#[async_trait]
+impl<F: Fn(Operation) -> Fault + Send + Sync> FaultPlan for F {
+    async fn decide(&self, operation: Operation) -> Fault {
+        self(operation)
+    }
+}
+
+/// A port whose operations fail as the plan says. It implements whatever ports the one that it wraps does.
+pub struct Faulty<P: ?Sized> {
+    inner: Arc<P>,
+    plan: Arc<dyn FaultPlan>,
+}
+
+impl<P: ?Sized> Faulty<P> {
+    /// Wraps a port.
+    #[must_use]
+    pub fn new(inner: Arc<P>, plan: Arc<dyn FaultPlan>) -> Self {
+        Self { inner, plan }
+    }
+
+    async fn run<T, E: From<PortError>>(
+        &self,
+        operation: Operation,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        let fault = self.plan.decide(operation).await;
+        fault.strike(operation, work).await
+    }
+}
+
+impl Fault {
+    async fn strike<T, E: From<PortError>>(
+        self,
+        operation: Operation,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        let lost = match self {
+            Self::None => return work.await,
+            Self::Before | Self::Contended => "request",
+            Self::After => {
+                drop(work.await);
+                "response"
+            }
+        };
+        let cause = format!("the {lost} of {operation:?} was lost").into();
+        Err(PortError::Unavailable { port: "faulty port", cause }.into())
+    }
+}
+
+impl<P: fmt::Debug + ?Sized> fmt::Debug for Faulty<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Faulty").field("inner", &&*self.inner).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl<P: StateReader + ?Sized> StateReader for Faulty<P> {
+    async fn load(&self, keys: &[AggregateKey]) -> Result<Vec<Option<Snapshot>>, PortError> {
+        self.run(Operation::Load, self.inner.load(keys)).await
+    }
+}
+
+#[async_trait]
+impl<P: WriteStore + ?Sized> WriteStore for Faulty<P> {
+    async fn commit(&self, transaction: &Transaction) -> Result<(), CommitError> {
+        match self.plan.decide(Operation::Commit).await {
+            Fault::Contended => Err(CommitError::Contended),
+            fault => fault.strike(Operation::Commit, self.inner.commit(transaction)).await,
+        }
+    }
+}
+
+#[async_trait]
+impl<P: RecordReader + ?Sized> RecordReader for Faulty<P> {
+    async fn get(&self, key: &RecordKey) -> Result<Option<CommandRecord>, PortError> {
+        self.run(Operation::GetRecord, self.inner.get(key)).await
+    }
+}
+
+#[async_trait]
+impl<P: RecordWriter + ?Sized> RecordWriter for Faulty<P> {
+    async fn put_pending(&self, record: &CommandRecord) -> Result<Option<CommandRecord>, PortError> {
+        self.run(Operation::PutPending, self.inner.put_pending(record)).await
+    }
+
+    async fn put_failed(&self, record: &CommandRecord) -> Result<Option<CommandRecord>, PortError> {
+        self.run(Operation::PutFailed, self.inner.put_failed(record)).await
+    }
+}
+
+#[async_trait]
+impl<P: ViewReader + ?Sized> ViewReader for Faulty<P> {
+    async fn get(&self, key: &AggregateKey, consistency: Consistency) -> Result<Option<Snapshot>, PortError> {
+        self.run(Operation::GetView, self.inner.get(key, consistency)).await
+    }
+
+    async fn list(&self, query: &ListQuery) -> Result<Page, PortError> {
+        self.run(Operation::ListViews, self.inner.list(query)).await
+    }
+}
+
+#[async_trait]
+impl<P: ViewWriter + ?Sized> ViewWriter for Faulty<P> {
+    async fn put(&self, key: &AggregateKey, view: &Snapshot) -> Result<Projected, PortError> {
+        self.run(Operation::PutView, self.inner.put(key, view)).await
+    }
+}
+
+#[async_trait]
+impl<P: CommandQueue + ?Sized> CommandQueue for Faulty<P> {
+    async fn send(&self, message: &OutgoingMessage) -> Result<(), SendError> {
+        self.run(Operation::Send, self.inner.send(message)).await
+    }
+}
+
+#[async_trait]
+impl<P: MessageDeferral + ?Sized> MessageDeferral for Faulty<P> {
+    async fn defer(&self, receipt_handle: &str, delay: Duration) -> Result<(), PortError> {
+        self.run(Operation::Defer, self.inner.defer(receipt_handle, delay)).await
+    }
+}
+
+#[async_trait]
+impl<P: SharedCache + ?Sized> SharedCache for Faulty<P> {
+    async fn get_or_lease(&self, key: &str) -> Result<Lookup, PortError> {
+        self.run(Operation::GetOrLease, self.inner.get_or_lease(key)).await
+    }
+
+    async fn fill(&self, key: &str, lease: &Lease, view: &CachedView, ttl: Duration) -> Result<bool, PortError> {
+        self.run(Operation::Fill, self.inner.fill(key, lease, view, ttl)).await
+    }
+}
+
+#[async_trait]
+impl<P: SharedCacheUpdater + ?Sized> SharedCacheUpdater for Faulty<P> {
+    async fn update(&self, key: &str, view: &CachedView, ttl: Duration) -> Result<(), PortError> {
+        self.run(Operation::UpdateCache, self.inner.update(key, view, ttl)).await
+    }
+}
