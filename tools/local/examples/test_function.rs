@@ -45,8 +45,18 @@ fn answer(event: &Value) -> (&'static str, String) {
         }
         _ => {}
     }
+    if let Some(records) = event["Records"].as_array() {
+        return ("response", failures(records).to_string());
+    }
     let body = json!({"pid": std::process::id(), "event": event}).to_string();
     ("response", json!({"statusCode": 200, "headers": {"content-type": "application/json"}, "body": body}).to_string())
+}
+
+/// The messages of a batch that say `fail`.
+fn failures(records: &[Value]) -> Value {
+    let failed = records.iter().filter(|record| record["body"] == "fail");
+    let failed: Vec<_> = failed.map(|record| json!({"itemIdentifier": record["messageId"]})).collect();
+    json!({"batchItemFailures": failed})
 }
 
 struct Connection {

@@ -386,12 +386,7 @@ impl Inner {
         let pause = RETRY_PAUSE_FIRST.saturating_mul(1 << state.init_failures_in_a_row.min(16)).min(RETRY_PAUSE_MAX);
         state.init_failures_in_a_row += 1;
         state.retry_at = Some(Instant::now() + pause);
-        eprintln!(
-            "{} {report}\n{} is tried again after {} s",
-            self.function.name,
-            self.function.name,
-            pause.as_secs_f32()
-        );
+        eprintln!("{} {report}; it is tried again after {} s", self.function.name, pause.as_secs_f32());
         if state.alive == 0 {
             for waiting in state.waiting.drain(..) {
                 let _ = waiting.send(Err(InvokeError::NotStarting));

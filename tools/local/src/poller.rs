@@ -189,8 +189,8 @@ impl Poller {
         }
     }
 
-    /// Invokes the function with a batch and deletes what it has dealt with. `false` if all of the batch failed; it becomes
-    /// visible again by itself.
+    /// Invokes the function with a batch and deletes what it has dealt with. `false` if the invocation failed: then all of the
+    /// batch becomes visible again by itself.
     async fn deliver(&self, batch: &[Message]) -> bool {
         let Ok(event) = event(batch, &self.queue.arn) else { return false };
         let ids = batch.iter().filter_map(Message::message_id).collect();
@@ -208,13 +208,12 @@ impl Poller {
         };
         let done = |message: &&Message| message.message_id().is_some_and(|id| !failed.contains(id));
         self.delete(batch.iter().filter(done)).await;
-        failed.len() < batch.len()
+        true
     }
 
     async fn delete(&self, messages: impl Iterator<Item = &Message>) {
         let mut entries: Vec<_> = messages.enumerate().filter_map(|(n, message)| deletion(n, message)).collect();
         for _ in 0..DELETES_MAX {
-            // The window may have filled the batch past what one request deletes.
             if entries.is_empty() {
                 return;
             }

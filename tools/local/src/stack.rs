@@ -233,7 +233,7 @@ impl Backends {
         let store = async {
             let store = match &options.dynamodb_url {
                 Some(_) => None,
-                None => Some(Arc::new(Store::start(persistent_dir(options)).await?)),
+                None => Some(Arc::new(Store::start(persistent_dir(options))?)),
             };
             let url =
                 options.dynamodb_url.clone().or(store.as_ref().map(|store| store.url.clone())).unwrap_or_default();

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::time::Duration;
 
 use dynoxide::{Database, DynoxideError, server};
 use serde::Serialize;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -54,21 +53,23 @@ pub struct TableStatus {
 
 impl Store {
     /// Opens the file in `data_dir`, or a database in memory, and serves it.
-    pub async fn start(data_dir: Option<&Path>) -> Result<Self, StoreError> {
+    pub fn start(data_dir: Option<&Path>) -> Result<Self, StoreError> {
         let database = match data_dir {
             Some(data_dir) => Database::new(&data_dir.join(FILE_NAME).to_string_lossy())?,
             None => Database::memory()?,
         };
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        listener.set_nonblocking(true)?;
         let url = format!("http://{}", listener.local_addr()?);
-        let stop = CancellationToken::new();
-        let serving = server::serve_with_shutdown(listener, database.clone(), stop.clone().cancelled_owned());
-        let tasks = TaskTracker::new();
-        tasks.spawn(async move {
-            if let Err(error) = serving.await {
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let serving = tasks.track_future(serve(listener, database.clone(), stop.clone()));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        // It works on the file where it serves: on a thread of its own it holds nobody else up.
+        std::thread::Builder::new().name("dynamodb".to_owned()).spawn(move || {
+            if let Err(error) = runtime.block_on(serving) {
                 eprintln!("dynamodb | {error}");
             }
-        });
+        })?;
         tasks.spawn(sweep(database.clone(), stop.clone()));
         tasks.close();
         Ok(Self { url, database, stop, tasks })
@@ -92,6 +93,11 @@ impl Store {
             eprintln!("dynamodb | requests were still under way at the end");
         }
     }
+}
+
+async fn serve(listener: TcpListener, database: Database, stop: CancellationToken) -> Result<(), String> {
+    let listener = tokio::net::TcpListener::from_std(listener).map_err(|error| error.to_string())?;
+    server::serve_with_shutdown(listener, database, stop.cancelled_owned()).await
 }
 
 async fn sweep(database: Database, stop: CancellationToken) {

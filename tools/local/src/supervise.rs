@@ -144,12 +144,9 @@ impl LastLines {
 /// Copies the output of a process to our standard error, line by line under its name and id, until it ends.
 ///
 /// The tasks end when the process, and whoever inherited its output, has closed it.
-pub fn forward_output(name: &str, child: &mut Child, last: &LastLines) -> Vec<tokio::task::JoinHandle<()>> {
-    let (prefix, last) = (format!("{name} {}", child.id().unwrap_or_default()), last.clone());
-    read_output(child, move |line| {
-        last.push(line);
-        eprintln!("{prefix} | {line}");
-    })
+pub fn forward_output(name: &str, child: &mut Child) -> Vec<tokio::task::JoinHandle<()>> {
+    let prefix = format!("{name} {}", child.id().unwrap_or_default());
+    read_output(child, move |line| eprintln!("{prefix} | {line}"))
 }
 
 /// Keeps the last of the output of a process, and shows none.

@@ -67,7 +67,8 @@ impl Drop for Stack {
 
 fn command(functions: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_watershed-local"));
-    command.args(["--port", "0", "--stage", "read-write", "--functions-dir"]).arg(functions).args(arguments);
+    let stage = if arguments.contains(&"--stage") { &[] } else { &["--stage", "read-write"][..] };
+    command.args(["--port", "0", "--functions-dir"]).arg(functions).args(stage).args(arguments);
     command.stdout(Stdio::piped());
     command
 }
@@ -75,7 +76,7 @@ fn command(functions: &Path, arguments: &[&str]) -> Command {
 /// A directory of packaged functions, each in a directory of its own.
 fn functions() -> TempDir {
     let directory = tempfile::tempdir().unwrap();
-    for name in ["read-fn", "write-fn"] {
+    for name in ["read-fn", "write-fn", "ingest-fn"] {
         std::fs::create_dir(directory.path().join(name)).unwrap();
         std::fs::copy(test_function(), directory.path().join(name).join("bootstrap")).unwrap();
     }
@@ -322,4 +323,92 @@ async fn a_missing_function_or_stage_is_named() {
     let output =
         Command::new(env!("CARGO_BIN_EXE_watershed-local")).args(["--port", "0", "--stage", "nowhere"]).output();
     assert!(String::from_utf8(output.unwrap().stderr).unwrap().contains("nowhere"));
+}
+
+/// The queue of a stack, spoken to as the functions do.
+struct Queue {
+    client: aws_sdk_sqs::Client,
+    url: String,
+}
+
+impl Queue {
+    async fn of(stack: &Stack) -> Self {
+        let url = stack.status().await["queue"]["url"].as_str().unwrap().to_owned();
+        let endpoint = url.split("/0000").next().unwrap();
+        Self { client: adapters::clients::sqs(&adapters::clients::local(endpoint)), url }
+    }
+
+    async fn send(&self, body: &str) {
+        self.client.send_message().queue_url(&self.url).message_body(body).send().await.unwrap();
+    }
+}
+
+async fn until_queue(stack: &Stack, visible: u64, in_flight: u64) {
+    let wanted = json!([visible, in_flight]);
+    until(&format!("the queue has {wanted}"), || async {
+        let queue = &stack.status().await["queue"];
+        (json!([queue["visible"], queue["in_flight"]]) == wanted).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn messages_arrive_in_batches_and_only_the_failed_ones_stay() {
+    let stack = Stack::start(&["--stage", "cqrs"]);
+    let queue = Queue::of(&stack).await;
+    for body in ["a", "fail", "b", "fail", "c"] {
+        queue.send(body).await;
+    }
+    until_queue(&stack, 0, 2).await;
+    let ingest = &stack.status().await["functions"]["ingest-fn"];
+    assert!(ingest["invocations"].as_u64().unwrap() <= 5 && ingest["errors"] == 0, "{ingest}");
+}
+
+#[tokio::test]
+async fn a_batch_whose_function_fails_or_dies_or_times_out_stays() {
+    let stack = Stack::start(&["--stage", "cqrs"]);
+    let queue = Queue::of(&stack).await;
+    for (n, body) in (1..).zip(["error/", "exit/", "sleep/5000"]) {
+        queue.send(body).await;
+        until("the batch has failed", || async {
+            (stack.status().await["functions"]["ingest-fn"]["errors"] == n).then_some(())
+        })
+        .await;
+    }
+    until_queue(&stack, 0, 3).await;
+    assert_eq!(stack.status().await["functions"]["ingest-fn"]["timeouts"], 1);
+}
+
+#[tokio::test]
+async fn what_is_in_the_queue_survives_a_kill() {
+    let directory = tempfile::tempdir().unwrap();
+    let arguments = ["--stage", "cqrs", "--no-redis", "--data-dir", directory.path().to_str().unwrap()];
+    let stack = Stack::start_with(functions(), &arguments);
+    let queue = Queue::of(&stack).await;
+    queue.send("fail").await;
+    until_queue(&stack, 0, 1).await;
+    stack.signal(Signal::SIGKILL);
+    drop(stack);
+    let stack = Stack::start_with(functions(), &arguments);
+    until_queue(&stack, 0, 1).await;
+}
+
+#[tokio::test]
+async fn redis_is_started_again_where_it_was_and_ends_with_the_stack() {
+    let stack = Stack::start_with(functions(), &["--stage", "cqrs", "--ephemeral"]);
+    let redis = stack.status().await["redis"].clone();
+    let Some(pid) = redis["pid"].as_i64() else {
+        println!("skipped: there is no redis-server");
+        return;
+    };
+    kill(Pid::from_raw(i32::try_from(pid).unwrap()), Signal::SIGKILL).unwrap();
+    let restarted = until("redis answers again", || async {
+        let redis = stack.status().await["redis"].clone();
+        (redis["restarts"] == 1 && redis["hits"].is_u64()).then_some(redis)
+    });
+    let restarted = restarted.await;
+    assert_eq!(restarted["url"], redis["url"]);
+    stack.signal(Signal::SIGKILL);
+    let pid = restarted["pid"].as_i64().unwrap();
+    until("redis is gone", || async { (!runs(pid)).then_some(()) }).await;
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::process::ExitStatus;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::runtime_api::{self, Mailbox};
-use crate::supervise::{LastLines, Spawner, forward_output};
+use crate::supervise::{Spawner, forward_output};
 
 /// How long the last output of an ended process may take to arrive.
 const OUTPUT_GRACE: Duration = Duration::from_millis(200);
@@ -38,12 +39,12 @@ pub struct Function {
 #[derive(Debug)]
 pub(super) struct Environment {
     pub(super) id: u64,
+    function: String,
     pub(super) pid: u32,
     pub(super) started: Instant,
     pub(super) invocations: AtomicU64,
     pub(super) mailbox: Arc<Mailbox>,
     ending: CancellationToken,
-    last_lines: LastLines,
     output: std::sync::Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -52,16 +53,15 @@ impl Environment {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?.to_string();
         let mut child = function.spawn(id, &address, spawner).await?;
-        let last_lines = LastLines::default();
-        let output = forward_output(&function.name, &mut child, &last_lines);
+        let output = forward_output(&function.name, &mut child);
         let environment = Arc::new(Self {
             id,
+            function: function.name.clone(),
             pid: child.id().unwrap_or_default(),
             started: Instant::now(),
             invocations: AtomicU64::new(0),
             mailbox: Mailbox::new(&function.name),
             ending: CancellationToken::new(),
-            last_lines,
             output: std::sync::Mutex::new(output),
         });
         let mailbox = Arc::clone(&environment.mailbox);
@@ -78,26 +78,24 @@ impl Environment {
     pub(super) async fn until_ready(&self, child: &mut Child, limit: Duration) -> Result<(), String> {
         let failure = tokio::select! {
             () = self.mailbox.ready() => return Ok(()),
-            status = child.wait() => match status {
-                Ok(status) => format!("ended before it was ready ({status})"),
-                Err(error) => format!("is lost: {error}"),
-            },
+            status = child.wait() => format!("ended before it was ready ({})", in_words(status)),
             () = tokio::time::sleep(limit) => format!("is not ready after {} s", limit.as_secs()),
             () = self.ending.cancelled() => "is no longer wanted".to_owned(),
         };
+        // What it wrote has been shown when this returns.
         self.kill(child).await;
         let reported = self.mailbox.init_error();
-        let reported = reported.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
-        Err([&failure, self.last_lines.joined().as_str(), &reported].join("\n").trim_end().to_owned())
+        let reported = reported.map(|error| format!(", reporting {}", String::from_utf8_lossy(&error)));
+        Err(format!("{} {failure}{}", self.pid, reported.unwrap_or_default()))
     }
 
     /// Waits until the process ends, by itself or because it is no longer wanted.
     pub(super) async fn until_end(&self, child: &mut Child) {
-        tokio::select! {
-            _ = child.wait() => {}
-            () = self.ending.cancelled() => {}
-        }
+        let ended = self.ending.run_until_cancelled(child.wait()).await;
         self.kill(child).await;
+        if let Some(status) = ended {
+            eprintln!("{} {} | ended ({})", self.function, self.pid, in_words(status));
+        }
     }
 
     async fn kill(&self, child: &mut Child) {
@@ -140,4 +138,8 @@ impl Function {
         ];
         lambda.into_iter().map(|(name, value)| (name.to_owned(), value)).chain(self.variables.iter().cloned()).collect()
     }
+}
+
+fn in_words(status: io::Result<ExitStatus>) -> String {
+    status.map_or_else(|error| error.to_string(), |status| status.to_string())
 }
