@@ -1,12 +1,6 @@
 //! One integration binary, one harness.
 
-#![expect(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test may panic"
-)]
+#![expect(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
 #![expect(unreachable_pub, reason = "nothing in a test is reachable from elsewhere; `pub` marks what modules share")]
 
 mod auth;
@@ -15,3 +9,4 @@ mod faults;
 mod harness;
 mod pipeline;
 mod readme;
+mod sqs_conformance;
