@@ -192,14 +192,10 @@ impl Pool {
         work.await.unwrap_or(Err(InvokeError::ShuttingDown))
     }
 
-    /// Lets the invocations under way finish, for `grace` at most, then ends all processes.
-    pub async fn close(&self, grace: Duration) {
+    /// Takes no more invocations and ends all processes.
+    pub async fn close(&self) {
         self.0.closing.cancel();
         self.0.lock().waiting.clear();
-        let deadline = Instant::now() + grace;
-        while self.0.busy() && Instant::now() < deadline {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
         for environment in self.0.lock().environments.values() {
             environment.end();
         }
@@ -211,11 +207,6 @@ impl Pool {
 impl Inner {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn busy(&self) -> bool {
-        let state = self.lock();
-        state.alive > state.idle.len() + state.starting
     }
 
     async fn invoke(self: Arc<Self>, event: Bytes) -> Result<Bytes, InvokeError> {

@@ -210,7 +210,7 @@ impl Stack {
     pub async fn stop(self) {
         self.stop.cancel();
         let _ = tokio::time::timeout(DRAIN, self.serving.wait()).await;
-        futures::future::join_all(self.pools.iter().map(|pool| pool.close(Duration::ZERO))).await;
+        futures::future::join_all(self.pools.iter().map(Pool::close)).await;
         if let Some(redis) = &self.redis {
             redis.stop().await;
         }

@@ -272,7 +272,7 @@ async fn large_requests_are_refused_at_the_door() {
 #[tokio::test]
 async fn a_killed_stack_leaves_no_process_behind() {
     let stack = Stack::start(&[]);
-    let slow = tokio::spawn(stack.client.get(format!("{}/sleep/9000", stack.url)).send());
+    let slow = tokio::spawn(stack.client.get(format!("{}/sleep/60000", stack.url)).send());
     assert_eq!(stack.get("/").await.status(), StatusCode::OK);
     let pids = until("both processes run", || async { Some(stack.pids().await).filter(|pids| pids.len() == 2) }).await;
     stack.signal(Signal::SIGKILL);
