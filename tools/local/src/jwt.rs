@@ -121,7 +121,9 @@ impl Verifier {
         if !has_scope(&claims, scope) {
             return Err(Denied::Forbidden(scope));
         }
-        Ok(claims.into_iter().map(|(name, value)| (name, as_text(&value))).collect())
+        // A claim that is null says nothing; as a text it would say `null`.
+        let said = claims.into_iter().filter(|(_, value)| !value.is_null());
+        Ok(said.map(|(name, value)| (name, as_text(&value))).collect())
     }
 
     fn verify(&self, token: &str) -> Result<Map<String, Value>, &'static str> {

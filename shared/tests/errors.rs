@@ -1,0 +1,26 @@
+//! Every kind of problem has its paragraph in docs/errors.md, and no paragraph is left over.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// The files that make problems, from this crate's directory.
+const SOURCES: &[&str] = &["src/http/problem.rs", "kernel/src/problem.rs", "users/src/lib.rs"];
+
+#[test]
+fn every_problem_is_documented_and_nothing_else_is() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &str| std::fs::read_to_string(directory.join(path)).unwrap();
+    let sources: String = SOURCES.iter().map(|path| read(path)).collect();
+    let codes: BTreeSet<_> = sources.split("::new(").skip(1).filter_map(|rest| quoted(rest.trim_start())).collect();
+    let docs = read("../docs/errors.md");
+    let headings: BTreeSet<_> = docs.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+    assert!(codes.len() > 15, "only {codes:?} were found");
+    assert_eq!(codes, headings);
+}
+
+/// The text in quotes that the rest begins with.
+fn quoted(rest: &str) -> Option<&str> {
+    rest.strip_prefix('"')?.split('"').next()
+}
