@@ -8,8 +8,12 @@
     reason = "a check fails by panicking"
 )]
 
+pub mod cache;
+pub mod memory_cache;
+pub mod queue;
 pub mod records;
 pub mod sample;
+pub mod time;
 pub mod view_store;
 pub mod write_store;
 

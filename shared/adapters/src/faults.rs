@@ -204,3 +204,85 @@ impl<P: SharedCacheUpdater + ?Sized> SharedCacheUpdater for Faulty<P> {
         self.run(Operation::UpdateCache, self.inner.update(key, view, ttl)).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use kernel::clock::{SystemClock, Timestamp};
+    use kernel::ids::AggregateId;
+    use tokio::sync::Semaphore;
+
+    use super::*;
+    use crate::memory::{MemoryQueue, MemorySharedCache, MemoryStores};
+
+    fn message() -> OutgoingMessage {
+        OutgoingMessage {
+            body: "{}".to_owned(),
+            tenant: "t".parse().unwrap(),
+            order_group: "g".to_owned(),
+            deduplication: "d".to_owned(),
+        }
+    }
+
+    fn transaction() -> Transaction {
+        let id = AggregateId::generate(Timestamp::from_micros(1_790_000_000_000_000));
+        Transaction {
+            key: AggregateKey { kind: "X", tenant: "t".parse().unwrap(), id },
+            state: None,
+            records: Vec::new(),
+            claims_taken: Vec::new(),
+            claims_released: Vec::new(),
+            view: None,
+        }
+    }
+
+    async fn send_under(fault: Fault) -> (Result<(), SendError>, usize) {
+        let queue = Arc::new(MemoryQueue::new(Arc::new(SystemClock)));
+        let faulty = Faulty::new(Arc::clone(&queue), Arc::new(move |_| fault));
+        (faulty.send(&message()).await, queue.len())
+    }
+
+    #[tokio::test]
+    async fn a_fault_strikes_before_or_after_the_effect() {
+        assert!(matches!(send_under(Fault::None).await, (Ok(()), 1)));
+        let unavailable = |sent| matches!(sent, Err(SendError::Port(PortError::Unavailable { .. })));
+        for (fault, effects) in [(Fault::Before, 0), (Fault::Contended, 0), (Fault::After, 1)] {
+            let (sent, len) = send_under(fault).await;
+            assert!(unavailable(sent), "{fault:?}");
+            assert_eq!(len, effects, "{fault:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_commit_may_be_contended_and_only_what_the_plan_names_fails() {
+        let plan = |operation| if operation == Operation::Commit { Fault::Contended } else { Fault::None };
+        let store: Arc<dyn WriteStore> = Arc::new(MemoryStores::default().write());
+        let store: Arc<dyn WriteStore> = Arc::new(Faulty::new(store, Arc::new(plan)));
+        let transaction = transaction();
+        assert!(matches!(store.commit(&transaction).await, Err(CommitError::Contended)));
+        assert_eq!(store.load(std::slice::from_ref(&transaction.key)).await.unwrap(), [None]);
+    }
+
+    /// Lets an operation start when it is given a permit.
+    struct Gate(Semaphore);
+
+    #[async_trait]
+    impl FaultPlan for Gate {
+        async fn decide(&self, _: Operation) -> Fault {
+            self.0.acquire().await.unwrap().forget();
+            Fault::None
+        }
+    }
+
+    #[tokio::test]
+    async fn a_plan_that_waits_delays_the_operation() {
+        let cache = Arc::new(MemorySharedCache::new(Arc::new(SystemClock)));
+        let gate = Arc::new(Gate(Semaphore::new(0)));
+        let faulty = Faulty::new(Arc::clone(&cache), Arc::clone(&gate) as Arc<dyn FaultPlan>);
+        let delayed = tokio::spawn(async move { faulty.get_or_lease("k").await });
+        tokio::task::yield_now().await;
+        // The delayed reader has not taken the lease.
+        assert!(matches!(cache.get_or_lease("k").await, Ok(Lookup::Leased(_))));
+        gate.0.add_permits(1);
+        assert!(matches!(delayed.await.unwrap(), Ok(Lookup::Busy)));
+    }
+}

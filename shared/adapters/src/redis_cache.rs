@@ -107,7 +107,9 @@ impl From<Elapsed> for Failure {
 impl Failure {
     /// Whether Redis works, but holds under this key what is not even a string.
     fn is_wrong_type(&self) -> bool {
-        matches!(self, Self::Redis(error) if error.code() == Some("WRONGTYPE"))
+        let Self::Redis(error) = self else { return false };
+        let said = error.clone().into_server_errors().unwrap_or_default();
+        said.iter().any(|(_, error)| error.code() == "WRONGTYPE")
     }
 }
 

@@ -70,7 +70,7 @@ impl CommandQueue for SqsQueue {
 #[async_trait]
 impl MessageDeferral for SqsQueue {
     async fn defer(&self, receipt_handle: &str, delay: Duration) -> Result<(), PortError> {
-        let seconds = (delay.as_secs() + u64::from(delay.subsec_nanos() > 0)).min(VISIBILITY_SECONDS_MAX);
+        let seconds = delay.as_secs().saturating_add(u64::from(delay.subsec_nanos() > 0)).min(VISIBILITY_SECONDS_MAX);
         self.client
             .change_message_visibility()
             .queue_url(&self.url)

@@ -1,0 +1,90 @@
+//! A redis-server that a test can stop, kill and bring back.
+
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use adapters::redis_cache::RedisCache;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// How long anything may take on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A redis-server without persistence, on a port of its own.
+pub(crate) struct Server {
+    port: u16,
+    options: Vec<&'static str>,
+    process: Option<Child>,
+}
+
+impl Server {
+    /// A port on which nobody listens yet.
+    pub(crate) fn down() -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        Self { port: listener.local_addr().unwrap().port(), options: Vec::new(), process: None }
+    }
+
+    pub(crate) fn start(options: &[&'static str]) -> Self {
+        let mut server = Self::down();
+        server.options = options.to_vec();
+        server.start_again();
+        server
+    }
+
+    /// Starts it, empty, on its port.
+    pub(crate) fn start_again(&mut self) {
+        let mut command = Command::new("redis-server");
+        command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port", &self.port.to_string()]);
+        command.args(&self.options).stdout(Stdio::null()).stderr(Stdio::null());
+        self.process = Some(command.spawn().expect("redis-server does not start: run `make setup`"));
+        let deadline = Instant::now() + PATIENCE;
+        while TcpStream::connect(self.address()).is_err() {
+            assert!(Instant::now() < deadline, "redis-server does not listen");
+            std::thread::yield_now();
+        }
+    }
+
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().unwrap();
+            process.wait().unwrap();
+        }
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = self.process.as_ref().unwrap().id();
+        kill(Pid::from_raw(pid.try_into().unwrap()), signal).unwrap();
+    }
+
+    pub(crate) fn address(&self) -> (Ipv4Addr, u16) {
+        (Ipv4Addr::LOCALHOST, self.port)
+    }
+
+    fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// A cache as it is deployed.
+    pub(crate) fn cache(&self) -> RedisCache {
+        RedisCache::new(&self.url()).unwrap()
+    }
+
+    /// A cache that waits, so that a test does not depend on how busy the machine is.
+    pub(crate) fn patient_cache(&self) -> RedisCache {
+        self.cache().with_operation_timeout(PATIENCE)
+    }
+
+    /// Runs a command past the cache.
+    pub(crate) fn command(&self, arguments: &[&str]) {
+        let mut connection = redis::Client::open(self.url()).unwrap().get_connection().unwrap();
+        let mut command = redis::cmd(arguments[0]);
+        command.arg(&arguments[1..]).exec(&mut connection).unwrap();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
