@@ -5,6 +5,8 @@
 # One profile for everything that is run here: optimised a little, compiled quickly.
 PROFILE := fast
 CARGO_TEST := cargo test --profile $(PROFILE) --no-fail-fast
+# End-to-end checks mostly wait: more of them at a time than there are processors.
+export RUST_TEST_THREADS := 6
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
