@@ -1,7 +1,5 @@
 //! Every kind of problem has its paragraph in docs/errors.md, and no paragraph is left over.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
 use std::collections::BTreeSet;
 use std::path::Path;
 

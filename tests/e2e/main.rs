@@ -4,9 +4,11 @@
 #![expect(unreachable_pub, reason = "nothing in a test is reachable from elsewhere; `pub` marks what modules share")]
 
 mod auth;
+mod container;
 mod contract;
 mod faults;
 mod harness;
 mod pipeline;
+mod queue_contract;
 mod readme;
 mod sqs_conformance;

@@ -116,7 +116,7 @@ fn a_request_whose_environment_is_killed_gets_the_gateways_5xx_and_the_next_one_
         };
         let (answer, ()) = join(waiting, kill).await;
         assert!(answer.status >= 500, "{answer}");
-        assert_eq!(answer.header("content-type"), "application/json");
+        assert_eq!(answer.header("content-type"), "application/json", "{answer}");
         assert_eq!(answer.json(), json!({"message": "Internal Server Error"}));
         assert_eq!(api.get(&user.path).send().await.expect(200).json(), user.body);
         api.any_user().await;

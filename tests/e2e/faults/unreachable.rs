@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::harness::client::Call;
 use crate::harness::proxy::{Line, Proxy};
-use crate::harness::{Api, Stack, Variant, check, eventually, run, unique};
+use crate::harness::{Api, Stack, Variant, check, eventually, unique};
 
 /// How long a client waits for being told: less than a function's timeout.
 const TOLD_WITHIN: Duration = Duration::from_secs(9);
@@ -22,9 +22,8 @@ struct Remote {
 impl Remote {
     fn start(variant: Variant) -> Self {
         let backing = Stack::start(variant, &["--ephemeral", "--no-redis"]);
-        let endpoints = run(backing.status())["endpoints"].take();
-        let dynamodb = Proxy::before(endpoints["dynamodb"].as_str().unwrap());
-        let sqs = endpoints["sqs"].as_str().filter(|_| variant.is_queued()).map(Proxy::before);
+        let dynamodb = Proxy::before(&backing.endpoint("dynamodb"));
+        let sqs = variant.is_queued().then(|| Proxy::before(&backing.endpoint("sqs")));
         let (dynamodb_url, sqs_url) = (dynamodb.url(), sqs.as_ref().map(Proxy::url));
         let mut arguments = vec!["--ephemeral", "--no-redis", "--dynamodb-url", &dynamodb_url];
         arguments.extend(sqs_url.iter().flat_map(|url| ["--sqs-url", url]));

@@ -1,8 +1,9 @@
 //! The program under test: where it is, and processes in general.
 
+use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::LazyLock;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{LazyLock, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -38,6 +39,78 @@ fn build() -> Result<PathBuf, String> {
         true => Ok(profile_dir.join("watershed-local")),
         false => Err(String::from_utf8_lossy(&built.stderr).into_owned()),
     }
+}
+
+/// A process that ends with this one, however this one ends.
+#[derive(Debug)]
+pub struct Leashed(Mutex<Child>);
+
+impl Leashed {
+    /// Starts a program; hands over what it writes, if that is wanted.
+    pub fn start(program: &Path, arguments: &[&str], output: impl Fn() -> Stdio) -> (Self, Outputs) {
+        let mut command = Command::new(watershed_local());
+        command.args(["leash", "--parent", &std::process::id().to_string()]).arg(program).arg("--").args(arguments);
+        // Whatever the machine's owner has set, such as credentials or endpoints, is not for the test.
+        command.env_clear();
+        for name in ["HOME", "PATH", "TMPDIR"] {
+            command.envs(std::env::var_os(name).map(|value| (name, value)));
+        }
+        command.stdin(Stdio::null()).stdout(output()).stderr(output());
+        let mut child = spawn(command).unwrap_or_else(|error| panic!("cannot start {}: {error}", program.display()));
+        let outputs = (child.stdout.take(), child.stderr.take());
+        (Self(Mutex::new(child)), outputs)
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.0.lock().unwrap().id()
+    }
+
+    /// Waits for it to end.
+    pub fn wait(&self, patience: Duration) -> Option<ExitStatus> {
+        let deadline = Instant::now() + patience;
+        loop {
+            match self.0.lock().unwrap().try_wait().unwrap() {
+                Some(status) => return Some(status),
+                None if Instant::now() > deadline => return None,
+                None => std::thread::sleep(LOOK_INTERVAL),
+            }
+        }
+    }
+
+    /// Kills it, if it has not ended yet.
+    pub fn kill(&self) {
+        let mut child = self.0.lock().unwrap();
+        // It may have ended by itself.
+        let _ = child.kill();
+        child.wait().unwrap();
+    }
+}
+
+impl Drop for Leashed {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// What a process writes, where it is wanted.
+pub type Outputs = (Option<std::process::ChildStdout>, Option<std::process::ChildStderr>);
+
+/// The kernel ends a leashed process when the *thread* that started it ends, and a test's thread ends with the test: one
+/// thread that never ends starts all of them.
+fn spawn(command: Command) -> io::Result<Child> {
+    type Request = (Command, mpsc::Sender<io::Result<Child>>);
+    static SPAWNER: LazyLock<Mutex<mpsc::Sender<Request>>> = LazyLock::new(|| {
+        let (requests, queue) = mpsc::channel::<Request>();
+        std::thread::spawn(move || {
+            for (mut command, reply) in queue {
+                reply.send(command.spawn()).unwrap();
+            }
+        });
+        Mutex::new(requests)
+    });
+    let (reply, started) = mpsc::channel();
+    SPAWNER.lock().unwrap().send((command, reply)).unwrap();
+    started.recv().unwrap()
 }
 
 /// The root of the repository.

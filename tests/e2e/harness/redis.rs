@@ -1,22 +1,21 @@
 //! A redis-server that a test can stop, kill and bring back.
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use super::program;
-use super::stack::{guarded, wait};
+use super::program::{self, Leashed};
 
-/// How long it may take to start or to end.
+/// How long it may take to start.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A redis-server without persistence, on a port of its own, under the guard.
+/// A redis-server without persistence, on a port of its own.
 #[derive(Debug)]
 pub struct Redis {
     port: u16,
-    guard: Child,
+    process: Leashed,
 }
 
 impl Redis {
@@ -32,7 +31,7 @@ impl Redis {
     /// Starts one on a free port.
     pub fn start() -> Self {
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
-        Self { port, guard: start(port) }
+        Self { port, process: start(port) }
     }
 
     pub fn url(&self) -> String {
@@ -41,37 +40,28 @@ impl Redis {
 
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
-        let pid = *program::descendants(self.guard.id()).first().expect("redis-server does not run");
-        program::send_signal(pid, signal);
+        program::send_signal(self.process.pid(), signal);
     }
 
     /// Kills it.
-    pub fn kill(&mut self) {
-        self.signal(Signal::SIGKILL);
-        wait(&mut self.guard, PATIENCE).expect("the guard ends with redis-server");
+    pub fn kill(&self) {
+        self.process.kill();
     }
 
     /// Starts it again, empty, on the same port.
     pub fn start_again(&mut self) {
-        self.guard = start(self.port);
+        self.process = start(self.port);
     }
 }
 
-impl Drop for Redis {
-    fn drop(&mut self) {
-        drop(self.guard.stdin.take());
-        wait(&mut self.guard, PATIENCE);
-    }
-}
-
-fn start(port: u16) -> Child {
-    let mut command = guarded(program::find("redis-server").unwrap().to_str().unwrap());
-    command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port", &port.to_string()]);
-    let guard = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+fn start(port: u16) -> Leashed {
+    let port_text = port.to_string();
+    let arguments = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port", &port_text];
+    let (process, _) = Leashed::start(&program::find("redis-server").unwrap(), &arguments, Stdio::null);
     let deadline = Instant::now() + PATIENCE;
     while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
         assert!(Instant::now() < deadline, "redis-server does not listen");
         std::thread::sleep(Duration::from_millis(10));
     }
-    guard
+    process
 }

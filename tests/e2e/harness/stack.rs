@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use super::client::Api;
-use super::program;
+use super::program::{self, Leashed};
 
 /// How long the service may take until it is ready: the machine may be busy.
 const START_MAX: Duration = Duration::from_secs(60);
@@ -55,34 +55,32 @@ impl Variant {
     }
 }
 
-/// The service on one machine, in a process of its own, under a guard that kills it when this test process ends,
-/// however it ends.
+/// The service on one machine, in processes of its own, which end with this one.
 #[derive(Debug)]
 pub struct Stack {
     pub url: String,
     pub variant: Variant,
-    guard: Mutex<Child>,
+    process: Leashed,
+    /// What it said of itself before it was ready: what runs where.
+    announced: Vec<String>,
     output: Arc<Output>,
 }
 
 impl Stack {
     /// Starts the service with these arguments besides port, stage and queue, and waits until it is ready.
     pub fn try_start(variant: Variant, arguments: &[&str]) -> Result<Self, String> {
-        let program = program::watershed_local();
-        let mut command = guarded(program.to_str().ok_or("the program's path is not UTF-8")?);
-        command.args(["--port", "0", "--stage", variant.stage(), "--queue", variant.queue()]).args(arguments);
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut guard = command.spawn().map_err(|error| error.to_string())?;
+        let place = ["--port", "0", "--stage", variant.stage(), "--queue", variant.queue()];
+        let (process, outputs) =
+            Leashed::start(program::watershed_local(), &[&place, arguments].concat(), Stdio::piped);
         let output = Arc::new(Output::default());
-        let (lines, ready) = mpsc::channel();
-        output.collect(guard.stderr.take().unwrap(), |_| {});
-        output.collect(guard.stdout.take().unwrap(), move |line| drop(lines.send(line.to_owned())));
-        let Some(url) = wait_until_ready(&ready) else {
-            drop(guard.stdin.take());
-            wait(&mut guard, END_MAX);
+        let (lines, announcement) = mpsc::channel();
+        output.collect(outputs.0.unwrap(), move |line| drop(lines.send(line.to_owned())));
+        output.collect(outputs.1.unwrap(), |_| {});
+        let Some((announced, url)) = until_ready(&announcement) else {
+            process.kill();
             return Err(format!("it did not say `ready`, but:\n{}", output.last()));
         };
-        Ok(Self { url, variant, guard: Mutex::new(guard), output })
+        Ok(Self { url, variant, process, announced, output })
     }
 
     /// As [`Stack::try_start`].
@@ -121,11 +119,16 @@ impl Stack {
         pids.len()
     }
 
+    /// Where it said that a part of it serves.
+    pub fn endpoint(&self, part: &str) -> String {
+        let url =
+            |line: &String| Some(line.strip_prefix(part)?.split_whitespace().next()?.trim_end_matches(',').to_owned());
+        self.announced.iter().find_map(url).unwrap_or_else(|| panic!("no {part} in {:?}", self.announced))
+    }
+
     /// The service's own process.
     pub fn pid(&self) -> u32 {
-        let guard = self.guard.lock().unwrap().id();
-        let descendants = program::descendants(guard);
-        *descendants.first().unwrap_or_else(|| panic!("the guard has no child; {}", self.output.last()))
+        self.process.pid()
     }
 
     /// Sends a signal to the service's own process.
@@ -135,7 +138,7 @@ impl Stack {
 
     /// Waits until the service has ended.
     pub fn wait(&self, patience: Duration) -> Option<ExitStatus> {
-        wait(&mut self.guard.lock().unwrap(), patience)
+        self.process.wait(patience)
     }
 
     /// What it wrote last.
@@ -144,49 +147,16 @@ impl Stack {
     }
 }
 
-impl Drop for Stack {
-    fn drop(&mut self) {
-        let mut guard = self.guard.lock().unwrap();
-        drop(guard.stdin.take());
-        if wait(&mut guard, END_MAX).is_none() {
-            let _ = guard.kill();
-            eprintln!("the guard had to be killed");
-        }
-    }
-}
-
-/// A command that runs `program` under the guard: closing its standard input kills it.
-pub fn guarded(program: &str) -> Command {
-    let mut command = Command::new(program::watershed_local());
-    command.args(["guard", "--", program]);
-    // Whatever the machine's owner has set, such as credentials or endpoints, is not for the test.
-    command.env_clear();
-    for name in ["HOME", "PATH", "TMPDIR"] {
-        command.envs(std::env::var_os(name).map(|value| (name, value)));
-    }
-    command.stdin(Stdio::piped());
-    command
-}
-
-fn wait_until_ready(lines: &mpsc::Receiver<String>) -> Option<String> {
+/// What it says before it is ready, and where it serves.
+fn until_ready(lines: &mpsc::Receiver<String>) -> Option<(Vec<String>, String)> {
     let deadline = Instant::now() + START_MAX;
+    let mut announced = Vec::new();
     loop {
         let line = lines.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok()?;
         if let Some(url) = line.strip_prefix("ready ") {
-            return Some(url.trim().to_owned());
+            return Some((announced, url.trim().to_owned()));
         }
-    }
-}
-
-/// Waits for a process to end.
-pub fn wait(child: &mut Child, patience: Duration) -> Option<ExitStatus> {
-    let deadline = Instant::now() + patience;
-    loop {
-        match child.try_wait().unwrap() {
-            Some(status) => return Some(status),
-            None if Instant::now() > deadline => return None,
-            None => std::thread::sleep(Duration::from_millis(10)),
-        }
+        announced.push(line);
     }
 }
 

@@ -45,7 +45,7 @@ struct Stored {
 impl Stores {
     pub async fn of(stack: &Stack) -> Self {
         let status = stack.status().await;
-        let config = |name: &str| adapters::clients::local(text(&status["endpoints"][name]));
+        let config = |part: &str| adapters::clients::local(&stack.endpoint(part));
         Self {
             dynamodb: adapters::clients::dynamodb(&config("dynamodb")),
             sqs: adapters::clients::sqs(&config("sqs")),
@@ -78,24 +78,25 @@ impl Stores {
             applied: BTreeMap::new(),
             open: Vec::new(),
         };
-        for item in self.scan("write").await {
+        for item in self.scan("-write").await {
             let key = string(&item, "pk").to_owned();
             match key.starts_with("Q#") {
                 true => drop(content.claims.insert(key, string(&item, "holder").to_owned())),
                 false => drop(content.states.insert(key, stored(&item))),
             }
         }
-        for item in self.scan("read").await {
+        for item in self.scan("-read-").await {
             content.views.insert(string(&item, "pk").to_owned(), stored(&item));
         }
-        for item in self.scan("commands").await {
+        for item in self.scan("-commands").await {
             content.add_command(&item);
         }
         content
     }
 
+    /// All items of the table with this in its name.
     async fn scan(&self, table: &str) -> Vec<Item> {
-        let name = text(&self.status["tables"][table]);
+        let name = self.status["tables"].as_object().unwrap().keys().find(|name| name.contains(table)).unwrap();
         let pages = self.dynamodb.scan().table_name(name).consistent_read(true).into_paginator().items().send();
         pages.collect::<Result<_, _>>().await.unwrap()
     }
