@@ -9,7 +9,7 @@ use aws_sdk_sqs::Client;
 use aws_sdk_sqs::error::ProvideErrorMetadata;
 use aws_sdk_sqs::types::{
     DeleteMessageBatchRequestEntry, Message, MessageAttributeValue, MessageSystemAttributeName as System,
-    QueueAttributeName as Attribute, SendMessageBatchRequestEntry,
+    QueueAttributeName as Attribute, SendMessageBatchRequestEntry, SendMessageBatchResultEntry,
 };
 use futures::FutureExt;
 use local::sqs::SqsServer;
@@ -184,8 +184,8 @@ fn bodies(messages: &[Message]) -> Vec<&str> {
     messages.iter().filter_map(Message::body).collect()
 }
 
-fn system(message: &Message, name: System) -> Option<&str> {
-    message.attributes()?.get(&name).map(String::as_str)
+fn system<'a>(message: &'a Message, name: &System) -> Option<&'a str> {
+    message.attributes()?.get(name).map(String::as_str)
 }
 
 async fn a_message_arrives_as_it_was_sent(queue: Queue) {
@@ -194,8 +194,8 @@ async fn a_message_arrives_as_it_was_sent(queue: Queue) {
     queue.send(&url, body).await;
     let messages = queue.receive(&url).await;
     assert_eq!(bodies(&messages), [body]);
-    assert_eq!(system(&messages[0], System::ApproximateReceiveCount), Some("1"));
-    let sent: u64 = system(&messages[0], System::SentTimestamp).unwrap().parse().unwrap();
+    assert_eq!(system(&messages[0], &System::ApproximateReceiveCount), Some("1"));
+    let sent: u64 = system(&messages[0], &System::SentTimestamp).unwrap().parse().unwrap();
     assert!(sent > 1_700_000_000_000, "{sent} is not in milliseconds");
 }
 
@@ -217,7 +217,7 @@ async fn a_received_message_is_hidden_and_comes_again(queue: Queue) {
     assert_eq!(queue.receive(&url).await.len(), 1);
     assert!(queue.receive(&url).await.is_empty());
     let again = queue.next(&url).await;
-    assert_eq!(system(&again[0], System::ApproximateReceiveCount), Some("2"));
+    assert_eq!(system(&again[0], &System::ApproximateReceiveCount), Some("2"));
 }
 
 async fn a_deleted_message_does_not_come_again(queue: Queue) {
@@ -297,7 +297,7 @@ async fn a_batch_reports_each_entry(queue: Queue) {
     let sent =
         send.entries(entry("a", "one")).entries(entry("b", "bad\u{1}")).entries(entry("c", "three")).send().await;
     let sent = sent.unwrap();
-    assert_eq!(sent.successful().iter().map(|entry| entry.id()).collect::<Vec<_>>(), ["a", "c"]);
+    assert_eq!(sent.successful().iter().map(SendMessageBatchResultEntry::id).collect::<Vec<_>>(), ["a", "c"]);
     assert_eq!(sent.failed().iter().map(|entry| (entry.id(), entry.sender_fault())).collect::<Vec<_>>(), [("b", true)]);
     let messages = queue.receive(&url).await;
     let mut delete = queue.client.delete_message_batch().queue_url(&url);
@@ -345,7 +345,7 @@ async fn a_standard_queue_keeps_the_tenants_group(queue: Queue) {
     let send = queue.client.send_message().queue_url(&url).message_body("x");
     send.message_group_id("tenant").send().await.unwrap();
     let messages = queue.receive(&url).await;
-    assert_eq!(system(&messages[0], System::MessageGroupId), Some("tenant"));
+    assert_eq!(system(&messages[0], &System::MessageGroupId), Some("tenant"));
 }
 
 async fn a_fifo_queue_keeps_order_within_a_group_and_blocks_it_while_in_flight(queue: Queue) {
@@ -360,7 +360,7 @@ async fn a_fifo_queue_keeps_order_within_a_group_and_blocks_it_while_in_flight(q
     };
     let (queue, first) = one(url.clone()).await;
     assert_eq!(bodies(&first), ["a1"]);
-    assert!(system(&first[0], System::SequenceNumber).is_some());
+    assert!(system(&first[0], &System::SequenceNumber).is_some());
     // While a1 is in flight a2 waits, and b1 does not.
     let others = queue.receive(&url).await;
     assert_eq!(bodies(&others), ["b1"]);
