@@ -19,9 +19,16 @@ impl fmt::Debug for Secret {
 }
 
 /// Everything that is wrong with the environment, a line each.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[error("the environment is not as it should be:\n{}", .0.join("\n"))]
 pub struct ConfigError(pub Vec<String>);
+
+/// A `main` that fails prints this form.
+impl fmt::Debug for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
 
 /// What the read side needs.
 #[derive(Debug)]
