@@ -168,13 +168,20 @@ impl RedisCache {
         }
     }
 
-    /// What is stored, with its time to live in milliseconds; puts the placeholder where nothing is.
-    async fn get_or_put(&self, key: &str, placeholder: &str) -> Result<(Option<Vec<u8>>, i64), Failure> {
-        let mut commands = redis::pipe();
-        commands.cmd("SET").arg(key).arg(placeholder).arg("NX").arg("GET").arg("PX").arg(millis(LEASE_TTL));
-        commands.cmd("PTTL").arg(key);
-        let commands = &commands;
-        self.run(|mut connection| async move { commands.query_async(&mut connection).await }).await
+    /// What is stored, with its time to live in milliseconds; puts the placeholder of the lease where nothing is.
+    async fn get_or_put(&self, key: &str) -> Result<(Lease, Option<Vec<u8>>, i64), Failure> {
+        let operation = |mut connection| async move {
+            // A new one for each attempt: a request that was taken for lost may yet be carried out, after a writer has
+            // ended the lease, and would bring it back.
+            let lease = Lease(format!("{:032x}", rand::random::<u128>()));
+            let placeholder = value::placeholder(&lease);
+            let mut commands = redis::pipe();
+            commands.cmd("SET").arg(key).arg(placeholder).arg("NX").arg("GET").arg("PX").arg(millis(LEASE_TTL));
+            commands.cmd("PTTL").arg(key);
+            let (found, ttl) = commands.query_async(&mut connection).await?;
+            Ok((lease, found, ttl))
+        };
+        self.run(operation).await
     }
 
     async fn invoke<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, Failure> {
@@ -196,18 +203,12 @@ fn millis(ttl: Duration) -> u64 {
 #[async_trait]
 impl SharedCache for RedisCache {
     async fn get_or_lease(&self, key: &str) -> Result<Lookup, PortError> {
-        let lease = Lease(format!("{:032x}", rand::random::<u128>()));
-        let placeholder = value::placeholder(&lease);
-        let (found, ttl) = match self.get_or_put(key, &placeholder).await {
-            Ok((Some(found), ttl)) => (found, ttl),
-            Ok((None, _)) => return Ok(Lookup::Leased(lease)),
+        let (found, ttl) = match self.get_or_put(key).await {
+            Ok((_, Some(found), ttl)) => (found, ttl),
+            Ok((lease, None, _)) => return Ok(Lookup::Leased(lease)),
             Err(failure) if failure.is_wrong_type() => return self.discard(key, b"").await,
             Err(failure) => return Err(failure.into()),
         };
-        // It is mine where the connection broke after it was put.
-        if found == placeholder.as_bytes() {
-            return Ok(Lookup::Leased(lease));
-        }
         if value::is_placeholder(&found) {
             return Ok(Lookup::Busy);
         }
