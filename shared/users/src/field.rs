@@ -80,7 +80,7 @@ impl TryFrom<String> for Name {
     type Error = FieldInvalid;
 
     fn try_from(text: String) -> Result<Self, FieldInvalid> {
-        if text.chars().any(char::is_control) {
+        if text.chars().any(is_unprintable) {
             return Err(FieldInvalid::NameControl);
         }
         if !(1..=NAME_CHARS_MAX).contains(&text.chars().count()) {
@@ -91,6 +91,11 @@ impl TryFrom<String> for Name {
         }
         Ok(Self(text))
     }
+}
+
+/// Control characters, and the two that stand for no character and that a queue does not carry (XML 1.0, section 2.2).
+fn is_unprintable(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{FFFE}' | '\u{FFFF}')
 }
 
 /// Where a user gets mail. Kept as given, compared regardless of case.
@@ -188,6 +193,7 @@ mod tests {
             ("a\u{0}b", FieldInvalid::NameControl),
             ("a\nb", FieldInvalid::NameControl),
             ("a\u{85}b", FieldInvalid::NameControl),
+            ("a\u{FFFF}b", FieldInvalid::NameControl),
         ] {
             assert_eq!(Name::try_from(wrong.to_owned()), Err(why), "{wrong:?}");
         }
