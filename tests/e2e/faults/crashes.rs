@@ -1,16 +1,19 @@
 //! Function environments are killed while they work.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use futures::future::{join, join_all};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use crate::harness::stores::{Stores, drained};
-use crate::harness::{Api, Stack, Variant, check, eventually, long_tests_wanted, program, unique};
+use crate::harness::{Api, Stack, Variant, check, long_tests_wanted, program, unique};
 
+/// A request that is not answered by then is being worked on.
+const UNDER_WAY_AFTER: Duration = Duration::from_millis(700);
 const CLIENTS: usize = 8;
 /// Users that are created, patched and deleted.
 const DELETED: usize = 500;
@@ -105,25 +108,14 @@ fn a_request_whose_environment_is_killed_gets_the_gateways_5xx_and_the_next_one_
         let user = api.any_user().await;
         // A read with this token waits for what never comes, for some seconds.
         let token = api.patch(&user.path, &json!({"name": "N"})).if_match("\"999\"").send().await.token();
-        let before = invocations(&stack, "read-fn").await;
-        let waiting = api.get(&user.path).token(&token).send_unchecked();
-        let kill = async {
-            eventually("the read is under way", async || (invocations(&stack, "read-fn").await > before).then_some(()))
-                .await;
-            // It has been handed over; now it is being worked on.
-            sleep(Duration::from_millis(200)).await;
-            assert!(stack.kill_environments("read-fn").await > 0);
-        };
-        let (answer, ()) = join(waiting, kill).await;
+        let mut waiting = pin!(api.get(&user.path).token(&token).send_unchecked());
+        assert!(timeout(UNDER_WAY_AFTER, waiting.as_mut()).await.is_err(), "the read did not wait");
+        assert!(stack.kill_environments("read-fn").await > 0);
+        let answer = waiting.await;
         assert!(answer.status >= 500, "{answer}");
         assert_eq!(answer.header("content-type"), "application/json", "{answer}");
         assert_eq!(answer.json(), json!({"message": "Internal Server Error"}));
         assert_eq!(api.get(&user.path).send().await.expect(200).json(), user.body);
         api.any_user().await;
     });
-}
-
-/// How many invocations of a function have begun.
-async fn invocations(stack: &Stack, function: &str) -> u64 {
-    stack.status().await["functions"][function]["invocations"].as_u64().unwrap()
 }
