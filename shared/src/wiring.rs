@@ -40,12 +40,18 @@ pub struct ReadSide {
     pub commands: CommandLookup,
     /// What a first request will talk to.
     first: Arc<dyn RecordReader>,
+    redis: Option<Arc<RedisCache>>,
 }
 
 impl ReadSide {
-    /// Makes the first connection while the environment starts, when the processor is fast and nobody waits.
+    /// Makes the first connections while the environment starts, when the processor is fast and nobody waits.
     pub async fn warm_up(&self) {
-        warm_up(self.first.as_ref()).await;
+        let redis = async {
+            if let Some(redis) = &self.redis {
+                redis.warm_up().await;
+            }
+        };
+        tokio::join!(warm_up(self.first.as_ref()), redis);
     }
 }
 
@@ -99,12 +105,14 @@ pub async fn read_side(config: ReadConfig) -> Result<ReadSide, WiringError> {
     };
     let memory =
         config.row.has(Cache::Memory).then(|| Arc::new(MokaCache::new(MEMORY_CACHE_BYTES_MAX)) as Arc<dyn MemoryCache>);
-    let shared = redis(config.redis_url.as_ref())?.map(|redis| redis as Arc<dyn SharedCache>);
+    let redis = redis(config.redis_url.as_ref())?;
+    let shared = redis.clone().map(|redis| redis as Arc<dyn SharedCache>);
     let (clock, keys) = (clock(), Arc::new(config.keys));
     Ok(ReadSide {
         queries: Queries::new(views, records.clone(), memory, shared, clock.clone(), keys.clone()),
         commands: CommandLookup::new(records.clone(), clock, keys),
         first: records,
+        redis,
     })
 }
 

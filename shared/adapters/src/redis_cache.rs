@@ -17,7 +17,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{Client, FromRedisValue, RedisError, Script, ScriptInvocation};
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use self::breaker::Breaker;
 use self::link::Link;
@@ -119,6 +119,14 @@ impl RedisCache {
     pub fn new(url: &str) -> Result<Self, UrlError> {
         let client = Client::open(url).map_err(|_| UrlError)?;
         Ok(Self { link: Link::new(client), breaker: Breaker::default(), operation_timeout: OPERATION_TIMEOUT })
+    }
+
+    /// Makes the connection while nobody waits for it. Whether it succeeds does not matter: the first operation tries
+    /// again.
+    pub async fn warm_up(&self) {
+        if let Err(error) = self.link.connection().await {
+            debug!(error = &error as &dyn std::error::Error, "no connection yet");
+        }
     }
 
     /// The same with more time for each operation, so that what a suite finds does not depend on how busy the machine is.

@@ -39,9 +39,12 @@ async fn says(api: &Api, user: &User, beginning: &str) -> Option<String> {
 
 /// New read environments, whose memory is empty, find the user in Redis.
 async fn is_in_redis(stack: &Stack, user: &User) {
-    assert!(stack.kill_environments("read-fn").await > 0);
-    let tiers = says(&stack.api(), user, "memory; fwd=miss, redis; hit").await;
-    assert!(tiers.is_some(), "a read after a restart did not hit Redis");
+    // On a busy machine Redis may be too slow for one of them, which then passes it by.
+    eventually("a read after a restart hits Redis", async || {
+        assert!(stack.kill_environments("read-fn").await > 0);
+        says(&stack.api(), user, "memory; fwd=miss, redis; hit").await
+    })
+    .await;
 }
 
 #[test]
