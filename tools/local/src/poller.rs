@@ -9,8 +9,8 @@ use aws_sdk_sqs::config::timeout::TimeoutConfig;
 use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, Message, MessageAttributeValue, MessageSystemAttributeName};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use crate::environments::{InvokeError, Pool};
 use crate::options::QueueType;
 use crate::queue::Queue;
+use crate::runtime_api::PAYLOAD_BYTES_MAX;
 
 /// Messages of one invocation at most.
 const BATCH_MAX: i32 = 10;
@@ -31,6 +32,8 @@ const FAILURE_PAUSE: Duration = Duration::from_millis(500);
 const CONCURRENCY_MAX: usize = 4;
 /// How often a delete is tried: messages that stay would be received again.
 const DELETES_MAX: usize = 3;
+/// Records of one invocation at most, in bytes: what Lambda takes, less the little that goes around them.
+const EVENT_BYTES_MAX: usize = PAYLOAD_BYTES_MAX - 64;
 /// The region that everything on this machine is in.
 const REGION: &str = "us-east-1";
 
@@ -50,7 +53,7 @@ pub struct Poller {
 #[derive(Serialize)]
 struct Event<'a> {
     #[serde(rename = "Records")]
-    records: Vec<Record<'a>>,
+    records: &'a [Box<RawValue>],
 }
 
 #[derive(Serialize)]
@@ -189,26 +192,49 @@ impl Poller {
         }
     }
 
-    /// Invokes the function with a batch and deletes what it has dealt with. `false` if the invocation failed: then all of the
-    /// batch becomes visible again by itself.
+    /// Invokes the function with a batch, as often as its size asks for. `false` as soon as an invocation fails: what was not
+    /// dealt with becomes visible again by itself.
     async fn deliver(&self, batch: &[Message]) -> bool {
-        let Ok(event) = event(batch, &self.queue.arn) else { return false };
+        let Ok(records) = records(batch, &self.queue.arn) else { return false };
+        let mut rest = batch;
+        for records in by_size(&records, EVENT_BYTES_MAX) {
+            let (messages, later) = rest.split_at(records.len());
+            rest = later;
+            match self.invoke(messages, records).await {
+                Verdict::Nothing => return false,
+                // The later ones must not overtake what was left.
+                Verdict::AllBut(left) if !left.is_empty() && self.queue_type == QueueType::Fifo => break,
+                Verdict::AllBut(_) => {}
+            }
+        }
+        true
+    }
+
+    /// Invokes the function once and deletes what it has dealt with.
+    async fn invoke(&self, batch: &[Message], records: &[Box<RawValue>]) -> Verdict {
+        let Ok(event) = serde_json::to_vec(&Event { records }) else { return Verdict::Nothing };
         let ids = batch.iter().filter_map(Message::message_id).collect();
-        let verdict = match self.pool.invoke(event).await {
+        let verdict = match self.pool.invoke(event.into()).await {
             Ok(answer) => verdict(&answer, &ids),
-            Err(InvokeError::ShuttingDown) => return false,
+            Err(InvokeError::ShuttingDown) => return Verdict::Nothing,
             Err(error) => {
                 eprintln!("poller | {} messages of a batch will be tried again: {error}", batch.len());
-                return false;
+                return Verdict::Nothing;
             }
         };
-        let Verdict::AllBut(failed) = verdict else {
-            eprintln!("poller | the answer to a batch makes no sense: {} messages will be tried again", batch.len());
-            return false;
-        };
-        let done = |message: &&Message| message.message_id().is_some_and(|id| !failed.contains(id));
-        self.delete(batch.iter().filter(done)).await;
-        true
+        match &verdict {
+            Verdict::Nothing => {
+                eprintln!(
+                    "poller | the answer to a batch makes no sense: {} messages will be tried again",
+                    batch.len()
+                );
+            }
+            Verdict::AllBut(left) => {
+                let done = |message: &&Message| message.message_id().is_some_and(|id| !left.contains(id));
+                self.delete(batch.iter().filter(done)).await;
+            }
+        }
+        verdict
     }
 
     async fn delete(&self, messages: impl Iterator<Item = &Message>) {
@@ -237,10 +263,22 @@ fn deletion(index: usize, message: &Message) -> Option<DeleteMessageBatchRequest
     DeleteMessageBatchRequestEntry::builder().id(index.to_string()).receipt_handle(receipt_handle).build().ok()
 }
 
-/// The event of a batch: <https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html#example-standard-queue-message-event>
-fn event(batch: &[Message], queue_arn: &str) -> Result<Bytes, serde_json::Error> {
-    let records = batch.iter().map(|message| record(message, queue_arn)).collect();
-    serde_json::to_vec(&Event { records }).map(Bytes::from)
+/// The records of a batch: <https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html#example-standard-queue-message-event>
+fn records(batch: &[Message], queue_arn: &str) -> Result<Vec<Box<RawValue>>, serde_json::Error> {
+    batch.iter().map(|message| to_raw_value(&record(message, queue_arn))).collect()
+}
+
+/// Cuts records into runs of at most `bytes_max` each; one that is larger is a run of its own.
+fn by_size(records: &[Box<RawValue>], bytes_max: usize) -> impl Iterator<Item = &[Box<RawValue>]> {
+    let mut bytes = 0;
+    records.chunk_by(move |one, next| {
+        bytes += one.get().len() + ",".len();
+        let fits = bytes + next.get().len() <= bytes_max;
+        if !fits {
+            bytes = 0;
+        }
+        fits
+    })
 }
 
 fn record<'a>(message: &'a Message, queue_arn: &'a str) -> Record<'a> {

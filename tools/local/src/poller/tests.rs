@@ -56,7 +56,8 @@ fn a_batch_becomes_the_event_that_lambda_sends() {
         .message_attributes("trace", attribute("String").string_value("t").build().unwrap())
         .message_attributes("bytes", attribute("Binary").binary_value(Blob::new([255])).build().unwrap())
         .build();
-    let event: serde_json::Value = serde_json::from_slice(&event(&[message], "arn:q").unwrap()).unwrap();
+    let records = records(&[message], "arn:q").unwrap();
+    let event = serde_json::to_value(Event { records: &records }).unwrap();
     let lists = serde_json::json!([]);
     let expected = serde_json::json!({"Records": [{
         "messageId": "id",
@@ -73,4 +74,17 @@ fn a_batch_becomes_the_event_that_lambda_sends() {
         "awsRegion": "us-east-1",
     }]});
     assert_eq!(event, expected);
+}
+
+#[test]
+fn records_are_cut_into_runs_that_fit_into_an_event_and_keep_their_order() {
+    let raw = |length: usize| to_raw_value(&"x".repeat(length - 2)).unwrap();
+    let lengths = |records: &[usize]| -> Vec<Vec<usize>> {
+        let records: Vec<_> = records.iter().copied().map(raw).collect();
+        by_size(&records, 20).map(|run| run.iter().map(|record| record.get().len()).collect()).collect()
+    };
+    assert_eq!(lengths(&[]), Vec::<Vec<usize>>::new());
+    assert_eq!(lengths(&[6, 6, 6]), [[6, 6, 6]]);
+    assert_eq!(lengths(&[6, 6, 7]), [vec![6, 6], vec![7]]);
+    assert_eq!(lengths(&[3, 40, 4, 5, 20, 6]), [vec![3], vec![40], vec![4, 5], vec![20], vec![6]]);
 }
