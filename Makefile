@@ -1,10 +1,12 @@
 # `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help run test test-full lint setup
+.PHONY: help run test test-full soak lint setup
 
 # One profile for everything that is run here: optimised a little, compiled quickly.
 PROFILE := fast
 CARGO_TEST := cargo test --profile $(PROFILE) --no-fail-fast
+# The simulation has builds of its own: what it runs can be broken on purpose, and nothing else shall be.
+SERVICE := --workspace --exclude simulation
 # End-to-end checks mostly wait: more of them at a time than there are processors.
 export RUST_TEST_THREADS := 6
 
@@ -17,13 +19,18 @@ run: ## Serve at http://127.0.0.1:3000 (ARGS="--help" lists the options)
 
 test: ## Run all tests but the long ones
 	@tools/setup.sh redis python
-	cargo build --profile $(PROFILE) --workspace --bins
-	tools/with-ministack.sh $(CARGO_TEST) --workspace
+	cargo build --profile $(PROFILE) $(SERVICE) --bins
+	tools/with-ministack.sh $(CARGO_TEST) $(SERVICE)
+	$(CARGO_TEST) -p simulation -- --show-output
 
-test-full: ## Run the end-to-end tests again, with the long ones
+test-full: ## Run the end-to-end tests and the simulation again, with the long ones
 	@tools/setup.sh redis python
-	cargo build --profile $(PROFILE) --workspace --bins
-	WATERSHED_LONG=1 tools/with-ministack.sh $(CARGO_TEST) -p tests --test e2e
+	cargo build --profile $(PROFILE) $(SERVICE) --bins
+	WATERSHED_LONG=1 tools/with-ministack.sh $(CARGO_TEST) $(SERVICE) --test e2e
+	WATERSHED_LONG=1 $(CARGO_TEST) -p simulation -- --show-output
+
+soak: ## Simulate seed after seed (ARGS="--count 1000000 --from 20000" or "--seconds 600")
+	cargo run --profile $(PROFILE) -p simulation -- $(ARGS)
 
 lint: ## Check format, lints, dependencies, spelling and the paths in the docs
 	@tools/setup.sh python deny

@@ -13,7 +13,10 @@ use kernel::apply::{Applied, Order, Verdict};
 use kernel::domain::Domain;
 use kernel::envelope::{Envelope, Heading};
 use kernel::ids::AggregateKey;
+use kernel::mutant;
 use kernel::ports::{LOAD_KEYS_MAX, Snapshot};
+use kernel::problem::Problem;
+use kernel::random::jitter;
 use kernel::record::CommandStatus;
 use shared::wiring::{DEFERRAL_MAX, IngestSide};
 use tokio::time::{Instant, timeout_at};
@@ -89,6 +92,9 @@ impl<D: Domain> Ingest<D> {
                 *slot = fate;
             }
         }
+        if mutant!(NotFoundByReceiveCount) {
+            self.reject_the_patient(messages, &mut fates).await;
+        }
         let open = messages.iter().zip(fates).filter(|(_, fate)| *fate != Fate::Done);
         stream::iter(open).then(|(message, fate)| self.hand_back(message, fate)).collect().await
     }
@@ -104,6 +110,10 @@ impl<D: Domain> Ingest<D> {
                 continue;
             }
             match Envelope::parse(&message.body) {
+                Ok(mut envelope) if mutant!(DeduplicatesByMessageId) => {
+                    envelope.stamp.command = message.id.parse().unwrap_or(envelope.stamp.command);
+                    add(&mut groups, envelope.key::<D>(), envelope, place);
+                }
                 Ok(envelope) => add(&mut groups, envelope.key::<D>(), envelope, place),
                 Err(error) => {
                     error!(message_id = message.id, error = &error as &dyn std::error::Error, "unreadable message");
@@ -162,11 +172,30 @@ impl<D: Domain> Ingest<D> {
             true => self.side.projector.project(&group.key, &applied.current).await,
             false => Ok(()),
         };
-        if let Err(error) = projected {
+        if let Err(error) =
+            projected.or_else(|error| if mutant!(AcknowledgedBeforeProjection) { Ok(()) } else { Err(error) })
+        {
             warn!(key = %group.key, error = &error as &dyn std::error::Error, "not projected");
             return same_fate([group], &Fate::Failed(error.to_string()));
         }
         group.fates(&applied)
+    }
+
+    /// What the protocol must not do, for the simulation: how often a message was received says nothing about what is
+    /// behind it.
+    async fn reject_the_patient(&self, messages: &[Message], fates: &mut [Fate]) {
+        for (message, fate) in messages.iter().zip(fates) {
+            if *fate == Fate::Deferred && message.receive_count >= 3 {
+                let status = CommandStatus::Rejected { version: 0, problem: Problem::not_found() };
+                let heading = Heading::parse(&message.body);
+                let record = heading.map(|heading| heading.record(status, Some(self.side.clock.now())));
+                if let Some(record) = record
+                    && self.side.records.put_failed(&record).await.is_ok()
+                {
+                    *fate = Fate::Done;
+                }
+            }
+        }
     }
 
     /// Prepares a message to come again. At its last delivery its command is told to have failed.
@@ -242,5 +271,5 @@ fn same_fate<'a, C: 'a>(groups: impl IntoIterator<Item = &'a Group<C>>, fate: &F
 /// 1 s, doubled with each delivery, up to [`DEFERRAL_MAX`]; at random by half, so that messages part.
 fn deferral(receive_count: u32) -> Duration {
     let longest = Duration::from_secs(1 << receive_count.saturating_sub(1).min(5)).min(DEFERRAL_MAX);
-    longest.mul_f64(rand::random_range(0.5..=1.0))
+    jitter(longest, 0.5..1.0)
 }

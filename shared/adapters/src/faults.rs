@@ -53,6 +53,8 @@ pub enum Fault {
     Before,
     /// It is carried out, and fails as unavailable all the same: the response was lost.
     After,
+    /// It is carried out twice, and ends as the second time does: a client tried again after a response was lost.
+    Twice,
     /// A commit is not carried out, and fails as [`CommitError::Contended`]. Anything else: as [`Fault::Before`].
     Contended,
 }
@@ -63,6 +65,9 @@ pub trait FaultPlan: Send + Sync {
     /// What shall go wrong with the operation that is about to start. It starts when this returns, so a plan delays it by
     /// waiting, and makes it hang by never returning.
     async fn decide(&self, operation: Operation) -> Fault;
+
+    /// The operation has ended, and its result arrives when this returns.
+    async fn respond(&self, _: Operation) {}
 }
 
 #[async_trait]
@@ -85,27 +90,33 @@ impl<P: ?Sized> Faulty<P> {
         Self { inner, plan }
     }
 
-    async fn run<T, E: From<PortError>>(
+    async fn run<T, E: From<PortError>, F: Future<Output = Result<T, E>>>(
         &self,
         operation: Operation,
-        work: impl Future<Output = Result<T, E>>,
+        work: impl Fn() -> F,
     ) -> Result<T, E> {
         let fault = self.plan.decide(operation).await;
-        fault.strike(operation, work).await
+        let result = fault.strike(operation, work).await;
+        self.plan.respond(operation).await;
+        result
     }
 }
 
 impl Fault {
-    async fn strike<T, E: From<PortError>>(
+    async fn strike<T, E: From<PortError>, F: Future<Output = Result<T, E>>>(
         self,
         operation: Operation,
-        work: impl Future<Output = Result<T, E>>,
+        work: impl Fn() -> F,
     ) -> Result<T, E> {
         let lost = match self {
-            Self::None => return work.await,
+            Self::None => return work().await,
+            Self::Twice => {
+                drop(work().await);
+                return work().await;
+            }
             Self::Before | Self::Contended => "request",
             Self::After => {
-                drop(work.await);
+                drop(work().await);
                 "response"
             }
         };
@@ -123,85 +134,87 @@ impl<P: fmt::Debug + ?Sized> fmt::Debug for Faulty<P> {
 #[async_trait]
 impl<P: StateReader + ?Sized> StateReader for Faulty<P> {
     async fn load(&self, keys: &[AggregateKey]) -> Result<Vec<Option<Snapshot>>, PortError> {
-        self.run(Operation::Load, self.inner.load(keys)).await
+        self.run(Operation::Load, || self.inner.load(keys)).await
     }
 }
 
 #[async_trait]
 impl<P: WriteStore + ?Sized> WriteStore for Faulty<P> {
     async fn commit(&self, transaction: &Transaction) -> Result<(), CommitError> {
-        match self.plan.decide(Operation::Commit).await {
+        let result = match self.plan.decide(Operation::Commit).await {
             Fault::Contended => Err(CommitError::Contended),
-            fault => fault.strike(Operation::Commit, self.inner.commit(transaction)).await,
-        }
+            fault => fault.strike(Operation::Commit, || self.inner.commit(transaction)).await,
+        };
+        self.plan.respond(Operation::Commit).await;
+        result
     }
 }
 
 #[async_trait]
 impl<P: RecordReader + ?Sized> RecordReader for Faulty<P> {
     async fn get(&self, key: &RecordKey) -> Result<Option<CommandRecord>, PortError> {
-        self.run(Operation::GetRecord, self.inner.get(key)).await
+        self.run(Operation::GetRecord, || self.inner.get(key)).await
     }
 }
 
 #[async_trait]
 impl<P: RecordWriter + ?Sized> RecordWriter for Faulty<P> {
     async fn put_pending(&self, record: &CommandRecord) -> Result<Option<CommandRecord>, PortError> {
-        self.run(Operation::PutPending, self.inner.put_pending(record)).await
+        self.run(Operation::PutPending, || self.inner.put_pending(record)).await
     }
 
     async fn put_failed(&self, record: &CommandRecord) -> Result<Option<CommandRecord>, PortError> {
-        self.run(Operation::PutFailed, self.inner.put_failed(record)).await
+        self.run(Operation::PutFailed, || self.inner.put_failed(record)).await
     }
 }
 
 #[async_trait]
 impl<P: ViewReader + ?Sized> ViewReader for Faulty<P> {
     async fn get(&self, key: &AggregateKey, consistency: Consistency) -> Result<Option<Snapshot>, PortError> {
-        self.run(Operation::GetView, self.inner.get(key, consistency)).await
+        self.run(Operation::GetView, || self.inner.get(key, consistency)).await
     }
 
     async fn list(&self, query: &ListQuery) -> Result<Page, PortError> {
-        self.run(Operation::ListViews, self.inner.list(query)).await
+        self.run(Operation::ListViews, || self.inner.list(query)).await
     }
 }
 
 #[async_trait]
 impl<P: ViewWriter + ?Sized> ViewWriter for Faulty<P> {
     async fn put(&self, key: &AggregateKey, view: &Snapshot) -> Result<Projected, PortError> {
-        self.run(Operation::PutView, self.inner.put(key, view)).await
+        self.run(Operation::PutView, || self.inner.put(key, view)).await
     }
 }
 
 #[async_trait]
 impl<P: CommandQueue + ?Sized> CommandQueue for Faulty<P> {
     async fn send(&self, message: &OutgoingMessage) -> Result<(), SendError> {
-        self.run(Operation::Send, self.inner.send(message)).await
+        self.run(Operation::Send, || self.inner.send(message)).await
     }
 }
 
 #[async_trait]
 impl<P: MessageDeferral + ?Sized> MessageDeferral for Faulty<P> {
     async fn defer(&self, receipt_handle: &str, delay: Duration) -> Result<(), PortError> {
-        self.run(Operation::Defer, self.inner.defer(receipt_handle, delay)).await
+        self.run(Operation::Defer, || self.inner.defer(receipt_handle, delay)).await
     }
 }
 
 #[async_trait]
 impl<P: SharedCache + ?Sized> SharedCache for Faulty<P> {
     async fn get_or_lease(&self, key: &str) -> Result<Lookup, PortError> {
-        self.run(Operation::GetOrLease, self.inner.get_or_lease(key)).await
+        self.run(Operation::GetOrLease, || self.inner.get_or_lease(key)).await
     }
 
     async fn fill(&self, key: &str, lease: &Lease, view: &CachedView, ttl: Duration) -> Result<bool, PortError> {
-        self.run(Operation::Fill, self.inner.fill(key, lease, view, ttl)).await
+        self.run(Operation::Fill, || self.inner.fill(key, lease, view, ttl)).await
     }
 }
 
 #[async_trait]
 impl<P: SharedCacheUpdater + ?Sized> SharedCacheUpdater for Faulty<P> {
     async fn update(&self, key: &str, view: &CachedView, ttl: Duration) -> Result<(), PortError> {
-        self.run(Operation::UpdateCache, self.inner.update(key, view, ttl)).await
+        self.run(Operation::UpdateCache, || self.inner.update(key, view, ttl)).await
     }
 }
 
@@ -245,6 +258,7 @@ mod tests {
     async fn a_fault_strikes_before_or_after_the_effect() {
         assert!(matches!(send_under(Fault::None).await, (Ok(()), 1)));
         let unavailable = |sent| matches!(sent, Err(SendError::Port(PortError::Unavailable { .. })));
+        assert!(matches!(send_under(Fault::Twice).await, (Ok(()), 2)));
         for (fault, effects) in [(Fault::Before, 0), (Fault::Contended, 0), (Fault::After, 1)] {
             let (sent, len) = send_under(fault).await;
             assert!(unavailable(sent), "{fault:?}");

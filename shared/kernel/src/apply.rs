@@ -13,7 +13,8 @@ use crate::fold::{Fold, Run};
 use crate::ids::{AggregateKey, CommandId};
 use crate::ports::{CommitError, FailedConditions, PortError, Snapshot, StateChange, Transaction, WriteStore};
 use crate::problem::Problem;
-use crate::record::CommandRecord;
+use crate::random::jitter;
+use crate::record::{CommandRecord, CommandStatus};
 
 /// The most commands in one transaction: with state, claims and view below DynamoDB's 100 actions.
 pub const FOLD_COMMANDS_MAX: usize = 90;
@@ -62,7 +63,7 @@ pub enum Verdict {
     Final {
         /// The record.
         record: CommandRecord,
-        /// Whether it had it before: this was a duplicate, or the second try of a write whose answer was lost.
+        /// Whether it had it before: this is a duplicate.
         duplicate: bool,
     },
     /// What it builds on may still be on its way: deliver it again later.
@@ -88,7 +89,8 @@ impl<D: Domain> Applied<D> {
     #[must_use]
     pub fn needs_projection(&self) -> bool {
         self.verdicts.iter().any(|verdict| match verdict {
-            Verdict::Final { record, .. } => matches!(record.status, crate::record::CommandStatus::Applied { .. }),
+            Verdict::Final { duplicate: true, .. } if mutant!(DuplicateSkipsProjection) => false,
+            Verdict::Final { record, .. } => matches!(record.status, CommandStatus::Applied { .. }),
             Verdict::Deferred | Verdict::Unfinished => false,
         })
     }
@@ -156,6 +158,7 @@ impl<D: Domain> Applier<D> {
             Ok(()) => work.run().await.err(),
             Err(error) => Some(error),
         };
+        work.withdraw_what_current_does_not_show();
         Applied { verdicts: work.verdicts, current: work.current, stopped_by }
     }
 }
@@ -183,13 +186,13 @@ impl<D: Domain> Work<'_, D> {
                 break;
             }
             let transaction = self.transaction(&fold);
-            match self.applier.store.commit(&transaction).await {
+            match self.commit(&transaction).await {
                 Ok(()) => {
                     self.settle(fold, transaction.records);
                     attempts = 0;
                     continue;
                 }
-                Err(CommitError::Conditions(failed)) => self.look_again(&fold, failed).await?,
+                Err(CommitError::Conditions(failed)) => self.look_again(&fold, &transaction, failed).await?,
                 Err(CommitError::Contended) => pause(attempts).await,
                 Err(CommitError::TooLarge) if fold.judged.len() > 1 => self.fold_commands_max = fold.judged.len() / 2,
                 Err(CommitError::TooLarge) => return Err(ApplyError::TooLarge(self.key.clone())),
@@ -201,6 +204,26 @@ impl<D: Domain> Work<'_, D> {
             }
         }
         self.catch_up().await
+    }
+
+    async fn commit(&self, transaction: &Transaction) -> Result<(), CommitError> {
+        if !mutant!(RecordAfterState) {
+            return self.applier.store.commit(transaction).await;
+        }
+        let only_records = Transaction {
+            state: None,
+            claims_taken: Vec::new(),
+            claims_released: Vec::new(),
+            view: None,
+            ..transaction.clone()
+        };
+        let mut in_progress = only_records.clone();
+        for record in &mut in_progress.records {
+            record.status = CommandStatus::Pending;
+        }
+        self.applier.store.commit(&in_progress).await?;
+        self.applier.store.commit(&Transaction { records: Vec::new(), ..transaction.clone() }).await?;
+        self.applier.store.commit(&only_records).await
     }
 
     fn fold(&self) -> Fold<D> {
@@ -259,34 +282,59 @@ impl<D: Domain> Work<'_, D> {
     }
 
     /// The transaction met another world than it was made for. Learn from what it met.
-    async fn look_again(&mut self, fold: &Fold<D>, failed: FailedConditions) -> Result<(), ApplyError> {
+    async fn look_again(
+        &mut self,
+        fold: &Fold<D>,
+        transaction: &Transaction,
+        failed: FailedConditions,
+    ) -> Result<(), ApplyError> {
         let moved = failed.state_moved;
         for record in failed.final_records {
             let place = self.commands.iter().position(|envelope| envelope.stamp.command == record.key.command);
             if let Some(place) = place {
-                self.finish(place, Verdict::Final { record, duplicate: true });
+                // The very record that was to be put is there: it was, and only the answer was lost.
+                let duplicate = !transaction.records.contains(&record);
+                self.finish(place, Verdict::Final { record, duplicate });
             }
         }
-        if let (Some(claim), Some(place)) = (failed.claims_held.first(), fold.claimant)
+        // On top of another state the command may want other claims, or none.
+        if let (false, Some(claim), Some(place)) =
+            (moved && !mutant!(BlamedOnMovedState), failed.claims_held.first(), fold.claimant)
             && let Some(envelope) = self.commands.get(place)
         {
             self.refused.insert(envelope.stamp.command, D::claim_held(claim));
         }
-        if failed.view_exists {
-            // The state guards the order; a view as new or newer needs no help.
-            self.with_view = false;
-        }
+        // On top of the same state a view as new or newer needs no help. On top of another one nothing is known yet.
+        self.with_view =
+            self.applier.policy.view_in_transaction && (!failed.view_exists || (moved && !mutant!(ViewLeftOutForGood)));
         if moved { self.reload().await } else { Ok(()) }
     }
 
     /// A duplicate may have been applied after the state was read: what is projected must include it.
     async fn catch_up(&mut self) -> Result<(), ApplyError> {
-        let known = |verdict: &Verdict| match verdict {
-            Verdict::Final { record, .. } if record.aggregate == self.key.id => record.status.version(),
-            Verdict::Final { .. } | Verdict::Deferred | Verdict::Unfinished => None,
-        };
-        let behind = self.verdicts.iter().filter_map(known).max().is_some_and(|known| known > self.current.version);
+        let behind = self.verdicts.iter().any(|verdict| !self.is_shown(verdict));
         if behind { self.reload().await } else { Ok(()) }
+    }
+
+    /// Whether the current version is as new as the verdict says.
+    fn is_shown(&self, verdict: &Verdict) -> bool {
+        match verdict {
+            Verdict::Final { record, .. } if record.aggregate == self.key.id => {
+                record.status.version().is_none_or(|known| known <= self.current.version)
+            }
+            Verdict::Final { .. } | Verdict::Deferred | Verdict::Unfinished => true,
+        }
+    }
+
+    /// The work may have stopped between learning of a verdict and reading what it left. Its delivery must come again,
+    /// because what would be projected now is older.
+    fn withdraw_what_current_does_not_show(&mut self) {
+        let mut verdicts = std::mem::take(&mut self.verdicts);
+        let withdrawn = |verdict: &&mut Verdict| !self.is_shown(verdict) && !mutant!(VerdictsOutrunCurrent);
+        for verdict in verdicts.iter_mut().filter(withdrawn) {
+            *verdict = Verdict::Unfinished;
+        }
+        self.verdicts = verdicts;
     }
 
     async fn reload(&mut self) -> Result<(), ApplyError> {
@@ -304,5 +352,5 @@ impl<D: Domain> Work<'_, D> {
 /// Waits before another attempt: up to 10 ms, doubled with each, at random so that rivals part.
 async fn pause(attempts: u32) {
     let longest = Duration::from_millis(10).saturating_mul(1 << attempts.min(8)).min(PAUSE_MAX);
-    tokio::time::sleep(longest.mul_f64(rand::random_range(0.2..1.0))).await;
+    tokio::time::sleep(jitter(longest, 0.2..1.0)).await;
 }

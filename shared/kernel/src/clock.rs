@@ -91,7 +91,10 @@ impl StampClock {
     /// has already seen.
     pub fn next(&self, now: Timestamp, floor: Option<Timestamp>) -> Timestamp {
         let least = floor.map_or(now, |floor| now.max(floor.plus_micros(1))).0;
-        let advance = |last: u64| least.max(last.saturating_add(1));
+        let advance = |last: u64| match mutant!(StampsGoBack) {
+            true => least,
+            false => least.max(last.saturating_add(1)),
+        };
         let last = self.last.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |last| Some(advance(last)));
         Timestamp(advance(last.unwrap_or_default()))
     }

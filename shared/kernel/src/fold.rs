@@ -92,7 +92,7 @@ fn judge<D: Domain>(
     if age > COMMAND_AGE_MAX {
         return Judgement::Rejected(Problem::expired());
     }
-    let may_wait = age < horizon;
+    let may_wait = age < horizon && !mutant!(NothingIsDeferred);
     match (D::creates(&envelope.command), &aggregate.state) {
         (true, None) if aggregate.version == 0 => decide(aggregate, envelope, now),
         (true, _) => Judgement::Rejected(Problem::already_exists()),
@@ -101,7 +101,7 @@ fn judge<D: Domain>(
         (false, None) => Judgement::Rejected(Problem::not_found()),
         (false, Some(_)) => match envelope.expected {
             Expected::Version(expected) if expected > aggregate.version && may_wait => Judgement::Waits,
-            Expected::Version(expected) if expected != aggregate.version => {
+            Expected::Version(expected) if expected != aggregate.version && !mutant!(IfMatchIgnored) => {
                 Judgement::Rejected(Problem::version_conflict(aggregate.version))
             }
             Expected::Version(_) | Expected::Exists | Expected::Unsaid => decide(aggregate, envelope, now),
@@ -121,7 +121,8 @@ fn decide<D: Domain>(aggregate: &Aggregate<D>, envelope: &Envelope<D::Command>, 
         Decision::Accept(event) => {
             let state = D::evolve(aggregate.state.clone(), event);
             let expires_at = state.is_none().then(|| now.plus(TOMBSTONE_TTL));
-            Judgement::Applied(Aggregate { version: aggregate.version + 1, state, expires_at })
+            let version = if mutant!(DeleteResetsVersion) && state.is_none() { 0 } else { aggregate.version + 1 };
+            Judgement::Applied(Aggregate { version, state, expires_at })
         }
     }
 }
@@ -175,7 +176,7 @@ impl<D: Domain> Run<'_, D> {
                 Step::Waits => fold.waiting.push(place),
                 Step::SecondClaimant => return fold,
             }
-            if self.policy.order == Order::Strict && !fold.waiting.is_empty() {
+            if self.policy.order == Order::Strict && !fold.waiting.is_empty() && !mutant!(FifoOvertakes) {
                 fold.waiting.extend(ahead.drain(..));
             }
         }
@@ -196,12 +197,13 @@ impl<D: Domain> Run<'_, D> {
             Judgement::Applied(next) => {
                 let (old, new) = (fold.after.claims(&envelope.tenant), next.claims(&envelope.tenant));
                 if old != new {
-                    if fold.claimant.is_some() {
+                    if fold.claimant.is_some() && !mutant!(ManyClaimantsInOneFold) {
                         return Step::SecondClaimant;
                     }
                     fold.claimant = Some(place);
                     fold.claims_taken = new.iter().filter(|claim| !old.contains(claim)).cloned().collect();
-                    fold.claims_released = old.into_iter().filter(|claim| !new.contains(claim)).collect();
+                    fold.claims_released =
+                        old.into_iter().filter(|claim| !new.contains(claim) && !mutant!(ClaimNotReleased)).collect();
                 }
                 fold.after = next;
                 CommandStatus::Applied { version: version + 1 }

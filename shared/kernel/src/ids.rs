@@ -97,7 +97,7 @@ fn uuid_time(uuid: Uuid) -> Option<Timestamp> {
 }
 
 fn uuid_v7(at: Timestamp) -> Uuid {
-    Builder::from_unix_timestamp_millis(at.as_millis(), &rand::random()).into_uuid()
+    Builder::from_unix_timestamp_millis(at.as_millis(), &crate::random::bytes()).into_uuid()
 }
 
 /// The identity of one aggregate: a `UUIDv7` made by the service.

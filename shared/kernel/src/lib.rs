@@ -4,6 +4,24 @@
 //! The kernel is generic over *what* it serves (the [`Domain`](domain::Domain) is a type parameter) and dynamic over
 //! *where* things are kept (the [ports] are trait objects). It knows no user and no AWS.
 
+/// Whether the code runs broken on purpose: see `mutants`.
+#[cfg(feature = "simulation")]
+#[macro_export]
+macro_rules! mutant {
+    ($name:ident) => {
+        $crate::mutants::is_active($crate::mutants::Mutant::$name)
+    };
+}
+
+/// Whether the code runs broken on purpose: never, outside builds for the simulation.
+#[cfg(not(feature = "simulation"))]
+#[macro_export]
+macro_rules! mutant {
+    ($name:ident) => {
+        false
+    };
+}
+
 pub mod apply;
 pub mod clock;
 pub mod cursor;
@@ -12,10 +30,13 @@ pub mod envelope;
 mod flight;
 mod fold;
 pub mod ids;
+#[cfg(feature = "simulation")]
+pub mod mutants;
 pub mod ports;
 pub mod problem;
 pub mod project;
 pub mod query;
+pub mod random;
 pub mod record;
 pub mod seal;
 pub mod submit;

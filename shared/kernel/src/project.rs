@@ -14,13 +14,14 @@ use crate::ports::{
     CachedView, Consistency, ListQuery, Page, PortError, Projected, SharedCacheUpdater, Snapshot, ViewReader,
     ViewWriter,
 };
+use crate::random::jitter;
 
 /// The version of the projection: part of the read store's name, of every cache key and of every cursor. Raise it with
 /// each change of what [`Domain::project`] or [`Domain::index`] make of the same state.
 pub const PROJECTION: u16 = 1;
 
-/// How long the shared cache keeps a view, before jitter.
-const VIEW_TTL: Duration = Duration::from_secs(300);
+/// How long the shared cache keeps a view at most; at least two thirds of it.
+const VIEW_TTL: Duration = Duration::from_secs(360);
 /// How long the shared cache keeps a tombstone: it will not change again.
 const TOMBSTONE_TTL: Duration = Duration::from_secs(600);
 /// How long the shared cache keeps the knowledge that nothing is there.
@@ -29,14 +30,17 @@ const NEGATIVE_TTL: Duration = Duration::from_secs(5);
 /// Where caches keep the view of an aggregate.
 #[must_use]
 pub fn cache_key(key: &AggregateKey) -> String {
-    format!("v{PROJECTION}#{key}")
+    match mutant!(CacheKeyWithoutTenant) {
+        true => format!("v{PROJECTION}#{}", key.id),
+        false => format!("v{PROJECTION}#{key}"),
+    }
 }
 
 /// How long the shared cache shall keep the view. Views that were stored together do not expire together.
 #[must_use]
 pub fn cache_ttl(view: &CachedView) -> Duration {
     match (&view.body, view.version) {
-        (Some(_), _) => VIEW_TTL.mul_f64(rand::random_range(0.8..1.2)),
+        (Some(_), _) => jitter(VIEW_TTL, 2.0 / 3.0..1.0),
         (None, 0) => NEGATIVE_TTL,
         (None, _) => TOMBSTONE_TTL,
     }
@@ -68,18 +72,27 @@ impl Projector {
     pub async fn project<D: Domain>(&self, key: &AggregateKey, current: &Aggregate<D>) -> Result<(), PortError> {
         let fetched_at = self.clock.now();
         let view = current.view(key);
+        let cached = CachedView { version: view.version, body: view.body.clone(), fetched_at };
+        if mutant!(CacheBeforeReadStore) {
+            self.update_cache(key, &cached).await;
+        }
         if let Some(views) = &self.views
             && views.put(key, &view).await? == Projected::Newer
         {
             debug!(%key, version = view.version, "a view as new or newer is there already");
         }
-        if let Some(cache) = &self.cache {
-            let cached = CachedView { version: view.version, body: view.body, fetched_at };
-            if let Err(error) = cache.update(&cache_key(key), &cached, cache_ttl(&cached)).await {
-                warn!(%key, error = &error as &dyn std::error::Error, "the cached view was not updated");
-            }
+        if !mutant!(CacheBeforeReadStore) {
+            self.update_cache(key, &cached).await;
         }
         Ok(())
+    }
+
+    async fn update_cache(&self, key: &AggregateKey, view: &CachedView) {
+        if let Some(cache) = &self.cache
+            && let Err(error) = cache.update(&cache_key(key), view, cache_ttl(view)).await
+        {
+            warn!(%key, error = &error as &dyn std::error::Error, "the cached view was not updated");
+        }
     }
 }
 

@@ -16,12 +16,15 @@ use crate::ports::{
     ViewReader,
 };
 use crate::project::{PROJECTION, cache_key, cache_ttl};
+use crate::random::jitter;
 use crate::record::{CommandStatus, RecordKey};
 use crate::seal::KeyRing;
 use crate::token::{Token, TokenError};
 
 /// How long memory answers without asking again. The staleness of an environment's memory is bounded by it.
 const MEMORY_TTL: Duration = Duration::from_secs(2);
+/// The longest pause before the shared cache is asked again for what somebody else is filling.
+const LOOK_PAUSE_MAX: Duration = Duration::from_millis(20);
 /// How long memory answers with a page of a list.
 const PAGE_TTL: Duration = Duration::from_secs(5);
 /// How long a read waits for what its token stands for.
@@ -190,7 +193,7 @@ impl Queries {
         let floor = known.unwrap_or(token.floor);
         let found = self.read_at_least(&request.key, floor, wait_until, request.lenient).await?;
         let behind = found.view.version < floor;
-        if behind && !request.lenient {
+        if behind && !request.lenient && !mutant!(StaleAnswerToToken) {
             return Err(QueryError::NotYetConsistent);
         }
         let now = self.clock.now();
@@ -214,7 +217,9 @@ impl Queries {
         wait_until: Instant,
         lenient: bool,
     ) -> Result<Option<u64>, QueryError> {
-        let Some(command) = token.command else { return Ok(Some(token.floor)) };
+        let Some(command) = token.command.filter(|_| !mutant!(CommandTokenIgnored)) else {
+            return Ok(Some(token.floor));
+        };
         let key = RecordKey { tenant: tenant.clone(), command };
         let mut pause = Backoff::new();
         loop {
@@ -311,7 +316,8 @@ impl Queries {
                 (TierSaid::Unavailable, None)
             }
         };
-        let consistency = if lease.is_some() { Consistency::Strong } else { unasked };
+        let fills = lease.is_some() && !mutant!(FillsFromEventualRead);
+        let consistency = if fills { Consistency::Strong } else { unasked };
         let (view, read_at) = self.ask_store(key, consistency).await?;
         if let Some(lease) = lease {
             fill(shared.as_ref(), cached, &lease, &view).await;
@@ -374,7 +380,7 @@ impl Queries {
 async fn look_up(shared: &dyn SharedCache, key: &str) -> Result<Lookup, PortError> {
     for _ in 0..2 {
         match shared.get_or_lease(key).await? {
-            Lookup::Busy => sleep(Duration::from_millis(rand::random_range(10..=20))).await,
+            Lookup::Busy => sleep(jitter(LOOK_PAUSE_MAX, 0.5..1.0)).await,
             found => return Ok(found),
         }
     }

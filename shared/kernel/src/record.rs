@@ -88,6 +88,7 @@ impl CommandStatus {
     #[must_use]
     pub fn is_final(&self) -> bool {
         matches!(self, Self::Applied { .. } | Self::Rejected { .. } | Self::Superseded { .. })
+            || (matches!(self, Self::Failed { .. }) && mutant!(FailedIsFinal))
     }
 
     /// The version that a reader who knows of this outcome may expect at least.

@@ -163,7 +163,8 @@ impl<D: Domain> Submitter<D> {
         let now = self.clock.now();
         let open = |text: &String| Token::open(&self.keys, &request.tenant, request.aggregate, now, text);
         let session = request.token.as_ref().map(open).transpose()?;
-        let at = self.stamps.next(now, session.as_ref().and_then(|token| token.accepted_at));
+        let seen_at = session.as_ref().and_then(|token| token.accepted_at).filter(|_| !mutant!(SessionStampIgnored));
+        let at = self.stamps.next(now, seen_at);
         let command = match &request.idempotency_key {
             Some(key) => CommandId::derive(&request.tenant, &request.subject, request.method, &request.path, key),
             None => CommandId::generate(at),
@@ -219,7 +220,8 @@ impl<D: Domain> Submitter<D> {
     ) -> Receipt {
         let aggregate = envelope.aggregate;
         // The floor of another aggregate says nothing about a new one.
-        let seen = session.filter(|token| token.aggregate == aggregate).map_or(0, |token| token.floor);
+        let session = session.filter(|token| token.aggregate == aggregate && !mutant!(SessionFloorDropped));
+        let seen = session.map_or(0, |token| token.floor);
         let told = outcome.as_ref().and_then(|outcome| outcome.status.version());
         let token = Token {
             aggregate,
@@ -259,7 +261,7 @@ async fn enqueue<C: serde::Serialize + serde::de::DeserializeOwned>(
     {
         take_over(envelope, &first)?;
         replayed = true;
-        if first.status != CommandStatus::Pending {
+        if first.status != CommandStatus::Pending || mutant!(PendingIsTakenForSent) {
             return Ok(replayed);
         }
     }
@@ -287,8 +289,12 @@ fn take_over<C>(envelope: &mut Envelope<C>, first: &CommandRecord) -> Result<(),
     if first.fingerprint != envelope.fingerprint {
         return Err(SubmitError::KeyReused);
     }
-    envelope.aggregate = first.aggregate;
-    envelope.stamp.at = first.accepted_at;
+    if !mutant!(RetryGetsNewUser) {
+        envelope.aggregate = first.aggregate;
+    }
+    if !mutant!(RetryGetsNewStamp) {
+        envelope.stamp.at = first.accepted_at;
+    }
     Ok(())
 }
 
@@ -307,12 +313,10 @@ async fn execute<D: Domain>(
     if applied.needs_projection() {
         projector.project(&key, &applied.current).await?;
     }
-    let Some(Verdict::Final { record, .. }) = applied.verdicts.pop() else {
+    let Some(Verdict::Final { record, duplicate: replayed }) = applied.verdicts.pop() else {
         // Without a queue nothing waits; see `Policy::horizon`.
         return Err(ApplyError::Contended(key).into());
     };
-    // A second try of this very request, after a lost answer, finds its own stamp.
-    let replayed = record.accepted_at != envelope.stamp.at;
     if replayed {
         take_over(envelope, &record)?;
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use kernel::clock::{Clock, Timestamp};
+use kernel::mutant;
 use kernel::ports::{
     CachedView, LEASE_TTL, Lease, Lookup, MemoryCache, MemoryEntry, PortError, SharedCache, SharedCacheUpdater,
 };
@@ -74,6 +75,10 @@ impl Shared {
         self.slots.get_mut(key).filter(|slot| now < slot.expires_at)
     }
 
+    fn put(&mut self, key: &str, view: &CachedView, expires_at: Timestamp) {
+        self.slots.insert(key.to_owned(), Slot { content: Content::Value(view.clone()), expires_at });
+    }
+
     fn lease(&mut self, key: &str, now: Timestamp) -> Lease {
         self.leases_given += 1;
         let lease = Lease(self.leases_given.to_string());
@@ -101,12 +106,18 @@ impl SharedCache for MemorySharedCache {
         let now = self.clock.now();
         let mut shared = lock(&self.shared);
         let slot = shared.live(key, now);
-        let Some(slot) = slot.filter(|slot| matches!(&slot.content, Content::Placeholder(held) if held == lease))
-        else {
-            return Ok(false);
+        let may_fill = match slot.map(|slot| &slot.content) {
+            _ if mutant!(CacheDeleteThenSet) => true,
+            None => mutant!(CacheFillsIfAbsent) || mutant!(CacheGuardsVersionsAlone),
+            Some(Content::Placeholder(held)) => {
+                held == lease || mutant!(CacheFillsIfAbsent) || mutant!(CacheGuardsVersionsAlone)
+            }
+            Some(Content::Value(stored)) => mutant!(CacheGuardsVersionsAlone) && stored.version < view.version,
         };
-        *slot = Slot { content: Content::Value(view.clone()), expires_at: now.plus(ttl) };
-        Ok(true)
+        if may_fill {
+            shared.put(key, view, now.plus(ttl));
+        }
+        Ok(may_fill)
     }
 }
 
@@ -115,15 +126,12 @@ impl SharedCacheUpdater for MemorySharedCache {
     async fn update(&self, key: &str, view: &CachedView, ttl: Duration) -> Result<(), PortError> {
         let now = self.clock.now();
         let mut shared = lock(&self.shared);
-        let Some(slot) = shared.live(key, now) else { return Ok(()) };
-        match &slot.content {
-            Content::Placeholder(_) => {
-                shared.slots.remove(key);
-            }
-            Content::Value(stored) if stored.version < view.version => {
-                *slot = Slot { content: Content::Value(view.clone()), expires_at: now.plus(ttl) };
-            }
-            Content::Value(_) => {}
+        match shared.live(key, now).map(|slot| &slot.content) {
+            _ if mutant!(CacheDeleteThenSet) => drop(shared.slots.remove(key)),
+            None if mutant!(CacheWritesThroughIfAbsent) => shared.put(key, view, now.plus(ttl)),
+            Some(Content::Placeholder(_)) => drop(shared.slots.remove(key)),
+            Some(Content::Value(stored)) if stored.version < view.version => shared.put(key, view, now.plus(ttl)),
+            Some(Content::Value(_)) | None => {}
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use kernel::clock::Timestamp;
 use kernel::ids::AggregateKey;
+use kernel::mutant;
 use kernel::ports::{
     Claim, CommitError, Consistency, FailedConditions, ListQuery, Page, PortError, Position, Projected, RecordReader,
     RecordWriter, Snapshot, StateReader, Transaction, ViewReader, ViewWriter, WriteStore,
@@ -84,9 +85,10 @@ impl Tables {
         let claims = claims_taken.iter().chain(claims_released);
         let held = claims.filter(|claim| self.claims.get(claim).is_some_and(|holder| holder != key));
         FailedConditions {
-            state_moved: state.as_ref().is_some_and(|change| change.expected != stored_version),
-            final_records: final_records.collect(),
-            claims_held: held.cloned().collect(),
+            state_moved: state.as_ref().is_some_and(|change| change.expected != stored_version)
+                && !mutant!(StateUnguarded),
+            final_records: final_records.filter(|_| !mutant!(RecordUnguarded)).collect(),
+            claims_held: held.filter(|_| !mutant!(ClaimUnguarded)).cloned().collect(),
             view_exists: view.as_ref().is_some_and(|view| !may_put(&self.views, key, view)),
         }
     }
@@ -116,7 +118,7 @@ fn final_record(records: &BTreeMap<RecordKey, CommandRecord>, key: &RecordKey) -
 }
 
 fn may_put(snapshots: &Snapshots, key: &AggregateKey, next: &Snapshot) -> bool {
-    snapshots.get(key).is_none_or(|stored| stored.version < next.version)
+    snapshots.get(key).is_none_or(|stored| stored.version < next.version || mutant!(ProjectionUnguarded))
 }
 
 /// A time to live is kept in whole seconds.
@@ -242,6 +244,10 @@ impl ViewWriter for MemoryViewStore {
         let mut tables = lock(&self.tables);
         if !may_put(&tables.views, key, view) {
             return Ok(Projected::Newer);
+        }
+        if view.body.is_none() && mutant!(TombstoneRemovesView) {
+            tables.views.remove(key);
+            return Ok(Projected::Stored);
         }
         tables.views.insert(key.clone(), as_stored(view.clone()));
         Ok(Projected::Stored)

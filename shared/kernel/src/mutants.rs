@@ -1,0 +1,143 @@
+//! Ways to break the code on purpose, in builds for the simulation only: it must notice each of them.
+//!
+//! A switch stands where the right code stands, so what is proved is that *this* code is watched, not a copy of it.
+//! Outside such builds [`mutant!`](crate::mutant) is the constant `false`, and the compiler drops what it guards.
+
+use std::cell::Cell;
+use std::fmt;
+use std::str::FromStr;
+
+macro_rules! mutants {
+    ($($(#[$doc:meta])+ $name:ident,)+) => {
+        /// One wrong variant.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Mutant {
+            $($(#[$doc])+ $name,)+
+        }
+
+        impl Mutant {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$name,)+];
+        }
+    };
+}
+
+mutants! {
+    // The shared cache.
+    /// A writer deletes the entry, and whoever missed it fills it: "delete, then set".
+    CacheDeleteThenSet,
+    /// A fill lands wherever nothing is: "set if absent".
+    CacheFillsIfAbsent,
+    /// A fill lands wherever nothing newer is: a guard on versions alone.
+    CacheGuardsVersionsAlone,
+    /// A writer puts its view though nobody had asked for it: write-through.
+    CacheWritesThroughIfAbsent,
+    /// The reader who fills reads the store eventually consistent.
+    FillsFromEventualRead,
+    /// The cache is updated before the read store.
+    CacheBeforeReadStore,
+    /// Cache keys leave the tenant out.
+    CacheKeyWithoutTenant,
+
+    // Exactly once.
+    /// A command is marked as in progress, applied, then marked as completed, in three steps.
+    RecordAfterState,
+    /// Records are put without a condition.
+    RecordUnguarded,
+    /// Duplicates are told by the queue's message id, which a redrive makes anew.
+    DeduplicatesByMessageId,
+    /// A retry under an idempotency key is given another user.
+    RetryGetsNewUser,
+    /// A retry under an idempotency key is stamped anew.
+    RetryGetsNewStamp,
+    /// A retry finds its pending record and takes it that its message was sent.
+    PendingIsTakenForSent,
+
+    // State.
+    /// States are put without a condition.
+    StateUnguarded,
+    /// The version that a command builds on is not looked at.
+    IfMatchIgnored,
+    /// A delete starts the versions anew.
+    DeleteResetsVersion,
+    /// Claims are taken from whoever holds them.
+    ClaimUnguarded,
+    /// A claim is kept when the value changes.
+    ClaimNotReleased,
+    /// A command is refused for a claim that it wanted on top of a state that has moved.
+    BlamedOnMovedState,
+    /// Several commands of one transaction change the claims.
+    ManyClaimantsInOneFold,
+    /// An environment's accept times follow its clock, also backwards.
+    StampsGoBack,
+    /// An accept time may lie before what the client's session has seen.
+    SessionStampIgnored,
+
+    // Messages.
+    /// The answer to a batch names no failure, as a misspelt field would.
+    AnswerNamesNoFailure,
+    /// A message is acknowledged before its projection is done.
+    AcknowledgedBeforeProjection,
+    /// "No such user" is judged by how often a message was received.
+    NotFoundByReceiveCount,
+    /// What cannot be judged yet is rejected at once.
+    NothingIsDeferred,
+    /// A failed command stays failed, also after a redrive.
+    FailedIsFinal,
+    /// On a FIFO queue commands overtake one that waits.
+    FifoOvertakes,
+
+    // The read model.
+    /// What was learned to be applied counts as shown, although reading it failed.
+    VerdictsOutrunCurrent,
+    /// A view that met a newer one once is left out of all later attempts.
+    ViewLeftOutForGood,
+    /// A duplicate skips the projection.
+    DuplicateSkipsProjection,
+    /// Views are put without a condition.
+    ProjectionUnguarded,
+    /// A delete removes the view.
+    TombstoneRemovesView,
+
+    // Reading one's own writes.
+    /// A token's command is not waited for.
+    CommandTokenIgnored,
+    /// What is older than the token demands is better than an error.
+    StaleAnswerToToken,
+    /// The token of a write forgets what the session had seen.
+    SessionFloorDropped,
+}
+
+thread_local! {
+    static ACTIVE: Cell<Option<Mutant>> = const { Cell::new(None) };
+}
+
+/// From here on, this thread runs the mutant; with `None`, the right code.
+pub fn activate(mutant: Option<Mutant>) {
+    ACTIVE.set(mutant);
+}
+
+/// Whether this thread runs the mutant.
+#[must_use]
+pub fn is_active(mutant: Mutant) -> bool {
+    ACTIVE.get() == Some(mutant)
+}
+
+impl fmt::Display for Mutant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// There is no such mutant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no such mutant")]
+pub struct UnknownMutant;
+
+impl FromStr for Mutant {
+    type Err = UnknownMutant;
+
+    fn from_str(text: &str) -> Result<Self, UnknownMutant> {
+        Self::ALL.iter().copied().find(|mutant| mutant.to_string() == text).ok_or(UnknownMutant)
+    }
+}

@@ -1,0 +1,66 @@
+//! Where a run leaves something to chance: drawn from its seed, numbered, so that a fault can be left out.
+
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rand::rngs::SmallRng;
+use rand::{RngExt as _, SeedableRng as _};
+
+/// The dice of a run.
+#[derive(Debug)]
+pub(crate) struct Chance {
+    dice: Mutex<Dice>,
+    muted: BTreeSet<u64>,
+}
+
+#[derive(Debug)]
+struct Dice {
+    generator: SmallRng,
+    struck: Vec<String>,
+    calm: bool,
+}
+
+impl Chance {
+    pub(crate) fn new(seed: u64, muted: BTreeSet<u64>) -> Self {
+        let generator = SmallRng::seed_from_u64(seed ^ 0x5eed);
+        Self { dice: Mutex::new(Dice { generator, struck: Vec::new(), calm: false }), muted }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Dice> {
+        self.dice.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A number in the range.
+    pub(crate) fn between(&self, range: RangeInclusive<u64>) -> u64 {
+        self.lock().generator.random_range(range)
+    }
+
+    /// Whether a fault strikes, so many times in a thousand; `what` describes it.
+    pub(crate) fn strikes(&self, per_thousand: u32, what: impl FnOnce() -> String) -> bool {
+        if per_thousand == 0 {
+            return false;
+        }
+        let mut dice = self.lock();
+        if dice.calm || dice.generator.random_range(0..1_000) >= per_thousand {
+            return false;
+        }
+        let number = dice.struck.len() as u64;
+        dice.struck.push(what());
+        !self.muted.contains(&number)
+    }
+
+    /// No fault strikes from here on.
+    pub(crate) fn calm_down(&self) {
+        self.lock().calm = true;
+    }
+
+    pub(crate) fn is_calm(&self) -> bool {
+        self.lock().calm
+    }
+
+    /// The faults so far, muted ones included.
+    pub(crate) fn struck(&self) -> Vec<String> {
+        self.lock().struck.clone()
+    }
+}

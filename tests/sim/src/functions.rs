@@ -1,0 +1,199 @@
+//! The functions, each in environments of its own: separate memory, separate clocks, and processes that may end at any
+//! await.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
+
+use adapters::faults::{FaultPlan, Faulty};
+use adapters::memory::UnboundedMemoryCache;
+use ingest_fn::batch::Ingest;
+use kernel::apply::{Applier, Order, Policy};
+use kernel::ports::{MemoryCache, SharedCache, SharedCacheUpdater, ViewReader, WriteStore};
+use kernel::project::{ProjectingReader, Projector};
+use kernel::query::Queries;
+use kernel::submit::{CommandLookup, Submitter};
+use shared::wiring::{DEFERRAL_MAX, IngestSide};
+use tokio::time::timeout;
+use users::User;
+
+use crate::history::{Actor, acting_for};
+use crate::plan::Route;
+use crate::queue::VISIBILITY_TIMEOUT;
+use crate::recorded::{RecordedRecords, RecordedViews, RecordedWrites};
+use crate::world::{Network, World};
+
+/// An invocation of the ingest function may take so long; its queue hides messages for longer.
+pub(crate) const INGEST_TIMEOUT: Duration = Duration::from_secs(3);
+/// An invocation of another function may take so long.
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// What may be behind a command may be so long behind.
+pub(crate) const HORIZON: Duration = VISIBILITY_TIMEOUT.saturating_mul(2).saturating_add(DEFERRAL_MAX);
+/// A crash comes after so many polls of an invocation at most.
+const POLLS_MAX: u64 = 40;
+
+/// What one environment of the read function holds.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    pub(crate) queries: Queries,
+    pub(crate) commands: CommandLookup,
+}
+
+/// The environments of one function.
+#[derive(Debug)]
+pub(crate) struct Pool<F> {
+    world: Arc<World>,
+    timeout: Duration,
+    build: fn(&Arc<World>) -> F,
+    idle: Mutex<Vec<Environment<F>>>,
+    started: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Environment<F> {
+    function: Arc<F>,
+    number: u64,
+    generation: u64,
+}
+
+impl<F> Clone for Environment<F> {
+    fn clone(&self) -> Self {
+        Self { function: self.function.clone(), ..*self }
+    }
+}
+
+impl<F> Pool<F> {
+    pub(crate) fn new(world: &Arc<World>, timeout: Duration, build: fn(&Arc<World>) -> F) -> Self {
+        Self { world: world.clone(), timeout, build, idle: Mutex::default(), started: AtomicU64::new(0) }
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Environment<F>>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs an invocation on behalf of an operation; `None` where its process ended before it answered.
+    pub(crate) async fn invoke<T>(&self, operation: Option<usize>, work: impl AsyncFnOnce(&F) -> T) -> Option<T> {
+        let environment = self.acquire();
+        let actor = operation.map(|operation| Actor { operation, environment: environment.number });
+        let answer = timeout(self.timeout, self.mortal(environment.generation, actor, work(&environment.function)));
+        let answer = answer.await.ok().flatten();
+        let mut idle = self.idle();
+        match answer {
+            Some(_) if !self.world.setup.concurrent => idle.push(environment),
+            Some(_) => {}
+            None => idle.retain(|other| !Arc::ptr_eq(&other.function, &environment.function)),
+        }
+        answer
+    }
+
+    /// An environment without work; where they serve several requests at a time, any.
+    fn acquire(&self) -> Environment<F> {
+        let generation = self.world.generation();
+        let mut idle = self.idle();
+        idle.retain(|environment| environment.generation == generation);
+        let most = idle.len() as u64;
+        // Now and then another one is started although one would have been free.
+        let place = usize::try_from(self.world.chance.between(0..=most.max(3))).unwrap_or_default();
+        if self.world.setup.concurrent {
+            if let Some(environment) = idle.get(place) {
+                return environment.clone();
+            }
+        } else if place < idle.len() {
+            return idle.swap_remove(place);
+        }
+        let number = self.started.fetch_add(1, Ordering::Relaxed);
+        let environment = Environment { function: Arc::new((self.build)(&self.world)), number, generation };
+        if self.world.setup.concurrent {
+            idle.push(environment.clone());
+        }
+        environment
+    }
+
+    /// The work's result; `None` if the process ends at one of its awaits.
+    async fn mortal<T>(&self, generation: u64, actor: Option<Actor>, work: impl Future<Output = T>) -> Option<T> {
+        let World { chance, setup, .. } = self.world.as_ref();
+        let name = std::any::type_name::<F>().rsplit("::").next().unwrap_or_default();
+        let crashes = chance.strikes(setup.faults.crashes, || format!("{name} crashed"));
+        let mut polls_left = if crashes { chance.between(1..=POLLS_MAX) } else { u64::MAX };
+        let mut work = pin!(work);
+        poll_fn(|context| {
+            polls_left = polls_left.saturating_sub(1);
+            if polls_left == 0 || self.world.generation() != generation {
+                return Poll::Ready(None);
+            }
+            acting_for(actor, || work.as_mut().poll(context)).map(Some)
+        })
+        .await
+    }
+}
+
+fn behind_network<P: ?Sized>(world: &Arc<World>, port: Arc<P>) -> Arc<Faulty<P>> {
+    let network: Arc<dyn FaultPlan> = Arc::new(Network(world.clone()));
+    Arc::new(Faulty::new(port, network))
+}
+
+fn views(world: &Arc<World>) -> Arc<dyn ViewReader> {
+    match world.has_read_store() {
+        true => behind_network(world, Arc::new(RecordedViews::new(world))),
+        false => Arc::new(ProjectingReader::<User>::new(behind_network(world, Arc::new(RecordedWrites::new(world))))),
+    }
+}
+
+fn updater(world: &Arc<World>) -> Option<Arc<dyn SharedCacheUpdater>> {
+    world.setup.shared_cache.then(|| behind_network(world, world.cache.clone()) as Arc<dyn SharedCacheUpdater>)
+}
+
+pub(crate) fn reader(world: &Arc<World>) -> Reader {
+    let clock = world.a_clock();
+    let records = behind_network(world, Arc::new(RecordedRecords::new(world)));
+    let memory = world.setup.memory.then(|| Arc::new(UnboundedMemoryCache::default()) as Arc<dyn MemoryCache>);
+    let shared = world.setup.shared_cache.then(|| behind_network(world, world.cache.clone()) as Arc<dyn SharedCache>);
+    Reader {
+        queries: Queries::new(views(world), records.clone(), memory, shared, clock.clone(), world.keys.clone()),
+        commands: CommandLookup::new(records, clock, world.keys.clone()),
+    }
+}
+
+pub(crate) fn writer(world: &Arc<World>) -> Submitter<User> {
+    let clock = world.a_clock();
+    let route = if world.setup.route.is_queued() {
+        kernel::submit::Route::Queue {
+            queue: behind_network(world, world.queue.clone()),
+            records: behind_network(world, Arc::new(RecordedRecords::new(world))),
+            views: views(world),
+        }
+    } else {
+        let view_in_transaction = world.setup.route == Route::DirectWithReadStore;
+        let policy = Policy { horizon: Duration::ZERO, order: Order::Loose, view_in_transaction };
+        kernel::submit::Route::Direct {
+            applier: Applier::new(write_store(world), clock.clone(), policy),
+            projector: Projector::new(None, updater(world), clock.clone()),
+        }
+    };
+    Submitter::new(route, clock, world.keys.clone())
+}
+
+fn write_store(world: &Arc<World>) -> Arc<dyn WriteStore> {
+    behind_network(world, Arc::new(RecordedWrites::new(world)))
+}
+
+pub(crate) fn ingest(world: &Arc<World>) -> Ingest<User> {
+    let clock = world.a_clock();
+    let order = if world.setup.route == Route::Fifo { Order::Strict } else { Order::Loose };
+    let policy = Policy { horizon: HORIZON, order, view_in_transaction: false };
+    let side = IngestSide {
+        applier: Applier::new(write_store(world), clock.clone(), policy),
+        projector: Projector::new(
+            Some(behind_network(world, Arc::new(RecordedViews::new(world)))),
+            updater(world),
+            clock.clone(),
+        ),
+        records: behind_network(world, Arc::new(RecordedRecords::new(world))),
+        deferral: behind_network(world, world.queue.clone()),
+        clock,
+    };
+    Ingest::new(side, world.setup.receive_count_max)
+}

@@ -1,0 +1,284 @@
+//! What happened in a run, seen from outside: what was sent, what was stored and when. Checks that can be made at once
+//! are made here; the others when all is at rest, in [`check`](crate::check).
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use kernel::apply::Aggregate;
+use kernel::clock::Timestamp;
+use kernel::domain::Domain;
+use kernel::envelope::{Envelope, Expected};
+use kernel::ids::{AggregateId, AggregateKey, CommandId, Stamp};
+use kernel::ports::{OutgoingMessage, Snapshot, Transaction};
+use kernel::record::{CommandRecord, CommandStatus};
+use tokio::time::Instant;
+use users::{User, UserCommand, UserState};
+
+/// What must hold, numbered as in docs/ARCHITECTURE.md.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Invariant {
+    /// 1. Each acknowledged command ends in exactly one of applied, rejected, superseded; or failed until redriven.
+    EndsOnce = 1,
+    /// 2. The final state is the fold of the applied commands by version; versions are contiguous from 1.
+    FoldOfApplied,
+    /// 3. An applied `If-Match: n` has the predecessor n.
+    NoLostUpdate,
+    /// 4. Rejected and superseded commands have no effect, and were judged rightly.
+    NoEffect,
+    /// 5. At rest, the read store equals the write store.
+    ReadStoreEqual,
+    /// 6. At rest, an entry of the shared cache equals the write store, unless a failure kept it from being told.
+    CacheEqual,
+    /// 7. A read returns a version that was written, with its body.
+    OnlyWhatWasWritten,
+    /// 8. A session with tokens never goes back; a read with a token is as new as the token demands, or an error.
+    SessionOrder,
+    /// 9. Nothing comes back after a delete.
+    NoResurrection,
+    /// 10. Claims are those of the live users, one each.
+    Claims,
+    /// 11. A read without a token is stale within bounds.
+    BoundedStaleness,
+    /// 12. The queue drains once faults stop.
+    Drains,
+    /// 13. No bytes cross tenants.
+    TenantsApart,
+    /// 14. The pages of a list are the full set, without duplicates.
+    ListsComplete,
+    /// 15. A retry under an idempotency key is the same command, for the same user, with the same stamp.
+    SameRetry,
+    /// 16. On a FIFO queue the commands for a user are judged in the order of sending.
+    FifoOrder,
+    /// 17. Nothing panics.
+    NoPanic,
+}
+
+/// Something did not hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// What.
+    pub invariant: Invariant,
+    /// The case.
+    pub detail: String,
+}
+
+impl std::fmt::Display for Violation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "invariant {} ({:?}): {}", self.invariant as u8, self.invariant, self.detail)
+    }
+}
+
+/// A command as a client meant it.
+#[derive(Debug, Clone)]
+pub(crate) struct Operation {
+    pub(crate) command: UserCommand,
+    pub(crate) expected: Expected,
+    /// What the client knew of the user's creation when it sent this.
+    pub(crate) created: bool,
+}
+
+/// A command as the service took it in.
+#[derive(Debug, Clone)]
+pub(crate) struct Taken {
+    pub(crate) operation: usize,
+    pub(crate) aggregate: AggregateId,
+    pub(crate) stamp: Stamp,
+    /// Its place in the order of sending.
+    pub(crate) place: usize,
+    /// Whether a client was told that it was taken in.
+    pub(crate) acknowledged: bool,
+}
+
+/// One version of a user, as it was stored.
+#[derive(Debug, Clone)]
+pub(crate) struct Version {
+    pub(crate) state: Option<UserState>,
+    pub(crate) view: Option<Bytes>,
+    pub(crate) stored_at: Instant,
+}
+
+/// What happened in a run.
+#[derive(Debug)]
+pub(crate) struct History(Mutex<Events>);
+
+#[derive(Debug, Default)]
+pub(crate) struct Events {
+    pub(crate) operations: Vec<Operation>,
+    pub(crate) commands: BTreeMap<CommandId, Taken>,
+    /// The versions that were stored. A fold of several commands stores its last one only.
+    pub(crate) versions: BTreeMap<AggregateKey, BTreeMap<u64, Version>>,
+    /// What the read store held, and since when.
+    pub(crate) views: BTreeMap<AggregateKey, Vec<(Instant, Snapshot)>>,
+    pub(crate) violations: Vec<Violation>,
+    pub(crate) reads: u64,
+    /// What each environment accepted last.
+    latest_stamps: BTreeMap<u64, Timestamp>,
+    /// Whether an environment serves several requests at a time, so that what it accepts first may be sent last.
+    is_concurrent: bool,
+    /// Whether a dead letter was sent back.
+    pub(crate) redriven: bool,
+}
+
+/// On whose behalf an invocation works.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Actor {
+    /// The client's operation.
+    pub(crate) operation: usize,
+    /// The environment.
+    pub(crate) environment: u64,
+}
+
+thread_local! {
+    /// The invocation that is being polled, where it is a client's.
+    static ACTING: Cell<Option<Actor>> = const { Cell::new(None) };
+}
+
+/// Polls on behalf of a client.
+pub(crate) fn acting_for<T>(actor: Option<Actor>, poll: impl FnOnce() -> T) -> T {
+    let before = ACTING.replace(actor);
+    let result = poll();
+    ACTING.set(before);
+    result
+}
+
+impl History {
+    pub(crate) fn new(is_concurrent: bool) -> Self {
+        Self(Mutex::new(Events { is_concurrent, ..Events::default() }))
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Events> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn violated(&self, invariant: Invariant, detail: String) {
+        self.lock().violated(invariant, detail);
+    }
+
+    /// A client is about to send a command.
+    pub(crate) fn begins(&self, operation: Operation) -> usize {
+        let mut events = self.lock();
+        events.operations.push(operation);
+        events.operations.len() - 1
+    }
+
+    /// A message reached the queue.
+    pub(crate) fn sent(&self, message: &OutgoingMessage) {
+        match Envelope::<UserCommand>::parse(&message.body) {
+            Ok(envelope) => self.lock().taken(envelope.stamp, envelope.aggregate),
+            Err(error) => self.violated(Invariant::EndsOnce, format!("an unreadable message was sent: {error}")),
+        }
+    }
+
+    /// A transaction took effect.
+    pub(crate) fn committed(&self, transaction: &Transaction, before: &[Option<CommandRecord>]) {
+        let mut events = self.lock();
+        for (record, before) in transaction.records.iter().zip(before) {
+            events.recorded(record, before.as_ref());
+        }
+        if let Some(change) = &transaction.state {
+            events.advanced(&transaction.key, &change.next);
+        }
+        if let Some(view) = &transaction.view {
+            events.projected(&transaction.key, view);
+        }
+    }
+
+    /// A record was put outside a transaction.
+    pub(crate) fn recorded(&self, record: &CommandRecord, before: Option<&CommandRecord>) {
+        self.lock().recorded(record, before);
+    }
+
+    /// A view was put.
+    pub(crate) fn projected(&self, key: &AggregateKey, view: &Snapshot) {
+        self.lock().projected(key, view);
+    }
+}
+
+/// Whether the status may never change, whatever the code under test says.
+pub(crate) fn is_final(status: &CommandStatus) -> bool {
+    !matches!(status, CommandStatus::Pending | CommandStatus::Failed { .. })
+}
+
+impl Events {
+    pub(crate) fn violated(&mut self, invariant: Invariant, detail: String) {
+        self.violations.push(Violation { invariant, detail });
+    }
+
+    fn taken(&mut self, stamp: Stamp, aggregate: AggregateId) {
+        let place = self.commands.len();
+        match (self.commands.get(&stamp.command), ACTING.get()) {
+            (Some(first), _) if (first.stamp, first.aggregate) != (stamp, aggregate) => {
+                let detail = format!(
+                    "{} was for {} at {}, then for {aggregate} at {}",
+                    stamp.command, first.aggregate, first.stamp.at, stamp.at
+                );
+                self.violated(Invariant::SameRetry, detail);
+            }
+            (Some(_), _) => {}
+            (None, Some(Actor { operation, environment })) => {
+                let taken = Taken { operation, aggregate, stamp, place, acknowledged: false };
+                self.commands.insert(stamp.command, taken);
+                // Under an idempotency key it may carry the stamp that another environment gave it.
+                if stamp.command.accepted_at().is_some() && !self.is_concurrent {
+                    let latest = self.latest_stamps.insert(environment, stamp.at);
+                    if latest.is_some_and(|latest| latest >= stamp.at) {
+                        let detail = format!("environment {environment} went back to {}", stamp.at);
+                        self.violated(Invariant::SessionOrder, detail);
+                    }
+                }
+            }
+            (None, None) => self.violated(Invariant::FoldOfApplied, format!("nobody sent {}", stamp.command)),
+        }
+    }
+
+    fn recorded(&mut self, record: &CommandRecord, before: Option<&CommandRecord>) {
+        if let Some(before) = before.filter(|before| is_final(&before.status) && *before != record) {
+            let detail = format!("{} was {:?}, then {:?}", record.key.command, before.status, record.status);
+            self.violated(Invariant::EndsOnce, detail);
+        }
+        if is_final(&record.status) {
+            let stamp = Stamp { at: record.accepted_at, command: record.key.command };
+            self.taken(stamp, record.aggregate);
+        }
+    }
+
+    fn advanced(&mut self, key: &AggregateKey, next: &Snapshot) {
+        let aggregate = match Aggregate::<User>::decode(Some(next)) {
+            Ok(aggregate) => aggregate,
+            Err(error) => return self.violated(Invariant::FoldOfApplied, format!("{key} cannot be read: {error}")),
+        };
+        let versions = self.versions.entry(key.clone()).or_default();
+        let last = versions.last_key_value().map(|(version, last)| (*version, last.state.is_some()));
+        let (view, stored_at) = (aggregate.view(key).body, Instant::now());
+        versions.insert(next.version, Version { view, state: aggregate.state, stored_at });
+        match last {
+            Some((last, _)) if next.version <= last => {
+                self.violated(Invariant::FoldOfApplied, format!("{key}: version {} came after {last}", next.version));
+            }
+            Some((last, false)) => {
+                self.violated(
+                    Invariant::NoResurrection,
+                    format!("{key}: version {} came after the delete {last}", next.version),
+                );
+            }
+            Some((_, true)) | None => {}
+        }
+    }
+
+    fn projected(&mut self, key: &AggregateKey, view: &Snapshot) {
+        let now = Instant::now();
+        self.views.entry(key.clone()).or_default().push((now, view.clone()));
+    }
+}
+
+/// The key of a user of a tenant.
+pub(crate) fn user_key(tenant: &kernel::ids::Tenant, id: AggregateId) -> AggregateKey {
+    AggregateKey { kind: User::KIND, tenant: tenant.clone(), id }
+}
+
+/// The time between two accept times, or nothing where the second is earlier.
+pub(crate) fn later(at: Timestamp, than: Timestamp) -> std::time::Duration {
+    at.since(than).unwrap_or_default()
+}

@@ -1,0 +1,20 @@
+//! The whole flow under every fault, in simulated time: the kernel's and the ingest function's own code, over stores, a
+//! queue and a cache that fail, delay, repeat and reorder as a seed says. A seed always makes the same run.
+//!
+//! A crash is the end of an invocation at one of its awaits: its future is dropped.
+
+mod chance;
+mod check;
+mod client;
+mod functions;
+mod history;
+pub mod plan;
+mod queue;
+mod recorded;
+mod run;
+mod shrink;
+mod world;
+
+pub use history::{Invariant, Violation};
+pub use run::{Report, run};
+pub use shrink::shrink;

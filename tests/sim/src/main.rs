@@ -1,0 +1,128 @@
+//! Runs seeds, one after the other or many at once, and shows the first that fails.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use indicatif::{ProgressBar, ProgressStyle};
+use kernel::mutants::Mutant;
+use simulation::plan::Plan;
+use simulation::{run, shrink};
+
+/// Simulates the whole flow under faults, one seed after the other, until one fails.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// Run this seed only, and tell what happens in it.
+    #[arg(long, conflicts_with_all = ["from", "count", "seconds", "plan"])]
+    seed: Option<u64>,
+    /// Run the plan in this file only.
+    #[arg(long, conflicts_with_all = ["from", "count", "seconds"])]
+    plan: Option<PathBuf>,
+    /// The first seed.
+    #[arg(long, default_value_t = 0)]
+    from: u64,
+    /// How many seeds.
+    #[arg(long, default_value_t = 20_000)]
+    count: u64,
+    /// Stop after so many seconds, if that is earlier.
+    #[arg(long)]
+    seconds: Option<u64>,
+    /// Break the code like this; see `kernel::mutants`.
+    #[arg(long)]
+    mutant: Option<Mutant>,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let plan = match (&arguments.seed, &arguments.plan) {
+        (Some(seed), _) => Some(Plan::of(*seed)),
+        (None, Some(path)) => match Plan::read(path) {
+            Ok(plan) => Some(plan),
+            Err(error) => {
+                eprintln!("{} is not a plan: {error}", path.display());
+                return ExitCode::from(2);
+            }
+        },
+        (None, None) => soak(&arguments),
+    };
+    match plan {
+        Some(plan) => show(&plan, arguments.mutant),
+        None => ExitCode::SUCCESS,
+    }
+}
+
+/// Runs seeds on all processors; returns the plan of the first one found that fails.
+fn soak(arguments: &Arguments) -> Option<Plan> {
+    let started = Instant::now();
+    let limit = Duration::from_secs(arguments.seconds.unwrap_or(u64::MAX));
+    let (next, runs, commands) = (AtomicU64::new(arguments.from), AtomicU64::new(0), AtomicU64::new(0));
+    let (stop, failed) = (AtomicBool::new(false), std::sync::Mutex::new(None));
+    let bar = ProgressBar::new(arguments.count);
+    if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} seeds, {per_sec}, {eta} left") {
+        bar.set_style(style);
+    }
+    let end = arguments.from.saturating_add(arguments.count);
+    let work = || {
+        while !stop.load(Ordering::Relaxed) && started.elapsed() < limit {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= end {
+                return;
+            }
+            let plan = Plan::of(seed);
+            let report = run(&plan, arguments.mutant);
+            runs.fetch_add(1, Ordering::Relaxed);
+            commands.fetch_add(report.commands as u64, Ordering::Relaxed);
+            bar.inc(1);
+            if !report.violations.is_empty() {
+                stop.store(true, Ordering::Relaxed);
+                *failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(plan);
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, std::num::NonZero::get) {
+            scope.spawn(work);
+        }
+    });
+    bar.finish_and_clear();
+    let (runs, commands) = (runs.into_inner(), commands.into_inner());
+    let seconds = started.elapsed().as_secs_f64();
+    #[expect(clippy::cast_precision_loss, reason = "a rate, for people")]
+    let rate = runs as f64 / seconds;
+    println!("{runs} seeds from {}, {commands} commands, {seconds:.1} s, {rate:.0} seeds/s", arguments.from);
+    failed.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Tells what a plan comes to; a failing one is cut down first.
+fn show(plan: &Plan, mutant: Option<Mutant>) -> ExitCode {
+    let report = run(plan, mutant);
+    println!(
+        "seed {}: {} commands, {} reads, {} faults, {:.1} s of simulated time",
+        plan.seed,
+        report.commands,
+        report.reads,
+        report.faults.len(),
+        report.simulated.as_secs_f64(),
+    );
+    if report.violations.is_empty() {
+        println!("everything holds");
+        return ExitCode::SUCCESS;
+    }
+    let smallest = shrink(plan, mutant);
+    println!("{}", smallest.to_text());
+    let report = run(&smallest, mutant);
+    for (number, fault) in
+        report.faults.iter().enumerate().filter(|(number, _)| !smallest.muted.contains(&(*number as u64)))
+    {
+        println!("fault {number}: {fault}");
+    }
+    for violation in &report.violations {
+        println!("{violation}");
+    }
+    let broken = mutant.map(|mutant| format!(" --mutant {mutant}")).unwrap_or_default();
+    println!("again: cargo run --profile fast -p simulation -- --seed {}{broken}", plan.seed);
+    ExitCode::FAILURE
+}

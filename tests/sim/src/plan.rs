@@ -1,0 +1,426 @@
+//! What happens in one run, drawn from a seed. A plan is data, so that it can be cut down and kept.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::Path;
+
+use rand::rngs::SmallRng;
+use rand::{RngExt as _, SeedableRng as _};
+use serde::{Deserialize, Serialize};
+
+/// Tenants of a run.
+pub const TENANTS: u8 = 2;
+
+/// All that distinguishes one run from another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Decides what is not written here: latencies, where faults strike, in what order messages come.
+    pub seed: u64,
+    /// What is built, and how bad the world is.
+    pub setup: Setup,
+    /// What each client does, one step after the other.
+    pub sessions: Vec<Session>,
+    /// What befalls the whole system.
+    pub disasters: Vec<Disaster>,
+    /// Faults, by their number in the run, that are left out.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub muted: BTreeSet<u64>,
+}
+
+/// Where commands go, and what is in front of the read store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Setup {
+    /// Where commands go.
+    pub route: Route,
+    /// Whether environments share a cache.
+    pub shared_cache: bool,
+    /// Whether environments remember what they read.
+    pub memory: bool,
+    /// Whether an environment serves several requests at a time.
+    pub concurrent: bool,
+    /// How far an environment's clock may be off, in milliseconds; it may be set right or wrong at any time.
+    pub skew_ms: u64,
+    /// The longest usual latency of an operation, in milliseconds.
+    pub latency_ms: u64,
+    /// How far an eventually consistent read may be behind, in milliseconds.
+    pub lag_ms: u64,
+    /// After so many deliveries a message is given up.
+    pub receive_count_max: u32,
+    /// How often things go wrong.
+    pub faults: Faults,
+}
+
+/// Where commands go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Route {
+    /// Into a queue without order.
+    Standard,
+    /// Into a queue that keeps each aggregate's order.
+    Fifo,
+    /// Into the write store, which is also read from.
+    Direct,
+    /// Into the write store, with the view in the same transaction.
+    DirectWithReadStore,
+}
+
+impl Route {
+    /// Whether commands are acknowledged before they are applied.
+    #[must_use]
+    pub fn is_queued(self) -> bool {
+        matches!(self, Self::Standard | Self::Fifo)
+    }
+}
+
+/// How often things go wrong, in thousandths.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Faults {
+    /// An operation is not carried out, and fails.
+    pub lost_requests: u32,
+    /// An operation is carried out, and fails.
+    pub lost_responses: u32,
+    /// An operation is carried out twice, as by a client that tried again.
+    pub repeats: u32,
+    /// A transaction meets another one.
+    pub contention: u32,
+    /// An operation takes seconds.
+    pub slowness: u32,
+    /// An operation of the shared cache fails, before or after its effect.
+    pub cache_failures: u32,
+    /// The shared cache evicts what it holds.
+    pub evictions: u32,
+    /// An invocation's process ends at some await.
+    pub crashes: u32,
+    /// A message is handed out though somebody has it, or comes again though it was deleted.
+    pub duplicates: u32,
+}
+
+/// What one client does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    /// Whose client it is.
+    pub tenant: u8,
+    /// Its steps.
+    pub steps: Vec<Step>,
+}
+
+/// One thing that a client does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Step {
+    /// Sends a command.
+    Write(Write),
+    /// Reads a user.
+    Read {
+        /// Which.
+        user: u8,
+        /// Whether it sends its consistency token along.
+        token: bool,
+        /// Whether it takes a stale answer rather than none.
+        lenient: bool,
+    },
+    /// Asks for another tenant's user.
+    ReadForeign {
+        /// Which.
+        user: u8,
+    },
+    /// Asks what became of its latest command.
+    Status,
+    /// Does nothing for so many milliseconds.
+    Pass(u64),
+}
+
+/// A command, as a client sends it.
+#[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own that a client has")]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Write {
+    /// For which user.
+    pub user: u8,
+    /// What it asks.
+    pub change: Change,
+    /// What it builds on.
+    pub precondition: Precondition,
+    /// Whether it carries an idempotency key, and is tried again where the answer is an error.
+    pub keyed: bool,
+    /// Whether a keyed one is sent once more although it was acknowledged.
+    pub repeated: bool,
+    /// Whether it carries the session's token.
+    pub token: bool,
+    /// Whether the client waits for the outcome.
+    pub waits: bool,
+}
+
+/// What a command asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Change {
+    /// A new user, with one of a few email addresses.
+    Create(u8),
+    /// All fields anew.
+    Replace(u8),
+    /// Another name.
+    Rename,
+    /// Another email address.
+    Readdress(u8),
+    /// Another status.
+    Suspend(bool),
+    /// The end.
+    Delete,
+}
+
+/// What a command builds on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Precondition {
+    /// Anything.
+    None,
+    /// The version that the session saw last.
+    Seen,
+    /// The version after that.
+    Ahead,
+    /// That the user exists.
+    Exists,
+}
+
+/// What befalls the whole system.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Disaster {
+    /// When, in milliseconds from the start.
+    pub at_ms: u64,
+    /// What.
+    pub what: Calamity,
+}
+
+/// What befalls the whole system.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Calamity {
+    /// The shared cache forgets everything.
+    CacheFlushed,
+    /// The shared cache does not answer for so many milliseconds.
+    CacheDown(u64),
+    /// The stores do not answer for so many milliseconds.
+    StoresDown(u64),
+    /// The queue takes nothing for so many milliseconds.
+    QueueDown(u64),
+    /// All environments end.
+    EnvironmentsEnd,
+    /// An operator sends the dead letters back.
+    Redrive,
+}
+
+impl Plan {
+    /// The plan of a seed.
+    #[must_use]
+    pub fn of(seed: u64) -> Self {
+        let mut draw = Draw(SmallRng::seed_from_u64(seed));
+        let theme = draw.theme();
+        let setup = draw.setup(theme);
+        let users = match theme {
+            Theme::Everything => u8::try_from(draw.between(1, 3)).unwrap_or(1),
+            Theme::HotUser => 1,
+            Theme::FewAddresses => 2,
+        };
+        let sessions = draw.between(2, 4);
+        let sessions = (0..sessions).map(|place| draw.session(theme, u8::from(place == 3), users)).collect();
+        let disasters = draw.disasters(theme);
+        Self { seed, setup, sessions, disasters, muted: BTreeSet::new() }
+    }
+
+    /// The plan as it is kept in a file: JSON, a line for each step.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let json = |value: serde_json::Result<String>| value.unwrap_or_default();
+        let session = |session: &Session| {
+            let steps: Vec<_> = session.steps.iter().map(|step| json(serde_json::to_string(step))).collect();
+            format!("{{\"tenant\":{},\"steps\":[\n  {}]}}", session.tenant, steps.join(",\n  "))
+        };
+        let sessions: Vec<_> = self.sessions.iter().map(session).collect();
+        format!(
+            "{{\"seed\":{},\n\"setup\":{},\n\"sessions\":[{}],\n\"disasters\":{},\n\"muted\":{}}}",
+            self.seed,
+            json(serde_json::to_string(&self.setup)),
+            sessions.join(",\n"),
+            json(serde_json::to_string(&self.disasters)),
+            json(serde_json::to_string(&self.muted)),
+        )
+    }
+
+    /// The plan that was kept in a file.
+    pub fn read(path: &Path) -> io::Result<Self> {
+        Ok(serde_json::from_slice(&std::fs::read(path)?)?)
+    }
+}
+
+/// What a run is about. Where little fails, what goes wrong is a race.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Theme {
+    /// Anything may happen.
+    Everything,
+    /// Everybody reads and writes one user.
+    HotUser,
+    /// Everybody wants the same few email addresses.
+    FewAddresses,
+}
+
+struct Draw(SmallRng);
+
+impl Draw {
+    fn between(&mut self, least: u64, most: u64) -> u64 {
+        self.0.random_range(least..=most)
+    }
+
+    fn chance(&mut self, percent: u64) -> bool {
+        self.between(1, 100) <= percent
+    }
+
+    fn small(&mut self, most: u8) -> u8 {
+        self.0.random_range(0..most)
+    }
+
+    fn theme(&mut self) -> Theme {
+        match self.between(1, 10) {
+            1..=6 => Theme::Everything,
+            7..=8 => Theme::HotUser,
+            _ => Theme::FewAddresses,
+        }
+    }
+
+    fn setup(&mut self, theme: Theme) -> Setup {
+        let route = match self.between(1, 10) {
+            1..=4 => Route::Standard,
+            5..=7 => Route::Fifo,
+            8 => Route::Direct,
+            _ => Route::DirectWithReadStore,
+        };
+        Setup {
+            route,
+            shared_cache: self.chance(80) || theme == Theme::HotUser,
+            memory: self.chance(75),
+            concurrent: self.chance(30),
+            skew_ms: if self.chance(50) { self.between(0, 5_000) } else { 0 },
+            latency_ms: self.between(0, 20),
+            lag_ms: if self.chance(60) { self.between(0, 1_500) } else { 0 },
+            receive_count_max: if self.chance(20) { 4 } else { 20 },
+            faults: match theme {
+                Theme::Everything => self.faults(),
+                Theme::HotUser | Theme::FewAddresses => {
+                    let (slowness, duplicates, evictions) = (self.rate(200), self.rate(200), self.rate(200));
+                    Faults { slowness, evictions, duplicates, ..Faults::default() }
+                }
+            },
+        }
+    }
+
+    /// Each kind of fault is left out of half the runs, so that none hides another.
+    fn faults(&mut self) -> Faults {
+        Faults {
+            lost_requests: self.rate(80),
+            lost_responses: self.rate(80),
+            repeats: self.rate(80),
+            contention: self.rate(200),
+            slowness: self.rate(30),
+            cache_failures: self.rate(150),
+            evictions: self.rate(100),
+            crashes: self.rate(150),
+            duplicates: self.rate(200),
+        }
+    }
+
+    fn rate(&mut self, most: u64) -> u32 {
+        let rate = if self.chance(50) { self.between(1, most) } else { 0 };
+        u32::try_from(rate).unwrap_or_default()
+    }
+
+    fn session(&mut self, theme: Theme, tenant: u8, users: u8) -> Session {
+        let steps = self.between(4, 14);
+        let step = |draw: &mut Self| match theme {
+            Theme::Everything => draw.step(users),
+            Theme::HotUser => draw.hot_step(),
+            Theme::FewAddresses => draw.address_step(users),
+        };
+        let mut steps: Vec<_> = (0..steps).map(|_| step(self)).collect();
+        if self.chance(70) {
+            let change = Change::Create(self.small(4));
+            steps.insert(0, Step::Write(self.write(0, change)));
+        }
+        Session { tenant, steps }
+    }
+
+    fn hot_step(&mut self) -> Step {
+        match self.between(1, 10) {
+            1..=3 => Step::Write(self.write(0, Change::Rename)),
+            4..=8 => Step::Read { user: 0, token: self.chance(20), lenient: false },
+            _ => Step::Pass(self.between(1, 4_000)),
+        }
+    }
+
+    fn address_step(&mut self, users: u8) -> Step {
+        let user = self.small(users);
+        let change = match self.between(1, 10) {
+            1..=2 => Change::Create(self.small(2)),
+            3..=8 => Change::Readdress(self.small(2)),
+            9 => Change::Rename,
+            _ => Change::Delete,
+        };
+        if self.chance(20) { Step::Pass(self.between(1, 200)) } else { Step::Write(self.write(user, change)) }
+    }
+
+    fn step(&mut self, users: u8) -> Step {
+        let user = self.small(users);
+        match self.between(1, 100) {
+            1..=45 => {
+                let change = self.change();
+                Step::Write(self.write(user, change))
+            }
+            46..=82 => Step::Read { user, token: self.chance(60), lenient: self.chance(10) },
+            83..=85 => Step::ReadForeign { user },
+            86..=90 => Step::Status,
+            91..=97 => Step::Pass(self.between(1, 3_000)),
+            _ => Step::Pass(self.between(3_000, 900_000)),
+        }
+    }
+
+    fn change(&mut self) -> Change {
+        match self.between(1, 20) {
+            1..=3 => Change::Create(self.small(4)),
+            4..=6 => Change::Replace(self.small(4)),
+            7..=12 => Change::Rename,
+            13..=15 => Change::Readdress(self.small(4)),
+            16..=18 => Change::Suspend(self.chance(50)),
+            _ => Change::Delete,
+        }
+    }
+
+    fn write(&mut self, user: u8, change: Change) -> Write {
+        let precondition = match self.between(1, 10) {
+            1..=2 => Precondition::Seen,
+            3 => Precondition::Ahead,
+            4 => Precondition::Exists,
+            _ => Precondition::None,
+        };
+        Write {
+            user,
+            precondition: if matches!(change, Change::Create(_)) { Precondition::None } else { precondition },
+            change,
+            keyed: self.chance(50),
+            repeated: self.chance(30),
+            token: self.chance(70),
+            waits: self.chance(20),
+        }
+    }
+
+    fn disasters(&mut self, theme: Theme) -> Vec<Disaster> {
+        let many = if theme == Theme::Everything && self.chance(40) { self.between(1, 3) } else { 0 };
+        let mut disasters: Vec<_> = (0..many).map(|_| self.disaster()).collect();
+        disasters.sort_by_key(|disaster| disaster.at_ms);
+        disasters
+    }
+
+    fn disaster(&mut self) -> Disaster {
+        let what = match self.between(1, 6) {
+            1 => Calamity::CacheFlushed,
+            2 => Calamity::CacheDown(self.between(10, 5_000)),
+            3 => Calamity::StoresDown(self.between(10, 3_000)),
+            4 => Calamity::QueueDown(self.between(10, 3_000)),
+            5 => Calamity::EnvironmentsEnd,
+            _ => Calamity::Redrive,
+        };
+        Disaster { at_ms: self.between(0, 20_000), what }
+    }
+}

@@ -1,0 +1,241 @@
+//! What all environments of a run share: time, stores, queue, cache, and what goes wrong between them.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use adapters::faults::{Fault, FaultPlan, Operation};
+use adapters::memory::{MemorySharedCache, MemoryStores};
+use async_trait::async_trait;
+use kernel::clock::{Clock, Timestamp};
+use kernel::ids::Tenant;
+use kernel::seal::KeyRing;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::chance::Chance;
+use crate::history::History;
+use crate::plan::{Calamity, Plan, Route, Setup, TENANTS};
+use crate::queue::Queue;
+
+/// When every run begins.
+const BEGINNING: Timestamp = Timestamp::from_micros(1_790_000_000_000_000);
+
+/// Making keys takes longer than a run: all runs share them.
+#[expect(clippy::expect_used, reason = "the text is right here")]
+static KEYS: LazyLock<Arc<KeyRing>> = LazyLock::new(|| {
+    let text = format!("k1:{}=", "A".repeat(43));
+    Arc::new(text.parse().expect("a key of 32 zero bytes is one"))
+});
+
+/// Wall time, off by so much; from some moment on by another so much.
+pub(crate) struct SimulatedClock {
+    started: Instant,
+    offset_micros: i64,
+    set_at: Instant,
+    offset_then: i64,
+}
+
+impl fmt::Debug for SimulatedClock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SimulatedClock({} µs, then {} µs)", self.offset_micros, self.offset_then)
+    }
+}
+
+impl SimulatedClock {
+    fn right(started: Instant) -> Self {
+        Self { started, offset_micros: 0, set_at: started, offset_then: 0 }
+    }
+}
+
+impl Clock for SimulatedClock {
+    fn now(&self) -> Timestamp {
+        let micros = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let true_time = BEGINNING.plus_micros(micros).as_micros();
+        let offset = if Instant::now() < self.set_at { self.offset_micros } else { self.offset_then };
+        Timestamp::from_micros(true_time.saturating_add_signed(offset))
+    }
+}
+
+/// What all environments of a run share.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) setup: Setup,
+    pub(crate) chance: Arc<Chance>,
+    pub(crate) stores: MemoryStores,
+    pub(crate) cache: Arc<MemorySharedCache>,
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) keys: Arc<KeyRing>,
+    pub(crate) history: Arc<History>,
+    pub(crate) tenants: Vec<Tenant>,
+    pub(crate) started: Instant,
+    has_disasters: bool,
+    outages: [Outage; 3],
+    /// Grows whenever all environments end.
+    generation: AtomicU64,
+}
+
+/// Until when something is down, in milliseconds from the start.
+#[derive(Debug, Default)]
+struct Outage(AtomicU64);
+
+const CACHE: usize = 0;
+const STORES: usize = 1;
+const QUEUE: usize = 2;
+
+impl World {
+    pub(crate) fn new(plan: &Plan) -> Arc<Self> {
+        let started = Instant::now();
+        let chance = Arc::new(Chance::new(plan.seed, plan.muted.clone()));
+        let clock = Arc::new(SimulatedClock::right(started));
+        let history = Arc::new(History::new(plan.setup.concurrent));
+        let tenants = (0..TENANTS).filter_map(|number| format!("tenant-{number}").parse().ok()).collect();
+        Arc::new(Self {
+            queue: Arc::new(Queue::new(&plan.setup, chance.clone(), history.clone())),
+            stores: MemoryStores::default(),
+            cache: Arc::new(MemorySharedCache::new(clock)),
+            keys: KEYS.clone(),
+            setup: plan.setup.clone(),
+            has_disasters: !plan.disasters.is_empty(),
+            outages: Default::default(),
+            generation: AtomicU64::new(0),
+            tenants,
+            started,
+            chance,
+            history,
+        })
+    }
+
+    /// A clock of its own for an environment, off by as much as this world's may be.
+    pub(crate) fn a_clock(&self) -> Arc<dyn Clock> {
+        // No two of them agree to the microsecond.
+        let off_max = self.setup.skew_ms * 1_000 + 1_000;
+        let offset = || {
+            let drawn = i64::try_from(self.chance.between(0..=2 * off_max)).unwrap_or_default();
+            drawn - i64::try_from(off_max).unwrap_or_default()
+        };
+        let set_at = Instant::now() + Duration::from_millis(self.chance.between(0..=60_000));
+        Arc::new(SimulatedClock { started: self.started, offset_micros: offset(), set_at, offset_then: offset() })
+    }
+
+    /// The right time.
+    pub(crate) fn now(&self) -> Timestamp {
+        SimulatedClock::right(self.started).now()
+    }
+
+    pub(crate) fn has_read_store(&self) -> bool {
+        self.setup.route != Route::Direct
+    }
+
+    /// Whether nothing keeps the shared cache from being told of a version. Without a queue nothing repairs what a lost
+    /// answer or a timeout left undone.
+    pub(crate) fn cache_is_told(&self) -> bool {
+        let faults = &self.setup.faults;
+        let repaired = self.setup.route.is_queued() || (faults.lost_responses == 0 && faults.slowness == 0);
+        repaired && !self.has_disasters && faults.crashes == 0 && faults.cache_failures == 0
+    }
+
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Relaxed)
+    }
+
+    fn elapsed_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn is_down(&self, part: usize) -> bool {
+        let until = self.outages.get(part).map_or(0, |outage| outage.0.load(Ordering::Relaxed));
+        self.elapsed_ms() < until && !self.chance.is_calm()
+    }
+
+    fn take_down(&self, part: usize, ms: u64) {
+        if let Some(outage) = self.outages.get(part) {
+            outage.0.fetch_max(self.elapsed_ms() + ms, Ordering::Relaxed);
+        }
+    }
+
+    /// Lets the plan's disasters happen, each at its time.
+    pub(crate) async fn suffer(self: Arc<Self>, plan: Plan) {
+        for disaster in plan.disasters {
+            sleep_until(self.started + Duration::from_millis(disaster.at_ms)).await;
+            if self.chance.is_calm() {
+                return;
+            }
+            match disaster.what {
+                Calamity::CacheFlushed => self.cache.flush(),
+                Calamity::CacheDown(ms) => self.take_down(CACHE, ms),
+                Calamity::StoresDown(ms) => self.take_down(STORES, ms),
+                Calamity::QueueDown(ms) => self.take_down(QUEUE, ms),
+                Calamity::EnvironmentsEnd => drop(self.generation.fetch_add(1, Ordering::Relaxed)),
+                Calamity::Redrive => {
+                    self.history.lock().redriven |= !self.queue.dead().is_empty();
+                    self.queue.redrive();
+                }
+            }
+        }
+    }
+}
+
+/// The network between environments and what they share.
+#[derive(Debug)]
+pub(crate) struct Network(pub(crate) Arc<World>);
+
+impl Network {
+    async fn delay(&self) {
+        let World { setup, chance, .. } = self.0.as_ref();
+        if chance.strikes(setup.faults.slowness, || "an operation was slow".to_owned()) {
+            sleep(Duration::from_millis(chance.between(100..=2_500))).await;
+        } else if setup.latency_ms > 0 {
+            sleep(Duration::from_millis(chance.between(0..=setup.latency_ms))).await;
+        } else {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn strike(&self, operation: Operation) -> Fault {
+        let World { setup, chance, .. } = self.0.as_ref();
+        let part = match operation {
+            Operation::GetOrLease | Operation::Fill | Operation::UpdateCache => CACHE,
+            Operation::Send | Operation::Defer => QUEUE,
+            _ => STORES,
+        };
+        if self.0.is_down(part) {
+            return Fault::Before;
+        }
+        let faults = &setup.faults;
+        let happens = |rate: u32, what: &str| chance.strikes(rate, || format!("{operation:?}: {what}"));
+        if part == CACHE {
+            if happens(faults.evictions, "after an eviction") {
+                self.0.cache.flush();
+            }
+            return match (happens(faults.cache_failures, "lost"), happens(500, "lost after its effect")) {
+                (false, _) => Fault::None,
+                (true, false) => Fault::Before,
+                (true, true) => Fault::After,
+            };
+        }
+        if happens(faults.lost_requests, "the request was lost") {
+            Fault::Before
+        } else if happens(faults.lost_responses, "the response was lost") {
+            Fault::After
+        } else if operation == Operation::Commit && happens(faults.contention, "contended") {
+            Fault::Contended
+        } else if happens(faults.repeats, "carried out twice") {
+            Fault::Twice
+        } else {
+            Fault::None
+        }
+    }
+}
+
+#[async_trait]
+impl FaultPlan for Network {
+    async fn decide(&self, operation: Operation) -> Fault {
+        self.delay().await;
+        self.strike(operation)
+    }
+
+    async fn respond(&self, _: Operation) {
+        self.delay().await;
+    }
+}

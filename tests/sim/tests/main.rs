@@ -1,0 +1,117 @@
+//! Seeds hold, wrong code does not, and what was found once stays found.
+
+#![cfg(test)]
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use kernel::mutants::Mutant;
+use simulation::plan::Plan;
+use simulation::{Report, run, shrink};
+
+/// Seeds that must hold each time.
+const SEEDS: u64 = 2_000;
+/// Seeds that must hold where time is at hand.
+const SEEDS_LONG: u64 = 20_000;
+/// A mutant must be noticed within so many seeds.
+const MUTANT_SEEDS_MAX: u64 = 60_000;
+
+fn long_tests_wanted() -> bool {
+    std::env::var_os("WATERSHED_LONG").is_some()
+}
+
+/// The first seed, in order, at which something does not hold. Uses all processors.
+fn first_failure(seeds: u64, mutant: Option<Mutant>) -> Option<(u64, Report)> {
+    let (next, first) = (AtomicU64::new(0), AtomicU64::new(seeds));
+    let search = || loop {
+        let seed = next.fetch_add(1, Ordering::Relaxed);
+        if seed >= first.load(Ordering::Relaxed) {
+            return;
+        }
+        if !run(&Plan::of(seed), mutant).violations.is_empty() {
+            first.fetch_min(seed, Ordering::Relaxed);
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, std::num::NonZero::get) {
+            scope.spawn(search);
+        }
+    });
+    let seed = first.into_inner();
+    (seed < seeds).then(|| (seed, run(&Plan::of(seed), mutant)))
+}
+
+fn told(report: &Report) -> String {
+    report.violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn whatever_fails_the_invariants_hold() {
+    let seeds = if long_tests_wanted() { SEEDS_LONG } else { SEEDS };
+    if let Some((seed, report)) = first_failure(seeds, None) {
+        let again = format!("cargo run --profile fast -p simulation -- --seed {seed}");
+        panic!("seed {seed} of {seeds}:\n{}\nto see it cut down: {again}", told(&report));
+    }
+    println!("{seeds} seeds hold");
+}
+
+#[test]
+fn every_mutant_is_noticed() {
+    let mut survivors = Vec::new();
+    println!("{:32} {:>6}  first violation", "mutant", "seeds");
+    for mutant in Mutant::ALL {
+        match first_failure(MUTANT_SEEDS_MAX, Some(*mutant)) {
+            Some((seed, report)) => {
+                let violation = report.violations.first().map(|violation| violation.invariant);
+                println!("{:32} {:>6}  {violation:?}", mutant.to_string(), seed + 1);
+            }
+            None => survivors.push(mutant),
+        }
+    }
+    assert!(survivors.is_empty(), "the simulation does not notice {survivors:?}");
+}
+
+#[test]
+fn a_seed_always_makes_the_same_run() {
+    for seed in 0..200 {
+        let plan = Plan::of(seed);
+        assert_eq!(run(&plan, None), run(&plan, None), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_failing_plan_is_cut_down_to_one_that_fails_alike() {
+    let mutant = Some(Mutant::ProjectionUnguarded);
+    let (seed, report) = first_failure(MUTANT_SEEDS_MAX, mutant).unwrap();
+    let plan = Plan::of(seed);
+    let smallest = shrink(&plan, mutant);
+    let steps = |plan: &Plan| plan.sessions.iter().map(|session| session.steps.len()).sum::<usize>();
+    assert!(steps(&smallest) < steps(&plan), "{}", smallest.to_text());
+    assert_eq!(run(&smallest, mutant).violations[0].invariant, report.violations[0].invariant);
+}
+
+#[test]
+fn a_plan_comes_back_as_it_was_kept() {
+    for seed in 0..50 {
+        let plan = Plan::of(seed);
+        assert_eq!(serde_json::from_str::<Plan>(&plan.to_text()).unwrap(), plan);
+    }
+}
+
+/// The plans in `regressions`, each named after the mutant that brings the bug back which it found.
+fn regressions() -> Vec<(Mutant, PathBuf)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("regressions");
+    let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
+    files.map(|path| (path.file_stem().unwrap().to_str().unwrap().parse().unwrap(), path)).collect()
+}
+
+#[test]
+fn what_was_found_once_holds_and_would_be_found_again() {
+    let regressions = regressions();
+    assert!(!regressions.is_empty());
+    for (mutant, path) in regressions {
+        let plan = Plan::read(&path).unwrap();
+        assert_eq!(told(&run(&plan, None)), "", "{}", path.display());
+        assert!(!run(&plan, Some(mutant)).violations.is_empty(), "{} shows nothing any more", path.display());
+    }
+}
