@@ -8,6 +8,7 @@ mod container;
 mod contract;
 mod faults;
 mod harness;
+mod ops;
 mod pipeline;
 mod queue_contract;
 mod readme;

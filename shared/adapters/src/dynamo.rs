@@ -9,7 +9,7 @@ mod write_store;
 use kernel::ports::{Cause, PortError};
 
 pub use records::DynamoRecords;
-pub use snapshots::{DynamoViewStore, SnapshotTable};
+pub use snapshots::{DynamoViewStore, ScanPage, SnapshotTable};
 pub use write_store::DynamoWriteStore;
 
 /// Says which port failed, for `map_err`.

@@ -129,11 +129,30 @@ impl RedisCache {
         }
     }
 
-    /// The same with more time for each operation, so that what a suite finds does not depend on how busy the machine is.
-    #[cfg(feature = "contract")]
+    /// The same with more time for each operation, for those who can wait: operators, and suites on a busy machine.
     #[must_use]
     pub fn with_operation_timeout(self, operation_timeout: Duration) -> Self {
         Self { operation_timeout, ..self }
+    }
+
+    /// What is there under each key, without asking for a lease; `None` also for what is not a view.
+    pub async fn peek(&self, keys: &[String]) -> Result<Vec<Option<CachedView>>, PortError> {
+        let operation = |mut connection| async move {
+            let mut commands = redis::pipe();
+            for key in keys {
+                commands.get(key);
+            }
+            commands.query_async::<Vec<Option<Vec<u8>>>>(&mut connection).await
+        };
+        let found = self.run(operation).await?;
+        Ok(found.into_iter().map(|entry| entry.as_deref().and_then(value::decode)).collect())
+    }
+
+    /// Forgets an entry; the next reader fills it anew.
+    pub async fn remove(&self, key: &str) -> Result<(), PortError> {
+        let operation =
+            |mut connection| async move { redis::cmd("DEL").arg(key).query_async::<()>(&mut connection).await };
+        Ok(self.run(operation).await?)
     }
 
     /// Runs an operation within its time, unless Redis has been failing.

@@ -18,8 +18,16 @@ macro_rules! mutant {
 #[macro_export]
 macro_rules! mutant {
     ($name:ident) => {
-        false
+        $crate::never()
     };
+}
+
+/// What [`mutant!`] comes to outside builds for the simulation.
+#[cfg(not(feature = "simulation"))]
+#[doc(hidden)]
+#[must_use]
+pub const fn never() -> bool {
+    false
 }
 
 pub mod apply;

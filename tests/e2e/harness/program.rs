@@ -12,12 +12,25 @@ use nix::unistd::Pid;
 /// The pause between two looks at a process.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
-/// `watershed-local`, built once, with the profile that this test was built with.
+/// `watershed-local`, which serves.
 pub fn watershed_local() -> &'static Path {
-    static PROGRAM: LazyLock<Result<PathBuf, String>> = LazyLock::new(build);
-    PROGRAM.as_ref().unwrap_or_else(|why| panic!("cannot build watershed-local: {why}"))
+    static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| built("watershed-local"));
+    &PROGRAM
 }
 
+/// `watershed`, the operators' command line.
+pub fn watershed() -> &'static Path {
+    static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| built("watershed"));
+    &PROGRAM
+}
+
+fn built(program: &str) -> PathBuf {
+    static DIR: LazyLock<Result<PathBuf, String>> = LazyLock::new(build);
+    DIR.as_ref().unwrap_or_else(|why| panic!("cannot build {program}: {why}")).join(program)
+}
+
+/// Builds all programs once, with the profile that this test was built with, and says where they are. All together, as
+/// `make test` does: one package by itself has its dependencies with other features, and would build them anew.
 fn build() -> Result<PathBuf, String> {
     // <target>/<profile>/deps/<this test>
     let this = std::env::current_exe().map_err(|error| error.to_string())?;
@@ -30,13 +43,14 @@ fn build() -> Result<PathBuf, String> {
     };
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let built = Command::new(cargo)
-        .args(["build", "--quiet", "--package", "local", "--profile", profile, "--target-dir"])
+        .args(["build", "--quiet", "--workspace", "--exclude", "simulation", "--bins", "--profile", profile])
+        .arg("--target-dir")
         .arg(target_dir)
         .current_dir(workspace())
         .output()
         .map_err(|error| error.to_string())?;
     match built.status.success() {
-        true => Ok(profile_dir.join("watershed-local")),
+        true => Ok(profile_dir.to_owned()),
         false => Err(String::from_utf8_lossy(&built.stderr).into_owned()),
     }
 }

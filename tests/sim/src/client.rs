@@ -414,8 +414,10 @@ impl Client {
     /// A read without a token is behind by what the tiers may keep.
     fn check_staleness(&self, key: &AggregateKey, version: u64, began: Instant) {
         let world = self.world();
-        let bound =
-            if world.cache_is_told() && world.setup.faults.slowness == 0 { STALE_MAX_WHEN_TOLD } else { STALE_MAX };
+        // A slow or lost answer of the read store lets the cache be told by the redelivery only.
+        let faults = &world.setup.faults;
+        let at_once = world.cache_is_told() && faults.slowness == 0 && faults.lost_responses == 0;
+        let bound = if at_once { STALE_MAX_WHEN_TOLD } else { STALE_MAX };
         let events = world.history.lock();
         let replaced_at = if world.has_read_store() {
             let log = events.views.get(key).map(Vec::as_slice).unwrap_or_default();

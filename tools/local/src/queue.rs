@@ -96,7 +96,8 @@ pub struct Queues {
     client: Client,
     /// The queue.
     pub main: Queue,
-    dead_letters: Queue,
+    /// Where messages go that were received too often.
+    pub dead_letters: Queue,
 }
 
 /// One queue.

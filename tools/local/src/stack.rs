@@ -1,5 +1,6 @@
 //! The whole stack: what is started, in which order, and how it ends.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
 use std::net::Ipv4Addr;
@@ -174,6 +175,7 @@ impl Stack {
             serving.spawn(poller::run(poller, options.max_environments.into(), stop.clone()));
         }
         let status = Status {
+            variables: places(&variables),
             stage: row.stage,
             pools: pools.clone(),
             redis: backends.redis.clone(),
@@ -347,6 +349,7 @@ fn variables(options: &StackOptions, backends: &Backends, signing_keys: &str) ->
     let or_local = |name: &str, local: &str| credential(name).unwrap_or_else(|| local.to_owned());
     let tables = table_names();
     let queue_url = backends.queues.as_ref().map(|queues| queues.main.url.clone());
+    let dead_letter_queue_url = backends.queues.as_ref().map(|queues| queues.dead_letters.url.clone());
     [
         ("AWS_REGION", Some(or_local("AWS_REGION", "us-east-1"))),
         ("AWS_ACCESS_KEY_ID", Some(or_local("AWS_ACCESS_KEY_ID", "local"))),
@@ -360,6 +363,7 @@ fn variables(options: &StackOptions, backends: &Backends, signing_keys: &str) ->
         ("COMMANDS_TABLE", Some(tables.commands)),
         ("READ_TABLE", Some(tables.read)),
         ("QUEUE_URL", queue_url),
+        ("DEAD_LETTER_QUEUE_URL", dead_letter_queue_url),
         ("VISIBILITY_TIMEOUT_SECONDS", Some(queue::VISIBILITY_TIMEOUT.as_secs().to_string())),
         ("MAX_RECEIVE_COUNT", Some(queue::RECEIVES_MAX.to_string())),
         ("SIGNING_KEYS", Some(signing_keys.to_owned())),
@@ -370,6 +374,16 @@ fn variables(options: &StackOptions, backends: &Backends, signing_keys: &str) ->
     .into_iter()
     .filter_map(|(name, value)| Some((name.to_owned(), value?)))
     .collect()
+}
+
+/// The variables that say where things are. Secrets are not among them.
+fn places(variables: &[(String, String)]) -> BTreeMap<String, String> {
+    let is_place = |name: &str| {
+        ["STAGE", "REDIS_URL"].contains(&name)
+            || ["_TABLE", "QUEUE_URL"].iter().any(|end| name.ends_with(end))
+            || name.starts_with("AWS_ENDPOINT_URL_")
+    };
+    variables.iter().filter(|(name, _)| is_place(name)).cloned().collect()
 }
 
 fn pools(

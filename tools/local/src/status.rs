@@ -23,6 +23,8 @@ pub struct Status {
     pub queues: Option<Queues>,
     /// The tables, if they are ours.
     pub store: Option<Arc<Store>>,
+    /// Where things are, in the variables that the functions and the operators' tools read.
+    pub variables: BTreeMap<String, String>,
 }
 
 #[derive(Serialize)]
@@ -34,6 +36,7 @@ struct Document<'a> {
     redis: Option<RedisStatus>,
     queue: Option<QueueStatus>,
     tables: Option<BTreeMap<String, TableStatus>>,
+    variables: &'a BTreeMap<String, String>,
 }
 
 impl Status {
@@ -51,6 +54,7 @@ impl Status {
             redis,
             queue,
             tables,
+            variables: &self.variables,
         };
         serde_json::to_string(&document).unwrap_or_default()
     }

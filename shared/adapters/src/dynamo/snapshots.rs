@@ -26,6 +26,8 @@ const VERSION: &str = "version";
 const SCHEMA: &str = "schema";
 const BODY: &str = "body";
 
+/// Put IF absent or not newer.
+const ABSENT_OR_NOT_NEWER: &str = "attribute_not_exists(#pk) OR #version <= :version";
 /// Put the view IF absent or older.
 const ABSENT_OR_OLDER: &str = "attribute_not_exists(#pk) OR #version < :version";
 
@@ -33,6 +35,15 @@ const ABSENT_OR_OLDER: &str = "attribute_not_exists(#pk) OR #version < :version"
 const LOAD_ATTEMPTS_MAX: u32 = 8;
 /// The longest pause before the second attempt; it doubles from there.
 const LOAD_PAUSE_FIRST: Duration = Duration::from_millis(20);
+
+/// One page of a scan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScanPage {
+    /// What was found.
+    pub entries: Vec<(AggregateKey, Snapshot)>,
+    /// Where the scan goes on; `None` at the end of the segment. May be kept, to go on another day.
+    pub next: Option<String>,
+}
 
 /// A table of snapshots. As a [`ViewReader`] it reads what the table holds: *states*, where it is the write store's.
 #[derive(Debug, Clone)]
@@ -56,8 +67,73 @@ impl SnapshotTable {
         &self.table
     }
 
-    /// The snapshots of `keys`, in their order, strongly consistent.
-    pub(super) async fn load(&self, keys: &[AggregateKey]) -> Result<Vec<Option<Snapshot>>, PortError> {
+    /// About how many items there are, as DynamoDB counts them every six hours; `None` where it does not say.
+    pub async fn approximate_len(&self) -> Result<Option<u64>, PortError> {
+        let described = self.client.describe_table().table_name(&self.table).send().await;
+        let described = described.map_err(unavailable(self.port))?;
+        Ok(described.table.and_then(|table| table.item_count).and_then(|count| count.try_into().ok()))
+    }
+
+    /// One page of a parallel scan, strongly consistent: the snapshots of this kind in a segment, from behind `after`.
+    /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Scan.html#Scan.ParallelScan>
+    pub async fn scan(
+        &self,
+        kind: &'static str,
+        segment: u32,
+        segments: u32,
+        after: Option<String>,
+    ) -> Result<ScanPage, PortError> {
+        let found = self
+            .client
+            .scan()
+            .table_name(&self.table)
+            .consistent_read(true)
+            .segment(i32::try_from(segment).unwrap_or(i32::MAX))
+            .total_segments(i32::try_from(segments).unwrap_or(i32::MAX))
+            .set_exclusive_start_key(after.map(item::key))
+            .send()
+            .await
+            .map_err(unavailable(self.port))?;
+        let mut entries = Vec::new();
+        for item in found.items() {
+            let pk = item::text(item, KEY_ATTRIBUTE).map_err(|error| self.corrupt("an item", error))?;
+            if let Some(key) = aggregate_key(kind, pk) {
+                entries.push((key, self.decode(item)?.1));
+            }
+        }
+        let next = found.last_evaluated_key.map(|key| item::text(&key, KEY_ATTRIBUTE).map(str::to_owned)).transpose();
+        Ok(ScanPage { entries, next: next.map_err(|error| self.corrupt("a scan's end", error))? })
+    }
+
+    /// For repairs: puts the snapshot IF absent or not newer. A stored version that is newer is left alone.
+    pub async fn replace_up_to(&self, key: &AggregateKey, next: &Snapshot) -> Result<(), PortError> {
+        let put = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(encode(key, next)))
+            .condition_expression(ABSENT_OR_NOT_NEWER)
+            .expression_attribute_names("#pk", KEY_ATTRIBUTE)
+            .expression_attribute_names("#version", VERSION)
+            .expression_attribute_values(":version", item::n(next.version));
+        match put.send().await {
+            Ok(_) => Ok(()),
+            Err(error) if error.as_service_error().is_some_and(PutItemError::is_conditional_check_failed_exception) => {
+                Ok(())
+            }
+            Err(error) => Err(unavailable(self.port)(error)),
+        }
+    }
+
+    /// For repairs: removes what should not be there.
+    pub async fn remove(&self, key: &AggregateKey) -> Result<(), PortError> {
+        let delete = self.client.delete_item().table_name(&self.table).set_key(Some(item::key(key.to_string())));
+        delete.send().await.map(|_| ()).map_err(unavailable(self.port))
+    }
+
+    /// The snapshots of `keys`, at most [`LOAD_KEYS_MAX`](kernel::ports::LOAD_KEYS_MAX), in their order, strongly
+    /// consistent.
+    pub async fn load(&self, keys: &[AggregateKey]) -> Result<Vec<Option<Snapshot>>, PortError> {
         check_load(self.port, keys.len())?;
         if keys.is_empty() {
             return Ok(Vec::new());
@@ -214,6 +290,12 @@ pub struct DynamoViewStore {
 }
 
 impl DynamoViewStore {
+    /// All views, for whoever compares or repairs them.
+    #[must_use]
+    pub fn snapshots(&self) -> SnapshotTable {
+        self.snapshots.clone()
+    }
+
     /// The read store in `table`, with the indexes that the table was created with.
     #[must_use]
     pub fn new(client: Client, table: impl Into<String>, indexes: &'static [&'static str]) -> Self {
@@ -261,6 +343,12 @@ fn stored_partition(kind_and_tenant: &str, partition: &str) -> String {
 /// An aggregate's identity is the last part of its key.
 fn id_in(pk: &str) -> Result<&str, ItemError> {
     item::required(KEY_ATTRIBUTE, pk.rsplit_once('#').map(|(_, id)| id))
+}
+
+/// The key of an aggregate of this kind; `None` for other items, such as claims.
+fn aggregate_key(kind: &'static str, pk: &str) -> Option<AggregateKey> {
+    let (tenant, id) = pk.strip_prefix(kind)?.strip_prefix('#')?.split_once('#')?;
+    Some(AggregateKey { kind, tenant: tenant.parse().ok()?, id: id.parse().ok()? })
 }
 
 fn encode(key: &AggregateKey, snapshot: &Snapshot) -> Item {

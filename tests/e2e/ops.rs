@@ -1,0 +1,302 @@
+//! The operators' command line, against a real stack.
+
+use std::path::Path;
+use std::process::{self, Output};
+
+use aws_sdk_dynamodb::primitives::Blob;
+use aws_sdk_dynamodb::types::AttributeValue;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::process::Command;
+
+use crate::harness::{Api, Stack, User, Variant, check, eventually, program, unique};
+
+/// A stack of its own, because these tests break what is stored.
+struct Site {
+    stack: Stack,
+    dir: TempDir,
+}
+
+/// What the command line said.
+#[derive(Debug)]
+struct Said {
+    code: i32,
+    json: Value,
+    error: String,
+}
+
+impl Site {
+    fn start(variant: Variant) -> Self {
+        Self { stack: Stack::start(variant, &["--ephemeral"]), dir: tempfile::tempdir().unwrap() }
+    }
+
+    /// Runs `watershed --json` with these arguments, in a directory of its own.
+    async fn watershed(&self, arguments: &[&str]) -> Said {
+        said(command(self.dir.path()).args(["--stack", &self.stack.url]).args(arguments)).await
+    }
+
+    async fn place(&self, variable: &str) -> String {
+        self.stack.status().await["variables"][variable].as_str().unwrap().to_owned()
+    }
+
+    async fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
+        let url = self.place("AWS_ENDPOINT_URL_DYNAMODB").await;
+        adapters::clients::dynamodb(&adapters::clients::local(&url))
+    }
+
+    async fn sqs(&self) -> aws_sdk_sqs::Client {
+        adapters::clients::sqs(&adapters::clients::local(&self.place("AWS_ENDPOINT_URL_SQS").await))
+    }
+}
+
+fn command(dir: &Path) -> Command {
+    let mut command = Command::new(program::watershed());
+    command.env_clear().current_dir(dir).arg("--json");
+    command
+}
+
+async fn said(command: &mut Command) -> Said {
+    let Output { status, stdout, stderr } = command.output().await.unwrap();
+    let error = String::from_utf8_lossy(&stderr).into_owned();
+    let json = serde_json::from_slice(&stdout).unwrap_or_default();
+    Said { code: status.code().unwrap_or_else(|| panic!("killed: {error}")), json, error }
+}
+
+async fn user(api: &Api) -> User {
+    api.any_user().await
+}
+
+fn key(user: &User) -> AttributeValue {
+    AttributeValue::S(format!("U#local#{}", user.id))
+}
+
+#[test]
+fn verify_finds_what_differs_and_repairs_it() {
+    let site = Site::start(Variant::Cqrs);
+    check(&site.stack, async {
+        let api = site.stack.api();
+        let (deleted, outdated, altered, orphaned, cached, fine) = (
+            user(&api).await,
+            user(&api).await,
+            user(&api).await,
+            user(&api).await,
+            user(&api).await,
+            user(&api).await,
+        );
+        let told = site.watershed(&["verify"]).await;
+        assert_eq!((told.code, &told.json["users"], &told.json["differences"]), (0, &json!(6), &json!(0)), "{told:?}");
+
+        let (dynamodb, write, read) =
+            (site.dynamodb().await, site.place("WRITE_TABLE").await, site.place("READ_TABLE").await);
+        dynamodb.delete_item().table_name(&read).key("pk", key(&deleted)).send().await.unwrap();
+        let set = async |user: &User, attribute: &str, value: AttributeValue| {
+            let update = dynamodb.update_item().table_name(&read).key("pk", key(user));
+            let update = update.update_expression("SET #a = :v").expression_attribute_names("#a", attribute);
+            update.expression_attribute_values(":v", value).send().await.unwrap();
+        };
+        set(&outdated, "version", AttributeValue::N("0".to_owned())).await;
+        set(&altered, "body", AttributeValue::B(Blob::new(b"{}".as_slice()))).await;
+        dynamodb.delete_item().table_name(&write).key("pk", key(&orphaned)).send().await.unwrap();
+        set_in_redis(&site.place("REDIS_URL").await, &cached, "V00000000000000000009|b|1|{}");
+
+        let told = site.watershed(&["verify"]).await;
+        let kinds =
+            json!({"view_missing": 1, "view_older": 1, "view_differs": 1, "view_orphaned": 1, "cache_differs": 1});
+        assert_eq!((told.code, &told.json["by_kind"]), (1, &kinds), "{told:?}");
+        assert!(!told.json["shown"].to_string().contains(&fine.id));
+
+        let told = site.watershed(&["verify", "--repair", "--dry-run"]).await;
+        assert_eq!((told.code, &told.json["repaired"]), (1, &json!(5)), "{told:?}");
+        let told = site.watershed(&["verify", "--repair"]).await;
+        assert_eq!(
+            (told.code, &told.json["differences"], &told.json["repaired"]),
+            (0, &json!(5), &json!(5)),
+            "{told:?}"
+        );
+        let told = site.watershed(&["verify"]).await;
+        assert_eq!((told.code, &told.json["users"], &told.json["differences"]), (0, &json!(5), &json!(0)), "{told:?}");
+        for user in [&deleted, &outdated, &altered, &cached] {
+            assert_eq!(api.reread(user).await.body, user.body);
+        }
+    });
+}
+
+fn set_in_redis(url: &str, user: &User, entry: &str) {
+    let arguments = ["-u", url, "SET", &format!("v1#U#local#{}", user.id), entry];
+    let done = process::Command::new("redis-cli").args(arguments).output().unwrap();
+    assert!(done.status.success(), "{done:?}");
+}
+
+#[test]
+fn verify_calls_what_is_on_its_way_lag_and_not_a_difference() {
+    let site = Site::start(Variant::Cqrs);
+    check(&site.stack, async {
+        let api = site.stack.api();
+        let busy = user(&api).await;
+        let writes = async {
+            for _ in 0..60 {
+                api.patch(&busy.path, &json!({"name": unique("busy")})).send().await.expect(202);
+            }
+        };
+        let ((), told) = futures::future::join(writes, site.watershed(&["verify"])).await;
+        assert_eq!((told.code, &told.json["differences"]), (0, &json!(0)), "{told:?}");
+    });
+}
+
+/// A command as it travels in the queue, for a user that exists.
+fn envelope(user: &User, name: &str) -> String {
+    let at = 1_790_000_000_000_000_u64 + u64::from(rand::random::<u32>());
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let at = at.max(u64::try_from(now.as_micros()).unwrap());
+    json!({"schema": 1, "tenant": "local", "subject": "local-user", "aggregate": user.id,
+        "stamp": {"at": at, "command": uuid::Uuid::now_v7()}, "expected": "unsaid",
+        "command": {"update": {"name": name}}})
+    .to_string()
+}
+
+/// Puts a message straight into the dead-letter queue, as one that died without a word.
+async fn die(site: &Site, body: &str) -> String {
+    let (sqs, url) = (site.sqs().await, site.place("DEAD_LETTER_QUEUE_URL").await);
+    let mut send = sqs.send_message().queue_url(url).message_body(body);
+    if site.stack.variant == Variant::CqrsFifo {
+        send = send.message_group_id(unique("group")).message_deduplication_id(unique("deduplication"));
+    }
+    send.send().await.unwrap().message_id.unwrap()
+}
+
+#[test]
+fn dead_letters_are_listed_marked_sent_back_and_discarded() {
+    for variant in [Variant::Cqrs, Variant::CqrsFifo] {
+        let site = Site::start(variant);
+        check(&site.stack, dead_letters_end_well(&site));
+    }
+}
+
+async fn dead_letters_end_well(site: &Site) {
+    let api = site.stack.api();
+    let user = user(&api).await;
+    let name = unique("redriven");
+    let bodies = [envelope(&user, &name), envelope(&user, "discarded"), "poison".to_owned()];
+    let mut ids = Vec::new();
+    for body in &bodies {
+        ids.push(die(site, body).await);
+    }
+    let command_of =
+        |body: &str| serde_json::from_str::<Value>(body).unwrap()["stamp"]["command"].as_str().unwrap().to_owned();
+
+    let told = site.watershed(&["queue"]).await;
+    assert_eq!((told.code, &told.json["dead_letters"]["visible"]), (1, &json!(3)), "{told:?}");
+    // Twice: a look gives back what it hid.
+    for _ in 0..2 {
+        let told = site.watershed(&["dlq", "list"]).await;
+        let mut found: Vec<_> =
+            told.json.as_array().unwrap().iter().map(|letter| letter["message_id"].as_str().unwrap()).collect();
+        found.sort_unstable();
+        let mut due: Vec<_> = ids.iter().map(String::as_str).collect();
+        due.sort_unstable();
+        assert_eq!((told.code, found), (1, due));
+    }
+    let told = site.watershed(&["dlq", "show", &ids[0]]).await;
+    assert_eq!((&told.json["status"], &told.json["user_id"]), (&json!("no record"), &json!(user.id)), "{told:?}");
+    assert_eq!(told.json["body"]["command"], json!({"update": {"name": name}}));
+
+    let told = site.watershed(&["dlq", "sync", "--dry-run"]).await;
+    assert_eq!((&told.json["done"], &told.json["unreadable"]), (&json!(2), &json!(1)), "{told:?}");
+    let told = site.watershed(&["dlq", "sync"]).await;
+    assert_eq!((told.code, &told.json["done"], &told.json["left"]), (0, &json!(2), &json!(0)), "{told:?}");
+    let told = site.watershed(&["dlq", "sync"]).await;
+    assert_eq!((&told.json["done"], &told.json["left"]), (&json!(0), &json!(2)), "{told:?}");
+    let told = site.watershed(&["command", "show", &command_of(&bodies[0])]).await;
+    assert_eq!((told.code, &told.json["record"]["status"]), (0, &json!("failed")), "{told:?}");
+
+    let told = site.watershed(&["dlq", "redrive", &ids[0], "--operator", "ada"]).await;
+    assert_eq!((told.code, &told.json["done"], &told.json["left"]), (0, &json!(1), &json!(2)), "{told:?}");
+    eventually("the redriven command is applied", async || {
+        let told = site.watershed(&["command", "show", &command_of(&bodies[0])]).await;
+        (told.json["record"]["status"] == "applied").then_some(())
+    })
+    .await;
+    eventually("it can be read", async || (api.get(&user.path).send().await.json()["name"] == name).then_some(()))
+        .await;
+
+    let told = site.watershed(&["dlq", "discard", "--all"]).await;
+    assert_eq!((told.code, &told.json["done"]), (0, &json!(2)), "{told:?}");
+    let told = site.watershed(&["dlq", "list"]).await;
+    assert_eq!((told.code, &told.json), (0, &json!([])), "{told:?}");
+    let told = site.watershed(&["command", "show", &command_of(&bodies[1])]).await;
+    assert_eq!(told.json["record"]["status"], "failed", "{told:?}");
+
+    let log = std::fs::read_to_string(site.dir.path().join("watershed-audit.jsonl")).unwrap();
+    let log: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(
+        (&log[0]["who"], &log[0]["what"], &log[0]["message_id"]),
+        (&json!("ada"), &json!("redrive"), &json!(ids[0]))
+    );
+    assert_eq!(log.len(), 3);
+    assert!(log.iter().any(|line| line["what"] == "discard" && line["body"] == "poison"));
+}
+
+#[test]
+fn a_user_and_a_command_are_shown_in_all_stores_at_once() {
+    let site = Site::start(Variant::Cqrs);
+    check(&site.stack, async {
+        let api = site.stack.api();
+        let user = user(&api).await;
+        eventually("the view is cached", async || {
+            api.get(&user.path).send().await.expect(200);
+            let told = site.watershed(&["user", "show", &user.id]).await;
+            let versions = ["state", "view", "cached"].map(|part| told.json[part]["version"].clone());
+            (told.code == 0 && versions == [json!(1), json!(1), json!(1)]).then_some(())
+        })
+        .await;
+        let told = site.watershed(&["user", "show", &user.id, "--tenant", "another"]).await;
+        assert_eq!((told.code, &told.json["state"]), (1, &Value::Null), "{told:?}");
+    });
+}
+
+#[test]
+fn what_cannot_be_done_is_said_in_one_line_with_an_exit_code() {
+    let site = Site::start(Variant::Cqrs);
+    check(&site.stack, async {
+        refusals_without_a_site(site.dir.path()).await;
+        refusals_at_a_site(&site).await;
+    });
+}
+
+async fn refusals_without_a_site(dir: &Path) {
+    let nowhere = [
+        ("AWS_ENDPOINT_URL", "http://127.0.0.1:9"),
+        ("AWS_REGION", "us-east-1"),
+        ("AWS_ACCESS_KEY_ID", "x"),
+        ("AWS_SECRET_ACCESS_KEY", "y"),
+    ];
+    let refusals: [(&[&str], &str); 7] = [
+        (&["--stack", "http://127.0.0.1:9", "queue"], "no local stack answers"),
+        (&["verify"], "--write-table or WRITE_TABLE"),
+        (&["queue"], "--queue-url or QUEUE_URL"),
+        (&["dlq", "list"], "--dead-letter-queue-url"),
+        (&["verify", "--write-table", "w", "--read-table", "r"], "nothing answers there"),
+        (&["command", "show", "nonsense"], "is not a command's identity"),
+        (&["user", "show", "nonsense"], "is not a user's identity"),
+    ];
+    for (arguments, says) in refusals {
+        let told = said(command(dir).args(arguments).envs(nowhere)).await;
+        assert_eq!((told.code, told.error.trim_end().lines().count()), (3, 1), "{told:?}");
+        assert!(told.error.contains(says), "{told:?} does not say {says:?}");
+    }
+    let wrong = said(command(dir).args(["dlq", "redrive"])).await;
+    assert_eq!(wrong.code, 2, "{wrong:?}");
+}
+
+async fn refusals_at_a_site(site: &Site) {
+    let told = site.watershed(&["verify", "--write-table", "nope"]).await;
+    assert!(told.code == 3 && told.error.contains("there is no such table"), "{told:?}");
+    let told = site.watershed(&["dlq", "list", "--dead-letter-queue-url", "http://127.0.0.1:9/0/nope"]).await;
+    assert_eq!(told.code, 3, "{told:?}");
+    let letter = die(site, "poison").await;
+    let told = site.watershed(&["dlq", "discard", &letter, "--audit-log", "/nonexistent/log"]).await;
+    assert!(told.code == 3 && told.error.contains("nothing was done"), "{told:?}");
+    let told = site.watershed(&["dlq", "discard", "another"]).await;
+    assert!(told.code == 3 && told.error.contains("watershed dlq list"), "{told:?}");
+    assert_eq!(site.watershed(&["queue"]).await.json["dead_letters"]["visible"], 1);
+}

@@ -1,0 +1,166 @@
+//! What can be said on the command line.
+
+#![expect(clippy::doc_markdown, reason = "a terminal shows these texts as they are")]
+
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use kernel::ids::Tenant;
+
+/// Looks after a Watershed service: compares its stores, repairs them, and deals with dead letters.
+///
+/// Where things are is told by the variables that the functions have as well (AWS_ENDPOINT_URL_DYNAMODB, WRITE_TABLE and
+/// so on, see --help), or asked of a local stack with --stack. Credentials are found as the AWS CLI finds them.
+///
+/// Exit codes: 0, all is well; 1, done, and something is not as it should be; 2, wrong usage; 3, could not be done.
+#[derive(Debug, Parser)]
+#[command(name = "watershed", version)]
+pub(crate) struct Arguments {
+    /// Print JSON, for scripts.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) site: SiteOptions,
+    #[command(subcommand)]
+    pub(crate) action: Action,
+}
+
+/// Where things are.
+#[derive(Debug, Args)]
+pub(crate) struct SiteOptions {
+    /// Ask the local stack that serves here, for example http://127.0.0.1:3000.
+    #[arg(long, global = true, env = "WATERSHED_STACK", value_name = "URL")]
+    pub(crate) stack: Option<String>,
+    /// The table of states and claims.
+    #[arg(long, global = true, env = "WRITE_TABLE", value_name = "NAME")]
+    pub(crate) write_table: Option<String>,
+    /// The table of records of commands.
+    #[arg(long, global = true, env = "COMMANDS_TABLE", value_name = "NAME")]
+    pub(crate) commands_table: Option<String>,
+    /// The table of views.
+    #[arg(long, global = true, env = "READ_TABLE", value_name = "NAME")]
+    pub(crate) read_table: Option<String>,
+    /// The queue of commands.
+    #[arg(long, global = true, env = "QUEUE_URL", value_name = "URL")]
+    pub(crate) queue_url: Option<String>,
+    /// Its dead-letter queue.
+    #[arg(long, global = true, env = "DEAD_LETTER_QUEUE_URL", value_name = "URL")]
+    pub(crate) dead_letter_queue_url: Option<String>,
+    /// The shared cache. Left out of comparisons where it is not given.
+    #[arg(long, global = true, env = "REDIS_URL", value_name = "URL", hide_env_values = true)]
+    pub(crate) redis_url: Option<String>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Action {
+    /// Compare write store, read store and shared cache, key by key.
+    Verify(VerifyOptions),
+    /// Deal with dead letters.
+    #[command(subcommand)]
+    Dlq(DlqCommand),
+    /// Tell how many messages wait, are being worked on, and died.
+    Queue,
+    /// Look at one command.
+    #[command(subcommand)]
+    Command(ShowCommand),
+    /// Look at one user, in all stores at once.
+    #[command(subcommand)]
+    User(ShowCommand),
+}
+
+/// How to compare.
+#[derive(Debug, Args)]
+pub(crate) struct VerifyOptions {
+    /// Project again what differs.
+    #[arg(long)]
+    pub(crate) repair: bool,
+    /// With --repair: only tell what would be done.
+    #[arg(long, requires = "repair")]
+    pub(crate) dry_run: bool,
+    /// Parts of the table that are scanned at the same time.
+    #[arg(long, default_value = "4", value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) segments: u32,
+    /// Differences that are shown; all are counted.
+    #[arg(long, default_value = "20")]
+    pub(crate) show: usize,
+}
+
+/// What to do with dead letters.
+#[derive(Debug, Subcommand)]
+pub(crate) enum DlqCommand {
+    /// Show what is there. On a FIFO queue up to ten of each order group, because SQS hands out no more.
+    List(Look),
+    /// Show one, with its command and what became of it.
+    Show {
+        /// The message.
+        id: String,
+        #[command(flatten)]
+        look: Look,
+    },
+    /// Mark the commands of those that died without a word as failed, so that whoever asks is told.
+    Sync {
+        #[command(flatten)]
+        look: Look,
+        /// Only tell what would be done.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Send them back to the queue of commands.
+    Redrive {
+        #[command(flatten)]
+        chosen: Chosen,
+        /// Messages a second at most.
+        #[arg(long, default_value = "50")]
+        rate: NonZeroU32,
+    },
+    /// Delete them for good. Their commands stay failed; the audit log keeps their bodies.
+    Discard {
+        #[command(flatten)]
+        chosen: Chosen,
+    },
+}
+
+/// How far to look.
+#[derive(Debug, Args)]
+pub(crate) struct Look {
+    /// Messages to look at, at most.
+    #[arg(long, default_value = "1000")]
+    pub(crate) max: usize,
+}
+
+/// Which dead letters, and how it is written down.
+#[derive(Debug, Args)]
+pub(crate) struct Chosen {
+    /// These messages.
+    #[arg(value_name = "ID", required_unless_present = "all")]
+    pub(crate) ids: Vec<String>,
+    /// All of them.
+    #[arg(long, conflicts_with = "ids")]
+    pub(crate) all: bool,
+    #[command(flatten)]
+    pub(crate) look: Look,
+    /// Only tell what would be done.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// The file that says who did what to which message, a line each. It is written before anything is done.
+    #[arg(long, env = "WATERSHED_AUDIT_LOG", default_value = "watershed-audit.jsonl", value_name = "FILE")]
+    pub(crate) audit_log: PathBuf,
+    /// Who does it.
+    #[arg(long, env = "USER", default_value = "unknown", value_name = "NAME")]
+    pub(crate) operator: String,
+}
+
+/// Looking at one thing.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ShowCommand {
+    /// Show all that is known of it.
+    Show {
+        /// Its identity, as clients see it.
+        id: String,
+        /// The tenant that it belongs to.
+        #[arg(long, default_value = "local")]
+        tenant: Tenant,
+    },
+}

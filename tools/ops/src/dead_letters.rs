@@ -1,0 +1,364 @@
+//! What died in the queue: show it, mark it, send it back, or let it go.
+//!
+//! SQS has no way to look without receiving, so a look hides the messages for a while and gives them back in the end.
+
+use std::time::Duration;
+
+use aws_sdk_sqs::types::{Message, MessageSystemAttributeName};
+use indicatif::{ProgressBar, ProgressStyle};
+use kernel::clock::{Clock as _, SystemClock};
+use kernel::envelope::Heading;
+use kernel::ports::{RecordReader as _, RecordWriter as _};
+use kernel::record::{CommandRecord, CommandStatus};
+use serde::Serialize;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::audit::AuditLog;
+use crate::cli::{Chosen, DlqCommand, Look};
+use crate::outcome::{Failure, Outcome, explain};
+use crate::site::Site;
+
+/// How long messages that are looked at are hidden from others, in seconds.
+const HIDDEN_SECONDS: i32 = 120;
+/// Messages of one receive at most.
+const BATCH_MAX: i32 = 10;
+/// What a command is told that died without a word.
+const DIED: &str = "it died in the queue before its failure could be recorded: an operator may send it back";
+
+pub(crate) async fn run(site: &Site, command: &DlqCommand) -> Result<Outcome, Failure> {
+    match command {
+        DlqCommand::List(look) => list(site, look).await,
+        DlqCommand::Show { id, look } => show(site, id, look).await,
+        DlqCommand::Sync { look, dry_run } => sync(site, look, *dry_run).await,
+        DlqCommand::Redrive { chosen, rate } => redrive(site, chosen, rate.get()).await,
+        DlqCommand::Discard { chosen } => discard(site, chosen).await,
+    }
+}
+
+/// A dead letter, and what is known of its command.
+#[derive(Debug, Serialize)]
+struct Letter {
+    message_id: String,
+    sent_at_ms: Option<u64>,
+    received: Option<u32>,
+    tenant: Option<String>,
+    command_id: Option<String>,
+    user_id: Option<String>,
+    status: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body: Option<serde_json::Value>,
+}
+
+/// The dead-letter queue, with the messages that this look has hidden.
+struct Letters<'a> {
+    client: aws_sdk_sqs::Client,
+    url: &'a str,
+    messages: Vec<Message>,
+}
+
+fn refused<E: std::error::Error>(error: E) -> Failure {
+    Failure::Refused { part: "SQS", cause: explain(&error) }
+}
+
+impl<'a> Letters<'a> {
+    async fn look(site: &'a Site, look: &Look) -> Result<Self, Failure> {
+        let mut letters = Self { client: site.sqs(), url: site.dead_letter_queue_url()?, messages: Vec::new() };
+        loop {
+            let left = look.max.saturating_sub(letters.messages.len());
+            let batch = i32::try_from(left).unwrap_or(BATCH_MAX).min(BATCH_MAX);
+            let received = if batch == 0 { Vec::new() } else { letters.receive(batch).await? };
+            if received.is_empty() {
+                return Ok(letters);
+            }
+            letters.messages.extend(received);
+        }
+    }
+
+    async fn receive(&self, batch: i32) -> Result<Vec<Message>, Failure> {
+        let received = self
+            .client
+            .receive_message()
+            .queue_url(self.url)
+            .max_number_of_messages(batch)
+            .visibility_timeout(HIDDEN_SECONDS)
+            .wait_time_seconds(1)
+            .message_system_attribute_names(MessageSystemAttributeName::All)
+            .message_attribute_names("All")
+            .send()
+            .await;
+        Ok(received.map_err(refused)?.messages.unwrap_or_default())
+    }
+
+    /// Lets others see the messages again. Those that this fails for come back by themselves.
+    async fn give_back(&self, messages: &[Message]) {
+        for message in messages {
+            let Some(receipt_handle) = message.receipt_handle() else { continue };
+            let change = self.client.change_message_visibility().queue_url(self.url).receipt_handle(receipt_handle);
+            let _ = change.visibility_timeout(0).send().await;
+        }
+    }
+
+    async fn delete(&self, message: &Message) -> Result<(), Failure> {
+        let delete = self.client.delete_message().queue_url(self.url);
+        let deleted = delete.set_receipt_handle(message.receipt_handle.clone()).send().await;
+        deleted.map(|_| ()).map_err(refused)
+    }
+
+    /// Sends the message's body to the queue of commands. A new deduplication id, because a FIFO queue would swallow what
+    /// it has seen less than five minutes ago; the command's own identity keeps it from being applied twice.
+    async fn send_back(&self, queue_url: &str, message: &Message) -> Result<(), Failure> {
+        let group = attribute(message, &MessageSystemAttributeName::MessageGroupId).map(str::to_owned);
+        let mut send = self
+            .client
+            .send_message()
+            .queue_url(queue_url)
+            .set_message_body(message.body.clone())
+            .set_message_attributes(message.message_attributes.clone())
+            .set_message_group_id(group);
+        if attribute(message, &MessageSystemAttributeName::MessageDeduplicationId).is_some() {
+            send = send.message_deduplication_id(format!("redrive-{}", uuid::Uuid::now_v7()));
+        }
+        send.send().await.map(|_| ()).map_err(refused)
+    }
+
+    /// Splits into those that were chosen and the others; complains of identities that are not there.
+    fn choose(&mut self, chosen: &Chosen) -> Result<Vec<Message>, Failure> {
+        let is_chosen = |message: &Message| {
+            chosen.all || message.message_id().is_some_and(|id| chosen.ids.iter().any(|chosen| chosen == id))
+        };
+        let (taken, left) = std::mem::take(&mut self.messages).into_iter().partition(is_chosen);
+        self.messages = left;
+        let taken: Vec<Message> = taken;
+        let missing: Vec<_> = chosen
+            .ids
+            .iter()
+            .filter(|id| !taken.iter().any(|message| message.message_id() == Some(id.as_str())))
+            .cloned()
+            .collect();
+        if missing.is_empty() {
+            return Ok(taken);
+        }
+        self.messages.extend(taken);
+        Err(Failure::NotFound(format!(
+            "no dead letter among the {} looked at is called {}: list them with `watershed dlq list`, look further with --max",
+            self.messages.len(),
+            missing.join(", "),
+        )))
+    }
+}
+
+fn attribute<'a>(message: &'a Message, name: &MessageSystemAttributeName) -> Option<&'a str> {
+    message.attributes().and_then(|attributes| attributes.get(name)).map(String::as_str)
+}
+
+/// What the message's command would be recorded as, were it marked as failed now.
+fn failed_record(message: &Message) -> Option<CommandRecord> {
+    let heading = Heading::parse(message.body()?)?;
+    Some(heading.record(CommandStatus::Failed { reason: DIED.to_owned() }, Some(SystemClock.now())))
+}
+
+async fn describe(site: &Site, message: &Message, with_body: bool) -> Result<Letter, Failure> {
+    let record = failed_record(message);
+    let status = match &record {
+        None => "unreadable".to_owned(),
+        Some(record) => match site.records()?.get(&record.key).await?.map(|record| record.status) {
+            None => "no record".to_owned(),
+            Some(status) => in_words(&status),
+        },
+    };
+    let number = |name| attribute(message, &name).and_then(|text| text.parse().ok());
+    let body = message.body().unwrap_or_default();
+    let parsed = || serde_json::from_str(body).unwrap_or_else(|_| body.into());
+    Ok(Letter {
+        message_id: message.message_id().unwrap_or_default().to_owned(),
+        sent_at_ms: number(MessageSystemAttributeName::SentTimestamp),
+        received: number(MessageSystemAttributeName::ApproximateReceiveCount)
+            .and_then(|count: u64| count.try_into().ok()),
+        tenant: record.as_ref().map(|record| record.key.tenant.to_string()),
+        command_id: record.as_ref().map(|record| record.key.command.to_string()),
+        user_id: record.as_ref().map(|record| record.aggregate.to_string()),
+        status,
+        body: with_body.then(parsed),
+    })
+}
+
+/// A status in a few words.
+pub(crate) fn in_words(status: &CommandStatus) -> String {
+    match status {
+        CommandStatus::Pending => "pending".to_owned(),
+        CommandStatus::Applied { version } => format!("applied as version {version}"),
+        CommandStatus::Rejected { problem, .. } => format!("rejected: {}", problem.code),
+        CommandStatus::Superseded { .. } => "superseded".to_owned(),
+        CommandStatus::Failed { reason } => format!("failed: {reason}"),
+    }
+}
+
+fn line(letter: &Letter) -> String {
+    let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+    format!(
+        "{}  tenant {}  command {}  user {}  {}",
+        letter.message_id,
+        or_none(&letter.tenant),
+        or_none(&letter.command_id),
+        or_none(&letter.user_id),
+        letter.status,
+    )
+}
+
+async fn list(site: &Site, look: &Look) -> Result<Outcome, Failure> {
+    let letters = Letters::look(site, look).await?;
+    let mut described = Vec::new();
+    for message in &letters.messages {
+        described.push(describe(site, message, false).await);
+    }
+    letters.give_back(&letters.messages).await;
+    let described: Vec<_> = described.into_iter().collect::<Result<_, _>>()?;
+    let mut lines: Vec<_> = described.iter().map(line).collect();
+    lines.push(format!("{} dead letters", described.len()));
+    Ok(Outcome::new(described.is_empty(), &described, lines))
+}
+
+async fn show(site: &Site, id: &str, look: &Look) -> Result<Outcome, Failure> {
+    let letters = Letters::look(site, look).await?;
+    let found = letters.messages.iter().find(|message| message.message_id() == Some(id));
+    let described = match found {
+        Some(message) => Some(describe(site, message, true).await),
+        None => None,
+    };
+    letters.give_back(&letters.messages).await;
+    let missing = || Failure::NotFound(format!("no dead letter is called {id}: list them with `watershed dlq list`"));
+    let letter = described.ok_or_else(missing)??;
+    let body = letter.body.as_ref().map(|body| serde_json::to_string_pretty(body).unwrap_or_default());
+    let lines = vec![line(&letter), body.unwrap_or_default()];
+    Ok(Outcome::new(true, &letter, lines))
+}
+
+/// What a pass over the dead letters came to.
+#[derive(Debug, Default, Serialize)]
+struct Tally {
+    looked_at: usize,
+    done: usize,
+    left: usize,
+    unreadable: usize,
+    dry_run: bool,
+}
+
+impl Tally {
+    fn outcome(&self, verb: &str) -> Outcome {
+        let would = if self.dry_run { "would be " } else { "" };
+        let line = format!(
+            "{} dead letters looked at, {} {would}{verb}, {} left as they are, {} unreadable",
+            self.looked_at, self.done, self.left, self.unreadable,
+        );
+        Outcome::new(true, self, vec![line])
+    }
+}
+
+/// Marks as failed what has no outcome yet.
+async fn sync(site: &Site, look: &Look, dry_run: bool) -> Result<Outcome, Failure> {
+    let records = site.records()?;
+    let letters = Letters::look(site, look).await?;
+    let mut tally = Tally { looked_at: letters.messages.len(), dry_run, ..Tally::default() };
+    let bar = progress(letters.messages.len());
+    let mut work = async || {
+        for message in &letters.messages {
+            bar.inc(1);
+            let Some(record) = failed_record(message) else {
+                tally.unreadable += 1;
+                continue;
+            };
+            let known = records.get(&record.key).await?.map(|known| known.status);
+            let has_word = known.is_some_and(|status| status != CommandStatus::Pending);
+            if has_word || (!dry_run && records.put_failed(&record).await?.is_some()) {
+                tally.left += 1;
+            } else {
+                tally.done += 1;
+            }
+        }
+        Ok::<_, Failure>(())
+    };
+    let worked = work().await;
+    letters.give_back(&letters.messages).await;
+    worked?;
+    bar.finish_and_clear();
+    Ok(tally.outcome("marked as failed"))
+}
+
+/// Sends each chosen message back, then deletes it here. A crash in between leaves it in both places, which does no harm:
+/// a command is applied once.
+async fn redrive(site: &Site, chosen: &Chosen, rate: u32) -> Result<Outcome, Failure> {
+    let queue_url = site.queue_url()?;
+    let mut ticks = interval(Duration::from_secs(1) / rate);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    each_chosen(site, chosen, "redrive", "sent back", async |letters, message| {
+        ticks.tick().await;
+        letters.send_back(queue_url, message).await?;
+        letters.delete(message).await
+    })
+    .await
+}
+
+/// Deletes each chosen message, after its command is marked as failed.
+async fn discard(site: &Site, chosen: &Chosen) -> Result<Outcome, Failure> {
+    let records = site.records()?;
+    each_chosen(site, chosen, "discard", "deleted", async |letters, message| {
+        if let Some(record) = failed_record(message) {
+            let known = records.get(&record.key).await?.map(|known| known.status);
+            if known.is_none_or(|status| status == CommandStatus::Pending) {
+                records.put_failed(&record).await?;
+            }
+        }
+        letters.delete(message).await
+    })
+    .await
+}
+
+async fn each_chosen(
+    site: &Site,
+    chosen: &Chosen,
+    what: &str,
+    verb: &str,
+    mut act: impl AsyncFnMut(&Letters<'_>, &Message) -> Result<(), Failure>,
+) -> Result<Outcome, Failure> {
+    let mut letters = Letters::look(site, &chosen.look).await?;
+    let taken = match letters.choose(chosen) {
+        Ok(taken) => taken,
+        Err(failure) => {
+            letters.give_back(&letters.messages).await;
+            return Err(failure);
+        }
+    };
+    letters.give_back(&letters.messages).await;
+    let (looked_at, left) = (taken.len() + letters.messages.len(), letters.messages.len());
+    let unreadable = taken.iter().filter(|message| failed_record(message).is_none()).count();
+    let tally = Tally { looked_at, done: taken.len(), left, unreadable, dry_run: chosen.dry_run };
+    if chosen.dry_run {
+        letters.give_back(&taken).await;
+        return Ok(tally.outcome(verb));
+    }
+    let bar = progress(taken.len());
+    let mut work = async |done: &mut usize| {
+        let mut log = AuditLog::open(&chosen.audit_log, &chosen.operator)?;
+        for message in &taken {
+            log.about_to(what, message.message_id().unwrap_or_default(), message.body().unwrap_or_default())?;
+            act(&letters, message).await?;
+            bar.inc(1);
+            *done += 1;
+        }
+        Ok(())
+    };
+    let mut done = 0;
+    let worked: Result<(), Failure> = work(&mut done).await;
+    letters.give_back(taken.get(done..).unwrap_or_default()).await;
+    bar.finish_and_clear();
+    worked?;
+    Ok(tally.outcome(verb))
+}
+
+fn progress(length: usize) -> ProgressBar {
+    let bar = ProgressBar::new(length as u64);
+    if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} messages, {per_sec}, {eta} left") {
+        bar.set_style(style);
+    }
+    bar
+}

@@ -1,0 +1,105 @@
+//! What is told in the end, to people or to scripts.
+
+use kernel::ports::PortError;
+use serde::Serialize;
+use serde_json::Value;
+
+/// What was found or done.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// Whether all is as it should be.
+    pub(crate) is_well: bool,
+    lines: Vec<String>,
+    document: Value,
+}
+
+impl Outcome {
+    /// `document` for scripts, `lines` for people.
+    pub(crate) fn new(is_well: bool, document: &impl Serialize, lines: Vec<String>) -> Self {
+        Self { is_well, lines, document: serde_json::to_value(document).unwrap_or_default() }
+    }
+
+    pub(crate) fn print(&self, json: bool) {
+        if json {
+            println!("{}", self.document);
+        } else {
+            for line in &self.lines {
+                println!("{line}");
+            }
+        }
+    }
+}
+
+/// Why something could not be done, and what to do about it, in one line.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// Nothing says where a part is.
+    #[error("{0} is not known: give {1}, or --stack for a local stack")]
+    Unknown(&'static str, &'static str),
+    /// The local stack does not answer.
+    #[error("no local stack answers at {url}: start one with `make run`, or correct --stack ({cause})")]
+    NoStack {
+        /// Where it was looked for.
+        url: String,
+        /// What happened instead.
+        cause: String,
+    },
+    /// A part does not answer, or refuses.
+    #[error("{part}: {cause}")]
+    Refused {
+        /// The part.
+        part: &'static str,
+        /// What it said, and what to do.
+        cause: String,
+    },
+    /// The audit log cannot be written: nothing was done.
+    #[error("the audit log {path} cannot be written, so nothing was done: {cause}")]
+    Audit {
+        /// The file.
+        path: String,
+        /// What the system said.
+        cause: std::io::Error,
+    },
+    /// What was named is not there.
+    #[error("{0}")]
+    NotFound(String),
+}
+
+impl From<PortError> for Failure {
+    fn from(error: PortError) -> Self {
+        let part = match &error {
+            PortError::Unavailable { port, .. } | PortError::Corrupt { port, .. } => port,
+        };
+        Self::Refused { part, cause: explain(&error) }
+    }
+}
+
+/// The whole chain of causes, and advice for the usual ones.
+pub(crate) fn explain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let mut texts: Vec<String> = Vec::new();
+    for cause in causes {
+        let text = cause.to_string();
+        if !texts.last().is_some_and(|last| last.contains(&text)) {
+            texts.push(text);
+        }
+    }
+    let text = texts.join(": ");
+    let debugged = format!("{text} {error:?}");
+    let advice = [
+        ("ResourceNotFoundException", "there is no such table: check the table names, the region and the account"),
+        ("QueueDoesNotExist", "there is no such queue: check its URL, the region and the account"),
+        ("UnrecognizedClientException", "the credentials are not accepted: check AWS_PROFILE or the AWS_* variables"),
+        ("InvalidClientTokenId", "the credentials are not accepted: check AWS_PROFILE or the AWS_* variables"),
+        ("AccessDenied", "the credentials do not allow this: use a role of an operator"),
+        ("CredentialsNotLoaded", "no credentials were found: set AWS_PROFILE or the AWS_* variables, or use --stack"),
+        (
+            "no providers in chain provided",
+            "no credentials were found: set AWS_PROFILE or the AWS_* variables, or use --stack",
+        ),
+        ("ConnectorError", "nothing answers there: check the endpoint, or whether the stack runs"),
+        ("DispatchFailure", "nothing answers there: check the endpoint, or whether the stack runs"),
+    ];
+    let advice = advice.iter().find(|(sign, _)| debugged.contains(sign)).map(|(_, advice)| *advice);
+    advice.map_or(text, ToOwned::to_owned)
+}

@@ -1,0 +1,44 @@
+//! How many messages there are.
+
+use aws_sdk_sqs::types::QueueAttributeName;
+use serde::Serialize;
+
+use crate::outcome::{Failure, Outcome, explain};
+use crate::site::Site;
+
+#[derive(Debug, Serialize)]
+struct Counts {
+    url: String,
+    visible: u64,
+    in_flight: u64,
+    delayed: u64,
+}
+
+/// The queue and its dead-letter queue. Not well where there are dead letters.
+pub(crate) async fn run(site: &Site) -> Result<Outcome, Failure> {
+    let client = site.sqs();
+    let queue = counts(&client, site.queue_url()?).await?;
+    let dead = counts(&client, site.dead_letter_queue_url()?).await?;
+    let lines = vec![
+        format!(
+            "commands      {} wait, {} are being worked on, {} come later",
+            queue.visible, queue.in_flight, queue.delayed
+        ),
+        format!("dead letters  {}", dead.visible + dead.in_flight),
+    ];
+    let is_well = dead.visible + dead.in_flight == 0;
+    Ok(Outcome::new(is_well, &serde_json::json!({ "queue": queue, "dead_letters": dead }), lines))
+}
+
+async fn counts(client: &aws_sdk_sqs::Client, url: &str) -> Result<Counts, Failure> {
+    let asked = client.get_queue_attributes().queue_url(url).attribute_names(QueueAttributeName::All).send().await;
+    let answer = asked.map_err(|error| Failure::Refused { part: "SQS", cause: explain(&error) })?;
+    let attributes = answer.attributes.unwrap_or_default();
+    let number = |name| attributes.get(&name).and_then(|text| text.parse().ok()).unwrap_or_default();
+    Ok(Counts {
+        url: url.to_owned(),
+        visible: number(QueueAttributeName::ApproximateNumberOfMessages),
+        in_flight: number(QueueAttributeName::ApproximateNumberOfMessagesNotVisible),
+        delayed: number(QueueAttributeName::ApproximateNumberOfMessagesDelayed),
+    })
+}

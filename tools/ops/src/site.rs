@@ -1,0 +1,138 @@
+//! Where the parts of the service are that is looked after.
+
+use std::time::Duration;
+
+use adapters::clients;
+use adapters::dynamo::{DynamoRecords, DynamoViewStore, DynamoWriteStore};
+use adapters::redis_cache::RedisCache;
+use adapters::tables::TableNames;
+use aws_config::SdkConfig;
+use kernel::domain::Domain;
+use serde::Deserialize;
+use users::User;
+
+use crate::cli::SiteOptions;
+use crate::outcome::Failure;
+
+/// How long a local stack may take to say where things are.
+const STACK_TIMEOUT: Duration = Duration::from_secs(5);
+/// An operator can wait longer for the shared cache than a reader.
+const CACHE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Where the parts are, as far as it is known.
+#[derive(Debug)]
+pub(crate) struct Site {
+    dynamodb: SdkConfig,
+    sqs: SdkConfig,
+    places: Places,
+}
+
+/// As in the variables that functions have.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+struct Places {
+    aws_endpoint_url_dynamodb: Option<String>,
+    aws_endpoint_url_sqs: Option<String>,
+    write_table: Option<String>,
+    commands_table: Option<String>,
+    read_table: Option<String>,
+    queue_url: Option<String>,
+    dead_letter_queue_url: Option<String>,
+    redis_url: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct StatusDocument {
+    variables: Places,
+}
+
+impl Site {
+    /// As the options say; what they leave out, a local stack may know.
+    pub(crate) async fn find(options: &SiteOptions) -> Result<Self, Failure> {
+        let told = match &options.stack {
+            Some(url) => ask(url).await?,
+            None => Places::default(),
+        };
+        let config = async |endpoint: Option<&String>| match endpoint {
+            Some(url) => clients::local(url),
+            None => clients::aws().await,
+        };
+        let or = |option: &Option<String>, told: Option<String>| option.clone().or(told);
+        Ok(Self {
+            dynamodb: config(told.aws_endpoint_url_dynamodb.as_ref()).await,
+            sqs: config(told.aws_endpoint_url_sqs.as_ref()).await,
+            places: Places {
+                write_table: or(&options.write_table, told.write_table),
+                commands_table: or(&options.commands_table, told.commands_table),
+                read_table: or(&options.read_table, told.read_table),
+                queue_url: or(&options.queue_url, told.queue_url),
+                dead_letter_queue_url: or(&options.dead_letter_queue_url, told.dead_letter_queue_url),
+                redis_url: or(&options.redis_url, told.redis_url),
+                ..Places::default()
+            },
+        })
+    }
+
+    /// The write store.
+    pub(crate) fn states(&self) -> Result<DynamoWriteStore, Failure> {
+        // Nothing is written through it: the other tables of a transaction do not matter.
+        let names = TableNames { write: self.write_table()?, commands: String::new(), read: String::new() };
+        Ok(DynamoWriteStore::new(&clients::dynamodb(&self.dynamodb), &names, User::INDEXES))
+    }
+
+    fn write_table(&self) -> Result<String, Failure> {
+        self.places.write_table.clone().ok_or(Failure::Unknown("the write store", "--write-table or WRITE_TABLE"))
+    }
+
+    /// The read store.
+    pub(crate) fn views(&self) -> Result<DynamoViewStore, Failure> {
+        let table = self.places.read_table.as_ref();
+        let table = table.ok_or(Failure::Unknown("the read store", "--read-table or READ_TABLE"))?;
+        Ok(DynamoViewStore::new(clients::dynamodb(&self.dynamodb), table, User::INDEXES))
+    }
+
+    /// The records of commands.
+    pub(crate) fn records(&self) -> Result<DynamoRecords, Failure> {
+        let table = self.places.commands_table.as_ref();
+        let table = table.ok_or(Failure::Unknown("the table of records", "--commands-table or COMMANDS_TABLE"))?;
+        Ok(DynamoRecords::new(clients::dynamodb(&self.dynamodb), table))
+    }
+
+    /// The shared cache, where there is one.
+    pub(crate) fn cache(&self) -> Result<Option<RedisCache>, Failure> {
+        let open = |url: &String| {
+            let cause = |error: adapters::redis_cache::UrlError| error.to_string();
+            let cache =
+                RedisCache::new(url).map_err(|error| Failure::Refused { part: "REDIS_URL", cause: cause(error) });
+            Ok(cache?.with_operation_timeout(CACHE_TIMEOUT))
+        };
+        self.places.redis_url.as_ref().map(open).transpose()
+    }
+
+    /// How to speak to queues.
+    pub(crate) fn sqs(&self) -> aws_sdk_sqs::Client {
+        clients::sqs(&self.sqs)
+    }
+
+    /// The queue of commands.
+    pub(crate) fn queue_url(&self) -> Result<&str, Failure> {
+        self.places.queue_url.as_deref().ok_or(Failure::Unknown("the queue", "--queue-url or QUEUE_URL"))
+    }
+
+    /// Its dead-letter queue.
+    pub(crate) fn dead_letter_queue_url(&self) -> Result<&str, Failure> {
+        let unknown = Failure::Unknown("the dead-letter queue", "--dead-letter-queue-url or DEAD_LETTER_QUEUE_URL");
+        self.places.dead_letter_queue_url.as_deref().ok_or(unknown)
+    }
+}
+
+/// Asks a local stack where things are.
+async fn ask(url: &str) -> Result<Places, Failure> {
+    let failed =
+        |cause: &dyn std::error::Error| Failure::NoStack { url: url.to_owned(), cause: crate::outcome::explain(cause) };
+    let client = reqwest::Client::builder().timeout(STACK_TIMEOUT).build().map_err(|error| failed(&error))?;
+    let answer = client.get(format!("{}/_local/status", url.trim_end_matches('/'))).send().await;
+    let answer = answer.and_then(reqwest::Response::error_for_status).map_err(|error| failed(&error))?;
+    let document: StatusDocument = answer.json().await.map_err(|error| failed(&error))?;
+    Ok(document.variables)
+}
