@@ -42,7 +42,15 @@ fn build() -> Result<PathBuf, String> {
         None => return Err("the profile is not known".to_owned()),
     };
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let built = Command::new(cargo)
+    let mut command = Command::new(cargo);
+    // What `cargo test` says of this package would have build scripts run again, and all that rests upon them.
+    for (name, _) in std::env::vars_os() {
+        let is_of_this_package = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+        if name.to_str().is_some_and(is_of_this_package) {
+            command.env_remove(name);
+        }
+    }
+    let built = command
         .args(["build", "--quiet", "--workspace", "--exclude", "simulation", "--bins", "--profile", profile])
         .arg("--target-dir")
         .arg(target_dir)
