@@ -70,10 +70,11 @@ impl Name {
     }
 }
 
-/// Folds what people type in different ways into one form.
+/// Folds what people type in different ways into one form. Each character by itself, so that the form of a beginning
+/// is a beginning of the form: as a word, `ΟΣ` would end in another letter than as the beginning of `ΟΣΑ`.
 #[must_use]
 pub fn sort_form(text: &str) -> String {
-    text.to_lowercase()
+    text.chars().flat_map(char::to_lowercase).map(|c| if c == 'ς' { 'σ' } else { c }).collect()
 }
 
 impl TryFrom<String> for Name {

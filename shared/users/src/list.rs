@@ -93,7 +93,49 @@ pub(crate) fn index(key: &AggregateKey, state: &UserState) -> Vec<IndexEntry> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn a_filter_is_one_of_a_valid_value_or_refused(
+            email in prop::option::of(any::<String>()),
+            status in prop::option::of("active|suspended|[ -~]{0,9}"),
+            prefix in prop::option::of(any::<String>()),
+        ) {
+            let given = [&email, &status, &prefix].iter().filter(|value| value.is_some()).count();
+            match Filter::parse(email.as_deref(), status.as_deref(), prefix.as_deref()) {
+                Ok(filter) => {
+                    prop_assert!(given <= 1);
+                    prop_assert!(INDEXES.contains(&filter.scope().index));
+                }
+                Err(error) => prop_assert_eq!(error == FilterError::Several, given > 1),
+            }
+        }
+
+        #[test]
+        fn every_beginning_of_a_name_in_any_case_finds_it(
+            text in "[^\\pC\\pZ]\\PC{0,40}|[ΑΟΔΣςσßİıſẞǅ. ]{1,8}", length in 1..40usize,
+        ) {
+            let Ok(name) = crate::field::Name::try_from(text.clone()) else { return Ok(()) };
+            let beginning: String = text.chars().take(length).collect();
+            for typed in [beginning.clone(), beginning.to_lowercase()] {
+                let Ok(filter) = Filter::parse(None, None, Some(&typed)) else { continue };
+                let prefix = filter.scope().sort_prefix;
+                prop_assert!(name.sort_form().starts_with(&prefix), "{:?} {:?}", name.sort_form(), prefix);
+            }
+        }
+    }
+
+    #[test]
+    fn a_beginning_that_is_a_greek_word_of_its_own_finds_the_longer_name() {
+        let name = crate::field::Name::try_from("ΟΔΟΣΣΑ".to_owned()).unwrap();
+        for typed in ["ΟΔΟΣ", "οδος", "οδοσ"] {
+            let prefix = Filter::parse(None, None, Some(typed)).unwrap().scope().sort_prefix;
+            assert!(name.sort_form().starts_with(&prefix), "{typed}");
+        }
+    }
 
     #[test]
     fn at_most_one_filter_is_taken_and_each_is_checked() {
