@@ -60,8 +60,8 @@ pub struct Request {
     /// The version that the write is to be done on top of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub if_match: Option<u64>,
-    /// Whether the session's latest token for this user went along: that of its last acknowledged write, or of its last
-    /// read that had sent one itself, whichever is later.
+    /// Whether the session's token for this user went along. The session takes its token from the first answer about
+    /// the user, and then from each acknowledged write, and from each read that has sent a token itself.
     #[serde(default)]
     pub token_sent: bool,
     /// The idempotency key. Retries have the same.

@@ -9,6 +9,8 @@ use crate::report::{Report, Rule};
 /// What a session's token for a user stands for.
 #[derive(Debug, Default)]
 struct Session<'a> {
+    /// Whether it has one.
+    has_token: bool,
     /// The version that it has seen, and where.
     floor: (u64, Option<&'a Event>),
     /// The acknowledged write whose outcome it waits for. A later one takes its place.
@@ -19,16 +21,16 @@ struct Session<'a> {
 
 pub(crate) fn check(index: &Index<'_>, report: &mut Report) {
     let mut sessions: BTreeMap<(&str, &str), Session<'_>> = BTreeMap::new();
-    for event in &index.events {
+    for &event in &index.events {
         let Some(user) = event.user() else { continue };
         let session = sessions.entry((&event.session, user)).or_default();
         match event.request.kind {
-            Kind::Status => {}
-            Kind::Read if event.request.token_sent => session.read(index, report, user, event),
-            Kind::Read => {}
+            // Without a token an answer may be old; the first one gives the session its token.
+            Kind::Read if event.request.token_sent || !session.has_token => session.read(index, report, user, event),
+            Kind::Read | Kind::Status => {}
             Kind::Create | Kind::Replace | Kind::Patch | Kind::Delete => {
                 if event.answer.is_success() && event.answer.command.is_some() {
-                    session.written = Some(event);
+                    (session.written, session.has_token) = (Some(event), true);
                 }
             }
         }
@@ -38,7 +40,12 @@ pub(crate) fn check(index: &Index<'_>, report: &mut Report) {
 
 impl<'a> Session<'a> {
     fn read(&mut self, index: &Index<'a>, report: &mut Report, user: &str, event: &'a Event) {
+        // What is not answered shows nothing, not even how the write has ended.
+        if !matches!(event.answer.status, Some(200 | 404)) {
+            return;
+        }
         self.learn_outcome(index);
+        self.has_token = true;
         match event.answer.status {
             Some(200) => self.saw(report, user, event),
             Some(404) if self.floor.0 > 0 => self.missed(index, report, user, event),

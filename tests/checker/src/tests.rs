@@ -133,7 +133,7 @@ impl Story {
     }
 
     #[track_caller]
-    fn is_good(self) {
+    fn holds(self) {
         let report = check(&self.history());
         assert_eq!(report.violations, []);
         assert_eq!((report.summary.lost, report.summary.doubled), (0, 0));
@@ -181,12 +181,12 @@ fn a_command_ends_in_one_way_only() {
     Story::of_two_versions().ended("c2", Outcome::Rejected, 1).breaks(Rule::EndsOnce);
     Story::of_two_versions().told("c2", Outcome::Superseded, 1).breaks(Rule::EndsOnce);
     Story::of_two_versions().told("c2", Outcome::Applied, 3).breaks(Rule::EndsOnce);
-    Story::of_two_versions().told("c2", Outcome::Pending, 0).told("c2", Outcome::Applied, 2).is_good();
+    Story::of_two_versions().told("c2", Outcome::Pending, 0).told("c2", Outcome::Applied, 2).holds();
 }
 
 #[test]
 fn a_command_whose_answer_was_lost_may_be_pending_for_ever() {
-    Story::of_a_user().lost_patch("two").with_key("k").ended("x", Outcome::Pending, 0).is_good();
+    Story::of_a_user().lost_patch("two").with_key("k").ended("x", Outcome::Pending, 0).holds();
 }
 
 #[test]
@@ -212,9 +212,9 @@ fn a_version_that_nobody_asked_for_is_doubled() {
 
 #[test]
 fn a_lost_answer_accounts_for_one_version_and_no_more() {
-    Story::of_a_user().lost_patch("two").is_good();
-    Story::of_a_user().lost_patch("two").at_rest(2, Some("two")).is_good();
-    Story::of_a_user().lost_patch("two").ended("x", Outcome::Applied, 2).at_rest(2, Some("two")).is_good();
+    Story::of_a_user().lost_patch("two").holds();
+    Story::of_a_user().lost_patch("two").at_rest(2, Some("two")).holds();
+    Story::of_a_user().lost_patch("two").ended("x", Outcome::Applied, 2).at_rest(2, Some("two")).holds();
     let twice = Story::of_a_user().lost_patch("two").at_rest(3, Some("two"));
     assert_eq!(twice.breaks(Rule::Versions), (0, 1));
 }
@@ -222,16 +222,16 @@ fn a_lost_answer_accounts_for_one_version_and_no_more() {
 #[test]
 fn a_lost_conditional_write_accounts_for_the_version_after_its_condition_only() {
     let on_top_of = |version| Story::of_a_user().lost_patch("two").with(|event| event.request.if_match = Some(version));
-    on_top_of(1).at_rest(2, Some("two")).is_good();
+    on_top_of(1).at_rest(2, Some("two")).holds();
     on_top_of(7).at_rest(2, Some("two")).breaks(Rule::Versions);
     // The one that may have made anything is kept for what the other cannot have made.
-    on_top_of(1).lost_patch("three").at_rest(3, Some("three")).is_good();
+    on_top_of(1).lost_patch("three").at_rest(3, Some("three")).holds();
     Story::of_a_user()
         .lost_patch("three")
         .lost_patch("two")
         .with(|event| event.request.if_match = Some(1))
         .at_rest(3, Some("three"))
-        .is_good();
+        .holds();
 }
 
 #[test]
@@ -242,7 +242,7 @@ fn a_lost_create_accounts_for_one_user_of_that_name() {
         story
     };
     let stored = |name: &str| Stored { version: 1, fields: Some(named(name)) };
-    lost_create().at_rest(1, Some("one")).is_good();
+    lost_create().at_rest(1, Some("one")).holds();
     lost_create().at_rest(1, Some("another")).breaks(Rule::Versions);
     let mut other = stored("one");
     other.fields.as_mut().unwrap().email = Some("other@example.com".to_owned());
@@ -253,7 +253,7 @@ fn a_lost_create_accounts_for_one_user_of_that_name() {
 #[test]
 fn retries_under_one_key_are_one_command() {
     let retried = || Story::of_a_user().lost_patch("two").with_key("k").patch("two", "c2").with_key("k");
-    retried().ended("c2", Outcome::Applied, 2).at_rest(2, Some("two")).is_good();
+    retried().ended("c2", Outcome::Applied, 2).at_rest(2, Some("two")).holds();
     // The lost request is accounted for by its retry.
     let twice = retried().ended("c2", Outcome::Applied, 3).at_rest(3, Some("two"));
     assert_eq!(twice.breaks(Rule::Versions), (0, 1));
@@ -265,7 +265,7 @@ fn retries_under_one_key_are_one_command() {
 #[test]
 fn retries_that_are_all_lost_account_for_one_version() {
     let lost = || Story::of_a_user().lost_patch("two").with_key("k").lost_patch("two").with_key("k");
-    lost().at_rest(2, Some("two")).is_good();
+    lost().at_rest(2, Some("two")).holds();
     assert_eq!(lost().at_rest(3, Some("two")).breaks(Rule::Versions), (0, 1));
 }
 
@@ -273,13 +273,13 @@ fn retries_that_are_all_lost_account_for_one_version() {
 fn a_retry_that_is_turned_away_says_nothing_of_the_first_request() {
     let throttled = |event: &mut Event| event.answer.status = Some(429);
     let turned_away = |first: Story| first.lost_patch("two").with_key("k").with(throttled);
-    turned_away(Story::of_a_user().lost_patch("two").with_key("k")).at_rest(2, Some("two")).is_good();
+    turned_away(Story::of_a_user().lost_patch("two").with_key("k")).at_rest(2, Some("two")).holds();
     turned_away(Story::of_a_user())
         .patch("two", "c2")
         .with_key("k")
         .ended("c2", Outcome::Applied, 2)
         .at_rest(2, Some("two"))
-        .is_good();
+        .holds();
 }
 
 #[test]
@@ -295,7 +295,7 @@ fn an_update_is_lost_where_a_condition_did_not_hold() {
         let story = Story::of_two_versions().patch("three", "c3").ended("c3", Outcome::Applied, 3);
         story.with(|event| event.request.if_match = Some(version)).at_rest(3, Some("three"))
     };
-    on_top_of(2).is_good();
+    on_top_of(2).holds();
     on_top_of(1).breaks(Rule::NoLostUpdate);
 }
 
@@ -304,7 +304,7 @@ fn a_version_shows_what_its_command_asked_for() {
     Story::of_two_versions().at_rest(2, Some("one")).breaks(Rule::Effects);
     // Of several fields some may be lost to later commands that came earlier.
     let suspended = |event: &mut Event| event.request.fields.status = Some("suspended".to_owned());
-    Story::of_two_versions().with(suspended).is_good();
+    Story::of_two_versions().with(suspended).holds();
     let conditional = |event: &mut Event| event.request.if_match = Some(1);
     Story::of_two_versions().with(suspended).with(conditional).breaks(Rule::Effects);
 }
@@ -319,23 +319,23 @@ fn a_delete_that_was_applied_leaves_nothing() {
 fn what_was_superseded_or_rejected_shows_nowhere() {
     for outcome in [Outcome::Superseded, Outcome::Rejected] {
         let refused = || Story::of_two_versions().patch("three", "c3").ended("c3", outcome, 2);
-        refused().is_good();
+        refused().holds();
         let shown = refused().lost_patch("four").at_rest(3, Some("three"));
         shown.breaks(Rule::Effects);
         // Somebody else may have asked for the same.
-        refused().lost_patch("three").at_rest(3, Some("three")).is_good();
+        refused().lost_patch("three").at_rest(3, Some("three")).holds();
     }
 }
 
 #[test]
 fn a_read_shows_no_version_that_was_never_there() {
     Story::of_two_versions().read(3, "three", false).breaks(Rule::Reads);
-    Story::of_two_versions().read(1, "one", false).is_good();
+    Story::of_two_versions().read(1, "one", false).holds();
     let mut of_nobody = Story::of_two_versions().read(1, "one", false);
     of_nobody.last().request.user = Some("nobody".to_owned());
     of_nobody.breaks(Rule::Reads);
     let deleted = || Story::of_a_user().delete("c2").ended("c2", Outcome::Applied, 2).at_rest(2, None);
-    deleted().read(1, "one", false).is_good();
+    deleted().read(1, "one", false).holds();
     deleted().read(2, "one", false).breaks(Rule::Reads);
 }
 
@@ -345,29 +345,33 @@ fn a_read_shows_no_version_before_it_was_asked_for() {
     early.ended("c2", Outcome::Applied, 2).at_rest(2, Some("two")).breaks(Rule::Reads);
     // A request whose answer was lost may have been what made it.
     let retried = Story::of_a_user().lost_patch("two").with_key("k").read(2, "two", false);
-    retried.patch("two", "c2").with_key("k").ended("c2", Outcome::Applied, 2).at_rest(2, Some("two")).is_good();
+    retried.patch("two", "c2").with_key("k").ended("c2", Outcome::Applied, 2).at_rest(2, Some("two")).holds();
 }
 
 #[test]
 fn a_version_always_shows_the_same() {
     let lost = || Story::of_two_versions().lost_patch("three").at_rest(3, Some("three"));
-    lost().read(3, "three", false).is_good();
+    lost().read(3, "three", false).holds();
     lost().read(3, "four", false).breaks(Rule::Reads);
 }
 
 #[test]
 fn a_session_with_tokens_never_goes_back() {
     Story::of_two_versions().read(2, "two", true).read(1, "one", true).breaks(Rule::SessionOrder);
-    Story::of_two_versions().read(2, "two", true).read(1, "one", false).is_good();
-    let mut other = Story::of_two_versions().read(2, "two", true).read(1, "one", true);
-    other.last().session = "another".to_owned();
-    other.is_good();
+    Story::of_two_versions().read(2, "two", true).read(1, "one", false).holds();
+    let by_another = |event: &mut Event| event.session = "another".to_owned();
+    let other = || Story::of_two_versions().read(2, "two", true).read(1, "one", true).with(by_another);
+    other().holds();
+    // The first answer gives a session its token, whether or not it had one.
+    let first = || Story::of_two_versions().read(2, "two", false).with(by_another);
+    first().read(1, "one", false).with(by_another).holds();
+    first().read(1, "one", true).with(by_another).breaks(Rule::SessionOrder);
 }
 
 #[test]
 fn a_session_with_tokens_sees_what_it_has_written_or_is_told_that_it_cannot() {
     Story::of_two_versions().read(1, "one", true).breaks(Rule::SessionOrder);
-    Story::of_two_versions().read_nothing(503, true).read(2, "two", true).is_good();
+    Story::of_two_versions().read_nothing(503, true).read(2, "two", true).holds();
     Story::of_two_versions().read_nothing(503, true).read(1, "one", true).breaks(Rule::SessionOrder);
 }
 
@@ -376,7 +380,15 @@ fn a_token_stands_for_the_last_acknowledged_write_only() {
     // The one before is still on its way when the last one is superseded.
     let story = Story::of_two_versions().patch("three", "c3").patch("four", "c4").read(2, "two", true);
     let story = story.ended("c3", Outcome::Applied, 3).ended("c4", Outcome::Superseded, 2);
-    story.at_rest(3, Some("three")).is_good();
+    story.at_rest(3, Some("three")).holds();
+}
+
+#[test]
+fn a_read_that_is_not_answered_does_not_make_a_session_wait_for_its_write() {
+    // "c3" is still on its way when "c4" takes its place in the token: nobody has seen version 3.
+    let story = Story::of_two_versions().patch("three", "c3").read_nothing(503, true).patch("four", "c4");
+    let story = story.read(2, "two", true).ended("c3", Outcome::Applied, 3).ended("c4", Outcome::Superseded, 2);
+    story.at_rest(3, Some("three")).holds();
 }
 
 #[test]
@@ -384,14 +396,14 @@ fn a_refused_write_is_as_good_as_a_read_of_what_it_was_judged_against() {
     for outcome in [Outcome::Superseded, Outcome::Rejected] {
         let story =
             |seen, name| Story::of_two_versions().patch("three", "c3").ended("c3", outcome, 2).read(seen, name, true);
-        story(2, "two").is_good();
+        story(2, "two").holds();
         story(1, "one").breaks(Rule::SessionOrder);
     }
 }
 
 #[test]
 fn a_user_that_a_session_has_seen_is_gone_only_after_a_delete() {
-    Story::of_a_user().read_nothing(404, false).is_good();
+    Story::of_a_user().read_nothing(404, false).holds();
     Story::of_a_user().read_nothing(404, true).breaks(Rule::SessionOrder);
 }
 
@@ -399,7 +411,7 @@ fn a_user_that_a_session_has_seen_is_gone_only_after_a_delete() {
 fn the_read_store_shows_what_the_write_store_holds() {
     let stored = |version, name: Option<&str>| Stored { version, fields: name.map(named) };
     let shown = |shown: &Stored| Story::of_two_versions().user(USER, &stored(2, Some("two")), shown);
-    shown(&stored(2, Some("two"))).is_good();
+    shown(&stored(2, Some("two"))).holds();
     shown(&stored(1, Some("one"))).breaks(Rule::StoresAgree);
     shown(&stored(2, None)).breaks(Rule::StoresAgree);
     let mut missing = Story::of_two_versions();
@@ -416,11 +428,11 @@ fn an_email_address_has_one_live_user_per_tenant() {
         let stored = Stored { version: 1, fields: Some(fields) };
         story.user("v", &stored, &stored)
     };
-    second("other@example.com").is_good();
+    second("other@example.com").holds();
     second("E@example.com").breaks(Rule::EmailsUnique);
     let mut elsewhere = second("E@example.com");
     elsewhere.users.last_mut().unwrap().tenant = "another".to_owned();
-    elsewhere.is_good();
+    elsewhere.holds();
 }
 
 #[test]
@@ -429,7 +441,7 @@ fn nothing_comes_back_after_a_delete_that_the_session_has_seen() {
         let story = Story::of_two_versions().delete("c3").ended("c3", Outcome::Applied, 3).at_rest(3, None);
         story.read_nothing(404, true)
     };
-    deleted().read_nothing(404, true).read(1, "one", false).is_good();
+    deleted().read_nothing(404, true).read(1, "one", false).holds();
     let report = check(&deleted().read(2, "two", true).history());
     assert!(report.violations.iter().any(|violation| violation.rule == Rule::NoResurrection));
 }

@@ -11,8 +11,6 @@ use tokio::time::timeout;
 
 use crate::harness::{Answer, Api, Stack, Variant, check, eventually, program, unique};
 
-/// How long children may outlive a killed runner.
-const ORPHANS_MAX: Duration = Duration::from_secs(5);
 /// A request that is not answered by then is being worked on.
 const UNDER_WAY_AFTER: Duration = Duration::from_millis(700);
 /// How long a drain may take.
@@ -30,7 +28,7 @@ fn what_was_accepted_survives_a_kill_of_everything() {
             let clients = join_all((0..4).map(|_| write_until_it_ends(&api, &enough)));
             let kill = async {
                 is_enough.wait_for(|accepted| *accepted >= 60).await.unwrap();
-                kill_everything(&stack);
+                stack.kill();
             };
             let (accepted, ()) = join(clients, kill).await;
             accepted.concat()
@@ -69,15 +67,6 @@ async fn write_until_it_ends(api: &Api, count: &watch::Sender<usize>) -> Vec<(Va
         }
         count.send_modify(|count| *count += 1);
     }
-}
-
-fn kill_everything(stack: &Stack) {
-    let runner = stack.pid();
-    let children = program::descendants(runner);
-    assert!(children.len() >= 2, "the runner has no children");
-    program::send_signal(runner, Signal::SIGKILL);
-    let survivors = program::survivors(&children, ORPHANS_MAX);
-    assert!(survivors.is_empty(), "{survivors:?} of {children:?} outlived the runner");
 }
 
 #[test]

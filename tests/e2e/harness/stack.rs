@@ -16,6 +16,8 @@ use super::program::{self, Leashed};
 const START_MAX: Duration = Duration::from_secs(60);
 /// How long the service may take to end.
 const END_MAX: Duration = Duration::from_secs(20);
+/// How long children may outlive a killed runner.
+const ORPHANS_MAX: Duration = Duration::from_secs(5);
 /// Lines of output that are kept for the message of a failed test.
 const LINES_MAX: usize = 400;
 
@@ -69,7 +71,12 @@ pub struct Stack {
 impl Stack {
     /// Starts the service with these arguments besides port, stage and queue, and waits until it is ready.
     pub fn try_start(variant: Variant, arguments: &[&str]) -> Result<Self, String> {
-        let place = ["--port", "0", "--stage", variant.stage(), "--queue", variant.queue()];
+        Self::try_start_at(variant, 0, arguments)
+    }
+
+    /// As [`Stack::try_start`], at this port; 0 is any free one.
+    pub fn try_start_at(variant: Variant, port: u16, arguments: &[&str]) -> Result<Self, String> {
+        let place = ["--port", &port.to_string(), "--stage", variant.stage(), "--queue", variant.queue()];
         let (process, outputs) =
             Leashed::start(program::watershed_local(), &[&place, arguments].concat(), Stdio::piped);
         let output = Arc::new(Output::default());
@@ -129,6 +136,20 @@ impl Stack {
     /// The service's own process.
     pub fn pid(&self) -> u32 {
         self.process.pid()
+    }
+
+    /// The port at which it serves.
+    pub fn port(&self) -> u16 {
+        self.url.rsplit_once(':').unwrap().1.parse().unwrap()
+    }
+
+    /// Kills the service's own process, as a crash would; what it had started must end with it.
+    pub fn kill(&self) {
+        let children = program::descendants(self.pid());
+        assert!(children.len() >= 2, "the runner has no children");
+        self.signal(Signal::SIGKILL);
+        let survivors = program::survivors(&children, ORPHANS_MAX);
+        assert!(survivors.is_empty(), "{survivors:?} of {children:?} outlived the runner");
     }
 
     /// Sends a signal to the service's own process.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use aws_sdk_dynamodb::types::AttributeValue;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chaos_checker::{Command, Fields, Rest, User};
 use serde_json::Value;
 
 use super::poll::eventually_within;
@@ -33,6 +34,8 @@ pub struct Content {
     applied: BTreeMap<String, Vec<u64>>,
     /// Commands that have not ended.
     open: Vec<String>,
+    /// All commands.
+    commands: Vec<Command>,
 }
 
 #[derive(Debug)]
@@ -77,6 +80,7 @@ impl Stores {
             claims: BTreeMap::new(),
             applied: BTreeMap::new(),
             open: Vec::new(),
+            commands: Vec::new(),
         };
         for item in self.scan("-write").await {
             let key = string(&item, "pk").to_owned();
@@ -115,6 +119,14 @@ pub async fn drained(stack: &Stack) {
 impl Content {
     fn add_command(&mut self, item: &Item) {
         let command = string(item, "pk").to_owned();
+        let outcome = Value::from(string(item, "status"));
+        self.commands.push(Command {
+            id: command.rsplit_once('#').unwrap().1.to_owned(),
+            user: Some(string(item, "aggregate").to_owned()),
+            outcome: serde_json::from_value(outcome).unwrap(),
+            version: item.contains_key("version").then(|| number(item, "version")),
+            problem: None,
+        });
         match string(item, "status") {
             "applied" => {
                 let version = number(item, "version");
@@ -129,6 +141,29 @@ impl Content {
     pub fn live_and_deleted(&self) -> (usize, usize) {
         let live = self.states.values().filter(|state| state.body.is_some()).count();
         (live, self.states.len() - live)
+    }
+
+    /// What was found, for the checker. Commands have the first part of the identity that clients know, up to the dot.
+    pub fn rest(&self) -> Rest {
+        let keys: BTreeSet<_> = self.states.keys().chain(self.views.keys()).collect();
+        let user = |key: &String| {
+            let [_, tenant, id] = key.split('#').collect::<Vec<_>>().try_into().unwrap();
+            User {
+                tenant: str::to_owned(tenant),
+                id: str::to_owned(id),
+                written: self.states.get(key).map(|stored| stored.to_check(|field| &field["value"])),
+                shown: self.views.get(key).map(|stored| stored.to_check(|field| field)),
+            }
+        };
+        Rest { commands: self.commands.clone(), users: keys.into_iter().map(user).collect() }
+    }
+
+    /// Where the stores contradict each other, whatever the commands say.
+    pub fn contradictions(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        self.compare_stores(&mut found);
+        self.check_claims(&mut found);
+        found
     }
 
     /// Whatever is not as it must be when nothing is under way.
@@ -178,6 +213,16 @@ impl Content {
         if due != self.claims {
             found.push(format!("live users should hold {due:#?}, but the claims are {:#?}", self.claims));
         }
+    }
+}
+
+impl Stored {
+    fn to_check(&self, value: impl Fn(&Value) -> &Value) -> chaos_checker::Stored {
+        let fields = self.body.as_ref().map(|body| {
+            let field = |name: &str| Some(text(value(&body[name])).to_owned());
+            Fields { name: field("name"), email: field("email"), status: field("status") }
+        });
+        chaos_checker::Stored { version: self.version, fields }
     }
 }
 

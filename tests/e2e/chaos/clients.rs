@@ -1,0 +1,286 @@
+//! What clients do, and what they write down.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use chaos_checker::{Answer, Event, Fields, Kind, Request};
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use serde_json::{Map, Value};
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use crate::harness::client::Call;
+use crate::harness::{self, Api, eventually};
+
+/// Milliseconds between two requests of a client: the load is bounded.
+const PAUSE_MS: std::ops::Range<u64> = 10..50;
+/// How often a write under a key is tried, and the pause in between: together longer than a restart.
+const TRIES: usize = 12;
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
+/// Fewer users are no town.
+const USERS_MIN: usize = 16;
+/// Email addresses that several users want.
+const COVETED: u32 = 4;
+/// Commands that a client remembers.
+const REMEMBERED: usize = 16;
+
+/// The users that clients know to be there, the oldest first. Deleted ones stay: they must not come back.
+#[derive(Debug, Default)]
+pub struct Town(Mutex<Vec<String>>);
+
+/// All that was asked and answered.
+#[derive(Debug)]
+pub struct Recorder {
+    since: Instant,
+    events: Mutex<Vec<Event>>,
+}
+
+impl Recorder {
+    pub fn new() -> Self {
+        Self { since: Instant::now(), events: Mutex::default() }
+    }
+
+    /// Hands the events over.
+    pub fn take_events(&self) -> Vec<Event> {
+        std::mem::take(&mut *self.events.lock().unwrap())
+    }
+
+    fn now_us(&self) -> u64 {
+        self.since.elapsed().as_micros().try_into().unwrap()
+    }
+}
+
+/// One client, which makes one request at a time: a session.
+#[derive(Debug)]
+pub struct Client<'a> {
+    name: String,
+    chance: SmallRng,
+    town: &'a Town,
+    recorder: &'a Recorder,
+    /// What the session knows of each user.
+    known: BTreeMap<String, Known>,
+    commands: Vec<String>,
+    /// Counts what must be unique.
+    words: usize,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    token: Option<String>,
+    /// The version that was seen last.
+    version: Option<u64>,
+}
+
+impl<'a> Client<'a> {
+    pub fn new(number: usize, seed: u64, town: &'a Town, recorder: &'a Recorder) -> Self {
+        let chance = SmallRng::seed_from_u64(seed.wrapping_add(1 + number as u64));
+        let (known, commands) = (BTreeMap::new(), Vec::new());
+        Self { name: format!("client-{number}"), chance, town, recorder, known, commands, words: 0 }
+    }
+
+    /// Makes requests until it is stopped.
+    pub async fn live(&mut self, api: &Api, stopped: &watch::Receiver<()>) {
+        while stopped.has_changed().is_ok() {
+            self.act(api).await;
+            sleep(Duration::from_millis(self.chance.random_range(PAUSE_MS))).await;
+        }
+    }
+
+    /// Reads all users that it knows, with its tokens, once nothing is under way any more.
+    pub async fn read_back(&mut self, api: &Api) {
+        for user in self.known.keys().cloned().collect::<Vec<_>>() {
+            let read = Request { user: Some(user.clone()), token_sent: self.has_token(&user), ..request(Kind::Read) };
+            eventually(&format!("{user} can be read"), async || {
+                let answer = self.send(api, read.clone()).await;
+                (!answer.is_unknown() && answer.status != Some(429)).then_some(())
+            })
+            .await;
+        }
+    }
+
+    async fn act(&mut self, api: &Api) {
+        let Some(user) = self.any_user() else { return self.create(api).await };
+        match self.chance.random_range(0..100) {
+            0..90 => {
+                let token_sent = self.has_token(&user) && self.chance.random_ratio(3, 4);
+                self.send(api, Request { user: Some(user), token_sent, ..request(Kind::Read) }).await;
+            }
+            90..92 => self.create(api).await,
+            92..98 => self.change(api, user).await,
+            98 => self.delete(api, user).await,
+            _ => self.ask(api).await,
+        }
+    }
+
+    /// One of the users, if there are enough. The oldest are the most popular, so that clients meet.
+    fn any_user(&mut self) -> Option<String> {
+        let users = self.town.0.lock().unwrap();
+        if users.len() < USERS_MIN {
+            return None;
+        }
+        let mut draw = || self.chance.random_range(0..users.len());
+        let place = draw().min(draw());
+        Some(users[place].clone())
+    }
+
+    fn has_token(&self, user: &str) -> bool {
+        self.known.get(user).is_some_and(|known| known.token.is_some())
+    }
+
+    async fn create(&mut self, api: &Api) {
+        let fields = Fields { name: Some(self.word()), email: Some(self.email()), status: None };
+        let created = self.write(api, Request { fields, ..request(Kind::Create) }).await;
+        let Some(user) = created.user else { return };
+        let read = Request { user: Some(user.clone()), token_sent: true, ..request(Kind::Read) };
+        if self.send(api, read).await.status == Some(200) {
+            self.town.0.lock().unwrap().push(user);
+        }
+    }
+
+    async fn change(&mut self, api: &Api, user: String) {
+        let version = self.known.get(&user).and_then(|known| known.version);
+        let if_match = version.filter(|_| self.chance.random_ratio(2, 5));
+        let token_sent = self.has_token(&user) && self.chance.random_ratio(3, 4);
+        let kind = if self.chance.random_ratio(1, 4) { Kind::Replace } else { Kind::Patch };
+        let status = ["active", "suspended"][self.chance.random_range(0..2)];
+        let fields = Fields {
+            name: Some(self.word()),
+            email: (kind == Kind::Replace || self.chance.random_ratio(1, 4)).then(|| self.email()),
+            status: self.chance.random_ratio(1, 3).then(|| status.to_owned()),
+        };
+        self.write(api, Request { user: Some(user), fields, if_match, token_sent, ..request(kind) }).await;
+    }
+
+    async fn delete(&mut self, api: &Api, user: String) {
+        let token_sent = self.has_token(&user);
+        self.write(api, Request { user: Some(user), token_sent, ..request(Kind::Delete) }).await;
+    }
+
+    async fn ask(&mut self, api: &Api) {
+        if self.commands.is_empty() {
+            return;
+        }
+        let command = Some(self.commands[self.chance.random_range(0..self.commands.len())].clone());
+        self.send(api, Request { command, ..request(Kind::Status) }).await;
+    }
+
+    /// A word that nobody else uses.
+    fn word(&mut self) -> String {
+        self.words += 1;
+        format!("{} {}", self.name, self.words)
+    }
+
+    fn email(&mut self) -> String {
+        match self.chance.random_ratio(1, 10) {
+            true => format!("coveted-{}@example.com", self.chance.random_range(0..COVETED)),
+            false => format!("{}@example.com", self.word().replace(' ', "-")),
+        }
+    }
+
+    /// A write; under a key, which half of them have, it is tried until it is known to be taken in.
+    async fn write(&mut self, api: &Api, mut write: Request) -> Answer {
+        write.key = self.chance.random_bool(0.5).then(|| self.word().replace(' ', "-"));
+        let mut answer = self.send(api, write.clone()).await;
+        for _ in 1..write.key.as_ref().map_or(1, |_| TRIES) {
+            if answer.is_success() {
+                break;
+            }
+            sleep(RETRY_PAUSE).await;
+            answer = self.send(api, write.clone()).await;
+        }
+        answer
+    }
+
+    /// Makes a request, and writes down what came of it.
+    async fn send(&mut self, api: &Api, request: Request) -> Answer {
+        let call = self.call(api, &request);
+        let start_us = self.recorder.now_us();
+        let received = call.try_send().await.ok();
+        let end_us = self.recorder.now_us();
+        let answer = received.as_ref().map(told).unwrap_or_default();
+        let is_expected = matches!((request.kind.is_write(), answer.status), (true, Some(202)) | (false, Some(200)));
+        let is_gone = request.kind == Kind::Read && answer.status == Some(404);
+        let is_turned_away = answer.status == Some(429);
+        assert!(is_expected || is_gone || is_turned_away || answer.is_unknown(), "{request:?}: {received:?}");
+        if let Some(received) = received.filter(|_| is_expected || is_gone) {
+            self.learn(&request, &answer, received.find("consistency-token"));
+        }
+        let event = Event { session: self.name.clone(), start_us, end_us, request, answer: answer.clone() };
+        self.recorder.events.lock().unwrap().push(event);
+        answer
+    }
+
+    fn call(&self, api: &Api, request: &Request) -> Call {
+        let path = format!("/users/{}", request.user.as_deref().unwrap_or_default());
+        let body = body(&request.fields);
+        let mut call = match request.kind {
+            Kind::Create => api.post("/users", &body),
+            Kind::Replace => api.put(&path, &body),
+            Kind::Patch => api.patch(&path, &body),
+            Kind::Delete => api.delete(&path),
+            Kind::Read => api.get(&path),
+            Kind::Status => api.get(&format!("/commands/{}", request.command.as_deref().unwrap())),
+        };
+        if let Some(version) = request.if_match {
+            call = call.if_match(&format!("\"{version}\""));
+        }
+        if let Some(key) = &request.key {
+            call = call.idempotency_key(key);
+        }
+        match request.token_sent {
+            true => call.token(self.known[request.user.as_deref().unwrap()].token.as_deref().unwrap()),
+            false => call,
+        }
+    }
+
+    /// Takes the token along, as [`Request::token_sent`] says; remembers version and command.
+    fn learn(&mut self, request: &Request, answer: &Answer, token: Option<&str>) {
+        let Some(user) = request.user.as_ref().or(answer.user.as_ref()).filter(|_| request.kind != Kind::Status) else {
+            return;
+        };
+        let known = self.known.entry(user.clone()).or_default();
+        if request.kind.is_write() || request.token_sent || known.token.is_none() {
+            known.token = Some(token.unwrap_or_else(|| panic!("no token for {request:?}")).to_owned());
+        }
+        known.version = answer.version.or(known.version);
+        if let Some(command) = &answer.command {
+            self.commands.push(command.clone());
+            self.commands.drain(..self.commands.len().saturating_sub(REMEMBERED));
+        }
+    }
+}
+
+fn request(kind: Kind) -> Request {
+    let fields = Fields::default();
+    Request { kind, user: None, command: None, fields, if_match: None, token_sent: false, key: None }
+}
+
+fn body(fields: &Fields) -> Value {
+    let given = [("name", &fields.name), ("email", &fields.email), ("status", &fields.status)];
+    let given = given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.clone()?.into())));
+    Value::Object(given.collect::<Map<_, _>>())
+}
+
+/// What an answer says.
+fn told(answer: &harness::Answer) -> Answer {
+    let status = Some(answer.status);
+    if !(200..300).contains(&answer.status) {
+        return Answer { status, ..Answer::default() };
+    }
+    let body = answer.json();
+    let text = |name: &str| body[name].as_str().map(str::to_owned);
+    let version = body["version"].as_u64();
+    let mut told = Answer { status, version, command: text("command_id"), user: text("user_id"), ..Answer::default() };
+    match text("name") {
+        Some(name) => {
+            assert_eq!(answer.header("etag"), format!("\"{}\"", version.unwrap()));
+            told.user = text("id");
+            told.fields = Some(Fields { name: Some(name), email: text("email"), status: text("status") });
+        }
+        None if answer.status == 200 => told.outcome = Some(serde_json::from_value(body["status"].clone()).unwrap()),
+        None => {}
+    }
+    told
+}
