@@ -163,7 +163,11 @@ impl RedisCache {
         let permit = self.breaker.admit().ok_or(Failure::CircuitOpen)?;
         let result = self.attempt(operation).await;
         match &result {
-            Err(failure) if !failure.is_wrong_type() => permit.failed(),
+            Err(failure) if !failure.is_wrong_type() => {
+                // The circuit bounds how often this is said; what it keeps from being tried says nothing more.
+                warn!(error = failure as &dyn std::error::Error, "the shared cache fails");
+                permit.failed();
+            }
             _ => permit.succeeded(),
         }
         result

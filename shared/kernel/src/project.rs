@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tracing::{debug, warn};
+use tracing::debug;
 
 use crate::apply::Aggregate;
 use crate::clock::Clock;
@@ -91,7 +91,7 @@ impl Projector {
         if let Some(cache) = &self.cache
             && let Err(error) = cache.update(&cache_key(key), view, cache_ttl(view)).await
         {
-            warn!(%key, error = &error as &dyn std::error::Error, "the cached view was not updated");
+            debug!(%key, error = &error as &dyn std::error::Error, "the cached view was not updated");
         }
     }
 }
