@@ -14,7 +14,7 @@ use kernel::clock::{Clock, Timestamp};
 use kernel::envelope::{ENVELOPE_SCHEMA, Envelope, Expected};
 use kernel::ids::{AggregateId, AggregateKey, CommandId, Stamp};
 use kernel::ports::{PortError, Projected, Snapshot, ViewWriter};
-use kernel::project::Projector;
+use kernel::project::{Projection, Projector, ReadModel};
 use kernel::record::{CommandStatus, RecordKey};
 use shared::wiring::IngestSide;
 use tokio::time::Instant;
@@ -43,11 +43,13 @@ fn world(order: Order) -> World {
 
 fn world_with(order: Order, stores: MemoryStores, views: Arc<dyn ViewWriter>) -> World {
     let clock = Arc::new(ManualClock(AtomicU64::new(1_790_000_000_000_000)));
-    let policy = Policy { horizon: Duration::from_secs(60), order, view_in_transaction: false };
+    let policy =
+        Policy { horizon: Duration::from_secs(60), order, projection: Projection::FIRST, view_in_transaction: false };
     let cache = Arc::new(MemorySharedCache::new(clock.clone()));
+    let model = ReadModel { projection: Projection::FIRST, views: Some(views) };
     let side = IngestSide {
         applier: Applier::new(Arc::new(stores.write()), clock.clone(), policy),
-        projector: Projector::new(Some(views), Some(cache), clock.clone()),
+        projector: Projector::new(vec![model], Some(cache), clock.clone()),
         records: Arc::new(stores.records()),
         deferral: Arc::new(MemoryQueue::new(clock.clone())),
         clock: clock.clone(),

@@ -4,6 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use adapters::read_table::ReadTable;
+use kernel::project::Projection;
 use kernel::seal::KeyRing;
 
 use crate::stages::{Answer, Cache, Row, Source};
@@ -37,6 +39,8 @@ pub struct ReadConfig {
     pub row: Row,
     /// `READ_TABLE` or, in the stages that read from it, `WRITE_TABLE`.
     pub views_table: String,
+    /// What clients are shown: as `READ_TABLE` says or, where there is none, the first.
+    pub projection: Projection,
     /// `COMMANDS_TABLE`: records of commands.
     pub commands_table: String,
     /// `REDIS_URL`, in the stages with Redis; where it is not set the service runs without.
@@ -64,14 +68,16 @@ pub enum WriteRoute {
         /// `QUEUE_URL`.
         queue_url: String,
         /// `READ_TABLE`: for clients that wait.
-        read_table: String,
+        read_table: ReadTable,
     },
     /// Into the write store.
     Direct {
         /// `WRITE_TABLE`: states and claims.
         write_table: String,
         /// `READ_TABLE`, in the stages that write it.
-        read_table: Option<String>,
+        read_table: Option<ReadTable>,
+        /// What clients are shown, as for the read side.
+        projection: Projection,
         /// `REDIS_URL`, as for the read side.
         redis_url: Option<Secret>,
     },
@@ -85,7 +91,9 @@ pub struct IngestConfig {
     /// `COMMANDS_TABLE`: records of commands.
     pub commands_table: String,
     /// `READ_TABLE`: views.
-    pub read_table: String,
+    pub read_table: ReadTable,
+    /// `OTHER_READ_TABLE`: views as well, of the projection that is to take the other's place, or that has lost it.
+    pub other_read_table: Option<ReadTable>,
     /// `QUEUE_URL`.
     pub queue_url: String,
     /// `REDIS_URL`, as for the read side.
@@ -115,11 +123,19 @@ impl ReadConfig {
             Some(Source::ReadStore) | None => "READ_TABLE",
         };
         let views_table = reader.text(table);
+        let projection = projection(reader.optional("READ_TABLE").as_ref());
         let commands_table = reader.text("COMMANDS_TABLE");
         let redis_url = reader.redis_url(row.as_ref());
         let keys = reader.parsed("SIGNING_KEYS");
         reader.finish(|| {
-            Some(Self { row: row?, views_table: views_table?, commands_table: commands_table?, redis_url, keys: keys? })
+            Some(Self {
+                row: row?,
+                views_table: views_table?,
+                projection,
+                commands_table: commands_table?,
+                redis_url,
+                keys: keys?,
+            })
         })
     }
 }
@@ -146,7 +162,8 @@ impl IngestConfig {
         let mut reader = Reader::new(lookup);
         let row = reader.row();
         let (write_table, commands_table) = (reader.text("WRITE_TABLE"), reader.text("COMMANDS_TABLE"));
-        let (read_table, queue_url) = (reader.text("READ_TABLE"), reader.text("QUEUE_URL"));
+        let (read_table, queue_url) = (reader.parsed("READ_TABLE"), reader.text("QUEUE_URL"));
+        let other_read_table = reader.optional("OTHER_READ_TABLE");
         let redis_url = reader.redis_url(row.as_ref());
         let visibility: Option<u64> = reader.parsed("VISIBILITY_TIMEOUT_SECONDS");
         let receive_count_max = reader.parsed("MAX_RECEIVE_COUNT");
@@ -158,6 +175,7 @@ impl IngestConfig {
                 write_table: write_table?,
                 commands_table: commands_table?,
                 read_table: read_table?,
+                other_read_table,
                 queue_url: queue_url?,
                 redis_url,
                 visibility_timeout: Duration::from_secs(visibility?),
@@ -165,6 +183,11 @@ impl IngestConfig {
             })
         })
     }
+}
+
+/// What caches hold, also in the stages that read nothing from a read store: the same in all.
+fn projection(read_table: Option<&ReadTable>) -> Projection {
+    read_table.map_or(Projection::FIRST, |table| table.projection)
 }
 
 struct Reader<'a> {
@@ -190,6 +213,10 @@ impl<'a> Reader<'a> {
         value.parse().map_err(|error| self.errors.push(format!("{name} {error}"))).ok()
     }
 
+    fn optional<T: FromStr<Err: fmt::Display>>(&mut self, name: &str) -> Option<T> {
+        (self.lookup)(name).and_then(|_| self.parsed(name))
+    }
+
     fn row(&mut self) -> Option<Row> {
         let name = self.text("STAGE")?;
         Row::of(&name).map_err(|error| self.errors.push(format!("STAGE {error}"))).ok()
@@ -201,15 +228,19 @@ impl<'a> Reader<'a> {
     }
 
     fn queue_route(&mut self) -> Option<WriteRoute> {
-        let (queue_url, read_table) = (self.text("QUEUE_URL"), self.text("READ_TABLE"));
+        let (queue_url, read_table) = (self.text("QUEUE_URL"), self.parsed("READ_TABLE"));
         Some(WriteRoute::Queue { queue_url: queue_url?, read_table: read_table? })
     }
 
     fn direct_route(&mut self, row: &Row) -> Option<WriteRoute> {
         let write_table = self.text("WRITE_TABLE");
-        let read_table = if row.writes_read_store { Some(self.text("READ_TABLE")?) } else { None };
-        let redis_url = self.redis_url(Some(row));
-        Some(WriteRoute::Direct { write_table: write_table?, read_table, redis_url })
+        let named: Option<ReadTable> = match row.writes_read_store {
+            true => Some(self.parsed("READ_TABLE")?),
+            false => self.optional("READ_TABLE"),
+        };
+        let projection = projection(named.as_ref());
+        let (read_table, redis_url) = (named.filter(|_| row.writes_read_store), self.redis_url(Some(row)));
+        Some(WriteRoute::Direct { write_table: write_table?, read_table, projection, redis_url })
     }
 
     /// The result, or all that is wrong.
@@ -265,7 +296,7 @@ mod tests {
         let url = "redis://:hunter2@127.0.0.1";
         let variables = [
             ("STAGE", "cqrs"),
-            ("READ_TABLE", "r"),
+            ("READ_TABLE", "r-v1"),
             ("COMMANDS_TABLE", "c"),
             ("SIGNING_KEYS", KEYS),
             ("REDIS_URL", url),

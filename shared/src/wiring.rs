@@ -6,6 +6,7 @@ use std::time::Duration;
 use adapters::clients;
 use adapters::dynamo::{DynamoRecords, DynamoViewStore, DynamoWriteStore};
 use adapters::moka_cache::MokaCache;
+use adapters::read_table::ReadTable;
 use adapters::redis_cache::RedisCache;
 use adapters::sqs::SqsQueue;
 use adapters::tables::TableNames;
@@ -16,7 +17,7 @@ use kernel::ids::CommandId;
 use kernel::ports::{
     MemoryCache, MessageDeferral, RecordReader, RecordWriter, SharedCache, SharedCacheUpdater, ViewReader,
 };
-use kernel::project::{ProjectingReader, Projector};
+use kernel::project::{ProjectingReader, Projector, ReadModel};
 use kernel::query::Queries;
 use kernel::record::RecordKey;
 use kernel::submit::{CommandLookup, Route, Submitter};
@@ -101,7 +102,7 @@ pub async fn read_side(config: ReadConfig) -> Result<ReadSide, WiringError> {
     let stored = DynamoViewStore::new(dynamodb, &config.views_table, User::INDEXES);
     let views: Arc<dyn ViewReader> = match config.row.reads_from {
         Source::ReadStore => Arc::new(stored),
-        Source::WriteStore => Arc::new(ProjectingReader::<User>::new(Arc::new(stored))),
+        Source::WriteStore => Arc::new(ProjectingReader::<User>::new(Arc::new(stored), config.projection)),
     };
     let memory =
         config.row.has(Cache::Memory).then(|| Arc::new(MokaCache::new(MEMORY_CACHE_BYTES_MAX)) as Arc<dyn MemoryCache>);
@@ -109,7 +110,7 @@ pub async fn read_side(config: ReadConfig) -> Result<ReadSide, WiringError> {
     let shared = redis.clone().map(|redis| redis as Arc<dyn SharedCache>);
     let (clock, keys) = (clock(), Arc::new(config.keys));
     Ok(ReadSide {
-        queries: Queries::new(views, records.clone(), memory, shared, clock.clone(), keys.clone()),
+        queries: Queries::new(config.projection, views, records.clone(), memory, shared, clock.clone(), keys.clone()),
         commands: CommandLookup::new(records.clone(), clock, keys),
         first: records,
         redis,
@@ -125,21 +126,25 @@ pub async fn write_side(config: WriteConfig) -> Result<WriteSide, WiringError> {
         WriteRoute::Queue { queue_url, read_table } => Route::Queue {
             queue: Arc::new(SqsQueue::new(clients::sqs(&aws), queue_url)),
             records: records.clone(),
-            views: Arc::new(DynamoViewStore::new(dynamodb, read_table, User::INDEXES)),
+            views: Arc::new(DynamoViewStore::new(dynamodb, read_table.name, User::INDEXES)),
         },
-        WriteRoute::Direct { write_table, read_table, redis_url } => {
+        WriteRoute::Direct { write_table, read_table, projection, redis_url } => {
             let view_in_transaction = read_table.is_some();
             // Without a read store no transaction names one.
             let names = TableNames {
                 write: write_table,
                 commands: config.commands_table,
-                read: read_table.unwrap_or_default(),
+                read: read_table.map(|table| table.name).unwrap_or_default(),
             };
             let store = Arc::new(DynamoWriteStore::new(&dynamodb, &names, User::INDEXES));
-            let policy = Policy { horizon: Duration::ZERO, order: Order::Loose, view_in_transaction };
+            let policy = Policy { horizon: Duration::ZERO, order: Order::Loose, projection, view_in_transaction };
             Route::Direct {
                 applier: Applier::new(store, clock(), policy),
-                projector: Projector::new(None, updater(redis_url.as_ref())?, clock()),
+                projector: Projector::new(
+                    vec![ReadModel { projection, views: None }],
+                    updater(redis_url.as_ref())?,
+                    clock(),
+                ),
             }
         }
     };
@@ -153,18 +158,24 @@ pub async fn ingest_side(config: &IngestConfig) -> Result<IngestSide<User>, Wiri
     let names = TableNames {
         write: config.write_table.clone(),
         commands: config.commands_table.clone(),
-        read: config.read_table.clone(),
+        // No transaction of this side puts a view.
+        read: String::new(),
     };
     let queue = SqsQueue::new(clients::sqs(&aws), config.queue_url.clone());
     let policy = Policy {
         horizon: config.visibility_timeout * 2 + DEFERRAL_MAX,
         order: if queue.is_fifo() { Order::Strict } else { Order::Loose },
+        projection: config.read_table.projection,
         view_in_transaction: false,
     };
-    let views = DynamoViewStore::new(dynamodb.clone(), &names.read, User::INDEXES);
+    let model = |table: &ReadTable| ReadModel {
+        projection: table.projection,
+        views: Some(Arc::new(DynamoViewStore::new(dynamodb.clone(), &table.name, User::INDEXES))),
+    };
+    let models = std::iter::once(&config.read_table).chain(&config.other_read_table).map(model).collect();
     Ok(IngestSide {
         applier: Applier::new(Arc::new(DynamoWriteStore::new(&dynamodb, &names, User::INDEXES)), clock(), policy),
-        projector: Projector::new(Some(Arc::new(views)), updater(config.redis_url.as_ref())?, clock()),
+        projector: Projector::new(models, updater(config.redis_url.as_ref())?, clock()),
         records: Arc::new(DynamoRecords::new(dynamodb, &names.commands)),
         deferral: Arc::new(queue),
         clock: clock(),

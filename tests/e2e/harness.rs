@@ -5,6 +5,7 @@ pub mod poll;
 pub mod program;
 pub mod proxy;
 pub mod redis;
+pub mod seed;
 pub mod stack;
 pub mod stores;
 pub mod tokens;

@@ -1,7 +1,10 @@
 //! The operators' command line, against a real stack.
 
+mod rebuild;
+
 use std::path::Path;
 use std::process::{self, Output};
+use std::time::Instant;
 
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -9,7 +12,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::harness::{Api, Stack, User, Variant, check, eventually, program, unique};
+use crate::harness::{Api, Stack, User, Variant, check, eventually, long_tests_wanted, program, seed, unique};
 
 /// A stack of its own, because these tests break what is stored.
 struct Site {
@@ -27,12 +30,26 @@ struct Said {
 
 impl Site {
     fn start(variant: Variant) -> Self {
-        Self { stack: Stack::start(variant, &["--ephemeral"]), dir: tempfile::tempdir().unwrap() }
+        Self::start_with(variant, &["--ephemeral"])
+    }
+
+    fn start_with(variant: Variant, arguments: &[&str]) -> Self {
+        Self { stack: Stack::start(variant, arguments), dir: tempfile::tempdir().unwrap() }
     }
 
     /// Runs `watershed --json` with these arguments, in a directory of its own.
     async fn watershed(&self, arguments: &[&str]) -> Said {
         said(command(self.dir.path()).args(["--stack", &self.stack.url]).args(arguments)).await
+    }
+
+    /// Runs `watershed --json` as on AWS, where no local stack is asked: with the variables that the functions have.
+    async fn elsewhere(&self) -> impl AsyncFn(&[&str]) -> Said {
+        let variables = self.stack.status().await["variables"].as_object().unwrap().clone();
+        let credentials = [("AWS_REGION", "us-east-1"), ("AWS_ACCESS_KEY_ID", "x"), ("AWS_SECRET_ACCESS_KEY", "y")];
+        async move |arguments| {
+            let variables = variables.iter().map(|(name, value)| (name.as_str(), value.as_str().unwrap()));
+            said(command(self.dir.path()).envs(variables).envs(credentials).args(arguments)).await
+        }
     }
 
     async fn place(&self, variable: &str) -> String {
@@ -125,6 +142,21 @@ fn set_in_redis(url: &str, user: &User, entry: &str) {
     let arguments = ["-u", url, "SET", &format!("v1#U#local#{}", user.id), entry];
     let done = process::Command::new("redis-cli").args(arguments).output().unwrap();
     assert!(done.status.success(), "{done:?}");
+}
+
+#[test]
+fn verify_compares_a_hundred_thousand_users() {
+    if !long_tests_wanted() {
+        return;
+    }
+    let site = Site::start(Variant::Cqrs);
+    check(&site.stack, async {
+        seed::users(&site.stack, 100_000).await;
+        let began = Instant::now();
+        let told = site.watershed(&["verify", "--segments", "8"]).await;
+        assert_eq!((told.code, &told.json["users"], &told.json["views"]), (0, &json!(100_000), &json!(100_000)));
+        println!("verify compared 100,000 users in {:?}", began.elapsed());
+    });
 }
 
 #[test]
@@ -270,12 +302,13 @@ async fn refusals_without_a_site(dir: &Path) {
         ("AWS_ACCESS_KEY_ID", "x"),
         ("AWS_SECRET_ACCESS_KEY", "y"),
     ];
-    let refusals: [(&[&str], &str); 7] = [
+    let refusals: [(&[&str], &str); 8] = [
         (&["--stack", "http://127.0.0.1:9", "queue"], "no local stack answers"),
-        (&["verify"], "--write-table or WRITE_TABLE"),
+        (&["verify"], "--read-table or READ_TABLE"),
+        (&["verify", "--read-table", "views"], "must end in -v1"),
         (&["queue"], "--queue-url or QUEUE_URL"),
         (&["dlq", "list"], "--dead-letter-queue-url"),
-        (&["verify", "--write-table", "w", "--read-table", "r"], "nothing answers there"),
+        (&["verify", "--write-table", "w", "--read-table", "r-v1"], "nothing answers there"),
         (&["command", "show", "nonsense"], "is not a command's identity"),
         (&["user", "show", "nonsense"], "is not a user's identity"),
     ];

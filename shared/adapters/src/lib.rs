@@ -7,6 +7,7 @@ pub mod dynamo;
 pub mod faults;
 pub mod memory;
 pub mod moka_cache;
+pub mod read_table;
 pub mod redis_cache;
 pub mod sqs;
 pub mod tables;

@@ -96,6 +96,14 @@ pub async fn create_all(client: &Client, names: &TableNames, indexes: &[&str]) -
     Ok(())
 }
 
+/// Creates one table likewise, if it is absent.
+pub async fn create(client: &Client, name: &str, indexes: &[&str]) -> Result<(), TableError> {
+    let table = Table { client, name, indexes };
+    table.create_if_absent().await?;
+    table.wait_until_active().await?;
+    table.enable_time_to_live().await
+}
+
 struct Table<'a> {
     client: &'a Client,
     name: &'a str,

@@ -13,6 +13,7 @@ use crate::fold::{Fold, Run};
 use crate::ids::{AggregateKey, CommandId};
 use crate::ports::{CommitError, FailedConditions, PortError, Snapshot, StateChange, Transaction, WriteStore};
 use crate::problem::Problem;
+use crate::project::Projection;
 use crate::random::jitter;
 use crate::record::{CommandRecord, CommandStatus};
 
@@ -33,6 +34,8 @@ pub struct Policy {
     pub horizon: Duration,
     /// Whether a command that waits holds back those behind it.
     pub order: Order,
+    /// What readers are shown.
+    pub projection: Projection,
     /// Whether the view is put in the same transaction: where no message would redo the projection.
     pub view_in_transaction: bool,
 }
@@ -129,6 +132,12 @@ impl<D: Domain> Applier<D> {
     #[must_use]
     pub fn order(&self) -> Order {
         self.policy.order
+    }
+
+    /// What readers are shown.
+    #[must_use]
+    pub fn projection(&self) -> Projection {
+        self.policy.projection
     }
 
     /// The stored versions of aggregates, for [`Applier::apply`].
@@ -238,7 +247,7 @@ impl<D: Domain> Work<'_, D> {
     }
 
     fn transaction(&self, fold: &Fold<D>) -> Transaction {
-        let completed_at = Some(self.applier.clock.now());
+        let (completed_at, projection) = (Some(self.applier.clock.now()), self.applier.policy.projection);
         let record = |(place, status): &(usize, _)| {
             let envelope: Option<&Envelope<_>> = self.commands.get(*place);
             envelope.map(|envelope| envelope.record(Clone::clone(status), completed_at))
@@ -246,11 +255,12 @@ impl<D: Domain> Work<'_, D> {
         let changed = fold.after.version > self.current.version;
         Transaction {
             key: self.key.clone(),
-            state: changed.then(|| StateChange { expected: self.current.version, next: fold.after.encode(self.key) }),
+            state: changed
+                .then(|| StateChange { expected: self.current.version, next: fold.after.encode(self.key, projection) }),
             records: fold.judged.iter().filter_map(record).collect(),
             claims_taken: fold.claims_taken.clone(),
             claims_released: fold.claims_released.clone(),
-            view: (changed && self.with_view).then(|| fold.after.view(self.key)),
+            view: (changed && self.with_view).then(|| fold.after.view(self.key, projection)),
         }
     }
 

@@ -10,6 +10,7 @@ use crate::clock::Timestamp;
 use crate::ids::{AggregateId, AggregateKey, Stamp, Tenant};
 use crate::ports::{Claim, IndexEntry};
 use crate::problem::Problem;
+use crate::project::Projection;
 
 /// A domain: `decide` says what a command does to a state, `evolve` does it, `project` shows it.
 ///
@@ -48,11 +49,12 @@ pub trait Domain: fmt::Debug + Send + Sync + 'static {
     /// Why a command that needs a claim which another aggregate holds is refused.
     fn claim_held(claim: &Claim) -> Problem;
 
-    /// The view of a state, serialised once here; it travels as bytes through stores and caches.
-    fn project(id: AggregateId, version: u64, state: &Self::State) -> Bytes;
+    /// The view of a state, serialised once here; it travels as bytes through stores and caches. Whoever changes it for
+    /// the same state gives it another [`Projection`], and leaves the one before as it was until it is gone.
+    fn project(projection: Projection, id: AggregateId, version: u64, state: &Self::State) -> Bytes;
 
-    /// Where the view appears in lists.
-    fn index(key: &AggregateKey, state: &Self::State) -> Vec<IndexEntry>;
+    /// Where the view appears in lists, likewise.
+    fn index(projection: Projection, key: &AggregateKey, state: &Self::State) -> Vec<IndexEntry>;
 
     /// The stored form of a state, of version [`Domain::SCHEMA`].
     fn encode(state: &Self::State) -> Bytes;

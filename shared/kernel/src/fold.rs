@@ -10,6 +10,7 @@ use crate::envelope::{Envelope, Expected};
 use crate::ids::{AggregateKey, CommandId, Tenant};
 use crate::ports::{Claim, Snapshot};
 use crate::problem::Problem;
+use crate::project::Projection;
 use crate::record::{COMMAND_AGE_MAX, CommandStatus};
 
 /// How long a deleted aggregate is remembered, so that a late command finds out that it is gone.
@@ -48,22 +49,23 @@ impl<D: Domain> Aggregate<D> {
 
     /// What the write store shall hold.
     #[must_use]
-    pub fn encode(&self, key: &AggregateKey) -> Snapshot {
-        self.snapshot(key, self.state.as_ref().map(D::encode))
+    pub fn encode(&self, key: &AggregateKey, projection: Projection) -> Snapshot {
+        self.snapshot(key, projection, self.state.as_ref().map(D::encode))
     }
 
     /// What the read store shall hold.
     #[must_use]
-    pub fn view(&self, key: &AggregateKey) -> Snapshot {
-        self.snapshot(key, self.state.as_ref().map(|state| D::project(key.id, self.version, state)))
+    pub fn view(&self, key: &AggregateKey, projection: Projection) -> Snapshot {
+        let body = self.state.as_ref().map(|state| D::project(projection, key.id, self.version, state));
+        self.snapshot(key, projection, body)
     }
 
-    fn snapshot(&self, key: &AggregateKey, body: Option<bytes::Bytes>) -> Snapshot {
+    fn snapshot(&self, key: &AggregateKey, projection: Projection, body: Option<bytes::Bytes>) -> Snapshot {
         Snapshot {
             version: self.version,
             schema: D::SCHEMA,
             body,
-            index: self.state.as_ref().map(|state| D::index(key, state)).unwrap_or_default(),
+            index: self.state.as_ref().map(|state| D::index(projection, key, state)).unwrap_or_default(),
             expires_at: self.expires_at,
         }
     }

@@ -1,5 +1,6 @@
 //! Makes an aggregate's current state readable: its view in the read store, then in the shared cache.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,9 +17,32 @@ use crate::ports::{
 };
 use crate::random::jitter;
 
-/// The version of the projection: part of the read store's name, of every cache key and of every cursor. Raise it with
-/// each change of what [`Domain::project`] or [`Domain::index`] make of the same state.
-pub const PROJECTION: u16 = 1;
+/// The version of a projection: of what [`Domain::project`] and [`Domain::index`] make of a state.
+///
+/// It is part of a read store's name, of every cache key and of every cursor, so that two can live side by side while
+/// one takes the other's place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Projection(pub u16);
+
+impl Projection {
+    /// Where every service begins.
+    pub const FIRST: Self = Self(1);
+
+    /// Where caches keep the view of an aggregate.
+    #[must_use]
+    pub fn cache_key(self, key: &AggregateKey) -> String {
+        match mutant!(CacheKeyWithoutTenant) {
+            true => format!("{self}#{}", key.id),
+            false => format!("{self}#{key}"),
+        }
+    }
+}
+
+impl fmt::Display for Projection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "v{}", self.0)
+    }
+}
 
 /// How long the shared cache keeps a view at most; at least two thirds of it.
 const VIEW_TTL: Duration = Duration::from_secs(360);
@@ -26,15 +50,6 @@ const VIEW_TTL: Duration = Duration::from_secs(360);
 const TOMBSTONE_TTL: Duration = Duration::from_secs(600);
 /// How long the shared cache keeps the knowledge that nothing is there.
 const NEGATIVE_TTL: Duration = Duration::from_secs(5);
-
-/// Where caches keep the view of an aggregate.
-#[must_use]
-pub fn cache_key(key: &AggregateKey) -> String {
-    match mutant!(CacheKeyWithoutTenant) {
-        true => format!("v{PROJECTION}#{}", key.id),
-        false => format!("v{PROJECTION}#{key}"),
-    }
-}
 
 /// How long the shared cache shall keep the view. Views that were stored together do not expire together.
 #[must_use]
@@ -46,11 +61,20 @@ pub fn cache_ttl(view: &CachedView) -> Duration {
     }
 }
 
+/// What is shown to readers of one projection.
+#[derive(Debug)]
+pub struct ReadModel {
+    /// The projection.
+    pub projection: Projection,
+    /// The read store; absent in the stages without one, and where the view is part of the apply's transaction.
+    pub views: Option<Arc<dyn ViewWriter>>,
+}
+
 /// Projects.
 #[derive(Debug)]
 pub struct Projector {
-    /// The read store; absent in the stages without one, and where the view is part of the apply's transaction.
-    views: Option<Arc<dyn ViewWriter>>,
+    /// One; two while one takes the other's place.
+    models: Vec<ReadModel>,
     /// The shared cache; absent in the stages without one.
     cache: Option<Arc<dyn SharedCacheUpdater>>,
     clock: Arc<dyn Clock>,
@@ -58,40 +82,49 @@ pub struct Projector {
 
 impl Projector {
     /// A projector into whatever there is.
-    pub fn new(
-        views: Option<Arc<dyn ViewWriter>>,
-        cache: Option<Arc<dyn SharedCacheUpdater>>,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
-        Self { views, cache, clock }
+    pub fn new(models: Vec<ReadModel>, cache: Option<Arc<dyn SharedCacheUpdater>>, clock: Arc<dyn Clock>) -> Self {
+        Self { models, cache, clock }
     }
 
     /// Projects an aggregate. May be repeated, and may come late: an older view never replaces a newer one.
     ///
     /// The cache step is tried once and never fails the projection: an entry that it missed expires by itself.
     pub async fn project<D: Domain>(&self, key: &AggregateKey, current: &Aggregate<D>) -> Result<(), PortError> {
-        let fetched_at = self.clock.now();
-        let view = current.view(key);
-        let cached = CachedView { version: view.version, body: view.body.clone(), fetched_at };
-        if mutant!(CacheBeforeReadStore) {
-            self.update_cache(key, &cached).await;
+        for model in &self.models {
+            self.project_into(model, key, current).await?;
         }
-        if let Some(views) = &self.views
+        Ok(())
+    }
+
+    async fn project_into<D: Domain>(
+        &self,
+        model: &ReadModel,
+        key: &AggregateKey,
+        current: &Aggregate<D>,
+    ) -> Result<(), PortError> {
+        let fetched_at = self.clock.now();
+        let view = current.view(key, model.projection);
+        let cached = CachedView { version: view.version, body: view.body.clone(), fetched_at };
+        let cache_key = model.projection.cache_key(key);
+        if mutant!(CacheBeforeReadStore) {
+            self.update_cache(&cache_key, &cached).await;
+        }
+        if let Some(views) = &model.views
             && views.put(key, &view).await? == Projected::Newer
         {
             debug!(%key, version = view.version, "a view as new or newer is there already");
         }
         if !mutant!(CacheBeforeReadStore) {
-            self.update_cache(key, &cached).await;
+            self.update_cache(&cache_key, &cached).await;
         }
         Ok(())
     }
 
-    async fn update_cache(&self, key: &AggregateKey, view: &CachedView) {
+    async fn update_cache(&self, key: &str, view: &CachedView) {
         if let Some(cache) = &self.cache
-            && let Err(error) = cache.update(&cache_key(key), view, cache_ttl(view)).await
+            && let Err(error) = cache.update(key, view, cache_ttl(view)).await
         {
-            debug!(%key, error = &error as &dyn std::error::Error, "the cached view was not updated");
+            debug!(key, error = &error as &dyn std::error::Error, "the cached view was not updated");
         }
     }
 }
@@ -102,37 +135,42 @@ impl Projector {
 #[derive(Debug)]
 pub struct ProjectingReader<D> {
     states: Arc<dyn ViewReader>,
+    projection: Projection,
     domain: std::marker::PhantomData<D>,
 }
 
 impl<D: Domain> ProjectingReader<D> {
     /// A reader of the write store's snapshots.
-    pub fn new(states: Arc<dyn ViewReader>) -> Self {
-        Self { states, domain: std::marker::PhantomData }
+    pub fn new(states: Arc<dyn ViewReader>, projection: Projection) -> Self {
+        Self { states, projection, domain: std::marker::PhantomData }
     }
 }
 
-fn project_stored<D: Domain>(key: &AggregateKey, stored: &Snapshot) -> Result<Snapshot, PortError> {
+fn project_stored<D: Domain>(
+    projection: Projection,
+    key: &AggregateKey,
+    stored: &Snapshot,
+) -> Result<Snapshot, PortError> {
     let aggregate = Aggregate::<D>::decode(Some(stored)).map_err(|error| PortError::Corrupt {
         port: "write store",
         key: key.to_string(),
         cause: error.into(),
     })?;
-    Ok(aggregate.view(key))
+    Ok(aggregate.view(key, projection))
 }
 
 #[async_trait]
 impl<D: Domain> ViewReader for ProjectingReader<D> {
     async fn get(&self, key: &AggregateKey, _: Consistency) -> Result<Option<Snapshot>, PortError> {
         let stored = self.states.get(key, Consistency::Strong).await?;
-        stored.map(|stored| project_stored::<D>(key, &stored)).transpose()
+        stored.map(|stored| project_stored::<D>(self.projection, key, &stored)).transpose()
     }
 
     async fn list(&self, query: &ListQuery) -> Result<Page, PortError> {
         let Page { entries, more } = self.states.list(query).await?;
         let project = |(position, stored): (crate::ports::Position, Snapshot)| {
             let key = AggregateKey { kind: query.kind, tenant: query.tenant.clone(), id: position.id };
-            project_stored::<D>(&key, &stored).map(|view| (position, view))
+            project_stored::<D>(self.projection, &key, &stored).map(|view| (position, view))
         };
         Ok(Page { entries: entries.into_iter().map(project).collect::<Result<_, _>>()?, more })
     }

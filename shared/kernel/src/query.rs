@@ -15,7 +15,7 @@ use crate::ports::{
     CachedView, Consistency, Lease, ListQuery, Lookup, MemoryCache, MemoryEntry, PortError, RecordReader, SharedCache,
     ViewReader,
 };
-use crate::project::{PROJECTION, cache_key, cache_ttl};
+use crate::project::{Projection, cache_ttl};
 use crate::random::jitter;
 use crate::record::{CommandStatus, RecordKey};
 use crate::seal::KeyRing;
@@ -148,6 +148,7 @@ pub enum QueryError {
 /// Answers queries.
 #[derive(Debug)]
 pub struct Queries {
+    projection: Projection,
     views: Arc<dyn ViewReader>,
     records: Arc<dyn RecordReader>,
     memory: Option<Arc<dyn MemoryCache>>,
@@ -168,8 +169,9 @@ struct Fetched {
 }
 
 impl Queries {
-    /// Answers from `views`, through whatever caches there are.
+    /// Answers from `views`, which are of this projection, through whatever caches there are.
     pub fn new(
+        projection: Projection,
         views: Arc<dyn ViewReader>,
         records: Arc<dyn RecordReader>,
         memory: Option<Arc<dyn MemoryCache>>,
@@ -177,7 +179,7 @@ impl Queries {
         clock: Arc<dyn Clock>,
         keys: Arc<KeyRing>,
     ) -> Self {
-        Self { views, records, memory, shared, clock, keys, flights: Flights::default() }
+        Self { projection, views, records, memory, shared, clock, keys, flights: Flights::default() }
     }
 
     /// One view, at least as new as the token demands.
@@ -248,13 +250,13 @@ impl Queries {
         while found.view.version < floor && !lenient && pause.wait(wait_until).await {
             let (view, read_at) = self.ask_store(key, Consistency::Strong).await?;
             found = Fetched { view, read_at, ..found };
-            self.remember(&cache_key(key), &found);
+            self.remember(&self.projection.cache_key(key), &found);
         }
         Ok(found)
     }
 
     async fn read(&self, key: &AggregateKey, floor: u64) -> Result<Fetched, Arc<PortError>> {
-        let cached = cache_key(key);
+        let cached = self.projection.cache_key(key);
         let mut tiers = Vec::with_capacity(2);
         if let Some(memory) = &self.memory {
             let (found, said) = self.ask_memory(memory.as_ref(), &cached, floor, MEMORY_TTL);
@@ -340,7 +342,7 @@ impl Queries {
     pub async fn list(&self, request: &ListRequest<'_>) -> Result<PageAnswer, QueryError> {
         let ListRequest { scope, tenant, cursor, limit } = request;
         // No tenant, index or partition contains a line break, so the parts cannot be shifted.
-        let bound_to = format!("v{PROJECTION}\n{}\n{}\n{}", scope.index, scope.partition, scope.sort_prefix);
+        let bound_to = format!("{}\n{}\n{}\n{}", self.projection, scope.index, scope.partition, scope.sort_prefix);
         let open = |text| cursor::open(&self.keys, tenant, &bound_to, self.clock.now(), text);
         let after = cursor.map(open).transpose()?;
         let place = after.as_ref().map(|at| at.sort.as_str()).unwrap_or_default();

@@ -13,7 +13,7 @@ use crate::ids::{AggregateId, AggregateKey, CommandId, Stamp, Subject, Tenant};
 use crate::ports::{
     CachedView, CommandQueue, Consistency, OutgoingMessage, PortError, RecordWriter, SendError, ViewReader,
 };
-use crate::project::Projector;
+use crate::project::{Projection, Projector};
 use crate::query::Backoff;
 use crate::record::{CommandRecord, CommandStatus, Fingerprint, RecordKey};
 use crate::seal::KeyRing;
@@ -325,7 +325,10 @@ async fn execute<D: Domain>(
         false => reread(applier, envelope.key::<D>()).await?,
     };
     let now = envelope.stamp.at;
-    Ok((Outcome { status: record.status, current: representation(&key, &current, now) }, replayed))
+    Ok((
+        Outcome { status: record.status, current: representation(&key, &current, applier.projection(), now) },
+        replayed,
+    ))
 }
 
 async fn load<D: Domain>(
@@ -346,8 +349,13 @@ async fn reread<D: Domain>(
     Ok((key, current))
 }
 
-fn representation<D: Domain>(key: &AggregateKey, current: &Aggregate<D>, read_at: Timestamp) -> Option<CachedView> {
-    let view = current.view(key);
+fn representation<D: Domain>(
+    key: &AggregateKey,
+    current: &Aggregate<D>,
+    projection: Projection,
+    read_at: Timestamp,
+) -> Option<CachedView> {
+    let view = current.view(key, projection);
     view.body.map(|body| CachedView { version: view.version, body: Some(body), fetched_at: read_at })
 }
 

@@ -15,6 +15,7 @@ use kernel::domain::{Context, Decision, DecodeError, Domain};
 use kernel::ids::{AggregateId, AggregateKey, Stamp, Tenant};
 use kernel::ports::{Claim, IndexEntry};
 use kernel::problem::Problem;
+use kernel::project::Projection;
 use serde::{Deserialize, Serialize};
 
 use crate::field::{Email, Name, Status};
@@ -138,11 +139,11 @@ impl Domain for User {
         Problem::new("email-taken", 409, "Email taken", "another user has this email address: choose another")
     }
 
-    fn project(id: AggregateId, version: u64, state: &UserState) -> Bytes {
+    fn project(_: Projection, id: AggregateId, version: u64, state: &UserState) -> Bytes {
         view::project(id, version, state)
     }
 
-    fn index(key: &AggregateKey, state: &UserState) -> Vec<IndexEntry> {
+    fn index(_: Projection, key: &AggregateKey, state: &UserState) -> Vec<IndexEntry> {
         list::index(key, state)
     }
 

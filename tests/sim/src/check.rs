@@ -9,7 +9,7 @@ use kernel::domain::Domain;
 use kernel::envelope::Expected;
 use kernel::ids::{AggregateKey, Stamp, Tenant};
 use kernel::ports::Snapshot;
-use kernel::project::cache_key;
+use kernel::project::Projection;
 use kernel::query::ListRequest;
 use kernel::record::{CommandRecord, CommandStatus};
 use serde_json::Value;
@@ -95,7 +95,7 @@ impl Rest<'_> {
 
     fn expected_views(&self) -> BTreeMap<AggregateKey, Snapshot> {
         let view = |(key, state): (&AggregateKey, &Snapshot)| {
-            Some((key.clone(), Aggregate::<User>::decode(Some(state)).ok()?.view(key)))
+            Some((key.clone(), Aggregate::<User>::decode(Some(state)).ok()?.view(key, Projection::FIRST)))
         };
         self.states.iter().filter_map(view).collect()
     }
@@ -121,7 +121,8 @@ impl Rest<'_> {
             return;
         }
         let expected = self.expected_views();
-        let by_cache_key: BTreeMap<_, _> = expected.iter().map(|(key, view)| (cache_key(key), view)).collect();
+        let by_cache_key: BTreeMap<_, _> =
+            expected.iter().map(|(key, view)| (Projection::FIRST.cache_key(key), view)).collect();
         for (key, cached) in self.world.cache.views() {
             let (version, body) =
                 by_cache_key.get(&key).map(|view| (view.version, view.body.clone())).unwrap_or_default();

@@ -12,8 +12,8 @@ use adapters::faults::{FaultPlan, Faulty};
 use adapters::memory::UnboundedMemoryCache;
 use ingest_fn::batch::Ingest;
 use kernel::apply::{Applier, Order, Policy};
-use kernel::ports::{MemoryCache, SharedCache, SharedCacheUpdater, ViewReader, WriteStore};
-use kernel::project::{ProjectingReader, Projector};
+use kernel::ports::{MemoryCache, SharedCache, SharedCacheUpdater, ViewReader, ViewWriter, WriteStore};
+use kernel::project::{ProjectingReader, Projection, Projector, ReadModel};
 use kernel::query::Queries;
 use kernel::submit::{CommandLookup, Submitter};
 use shared::wiring::{DEFERRAL_MAX, IngestSide};
@@ -136,10 +136,11 @@ fn behind_network<P: ?Sized>(world: &Arc<World>, port: Arc<P>) -> Arc<Faulty<P>>
 }
 
 fn views(world: &Arc<World>) -> Arc<dyn ViewReader> {
-    match world.has_read_store() {
-        true => behind_network(world, Arc::new(RecordedViews::new(world))),
-        false => Arc::new(ProjectingReader::<User>::new(behind_network(world, Arc::new(RecordedWrites::new(world))))),
+    if world.has_read_store() {
+        return behind_network(world, Arc::new(RecordedViews::new(world)));
     }
+    let states = behind_network(world, Arc::new(RecordedWrites::new(world)));
+    Arc::new(ProjectingReader::<User>::new(states, Projection::FIRST))
 }
 
 fn updater(world: &Arc<World>) -> Option<Arc<dyn SharedCacheUpdater>> {
@@ -152,7 +153,15 @@ pub(crate) fn reader(world: &Arc<World>) -> Reader {
     let memory = world.setup.memory.then(|| Arc::new(UnboundedMemoryCache::default()) as Arc<dyn MemoryCache>);
     let shared = world.setup.shared_cache.then(|| behind_network(world, world.cache.clone()) as Arc<dyn SharedCache>);
     Reader {
-        queries: Queries::new(views(world), records.clone(), memory, shared, clock.clone(), world.keys.clone()),
+        queries: Queries::new(
+            Projection::FIRST,
+            views(world),
+            records.clone(),
+            memory,
+            shared,
+            clock.clone(),
+            world.keys.clone(),
+        ),
         commands: CommandLookup::new(records, clock, world.keys.clone()),
     }
 }
@@ -167,10 +176,11 @@ pub(crate) fn writer(world: &Arc<World>) -> Submitter<User> {
         }
     } else {
         let view_in_transaction = world.setup.route == Route::DirectWithReadStore;
-        let policy = Policy { horizon: Duration::ZERO, order: Order::Loose, view_in_transaction };
+        let policy =
+            Policy { horizon: Duration::ZERO, order: Order::Loose, projection: Projection::FIRST, view_in_transaction };
         kernel::submit::Route::Direct {
             applier: Applier::new(write_store(world), clock.clone(), policy),
-            projector: Projector::new(None, updater(world), clock.clone()),
+            projector: Projector::new(vec![read_model(None)], updater(world), clock.clone()),
         }
     };
     Submitter::new(route, clock, world.keys.clone())
@@ -180,14 +190,18 @@ fn write_store(world: &Arc<World>) -> Arc<dyn WriteStore> {
     behind_network(world, Arc::new(RecordedWrites::new(world)))
 }
 
+fn read_model(views: Option<Arc<dyn ViewWriter>>) -> ReadModel {
+    ReadModel { projection: Projection::FIRST, views }
+}
+
 pub(crate) fn ingest(world: &Arc<World>) -> Ingest<User> {
     let clock = world.a_clock();
     let order = if world.setup.route == Route::Fifo { Order::Strict } else { Order::Loose };
-    let policy = Policy { horizon: HORIZON, order, view_in_transaction: false };
+    let policy = Policy { horizon: HORIZON, order, projection: Projection::FIRST, view_in_transaction: false };
     let side = IngestSide {
         applier: Applier::new(write_store(world), clock.clone(), policy),
         projector: Projector::new(
-            Some(behind_network(world, Arc::new(RecordedViews::new(world)))),
+            vec![read_model(Some(behind_network(world, Arc::new(RecordedViews::new(world)))))],
             updater(world),
             clock.clone(),
         ),

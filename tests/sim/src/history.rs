@@ -12,6 +12,7 @@ use kernel::domain::Domain;
 use kernel::envelope::{Envelope, Expected};
 use kernel::ids::{AggregateId, AggregateKey, CommandId, Stamp};
 use kernel::ports::{OutgoingMessage, Snapshot, Transaction};
+use kernel::project::Projection;
 use kernel::record::{CommandRecord, CommandStatus};
 use tokio::time::Instant;
 use users::{User, UserCommand, UserState};
@@ -251,7 +252,7 @@ impl Events {
         };
         let versions = self.versions.entry(key.clone()).or_default();
         let last = versions.last_key_value().map(|(version, last)| (*version, last.state.is_some()));
-        let (view, stored_at) = (aggregate.view(key).body, Instant::now());
+        let (view, stored_at) = (aggregate.view(key, Projection::FIRST).body, Instant::now());
         versions.insert(next.version, Version { view, state: aggregate.state, stored_at });
         match last {
             Some((last, _)) if next.version <= last => {

@@ -14,8 +14,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::runtime_api::{Outcome, PAYLOAD_BYTES_MAX};
 use crate::supervise::Spawner;
-use process::Environment;
 pub use process::Function;
+use process::{Deployed, Environment};
 
 mod process;
 
@@ -101,6 +101,8 @@ pub struct EnvironmentStatus {
     pub pid: u32,
     /// Invocations that it has taken.
     pub invocations: u64,
+    /// Whether it is of an earlier deployment, and ends when it has done what it does.
+    pub draining: bool,
     /// Seconds since it started.
     pub age_seconds: u64,
 }
@@ -122,6 +124,7 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct State {
+    deployment: Arc<Deployed>,
     /// Those whose process runs, also while it initialises.
     environments: BTreeMap<u64, Arc<Environment>>,
     /// Those without work, the one used last at the end: it is used first, so that those not needed stay idle.
@@ -174,13 +177,31 @@ impl Pool {
     /// The processes, oldest first.
     #[must_use]
     pub fn environments(&self) -> Vec<EnvironmentStatus> {
+        let state = self.0.lock();
         let status = |environment: &Arc<Environment>| EnvironmentStatus {
             function: self.0.function.name.clone(),
             pid: environment.pid,
             invocations: environment.invocations.load(Ordering::Relaxed),
+            draining: !state.is_current(environment),
             age_seconds: environment.started.elapsed().as_secs(),
         };
-        self.0.lock().environments.values().map(status).collect()
+        state.environments.values().map(status).collect()
+    }
+
+    /// Environments of earlier deployments.
+    #[must_use]
+    pub fn draining(&self) -> usize {
+        let state = self.0.lock();
+        state.environments.values().filter(|environment| !state.is_current(environment)).count()
+    }
+
+    /// Has environments start with these variables from now on. Those that there are finish what they do, and end.
+    pub fn deploy(&self, variables: Vec<(String, String)>) {
+        let mut state = self.0.lock();
+        state.deployment = Arc::new(Deployed { number: state.deployment.number + 1, variables });
+        for idle in state.idle.drain(..) {
+            idle.environment.end();
+        }
     }
 
     /// Invokes the function with an event and waits for the answer. The work goes on where the caller does not wait.
@@ -201,6 +222,12 @@ impl Pool {
         }
         self.0.tasks.close();
         self.0.tasks.wait().await;
+    }
+}
+
+impl State {
+    fn is_current(&self, environment: &Environment) -> bool {
+        environment.deployment.number == self.deployment.number
     }
 }
 
@@ -311,6 +338,9 @@ impl Inner {
         if !state.environments.contains_key(&environment.id) {
             return;
         }
+        if !state.is_current(&environment) {
+            return environment.end();
+        }
         while let Some(waiting) = state.waiting.pop_front() {
             match waiting.send(Ok(environment)) {
                 Err(Ok(refused)) => environment = refused,
@@ -322,7 +352,8 @@ impl Inner {
 
     /// The life of one environment, from its start to its end.
     async fn live(self: Arc<Self>, id: u64) {
-        let started = Environment::start(id, &self.function, &self.spawner).await;
+        let deployment = Arc::clone(&self.lock().deployment);
+        let started = Environment::start(id, &self.function, deployment, &self.spawner).await;
         let (environment, mut child) = match started {
             Ok(started) => started,
             Err(error) => return self.init_failed(&format!("cannot be started: {error}")),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::request::Parts;
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use tokio::net::TcpListener;
@@ -31,6 +31,8 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECTIONS_MAX: usize = 1024;
 /// What the status page is at: a path that is no API's.
 const STATUS_PATH: &str = "/_local/status";
+/// Where something else is deployed, likewise.
+const DEPLOYMENT_PATH: &str = "/_local/deployment";
 
 /// The front door.
 #[derive(Debug)]
@@ -59,6 +61,9 @@ impl Gateway {
         if request.uri().path() == STATUS_PATH {
             return json(StatusCode::OK, self.status.document().await.into());
         }
+        if request.uri().path() == DEPLOYMENT_PATH && request.method() == Method::PUT {
+            return self.deploy(request).await.unwrap_or_else(|refusal| refusal);
+        }
         let request_id = Uuid::now_v7().to_string();
         let mut response = match self.pass_on(peer, request, &request_id).await {
             Ok(response) | Err(response) => response,
@@ -67,6 +72,17 @@ impl Gateway {
             response.headers_mut().insert("apigw-requestid", request_id);
         }
         response
+    }
+
+    async fn deploy(&self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Response<Full<Bytes>>> {
+        let body = collect(request.into_body()).await?;
+        match self.status.deployments.deploy(&body) {
+            Ok(()) => Ok(json(StatusCode::OK, self.status.document().await.into())),
+            Err(error) => {
+                let document = serde_json::json!({ "message": error.to_string() });
+                Err(json(StatusCode::BAD_REQUEST, document.to_string().into()))
+            }
+        }
     }
 
     /// An error is the gateway's own answer.

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use options::{Options, Role};
 
+pub mod deployment;
 pub mod environments;
 pub mod events;
 mod function;

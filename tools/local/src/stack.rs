@@ -1,6 +1,5 @@
 //! The whole stack: what is started, in which order, and how it ends.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
 use std::net::Ipv4Addr;
@@ -16,6 +15,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::deployment::{Deployment, DeploymentError, Deployments};
 use crate::environments::{Function, Limits, Pool};
 use crate::gateway::{self, Gateway};
 use crate::jwt::{Authorizer, KeySetError};
@@ -29,6 +29,8 @@ use crate::status::Status;
 use crate::stores::{Store, StoreError};
 use crate::supervise::{Spawner, shutdown_signal};
 
+const WRITE_TABLE: &str = "watershed-write";
+const COMMANDS_TABLE: &str = "watershed-commands";
 /// What functions are invoked by the queue rather than by HTTP.
 const INGEST: &str = "ingest-fn";
 /// How long an invocation by HTTP may take.
@@ -82,6 +84,14 @@ pub enum StackError {
         path: PathBuf,
         /// What is the matter with it.
         cause: KeySetError,
+    },
+    /// What was deployed last cannot be deployed again.
+    #[error("cannot use {}: {cause}", .path.display())]
+    Deployment {
+        /// The directory that it is kept in.
+        path: PathBuf,
+        /// What is the matter with it.
+        cause: DeploymentError,
     },
     /// No embedded tables.
     #[error(transparent)]
@@ -161,11 +171,14 @@ impl Stack {
         let listener = bind(options.port).await?;
         let port = listener.local_addr()?.port();
         let (data_dir, signing_keys) = data_dir(options)?;
+        let deployment = deployment(options)?;
         let spawner = Spawner::start(runner)?;
         let mut lines = Vec::new();
-        let backends = Box::pin(Backends::start(options, &row, &spawner, &mut lines)).await?;
+        let backends = Box::pin(Backends::start(options, &row, &deployment, &spawner, &mut lines)).await?;
+        let pools = pools(options, &row.functions, &spawner)?;
         let variables = variables(options, &backends, &signing_keys);
-        let pools = pools(options, &row.functions, &variables, &spawner)?;
+        let deployments = Deployments::new(pools.clone(), variables, deployment, persistent_dir(options));
+        let deployments = Arc::new(deployments);
         let find = |name: &str| pools.iter().find(|pool| pool.name() == name).cloned();
         let nothing = || StackError::ServesNothing(options.stage.clone());
         let (stop, serving) = (CancellationToken::new(), TaskTracker::new());
@@ -175,9 +188,8 @@ impl Stack {
             serving.spawn(poller::run(poller, options.max_environments.into(), stop.clone()));
         }
         let status = Status {
-            variables: places(&variables),
             stage: row.stage,
-            pools: pools.clone(),
+            deployments,
             redis: backends.redis.clone(),
             queues: backends.queues,
             store: backends.store.clone(),
@@ -229,6 +241,7 @@ impl Backends {
     async fn start(
         options: &StackOptions,
         row: &Row,
+        deployment: &Deployment,
         spawner: &Spawner,
         lines: &mut Vec<String>,
     ) -> Result<Self, StackError> {
@@ -240,7 +253,7 @@ impl Backends {
             let url =
                 options.dynamodb_url.clone().or(store.as_ref().map(|store| store.url.clone())).unwrap_or_default();
             let client = clients::dynamodb(&sdk_config(&url, options.dynamodb_url.is_some()).await);
-            tables::create_all(&client, &table_names(), users::User::INDEXES).await?;
+            tables::create_all(&client, &table_names(deployment), users::User::INDEXES).await?;
             Ok::<_, StackError>((store, url))
         };
         let queues = async {
@@ -295,12 +308,20 @@ fn persistent_dir(options: &StackOptions) -> Option<&Path> {
     (!options.ephemeral).then_some(options.data_dir.as_path())
 }
 
-fn table_names() -> TableNames {
+fn table_names(deployment: &Deployment) -> TableNames {
     TableNames {
-        write: "watershed-write".to_owned(),
-        commands: "watershed-commands".to_owned(),
-        read: "watershed-read-v1".to_owned(),
+        write: WRITE_TABLE.to_owned(),
+        commands: COMMANDS_TABLE.to_owned(),
+        read: deployment.read_table.clone(),
     }
+}
+
+/// What was deployed last or, to begin with, the first projection.
+fn deployment(options: &StackOptions) -> Result<Deployment, StackError> {
+    let kept = persistent_dir(options)
+        .map(|dir| Deployment::load(dir).map_err(|cause| StackError::Deployment { path: dir.to_owned(), cause }));
+    let first = Deployment { read_table: "watershed-read-v1".to_owned(), other_read_table: None };
+    Ok(kept.transpose()?.flatten().unwrap_or(first))
 }
 
 /// For a service elsewhere, the credentials of whoever runs this, if there are any.
@@ -340,14 +361,13 @@ fn data_dir(options: &StackOptions) -> Result<(Option<File>, String), StackError
     Ok((Some(lock), keys::load_or_create(dir).map_err(failed)?))
 }
 
-/// What every function finds in its environment, besides what Lambda puts there.
+/// What every function finds in its environment, besides what Lambda puts there and what can be deployed anew.
 fn variables(options: &StackOptions, backends: &Backends, signing_keys: &str) -> Vec<(String, String)> {
     let inherited = |name: &str| std::env::var(name).ok();
     let elsewhere = options.dynamodb_url.is_some() || options.sqs_url.is_some();
     let credential = |name: &str| inherited(name).filter(|_| elsewhere);
     let own_credentials = credential("AWS_ACCESS_KEY_ID").is_some();
     let or_local = |name: &str, local: &str| credential(name).unwrap_or_else(|| local.to_owned());
-    let tables = table_names();
     let queue_url = backends.queues.as_ref().map(|queues| queues.main.url.clone());
     let dead_letter_queue_url = backends.queues.as_ref().map(|queues| queues.dead_letters.url.clone());
     [
@@ -359,9 +379,8 @@ fn variables(options: &StackOptions, backends: &Backends, signing_keys: &str) ->
         ("AWS_ENDPOINT_URL_SQS", backends.sqs_url.clone()),
         ("REDIS_URL", backends.redis.as_ref().map(|redis| redis.url.clone())),
         ("STAGE", Some(options.stage.clone())),
-        ("WRITE_TABLE", Some(tables.write)),
-        ("COMMANDS_TABLE", Some(tables.commands)),
-        ("READ_TABLE", Some(tables.read)),
+        ("WRITE_TABLE", Some(WRITE_TABLE.to_owned())),
+        ("COMMANDS_TABLE", Some(COMMANDS_TABLE.to_owned())),
         ("QUEUE_URL", queue_url),
         ("DEAD_LETTER_QUEUE_URL", dead_letter_queue_url),
         ("VISIBILITY_TIMEOUT_SECONDS", Some(queue::VISIBILITY_TIMEOUT.as_secs().to_string())),
@@ -376,22 +395,7 @@ fn variables(options: &StackOptions, backends: &Backends, signing_keys: &str) ->
     .collect()
 }
 
-/// The variables that say where things are. Secrets are not among them.
-fn places(variables: &[(String, String)]) -> BTreeMap<String, String> {
-    let is_place = |name: &str| {
-        ["STAGE", "REDIS_URL"].contains(&name)
-            || ["_TABLE", "QUEUE_URL"].iter().any(|end| name.ends_with(end))
-            || name.starts_with("AWS_ENDPOINT_URL_")
-    };
-    variables.iter().filter(|(name, _)| is_place(name)).cloned().collect()
-}
-
-fn pools(
-    options: &StackOptions,
-    functions: &[String],
-    variables: &[(String, String)],
-    spawner: &Spawner,
-) -> Result<Vec<Pool>, StackError> {
+fn pools(options: &StackOptions, functions: &[String], spawner: &Spawner) -> Result<Vec<Pool>, StackError> {
     let limits = Limits {
         environments_max: options.max_environments.into(),
         idle: Duration::from_secs(options.idle_seconds.into()),
@@ -402,7 +406,6 @@ fn pools(
             name: name.clone(),
             timeout: if name == INGEST { INGEST_TIMEOUT } else { HTTP_TIMEOUT },
             memory_mb: MEMORY_MB,
-            variables: variables.to_vec(),
             package: options.functions_dir.as_ref().map(|dir| package(dir, name)).transpose()?,
         };
         Ok(Pool::new(function, limits, spawner.clone()))

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::deployment::Deployments;
 use crate::environments::{Counters, EnvironmentStatus, Pool};
 use crate::queue::{QueueStatus, Queues};
 use crate::redis::{Redis, RedisStatus};
@@ -15,16 +16,14 @@ use crate::stores::{Store, TableStatus};
 pub struct Status {
     /// The stage.
     pub stage: String,
-    /// The functions.
-    pub pools: Vec<Pool>,
+    /// The functions, and what they are deployed with.
+    pub deployments: Arc<Deployments>,
     /// Redis, if any.
     pub redis: Option<Arc<Redis>>,
     /// The queues, if any.
     pub queues: Option<Queues>,
     /// The tables, if they are ours.
     pub store: Option<Arc<Store>>,
-    /// Where things are, in the variables that the functions and the operators' tools read.
-    pub variables: BTreeMap<String, String>,
 }
 
 #[derive(Serialize)]
@@ -36,7 +35,8 @@ struct Document<'a> {
     redis: Option<RedisStatus>,
     queue: Option<QueueStatus>,
     tables: Option<BTreeMap<String, TableStatus>>,
-    variables: &'a BTreeMap<String, String>,
+    draining: usize,
+    variables: BTreeMap<String, String>,
 }
 
 impl Status {
@@ -49,13 +49,24 @@ impl Status {
         let document = Document {
             stage: &self.stage,
             runner_pid: std::process::id(),
-            environments: self.pools.iter().flat_map(Pool::environments).collect(),
-            functions: self.pools.iter().map(|pool| (pool.name(), pool.counters())).collect(),
+            environments: self.deployments.pools().iter().flat_map(Pool::environments).collect(),
+            functions: self.deployments.pools().iter().map(|pool| (pool.name(), pool.counters())).collect(),
             redis,
             queue,
             tables,
-            variables: &self.variables,
+            draining: self.deployments.draining(),
+            variables: places(self.deployments.variables()),
         };
         serde_json::to_string(&document).unwrap_or_default()
     }
+}
+
+/// The variables that say where things are, for the operators' tools. Secrets are not among them.
+fn places(variables: Vec<(String, String)>) -> BTreeMap<String, String> {
+    let is_place = |name: &str| {
+        ["STAGE", "REDIS_URL"].contains(&name)
+            || ["_TABLE", "QUEUE_URL"].iter().any(|end| name.ends_with(end))
+            || name.starts_with("AWS_ENDPOINT_URL_")
+    };
+    variables.into_iter().filter(|(name, _)| is_place(name)).collect()
 }

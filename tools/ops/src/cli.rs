@@ -41,6 +41,9 @@ pub(crate) struct SiteOptions {
     /// The table of views.
     #[arg(long, global = true, env = "READ_TABLE", value_name = "NAME")]
     pub(crate) read_table: Option<String>,
+    /// The table of views that is written as well, while one takes the other's place.
+    #[arg(long, global = true, env = "OTHER_READ_TABLE", value_name = "NAME")]
+    pub(crate) other_read_table: Option<String>,
     /// The queue of commands.
     #[arg(long, global = true, env = "QUEUE_URL", value_name = "URL")]
     pub(crate) queue_url: Option<String>,
@@ -57,6 +60,9 @@ pub(crate) struct SiteOptions {
 pub(crate) enum Action {
     /// Compare write store, read store and shared cache, key by key.
     Verify(VerifyOptions),
+    /// Build another read store while everything runs, and put it in the place of the one that there is.
+    #[command(subcommand)]
+    Rebuild(RebuildCommand),
     /// Deal with dead letters.
     #[command(subcommand)]
     Dlq(DlqCommand),
@@ -82,6 +88,42 @@ pub(crate) struct VerifyOptions {
     /// Parts of the table that are scanned at the same time.
     #[arg(long, default_value = "4", value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(crate) segments: u32,
+    /// Differences that are shown; all are counted.
+    #[arg(long, default_value = "20")]
+    pub(crate) show: usize,
+}
+
+/// The steps of a rebuild. Each may be ended at any time, and done again.
+#[derive(Debug, Subcommand)]
+pub(crate) enum RebuildCommand {
+    /// Create the new read store, have it written as well, fill it from the write store, and compare. Goes on where an
+    /// earlier run was ended.
+    Build {
+        /// The version of the projection that it is to hold; the new table is called like the old one, but for that.
+        #[arg(long, value_name = "VERSION", value_parser = clap::value_parser!(u16).range(1..))]
+        to: u16,
+        /// Parts of the write store that are copied at the same time. A run that goes on keeps the number of the first.
+        #[arg(long, default_value = "8", value_parser = clap::value_parser!(u32).range(1..=64))]
+        segments: u32,
+        /// Users a second at most.
+        #[arg(long)]
+        rate: Option<NonZeroU32>,
+        #[command(flatten)]
+        compare: CompareOptions,
+    },
+    /// Compare, and have readers see the other read store, but only if nothing differs.
+    Flip(CompareOptions),
+    /// Have readers see the read store again that they saw before, at once.
+    Rollback,
+    /// Have the read store that readers do not see written no longer. It can then be deleted.
+    Finish,
+    /// Tell which read stores are written, and how far a build has come.
+    Status,
+}
+
+/// How to compare.
+#[derive(Debug, Args)]
+pub(crate) struct CompareOptions {
     /// Differences that are shown; all are counted.
     #[arg(long, default_value = "20")]
     pub(crate) show: usize,

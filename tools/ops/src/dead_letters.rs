@@ -5,7 +5,6 @@
 use std::time::Duration;
 
 use aws_sdk_sqs::types::{Message, MessageSystemAttributeName};
-use indicatif::{ProgressBar, ProgressStyle};
 use kernel::clock::{Clock as _, SystemClock};
 use kernel::envelope::Heading;
 use kernel::ports::{RecordReader as _, RecordWriter as _};
@@ -15,7 +14,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::audit::AuditLog;
 use crate::cli::{Chosen, DlqCommand, Look};
-use crate::outcome::{Failure, Outcome, explain};
+use crate::outcome::{Failure, Outcome, bar, explain};
 use crate::site::Site;
 
 /// How long messages that are looked at are hidden from others, in seconds.
@@ -259,7 +258,7 @@ async fn sync(site: &Site, look: &Look, dry_run: bool) -> Result<Outcome, Failur
     let records = site.records()?;
     let letters = Letters::look(site, look).await?;
     let mut tally = Tally { looked_at: letters.messages.len(), dry_run, ..Tally::default() };
-    let bar = progress(letters.messages.len());
+    let bar = bar("messages", letters.messages.len() as u64);
     let mut work = async || {
         for message in &letters.messages {
             bar.inc(1);
@@ -336,7 +335,7 @@ async fn each_chosen(
         letters.give_back(&taken).await;
         return Ok(tally.outcome(verb));
     }
-    let bar = progress(taken.len());
+    let bar = bar("messages", taken.len() as u64);
     let mut work = async |done: &mut usize| {
         let mut log = AuditLog::open(&chosen.audit_log, &chosen.operator)?;
         for message in &taken {
@@ -353,12 +352,4 @@ async fn each_chosen(
     bar.finish_and_clear();
     worked?;
     Ok(tally.outcome(verb))
-}
-
-fn progress(length: usize) -> ProgressBar {
-    let bar = ProgressBar::new(length as u64);
-    if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} messages, {per_sec}, {eta} left") {
-        bar.set_style(style);
-    }
-    bar
 }

@@ -3,9 +3,12 @@
 
 mod audit;
 mod cli;
+mod compare;
 mod dead_letters;
+mod deploy;
 mod outcome;
 mod queue;
+mod rebuild;
 mod show;
 mod site;
 mod verify;
@@ -38,6 +41,7 @@ async fn execute(arguments: &Arguments) -> Result<Outcome, Failure> {
     let site = Site::find(&arguments.site).await?;
     match &arguments.action {
         Action::Verify(options) => verify::run(&site, options).await,
+        Action::Rebuild(command) => rebuild::run(&site, command).await,
         Action::Dlq(command) => dead_letters::run(&site, command).await,
         Action::Queue => queue::run(&site).await,
         Action::Command(show) => show::command(&site, show).await,

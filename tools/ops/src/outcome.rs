@@ -1,5 +1,6 @@
 //! What is told in the end, to people or to scripts.
 
+use indicatif::{ProgressBar, ProgressStyle};
 use kernel::ports::PortError;
 use serde::Serialize;
 use serde_json::Value;
@@ -19,6 +20,12 @@ impl Outcome {
         Self { is_well, lines, document: serde_json::to_value(document).unwrap_or_default() }
     }
 
+    /// Tells people this first.
+    pub(crate) fn prepend(&mut self, mut lines: Vec<String>) {
+        lines.append(&mut self.lines);
+        self.lines = lines;
+    }
+
     pub(crate) fn print(&self, json: bool) {
         if json {
             println!("{}", self.document);
@@ -28,6 +35,16 @@ impl Outcome {
             }
         }
     }
+}
+
+/// A progress bar, on terminals only.
+pub(crate) fn bar(of: &str, length: u64) -> ProgressBar {
+    let bar = ProgressBar::new(length);
+    let template = format!("{{bar:40}} {{pos}} of about {{len}} {of}, {{per_sec}}, {{eta}} left");
+    if let Ok(style) = ProgressStyle::with_template(&template) {
+        bar.set_style(style);
+    }
+    bar
 }
 
 /// Why something could not be done, and what to do about it, in one line.

@@ -5,7 +5,6 @@ use kernel::clock::Timestamp;
 use kernel::domain::Domain as _;
 use kernel::ids::{AggregateId, AggregateKey, CommandId};
 use kernel::ports::{RecordReader as _, Snapshot};
-use kernel::project::cache_key;
 use kernel::record::RecordKey;
 use serde_json::{Value, json};
 use users::User;
@@ -65,10 +64,11 @@ async fn everywhere(site: &Site, key: &AggregateKey) -> Result<Value, Failure> {
     let one = async |table: SnapshotTable| {
         Ok::<_, Failure>(table.load(std::slice::from_ref(key)).await?.into_iter().next().flatten())
     };
+    let read_table = site.read_table()?;
     let state = one(site.states()?.snapshots()).await?;
-    let view = one(site.views()?.snapshots()).await?;
+    let view = one(site.views(&read_table).snapshots()).await?;
     let cached = match site.cache()? {
-        Some(cache) => cache.peek(&[cache_key(key)]).await?.into_iter().next().flatten(),
+        Some(cache) => cache.peek(&[read_table.projection.cache_key(key)]).await?.into_iter().next().flatten(),
         None => None,
     };
     let cached = cached.map(|cached| {

@@ -4,15 +4,17 @@ use std::time::Duration;
 
 use adapters::clients;
 use adapters::dynamo::{DynamoRecords, DynamoViewStore, DynamoWriteStore};
+use adapters::read_table::ReadTable;
 use adapters::redis_cache::RedisCache;
-use adapters::tables::TableNames;
+use adapters::tables::{self, TableNames};
 use aws_config::SdkConfig;
 use kernel::domain::Domain;
 use serde::Deserialize;
 use users::User;
 
 use crate::cli::SiteOptions;
-use crate::outcome::Failure;
+use crate::compare::Stores;
+use crate::outcome::{Failure, explain};
 
 /// How long a local stack may take to say where things are.
 const STACK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -22,6 +24,8 @@ const CACHE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Where the parts are, as far as it is known.
 #[derive(Debug)]
 pub(crate) struct Site {
+    /// The local stack, if it is one.
+    pub(crate) stack: Option<String>,
     dynamodb: SdkConfig,
     sqs: SdkConfig,
     places: Places,
@@ -36,6 +40,7 @@ struct Places {
     write_table: Option<String>,
     commands_table: Option<String>,
     read_table: Option<String>,
+    other_read_table: Option<String>,
     queue_url: Option<String>,
     dead_letter_queue_url: Option<String>,
     redis_url: Option<String>,
@@ -59,12 +64,14 @@ impl Site {
         };
         let or = |option: &Option<String>, told: Option<String>| option.clone().or(told);
         Ok(Self {
+            stack: options.stack.clone(),
             dynamodb: config(told.aws_endpoint_url_dynamodb.as_ref()).await,
             sqs: config(told.aws_endpoint_url_sqs.as_ref()).await,
             places: Places {
                 write_table: or(&options.write_table, told.write_table),
                 commands_table: or(&options.commands_table, told.commands_table),
                 read_table: or(&options.read_table, told.read_table),
+                other_read_table: or(&options.other_read_table, told.other_read_table),
                 queue_url: or(&options.queue_url, told.queue_url),
                 dead_letter_queue_url: or(&options.dead_letter_queue_url, told.dead_letter_queue_url),
                 redis_url: or(&options.redis_url, told.redis_url),
@@ -84,11 +91,32 @@ impl Site {
         self.places.write_table.clone().ok_or(Failure::Unknown("the write store", "--write-table or WRITE_TABLE"))
     }
 
-    /// The read store.
-    pub(crate) fn views(&self) -> Result<DynamoViewStore, Failure> {
-        let table = self.places.read_table.as_ref();
-        let table = table.ok_or(Failure::Unknown("the read store", "--read-table or READ_TABLE"))?;
-        Ok(DynamoViewStore::new(clients::dynamodb(&self.dynamodb), table, User::INDEXES))
+    /// The table of the read store that readers see.
+    pub(crate) fn read_table(&self) -> Result<ReadTable, Failure> {
+        let name = self.places.read_table.as_ref();
+        read_table("READ_TABLE", name.ok_or(Failure::Unknown("the read store", "--read-table or READ_TABLE"))?)
+    }
+
+    /// The table of the read store that is written as well, if there is one.
+    pub(crate) fn other_read_table(&self) -> Result<Option<ReadTable>, Failure> {
+        self.places.other_read_table.as_ref().map(|name| read_table("OTHER_READ_TABLE", name)).transpose()
+    }
+
+    /// A read store.
+    pub(crate) fn views(&self, table: &ReadTable) -> DynamoViewStore {
+        DynamoViewStore::new(clients::dynamodb(&self.dynamodb), &table.name, User::INDEXES)
+    }
+
+    /// All that is compared for a read store.
+    pub(crate) fn stores(&self, table: &ReadTable) -> Result<Stores, Failure> {
+        let (states, views) = (self.states()?.snapshots(), self.views(table).snapshots());
+        Ok(Stores { states, views, cache: self.cache()?, projection: table.projection })
+    }
+
+    /// Creates the table of a read store where it is absent, and waits until it is usable.
+    pub(crate) async fn create(&self, table: &ReadTable) -> Result<(), Failure> {
+        let created = tables::create(&clients::dynamodb(&self.dynamodb), &table.name, User::INDEXES).await;
+        created.map_err(|error| Failure::Refused { part: "read store", cause: explain(&error) })
     }
 
     /// The records of commands.
@@ -126,10 +154,13 @@ impl Site {
     }
 }
 
+fn read_table(part: &'static str, name: &str) -> Result<ReadTable, Failure> {
+    name.parse().map_err(|error| Failure::Refused { part, cause: format!("{name} {error}") })
+}
+
 /// Asks a local stack where things are.
 async fn ask(url: &str) -> Result<Places, Failure> {
-    let failed =
-        |cause: &dyn std::error::Error| Failure::NoStack { url: url.to_owned(), cause: crate::outcome::explain(cause) };
+    let failed = |cause: &dyn std::error::Error| Failure::NoStack { url: url.to_owned(), cause: explain(cause) };
     let client = reqwest::Client::builder().timeout(STACK_TIMEOUT).build().map_err(|error| failed(&error))?;
     let answer = client.get(format!("{}/_local/status", url.trim_end_matches('/'))).send().await;
     let answer = answer.and_then(reqwest::Response::error_for_status).map_err(|error| failed(&error))?;

@@ -31,6 +31,8 @@ const ABSENT_OR_NOT_NEWER: &str = "attribute_not_exists(#pk) OR #version <= :ver
 /// Put the view IF absent or older.
 const ABSENT_OR_OLDER: &str = "attribute_not_exists(#pk) OR #version < :version";
 
+/// Items of one page of a scan at most: a step that is small enough to be done again.
+const SCAN_LIMIT: i32 = 500;
 /// How often keys are asked for. DynamoDB leaves out what exceeds 16 MB or its capacity.
 const LOAD_ATTEMPTS_MAX: u32 = 8;
 /// The longest pause before the second attempt; it doubles from there.
@@ -90,6 +92,7 @@ impl SnapshotTable {
             .consistent_read(true)
             .segment(i32::try_from(segment).unwrap_or(i32::MAX))
             .total_segments(i32::try_from(segments).unwrap_or(i32::MAX))
+            .limit(SCAN_LIMIT)
             .set_exclusive_start_key(after.map(item::key))
             .send()
             .await
@@ -128,6 +131,28 @@ impl SnapshotTable {
     /// For repairs: removes what should not be there.
     pub async fn remove(&self, key: &AggregateKey) -> Result<(), PortError> {
         let delete = self.client.delete_item().table_name(&self.table).set_key(Some(item::key(key.to_string())));
+        delete.send().await.map(|_| ()).map_err(unavailable(self.port))
+    }
+
+    /// Where long work on this table stands, as it was noted last.
+    pub async fn bookmark(&self, name: &str) -> Result<Option<Vec<u8>>, PortError> {
+        let get = self.client.get_item().table_name(&self.table).set_key(Some(item::key(bookmark(name))));
+        let found = get.consistent_read(true).send().await.map_err(unavailable(self.port))?;
+        let bytes = found.item.map(|item| item::optional_bytes(&item, BODY)).transpose();
+        Ok(bytes.map_err(|error| self.corrupt(name, error))?.flatten().map(Into::into))
+    }
+
+    /// Notes where long work on this table stands, so that it can go on from there, also on another machine.
+    pub async fn set_bookmark(&self, name: &str, stand: Vec<u8>) -> Result<(), PortError> {
+        let mut item = item::key(bookmark(name));
+        item::set(&mut item, BODY, AttributeValue::B(Blob::new(stand)));
+        let put = self.client.put_item().table_name(&self.table).set_item(Some(item));
+        put.send().await.map(|_| ()).map_err(unavailable(self.port))
+    }
+
+    /// Forgets what was noted.
+    pub async fn remove_bookmark(&self, name: &str) -> Result<(), PortError> {
+        let delete = self.client.delete_item().table_name(&self.table).set_key(Some(item::key(bookmark(name))));
         delete.send().await.map(|_| ()).map_err(unavailable(self.port))
     }
 
@@ -343,6 +368,11 @@ fn stored_partition(kind_and_tenant: &str, partition: &str) -> String {
 /// An aggregate's identity is the last part of its key.
 fn id_in(pk: &str) -> Result<&str, ItemError> {
     item::required(KEY_ATTRIBUTE, pk.rsplit_once('#').map(|(_, id)| id))
+}
+
+/// No kind of aggregate has lower-case letters.
+fn bookmark(name: &str) -> String {
+    format!("bookmark#{name}")
 }
 
 /// The key of an aggregate of this kind; `None` for other items, such as claims.

@@ -5,6 +5,7 @@ use kernel::domain::{Context, Decision, DecodeError, Domain};
 use kernel::ids::{AggregateId, AggregateKey, Tenant};
 use kernel::ports::{Claim, IndexEntry};
 use kernel::problem::Problem;
+use kernel::project::Projection;
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug)]
@@ -71,11 +72,15 @@ impl Domain for Counter {
         Problem::new("label-taken", 409, "Label taken", "choose another")
     }
 
-    fn project(_: AggregateId, version: u64, state: &CounterState) -> Bytes {
-        format!("{}={}@{version}", state.label, state.total).into()
+    fn project(projection: Projection, _: AggregateId, version: u64, state: &CounterState) -> Bytes {
+        let view = format!("{}={}@{version}", state.label, state.total);
+        match projection {
+            Projection::FIRST => view.into(),
+            later => format!("{later}: {view}").into(),
+        }
     }
 
-    fn index(key: &AggregateKey, state: &CounterState) -> Vec<IndexEntry> {
+    fn index(_: Projection, key: &AggregateKey, state: &CounterState) -> Vec<IndexEntry> {
         vec![IndexEntry {
             index: "label",
             partition: format!("C#{}", key.tenant),

@@ -2,15 +2,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use adapters::memory::UnboundedMemoryCache;
+use adapters::memory::{MemoryStores, UnboundedMemoryCache};
 use async_trait::async_trait;
 use kernel::clock::Clock as _;
 use kernel::cursor::CursorError;
 use kernel::ids::{AggregateId, AggregateKey, CommandId};
 use kernel::ports::{
-    Consistency, Lease, ListQuery, Lookup, Page, PortError, SharedCache, Snapshot, ViewReader, ViewWriter,
+    CachedView, Consistency, Lease, ListQuery, Lookup, Page, PortError, SharedCache, Snapshot, ViewReader, ViewWriter,
 };
-use kernel::project::{PROJECTION, Projector};
+use kernel::project::{Projection, Projector, ReadModel};
 use kernel::query::{Answer, ListRequest, ListScope, Queries, QueryError, ReadRequest, Tier, TierReport, TierSaid};
 use kernel::token::{Token, TokenError};
 use tokio::time::Instant;
@@ -53,6 +53,7 @@ fn environment(world: &World) -> Environment {
 fn environment_with(world: &World, shared: Arc<dyn SharedCache>) -> Environment {
     let store = Arc::new(Counted { views: Arc::new(world.stores.views()), reads: AtomicU32::new(0) });
     let queries = Queries::new(
+        Projection::FIRST,
         store.clone(),
         Arc::new(world.stores.records()),
         Some(Arc::new(UnboundedMemoryCache::default())),
@@ -87,7 +88,8 @@ fn said(answer: &Answer) -> Vec<(Tier, TierSaid)> {
 async fn write(world: &World, id: AggregateId, command: crate::counter::CounterCommand, cache_step: bool) {
     let applied = world.apply(&[world.command(id, command)]).await;
     let cache = cache_step.then(|| world.cache.clone() as _);
-    let projector = Projector::new(Some(Arc::new(world.stores.views())), cache, world.clock.clone());
+    let model = ReadModel { projection: Projection::FIRST, views: Some(Arc::new(world.stores.views())) };
+    let projector = Projector::new(vec![model], cache, world.clock.clone());
     projector.project(&key(id), &applied.current).await.unwrap();
 }
 
@@ -141,12 +143,12 @@ async fn a_slow_fill_never_overwrites_what_a_writer_has_done_since() {
     let world = World::new();
     let id = world.new_id();
     write(&world, id, open("a"), true).await;
-    let Lookup::Leased(lease) = world.cache.get_or_lease(&kernel::project::cache_key(&key(id))).await.unwrap() else {
+    let Lookup::Leased(lease) = world.cache.get_or_lease(&Projection::FIRST.cache_key(&key(id))).await.unwrap() else {
         panic!("no lease");
     };
     let old = kernel::ports::CachedView { version: 1, body: Some("a=0@1".into()), fetched_at: world.clock.now() };
     write(&world, id, Add(1), true).await;
-    let landed = world.cache.fill(&kernel::project::cache_key(&key(id)), &lease, &old, Duration::from_secs(9)).await;
+    let landed = world.cache.fill(&Projection::FIRST.cache_key(&key(id)), &lease, &old, Duration::from_secs(9)).await;
     assert!(!landed.unwrap());
     assert_eq!(environment(&world).get(id).await.view.version, 2);
 }
@@ -194,7 +196,7 @@ async fn a_token_waits_for_the_command_that_it_names() {
     let applying = async {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let applied = world.apply(&[command]).await;
-        world.stores.views().put(&key(id), &applied.current.view(&key(id))).await.unwrap();
+        world.stores.views().put(&key(id), &applied.current.view(&key(id), Projection::FIRST)).await.unwrap();
     };
     let (answer, ()) = tokio::join!(here.try_get(id, Some(&names), false), applying);
     assert_eq!(answer.unwrap().view.version, 2);
@@ -293,9 +295,32 @@ async fn pages_cover_a_list_once_and_a_cursor_fits_its_own_list_only() {
     assert!(matches!(foreign, Err(QueryError::Cursor(CursorError::Forged))));
 }
 
+#[tokio::test]
+async fn while_one_projection_takes_the_place_of_another_both_are_shown_as_they_are() {
+    let (world, next) = (World::new(), MemoryStores::default());
+    let id = world.new_id();
+    let applied = world.apply(&[world.command(id, open("a"))]).await;
+    let cached = [Projection::FIRST, Projection(2)].map(|projection| projection.cache_key(&key(id)));
+    for place in &cached {
+        let Lookup::Leased(lease) = world.cache.get_or_lease(place).await.unwrap() else { panic!("not mine") };
+        let older = CachedView { version: 0, body: None, fetched_at: world.clock.now() };
+        assert!(world.cache.fill(place, &lease, &older, Duration::from_secs(9)).await.unwrap());
+    }
+    let first = ReadModel { projection: Projection::FIRST, views: Some(Arc::new(world.stores.views())) };
+    let second = ReadModel { projection: Projection(2), views: Some(Arc::new(next.views())) };
+    let projector = Projector::new(vec![first, second], Some(world.cache.clone()), world.clock.clone());
+    projector.project(&key(id), &applied.current).await.unwrap();
+    for (stores, place, body) in [(&world.stores, &cached[0], "a=0@1"), (&next, &cached[1], "v2: a=0@1")] {
+        let stored = stores.views().get(&key(id), Consistency::Strong).await.unwrap().unwrap();
+        assert_eq!(stored.body.as_deref(), Some(body.as_bytes()));
+        let Lookup::Hit { view, .. } = world.cache.get_or_lease(place).await.unwrap() else { panic!("no hit") };
+        assert_eq!((view.version, view.body), (1, stored.body));
+    }
+}
+
 #[test]
 fn the_projections_version_is_part_of_every_cache_key() {
     let id = World::new().new_id();
-    assert_eq!(kernel::project::cache_key(&key(id)), format!("v{PROJECTION}#C#t#{id}"));
+    assert_eq!(Projection::FIRST.cache_key(&key(id)), format!("v1#C#t#{id}"));
     assert_eq!(<Counter as kernel::domain::Domain>::KIND, "C");
 }

@@ -5,7 +5,7 @@ use kernel::apply::Order;
 use kernel::clock::Clock as _;
 use kernel::envelope::{Envelope, Expected};
 use kernel::ids::AggregateId;
-use kernel::project::Projector;
+use kernel::project::{Projection, Projector, ReadModel};
 use kernel::record::{COMMAND_AGE_MAX, CommandStatus};
 use kernel::submit::{CommandLookup, Known, Receipt, Request, Route, SubmitError, Submitter};
 use kernel::token::Token;
@@ -27,7 +27,7 @@ fn queued(world: &World) -> Submitter<Counter> {
 fn direct(world: &World) -> Submitter<Counter> {
     let route = Route::Direct {
         applier: world.applier(Duration::ZERO, Order::Loose),
-        projector: Projector::new(None, None, world.clock.clone()),
+        projector: Projector::new(Vec::new(), None, world.clock.clone()),
     };
     Submitter::new(route, world.clock.clone(), world.keys.clone())
 }
@@ -55,7 +55,8 @@ fn messages(world: &World) -> Vec<Envelope<CounterCommand>> {
 async fn ingest(world: &World) {
     for envelope in messages(world) {
         let applied = apply_with(&world.applier(Duration::ZERO, Order::Loose), std::slice::from_ref(&envelope)).await;
-        let projector = Projector::new(Some(Arc::new(world.stores.views())), None, world.clock.clone());
+        let model = ReadModel { projection: Projection::FIRST, views: Some(Arc::new(world.stores.views())) };
+        let projector = Projector::new(vec![model], None, world.clock.clone());
         projector.project(&envelope.key::<Counter>(), &applied.current).await.unwrap();
     }
 }

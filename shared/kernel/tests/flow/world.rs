@@ -12,6 +12,7 @@ use kernel::clock::{Clock, Timestamp};
 use kernel::envelope::{ENVELOPE_SCHEMA, Envelope, Expected};
 use kernel::ids::{AggregateId, AggregateKey, CommandId, Stamp, Tenant};
 use kernel::ports::{CommitError, PortError, Snapshot, StateReader, Transaction, WriteStore};
+use kernel::project::Projection;
 use kernel::record::CommandStatus;
 use kernel::seal::KeyRing;
 
@@ -59,7 +60,11 @@ impl World {
     }
 
     pub(crate) fn applier_over(&self, store: Arc<dyn WriteStore>, horizon: Duration, order: Order) -> Applier<Counter> {
-        Applier::new(store, self.clock.clone(), Policy { horizon, order, view_in_transaction: false })
+        Applier::new(
+            store,
+            self.clock.clone(),
+            Policy { horizon, order, projection: Projection::FIRST, view_in_transaction: false },
+        )
     }
 
     pub(crate) fn new_id(&self) -> AggregateId {

@@ -29,16 +29,24 @@ pub struct Function {
     pub timeout: Duration,
     /// Memory in MB: told to the function, not enforced.
     pub memory_mb: u32,
-    /// Environment variables of the deployment: all that it has, besides those that Lambda sets.
-    pub variables: Vec<(String, String)>,
     /// The packaged program, where it is not the one built in.
     pub package: Option<PathBuf>,
+}
+
+/// What a function was last deployed with.
+#[derive(Debug, Default)]
+pub(super) struct Deployed {
+    /// Counts deployments.
+    pub(super) number: u64,
+    /// All variables that the function has, besides those that Lambda sets.
+    pub(super) variables: Vec<(String, String)>,
 }
 
 /// One environment whose process has been started.
 #[derive(Debug)]
 pub(super) struct Environment {
     pub(super) id: u64,
+    pub(super) deployment: Arc<Deployed>,
     function: String,
     pub(super) pid: u32,
     pub(super) started: Instant,
@@ -49,13 +57,19 @@ pub(super) struct Environment {
 }
 
 impl Environment {
-    pub(super) async fn start(id: u64, function: &Function, spawner: &Spawner) -> io::Result<(Arc<Self>, Child)> {
+    pub(super) async fn start(
+        id: u64,
+        function: &Function,
+        deployment: Arc<Deployed>,
+        spawner: &Spawner,
+    ) -> io::Result<(Arc<Self>, Child)> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?.to_string();
-        let mut child = function.spawn(id, &address, spawner).await?;
+        let mut child = function.spawn(id, &address, &deployment, spawner).await?;
         let output = forward_output(&function.name, &mut child);
         let environment = Arc::new(Self {
             id,
+            deployment,
             function: function.name.clone(),
             pid: child.id().unwrap_or_default(),
             started: Instant::now(),
@@ -114,8 +128,8 @@ impl Environment {
 }
 
 impl Function {
-    async fn spawn(&self, id: u64, runtime_api: &str, spawner: &Spawner) -> io::Result<Child> {
-        let environment = self.environment(id, runtime_api);
+    async fn spawn(&self, id: u64, runtime_api: &str, deployment: &Deployed, spawner: &Spawner) -> io::Result<Child> {
+        let environment = self.environment(id, runtime_api, deployment);
         match &self.package {
             Some(path) => spawner.spawn_leashed(path, &[], &environment).await,
             None => spawner.spawn_self("function", &[self.name.as_str().into()], &environment).await,
@@ -123,7 +137,7 @@ impl Function {
     }
 
     /// What Lambda tells a function, and what the deployment does.
-    fn environment(&self, id: u64, runtime_api: &str) -> Vec<(String, String)> {
+    fn environment(&self, id: u64, runtime_api: &str, deployment: &Deployed) -> Vec<(String, String)> {
         let lambda = [
             ("AWS_LAMBDA_RUNTIME_API", runtime_api.to_owned()),
             ("AWS_LAMBDA_FUNCTION_NAME", self.name.clone()),
@@ -136,7 +150,8 @@ impl Function {
             ("_HANDLER", "bootstrap".to_owned()),
             ("LAMBDA_TASK_ROOT", "/var/task".to_owned()),
         ];
-        lambda.into_iter().map(|(name, value)| (name.to_owned(), value)).chain(self.variables.iter().cloned()).collect()
+        let lambda = lambda.into_iter().map(|(name, value)| (name.to_owned(), value));
+        lambda.chain(deployment.variables.iter().cloned()).collect()
     }
 }
 

@@ -1,0 +1,57 @@
+//! Which projection a table of views holds.
+
+use std::str::FromStr;
+
+use kernel::project::Projection;
+
+/// A table of views, whose name tells the projection that it holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadTable {
+    /// The whole name.
+    pub name: String,
+    /// What it ends with.
+    pub projection: Projection,
+}
+
+impl ReadTable {
+    /// The table that holds another projection of the same.
+    #[must_use]
+    pub fn of(&self, projection: Projection) -> Self {
+        let stem = self.name.strip_suffix(&self.projection.to_string()).unwrap_or(&self.name);
+        Self { name: format!("{stem}{projection}"), projection }
+    }
+}
+
+/// A name does not tell a projection.
+#[derive(Debug, thiserror::Error)]
+#[error("must end in -v1, -v2 or so: in the version of the projection that the table holds")]
+pub struct ReadTableError;
+
+impl FromStr for ReadTable {
+    type Err = ReadTableError;
+
+    fn from_str(name: &str) -> Result<Self, ReadTableError> {
+        let version =
+            name.rsplit_once("-v").and_then(|(_, version)| version.parse().ok()).filter(|version| *version > 0);
+        let projection = Projection(version.ok_or(ReadTableError)?);
+        match name.ends_with(&format!("-{projection}")) {
+            true => Ok(Self { name: name.to_owned(), projection }),
+            false => Err(ReadTableError),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_read_table_tells_its_projection() {
+        let table: ReadTable = "my-views-v2".parse().unwrap();
+        assert_eq!(table.projection, Projection(2));
+        assert_eq!(table.of(Projection(13)), "my-views-v13".parse().unwrap());
+        for wrong in ["", "views", "views-v", "views-v0", "views-v01", "views-v+1", "views-v65536", "views_v1", "v1"] {
+            assert!(wrong.parse::<ReadTable>().is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! The read store is replaced while everything runs.
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use adapters::dynamo::DynamoViewStore;
+use futures::future::{join, join_all};
+use kernel::domain::Domain as _;
+use serde_json::json;
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use super::{Site, command};
+use crate::harness::{Api, Variant, check, eventually, seed, unique};
+
+/// Users that there are.
+const USERS: usize = 3_000;
+/// How many of them are copied a second, so that there is time to end it.
+const RATE: &str = "1000";
+/// Users after which a run is killed.
+const KILLS: [u64; 3] = [400, 1_200, 2_000];
+const READERS: usize = 4;
+/// Between two requests of a client.
+const PAUSE: Duration = Duration::from_millis(10);
+
+#[test]
+fn a_read_store_is_rebuilt_under_load_and_three_kills_and_no_read_fails() {
+    let site = Site::start(Variant::Cqrs);
+    let ran = check(&site.stack, async {
+        let users = seed::users(&site.stack, USERS).await;
+        let (stop, stopped) = watch::channel(());
+        let api = site.stack.api();
+        let readers = join_all((0..READERS).map(|reader| read(&api, &users, reader, &stopped)));
+        let clients = join(readers, write(&api, &users, &stopped));
+        let operator = async {
+            let began = Instant::now();
+            build_and_kill(&site).await;
+            let built = began.elapsed();
+            assert_eq!(site.place("READ_TABLE").await, "watershed-read-v1");
+            let told = site.watershed(&["rebuild", "flip"]).await;
+            assert_eq!((told.code, &told.json["read"]), (0, &json!("watershed-read-v2")), "{told:?}");
+            sleep(Duration::from_secs(1)).await;
+            let told = site.watershed(&["rebuild", "rollback"]).await;
+            assert_eq!((told.code, &told.json["read"]), (0, &json!("watershed-read-v1")), "{told:?}");
+            let told = site.watershed(&["rebuild", "flip"]).await;
+            assert_eq!((told.code, &told.json["read"]), (0, &json!("watershed-read-v2")), "{told:?}");
+            drop(stop);
+            built
+        };
+        let ((reads, writes), built) = join(clients, operator).await;
+        let told = site.watershed(&["verify"]).await;
+        assert_eq!((told.code, &told.json["users"]), (0, &json!(USERS)), "{told:?}");
+        (reads.iter().sum::<usize>(), writes, built)
+    });
+    let (reads, writes, built) = ran;
+    println!(
+        "{USERS} users copied in {built:?} with {} kills; flipped, taken back and flipped again; {reads} reads, none \
+         failed; {writes} writes",
+        KILLS.len()
+    );
+}
+
+/// Reads users and lists, all of which must succeed.
+async fn read(api: &Api, users: &[String], reader: usize, stopped: &watch::Receiver<()>) -> usize {
+    let mut reads = 0;
+    while stopped.has_changed().is_ok() {
+        let user = &users[(reads * 7919 + reader) % users.len()];
+        api.get(&format!("/users/{user}")).send().await.expect(200);
+        if reads % 10 == 0 {
+            api.get("/users?status=active&limit=5").send().await.expect(200);
+        }
+        reads += 1;
+        sleep(PAUSE).await;
+    }
+    reads
+}
+
+/// Writes, and reads what it has written.
+async fn write(api: &Api, users: &[String], stopped: &watch::Receiver<()>) -> usize {
+    let mut writes = 0;
+    while stopped.has_changed().is_ok() {
+        let (path, name) = (format!("/users/{}", users[writes * 31 % users.len()]), unique("rebuilt"));
+        let written = api.patch(&path, &json!({"name": name})).write().await.expect(200);
+        let read = api.get(&path).token(&written.token.unwrap()).send().await.expect(200);
+        assert_eq!(read.json()["name"], name);
+        writes += 1;
+        sleep(PAUSE).await;
+    }
+    writes
+}
+
+/// Kills the command line again and again; each run goes on where the one before was.
+async fn build_and_kill(site: &Site) {
+    let arguments = ["rebuild", "build", "--to", "2", "--segments", "4", "--rate", RATE];
+    let mut copied = 0;
+    for kill_at in KILLS {
+        let mut build = command(site.dir.path());
+        build.args(["--stack", &site.stack.url]).args(arguments).kill_on_drop(true).stdout(Stdio::null());
+        let mut build = build.spawn().unwrap();
+        let now = eventually("more is copied", async || {
+            let told = site.watershed(&["rebuild", "status"]).await;
+            told.json["copied"].as_u64().filter(|copied| *copied >= kill_at)
+        })
+        .await;
+        assert!(now >= copied && now < USERS as u64, "{now} users copied, {copied} before");
+        assert!(build.try_wait().unwrap().is_none(), "the build ended by itself");
+        build.kill().await.unwrap();
+        copied = now;
+    }
+    let told = site.watershed(&arguments).await;
+    assert_eq!((told.code, &told.json["copied"]), (0, &json!(USERS)), "{told:?}");
+}
+
+#[test]
+fn readers_see_another_read_store_only_if_nothing_differs() {
+    let site = Site::start(Variant::Cqrs);
+    check(&site.stack, async {
+        seed::users(&site.stack, 20).await;
+        for (too_early, says) in [("flip", "rebuild build"), ("rollback", "rebuild build"), ("finish", "rebuild build")]
+        {
+            let told = site.watershed(&["rebuild", too_early]).await;
+            assert!(told.code == 3 && told.error.contains(says), "{told:?}");
+        }
+        let told = site.watershed(&["rebuild", "build", "--to", "1"]).await;
+        assert!(told.code == 3 && told.error.contains("--to"), "{told:?}");
+        let told = site.watershed(&["rebuild", "build", "--to", "2"]).await;
+        assert_eq!((told.code, &told.json["copied"]), (0, &json!(20)), "{told:?}");
+        let told = site.watershed(&["rebuild", "build", "--to", "3"]).await;
+        assert!(told.code == 3 && told.error.contains("rebuild finish"), "{told:?}");
+
+        let next = DynamoViewStore::new(site.dynamodb().await, "watershed-read-v2", users::User::INDEXES).snapshots();
+        let page = next.scan(users::User::KIND, 0, 1, None).await.unwrap();
+        next.remove(&page.entries[0].0).await.unwrap();
+        let told = site.watershed(&["rebuild", "flip"]).await;
+        assert_eq!((told.code, &told.json["comparison"]["differences"]), (1, &json!(1)), "{told:?}");
+        assert_eq!(site.place("READ_TABLE").await, "watershed-read-v1");
+        let told = site.watershed(&["verify", "--repair", "--read-table", "watershed-read-v2"]).await;
+        assert_eq!((told.code, &told.json["repaired"]), (0, &json!(1)), "{told:?}");
+        assert_eq!(site.watershed(&["rebuild", "flip"]).await.code, 0);
+        assert_eq!(site.place("READ_TABLE").await, "watershed-read-v2");
+
+        let told = site.watershed(&["rebuild", "finish"]).await;
+        assert_eq!((told.code, &told.json["given_up"]), (0, &json!("watershed-read-v1")), "{told:?}");
+        let api = site.stack.api();
+        let user = api.any_user().await;
+        assert_eq!(site.watershed(&["verify"]).await.json["users"], 21);
+        let told = site.watershed(&["verify", "--read-table", "watershed-read-v1"]).await;
+        assert_eq!((told.code, &told.json["by_kind"]), (1, &json!({"view_missing": 1})), "{user:?} {told:?}");
+    });
+}
+
+#[test]
+fn what_was_deployed_last_is_deployed_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let arguments = ["--data-dir", dir.path().to_str().unwrap()];
+    let site = Site::start_with(Variant::Cqrs, &arguments);
+    let user = check(&site.stack, async {
+        let user = site.stack.api().any_user().await;
+        for step in [&["rebuild", "build", "--to", "2"][..], &["rebuild", "flip"], &["rebuild", "finish"]] {
+            let told = site.watershed(step).await;
+            assert_eq!(told.code, 0, "{told:?}");
+        }
+        user
+    });
+    drop(site);
+    let site = Site::start_with(Variant::Cqrs, &arguments);
+    check(&site.stack, async {
+        assert_eq!(site.place("READ_TABLE").await, "watershed-read-v2");
+        assert_eq!(site.stack.api().reread(&user).await.body, user.body);
+    });
+}
+
+#[test]
+fn without_a_local_stack_it_is_said_what_to_deploy() {
+    let site = Site::start(Variant::Cqrs);
+    check(&site.stack, async {
+        seed::users(&site.stack, 3).await;
+        let elsewhere = site.elsewhere().await;
+        let told = elsewhere(&["rebuild", "build", "--to", "2"]).await;
+        let deploy = told.json["deploy"].as_str().unwrap_or_default();
+        assert!(told.code == 1 && deploy.contains("OTHER_READ_TABLE=watershed-read-v2"), "{told:?}");
+        let both = ["--other-read-table", "watershed-read-v2"];
+        let told = elsewhere(&[&["rebuild", "build", "--to", "2"], &both[..]].concat()).await;
+        assert_eq!((told.code, &told.json["copied"]), (0, &json!(3)), "{told:?}");
+        let told = elsewhere(&[&["rebuild", "flip"], &both[..]].concat()).await;
+        let deploy = told.json["deploy"].as_str().unwrap_or_default();
+        assert!(told.code == 1 && deploy.contains("READ_TABLE=watershed-read-v2"), "{told:?}");
+        assert_eq!(site.place("READ_TABLE").await, "watershed-read-v1");
+    });
+}

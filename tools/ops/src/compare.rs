@@ -1,0 +1,303 @@
+//! Compares the write store with what is shown of it, key by key.
+//!
+//! The service goes on meanwhile: what differs at first is looked at again, and counts only if it stays so.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use adapters::dynamo::SnapshotTable;
+use adapters::redis_cache::RedisCache;
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use indicatif::ProgressBar;
+use kernel::apply::Aggregate;
+use kernel::domain::Domain as _;
+use kernel::ids::AggregateKey;
+use kernel::ports::{CachedView, LOAD_KEYS_MAX, Snapshot};
+use kernel::project::Projection;
+use serde::Serialize;
+use tokio::time::sleep;
+use users::User;
+
+use crate::outcome::{Failure, bar};
+
+/// How often what differs is looked at again: the last projection may be on its way.
+const LOOKS_MAX: usize = 4;
+/// The pause before it is.
+const LOOK_PAUSE: Duration = Duration::from_secs(2);
+
+/// What is wrong with one key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Wrong {
+    /// The state cannot be read.
+    StateUnreadable,
+    /// The read store has no view.
+    ViewMissing,
+    /// The read store has an older version.
+    ViewOlder,
+    /// The read store has a newer version than was ever stored.
+    ViewNewer,
+    /// The read store has the version, but another body or other places in lists.
+    ViewDiffers,
+    /// The read store has a view of what does not exist.
+    ViewOrphaned,
+    /// The shared cache has another version or body. It ends by itself.
+    CacheDiffers,
+}
+
+/// One key that is not as it should be.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Difference {
+    #[serde(skip)]
+    pub(crate) of: AggregateKey,
+    key: String,
+    wrong: Wrong,
+    expected_version: u64,
+    found_version: Option<u64>,
+}
+
+/// The stores that are compared.
+pub(crate) struct Stores {
+    pub(crate) states: SnapshotTable,
+    pub(crate) views: SnapshotTable,
+    pub(crate) cache: Option<RedisCache>,
+    /// What the views show.
+    pub(crate) projection: Projection,
+}
+
+/// What a comparison came to.
+#[derive(Debug, Serialize)]
+pub(crate) struct Comparison {
+    users: u64,
+    views: u64,
+    cached: u64,
+    /// Differences that were gone at a second look.
+    lag: usize,
+    #[serde(rename = "differences", serialize_with = "count")]
+    pub(crate) found: Vec<Difference>,
+    by_kind: BTreeMap<Wrong, usize>,
+}
+
+#[expect(clippy::ptr_arg, reason = "serde hands over what the field is")]
+fn count<S: serde::Serializer>(found: &Vec<Difference>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(found.len() as u64)
+}
+
+impl Comparison {
+    /// The first differences, and what they come to in all.
+    pub(crate) fn lines(&self, show: usize) -> Vec<String> {
+        let mut lines: Vec<_> = self.found.iter().take(show).map(ToString::to_string).collect();
+        if self.found.len() > show {
+            lines.push(format!("and {} more: --show tells them", self.found.len() - show));
+        }
+        lines.push(format!(
+            "{} users, {} views, {} cached views compared: {} differ, {} only lagged",
+            self.users,
+            self.views,
+            self.cached,
+            self.found.len(),
+            self.lag,
+        ));
+        lines
+    }
+}
+
+/// What a scan has met.
+#[derive(Debug, Default)]
+struct Met {
+    users: u64,
+    views: u64,
+    cached: u64,
+    suspects: Vec<AggregateKey>,
+}
+
+impl Met {
+    fn add(mut self, other: Self) -> Self {
+        self.users += other.users;
+        self.views += other.views;
+        self.cached += other.cached;
+        self.suspects.extend(other.suspects);
+        self
+    }
+}
+
+/// Which table is walked through.
+#[derive(Debug, Clone, Copy)]
+enum Scan {
+    States,
+    Views,
+}
+
+impl Stores {
+    /// Compares everything, with so many scans side by side.
+    pub(crate) async fn compare(&self, segments: u32) -> Result<Comparison, Failure> {
+        let bar = bar("users", self.states.approximate_len().await?.unwrap_or_default());
+        let of_states = self.scan_all(segments, Scan::States, &bar).await?;
+        let of_views = self.scan_all(segments, Scan::Views, &bar).await?;
+        bar.finish_and_clear();
+        let met = of_states.add(of_views);
+        let suspects = met.suspects.len();
+        let found = self.look_again(met.suspects).await?;
+        let mut by_kind = BTreeMap::new();
+        for difference in &found {
+            *by_kind.entry(difference.wrong).or_default() += 1;
+        }
+        let lag = suspects.saturating_sub(found.len());
+        Ok(Comparison { users: met.users, views: met.views, cached: met.cached, lag, found, by_kind })
+    }
+
+    async fn scan_all(&self, segments: u32, scan: Scan, bar: &ProgressBar) -> Result<Met, Failure> {
+        let parts = (0..segments).map(|segment| self.scan_segment(segment, segments, scan, bar));
+        let parts = stream::iter(parts).buffer_unordered(usize::try_from(segments).unwrap_or(1));
+        parts.try_fold(Met::default(), |all, part| async { Ok(all.add(part)) }).await
+    }
+
+    async fn scan_segment(&self, segment: u32, segments: u32, scan: Scan, bar: &ProgressBar) -> Result<Met, Failure> {
+        let table = match scan {
+            Scan::States => &self.states,
+            Scan::Views => &self.views,
+        };
+        let mut met = Met::default();
+        let mut after = None;
+        loop {
+            let page = table.scan(User::KIND, segment, segments, after).await?;
+            for entries in page.entries.chunks(LOAD_KEYS_MAX) {
+                let part = match scan {
+                    Scan::States => self.compare_states(entries).await?,
+                    Scan::Views => self.find_orphans(entries).await?,
+                };
+                met = met.add(part);
+                if matches!(scan, Scan::States) {
+                    bar.inc(entries.len() as u64);
+                }
+            }
+            after = page.next;
+            if after.is_none() {
+                return Ok(met);
+            }
+        }
+    }
+
+    async fn compare_states(&self, states: &[(AggregateKey, Snapshot)]) -> Result<Met, Failure> {
+        let keys: Vec<_> = states.iter().map(|(key, _)| key.clone()).collect();
+        let views = self.views.load(&keys).await?;
+        let cached = self.cached(&keys).await?;
+        let mut met = Met { users: keys.len() as u64, ..Met::default() };
+        met.cached = cached.iter().flatten().count() as u64;
+        for (((key, state), view), cached) in states.iter().zip(&views).zip(&cached) {
+            if self.judge(key, Some(state), view.as_ref(), cached.as_ref()).is_some() {
+                met.suspects.push(key.clone());
+            }
+        }
+        Ok(met)
+    }
+
+    /// Views of what does not exist. Those of deleted users may outlive them by a while.
+    async fn find_orphans(&self, views: &[(AggregateKey, Snapshot)]) -> Result<Met, Failure> {
+        let keys: Vec<_> = views.iter().map(|(key, _)| key.clone()).collect();
+        let states = self.states.load(&keys).await?;
+        let orphans = views.iter().zip(&states).filter(|((_, view), state)| state.is_none() && view.body.is_some());
+        let suspects = orphans.map(|((key, _), _)| key.clone()).collect();
+        Ok(Met { views: keys.len() as u64, suspects, ..Met::default() })
+    }
+
+    async fn cached(&self, keys: &[AggregateKey]) -> Result<Vec<Option<CachedView>>, Failure> {
+        let Some(cache) = &self.cache else { return Ok(vec![None; keys.len()]) };
+        let keys: Vec<_> = keys.iter().map(|key| self.projection.cache_key(key)).collect();
+        Ok(cache.peek(&keys).await?)
+    }
+
+    /// What still differs after a while.
+    async fn look_again(&self, mut suspects: Vec<AggregateKey>) -> Result<Vec<Difference>, Failure> {
+        suspects.sort();
+        suspects.dedup();
+        let mut wrong = Vec::new();
+        for look in 0..LOOKS_MAX {
+            if look > 0 && !suspects.is_empty() {
+                sleep(LOOK_PAUSE).await;
+            }
+            wrong.clear();
+            for keys in suspects.chunks(LOAD_KEYS_MAX) {
+                let (states, views) = (self.states.load(keys).await?, self.views.load(keys).await?);
+                let cached = self.cached(keys).await?;
+                for (((key, state), view), cached) in keys.iter().zip(&states).zip(&views).zip(&cached) {
+                    wrong.extend(self.judge(key, state.as_ref(), view.as_ref(), cached.as_ref()));
+                }
+            }
+            suspects = wrong.iter().map(|difference| difference.of.clone()).collect();
+        }
+        Ok(wrong)
+    }
+
+    /// Shows the state as it is now. `false` where that cannot be done.
+    pub(crate) async fn repair(&self, key: &AggregateKey) -> Result<bool, Failure> {
+        let states = self.states.load(std::slice::from_ref(key)).await?;
+        let view = match states.first().and_then(Option::as_ref) {
+            Some(state) => match expected(key, state, self.projection) {
+                Some(view) => Some(view),
+                None => return Ok(false),
+            },
+            None => None,
+        };
+        match &view {
+            Some(view) => self.views.replace_up_to(key, view).await?,
+            None => self.views.remove(key).await?,
+        }
+        if let Some(cache) = &self.cache {
+            cache.remove(&self.projection.cache_key(key)).await?;
+        }
+        Ok(true)
+    }
+
+    fn judge(
+        &self,
+        key: &AggregateKey,
+        state: Option<&Snapshot>,
+        view: Option<&Snapshot>,
+        cached: Option<&CachedView>,
+    ) -> Option<Difference> {
+        let difference = |wrong, found_version| Difference {
+            of: key.clone(),
+            key: key.to_string(),
+            wrong,
+            expected_version: state.map_or(0, |state| state.version),
+            found_version,
+        };
+        let Some(state) = state else {
+            let orphan = view.filter(|view| view.body.is_some());
+            return orphan.map(|view| difference(Wrong::ViewOrphaned, Some(view.version)));
+        };
+        let Some(expected) = expected(key, state, self.projection) else {
+            return Some(difference(Wrong::StateUnreadable, Some(state.version)));
+        };
+        let Some(view) = view else { return Some(difference(Wrong::ViewMissing, None)) };
+        let shown = |view: &Snapshot| (view.body.clone(), view.index.clone());
+        let wrong = match view.version.cmp(&expected.version) {
+            Ordering::Less => Some(Wrong::ViewOlder),
+            Ordering::Greater => Some(Wrong::ViewNewer),
+            Ordering::Equal => (shown(view) != shown(&expected)).then_some(Wrong::ViewDiffers),
+        };
+        let cached_wrong = cached.filter(|cached| (cached.version, &cached.body) != (expected.version, &expected.body));
+        match (wrong, cached_wrong) {
+            (Some(wrong), _) => Some(difference(wrong, Some(view.version))),
+            (None, Some(cached)) => Some(difference(Wrong::CacheDiffers, Some(cached.version))),
+            (None, None) => None,
+        }
+    }
+}
+
+/// What is shown of a state.
+pub(crate) fn expected(key: &AggregateKey, state: &Snapshot, projection: Projection) -> Option<Snapshot> {
+    Some(Aggregate::<User>::decode(Some(state)).ok()?.view(key, projection))
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let found = self.found_version.map_or("none".to_owned(), |version| version.to_string());
+        let wrong = serde_json::to_value(self.wrong).unwrap_or_default();
+        let wrong = wrong.as_str().unwrap_or_default();
+        write!(f, "{}  {wrong}: version {} is due, {found} is there", self.key, self.expected_version)
+    }
+}

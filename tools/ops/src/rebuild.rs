@@ -1,0 +1,149 @@
+//! Puts another read store in the place of the one that there is, while everything runs.
+//!
+//! Both are written from before the first state is copied until the old one is given up, so that each state is either
+//! copied or written by a later command, and the higher version wins. How far the copying has come is noted in the new
+//! table itself: whoever goes on, and from where, does not matter.
+
+mod copy;
+
+use std::num::NonZeroU32;
+
+use adapters::read_table::ReadTable;
+use kernel::project::Projection;
+use serde_json::{Value, json};
+
+use self::copy::{Copy, Progress};
+use crate::cli::{CompareOptions, RebuildCommand};
+use crate::deploy::{Deployed, deploy};
+use crate::outcome::{Failure, Outcome};
+use crate::site::Site;
+
+/// Scans side by side of a comparison.
+const COMPARE_SEGMENTS: u32 = 8;
+
+pub(crate) async fn run(site: &Site, command: &RebuildCommand) -> Result<Outcome, Failure> {
+    let read = site.read_table()?;
+    match command {
+        RebuildCommand::Build { to, segments, rate, compare } => {
+            let new = read.of(Projection(*to));
+            build(site, &read, &new, *segments, *rate, compare).await
+        }
+        RebuildCommand::Flip(compare) => flip(site, &read, compare).await,
+        RebuildCommand::Rollback => rollback(site, &read).await,
+        RebuildCommand::Finish => finish(site, &read).await,
+        RebuildCommand::Status => status(site, &read).await,
+    }
+}
+
+async fn build(
+    site: &Site,
+    read: &ReadTable,
+    new: &ReadTable,
+    segments: u32,
+    rate: Option<NonZeroU32>,
+    compare: &CompareOptions,
+) -> Result<Outcome, Failure> {
+    if read == new {
+        return Err(Failure::NotFound(format!("{} is what readers see: give another version with --to", new.name)));
+    }
+    if let Some(other) = site.other_read_table()?.filter(|other| other != new) {
+        let name = other.name;
+        return Err(Failure::NotFound(format!(
+            "{name} is being written as well: end that with `watershed rebuild finish`"
+        )));
+    }
+    site.create(new).await?;
+    if let Deployed::NotYet(what) = write_both(site, read, new).await? {
+        return Ok(yours(&what, "then give the same OTHER_READ_TABLE to this command, and run it again"));
+    }
+    let copy = Copy::begin(site, new, segments, rate).await?;
+    let copied = copy.run().await?;
+    let comparison = site.stores(new)?.compare(COMPARE_SEGMENTS).await?;
+    let mut lines = comparison.lines(compare.show);
+    let is_clean = comparison.found.is_empty();
+    lines.push(match is_clean {
+        true => format!("{} is complete: have readers see it with `watershed rebuild flip`", new.name),
+        false => format!("{0} differs: repair it with `watershed verify --repair --read-table {0}`", new.name),
+    });
+    let document = json!({ "copied": copied, "comparison": comparison });
+    Ok(Outcome::new(is_clean, &document, lines))
+}
+
+/// Has the new read store written by all that runs, before anything is copied.
+async fn write_both(site: &Site, read: &ReadTable, new: &ReadTable) -> Result<Deployed, Failure> {
+    if site.stack.is_none() && site.other_read_table()?.as_ref() == Some(new) {
+        return Ok(Deployed::Everywhere);
+    }
+    if site.stack.is_some() && site.queue_url().is_err() {
+        let cause = "this stage has no ingest-fn, which writes both: read stores are rebuilt in stage cqrs".to_owned();
+        return Err(Failure::Refused { part: "deployment", cause });
+    }
+    deploy(site, read, Some(new)).await
+}
+
+async fn flip(site: &Site, read: &ReadTable, compare: &CompareOptions) -> Result<Outcome, Failure> {
+    let other = other(site)?;
+    let comparison = site.stores(&other)?.compare(COMPARE_SEGMENTS).await?;
+    let mut lines = comparison.lines(compare.show);
+    if !comparison.found.is_empty() {
+        lines.push(format!("readers still see {}: {} differs from the write store", read.name, other.name));
+        return Ok(Outcome::new(false, &json!({ "read": read.name, "comparison": comparison }), lines));
+    }
+    let mut outcome = swap(site, read, &other).await?;
+    outcome.prepend(lines);
+    Ok(outcome)
+}
+
+async fn rollback(site: &Site, read: &ReadTable) -> Result<Outcome, Failure> {
+    swap(site, read, &other(site)?).await
+}
+
+async fn swap(site: &Site, read: &ReadTable, other: &ReadTable) -> Result<Outcome, Failure> {
+    match deploy(site, other, Some(read)).await? {
+        Deployed::NotYet(what) => Ok(yours(&what, "readers then see the other read store")),
+        Deployed::Everywhere => {
+            let line = format!("readers see {}; {} is written as well, to go back", other.name, read.name);
+            Ok(Outcome::new(true, &json!({ "read": other.name, "other": read.name }), vec![line]))
+        }
+    }
+}
+
+async fn finish(site: &Site, read: &ReadTable) -> Result<Outcome, Failure> {
+    let other = other(site)?;
+    // What is not written any more would have to be filled anew.
+    copy::forget(&site.views(&other).snapshots()).await?;
+    match deploy(site, read, None).await? {
+        Deployed::NotYet(what) => Ok(yours(&what, &format!("{} can be deleted then", other.name))),
+        Deployed::Everywhere => {
+            let line = format!("{} is written no longer: delete it if you will not need it", other.name);
+            Ok(Outcome::new(true, &json!({ "read": read.name, "given_up": other.name }), vec![line]))
+        }
+    }
+}
+
+async fn status(site: &Site, read: &ReadTable) -> Result<Outcome, Failure> {
+    let mut lines = vec![format!("read     {}", read.name)];
+    let Some(other) = site.other_read_table()? else {
+        lines.push("written  nothing else".to_owned());
+        return Ok(Outcome::new(true, &json!({ "read": read.name, "other": Value::Null }), lines));
+    };
+    lines.push(format!("written  {} as well", other.name));
+    let progress = Progress::of(&site.views(&other).snapshots()).await?.unwrap_or_default();
+    let Progress { copied, segments, segments_done } = progress;
+    lines.push(format!("copied   {copied} users, {segments_done} of {segments} segments done"));
+    let document = json!({
+        "read": read.name, "other": other.name, "copied": copied, "segments": segments, "segments_done": segments_done,
+    });
+    Ok(Outcome::new(true, &document, lines))
+}
+
+fn other(site: &Site) -> Result<ReadTable, Failure> {
+    let missing = "no other read store is written: begin with `watershed rebuild build`";
+    site.other_read_table()?.ok_or_else(|| Failure::NotFound(missing.to_owned()))
+}
+
+/// Where the operator has to go on.
+fn yours(what: &str, then: &str) -> Outcome {
+    let document = json!({ "deploy": what });
+    Outcome::new(false, &document, vec![format!("{what}; {then}")])
+}

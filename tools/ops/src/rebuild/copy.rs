@@ -1,0 +1,175 @@
+//! Fills a read store from the write store, and notes in the new table how far it has come.
+
+use std::num::NonZeroU32;
+
+use adapters::dynamo::{DynamoViewStore, SnapshotTable};
+use adapters::read_table::ReadTable;
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use indicatif::ProgressBar;
+use kernel::domain::Domain as _;
+use kernel::ids::AggregateKey;
+use kernel::ports::{Snapshot, ViewWriter as _};
+use kernel::project::Projection;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
+use tokio::time::{Duration, Interval, MissedTickBehavior, interval};
+use users::User;
+
+use crate::compare::expected;
+use crate::outcome::{Failure, bar};
+use crate::site::Site;
+
+/// Views that are written at the same time, for each part that is copied.
+const PUTS_MAX: usize = 16;
+/// Where it is noted which attempt there is.
+const ATTEMPT: &str = "rebuild";
+
+/// One try to fill a read store.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Attempt {
+    id: String,
+    segments: u32,
+}
+
+/// How far one segment has been copied.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct Stand {
+    after: Option<String>,
+    copied: u64,
+    unreadable: u64,
+    done: bool,
+}
+
+/// How far the copying has come in all.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Progress {
+    pub(super) copied: u64,
+    pub(super) segments: u32,
+    pub(super) segments_done: u32,
+}
+
+impl Progress {
+    /// What is noted in a table; `None` where nothing was begun.
+    pub(super) async fn of(notes: &SnapshotTable) -> Result<Option<Self>, Failure> {
+        let Some(attempt) = attempt(notes).await? else { return Ok(None) };
+        let mut progress = Self { segments: attempt.segments, ..Self::default() };
+        for stand in stands(notes, &attempt).await? {
+            progress.copied += stand.copied;
+            progress.segments_done += u32::from(stand.done);
+        }
+        Ok(Some(progress))
+    }
+}
+
+/// Forgets what was copied: it would have to be copied anew.
+pub(super) async fn forget(notes: &SnapshotTable) -> Result<(), Failure> {
+    Ok(notes.remove_bookmark(ATTEMPT).await?)
+}
+
+/// Fills a read store from the write store.
+pub(super) struct Copy {
+    states: SnapshotTable,
+    views: DynamoViewStore,
+    /// The table of the views, which also holds the notes.
+    notes: SnapshotTable,
+    projection: Projection,
+    attempt: Attempt,
+    pace: Option<Mutex<Interval>>,
+}
+
+impl Copy {
+    /// Goes on with the attempt that there is, or begins one.
+    pub(super) async fn begin(
+        site: &Site,
+        new: &ReadTable,
+        segments: u32,
+        rate: Option<NonZeroU32>,
+    ) -> Result<Self, Failure> {
+        let views = site.views(new);
+        let notes = views.snapshots();
+        let attempt = if let Some(attempt) = attempt(&notes).await? {
+            attempt
+        } else {
+            let attempt = Attempt { id: uuid::Uuid::now_v7().to_string(), segments };
+            notes.set_bookmark(ATTEMPT, written(&attempt)).await?;
+            attempt
+        };
+        let pace = rate.map(pace);
+        Ok(Self { states: site.states()?.snapshots(), views, notes, projection: new.projection, attempt, pace })
+    }
+
+    /// How many states have been copied, by all runs of the attempt.
+    pub(super) async fn run(&self) -> Result<u64, Failure> {
+        let stands = stands(&self.notes, &self.attempt).await?;
+        let bar = bar("users copied", self.states.approximate_len().await?.unwrap_or_default());
+        bar.set_position(stands.iter().map(|stand| stand.copied).sum());
+        bar.reset_eta();
+        let parts = (0..).zip(stands).map(|(segment, stand)| self.copy_segment(segment, stand, &bar));
+        let side_by_side = usize::try_from(self.attempt.segments).unwrap_or(1);
+        let parts = stream::iter(parts).buffer_unordered(side_by_side);
+        let copied = parts.try_fold(0, |sum, copied| async move { Ok(sum + copied) }).await?;
+        bar.finish_and_clear();
+        Ok(copied)
+    }
+
+    async fn copy_segment(&self, segment: u32, mut stand: Stand, bar: &ProgressBar) -> Result<u64, Failure> {
+        while !stand.done {
+            let page = self.states.scan(User::KIND, segment, self.attempt.segments, stand.after.take()).await?;
+            let copies = page.entries.iter().map(|(key, state)| self.copy(key, state, bar));
+            let readable = stream::iter(copies).buffer_unordered(PUTS_MAX);
+            let readable: Vec<bool> = readable.try_collect().await?;
+            stand.unreadable += readable.iter().filter(|readable| !**readable).count() as u64;
+            stand.copied += page.entries.len() as u64;
+            (stand.done, stand.after) = (page.next.is_none(), page.next);
+            // Only what has been copied is noted: what comes behind is copied again, which changes nothing.
+            self.notes.set_bookmark(&segment_note(&self.attempt, segment), written(&stand)).await?;
+        }
+        Ok(stand.copied)
+    }
+
+    /// `false` where the state cannot be read; the comparison tells which.
+    async fn copy(&self, key: &AggregateKey, state: &Snapshot, bar: &ProgressBar) -> Result<bool, Failure> {
+        if let Some(pace) = &self.pace {
+            pace.lock().await.tick().await;
+        }
+        let view = expected(key, state, self.projection);
+        if let Some(view) = &view {
+            self.views.put(key, view).await?;
+        }
+        bar.inc(1);
+        Ok(view.is_some())
+    }
+}
+
+async fn attempt(notes: &SnapshotTable) -> Result<Option<Attempt>, Failure> {
+    notes.bookmark(ATTEMPT).await?.map(|note| read_note(ATTEMPT, &note)).transpose()
+}
+
+async fn stands(notes: &SnapshotTable, attempt: &Attempt) -> Result<Vec<Stand>, Failure> {
+    let mut stands = Vec::new();
+    for segment in 0..attempt.segments {
+        let name = segment_note(attempt, segment);
+        let note = notes.bookmark(&name).await?;
+        stands.push(note.map(|note| read_note(&name, &note)).transpose()?.unwrap_or_default());
+    }
+    Ok(stands)
+}
+
+fn segment_note(attempt: &Attempt, segment: u32) -> String {
+    format!("{ATTEMPT}/{}/{segment}", attempt.id)
+}
+
+fn written(note: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(note).unwrap_or_default()
+}
+
+fn read_note<T: for<'a> Deserialize<'a>>(name: &str, note: &[u8]) -> Result<T, Failure> {
+    let unreadable = |error| Failure::Refused { part: "read store", cause: format!("bookmark {name}: {error}") };
+    serde_json::from_slice(note).map_err(unreadable)
+}
+
+fn pace(rate: NonZeroU32) -> Mutex<Interval> {
+    let mut ticks = interval(Duration::from_secs(1) / rate.get());
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    Mutex::new(ticks)
+}
