@@ -51,8 +51,11 @@ fn sealed_for<'a>(tenant: &'a Tenant, scope: &'a str) -> SealedFor<'a> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use proptest::sample::Index;
+
     use super::*;
-    use crate::testing::{keys, tenant};
+    use crate::testing::{any_aggregate, any_tenant, any_time, damaged, keys, tenant};
 
     #[test]
     fn a_cursor_comes_back_for_its_own_list_until_it_expires() {
@@ -63,5 +66,31 @@ mod tests {
         assert_eq!(open(&keys(), &tenant(), "v2#name", now, &text), Err(CursorError::Forged));
         let late = now.plus(CURSOR_TTL).plus_micros(1);
         assert_eq!(open(&keys(), &tenant(), "v1#name", late, &text), Err(CursorError::Expired));
+    }
+
+    proptest! {
+        #[test]
+        fn a_cursor_is_good_for_its_tenant_and_list_and_for_nothing_else(
+            sort in any::<String>(), id in any_aggregate(), now in any_time(),
+            owner in any_tenant(), other in any_tenant(),
+            scope in "v[12]#(name|status)", elsewhere in "v[12]#(name|status)",
+        ) {
+            let at = Position { sort, id };
+            let text = seal(&keys(), &owner, &scope, now, &at);
+            prop_assert_eq!(open(&keys(), &owner, &scope, now, &text), Ok(at));
+            let opened = open(&keys(), &other, &elsewhere, now, &text);
+            prop_assert_eq!(opened == Err(CursorError::Forged), (owner, scope) != (other, elsewhere));
+        }
+
+        #[test]
+        fn a_cursor_that_was_changed_or_cut_off_anywhere_is_refused(
+            sort in any::<String>(), id in any_aggregate(), now in any_time(),
+            at in any::<Index>(), by in any::<char>(),
+        ) {
+            let text = seal(&keys(), &tenant(), "v1#name", now, &Position { sort, id });
+            for damaged in damaged(&text, at, by) {
+                prop_assert_eq!(open(&keys(), &tenant(), "v1#name", now, &damaged), Err(CursorError::Forged));
+            }
+        }
     }
 }

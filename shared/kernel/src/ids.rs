@@ -222,7 +222,10 @@ impl Stamp {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::testing::{any_aggregate, any_tenant, any_uuid};
 
     #[test]
     fn the_same_parts_derive_the_same_command_and_shifted_parts_another() {
@@ -263,5 +266,39 @@ mod tests {
         let newer = Stamp { at: Timestamp::from_micros(2_000), command: CommandId::generate(at) };
         assert_eq!(newer.winning_over(older), newer);
         assert!(older.winning_over(newer) > newer);
+    }
+
+    proptest! {
+        #[test]
+        fn a_text_that_is_an_identity_is_that_identitys_only_spelling(
+            uuid in any_uuid(), text in "\\PC{0,40}|[0-9a-fA-F]{8}(-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}",
+        ) {
+            prop_assert_eq!(uuid.parse::<AggregateId>().unwrap().to_string(), uuid);
+            if let Ok(id) = text.parse::<CommandId>() {
+                prop_assert_eq!(id.to_string(), text);
+            }
+        }
+
+        #[test]
+        fn any_identity_can_be_asked_for_its_time(uuid in any_uuid()) {
+            let (aggregate, command): (AggregateId, CommandId) = (uuid.parse().unwrap(), uuid.parse().unwrap());
+            prop_assert_eq!(aggregate.made_at(), command.accepted_at());
+            prop_assert_eq!(aggregate.made_at().is_some(), uuid.as_bytes()[14] == b'7');
+        }
+
+        #[test]
+        fn a_name_is_taken_as_it_is_or_refused(text in any::<String>()) {
+            let serialised = serde_json::to_string(&text).unwrap();
+            match text.parse::<Tenant>() {
+                Ok(tenant) => prop_assert_eq!(tenant.as_str(), text),
+                Err(_) => prop_assert!(serde_json::from_str::<Tenant>(&serialised).is_err()),
+            }
+        }
+
+        #[test]
+        fn a_key_tells_its_parts_apart(tenant in any_tenant(), id in any_aggregate()) {
+            let key = AggregateKey { kind: "U", tenant: tenant.clone(), id }.to_string();
+            prop_assert_eq!(key.split('#').collect::<Vec<_>>(), ["U", tenant.as_str(), &id.to_string()]);
+        }
     }
 }

@@ -125,3 +125,33 @@ impl CommandRecord {
         self.completed_at.unwrap_or(self.accepted_at).max(self.accepted_at).plus(RECORD_TTL)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::testing::{any_aggregate, any_command, any_tenant, any_time};
+
+    proptest! {
+        #[test]
+        fn requests_that_differ_in_where_a_part_ends_differ(whole in prop::collection::vec(any::<u8>(), 1..40),
+            a in any::<prop::sample::Index>(), b in any::<prop::sample::Index>(),
+        ) {
+            let [a, b] = [a, b].map(|at| whole.split_at(at.index(whole.len())));
+            prop_assert_eq!(Fingerprint::of(&[a.0, a.1]) == Fingerprint::of(&[b.0, b.1]), a == b);
+        }
+
+        #[test]
+        fn a_record_outlives_the_longest_wait_after_all_that_happened_to_its_command(
+            tenant in any_tenant(), command in any_command(), aggregate in any_aggregate(),
+            accepted_at in any_time(), completed_at in prop::option::of(any_time()),
+        ) {
+            let (key, status) = (RecordKey { tenant, command }, CommandStatus::Pending);
+            let record = CommandRecord { key, aggregate, accepted_at, fingerprint: None, status, completed_at };
+            for at in [Some(accepted_at), completed_at].into_iter().flatten() {
+                prop_assert!(record.expires_at() >= at.plus(COMMAND_AGE_MAX));
+            }
+        }
+    }
+}

@@ -154,8 +154,12 @@ impl SealedFor<'_> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use proptest::sample::Index;
+
     use super::*;
     use crate::clock::Timestamp;
+    use crate::testing::{any_command, any_tenant, damaged, keys};
 
     fn ring(ids: &[&str]) -> KeyRing {
         let one = |id: &&str| format!("{id}:{}", STANDARD.encode([id.as_bytes()[0]; SECRET_BYTES]));
@@ -225,5 +229,63 @@ mod tests {
             assert_eq!(wrong.parse::<KeyRing>().err(), Some(KeyRingError), "{wrong}");
         }
         assert_eq!(format!("{:?}", ring(&["a", "b"])), r#"["a", "b"]"#);
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_sealed_and_then_changed_or_cut_off_anywhere_opens_for_nobody(
+            plain in prop::collection::vec(any::<u8>(), 0..99), owner in any_tenant(), scope in "\\PC{0,20}",
+            at in any::<Index>(), by in any::<char>(),
+        ) {
+            let here = SealedFor { purpose: "cursor", tenant: &owner, scope: &scope };
+            let sealed = keys().seal(&here, &plain);
+            prop_assert_eq!(keys().open(&here, &sealed), Ok(plain));
+            for damaged in damaged(&sealed, at, by) {
+                prop_assert_eq!(keys().open(&here, &damaged), Err(UnsealError));
+            }
+        }
+
+        #[test]
+        fn what_was_sealed_opens_only_where_tenant_and_scope_are_parted_as_they_were(
+            whole in "[a-z]{2,8}", here in any::<Index>(), there in any::<Index>(),
+        ) {
+            let [here, there] = [here, there].map(|at| whole.split_at(at.index(whole.len() - 1) + 1));
+            let (owner, other) = (tenant(here.0), tenant(there.0));
+            let sealed = keys().seal(&SealedFor { purpose: "cursor", tenant: &owner, scope: here.1 }, b"plain");
+            let opened = keys().open(&SealedFor { purpose: "cursor", tenant: &other, scope: there.1 }, &sealed);
+            prop_assert_eq!(opened.is_ok(), here == there);
+        }
+
+        #[test]
+        fn a_command_id_that_was_changed_or_cut_off_anywhere_or_is_anothers_is_not_believed(
+            owner in any_tenant(), other in any_tenant(), command in any_command(),
+            at in any::<Index>(), by in any::<char>(),
+        ) {
+            let id = keys().sign_command(&owner, command);
+            prop_assert_eq!(keys().verify_command(&owner, &id), Some(command));
+            prop_assert_eq!(keys().verify_command(&other, &id).is_some(), owner == other);
+            for damaged in damaged(&id, at, by) {
+                prop_assert_eq!(keys().verify_command(&owner, &damaged), None);
+            }
+        }
+
+        #[test]
+        fn no_text_is_taken_for_one_of_ours(
+            text in "\\PC{0,40}|k1\\.[A-Za-z0-9_-]{0,99}|[0-9a-f-]{36}\\.[A-Za-z0-9_-]{0,12}",
+        ) {
+            let owner = tenant("a");
+            let here = SealedFor { purpose: "token", tenant: &owner, scope: "" };
+            prop_assert_eq!(keys().open(&here, &text), Err(UnsealError));
+            prop_assert_eq!(keys().verify_command(&owner, &text), None);
+        }
+
+        #[test]
+        fn a_key_ring_has_a_key_for_every_part_of_its_text_or_is_refused(
+            text in "\\PC{0,40}|([a-z:]{0,3}:[A-Za-z0-9+/]{42,43}=?,?){0,3}",
+        ) {
+            if let Ok(ring) = text.parse::<KeyRing>() {
+                prop_assert_eq!(ring.0.len(), text.split(',').count());
+            }
+        }
     }
 }

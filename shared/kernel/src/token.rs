@@ -92,8 +92,11 @@ fn sealed_for(tenant: &Tenant) -> SealedFor<'_> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use proptest::sample::Index;
+
     use super::*;
-    use crate::testing::{keys, tenant};
+    use crate::testing::{any_aggregate, any_command, any_tenant, any_time, damaged, keys, tenant};
 
     const NOW: Timestamp = Timestamp::from_micros(1_790_000_000_000_000);
 
@@ -118,5 +121,37 @@ mod tests {
         assert_eq!(Token::open(&keys(), &tenant(), Some(other), NOW, &text), Err(TokenError::OtherAggregate));
         let stranger = "stranger".parse().unwrap();
         assert_eq!(Token::open(&keys(), &stranger, Some(aggregate), NOW, &text), Err(TokenError::Forged));
+    }
+
+    fn any_token() -> impl Strategy<Value = Token> {
+        let (command, accepted_at) = (prop::option::of(any_command()), prop::option::of(any_time()));
+        (any_aggregate(), any::<u64>(), command, accepted_at)
+            .prop_map(|(aggregate, floor, command, accepted_at)| Token { aggregate, floor, command, accepted_at })
+    }
+
+    proptest! {
+        #[test]
+        fn a_token_is_good_for_its_tenant_and_aggregate_and_for_nothing_else(
+            token in any_token(), other in any_aggregate(), now in any_time(),
+            owner in any_tenant(), stranger in any_tenant(),
+        ) {
+            let text = token.seal(&keys(), &owner, now);
+            let open = |tenant, aggregate| Token::open(&keys(), tenant, aggregate, now, &text);
+            prop_assert_eq!(open(&owner, Some(token.aggregate)), Ok(token.clone()));
+            prop_assert_eq!(open(&owner, None), Ok(token.clone()));
+            prop_assume!(other != token.aggregate && stranger != owner);
+            prop_assert_eq!(open(&owner, Some(other)), Err(TokenError::OtherAggregate));
+            prop_assert_eq!(open(&stranger, Some(token.aggregate)), Err(TokenError::Forged));
+        }
+
+        #[test]
+        fn a_token_that_was_changed_or_cut_off_anywhere_is_refused(
+            token in any_token(), now in any_time(), at in any::<Index>(), by in any::<char>(),
+        ) {
+            let text = token.seal(&keys(), &tenant(), now);
+            for damaged in damaged(&text, at, by) {
+                prop_assert_eq!(Token::open(&keys(), &tenant(), None, now, &damaged), Err(TokenError::Forged));
+            }
+        }
     }
 }

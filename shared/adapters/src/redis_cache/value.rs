@@ -48,6 +48,8 @@ fn number(digits: &[u8]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -89,6 +91,54 @@ mod tests {
         ];
         for entry in entries {
             assert_eq!(decode(entry), None, "{entry:?}");
+        }
+    }
+
+    fn any_view() -> impl Strategy<Value = CachedView> {
+        let body = prop::option::of(prop::collection::vec(any::<u8>(), 0..40).prop_map(Bytes::from));
+        (any::<u64>(), body, 0..=u64::MAX / 1_000).prop_map(|(version, body, fetched_ms)| CachedView {
+            version,
+            body,
+            fetched_at: Timestamp::from_micros(fetched_ms * 1_000),
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_view_comes_back_and_entries_sort_as_their_versions_do(view in any_view(), other in any_view()) {
+            let [entry, another] = [&view, &other].map(encode);
+            let sorted = entry[..=VERSION_DIGITS].cmp(&another[..=VERSION_DIGITS]);
+            prop_assert_eq!(sorted, view.version.cmp(&other.version));
+            prop_assert!(!is_placeholder(&entry));
+            prop_assert_eq!(decode(&entry), Some(view));
+        }
+
+        #[test]
+        fn an_entry_that_is_cut_off_before_its_body_is_none(view in any_view(), cut in any::<prop::sample::Index>()) {
+            let entry = encode(&view);
+            let head = entry.len() - view.body.as_ref().map_or(0, Bytes::len);
+            prop_assert_eq!(decode(&entry[..cut.index(head)]), None);
+        }
+
+        #[test]
+        fn whatever_is_stored_is_the_form_of_a_view_or_none(
+            view in any_view(), at in any::<prop::sample::Index>(), byte in any::<u8>(),
+            rubbish in prop::collection::vec(any::<u8>(), 0..60),
+        ) {
+            prop_assert_eq!(decode(&rubbish), None);
+            let mut entry = encode(&view);
+            let at = at.index(entry.len());
+            entry[at] = byte;
+            if let Some(read) = decode(&entry) {
+                prop_assert_eq!(decode(&encode(&read)), Some(read));
+            }
+        }
+
+        #[test]
+        fn the_placeholder_of_a_lease_is_no_view(nonce in "\\PC{0,40}") {
+            let placeholder = placeholder(&Lease(nonce)).into_bytes();
+            prop_assert!(is_placeholder(&placeholder));
+            prop_assert_eq!(decode(&placeholder), None);
         }
     }
 }
