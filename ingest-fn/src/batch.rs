@@ -109,7 +109,7 @@ impl<D: Domain> Ingest<D> {
                 *fate = Fate::Failed("a message before it in its order group cannot be read".to_owned());
                 continue;
             }
-            match Envelope::parse(&message.body) {
+            match Envelope::parse::<D>(&message.body) {
                 Ok(mut envelope) if mutant!(DeduplicatesByMessageId) => {
                     envelope.stamp.command = message.id.parse().unwrap_or(envelope.stamp.command);
                     add(&mut groups, envelope.key::<D>(), envelope, place);

@@ -74,6 +74,7 @@ impl World {
             expected: Expected::Unsaid,
             fingerprint: None,
             traceparent: None,
+            command_schema: 1,
             command,
         }
     }
@@ -131,14 +132,16 @@ async fn one_command_in_two_messages_is_applied_once_and_both_are_done() {
 async fn unreadable_messages_come_again_and_do_not_stop_the_others() {
     let world = world(Order::Loose);
     let envelope = world.envelope(world.id(), create("a@x.de"));
-    let newer = serde_json::to_string(&Envelope { schema: 99, ..world.envelope(world.id(), create("b@x.de")) });
+    let newer = Envelope { schema: 99, ..world.envelope(world.id(), create("b@x.de")) };
+    let newer_command = Envelope { command_schema: 99, ..world.envelope(world.id(), create("c@x.de")) };
     let messages = [
         message("poison", "{".to_owned()),
         carrying("good", &envelope),
-        message("newer", newer.unwrap()),
+        carrying("newer", &newer),
+        carrying("newer command", &newer_command),
         message("nested", "[".repeat(100_000)),
     ];
-    assert_eq!(world.batch(&messages).await, ["poison", "newer", "nested"]);
+    assert_eq!(world.batch(&messages).await, ["poison", "newer", "newer command", "nested"]);
     assert_eq!(world.status(&envelope), Some(CommandStatus::Applied { version: 1 }));
 }
 

@@ -24,6 +24,8 @@ pub trait Domain: fmt::Debug + Send + Sync + 'static {
     const INDEXES: &'static [&'static str];
     /// The version of the stored form of states and views that this code writes.
     const SCHEMA: u16;
+    /// The version of the serialised form of commands that this code writes.
+    const COMMAND_SCHEMA: u16 = 1;
 
     /// What is asked. Its serialised form travels in the queue and is part of a command's fingerprint.
     type Command: fmt::Debug + Clone + Send + Sync + Serialize + DeserializeOwned;
@@ -61,6 +63,15 @@ pub trait Domain: fmt::Debug + Send + Sync + 'static {
 
     /// Reads the stored form of any schema version up to this code's own.
     fn decode(schema: u16, body: &[u8]) -> Result<Self::State, DecodeError>;
+
+    /// Reads the serialised form of a command, of any schema version up to this code's own. Must be given together with
+    /// the first [`Domain::COMMAND_SCHEMA`] above 1.
+    fn decode_command(schema: u16, body: &str) -> Result<Self::Command, DecodeError> {
+        if schema != Self::COMMAND_SCHEMA {
+            return Err(DecodeError::UnknownSchema(schema));
+        }
+        Ok(serde_json::from_str(body)?)
+    }
 }
 
 /// What a command brings along, besides what it asks.

@@ -1,9 +1,10 @@
 //! What travels in the queue: a command with everything that judging it needs.
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use crate::clock::Timestamp;
-use crate::domain::{Context, Domain};
+use crate::domain::{Context, DecodeError, Domain};
 use crate::ids::{AggregateId, AggregateKey, Stamp, Subject, Tenant};
 use crate::record::{CommandRecord, CommandStatus, Fingerprint, RecordKey};
 
@@ -43,8 +44,15 @@ pub struct Envelope<C> {
     /// The trace that it belongs to: a W3C `traceparent`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
+    /// [`Domain::COMMAND_SCHEMA`] of the code that wrote it.
+    #[serde(default = "first_schema")]
+    pub command_schema: u16,
     /// What it asks.
     pub command: C,
+}
+
+fn first_schema() -> u16 {
+    1
 }
 
 /// Why a message is not an envelope that this code reads. It stays in the queue and ends as a dead letter.
@@ -53,9 +61,21 @@ pub enum EnvelopeError {
     /// Written by newer code: deploy that, or newer, then redrive.
     #[error("envelope schema version {0} is unknown")]
     UnknownSchema(u16),
+    /// The command in it was written by newer code: deploy that, or newer, then redrive.
+    #[error("command schema version {0} is unknown")]
+    UnknownCommandSchema(u16),
     /// Not an envelope at all.
     #[error("the message is not a command envelope")]
     Malformed(#[from] serde_json::Error),
+}
+
+impl From<DecodeError> for EnvelopeError {
+    fn from(error: DecodeError) -> Self {
+        match error {
+            DecodeError::UnknownSchema(schema) => Self::UnknownCommandSchema(schema),
+            DecodeError::Malformed(error) => Self::Malformed(error),
+        }
+    }
 }
 
 /// What every version of the envelope has in the same place: enough to say that a command failed.
@@ -89,9 +109,9 @@ impl Heading {
     }
 }
 
-impl<C: Serialize + serde::de::DeserializeOwned> Envelope<C> {
-    /// Reads a message's body.
-    pub fn parse(body: &str) -> Result<Self, EnvelopeError> {
+impl<C> Envelope<C> {
+    /// Reads a message's body. A command of an older form becomes one of today's.
+    pub fn parse<D: Domain<Command = C>>(body: &str) -> Result<Self, EnvelopeError> {
         #[derive(Deserialize)]
         struct Schema {
             schema: u16,
@@ -100,7 +120,27 @@ impl<C: Serialize + serde::de::DeserializeOwned> Envelope<C> {
         if schema != ENVELOPE_SCHEMA {
             return Err(EnvelopeError::UnknownSchema(schema));
         }
-        Ok(serde_json::from_str(body)?)
+        let raw: Envelope<&RawValue> = serde_json::from_str(body)?;
+        let command = D::decode_command(raw.command_schema, raw.command.get())?;
+        Ok(raw.carrying::<D>(command))
+    }
+
+    /// The same around this command.
+    fn carrying<D: Domain>(self, command: D::Command) -> Envelope<D::Command> {
+        let Self { schema, tenant, subject, aggregate, stamp, expected, fingerprint, traceparent, .. } = self;
+        let command_schema = D::COMMAND_SCHEMA;
+        Envelope {
+            schema,
+            tenant,
+            subject,
+            aggregate,
+            stamp,
+            expected,
+            fingerprint,
+            traceparent,
+            command_schema,
+            command,
+        }
     }
 
     /// The aggregate's key.

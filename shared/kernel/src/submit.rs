@@ -179,6 +179,7 @@ impl<D: Domain> Submitter<D> {
             expected: request.expected,
             fingerprint,
             traceparent: request.traceparent,
+            command_schema: D::COMMAND_SCHEMA,
             command: request.command,
         };
         Ok(Prepared { envelope, session })
@@ -250,7 +251,7 @@ fn fingerprint<D: Domain>(request: &Request<D::Command>) -> Fingerprint {
 ///
 /// The first request may have died between the record and the queue, so a retry sends the message again, under the
 /// identity and stamp of the first.
-async fn enqueue<C: serde::Serialize + serde::de::DeserializeOwned>(
+async fn enqueue<C: serde::Serialize>(
     envelope: &mut Envelope<C>,
     queue: &dyn CommandQueue,
     records: &dyn RecordWriter,

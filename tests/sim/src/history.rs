@@ -166,7 +166,7 @@ impl History {
 
     /// A message reached the queue.
     pub(crate) fn sent(&self, message: &OutgoingMessage) {
-        match Envelope::<UserCommand>::parse(&message.body) {
+        match Envelope::parse::<User>(&message.body) {
             Ok(envelope) => self.lock().taken(envelope.stamp, envelope.aggregate),
             Err(error) => self.violated(Invariant::EndsOnce, format!("an unreadable message was sent: {error}")),
         }

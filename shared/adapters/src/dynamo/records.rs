@@ -195,3 +195,71 @@ fn decode_status(item: &Item) -> Result<CommandStatus, ItemError> {
 fn decode_problem(item: &Item) -> Result<Problem, ItemError> {
     serde_json::from_str(item::text(item, PROBLEM)?).map_err(item::malformed(PROBLEM))
 }
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_dynamodb::types::AttributeValue;
+    use kernel::ids::CommandId;
+
+    use super::*;
+
+    const ACCEPTED_AT_MICROS: u64 = 1_790_000_000_123_456;
+
+    fn record(status: CommandStatus) -> CommandRecord {
+        let command: CommandId = "019a0b5e-6c7b-7000-8000-0000000000ff".parse().unwrap();
+        CommandRecord {
+            key: RecordKey { tenant: "acme".parse().unwrap(), command },
+            aggregate: "019a0b5e-6c7b-7000-8000-000000000001".parse().unwrap(),
+            accepted_at: Timestamp::from_micros(ACCEPTED_AT_MICROS),
+            fingerprint: Some(Fingerprint::of(&[b"/users", b"{}"])),
+            completed_at: (status != CommandStatus::Pending)
+                .then_some(Timestamp::from_micros(ACCEPTED_AT_MICROS + 1_000_000)),
+            status,
+        }
+    }
+
+    /// The item of a record with this status, and the attributes that come with it.
+    fn stored(status: &str, more: &[(&str, AttributeValue)]) -> Item {
+        let attributes = [
+            ("pk", item::s("acme#019a0b5e-6c7b-7000-8000-0000000000ff")),
+            ("schema", item::n(1_u16)),
+            ("aggregate", item::s("019a0b5e-6c7b-7000-8000-000000000001")),
+            ("accepted_at", item::n(ACCEPTED_AT_MICROS)),
+            ("fingerprint", item::s("dy4BYA-HyrxDgs7NPHgVcU-Q4hITXC1zHwbfNR4itK0")),
+            ("status", item::s(status)),
+        ];
+        attributes.iter().chain(more).map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
+    }
+
+    #[test]
+    fn a_record_is_stored_and_read_as_ever() {
+        let done = |status, more: &[_]| {
+            let times =
+                [("completed_at", item::n(1_790_000_001_123_456_u64)), ("expires_at", item::n(1_793_888_001_u64))];
+            stored(status, &[&times[..], more].concat())
+        };
+        let (version, reason) = (("version", item::n(7_u64)), ("reason", item::s("poison")));
+        let gone = r#"{"code":"x","status":404,"title":"X","detail":"gone"}"#;
+        let rejected = CommandStatus::Rejected { version: 7, problem: Problem::new("x", 404, "X", "gone") };
+        let forms = [
+            (CommandStatus::Pending, stored("pending", &[("expires_at", item::n(1_793_888_000_u64))])),
+            (CommandStatus::Applied { version: 7 }, done("applied", &[version.clone()])),
+            (rejected, done("rejected", &[version.clone(), ("problem", item::s(gone))])),
+            (CommandStatus::Superseded { version: 7 }, done("superseded", &[version])),
+            (CommandStatus::Failed { reason: "poison".to_owned() }, done("failed", &[reason])),
+        ];
+        for (status, item) in forms {
+            let record = record(status);
+            assert_eq!(encode(&record).unwrap(), item);
+            assert_eq!(decode(&record.key, &item).unwrap(), record);
+        }
+    }
+
+    #[test]
+    fn a_record_of_newer_code_is_refused() {
+        let record = record(CommandStatus::Pending);
+        let mut newer = encode(&record).unwrap();
+        item::set(&mut newer, SCHEMA, item::n(RECORD_SCHEMA + 1));
+        assert!(matches!(decode(&record.key, &newer), Err(ItemError::UnknownSchema(2))));
+    }
+}

@@ -4,6 +4,7 @@
 
 mod apply;
 mod counter;
+mod evolution;
 mod query;
 mod submit;
 mod world;

@@ -49,7 +49,7 @@ fn request(key: Option<&str>, aggregate: Option<AggregateId>, command: CounterCo
 
 fn messages(world: &World) -> Vec<Envelope<CounterCommand>> {
     let received = world.queue.receive(10, Duration::from_secs(20));
-    received.iter().map(|received| Envelope::parse(&received.message.body).unwrap()).collect()
+    received.iter().map(|received| Envelope::parse::<Counter>(&received.message.body).unwrap()).collect()
 }
 
 async fn ingest(world: &World) {

@@ -84,6 +84,7 @@ impl World {
             expected: Expected::Unsaid,
             fingerprint: None,
             traceparent: None,
+            command_schema: 1,
             command,
         }
     }
