@@ -12,7 +12,7 @@ use kernel::envelope::{ENVELOPE_SCHEMA, Envelope, Expected};
 use kernel::ids::{AggregateId, AggregateKey, CommandId, Stamp, Subject, Tenant};
 use kernel::ports::Position;
 use kernel::problem::{FieldError, Problem};
-use kernel::project::cache_key;
+use kernel::project::Projection;
 use kernel::record::Fingerprint;
 use kernel::seal::{KeyRing, SealedFor};
 use kernel::token::Token;
@@ -115,7 +115,7 @@ fn a_state_is_stored_and_read_as_ever() {
 
 #[test]
 fn a_view_is_stored_as_ever() {
-    is_written("view-1", User::project(aggregate(), 7, &state()));
+    is_written("view-1", User::project(Projection::FIRST, aggregate(), 7, &state()));
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn tokens_and_cursors_hold_what_they_ever_held() {
     }
 
     let for_cursor = SealedFor { purpose: "cursor", tenant: &tenant, scope: LIST };
-    let at = Position { sort: User::index(&key(), &state()).swap_remove(0).sort, id: aggregate() };
+    let at = Position { sort: User::index(Projection::FIRST, &key(), &state()).swap_remove(0).sort, id: aggregate() };
     is_written("cursor-1", plain(&for_cursor, &cursor::seal(&keys, &tenant, LIST, AT, &at)));
     let sealed = keys.seal(&for_cursor, golden("cursor-1").as_bytes());
     assert_eq!(cursor::open(&keys, &tenant, LIST, AT, &sealed), Ok(at));
@@ -182,11 +182,11 @@ fn texts_that_clients_hold_are_still_believed() {
 fn keys_are_computed_as_ever() {
     let subject: Subject = "zoe".parse().unwrap();
     let claims: Vec<_> = User::claims(&tenant(), &state()).iter().map(ToString::to_string).collect();
-    let index = User::index(&key(), &state());
+    let index = User::index(Projection::FIRST, &key(), &state());
     let index: Vec<_> = index.iter().map(|entry| json!([entry.index, entry.partition, entry.sort])).collect();
     let computed = json!({
         "aggregate": key().to_string(),
-        "cache": cache_key(&key()),
+        "cache": Projection::FIRST.cache_key(&key()),
         "claims": claims,
         "command_of_idempotency_key": CommandId::derive(&tenant(), &subject, "POST", "/users", "key").to_string(),
         "fingerprint": Fingerprint::of(&[b"/users", b"{}"]),

@@ -243,7 +243,7 @@ mod tests {
         let rejected = CommandStatus::Rejected { version: 7, problem: Problem::new("x", 404, "X", "gone") };
         let forms = [
             (CommandStatus::Pending, stored("pending", &[("expires_at", item::n(1_793_888_000_u64))])),
-            (CommandStatus::Applied { version: 7 }, done("applied", &[version.clone()])),
+            (CommandStatus::Applied { version: 7 }, done("applied", std::slice::from_ref(&version))),
             (rejected, done("rejected", &[version.clone(), ("problem", item::s(gone))])),
             (CommandStatus::Superseded { version: 7 }, done("superseded", &[version])),
             (CommandStatus::Failed { reason: "poison".to_owned() }, done("failed", &[reason])),

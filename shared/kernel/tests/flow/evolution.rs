@@ -9,7 +9,7 @@ use kernel::domain::{DecodeError, Domain};
 use kernel::envelope::{ENVELOPE_SCHEMA, Envelope, EnvelopeError, Expected, Heading};
 use kernel::ids::AggregateId;
 use kernel::ports::{Consistency, PortError, Snapshot, ViewReader, ViewWriter};
-use kernel::project::{ProjectingReader, Projector};
+use kernel::project::{ProjectingReader, Projection, Projector, ReadModel};
 use kernel::record::CommandStatus;
 use proptest::prelude::*;
 
@@ -28,14 +28,20 @@ fn message<D: Domain>(world: &World, id: AggregateId, command: CounterCommand) -
 
 /// What code of version `D` makes of a message.
 async fn deliver<D: Domain<Command = CounterCommand>>(world: &World, message: &str) -> Applied<D> {
-    let policy = Policy { horizon: Duration::ZERO, order: Order::Loose, view_in_transaction: false };
+    let policy = Policy {
+        horizon: Duration::ZERO,
+        order: Order::Loose,
+        projection: Projection::FIRST,
+        view_in_transaction: false,
+    };
     let applier = Applier::<D>::new(Arc::new(world.stores.write()), world.clock.clone(), policy);
     let envelope = Envelope::parse::<D>(message).unwrap();
     let key = envelope.key::<D>();
     let stored = applier.load(std::slice::from_ref(&key)).await.unwrap().remove(0);
     let applied = applier.apply(&key, &[envelope], stored).await;
     if applied.needs_projection() {
-        let projector = Projector::new(Some(Arc::new(world.stores.views())), None, world.clock.clone());
+        let model = ReadModel { projection: Projection::FIRST, views: Some(Arc::new(world.stores.views())) };
+        let projector = Projector::new(vec![model], None, world.clock.clone());
         projector.project(&key, &applied.current).await.unwrap();
     }
     applied
@@ -147,9 +153,13 @@ async fn where_views_are_made_of_states_new_code_shows_old_ones_and_old_code_ref
     deliver::<Old>(&world, &message::<Old>(&world, old, Add(5))).await;
     deliver::<New>(&world, &message::<New>(&world, new, open("b"))).await;
     let states = || Arc::new(world.stores.write());
-    let shown = ProjectingReader::<New>::new(states()).get(&key(old), Consistency::Strong).await.unwrap().unwrap();
+    let shown = ProjectingReader::<New>::new(states(), Projection::FIRST)
+        .get(&key(old), Consistency::Strong)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!((shown.schema, shown.body), (2, Some(Bytes::from("a=500@2"))));
-    let refused = ProjectingReader::<Old>::new(states()).get(&key(new), Consistency::Strong).await;
+    let refused = ProjectingReader::<Old>::new(states(), Projection::FIRST).get(&key(new), Consistency::Strong).await;
     assert!(matches!(refused, Err(PortError::Corrupt { .. })));
 }
 
