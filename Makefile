@@ -1,6 +1,6 @@
 # `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help run test test-full soak lint setup
+.PHONY: help run test test-full soak fuzz lint setup
 
 # One profile for everything that is run here: optimised a little, compiled quickly.
 PROFILE := fast
@@ -31,6 +31,10 @@ test-full: ## Run the end-to-end tests and the simulation again, with the long o
 
 soak: ## Simulate seed after seed (ARGS="--count 1000000 --from 20000" or "--seconds 600")
 	cargo run --profile $(PROFILE) -p simulation -- $(ARGS)
+
+fuzz: ## Fuzz every parser that meets input (ARGS="seconds per target"; needs the nightly toolchain)
+	@tools/setup.sh fuzz
+	tools/fuzz.sh $(ARGS)
 
 lint: ## Check format, lints, dependencies, spelling and the paths in the docs
 	@tools/setup.sh python deny

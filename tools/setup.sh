@@ -1,11 +1,12 @@
 #!/bin/sh
-# Installs what is missing and can be installed, by name. Usage: tools/setup.sh [redis] [python] [deny]
+# Installs what is missing and can be installed, by name. Usage: tools/setup.sh [redis] [python] [deny] [fuzz]
 set -eu
 cd "$(dirname "$0")/.."
 
 ministack_version=1.5.33
 typos_version=1.52.0
 cargo_deny_version=0.20.2
+cargo_fuzz_version=0.13.2
 
 install_redis() {
     if command -v redis-server >/dev/null; then return; fi
@@ -44,11 +45,18 @@ install_cargo_deny() {
     cargo install --quiet --locked --root .tools "cargo-deny@$cargo_deny_version"
 }
 
+install_cargo_fuzz() {
+    if .tools/bin/cargo-fuzz --version 2>/dev/null | grep -q "$cargo_fuzz_version"; then return; fi
+    echo "setup: installing cargo-fuzz $cargo_fuzz_version from crates.io into .tools"
+    cargo install --quiet --locked --root .tools "cargo-fuzz@$cargo_fuzz_version"
+}
+
 for part in "$@"; do
     case "$part" in
         redis) install_redis ;;
         python) install_python_tools ;;
         deny) install_cargo_deny ;;
-        *) echo "setup: $part is none of redis, python, deny" >&2; exit 2 ;;
+        fuzz) install_cargo_fuzz ;;
+        *) echo "setup: $part is none of redis, python, deny, fuzz" >&2; exit 2 ;;
     esac
 done
