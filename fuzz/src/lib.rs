@@ -8,6 +8,7 @@ use kernel::domain::Domain;
 use kernel::envelope::{Envelope, Heading};
 use kernel::ids::{AggregateId, AggregateKey, Tenant};
 use kernel::problem::Problem;
+use kernel::project::Projection;
 use kernel::record::CommandStatus;
 use kernel::seal::{KeyRing, SealedFor};
 use kernel::token::Token;
@@ -115,12 +116,12 @@ pub fn envelope(input: &[u8]) {
 pub fn stored_item(input: &[u8]) {
     if let Ok(user) = User::decode(User::SCHEMA, input) {
         assert_eq!(User::decode(User::SCHEMA, &User::encode(&user)).unwrap(), user);
-        let view: Value = serde_json::from_slice(&User::project(aggregate(), 1, &user)).unwrap();
+        let view: Value = serde_json::from_slice(&User::project(Projection::FIRST, aggregate(), 1, &user)).unwrap();
         let patch = ["name", "email", "status"].map(|field| (field.to_owned(), view[field].clone()));
         let patch = serde_json::to_vec(&Value::Object(patch.into_iter().collect())).unwrap();
         assert!(matches!(request::update(&patch), Ok(UserCommand::Update(_))), "what is shown can be sent back");
         let key = AggregateKey { kind: User::KIND, tenant: tenant(), id: aggregate() };
-        assert_eq!(User::index(&key, &user).len(), User::INDEXES.len());
+        assert_eq!(User::index(Projection::FIRST, &key, &user).len(), User::INDEXES.len());
     }
     if let Ok(problem) = serde_json::from_slice::<Problem>(input) {
         assert_eq!(serde_json::from_str::<Problem>(&serde_json::to_string(&problem).unwrap()).unwrap(), problem);
