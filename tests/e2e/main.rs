@@ -7,10 +7,12 @@ mod auth;
 mod chaos;
 mod container;
 mod contract;
+mod docs;
 mod faults;
 mod harness;
 mod ops;
 mod pipeline;
 mod queue_contract;
-mod readme;
+
 mod sqs_conformance;
+mod walks;

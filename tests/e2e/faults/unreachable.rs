@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::harness::client::Call;
 use crate::harness::proxy::{Line, Proxy};
+use crate::harness::redis::Redis;
 use crate::harness::{Api, Stack, Variant, check, eventually, unique};
 
 /// How long a client waits for being told: less than a function's timeout.
@@ -21,11 +22,16 @@ struct Remote {
 
 impl Remote {
     fn start(variant: Variant) -> Self {
+        Self::start_with(variant, &["--no-redis"])
+    }
+
+    fn start_with(variant: Variant, options: &[&str]) -> Self {
         let backing = Stack::start(variant, &["--ephemeral", "--no-redis"]);
         let dynamodb = Proxy::before(&backing.endpoint("dynamodb"));
         let sqs = variant.is_queued().then(|| Proxy::before(&backing.endpoint("sqs")));
         let (dynamodb_url, sqs_url) = (dynamodb.url(), sqs.as_ref().map(Proxy::url));
-        let mut arguments = vec!["--ephemeral", "--no-redis", "--dynamodb-url", &dynamodb_url];
+        let mut arguments = vec!["--ephemeral", "--dynamodb-url", &dynamodb_url];
+        arguments.extend(options);
         arguments.extend(sqs_url.iter().flat_map(|url| ["--sqs-url", url]));
         Self { stack: Stack::start(variant, &arguments), dynamodb, sqs, _backing: backing }
     }
@@ -110,6 +116,30 @@ fn while_the_store_is_out_of_reach_commands_are_still_accepted() {
             assert_eq!(api.user(&retried).await.version(), 1);
             assert_eq!(found(&api, &refused).await, 1);
         }
+    });
+}
+
+#[test]
+fn while_the_store_is_out_of_reach_what_redis_holds_is_served() {
+    if !Redis::is_installed() {
+        return;
+    }
+    let remote = Remote::start_with(Variant::Cqrs, &[]);
+    check(&remote.stack, async {
+        let api = remote.stack.api();
+        let hot = api.any_user().await;
+        eventually("a new environment finds the user in Redis", async || {
+            remote.stack.kill_environments("read-fn").await;
+            let answer = api.get(&hot.path).send().await.expect(200);
+            answer.header("cache-status").contains("redis; hit").then_some(())
+        })
+        .await;
+        assert!(remote.stack.kill_environments("read-fn").await > 0);
+        remote.dynamodb.set(Line::Cut);
+        let cached = api.get(&hot.path).send().await.expect(200);
+        assert!(cached.header("cache-status").contains("redis; hit"), "{cached}");
+        assert_eq!(cached.json(), hot.body);
+        is_told(api.get(&format!("/users/{}", uuid::Uuid::now_v7()))).await;
     });
 }
 

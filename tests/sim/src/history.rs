@@ -17,7 +17,7 @@ use kernel::record::{CommandRecord, CommandStatus};
 use tokio::time::Instant;
 use users::{User, UserCommand, UserState};
 
-/// What must hold, numbered as in docs/ARCHITECTURE.md.
+/// What must hold, numbered as in docs/guarantees.md.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Invariant {
     /// 1. Each acknowledged command ends in exactly one of applied, rejected, superseded; or failed until redriven.

@@ -14,7 +14,7 @@ use crate::chance::Chance;
 use crate::history::History;
 use crate::plan::{Route, Setup};
 
-/// How long a received message is hidden: local numbers, as in docs/ARCHITECTURE.md.
+/// How long a received message is hidden, as on the local stack.
 pub(crate) const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a FIFO queue knows a message again.
 const DEDUPLICATION: Duration = Duration::from_secs(300);

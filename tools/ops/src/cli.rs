@@ -28,6 +28,7 @@ pub(crate) struct Arguments {
 
 /// Where things are.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Where things are")]
 pub(crate) struct SiteOptions {
     /// Ask the local stack that serves here, for example http://127.0.0.1:3000.
     #[arg(long, global = true, env = "WATERSHED_STACK", value_name = "URL")]

@@ -1,4 +1,4 @@
-//! The walk in the README does what it says.
+//! The walks in the documents do what they say.
 //!
 //! A block of shell after `<!-- walk -->` is run; each line of the block after the `<!-- walk:expect -->` that follows
 //! must appear in what it prints, `…` standing for anything.
@@ -12,9 +12,18 @@ const URL: &str = "http://127.0.0.1:3000";
 
 #[test]
 fn the_walk_in_the_readme_does_what_it_says() {
-    let readme = std::fs::read_to_string(program::workspace().join("README.md")).unwrap();
-    let scripts = blocks(&readme, "<!-- walk -->");
-    assert!(!scripts.is_empty(), "the README has no walk");
+    walk("README.md");
+}
+
+#[test]
+fn the_walk_in_the_operators_document_does_what_it_says() {
+    walk("docs/operations.md");
+}
+
+fn walk(document: &str) {
+    let text = std::fs::read_to_string(program::workspace().join(document)).unwrap();
+    let scripts = blocks(&text, "<!-- walk -->");
+    assert!(!scripts.is_empty(), "{document} has no walk");
     let stack = Stack::start(Variant::Cqrs, &["--ephemeral"]);
     // One shell, so that a step may use what an earlier one found; each step's output is told apart by a marker.
     let steps: Vec<String> = scripts.iter().map(|step| format!("{}\necho '{MARKER}'\n", step.text)).collect();
@@ -55,8 +64,10 @@ fn fenced(text: &str) -> Option<String> {
 }
 
 fn shell(script: &str) -> String {
+    let programs = program::watershed().parent().unwrap().to_str().unwrap();
     let ran = Command::new("sh")
         .args(["-eu", "-c", script])
+        .env("PATH", format!("{programs}:{}", std::env::var("PATH").unwrap()))
         .stdin(Stdio::null())
         .current_dir(program::workspace())
         .output()
