@@ -257,7 +257,7 @@ mod tests {
         }
 
         #[test]
-        fn a_command_id_that_was_changed_or_cut_off_anywhere_or_is_anothers_is_not_believed(
+        fn a_command_id_that_was_changed_or_cut_off_anywhere_or_of_another_tenant_is_not_believed(
             owner in any_tenant(), other in any_tenant(), command in any_command(),
             at in any::<Index>(), by in any::<char>(),
         ) {
