@@ -96,6 +96,10 @@ mutants! {
     DuplicateSkipsProjection,
     /// Views are put without a condition.
     ProjectionUnguarded,
+    /// Of two read stores only the one that is read is written.
+    OtherProjectionSkipped,
+    /// A message is acknowledged although the other read store was not written.
+    OtherProjectionNotRetried,
     /// A delete removes the view.
     TombstoneRemovesView,
 

@@ -90,8 +90,14 @@ impl Projector {
     ///
     /// The cache step is tried once and never fails the projection: an entry that it missed expires by itself.
     pub async fn project<D: Domain>(&self, key: &AggregateKey, current: &Aggregate<D>) -> Result<(), PortError> {
-        for model in &self.models {
-            self.project_into(model, key, current).await?;
+        for (place, model) in self.models.iter().enumerate() {
+            if place > 0 && mutant!(OtherProjectionSkipped) {
+                break;
+            }
+            let projected = self.project_into(model, key, current).await;
+            if place == 0 || !mutant!(OtherProjectionNotRetried) {
+                projected?;
+            }
         }
         Ok(())
     }

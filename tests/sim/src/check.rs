@@ -36,6 +36,9 @@ pub(crate) async fn at_rest(world: &Arc<World>) {
     rest.lists_are_complete().await;
 }
 
+/// What a read store holds.
+pub(crate) type Views = BTreeMap<AggregateKey, Snapshot>;
+
 struct Rest<'a> {
     world: &'a Arc<World>,
     states: BTreeMap<AggregateKey, Snapshot>,
@@ -93,9 +96,9 @@ impl Rest<'_> {
         }
     }
 
-    fn expected_views(&self) -> BTreeMap<AggregateKey, Snapshot> {
+    fn expected_views(&self, projection: Projection) -> Views {
         let view = |(key, state): (&AggregateKey, &Snapshot)| {
-            Some((key.clone(), Aggregate::<User>::decode(Some(state)).ok()?.view(key, Projection::FIRST)))
+            Some((key.clone(), Aggregate::<User>::decode(Some(state)).ok()?.view(key, projection)))
         };
         self.states.iter().filter_map(view).collect()
     }
@@ -104,13 +107,22 @@ impl Rest<'_> {
         if !self.world.has_read_store() {
             return;
         }
-        let (expected, found) = (self.expected_views(), self.world.stores.all_views());
+        for projection in self.world.read_stores.deployment().written() {
+            self.read_store_shows(projection);
+        }
+    }
+
+    fn read_store_shows(&self, projection: Projection) {
+        let (expected, found) = (self.expected_views(projection), self.world.all_views_of(projection));
         let keys: BTreeSet<_> = expected.keys().chain(found.keys()).collect();
         for key in keys {
             let show = |view: Option<&Snapshot>| view.map(|view| (view.version, view.body.clone(), view.index.clone()));
             let (expected, found) = (show(expected.get(key)), show(found.get(key)));
             if expected != found {
-                self.violated(Invariant::ReadStoreEqual, format!("{key} is {expected:?}, but {found:?} is shown"));
+                self.violated(
+                    Invariant::ReadStoreEqual,
+                    format!("{projection} {key} is {expected:?}, but {found:?} is shown"),
+                );
             }
         }
     }
@@ -120,7 +132,7 @@ impl Rest<'_> {
         if !self.world.cache_is_told() {
             return;
         }
-        let expected = self.expected_views();
+        let expected = self.expected_views(Projection::FIRST);
         let by_cache_key: BTreeMap<_, _> =
             expected.iter().map(|(key, view)| (Projection::FIRST.cache_key(key), view)).collect();
         for (key, cached) in self.world.cache.views() {

@@ -10,6 +10,7 @@ use kernel::domain::Domain;
 use kernel::envelope::Expected;
 use kernel::ids::{AggregateId, AggregateKey, CommandId, Tenant};
 use kernel::ports::RecordReader;
+use kernel::project::Projection;
 use kernel::query::{Answer, QueryError, ReadRequest};
 use kernel::record::{CommandRecord, CommandStatus, RecordKey};
 use kernel::submit::{Known, Outcome, Receipt, Request, SubmitError, Submitter};
@@ -19,6 +20,7 @@ use tokio::time::{Instant, sleep};
 use users::field::{Email, Name, Status};
 use users::{Details, Patch, User, UserCommand};
 
+use crate::cutover::NEXT;
 use crate::functions::{self, INGEST_TIMEOUT, Pool, REQUEST_TIMEOUT, Reader};
 use crate::history::{Invariant, Operation, is_final, user_key};
 use crate::plan::{Change, Precondition, Session, Step, Write};
@@ -420,8 +422,12 @@ impl Client {
         let bound = if at_once { STALE_MAX_WHEN_TOLD } else { STALE_MAX };
         let events = world.history.lock();
         let replaced_at = if world.has_read_store() {
-            let log = events.views.get(key).map(Vec::as_slice).unwrap_or_default();
-            log.iter().find(|(_, view)| view.version > version).map(|(at, _)| *at)
+            // Of two read stores it may have been the one that was written later.
+            let replaced_in = |projection| {
+                let log = events.views.get(&(projection, key.clone())).map(Vec::as_slice).unwrap_or_default();
+                log.iter().find(|(_, view)| view.version > version).map(|(at, _)| *at)
+            };
+            [Projection::FIRST, NEXT].into_iter().filter_map(replaced_in).max()
         } else {
             let newer = events.versions.get(key).and_then(|versions| versions.range(version + 1..).next());
             newer.map(|(_, version)| version.stored_at)

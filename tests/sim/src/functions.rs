@@ -12,7 +12,7 @@ use adapters::faults::{FaultPlan, Faulty};
 use adapters::memory::UnboundedMemoryCache;
 use ingest_fn::batch::Ingest;
 use kernel::apply::{Applier, Order, Policy};
-use kernel::ports::{MemoryCache, SharedCache, SharedCacheUpdater, ViewReader, ViewWriter, WriteStore};
+use kernel::ports::{MemoryCache, SharedCache, SharedCacheUpdater, ViewReader, WriteStore};
 use kernel::project::{ProjectingReader, Projection, Projector, ReadModel};
 use kernel::query::Queries;
 use kernel::submit::{CommandLookup, Submitter};
@@ -20,6 +20,7 @@ use shared::wiring::{DEFERRAL_MAX, IngestSide};
 use tokio::time::timeout;
 use users::User;
 
+use crate::cutover::Deployment;
 use crate::history::{Actor, acting_for};
 use crate::plan::Route;
 use crate::queue::VISIBILITY_TIMEOUT;
@@ -57,6 +58,7 @@ struct Environment<F> {
     function: Arc<F>,
     number: u64,
     generation: u64,
+    deployment: Deployment,
 }
 
 impl<F> Clone for Environment<F> {
@@ -77,12 +79,13 @@ impl<F> Pool<F> {
     /// Runs an invocation on behalf of an operation; `None` where its process ended before it answered.
     pub(crate) async fn invoke<T>(&self, operation: Option<usize>, work: impl AsyncFnOnce(&F) -> T) -> Option<T> {
         let environment = self.acquire();
+        let _running = self.world.read_stores.runs(environment.deployment);
         let actor = operation.map(|operation| Actor { operation, environment: environment.number });
         let answer = timeout(self.timeout, self.mortal(environment.generation, actor, work(&environment.function)));
         let answer = answer.await.ok().flatten();
         let mut idle = self.idle();
         match answer {
-            Some(_) if !self.world.setup.concurrent => idle.push(environment),
+            Some(_) if !self.world.setup.concurrent => idle.push(environment.clone()),
             Some(_) => {}
             None => idle.retain(|other| !Arc::ptr_eq(&other.function, &environment.function)),
         }
@@ -91,9 +94,9 @@ impl<F> Pool<F> {
 
     /// An environment without work; where they serve several requests at a time, any.
     fn acquire(&self) -> Environment<F> {
-        let generation = self.world.generation();
+        let (generation, deployment) = (self.world.generation(), self.world.read_stores.deployment());
         let mut idle = self.idle();
-        idle.retain(|environment| environment.generation == generation);
+        idle.retain(|environment| (environment.generation, environment.deployment) == (generation, deployment));
         let most = idle.len() as u64;
         // Now and then another one is started although one would have been free.
         let place = usize::try_from(self.world.chance.between(0..=most.max(3))).unwrap_or_default();
@@ -105,7 +108,8 @@ impl<F> Pool<F> {
             return idle.swap_remove(place);
         }
         let number = self.started.fetch_add(1, Ordering::Relaxed);
-        let environment = Environment { function: Arc::new((self.build)(&self.world)), number, generation };
+        let function = Arc::new((self.build)(&self.world));
+        let environment = Environment { function, number, generation, deployment };
         if self.world.setup.concurrent {
             idle.push(environment.clone());
         }
@@ -130,17 +134,17 @@ impl<F> Pool<F> {
     }
 }
 
-fn behind_network<P: ?Sized>(world: &Arc<World>, port: Arc<P>) -> Arc<Faulty<P>> {
+pub(crate) fn behind_network<P: ?Sized>(world: &Arc<World>, port: Arc<P>) -> Arc<Faulty<P>> {
     let network: Arc<dyn FaultPlan> = Arc::new(Network(world.clone()));
     Arc::new(Faulty::new(port, network))
 }
 
-fn views(world: &Arc<World>) -> Arc<dyn ViewReader> {
+fn views(world: &Arc<World>, projection: Projection) -> Arc<dyn ViewReader> {
     if world.has_read_store() {
-        return behind_network(world, Arc::new(RecordedViews::new(world)));
+        return behind_network(world, Arc::new(RecordedViews::new(world, projection)));
     }
     let states = behind_network(world, Arc::new(RecordedWrites::new(world)));
-    Arc::new(ProjectingReader::<User>::new(states, Projection::FIRST))
+    Arc::new(ProjectingReader::<User>::new(states, projection))
 }
 
 fn updater(world: &Arc<World>) -> Option<Arc<dyn SharedCacheUpdater>> {
@@ -152,10 +156,11 @@ pub(crate) fn reader(world: &Arc<World>) -> Reader {
     let records = behind_network(world, Arc::new(RecordedRecords::new(world)));
     let memory = world.setup.memory.then(|| Arc::new(UnboundedMemoryCache::default()) as Arc<dyn MemoryCache>);
     let shared = world.setup.shared_cache.then(|| behind_network(world, world.cache.clone()) as Arc<dyn SharedCache>);
+    let projection = world.read_stores.deployment().read;
     Reader {
         queries: Queries::new(
-            Projection::FIRST,
-            views(world),
+            projection,
+            views(world, projection),
             records.clone(),
             memory,
             shared,
@@ -172,7 +177,7 @@ pub(crate) fn writer(world: &Arc<World>) -> Submitter<User> {
         kernel::submit::Route::Queue {
             queue: behind_network(world, world.queue.clone()),
             records: behind_network(world, Arc::new(RecordedRecords::new(world))),
-            views: views(world),
+            views: views(world, world.read_stores.deployment().read),
         }
     } else {
         let view_in_transaction = world.setup.route == Route::DirectWithReadStore;
@@ -180,7 +185,11 @@ pub(crate) fn writer(world: &Arc<World>) -> Submitter<User> {
             Policy { horizon: Duration::ZERO, order: Order::Loose, projection: Projection::FIRST, view_in_transaction };
         kernel::submit::Route::Direct {
             applier: Applier::new(write_store(world), clock.clone(), policy),
-            projector: Projector::new(vec![read_model(None)], updater(world), clock.clone()),
+            projector: Projector::new(
+                vec![ReadModel { projection: Projection::FIRST, views: None }],
+                updater(world),
+                clock.clone(),
+            ),
         }
     };
     Submitter::new(route, clock, world.keys.clone())
@@ -190,21 +199,19 @@ fn write_store(world: &Arc<World>) -> Arc<dyn WriteStore> {
     behind_network(world, Arc::new(RecordedWrites::new(world)))
 }
 
-fn read_model(views: Option<Arc<dyn ViewWriter>>) -> ReadModel {
-    ReadModel { projection: Projection::FIRST, views }
+fn read_model(world: &Arc<World>, projection: Projection) -> ReadModel {
+    ReadModel { projection, views: Some(behind_network(world, Arc::new(RecordedViews::new(world, projection)))) }
 }
 
 pub(crate) fn ingest(world: &Arc<World>) -> Ingest<User> {
     let clock = world.a_clock();
     let order = if world.setup.route == Route::Fifo { Order::Strict } else { Order::Loose };
-    let policy = Policy { horizon: HORIZON, order, projection: Projection::FIRST, view_in_transaction: false };
+    let deployment = world.read_stores.deployment();
+    let policy = Policy { horizon: HORIZON, order, projection: deployment.read, view_in_transaction: false };
+    let models = deployment.written().map(|projection| read_model(world, projection)).collect();
     let side = IngestSide {
         applier: Applier::new(write_store(world), clock.clone(), policy),
-        projector: Projector::new(
-            vec![read_model(Some(behind_network(world, Arc::new(RecordedViews::new(world)))))],
-            updater(world),
-            clock.clone(),
-        ),
+        projector: Projector::new(models, updater(world), clock.clone()),
         records: behind_network(world, Arc::new(RecordedRecords::new(world))),
         deferral: behind_network(world, world.queue.clone()),
         clock,

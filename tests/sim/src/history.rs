@@ -111,7 +111,7 @@ pub(crate) struct Events {
     /// The versions that were stored. A fold of several commands stores its last one only.
     pub(crate) versions: BTreeMap<AggregateKey, BTreeMap<u64, Version>>,
     /// What the read store held, and since when.
-    pub(crate) views: BTreeMap<AggregateKey, Vec<(Instant, Snapshot)>>,
+    pub(crate) views: BTreeMap<(Projection, AggregateKey), Vec<(Instant, Snapshot)>>,
     pub(crate) violations: Vec<Violation>,
     pub(crate) reads: u64,
     /// What each environment accepted last.
@@ -182,7 +182,7 @@ impl History {
             events.advanced(&transaction.key, &change.next);
         }
         if let Some(view) = &transaction.view {
-            events.projected(&transaction.key, view);
+            events.projected(Projection::FIRST, &transaction.key, view);
         }
     }
 
@@ -192,8 +192,8 @@ impl History {
     }
 
     /// A view was put.
-    pub(crate) fn projected(&self, key: &AggregateKey, view: &Snapshot) {
-        self.lock().projected(key, view);
+    pub(crate) fn projected(&self, projection: Projection, key: &AggregateKey, view: &Snapshot) {
+        self.lock().projected(projection, key, view);
     }
 }
 
@@ -268,9 +268,8 @@ impl Events {
         }
     }
 
-    fn projected(&mut self, key: &AggregateKey, view: &Snapshot) {
-        let now = Instant::now();
-        self.views.entry(key.clone()).or_default().push((now, view.clone()));
+    fn projected(&mut self, projection: Projection, key: &AggregateKey, view: &Snapshot) {
+        self.views.entry((projection, key.clone())).or_default().push((Instant::now(), view.clone()));
     }
 }
 

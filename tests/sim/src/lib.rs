@@ -6,6 +6,7 @@
 mod chance;
 mod check;
 mod client;
+mod cutover;
 mod functions;
 mod history;
 pub mod plan;

@@ -202,6 +202,13 @@ pub enum Calamity {
     EnvironmentsEnd,
     /// An operator sends the dead letters back.
     Redrive,
+    /// An operator puts another read store in the place of the one that there is, where there is a queue; once in a run.
+    Cutover {
+        /// Whether what runs with the deployment before is waited for, as it must be.
+        waits: bool,
+        /// Whether readers are made to see the first one again.
+        back: bool,
+    },
 }
 
 impl Plan {
@@ -413,13 +420,14 @@ impl Draw {
     }
 
     fn disaster(&mut self) -> Disaster {
-        let what = match self.between(1, 6) {
+        let what = match self.between(1, 8) {
             1 => Calamity::CacheFlushed,
             2 => Calamity::CacheDown(self.between(10, 5_000)),
             3 => Calamity::StoresDown(self.between(10, 3_000)),
             4 => Calamity::QueueDown(self.between(10, 3_000)),
             5 => Calamity::EnvironmentsEnd,
-            _ => Calamity::Redrive,
+            6 => Calamity::Redrive,
+            _ => Calamity::Cutover { waits: true, back: self.chance(30) },
         };
         Disaster { at_ms: self.between(0, 20_000), what }
     }

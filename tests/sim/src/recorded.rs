@@ -10,6 +10,7 @@ use kernel::ports::{
     CommitError, Consistency, ListQuery, Page, PortError, Projected, RecordReader, RecordWriter, Snapshot, StateReader,
     Transaction, ViewReader, ViewWriter, WriteStore,
 };
+use kernel::project::Projection;
 use kernel::record::{CommandRecord, RecordKey};
 use tokio::time::Instant;
 
@@ -30,6 +31,7 @@ pub(crate) struct RecordedRecords {
 
 #[derive(Debug)]
 pub(crate) struct RecordedViews {
+    projection: Projection,
     inner: MemoryViewStore,
     world: Arc<World>,
 }
@@ -47,8 +49,8 @@ impl RecordedRecords {
 }
 
 impl RecordedViews {
-    pub(crate) fn new(world: &Arc<World>) -> Self {
-        Self { inner: world.stores.views(), world: world.clone() }
+    pub(crate) fn new(world: &Arc<World>, projection: Projection) -> Self {
+        Self { projection, inner: world.views_of(projection), world: world.clone() }
     }
 }
 
@@ -114,7 +116,7 @@ impl ViewReader for RecordedViews {
         }
         let behind = Duration::from_millis(self.world.chance.between(0..=self.world.setup.lag_ms));
         let events = self.world.history.lock();
-        let log = events.views.get(key).map(Vec::as_slice).unwrap_or_default();
+        let log = events.views.get(&(self.projection, key.clone())).map(Vec::as_slice).unwrap_or_default();
         let known = log.iter().rev().find(|(at, _)| *at + behind <= Instant::now());
         Ok(known.map(|(_, view)| view.clone()))
     }
@@ -129,7 +131,7 @@ impl ViewWriter for RecordedViews {
     async fn put(&self, key: &AggregateKey, view: &Snapshot) -> Result<Projected, PortError> {
         let projected = self.inner.put(key, view).await?;
         if projected == Projected::Stored {
-            self.world.history.projected(key, view);
+            self.world.history.projected(self.projection, key, view);
         }
         Ok(projected)
     }

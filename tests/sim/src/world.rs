@@ -11,9 +11,11 @@ use async_trait::async_trait;
 use kernel::clock::{Clock, Timestamp};
 use kernel::ids::Tenant;
 use kernel::seal::KeyRing;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::chance::Chance;
+use crate::cutover::ReadStores;
 use crate::history::History;
 use crate::plan::{Calamity, Plan, Route, Setup, TENANTS};
 use crate::queue::Queue;
@@ -63,6 +65,7 @@ pub(crate) struct World {
     pub(crate) setup: Setup,
     pub(crate) chance: Arc<Chance>,
     pub(crate) stores: MemoryStores,
+    pub(crate) read_stores: ReadStores,
     pub(crate) cache: Arc<MemorySharedCache>,
     pub(crate) queue: Arc<Queue>,
     pub(crate) keys: Arc<KeyRing>,
@@ -93,6 +96,7 @@ impl World {
         Arc::new(Self {
             queue: Arc::new(Queue::new(&plan.setup, chance.clone(), history.clone())),
             stores: MemoryStores::default(),
+            read_stores: ReadStores::default(),
             cache: Arc::new(MemorySharedCache::new(clock)),
             keys: KEYS.clone(),
             setup: plan.setup.clone(),
@@ -156,11 +160,9 @@ impl World {
 
     /// Lets the plan's disasters happen, each at its time.
     pub(crate) async fn suffer(self: Arc<Self>, plan: Plan) {
+        let mut cutovers = JoinSet::new();
         for disaster in plan.disasters {
             sleep_until(self.started + Duration::from_millis(disaster.at_ms)).await;
-            if self.chance.is_calm() {
-                return;
-            }
             match disaster.what {
                 Calamity::CacheFlushed => self.cache.flush(),
                 Calamity::CacheDown(ms) => self.take_down(CACHE, ms),
@@ -171,8 +173,10 @@ impl World {
                     self.history.lock().redriven |= !self.queue.dead().is_empty();
                     self.queue.redrive();
                 }
+                Calamity::Cutover { waits, back } => drop(cutovers.spawn(self.clone().cut_over(waits, back))),
             }
         }
+        cutovers.join_all().await;
     }
 }
 

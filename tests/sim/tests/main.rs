@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use kernel::mutants::Mutant;
-use simulation::plan::Plan;
-use simulation::{Report, run, shrink};
+
+use simulation::plan::{Calamity, Plan};
+use simulation::{Invariant, Report, run, shrink};
 
 /// Seeds that must hold each time.
 const SEEDS: u64 = 2_000;
@@ -114,4 +115,20 @@ fn what_was_found_once_holds_and_would_be_found_again() {
         assert_eq!(told(&run(&plan, None)), "", "{}", path.display());
         assert!(!run(&plan, Some(mutant)).violations.is_empty(), "{} shows nothing any more", path.display());
     }
+}
+
+/// An operator who copies before the last environment that writes one read store only is gone loses what it writes.
+#[test]
+fn a_cutover_that_does_not_wait_is_noticed() {
+    let hasty = |seed| {
+        let mut plan = Plan::of(seed);
+        for disaster in &mut plan.disasters {
+            if let Calamity::Cutover { waits, .. } = &mut disaster.what {
+                *waits = false;
+            }
+        }
+        run(&plan, None).violations
+    };
+    let violation = (0..MUTANT_SEEDS_MAX).find_map(|seed| hasty(seed).into_iter().next());
+    assert_eq!(violation.map(|violation| violation.invariant), Some(Invariant::ReadStoreEqual));
 }
