@@ -8,6 +8,8 @@ mod configuration;
 mod faults;
 #[path = "stores/items.rs"]
 mod items;
+#[path = "stores/operators.rs"]
+mod operators;
 #[path = "stores/tables.rs"]
 mod tables;
 

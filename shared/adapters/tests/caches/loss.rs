@@ -54,6 +54,23 @@ async fn a_flush_takes_entries_and_leases() {
 }
 
 #[tokio::test]
+async fn who_looks_without_a_lease_sees_views_and_takes_nothing() {
+    let server = Server::start(&[]);
+    let cache = server.patient_cache();
+    let keys = [key(), key(), key(), key()];
+    let [filled, leased, foreign, missing] = &keys;
+    let first = lease(&cache, filled).await;
+    assert!(cache.fill(filled, &first, &view(1), PATIENCE).await.unwrap());
+    let second = lease(&cache, leased).await;
+    server.command(&["SET", foreign, "somebody else's"]);
+    assert_eq!(cache.peek(&keys).await.unwrap(), [Some(view(1)), None, None, None]);
+    assert!(cache.fill(leased, &second, &view(1), PATIENCE).await.unwrap(), "the lease is still held");
+    cache.remove(filled).await.unwrap();
+    assert_eq!(cache.peek(&[filled.clone(), missing.clone()]).await.unwrap(), [None, None]);
+    lease(&cache, missing).await;
+}
+
+#[tokio::test]
 async fn an_entry_that_was_evicted_is_missing() {
     let server = Server::start(&["--maxmemory", "4mb", "--maxmemory-policy", "allkeys-random"]);
     let cache = server.patient_cache();

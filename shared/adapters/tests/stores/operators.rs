@@ -1,0 +1,100 @@
+//! What operators' tools do with a table: walk through it, repair it, and note how far they have come.
+
+use std::collections::BTreeMap;
+
+use adapters::contract::sample::{INDEXES, KIND, key, snapshot, tenant, tombstone};
+use adapters::dynamo::{DynamoViewStore, SnapshotTable};
+use aws_sdk_dynamodb::types::AttributeValue;
+use kernel::ids::AggregateKey;
+use kernel::ports::{Consistency, LOAD_KEYS_MAX, PortError, Projected, Snapshot, ViewReader as _, ViewWriter as _};
+
+use super::{database, names, tables_in};
+
+async fn views() -> DynamoViewStore {
+    let client = database().await;
+    tables_in(&client).await;
+    DynamoViewStore::new(client, names().read, INDEXES)
+}
+
+/// All that is met in all segments, page after page.
+async fn walk(table: &SnapshotTable, segments: u32) -> (BTreeMap<AggregateKey, Snapshot>, usize) {
+    let (mut met, mut pages) = (BTreeMap::new(), 0);
+    for segment in 0..segments {
+        let mut after = None;
+        loop {
+            let page = table.scan(KIND, segment, segments, after).await.unwrap();
+            pages += 1;
+            for (key, snapshot) in page.entries {
+                assert!(met.insert(key, snapshot).is_none(), "met twice");
+            }
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+    }
+    (met, pages)
+}
+
+#[tokio::test]
+async fn a_scan_meets_each_snapshot_of_its_kind_once_in_any_number_of_segments() {
+    let views = views().await;
+    let (table, tenants) = (views.snapshots(), [tenant(), tenant()]);
+    let mut put = BTreeMap::new();
+    for number in 0..1_200_u64 {
+        let key = key(&tenants[usize::from(number % 3 == 0)]);
+        let view = if number % 7 == 0 { tombstone(number + 1) } else { snapshot(number + 1) };
+        assert_eq!(views.put(&key, &view).await.unwrap(), Projected::Stored);
+        put.insert(key, view);
+    }
+    let another_kind = AggregateKey { kind: "XY", ..key(&tenants[0]) };
+    views.put(&another_kind, &snapshot(1)).await.unwrap();
+    table.set_bookmark("here", b"a bookmark is no snapshot".to_vec()).await.unwrap();
+    for segments in [1, 4] {
+        let (met, pages) = walk(&table, segments).await;
+        assert_eq!(met, put);
+        assert!(pages > 2, "{pages} pages: a page is no small step");
+    }
+}
+
+#[tokio::test]
+async fn a_repair_replaces_what_is_as_old_and_never_what_is_newer() {
+    let views = views().await;
+    let (table, key) = (views.snapshots(), key(&tenant()));
+    let damaged = Snapshot { body: Some("damaged".into()), ..snapshot(5) };
+    table.replace_up_to(&key, &damaged).await.unwrap();
+    for (put, stays) in [(snapshot(5), 5), (snapshot(4), 5), (snapshot(6), 6), (snapshot(5), 6)] {
+        table.replace_up_to(&key, &put).await.unwrap();
+        assert_eq!(views.get(&key, Consistency::Strong).await.unwrap(), Some(snapshot(stays)));
+    }
+    table.remove(&key).await.unwrap();
+    table.remove(&key).await.unwrap();
+    assert_eq!(views.get(&key, Consistency::Strong).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_bookmark_is_found_again_until_it_is_removed() {
+    let table = views().await.snapshots();
+    assert_eq!(table.bookmark("a").await.unwrap(), None);
+    for stand in [b"one".to_vec(), b"two".to_vec()] {
+        table.set_bookmark("a", stand.clone()).await.unwrap();
+        assert_eq!(table.bookmark("a").await.unwrap(), Some(stand));
+    }
+    assert_eq!(table.bookmark("b").await.unwrap(), None);
+    table.remove_bookmark("a").await.unwrap();
+    assert_eq!(table.bookmark("a").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn what_cannot_be_walked_through_says_where() {
+    let client = database().await;
+    tables_in(&client).await;
+    let views = DynamoViewStore::new(client.clone(), names().read, INDEXES);
+    let key = key(&tenant());
+    let pk = ("pk".to_owned(), AttributeValue::S(key.to_string()));
+    client.put_item().table_name(names().read).set_item(Some([pk].into())).send().await.unwrap();
+    let failed = views.snapshots().scan(KIND, 0, 1, None).await.unwrap_err();
+    assert!(matches!(&failed, PortError::Corrupt { key: found, .. } if found.contains(&key.to_string())), "{failed:?}");
+    let keys = vec![key; LOAD_KEYS_MAX + 1];
+    views.snapshots().load(&keys).await.unwrap_err();
+}
