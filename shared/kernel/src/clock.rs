@@ -114,6 +114,12 @@ mod tests {
     }
 
     #[test]
+    fn a_time_is_told_in_microseconds_and_in_whole_seconds() {
+        let at = Timestamp::from_micros(1_790_000_000_999_999);
+        assert_eq!((at.as_micros(), at.as_seconds()), (1_790_000_000_999_999, 1_790_000_000));
+    }
+
+    #[test]
     fn a_time_reads_as_rfc_3339() {
         assert_eq!(Timestamp(1_790_000_000_000_001).to_string(), "2026-09-21T14:13:20.000001Z");
         assert!(Timestamp(u64::MAX).to_string().starts_with("9999-"));

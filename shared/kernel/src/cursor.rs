@@ -64,6 +64,7 @@ mod tests {
         let text = seal(&keys(), &tenant(), "v1#name", now, &at);
         assert_eq!(open(&keys(), &tenant(), "v1#name", now, &text), Ok(at));
         assert_eq!(open(&keys(), &tenant(), "v2#name", now, &text), Err(CursorError::Forged));
+        open(&keys(), &tenant(), "v1#name", now.plus(CURSOR_TTL), &text).unwrap();
         let late = now.plus(CURSOR_TTL).plus_micros(1);
         assert_eq!(open(&keys(), &tenant(), "v1#name", late, &text), Err(CursorError::Expired));
     }

@@ -133,6 +133,26 @@ mod tests {
     use super::*;
     use crate::testing::{any_aggregate, any_command, any_tenant, any_time};
 
+    #[test]
+    fn a_command_may_wait_for_30_days_and_its_record_is_kept_for_45() {
+        const DAY: u64 = 24 * 60 * 60;
+        assert_eq!((COMMAND_AGE_MAX.as_secs(), RECORD_TTL.as_secs()), (30 * DAY, 45 * DAY));
+    }
+
+    #[test]
+    fn what_is_pending_or_has_failed_may_still_end_in_another_way() {
+        let problem = Problem::not_found();
+        for end in [
+            CommandStatus::Applied { version: 1 },
+            CommandStatus::Rejected { version: 1, problem },
+            CommandStatus::Superseded { version: 1 },
+        ] {
+            assert!(end.is_final(), "{end:?}");
+        }
+        assert!(!CommandStatus::Pending.is_final());
+        assert!(!CommandStatus::Failed { reason: String::new() }.is_final());
+    }
+
     proptest! {
         #[test]
         fn requests_that_differ_in_where_a_part_ends_differ(whole in prop::collection::vec(any::<u8>(), 1..40),

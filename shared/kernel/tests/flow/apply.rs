@@ -5,11 +5,12 @@ use kernel::apply::{FOLD_COMMANDS_MAX, Order, Verdict};
 use kernel::clock::Clock as _;
 use kernel::envelope::Expected;
 use kernel::ids::AggregateId;
-use kernel::ports::CommitError;
+use kernel::ports::{CommitError, FailedConditions};
 use kernel::record::COMMAND_AGE_MAX;
+use tokio::time::Instant;
 
 use crate::counter::CounterCommand::{Add, Close};
-use crate::world::{Interrupted, Interruption, World, apply_with, open, relabel, told};
+use crate::world::{Interrupted, Interruption, Remembering, World, apply_with, open, relabel, told};
 
 #[tokio::test]
 async fn commands_of_one_batch_make_contiguous_versions_in_one_transaction() {
@@ -20,6 +21,47 @@ async fn commands_of_one_batch_make_contiguous_versions_in_one_transaction() {
     assert_eq!(told(&applied), ["applied 1", "applied 2", "applied 3", "rejected zero"]);
     assert_eq!(applied.current.state.unwrap().total, 3);
     assert_eq!(world.stores.all_records().len(), 4);
+}
+
+#[tokio::test]
+async fn a_batch_writes_what_it_comes_to_and_nothing_else() {
+    let world = World::new();
+    let id = world.new_id();
+    let store = Remembering::over(&world);
+    let applier = world.direct_applier_over(store.clone());
+    let commands = [open("a"), Add(1), relabel("a"), Add(0)].map(|command| world.command(id, command));
+    assert!(apply_with(&applier, &commands).await.needs_projection());
+    let applied = apply_with(&applier, &[world.command(id, Add(0)), world.command(id, Add(0))]).await;
+    assert_eq!(told(&applied), ["rejected zero", "rejected zero"]);
+    assert!(!applied.needs_projection());
+
+    let committed = store.committed();
+    let [changed, refused] = committed.as_slice() else { panic!("{committed:?}") };
+    let change = changed.state.as_ref().unwrap();
+    assert_eq!((change.expected, change.next.version, changed.records.len()), (0, 3, 4));
+    assert_eq!((changed.claims_taken.len(), changed.claims_released.len()), (1, 0));
+    assert_eq!(changed.view.as_ref().unwrap().version, 3);
+    assert_eq!((&refused.state, refused.records.len(), &refused.view), (&None, 2, &None));
+    assert_eq!((refused.claims_taken.len(), refused.claims_released.len()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_view_is_left_out_of_a_transaction_only_where_a_newer_one_was_met_on_top_of_the_same_state() {
+    for (state_moved, view_exists, has_view) in
+        [(false, false, true), (true, false, true), (true, true, true), (false, true, false)]
+    {
+        let world = World::new();
+        let id = world.new_id();
+        let failed = FailedConditions { state_moved, view_exists, ..FailedConditions::default() };
+        let interruption: Interruption =
+            Box::new(move || Box::pin(async move { Some(CommitError::Conditions(failed)) }));
+        let remembering = Remembering::over(&world);
+        let store = Interrupted { store: remembering.clone(), interruptions: Mutex::new(vec![interruption]) };
+        let applied = apply_with(&world.direct_applier_over(Arc::new(store)), &[world.command(id, open("a"))]).await;
+        assert_eq!(told(&applied), ["applied 1"]);
+        let views: Vec<_> = remembering.committed().iter().map(|done| done.view.is_some()).collect();
+        assert_eq!(views, [has_view], "moved: {state_moved}, view exists: {view_exists}");
+    }
 }
 
 #[tokio::test]
@@ -53,7 +95,11 @@ async fn commands_that_arrive_before_their_predecessors_are_applied_after_them()
     third.expected = Expected::Version(2);
     let second = world.command(id, Add(2));
     let first = world.command(id, open("a"));
-    assert_eq!(told(&world.apply(&[third, second, first]).await), ["applied 3", "applied 2", "applied 1"]);
+    let store = Remembering::over(&world);
+    let applier = world.applier_over(store.clone(), Duration::from_secs(60), Order::Loose);
+    let applied = apply_with(&applier, &[third, second, first]).await;
+    assert_eq!(told(&applied), ["applied 3", "applied 2", "applied 1"]);
+    assert_eq!(store.committed().len(), 1);
 }
 
 #[tokio::test]
@@ -64,6 +110,29 @@ async fn what_waits_is_deferred_within_the_horizon_and_rejected_after_it() {
     assert_eq!(told(&world.apply(std::slice::from_ref(&early)).await), ["deferred"]);
     world.clock.pass(Duration::from_secs(61));
     assert_eq!(told(&world.apply(&[early]).await), ["rejected not-found"]);
+}
+
+#[tokio::test]
+async fn the_horizon_ends_for_the_command_and_for_its_aggregate_alike() {
+    let world = World::new();
+    let horizon = Duration::from_secs(60);
+    // The one is as old as the horizon, the other not yet: both ways round.
+    let old = world.new_id();
+    world.clock.pass(Duration::from_millis(5));
+    let young_command = world.command(old, Add(1));
+    let old_command = world.command(AggregateId::generate(world.clock.now().plus(horizon)), Add(1));
+    world.clock.pass(horizon.saturating_sub(world.clock.now().since(old.made_at().unwrap()).unwrap()));
+    assert_eq!(told(&world.apply(&[young_command]).await), ["rejected not-found"]);
+    world.clock.pass(horizon.saturating_sub(world.clock.now().since(old_command.stamp.at).unwrap()));
+    assert_eq!(told(&world.apply(&[old_command]).await), ["rejected not-found"]);
+}
+
+#[tokio::test]
+async fn a_create_never_brings_back_what_was_deleted() {
+    let world = World::new();
+    let id = world.new_id();
+    world.apply(&[world.command(id, open("a")), world.command(id, Close)]).await;
+    assert_eq!(told(&world.apply(&[world.command(id, open("a"))]).await), ["rejected already-exists"]);
 }
 
 #[tokio::test]
@@ -89,6 +158,8 @@ async fn a_version_that_is_passed_is_a_conflict_and_one_that_is_ahead_waits() {
     };
     let commands = [expecting(1), expecting(9), expecting(2)];
     assert_eq!(told(&world.apply(&commands).await), ["rejected version-conflict", "deferred", "applied 3"]);
+    world.clock.pass(Duration::from_secs(60));
+    assert_eq!(told(&world.apply(&commands[1..2]).await), ["rejected version-conflict"]);
 }
 
 #[tokio::test]
@@ -124,14 +195,18 @@ async fn a_deleted_aggregate_releases_its_claim_and_keeps_no_data() {
     assert_eq!(told(&world.apply(&[world.command(b, open("l"))]).await), ["applied 1"]);
     let states = world.stores.all_states();
     let tombstone = &states[&crate::world::key(a)];
-    assert!(tombstone.body.is_none() && tombstone.index.is_empty() && tombstone.expires_at.is_some());
+    assert!(tombstone.body.is_none() && tombstone.index.is_empty());
+    let kept = tombstone.expires_at.unwrap().since(world.clock.now()).unwrap();
+    assert_eq!(kept.as_secs() / (24 * 60 * 60), 44, "45 days from the delete, a moment ago");
 }
 
 #[tokio::test]
 async fn a_command_older_than_30_days_is_rejected_as_expired() {
     let world = World::new();
     let command = world.command(world.new_id(), open("a"));
-    world.clock.pass(COMMAND_AGE_MAX + Duration::from_secs(1));
+    let last = world.command(world.new_id(), open("b"));
+    world.clock.pass(COMMAND_AGE_MAX);
+    assert_eq!(told(&world.apply(&[last]).await), ["applied 1"]);
     assert_eq!(told(&world.apply(&[command]).await), ["rejected expired"]);
 }
 
@@ -157,7 +232,10 @@ async fn a_contended_transaction_is_tried_again_and_given_up_after_a_while() {
     let contended = || -> Interruption { Box::new(|| Box::pin(async { Some(CommitError::Contended) })) };
     let commands = [world.command(world.new_id(), open("a"))];
     let thrice = interrupted(&world, (0..3).map(|_| contended()).collect());
+    let began = Instant::now();
     assert_eq!(told(&apply_with(&thrice, &commands).await), ["applied 1"]);
+    // A fifth at least of 10, 20 and 40 ms.
+    assert!(began.elapsed() >= Duration::from_millis(14), "rivals do not part in {:?}", began.elapsed());
     let commands = [world.command(world.new_id(), open("b"))];
     let forever = interrupted(&world, (0..99).map(|_| contended()).collect());
     let applied = apply_with(&forever, &commands).await;
@@ -172,6 +250,11 @@ async fn a_fold_that_is_too_large_is_halved() {
     let commands = [open("a"), Add(1), Add(1), Add(1)].map(|command| world.command(id, command));
     let too_large = interrupted(&world, vec![Box::new(|| Box::pin(async { Some(CommitError::TooLarge) }))]);
     assert_eq!(told(&apply_with(&too_large, &commands).await), ["applied 1", "applied 2", "applied 3", "applied 4"]);
+    let store = Remembering::with_records_max(&world, 2);
+    let small = world.applier_over(store.clone(), Duration::from_secs(60), Order::Loose);
+    let commands = [Add(1), Add(1), Add(1), Add(1)].map(|command| world.command(id, command));
+    assert_eq!(told(&apply_with(&small, &commands).await), ["applied 5", "applied 6", "applied 7", "applied 8"]);
+    assert_eq!(store.committed().len(), 2);
     let alone = interrupted(&world, vec![Box::new(|| Box::pin(async { Some(CommitError::TooLarge) }))]);
     assert_eq!(told(&apply_with(&alone, &[world.command(id, Add(1))]).await), ["unfinished"]);
 }
@@ -210,6 +293,7 @@ async fn a_transaction_that_took_effect_but_whose_answer_was_lost_counts_once() 
     });
     let applied = apply_with(&interrupted(&world, vec![lost_answer]), &commands).await;
     assert_eq!(told(&applied), ["applied 1", "applied 2"]);
+    assert!(applied.verdicts.iter().all(|verdict| matches!(verdict, Verdict::Final { duplicate: false, .. })));
     assert_eq!((applied.current.version, applied.current.state.unwrap().total), (2, 1));
     assert!(world.clock.now() > commands[0].stamp.at);
 }

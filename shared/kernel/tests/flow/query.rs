@@ -24,12 +24,14 @@ use crate::world::{World, key, open, tenant};
 struct Counted {
     views: Arc<dyn ViewReader>,
     reads: AtomicU32,
+    strong: AtomicU32,
 }
 
 #[async_trait]
 impl ViewReader for Counted {
     async fn get(&self, key: &AggregateKey, consistency: Consistency) -> Result<Option<Snapshot>, PortError> {
         self.reads.fetch_add(1, Ordering::SeqCst);
+        self.strong.fetch_add(u32::from(consistency == Consistency::Strong), Ordering::SeqCst);
         tokio::task::yield_now().await;
         self.views.get(key, consistency).await
     }
@@ -47,17 +49,18 @@ struct Environment {
 }
 
 fn environment(world: &World) -> Environment {
-    environment_with(world, world.cache.clone())
+    environment_with(world, Some(world.cache.clone()))
 }
 
-fn environment_with(world: &World, shared: Arc<dyn SharedCache>) -> Environment {
-    let store = Arc::new(Counted { views: Arc::new(world.stores.views()), reads: AtomicU32::new(0) });
+fn environment_with(world: &World, shared: Option<Arc<dyn SharedCache>>) -> Environment {
+    let (reads, strong) = (AtomicU32::new(0), AtomicU32::new(0));
+    let store = Arc::new(Counted { views: Arc::new(world.stores.views()), reads, strong });
     let queries = Queries::new(
         Projection::FIRST,
         store.clone(),
         Arc::new(world.stores.records()),
         Some(Arc::new(UnboundedMemoryCache::default())),
-        Some(shared),
+        shared,
         world.clock.clone(),
         world.keys.clone(),
     );
@@ -132,10 +135,38 @@ async fn requests_at_the_same_time_share_one_read() {
     let world = World::new();
     let id = world.new_id();
     write(&world, id, open("a"), true).await;
+    // Without a shared cache nobody else holds a lease.
+    for here in [environment(&world), environment_with(&world, None)] {
+        let answers = futures::future::join_all((0..50).map(|_| here.get(id))).await;
+        assert!(answers.iter().all(|answer| answer.view.version == 1));
+        assert_eq!(here.reads(), 1);
+    }
+}
+
+#[tokio::test]
+async fn the_store_is_read_strongly_consistent_for_fills_and_tokens_alone() {
+    let world = World::new();
+    let id = world.new_id();
+    write(&world, id, open("a"), false).await;
+    let demand = token(&world, &Token::of_version(id, 1));
+    let strong = |here: &Environment| (here.reads(), here.store.strong.load(Ordering::SeqCst));
+    for (shared, tokenless, with_token) in [(false, (1, 0), (1, 1)), (true, (1, 1), (0, 0))] {
+        let shared = || shared.then(|| world.cache.clone() as Arc<dyn SharedCache>);
+        let here = environment_with(&world, shared());
+        here.get(id).await;
+        assert_eq!(strong(&here), tokenless);
+        // Redis has it now, if there is one.
+        let here = environment_with(&world, shared());
+        here.try_get(id, Some(&demand), false).await.unwrap();
+        assert_eq!(strong(&here), with_token);
+    }
+    // Somebody else fills: what is read meanwhile fills nothing.
+    let other = world.new_id();
+    let place = Projection::FIRST.cache_key(&key(other));
+    let Lookup::Leased(_lease) = world.cache.get_or_lease(&place).await.unwrap() else { panic!("no lease") };
     let here = environment(&world);
-    let answers = futures::future::join_all((0..50).map(|_| here.get(id))).await;
-    assert!(answers.iter().all(|answer| answer.view.version == 1));
-    assert_eq!(here.reads(), 1);
+    here.get(other).await;
+    assert_eq!(strong(&here), (1, 0));
 }
 
 #[tokio::test]
@@ -166,6 +197,8 @@ async fn a_token_reads_through_stale_caches_to_the_version_that_it_demands() {
     let answer = here.try_get(id, Some(&demand), false).await.unwrap();
     assert_eq!(said(&answer), [(Tier::Memory, TierSaid::TooOld), (Tier::Redis, TierSaid::TooOld)]);
     assert_eq!(answer.view.version, 2);
+    let again = here.try_get(id, Some(&demand), false).await.unwrap();
+    assert_eq!(said(&again), [(Tier::Memory, TierSaid::Hit(None))]);
     // What was learnt serves everyone in this environment.
     assert_eq!(here.get(id).await.view.version, 2);
 }
@@ -204,6 +237,29 @@ async fn a_token_waits_for_the_command_that_it_names() {
     let never = token(&world, &never);
     assert!(matches!(here.try_get(id, Some(&never), false).await, Err(QueryError::NotYetConsistent)));
     assert!(here.try_get(id, Some(&never), true).await.unwrap().stale);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_waits_for_the_version_that_it_demands() {
+    let world = World::new();
+    let id = world.new_id();
+    write(&world, id, open("a"), true).await;
+    let here = environment(&world);
+    let demand = token(&world, &Token::of_version(id, 2));
+    let projecting = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        world.clock.pass(Duration::from_secs(1));
+        write(&world, id, Add(1), false).await;
+    };
+    let (answer, ()) = tokio::join!(here.try_get(id, Some(&demand), false), projecting);
+    let answer = answer.unwrap();
+    assert_eq!((answer.view.version, answer.stale), (2, false));
+    // It is remembered as of when it was read, not of when it was first asked for.
+    world.clock.pass(Duration::from_millis(1_500));
+    assert_eq!(here.get(id).await.view.version, 2);
+    // The session's next token demands what it has seen.
+    let seen = Token::open(&world.keys, &tenant(), Some(id), world.clock.now(), &answer.token).unwrap();
+    assert_eq!((seen.floor, seen.command), (2, None));
 }
 
 #[tokio::test]
@@ -254,7 +310,7 @@ async fn a_shared_cache_that_is_down_is_passed_by() {
     let world = World::new();
     let id = world.new_id();
     write(&world, id, open("a"), true).await;
-    let answer = environment_with(&world, Arc::new(Down)).get(id).await;
+    let answer = environment_with(&world, Some(Arc::new(Down))).get(id).await;
     assert_eq!((answer.view.version, said(&answer)[1]), (1, (Tier::Redis, TierSaid::Unavailable)));
 }
 
@@ -285,10 +341,15 @@ async fn pages_cover_a_list_once_and_a_cursor_fits_its_own_list_only() {
     assert!(seen[0].starts_with(r#"{"items":[a=0@1,b=0@1],"next_cursor":""#), "{}", seen[0]);
     assert_eq!(seen[2], r#"{"items":[e=0@1],"next_cursor":null}"#);
 
+    let reads = here.reads();
     let (mut scope, _, limit) = list(None, 2);
     let first = here.queries.list(&ListRequest { scope: scope.clone(), tenant: &tenant, cursor: None, limit }).await;
     let first = first.unwrap();
     assert!(matches!(first.tiers[0].said, TierSaid::Hit(_)));
+    assert_eq!((&first.body[..], here.reads()), (seen[0].as_bytes(), reads), "the page comes from memory, whole");
+    let (same, at, limit) = list(first.next_cursor.as_deref(), 2);
+    let second = here.queries.list(&ListRequest { scope: same, tenant: &tenant, cursor: at.as_deref(), limit }).await;
+    assert_eq!(&second.unwrap().body[..], seen[1].as_bytes());
     scope.sort_prefix = "a".to_owned();
     let cursor = first.next_cursor.as_deref();
     let foreign = here.queries.list(&ListRequest { scope, tenant: &tenant, cursor, limit }).await;

@@ -60,11 +60,15 @@ impl World {
     }
 
     pub(crate) fn applier_over(&self, store: Arc<dyn WriteStore>, horizon: Duration, order: Order) -> Applier<Counter> {
-        Applier::new(
-            store,
-            self.clock.clone(),
-            Policy { horizon, order, projection: Projection::FIRST, view_in_transaction: false },
-        )
+        let policy = Policy { horizon, order, projection: Projection::FIRST, view_in_transaction: false };
+        Applier::new(store, self.clock.clone(), policy)
+    }
+
+    /// Without a queue, with the view in the transaction.
+    pub(crate) fn direct_applier_over(&self, store: Arc<dyn WriteStore>) -> Applier<Counter> {
+        let (horizon, order) = (Duration::ZERO, Order::Loose);
+        let policy = Policy { horizon, order, projection: Projection::FIRST, view_in_transaction: true };
+        Applier::new(store, self.clock.clone(), policy)
     }
 
     pub(crate) fn new_id(&self) -> AggregateId {
@@ -128,6 +132,48 @@ pub(crate) fn told(applied: &Applied<Counter>) -> Vec<String> {
         Verdict::Unfinished => "unfinished".to_owned(),
     });
     told.collect()
+}
+
+/// A write store that remembers the transactions that took effect.
+#[derive(Debug)]
+pub(crate) struct Remembering {
+    store: Arc<dyn WriteStore>,
+    committed: Mutex<Vec<Transaction>>,
+    /// It takes no transaction with more records.
+    records_max: usize,
+}
+
+impl Remembering {
+    pub(crate) fn over(world: &World) -> Arc<Self> {
+        Self::with_records_max(world, usize::MAX)
+    }
+
+    pub(crate) fn with_records_max(world: &World, records_max: usize) -> Arc<Self> {
+        Arc::new(Self { store: Arc::new(world.stores.write()), committed: Mutex::default(), records_max })
+    }
+
+    pub(crate) fn committed(&self) -> Vec<Transaction> {
+        self.committed.lock().unwrap().clone()
+    }
+}
+
+#[async_trait]
+impl StateReader for Remembering {
+    async fn load(&self, keys: &[AggregateKey]) -> Result<Vec<Option<Snapshot>>, PortError> {
+        self.store.load(keys).await
+    }
+}
+
+#[async_trait]
+impl WriteStore for Remembering {
+    async fn commit(&self, transaction: &Transaction) -> Result<(), CommitError> {
+        if transaction.records.len() > self.records_max {
+            return Err(CommitError::TooLarge);
+        }
+        self.store.commit(transaction).await?;
+        self.committed.lock().unwrap().push(transaction.clone());
+        Ok(())
+    }
 }
 
 /// What a store does just before, or instead of, a commit.
