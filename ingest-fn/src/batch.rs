@@ -118,7 +118,10 @@ impl<D: Domain> Ingest<D> {
                 Err(error) => {
                     error!(message_id = message.id, error = &error as &dyn std::error::Error, "unreadable message");
                     blocked.extend(order_group);
-                    *fate = Fate::Failed(error.to_string());
+                    *fate = match mutant!(UnreadableIsAcknowledged) {
+                        true => Fate::Done,
+                        false => Fate::Failed(error.to_string()),
+                    };
                 }
             }
         }

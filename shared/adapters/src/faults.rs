@@ -57,6 +57,9 @@ pub enum Fault {
     Twice,
     /// A commit is not carried out, and fails as [`CommitError::Contended`]. Anything else: as [`Fault::Before`].
     Contended,
+    /// A commit of several commands is not carried out, and fails as [`CommitError::TooLarge`]. Anything else: as
+    /// [`Fault::None`].
+    TooLarge,
 }
 
 /// Decides what goes wrong. A function of the operation is a plan.
@@ -109,7 +112,7 @@ impl Fault {
         work: impl Fn() -> F,
     ) -> Result<T, E> {
         let lost = match self {
-            Self::None => return work().await,
+            Self::None | Self::TooLarge => return work().await,
             Self::Twice => {
                 drop(work().await);
                 return work().await;
@@ -143,6 +146,7 @@ impl<P: WriteStore + ?Sized> WriteStore for Faulty<P> {
     async fn commit(&self, transaction: &Transaction) -> Result<(), CommitError> {
         let result = match self.plan.decide(Operation::Commit).await {
             Fault::Contended => Err(CommitError::Contended),
+            Fault::TooLarge if transaction.records.len() > 1 => Err(CommitError::TooLarge),
             fault => fault.strike(Operation::Commit, || self.inner.commit(transaction)).await,
         };
         self.plan.respond(Operation::Commit).await;

@@ -76,6 +76,8 @@ mutants! {
     // Messages.
     /// The answer to a batch names no failure, as a misspelt field would.
     AnswerNamesNoFailure,
+    /// A message that cannot be read is acknowledged.
+    UnreadableIsAcknowledged,
     /// A message is acknowledged before its projection is done.
     AcknowledgedBeforeProjection,
     /// "No such user" is judged by how often a message was received.

@@ -80,6 +80,9 @@ pub struct Faults {
     pub lost_responses: u32,
     /// An operation is carried out twice, as by a client that tried again.
     pub repeats: u32,
+    /// A transaction of several commands is too large.
+    #[serde(default)]
+    pub oversize: u32,
     /// A transaction meets another one.
     pub contention: u32,
     /// An operation takes seconds.
@@ -202,6 +205,8 @@ pub enum Calamity {
     EnvironmentsEnd,
     /// An operator sends the dead letters back.
     Redrive,
+    /// Somebody sends what nobody can read, to the order group of whoever sent last.
+    Poison,
     /// An operator puts another read store in the place of the one that there is, where there is a queue; once in a run.
     Cutover {
         /// Whether what runs with the deployment before is waited for, as it must be.
@@ -320,6 +325,7 @@ impl Draw {
             lost_requests: self.rate(80),
             lost_responses: self.rate(80),
             repeats: self.rate(80),
+            oversize: self.rate(200),
             contention: self.rate(200),
             slowness: self.rate(30),
             cache_failures: self.rate(150),
@@ -379,7 +385,7 @@ impl Draw {
             83..=85 => Step::ReadForeign { user },
             86..=90 => Step::Status,
             91..=97 => Step::Pass(self.between(1, 3_000)),
-            _ => Step::Pass(self.between(3_000, 900_000)),
+            _ => Step::Pass(self.between(3_000, 3_600_000)),
         }
     }
 
@@ -420,13 +426,14 @@ impl Draw {
     }
 
     fn disaster(&mut self) -> Disaster {
-        let what = match self.between(1, 8) {
+        let what = match self.between(1, 9) {
             1 => Calamity::CacheFlushed,
             2 => Calamity::CacheDown(self.between(10, 5_000)),
             3 => Calamity::StoresDown(self.between(10, 3_000)),
             4 => Calamity::QueueDown(self.between(10, 3_000)),
             5 => Calamity::EnvironmentsEnd,
             6 => Calamity::Redrive,
+            7 => Calamity::Poison,
             _ => Calamity::Cutover { waits: true, back: self.chance(30) },
         };
         Disaster { at_ms: self.between(0, 20_000), what }

@@ -18,6 +18,8 @@ use crate::plan::{Route, Setup};
 pub(crate) const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a FIFO queue knows a message again.
 const DEDUPLICATION: Duration = Duration::from_secs(300);
+/// What nobody can read: no JSON, and a message of code that is not written yet.
+const POISON: [&str; 2] = ["poison", r#"{"schema":65535}"#];
 /// Messages of one receive at most.
 const BATCH_MAX: u64 = 10;
 
@@ -37,6 +39,9 @@ struct State {
     /// By their place in the order of sending.
     waiting: BTreeMap<u64, Waiting>,
     dead: Vec<OutgoingMessage>,
+    /// What nobody can read, sent and given up.
+    poison: (usize, usize),
+    last: Option<OutgoingMessage>,
     sent: u64,
     receipts: u64,
     known: BTreeMap<String, Instant>,
@@ -116,8 +121,12 @@ impl Queue {
 
     fn hand_out(&self, state: &mut State, place: u64) -> Option<Received> {
         if state.waiting.get(&place)?.receive_count >= self.receive_count_max {
-            let dead = state.waiting.remove(&place)?;
-            state.dead.push(dead.message);
+            let dead = state.waiting.remove(&place)?.message;
+            match POISON.contains(&dead.body.as_str()) {
+                // An operator looks at it, and discards it.
+                true => state.poison.1 += 1,
+                false => state.dead.push(dead),
+            }
             return None;
         }
         state.receipts += 1;
@@ -159,6 +168,24 @@ impl Queue {
         }
         drop(state);
         self.arrived.notify_waiters();
+    }
+
+    /// Sends what nobody can read, behind what was sent last.
+    pub(crate) fn poison(&self) {
+        let mut state = self.lock();
+        let Some(last) = state.last.clone() else { return };
+        let place = usize::try_from(self.chance.between(0..=1)).unwrap_or_default();
+        let body = POISON.get(place).copied().unwrap_or_default().to_owned();
+        state.poison.0 += 1;
+        state.put(OutgoingMessage { body, deduplication: String::new(), ..last });
+        drop(state);
+        self.arrived.notify_waiters();
+    }
+
+    /// How much of what nobody can read was neither kept nor given up.
+    pub(crate) fn poison_forgotten(&self) -> usize {
+        let (sent, given_up) = self.lock().poison;
+        sent.saturating_sub(given_up)
     }
 
     /// What ended as dead letters.
@@ -217,6 +244,7 @@ impl CommandQueue for Queue {
             }
         }
         state.put(message.clone());
+        state.last = Some(message.clone());
         drop(state);
         self.arrived.notify_waiters();
         Ok(())

@@ -173,6 +173,7 @@ impl World {
                     self.history.lock().redriven |= !self.queue.dead().is_empty();
                     self.queue.redrive();
                 }
+                Calamity::Poison => self.queue.poison(),
                 Calamity::Cutover { waits, back } => drop(cutovers.spawn(self.clone().cut_over(waits, back))),
             }
         }
@@ -224,6 +225,8 @@ impl Network {
             Fault::After
         } else if operation == Operation::Commit && happens(faults.contention, "contended") {
             Fault::Contended
+        } else if operation == Operation::Commit && happens(faults.oversize, "too large") {
+            Fault::TooLarge
         } else if happens(faults.repeats, "carried out twice") {
             Fault::Twice
         } else {
