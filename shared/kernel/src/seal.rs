@@ -171,6 +171,28 @@ mod tests {
     }
 
     #[test]
+    fn a_key_has_a_plain_id_and_a_secret_of_32_bytes() {
+        let parse = |id: &str, bytes: usize| format!("{id}:{}", STANDARD.encode(vec![7; bytes])).parse::<KeyRing>();
+        parse("k1", SECRET_BYTES).unwrap();
+        for (id, bytes) in [("k1", SECRET_BYTES - 1), ("", SECRET_BYTES), ("k-1", SECRET_BYTES), ("k1", 0)] {
+            parse(id, bytes).unwrap_err();
+        }
+        parse(&"k".repeat(16), SECRET_BYTES).unwrap();
+        parse(&"k".repeat(17), SECRET_BYTES).unwrap_err();
+    }
+
+    #[test]
+    fn a_text_that_is_too_long_is_not_opened_whoever_sealed_it() {
+        let (keys, tenant) = (ring(&["a"]), tenant("a"));
+        let here = SealedFor { purpose: "cursor", tenant: &tenant, scope: "x" };
+        let sealed = |bytes: usize| keys.seal(&here, &vec![0; bytes]);
+        let longest = (0..SEALED_BYTES_MAX).rev().find(|bytes| sealed(*bytes).len() <= SEALED_BYTES_MAX).unwrap();
+        keys.open(&here, &sealed(longest)).unwrap();
+        keys.open(&here, &sealed(longest + 1)).unwrap_err();
+        keys.open(&here, &sealed(longest + 100)).unwrap_err();
+    }
+
+    #[test]
     fn what_was_sealed_opens_for_the_same_use_only() {
         let (keys, a, b) = (ring(&["a"]), tenant("a"), tenant("b"));
         let here = SealedFor { purpose: "cursor", tenant: &a, scope: "x" };

@@ -71,6 +71,39 @@ async fn a_command_without_a_key_is_one_message_and_no_write() {
 }
 
 #[tokio::test]
+async fn messages_are_in_order_for_one_aggregate_of_one_tenant() {
+    let world = World::new();
+    let submitter = queued(&world);
+    let (a, b) = (world.new_id(), world.new_id());
+    let foreign = Request { tenant: "u".parse().unwrap(), ..request(None, Some(a), Close) };
+    for request in
+        [request(None, Some(a), Close), request(None, Some(a), Close), request(None, Some(b), Close), foreign]
+    {
+        submitter.submit(request, None).await.unwrap();
+    }
+    let received = world.queue.receive(10, Duration::from_secs(20));
+    let groups: Vec<_> = received.iter().map(|received| &received.message.order_group).collect();
+    assert_eq!(groups[0], groups[1]);
+    assert!(groups[0] != groups[2] && groups[0] != groups[3]);
+    assert!(!groups[0].contains(&a.to_string()), "it is logged more freely than the body");
+}
+
+#[tokio::test]
+async fn the_token_of_a_write_demands_what_the_session_has_seen_of_the_same_aggregate_only() {
+    let world = World::new();
+    let submitter = queued(&world);
+    let id = world.new_id();
+    let session = Token::of_version(id, 9).seal(&world.keys, &tenant(), world.clock.now());
+    for (about, floor) in [(Some(id), 9), (None, 0)] {
+        let command = if about.is_some() { Close } else { open("a") };
+        let with_token = Request { token: Some(session.clone()), ..request(None, about, command) };
+        let receipt = submitter.submit(with_token, None).await.unwrap();
+        let told = Token::open(&world.keys, &tenant(), Some(receipt.aggregate), world.clock.now(), &receipt.token);
+        assert_eq!(told.unwrap().floor, floor);
+    }
+}
+
+#[tokio::test]
 async fn a_retry_under_the_same_key_sends_the_first_requests_message_again() {
     let world = World::new();
     let submitter = queued(&world);
