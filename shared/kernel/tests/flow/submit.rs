@@ -211,6 +211,9 @@ async fn a_command_is_on_its_way_until_it_has_a_record_and_unknown_when_not_genu
     let lookup = CommandLookup::new(Arc::new(world.stores.records()), world.clock.clone(), world.keys.clone());
     let receipt = queued(&world).submit(request(None, None, open("a")), None).await.unwrap();
     assert!(matches!(lookup.get(&tenant(), &receipt.command).await.unwrap(), Some(Known::OnItsWay(_))));
+    let handed_out = lookup.token(&tenant(), &Token::of_version(receipt.aggregate, 3));
+    let opened = Token::open(&world.keys, &tenant(), Some(receipt.aggregate), world.clock.now(), &handed_out);
+    assert_eq!(opened.unwrap().floor, 3);
     let stranger = "stranger".parse().unwrap();
     assert!(lookup.get(&stranger, &receipt.command).await.unwrap().is_none());
     world.clock.pass(COMMAND_AGE_MAX);
