@@ -10,9 +10,10 @@ use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 
-use crate::harness::{Api, Stack, User, Variant, check, eventually, long_tests_wanted, program, seed, unique};
+use crate::harness::{Api, Stack, User, Variant, check, eventually, long_tests_wanted, program, run, seed, unique};
 
 /// A stack of its own, because these tests break what is stored.
 struct Site {
@@ -63,6 +64,14 @@ impl Site {
 
     async fn sqs(&self) -> aws_sdk_sqs::Client {
         adapters::clients::sqs(&adapters::clients::local(&self.place("AWS_ENDPOINT_URL_SQS").await))
+    }
+}
+
+impl Said {
+    /// One line that says this, and the exit code for what could not be done.
+    fn is_refused(&self, says: &str) {
+        assert_eq!((self.code, self.error.trim_end().lines().count()), (3, 1), "{self:?}");
+        assert!(self.error.contains(says), "{self:?} does not say {says:?}");
     }
 }
 
@@ -313,12 +322,82 @@ async fn refusals_without_a_site(dir: &Path) {
         (&["user", "show", "nonsense"], "is not a user's identity"),
     ];
     for (arguments, says) in refusals {
-        let told = said(command(dir).args(arguments).envs(nowhere)).await;
-        assert_eq!((told.code, told.error.trim_end().lines().count()), (3, 1), "{told:?}");
-        assert!(told.error.contains(says), "{told:?} does not say {says:?}");
+        said(command(dir).args(arguments).envs(nowhere)).await.is_refused(says);
     }
     let wrong = said(command(dir).args(["dlq", "redrive"])).await;
     assert_eq!(wrong.code, 2, "{wrong:?}");
+}
+
+/// Every command there is.
+const COMMANDS: [&[&str]; 15] = [
+    &["verify"],
+    &["verify", "--repair"],
+    &["rebuild", "build", "--to", "2"],
+    &["rebuild", "flip"],
+    &["rebuild", "rollback"],
+    &["rebuild", "finish"],
+    &["rebuild", "status"],
+    &["dlq", "list"],
+    &["dlq", "show", "x"],
+    &["dlq", "sync"],
+    &["dlq", "redrive", "--all"],
+    &["dlq", "discard", "--all"],
+    &["queue"],
+    &["command", "show", "01a1fd43-133d-7699-a058-4496c435e7ef"],
+    &["user", "show", "01a1fd43-133d-7699-a058-4496c435e7ef"],
+];
+
+#[test]
+fn every_command_says_in_one_line_that_nothing_answers_or_that_its_credentials_are_not_accepted() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let refusing = refuse_credentials().await;
+        let queue = format!("{refusing}/0/queue");
+        let variables = [
+            ("AWS_REGION", "us-east-1"),
+            ("AWS_ENDPOINT_URL", &refusing),
+            ("WRITE_TABLE", "w"),
+            ("COMMANDS_TABLE", "c"),
+            ("READ_TABLE", "r-v1"),
+            ("OTHER_READ_TABLE", "r-v2"),
+            ("QUEUE_URL", &queue),
+            ("DEAD_LETTER_QUEUE_URL", &queue),
+        ];
+        let credentials = [("AWS_ACCESS_KEY_ID", "x"), ("AWS_SECRET_ACCESS_KEY", "y")];
+        for arguments in COMMANDS {
+            let told = said(command(dir.path()).args(["--stack", "http://127.0.0.1:9"]).args(arguments)).await;
+            told.is_refused("no local stack answers");
+            // These ask nothing: what they would deploy is the operator's to do.
+            if !["rollback"].contains(&arguments[arguments.len() - 1]) {
+                let told = said(command(dir.path()).envs(variables).envs(credentials).args(arguments)).await;
+                told.is_refused("the credentials are not accepted");
+            }
+        }
+        let nobody = [("AWS_EC2_METADATA_DISABLED", "true"), ("HOME", "/nonexistent")];
+        said(command(dir.path()).envs(variables).envs(nobody).arg("verify"))
+            .await
+            .is_refused("no credentials were found");
+        assert!(std::fs::read_dir(dir.path()).unwrap().next().is_none(), "something was written");
+    });
+}
+
+/// A place that answers everything as AWS answers to wrong credentials.
+async fn refuse_credentials() -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let body = r#"{"__type":"com.amazon.coral.service#UnrecognizedClientException","message":"invalid token"}"#;
+    let kind = "content-type: application/x-amz-json-1.0";
+    let answer = format!("HTTP/1.1 400 Bad Request\r\n{kind}\r\nconnection: close\r\n");
+    let answer = format!("{answer}content-length: {}\r\n\r\n{body}", body.len());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = [0; 8192];
+            let _ = stream.read(&mut request).await;
+            let _ = stream.write_all(answer.as_bytes()).await;
+            let _ = stream.shutdown().await;
+        }
+    });
+    url
 }
 
 async fn refusals_at_a_site(site: &Site) {

@@ -91,6 +91,9 @@ impl From<PortError> for Failure {
     }
 }
 
+const NO_CREDENTIALS: &str =
+    "no credentials were found: set AWS_PROFILE or the AWS_* variables, or use --stack for a local stack";
+
 /// The whole chain of causes, and advice for the usual ones.
 pub(crate) fn explain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
@@ -109,11 +112,9 @@ pub(crate) fn explain(error: &dyn std::error::Error) -> String {
         ("UnrecognizedClientException", "the credentials are not accepted: check AWS_PROFILE or the AWS_* variables"),
         ("InvalidClientTokenId", "the credentials are not accepted: check AWS_PROFILE or the AWS_* variables"),
         ("AccessDenied", "the credentials do not allow this: use a role of an operator"),
-        ("CredentialsNotLoaded", "no credentials were found: set AWS_PROFILE or the AWS_* variables, or use --stack"),
-        (
-            "no providers in chain provided",
-            "no credentials were found: set AWS_PROFILE or the AWS_* variables, or use --stack",
-        ),
+        ("CredentialsNotLoaded", NO_CREDENTIALS),
+        ("no providers in chain provided", NO_CREDENTIALS),
+        ("an error occurred while loading credentials", NO_CREDENTIALS),
         ("ConnectorError", "nothing answers there: check the endpoint, or whether the stack runs"),
         ("DispatchFailure", "nothing answers there: check the endpoint, or whether the stack runs"),
     ];
