@@ -76,10 +76,12 @@ impl From<Details> for Patch {
 #[cfg(test)]
 mod tests {
     use kernel::clock::Timestamp;
+    use kernel::domain::Domain as _;
     use kernel::ids::CommandId;
     use proptest::prelude::*;
 
     use super::*;
+    use crate::User;
     use crate::field::{Email, Name, Status};
 
     fn at(micros: u64) -> Stamp {
@@ -109,8 +111,8 @@ mod tests {
 
     /// Given a user, when these commands come one after the other, then this is left.
     fn run(commands: &[(UserCommand, Context)]) -> Option<UserState> {
-        commands.iter().fold(None, |state, (command, context)| match decide(state.as_ref(), command, context) {
-            Decision::Accept(event) => evolve(state, event),
+        commands.iter().fold(None, |state, (command, context)| match User::decide(state.as_ref(), command, context) {
+            Decision::Accept(event) => User::evolve(state, event),
             Decision::Superseded => state,
             Decision::Reject(problem) => panic!("{problem:?}"),
         })
@@ -154,18 +156,52 @@ mod tests {
         assert_eq!(run(&[create, (rename("Later"), blind(9)), (UserCommand::Delete, blind(2))]), None);
     }
 
+    #[test]
+    fn a_create_alone_makes_a_user_and_a_repeated_write_changes_nothing() {
+        let commands = [UserCommand::Create(details()), rename("Ada"), UserCommand::Delete];
+        assert_eq!(commands.map(|command| User::creates(&command)), [true, false, false]);
+        let all = UserCommand::Replace(Details { status: Status::Suspended, ..details() });
+        let write = (all.clone(), blind(5));
+        let user = run(&[(UserCommand::Create(details()), blind(1)), write.clone()]);
+        assert_eq!(user.as_ref().unwrap().status.value, Status::Suspended);
+        assert_eq!(User::decide(user.as_ref(), &all, &write.1), Decision::Superseded);
+    }
+
+    /// Which fields a write sets, each to a value that tells its time.
+    fn write((micros, fields): &(u64, u8)) -> (UserCommand, Context) {
+        let sets = |field: u8| fields & field != 0;
+        let status = if micros % 2 == 0 { Status::Active } else { Status::Suspended };
+        let patch = Patch {
+            name: sets(1).then(|| name(&format!("n{micros}"))),
+            email: sets(2).then(|| email(&format!("e{micros}@example.com"))),
+            status: sets(4).then_some(status),
+        };
+        (UserCommand::Update(patch), blind(*micros))
+    }
+
     proptest! {
         #[test]
-        fn blind_writes_come_to_the_same_in_any_order(times in prop::collection::vec(2_u64..1_000, 1..6), turn in 0_usize..6) {
-            let write = |micros: &u64| (rename(&format!("n{micros}")), blind(*micros));
-            let writes: Vec<_> = times.iter().map(write).collect();
+        fn blind_writes_come_to_the_same_in_any_order(
+            writes in prop::collection::btree_map(2_u64..1_000, 1_u8..8, 1..8), turn in 0_usize..8,
+        ) {
+            let writes: Vec<_> = writes.into_iter().collect();
             let mut turned = writes.clone();
             turned.rotate_left(turn % writes.len());
-            let after = |writes: Vec<(UserCommand, Context)>| {
-                let create = (UserCommand::Create(details()), blind(1));
-                run(&[vec![create], writes].concat()).unwrap().name.value
-            };
-            prop_assert_eq!(after(writes), after(turned));
+            let commands = turned.iter().map(write);
+            let create = (UserCommand::Create(details()), blind(1));
+            let user = run(&[vec![create], commands.collect()].concat()).unwrap();
+            // Of each field the latest write that sets it stays.
+            let last = |field: u8| writes.iter().rev().find(|(_, fields)| fields & field != 0).map_or(1, |(at, _)| *at);
+            prop_assert_eq!(user.name.stamp.at.as_micros(), last(1));
+            prop_assert_eq!(user.email.stamp.at.as_micros(), last(2));
+            prop_assert_eq!(user.status.stamp.at.as_micros(), last(4));
+            let shown = (user.email.value, user.status.value);
+            let due = Patch::from(match last(2) {
+                1 => details(),
+                at => Details { email: email(&format!("e{at}@example.com")), ..details() },
+            });
+            prop_assert_eq!(Some(shown.0), due.email);
+            prop_assert_eq!(shown.1 == Status::Suspended, last(4) > 1 && last(4) % 2 == 1);
         }
     }
 }

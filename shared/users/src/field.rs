@@ -183,6 +183,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_status_is_active_or_suspended_spelt_as_it_is_shown() {
+        for (text, status) in [("active", Status::Active), ("suspended", Status::Suspended)] {
+            assert_eq!(Status::try_from(text.to_owned()).unwrap(), status);
+            assert_eq!(serde_json::to_value(status).unwrap(), text);
+        }
+        for wrong in ["", "Active", "deleted", " active"] {
+            Status::try_from(wrong.to_owned()).unwrap_err();
+        }
+    }
+
+    #[test]
     fn a_name_has_1_to_100_characters_and_no_control_characters() {
         for good in ["A", "Ada Lovelace", "李", &"ü".repeat(100)] {
             assert!(Name::try_from(good.to_owned()).is_ok(), "{good}");
