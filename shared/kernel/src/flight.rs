@@ -69,6 +69,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_fetch_for_another_key_ends_nobodys_sharing_and_sweeps_what_was_given_up() {
+        let flights = Flights::default();
+        let mut given_up = Box::pin(flights.join("given up", std::future::pending::<u32>));
+        assert!(futures::poll!(&mut given_up).is_pending());
+        drop(given_up);
+        let (ready, wait) = tokio::sync::oneshot::channel();
+        let mut first = Box::pin(flights.join("k", || async { wait.await.unwrap() }));
+        assert!(futures::poll!(&mut first).is_pending());
+        let mut other = Box::pin(flights.join("other", std::future::pending::<u32>));
+        assert!(futures::poll!(&mut other).is_pending());
+        assert_eq!(flights.going.lock().unwrap().len(), 2);
+        let mut second = Box::pin(flights.join("k", || async { 8 }));
+        assert!(futures::poll!(&mut second).is_pending());
+        ready.send(7).unwrap();
+        assert_eq!((first.await, second.await), (7, 7));
+    }
+
+    #[tokio::test]
     async fn a_fetch_whose_caller_goes_away_is_taken_over() {
         let flights = Flights::default();
         let mut lost = Box::pin(flights.join("k", std::future::pending::<u32>));

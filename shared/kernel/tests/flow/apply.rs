@@ -5,12 +5,12 @@ use kernel::apply::{FOLD_COMMANDS_MAX, Order, Verdict};
 use kernel::clock::Clock as _;
 use kernel::envelope::Expected;
 use kernel::ids::AggregateId;
-use kernel::ports::{CommitError, FailedConditions};
+use kernel::ports::{Claim, CommitError, FailedConditions};
 use kernel::record::COMMAND_AGE_MAX;
 use tokio::time::Instant;
 
 use crate::counter::CounterCommand::{Add, Close};
-use crate::world::{Interrupted, Interruption, Remembering, World, apply_with, open, relabel, told};
+use crate::world::{Interrupted, Interruption, Remembering, World, apply_with, open, relabel, tenant, told};
 
 #[tokio::test]
 async fn commands_of_one_batch_make_contiguous_versions_in_one_transaction() {
@@ -36,6 +36,7 @@ async fn a_batch_writes_what_it_comes_to_and_nothing_else() {
     assert!(!applied.needs_projection());
 
     let committed = store.committed();
+    assert_eq!(store.tried(), 2);
     let [changed, refused] = committed.as_slice() else { panic!("{committed:?}") };
     let change = changed.state.as_ref().unwrap();
     assert_eq!((change.expected, change.next.version, changed.records.len()), (0, 3, 4));
@@ -61,6 +62,20 @@ async fn a_view_is_left_out_of_a_transaction_only_where_a_newer_one_was_met_on_t
         assert_eq!(told(&applied), ["applied 1"]);
         let views: Vec<_> = remembering.committed().iter().map(|done| done.view.is_some()).collect();
         assert_eq!(views, [has_view], "moved: {state_moved}, view exists: {view_exists}");
+    }
+}
+
+#[tokio::test]
+async fn a_claim_that_was_held_while_the_state_moved_is_asked_for_again() {
+    for (state_moved, outcome) in [(true, "applied 1"), (false, "rejected label-taken")] {
+        let world = World::new();
+        let held = Claim { tenant: tenant(), kind: "label", value: "a".to_owned() };
+        let failed = FailedConditions { state_moved, claims_held: vec![held], ..FailedConditions::default() };
+        let interruption: Interruption =
+            Box::new(move || Box::pin(async move { Some(CommitError::Conditions(failed)) }));
+        let applier = interrupted(&world, vec![interruption]);
+        let applied = apply_with(&applier, &[world.command(world.new_id(), open("a"))]).await;
+        assert_eq!(told(&applied), [outcome]);
     }
 }
 

@@ -139,6 +139,7 @@ pub(crate) fn told(applied: &Applied<Counter>) -> Vec<String> {
 pub(crate) struct Remembering {
     store: Arc<dyn WriteStore>,
     committed: Mutex<Vec<Transaction>>,
+    tried: AtomicU64,
     /// It takes no transaction with more records.
     records_max: usize,
 }
@@ -149,7 +150,17 @@ impl Remembering {
     }
 
     pub(crate) fn with_records_max(world: &World, records_max: usize) -> Arc<Self> {
-        Arc::new(Self { store: Arc::new(world.stores.write()), committed: Mutex::default(), records_max })
+        Arc::new(Self {
+            store: Arc::new(world.stores.write()),
+            committed: Mutex::default(),
+            tried: AtomicU64::new(0),
+            records_max,
+        })
+    }
+
+    /// How many transactions there were, those included that did not take effect.
+    pub(crate) fn tried(&self) -> u64 {
+        self.tried.load(Ordering::SeqCst)
     }
 
     pub(crate) fn committed(&self) -> Vec<Transaction> {
@@ -167,6 +178,7 @@ impl StateReader for Remembering {
 #[async_trait]
 impl WriteStore for Remembering {
     async fn commit(&self, transaction: &Transaction) -> Result<(), CommitError> {
+        self.tried.fetch_add(1, Ordering::SeqCst);
         if transaction.records.len() > self.records_max {
             return Err(CommitError::TooLarge);
         }
