@@ -238,6 +238,19 @@ mod tests {
     }
 
     #[test]
+    fn a_stamp_that_must_win_is_later_than_what_is_stored_and_no_later_than_needed() {
+        let stamp =
+            |at| Stamp { at: Timestamp::from_micros(at), command: CommandId::generate(Timestamp::from_micros(1)) };
+        let (early, late) = (stamp(5), stamp(9));
+        assert_eq!(late.winning_over(early), late);
+        for (mine, stored) in [(early, late), (late, late)] {
+            let won = mine.winning_over(stored);
+            assert!(won > stored && won.command == mine.command, "{won:?}");
+            assert_eq!(won.at, stored.at.plus_micros(1));
+        }
+    }
+
+    #[test]
     fn a_generated_identity_tells_its_time_to_the_millisecond() {
         let at = Timestamp::from_micros(1_790_000_000_123_456);
         assert_eq!(AggregateId::generate(at).made_at(), Some(Timestamp::from_micros(1_790_000_000_123_000)));

@@ -5,12 +5,14 @@ use kernel::apply::{FOLD_COMMANDS_MAX, Order, Verdict};
 use kernel::clock::Clock as _;
 use kernel::envelope::Expected;
 use kernel::ids::AggregateId;
-use kernel::ports::{Claim, CommitError, FailedConditions};
+use kernel::ports::{Claim, CommitError, FailedConditions, WriteStore};
 use kernel::record::COMMAND_AGE_MAX;
 use tokio::time::Instant;
 
 use crate::counter::CounterCommand::{Add, Close};
-use crate::world::{Interrupted, Interruption, Remembering, World, apply_with, open, relabel, tenant, told};
+use crate::world::{
+    Interrupted, Interruption, Remembering, Unreadable, World, apply_with, key, open, relabel, tenant, told,
+};
 
 #[tokio::test]
 async fn commands_of_one_batch_make_contiguous_versions_in_one_transaction() {
@@ -209,7 +211,7 @@ async fn a_deleted_aggregate_releases_its_claim_and_keeps_no_data() {
     world.apply(&[world.command(a, open("l")), world.command(a, Close)]).await;
     assert_eq!(told(&world.apply(&[world.command(b, open("l"))]).await), ["applied 1"]);
     let states = world.stores.all_states();
-    let tombstone = &states[&crate::world::key(a)];
+    let tombstone = &states[&key(a)];
     assert!(tombstone.body.is_none() && tombstone.index.is_empty());
     let kept = tombstone.expires_at.unwrap().since(world.clock.now()).unwrap();
     assert_eq!(kept.as_secs() / (24 * 60 * 60), 44, "45 days from the delete, a moment ago");
@@ -236,9 +238,38 @@ async fn more_commands_than_one_transaction_holds_are_all_applied() {
     assert_eq!(applied.current.state.unwrap().total as usize, 2 * FOLD_COMMANDS_MAX);
 }
 
+fn interrupting(world: &World, what: Vec<Interruption>) -> Arc<Interrupted> {
+    Arc::new(Interrupted { store: Arc::new(world.stores.write()), interruptions: Mutex::new(what) })
+}
+
 fn interrupted(world: &World, what: Vec<Interruption>) -> kernel::apply::Applier<crate::counter::Counter> {
-    let store = Interrupted { store: Arc::new(world.stores.write()), interruptions: Mutex::new(what) };
-    world.applier_over(Arc::new(store), Duration::from_secs(60), Order::Loose)
+    world.applier_over(interrupting(world, what), Duration::from_secs(60), Order::Loose)
+}
+
+#[tokio::test]
+async fn what_a_duplicate_has_made_is_read_before_it_is_shown_or_the_delivery_comes_again() {
+    for readable in [true, false] {
+        let world = World::new();
+        let id = world.new_id();
+        let (create, add) = (world.command(id, open("a")), world.command(id, Add(1)));
+        world.apply(&[create]).await;
+        let stale = world.stores.all_states().remove(&key(id));
+        // Somebody else applies it after the state was read; and all that is heard of it is its record.
+        let record = match world.apply(std::slice::from_ref(&add)).await.verdicts.remove(0) {
+            Verdict::Final { record, .. } => record,
+            other => panic!("{other:?}"),
+        };
+        let failed = FailedConditions { final_records: vec![record], ..FailedConditions::default() };
+        let interruption: Interruption =
+            Box::new(move || Box::pin(async move { Some(CommitError::Conditions(failed)) }));
+        let store = interrupting(&world, vec![interruption]);
+        let store: Arc<dyn WriteStore> = if readable { store } else { Arc::new(Unreadable(store)) };
+        let applier = world.applier_over(store, Duration::from_secs(60), Order::Loose);
+        let applied = applier.apply(&key(id), &[add], stale).await;
+        let (outcome, version) = if readable { ("applied 2", 2) } else { ("unfinished", 1) };
+        assert_eq!((told(&applied), applied.current.version), (vec![outcome.to_owned()], version));
+        assert_eq!(applied.stopped_by.is_none(), readable);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use adapters::faults::{Fault, Faulty};
 use adapters::memory::{MemoryStores, UnboundedMemoryCache};
 use async_trait::async_trait;
 use kernel::clock::Clock as _;
@@ -376,6 +377,21 @@ async fn while_one_projection_takes_the_place_of_another_both_are_shown_as_they_
         assert_eq!(stored.body.as_deref(), Some(body.as_bytes()));
         let Lookup::Hit { view, .. } = world.cache.get_or_lease(place).await.unwrap() else { panic!("no hit") };
         assert_eq!((view.version, view.body), (1, stored.body));
+    }
+}
+
+#[tokio::test]
+async fn a_projection_that_one_of_two_read_stores_refused_is_no_projection() {
+    let (world, next) = (World::new(), MemoryStores::default());
+    let applied = world.apply(&[world.command(world.new_id(), open("a"))]).await;
+    let fails = |_| Fault::Before;
+    let failing = || Arc::new(Faulty::new(Arc::new(next.views()), Arc::new(fails))) as Arc<dyn ViewWriter>;
+    let works = || Arc::new(world.stores.views()) as Arc<dyn ViewWriter>;
+    for (first, second) in [(failing(), works()), (works(), failing())] {
+        let model = |projection, views| ReadModel { projection, views: Some(views) };
+        let models = vec![model(Projection::FIRST, first), model(Projection(2), second)];
+        let projector = Projector::new(models, None, world.clock.clone());
+        projector.project(&key(world.new_id()), &applied.current).await.unwrap_err();
     }
 }
 

@@ -188,6 +188,24 @@ impl WriteStore for Remembering {
     }
 }
 
+/// A write store that can no longer be read.
+#[derive(Debug)]
+pub(crate) struct Unreadable(pub(crate) Arc<dyn WriteStore>);
+
+#[async_trait]
+impl StateReader for Unreadable {
+    async fn load(&self, _: &[AggregateKey]) -> Result<Vec<Option<Snapshot>>, PortError> {
+        Err(PortError::Unavailable { port: "write store", cause: "unreadable".into() })
+    }
+}
+
+#[async_trait]
+impl WriteStore for Unreadable {
+    async fn commit(&self, transaction: &Transaction) -> Result<(), CommitError> {
+        self.0.commit(transaction).await
+    }
+}
+
 /// What a store does just before, or instead of, a commit.
 pub(crate) type Interruption = Box<dyn FnOnce() -> BoxFuture<'static, Option<CommitError>> + Send>;
 
