@@ -9,10 +9,12 @@ use kernel::clock::Clock as _;
 use kernel::cursor::CursorError;
 use kernel::ids::{AggregateId, AggregateKey, CommandId};
 use kernel::ports::{
-    CachedView, Consistency, Lease, ListQuery, Lookup, Page, PortError, SharedCache, Snapshot, ViewReader, ViewWriter,
+    CachedView, Consistency, Lease, ListQuery, Lookup, Page, PortError, RecordWriter, SharedCache, Snapshot,
+    ViewReader, ViewWriter,
 };
 use kernel::project::{Projection, Projector, ReadModel};
 use kernel::query::{Answer, ListRequest, ListScope, Queries, QueryError, ReadRequest, Tier, TierReport, TierSaid};
+use kernel::record::CommandStatus;
 use kernel::token::{Token, TokenError};
 use tokio::time::Instant;
 
@@ -233,7 +235,15 @@ async fn a_token_waits_for_the_command_that_it_names() {
         world.stores.views().put(&key(id), &applied.current.view(&key(id), Projection::FIRST)).await.unwrap();
     };
     let (answer, ()) = tokio::join!(here.try_get(id, Some(&names), false), applying);
-    assert_eq!(answer.unwrap().view.version, 2);
+    let answer = answer.unwrap();
+    assert_eq!(answer.view.version, 2);
+    let seen = Token::open(&world.keys, &tenant(), Some(id), world.clock.now(), &answer.token).unwrap();
+    assert_eq!((seen.floor, seen.command), (2, None), "what was seen is kept, what was waited for is over");
+    let pending = world.command(id, Add(1));
+    world.stores.records().put_pending(&pending.record(CommandStatus::Pending, None)).await.unwrap();
+    let waits = Token { command: Some(pending.stamp.command), ..Token::of_version(id, 0) };
+    let waits = token(&world, &waits);
+    assert!(matches!(here.try_get(id, Some(&waits), false).await, Err(QueryError::NotYetConsistent)));
     let never = Token { command: Some(CommandId::generate(world.clock.now())), ..Token::of_version(id, 0) };
     let never = token(&world, &never);
     assert!(matches!(here.try_get(id, Some(&never), false).await, Err(QueryError::NotYetConsistent)));
