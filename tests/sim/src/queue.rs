@@ -182,6 +182,12 @@ impl Queue {
         self.arrived.notify_waiters();
     }
 
+    /// How long what nobody can read may hold its order group back, one after the other, until it is given up.
+    pub(crate) fn held_back(&self) -> Duration {
+        let left = u32::try_from(self.poison_forgotten()).unwrap_or(u32::MAX);
+        VISIBILITY_TIMEOUT.saturating_mul(self.receive_count_max + 1).saturating_mul(left)
+    }
+
     /// How much of what nobody can read was neither kept nor given up.
     pub(crate) fn poison_forgotten(&self) -> usize {
         let (sent, given_up) = self.lock().poison;

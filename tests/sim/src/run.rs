@@ -95,7 +95,7 @@ async fn finish(world: &World, task: JoinHandle<()>, deadline: Instant) {
 /// early does so again while a command waits for its predecessor, up to the horizon.
 async fn drain(world: &Arc<World>) {
     for _ in 0..REDRIVES_MAX {
-        let deadline = Instant::now() + DRAIN_MAX;
+        let deadline = Instant::now() + DRAIN_MAX + world.queue.held_back();
         while !world.queue.is_empty() && Instant::now() < deadline {
             sleep(Duration::from_secs(1)).await;
         }
