@@ -26,7 +26,7 @@ test: ## Run all tests but the long ones
 test-full: ## Run the end-to-end tests and the simulation again, with the long ones
 	@tools/setup.sh redis python
 	cargo build --profile $(PROFILE) $(SERVICE) --bins
-	WATERSHED_LONG=1 tools/with-ministack.sh $(CARGO_TEST) $(SERVICE) --test e2e
+	WATERSHED_LONG=1 tools/with-ministack.sh $(CARGO_TEST) $(SERVICE) --test e2e -- --show-output
 	WATERSHED_LONG=1 $(CARGO_TEST) -p simulation -- --show-output
 
 soak: ## Simulate seed after seed (ARGS="--count 1000000 --from 20000" or "--seconds 600")

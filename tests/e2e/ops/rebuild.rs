@@ -121,6 +121,12 @@ fn readers_see_another_read_store_only_if_nothing_differs() {
             let told = site.watershed(&["rebuild", too_early]).await;
             assert!(told.code == 3 && told.error.contains(says), "{told:?}");
         }
+        for wrong in [&["--to", "0"][..], &["--to", "2", "--rate", "0"], &["--to", "2", "--rate", "4000000000"]] {
+            let told = site.watershed(&[&["rebuild", "build"], wrong].concat()).await;
+            assert_eq!(told.code, 2, "{told:?}");
+        }
+        assert_eq!(site.watershed(&["rebuild", "build", "--to", "2", "--dry-run"]).await.code, 0);
+        assert!(site.watershed(&["rebuild", "status"]).await.json["other"].is_null());
         let told = site.watershed(&["rebuild", "build", "--to", "1"]).await;
         assert!(told.code == 3 && told.error.contains("--to"), "{told:?}");
         let told = site.watershed(&["rebuild", "build", "--to", "2"]).await;
@@ -136,6 +142,11 @@ fn readers_see_another_read_store_only_if_nothing_differs() {
         assert_eq!(site.place("READ_TABLE").await, "watershed-read-v1");
         let told = site.watershed(&["verify", "--repair", "--read-table", "watershed-read-v2"]).await;
         assert_eq!((told.code, &told.json["repaired"]), (0, &json!(1)), "{told:?}");
+        for step in ["flip", "rollback", "finish"] {
+            assert_eq!(site.watershed(&["rebuild", step, "--dry-run"]).await.code, 0);
+        }
+        let places = (site.place("READ_TABLE").await, site.place("OTHER_READ_TABLE").await);
+        assert_eq!(places, ("watershed-read-v1".to_owned(), "watershed-read-v2".to_owned()));
         assert_eq!(site.watershed(&["rebuild", "flip"]).await.code, 0);
         assert_eq!(site.place("READ_TABLE").await, "watershed-read-v2");
 

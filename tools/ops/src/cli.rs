@@ -2,7 +2,6 @@
 
 #![expect(clippy::doc_markdown, reason = "a terminal shows these texts as they are")]
 
-use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -25,6 +24,9 @@ pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) action: Action,
 }
+
+/// What may be done a second at most; a timer needs a pause to wait for.
+const RATE_MAX: i64 = 100_000;
 
 /// Where things are.
 #[derive(Debug, Args)]
@@ -107,24 +109,34 @@ pub(crate) enum RebuildCommand {
         #[arg(long, default_value = "8", value_parser = clap::value_parser!(u32).range(1..=64))]
         segments: u32,
         /// Users a second at most.
-        #[arg(long)]
-        rate: Option<NonZeroU32>,
+        #[arg(long, value_parser = clap::value_parser!(u32).range(1..=RATE_MAX))]
+        rate: Option<u32>,
         #[command(flatten)]
-        compare: CompareOptions,
+        options: RebuildOptions,
     },
     /// Compare, and have readers see the other read store, but only if nothing differs.
-    Flip(CompareOptions),
+    Flip(RebuildOptions),
     /// Have readers see the read store again that they saw before, at once.
-    Rollback,
+    Rollback(DryRun),
     /// Have the read store that readers do not see written no longer. It can then be deleted.
-    Finish,
+    Finish(DryRun),
     /// Tell which read stores are written, and how far a build has come.
     Status,
 }
 
-/// How to compare.
+/// Whether to do it.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct DryRun {
+    /// Only tell what would be done.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// How to build and to compare.
 #[derive(Debug, Args)]
-pub(crate) struct CompareOptions {
+pub(crate) struct RebuildOptions {
+    #[command(flatten)]
+    pub(crate) dry_run: DryRun,
     /// Differences that are shown; all are counted.
     #[arg(long, default_value = "20")]
     pub(crate) show: usize,
@@ -155,8 +167,8 @@ pub(crate) enum DlqCommand {
         #[command(flatten)]
         chosen: Chosen,
         /// Messages a second at most.
-        #[arg(long, default_value = "50")]
-        rate: NonZeroU32,
+        #[arg(long, default_value = "50", value_parser = clap::value_parser!(u32).range(1..=RATE_MAX))]
+        rate: u32,
     },
     /// Delete them for good. Their commands stay failed; the audit log keeps their bodies.
     Discard {

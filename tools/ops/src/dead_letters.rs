@@ -29,7 +29,7 @@ pub(crate) async fn run(site: &Site, command: &DlqCommand) -> Result<Outcome, Fa
         DlqCommand::List(look) => list(site, look).await,
         DlqCommand::Show { id, look } => show(site, id, look).await,
         DlqCommand::Sync { look, dry_run } => sync(site, look, *dry_run).await,
-        DlqCommand::Redrive { chosen, rate } => redrive(site, chosen, rate.get()).await,
+        DlqCommand::Redrive { chosen, rate } => redrive(site, chosen, *rate).await,
         DlqCommand::Discard { chosen } => discard(site, chosen).await,
     }
 }

@@ -6,14 +6,12 @@
 
 mod copy;
 
-use std::num::NonZeroU32;
-
 use adapters::read_table::ReadTable;
 use kernel::project::Projection;
 use serde_json::{Value, json};
 
 use self::copy::{Copy, Progress};
-use crate::cli::{CompareOptions, RebuildCommand};
+use crate::cli::{DryRun, RebuildCommand, RebuildOptions};
 use crate::deploy::{Deployed, deploy};
 use crate::outcome::{Failure, Outcome};
 use crate::site::Site;
@@ -24,13 +22,13 @@ const COMPARE_SEGMENTS: u32 = 8;
 pub(crate) async fn run(site: &Site, command: &RebuildCommand) -> Result<Outcome, Failure> {
     let read = site.read_table()?;
     match command {
-        RebuildCommand::Build { to, segments, rate, compare } => {
+        RebuildCommand::Build { to, segments, rate, options } => {
             let new = read.of(Projection(*to));
-            build(site, &read, &new, *segments, *rate, compare).await
+            build(site, &read, &new, *segments, *rate, options).await
         }
-        RebuildCommand::Flip(compare) => flip(site, &read, compare).await,
-        RebuildCommand::Rollback => rollback(site, &read).await,
-        RebuildCommand::Finish => finish(site, &read).await,
+        RebuildCommand::Flip(options) => flip(site, &read, options).await,
+        RebuildCommand::Rollback(DryRun { dry_run }) => swap(site, &read, &other(site)?, *dry_run).await,
+        RebuildCommand::Finish(DryRun { dry_run }) => finish(site, &read, *dry_run).await,
         RebuildCommand::Status => status(site, &read).await,
     }
 }
@@ -40,8 +38,8 @@ async fn build(
     read: &ReadTable,
     new: &ReadTable,
     segments: u32,
-    rate: Option<NonZeroU32>,
-    compare: &CompareOptions,
+    rate: Option<u32>,
+    options: &RebuildOptions,
 ) -> Result<Outcome, Failure> {
     if read == new {
         return Err(Failure::NotFound(format!("{} is what readers see: give another version with --to", new.name)));
@@ -52,6 +50,11 @@ async fn build(
             "{name} is being written as well: end that with `watershed rebuild finish`"
         )));
     }
+    if options.dry_run.dry_run {
+        let users = site.states()?.snapshots().approximate_len().await?.unwrap_or_default();
+        let what = format!("{} would be created, written as well, and filled with about {users} users", new.name);
+        return Ok(would(what));
+    }
     site.create(new).await?;
     if let Deployed::NotYet(what) = write_both(site, read, new).await? {
         return Ok(yours(&what, "then give the same OTHER_READ_TABLE to this command, and run it again"));
@@ -59,7 +62,7 @@ async fn build(
     let copy = Copy::begin(site, new, segments, rate).await?;
     let copied = copy.run().await?;
     let comparison = site.stores(new)?.compare(COMPARE_SEGMENTS).await?;
-    let mut lines = comparison.lines(compare.show);
+    let mut lines = comparison.lines(options.show);
     let is_clean = comparison.found.is_empty();
     lines.push(match is_clean {
         true => format!("{} is complete: have readers see it with `watershed rebuild flip`", new.name),
@@ -81,24 +84,23 @@ async fn write_both(site: &Site, read: &ReadTable, new: &ReadTable) -> Result<De
     deploy(site, read, Some(new)).await
 }
 
-async fn flip(site: &Site, read: &ReadTable, compare: &CompareOptions) -> Result<Outcome, Failure> {
+async fn flip(site: &Site, read: &ReadTable, options: &RebuildOptions) -> Result<Outcome, Failure> {
     let other = other(site)?;
     let comparison = site.stores(&other)?.compare(COMPARE_SEGMENTS).await?;
-    let mut lines = comparison.lines(compare.show);
+    let mut lines = comparison.lines(options.show);
     if !comparison.found.is_empty() {
         lines.push(format!("readers still see {}: {} differs from the write store", read.name, other.name));
         return Ok(Outcome::new(false, &json!({ "read": read.name, "comparison": comparison }), lines));
     }
-    let mut outcome = swap(site, read, &other).await?;
+    let mut outcome = swap(site, read, &other, options.dry_run.dry_run).await?;
     outcome.prepend(lines);
     Ok(outcome)
 }
 
-async fn rollback(site: &Site, read: &ReadTable) -> Result<Outcome, Failure> {
-    swap(site, read, &other(site)?).await
-}
-
-async fn swap(site: &Site, read: &ReadTable, other: &ReadTable) -> Result<Outcome, Failure> {
+async fn swap(site: &Site, read: &ReadTable, other: &ReadTable, dry_run: bool) -> Result<Outcome, Failure> {
+    if dry_run {
+        return Ok(would(format!("readers would see {}; {} would be written as well", other.name, read.name)));
+    }
     match deploy(site, other, Some(read)).await? {
         Deployed::NotYet(what) => Ok(yours(&what, "readers then see the other read store")),
         Deployed::Everywhere => {
@@ -108,8 +110,11 @@ async fn swap(site: &Site, read: &ReadTable, other: &ReadTable) -> Result<Outcom
     }
 }
 
-async fn finish(site: &Site, read: &ReadTable) -> Result<Outcome, Failure> {
+async fn finish(site: &Site, read: &ReadTable, dry_run: bool) -> Result<Outcome, Failure> {
     let other = other(site)?;
+    if dry_run {
+        return Ok(would(format!("{} would be written no longer", other.name)));
+    }
     // What is not written any more would have to be filled anew.
     copy::forget(&site.views(&other).snapshots()).await?;
     match deploy(site, read, None).await? {
@@ -140,6 +145,11 @@ async fn status(site: &Site, read: &ReadTable) -> Result<Outcome, Failure> {
 fn other(site: &Site) -> Result<ReadTable, Failure> {
     let missing = "no other read store is written: begin with `watershed rebuild build`";
     site.other_read_table()?.ok_or_else(|| Failure::NotFound(missing.to_owned()))
+}
+
+/// What was only asked for.
+fn would(what: String) -> Outcome {
+    Outcome::new(true, &json!({ "dry_run": what }), vec![what])
 }
 
 /// Where the operator has to go on.

@@ -1,7 +1,5 @@
 //! Fills a read store from the write store, and notes in the new table how far it has come.
 
-use std::num::NonZeroU32;
-
 use adapters::dynamo::{DynamoViewStore, SnapshotTable};
 use adapters::read_table::ReadTable;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
@@ -12,7 +10,7 @@ use kernel::ports::{Snapshot, ViewWriter as _};
 use kernel::project::Projection;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
-use tokio::time::{Duration, Interval, MissedTickBehavior, interval};
+use tokio::time::{Duration, Interval, interval};
 use users::User;
 
 use crate::compare::expected;
@@ -36,7 +34,6 @@ struct Attempt {
 struct Stand {
     after: Option<String>,
     copied: u64,
-    unreadable: u64,
     done: bool,
 }
 
@@ -79,12 +76,7 @@ pub(super) struct Copy {
 
 impl Copy {
     /// Goes on with the attempt that there is, or begins one.
-    pub(super) async fn begin(
-        site: &Site,
-        new: &ReadTable,
-        segments: u32,
-        rate: Option<NonZeroU32>,
-    ) -> Result<Self, Failure> {
+    pub(super) async fn begin(site: &Site, new: &ReadTable, segments: u32, rate: Option<u32>) -> Result<Self, Failure> {
         let views = site.views(new);
         let notes = views.snapshots();
         let attempt = if let Some(attempt) = attempt(&notes).await? {
@@ -116,9 +108,7 @@ impl Copy {
         while !stand.done {
             let page = self.states.scan(User::KIND, segment, self.attempt.segments, stand.after.take()).await?;
             let copies = page.entries.iter().map(|(key, state)| self.copy(key, state, bar));
-            let readable = stream::iter(copies).buffer_unordered(PUTS_MAX);
-            let readable: Vec<bool> = readable.try_collect().await?;
-            stand.unreadable += readable.iter().filter(|readable| !**readable).count() as u64;
+            stream::iter(copies).buffer_unordered(PUTS_MAX).try_collect::<()>().await?;
             stand.copied += page.entries.len() as u64;
             (stand.done, stand.after) = (page.next.is_none(), page.next);
             // Only what has been copied is noted: what comes behind is copied again, which changes nothing.
@@ -127,17 +117,16 @@ impl Copy {
         Ok(stand.copied)
     }
 
-    /// `false` where the state cannot be read; the comparison tells which.
-    async fn copy(&self, key: &AggregateKey, state: &Snapshot, bar: &ProgressBar) -> Result<bool, Failure> {
+    /// Leaves out what cannot be read; the comparison tells of it.
+    async fn copy(&self, key: &AggregateKey, state: &Snapshot, bar: &ProgressBar) -> Result<(), Failure> {
         if let Some(pace) = &self.pace {
             pace.lock().await.tick().await;
         }
-        let view = expected(key, state, self.projection);
-        if let Some(view) = &view {
-            self.views.put(key, view).await?;
+        if let Some(view) = expected(key, state, self.projection) {
+            self.views.put(key, &view).await?;
         }
         bar.inc(1);
-        Ok(view.is_some())
+        Ok(())
     }
 }
 
@@ -168,8 +157,7 @@ fn read_note<T: for<'a> Deserialize<'a>>(name: &str, note: &[u8]) -> Result<T, F
     serde_json::from_slice(note).map_err(unreadable)
 }
 
-fn pace(rate: NonZeroU32) -> Mutex<Interval> {
-    let mut ticks = interval(Duration::from_secs(1) / rate.get());
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    Mutex::new(ticks)
+/// On average: what waiting for a page has missed is made up for.
+fn pace(rate: u32) -> Mutex<Interval> {
+    Mutex::new(interval(Duration::from_secs(1) / rate))
 }
