@@ -10,7 +10,6 @@ use kernel::domain::Domain;
 use kernel::envelope::Expected;
 use kernel::ids::{AggregateId, AggregateKey, CommandId, Tenant};
 use kernel::ports::RecordReader;
-use kernel::project::Projection;
 use kernel::query::{Answer, QueryError, ReadRequest};
 use kernel::record::{CommandRecord, CommandStatus, RecordKey};
 use kernel::submit::{Known, Outcome, Receipt, Request, SubmitError, Submitter};
@@ -20,7 +19,6 @@ use tokio::time::{Instant, sleep};
 use users::field::{Email, Name, Status};
 use users::{Details, Patch, User, UserCommand};
 
-use crate::cutover::NEXT;
 use crate::functions::{self, INGEST_TIMEOUT, Pool, REQUEST_TIMEOUT, Reader};
 use crate::history::{Invariant, Operation, is_final, user_key};
 use crate::plan::{Change, Precondition, Session, Step, Write};
@@ -422,12 +420,14 @@ impl Client {
         let bound = if at_once { STALE_MAX_WHEN_TOLD } else { STALE_MAX };
         let events = world.history.lock();
         let replaced_at = if world.has_read_store() {
-            // Of two read stores it may have been the one that was written later.
+            // Of two read stores it may have been the one that was written later, or not yet: what could not be projected
+            // into one of them waits among the dead letters.
             let replaced_in = |projection| {
                 let log = events.views.get(&(projection, key.clone())).map(Vec::as_slice).unwrap_or_default();
                 log.iter().find(|(_, view)| view.version > version).map(|(at, _)| *at)
             };
-            [Projection::FIRST, NEXT].into_iter().filter_map(replaced_in).max()
+            let replaced_in_each: Option<Vec<_>> = world.read_stores.deployment().written().map(replaced_in).collect();
+            replaced_in_each.and_then(|times| times.into_iter().max())
         } else {
             let newer = events.versions.get(key).and_then(|versions| versions.range(version + 1..).next());
             newer.map(|(_, version)| version.stored_at)
