@@ -19,13 +19,13 @@ run: ## Serve at http://127.0.0.1:3000 (ARGS="--help" lists the options)
 
 test: ## Run all tests but the long ones
 	@tools/setup.sh redis python
-	cargo build --profile $(PROFILE) $(SERVICE) --bins
+	cargo build --profile $(PROFILE) $(SERVICE) --bins --tests
 	tools/with-ministack.sh $(CARGO_TEST) $(SERVICE)
 	$(CARGO_TEST) -p simulation -- --show-output
 
 test-full: ## Run the end-to-end tests and the simulation again, with the long ones
 	@tools/setup.sh redis python
-	cargo build --profile $(PROFILE) $(SERVICE) --bins
+	cargo build --profile $(PROFILE) $(SERVICE) --bins --tests
 	WATERSHED_LONG=1 tools/with-ministack.sh $(CARGO_TEST) $(SERVICE) --test e2e -- --show-output
 	WATERSHED_LONG=1 $(CARGO_TEST) -p simulation -- --show-output
 

@@ -29,8 +29,8 @@ fn built(program: &str) -> PathBuf {
     DIR.as_ref().unwrap_or_else(|why| panic!("cannot build {program}: {why}")).join(program)
 }
 
-/// Builds all programs once, with the profile that this test was built with, and says where they are. All together, as
-/// `make test` does: one package by itself has its dependencies with other features, and would build them anew.
+/// Builds all programs once, with the profile that this test was built with, and says where they are. All together with
+/// the tests, as `make test` does: anything less has dependencies with other features, and would build them anew.
 fn build() -> Result<PathBuf, String> {
     // <target>/<profile>/deps/<this test>
     let this = std::env::current_exe().map_err(|error| error.to_string())?;
@@ -51,7 +51,7 @@ fn build() -> Result<PathBuf, String> {
         }
     }
     let built = command
-        .args(["build", "--quiet", "--workspace", "--exclude", "simulation", "--bins", "--profile", profile])
+        .args(["build", "--quiet", "--workspace", "--exclude", "simulation", "--bins", "--tests", "--profile", profile])
         .arg("--target-dir")
         .arg(target_dir)
         .current_dir(workspace())
