@@ -64,23 +64,42 @@ pub struct WriteConfig {
 #[derive(Debug)]
 pub enum WriteRoute {
     /// Into the queue.
-    Queue {
-        /// `QUEUE_URL`.
-        queue_url: String,
-        /// `READ_TABLE`: for clients that wait.
-        read_table: ReadTable,
-    },
+    Queue(QueuePlaces),
     /// Into the write store.
-    Direct {
-        /// `WRITE_TABLE`: states and claims.
-        write_table: String,
-        /// `READ_TABLE`, in the stages that write it.
-        read_table: Option<ReadTable>,
-        /// What clients are shown, as for the read side.
-        projection: Projection,
-        /// `REDIS_URL`, as for the read side.
-        redis_url: Option<Secret>,
+    Direct(DirectPlaces),
+    /// Into the write store, with a queue beside it.
+    Either {
+        /// The write store.
+        direct: DirectPlaces,
+        /// The queue.
+        queue: QueuePlaces,
+        /// `VISIBILITY_TIMEOUT_SECONDS`: of the queue.
+        visibility_timeout: Duration,
+        /// Whether a client may have its command queued.
+        honours_async: bool,
     },
+}
+
+/// What is needed to queue commands.
+#[derive(Debug)]
+pub struct QueuePlaces {
+    /// `QUEUE_URL`.
+    pub queue_url: String,
+    /// `READ_TABLE`: for clients that wait.
+    pub read_table: ReadTable,
+}
+
+/// What is needed to apply commands.
+#[derive(Debug)]
+pub struct DirectPlaces {
+    /// `WRITE_TABLE`: states and claims.
+    pub write_table: String,
+    /// `READ_TABLE`, in the stages that write it.
+    pub read_table: Option<ReadTable>,
+    /// What clients are shown, as for the read side.
+    pub projection: Projection,
+    /// `REDIS_URL`, in the stages that keep it up to date; where it is not set the service runs without.
+    pub redis_url: Option<Secret>,
 }
 
 /// What the ingest side needs.
@@ -125,7 +144,7 @@ impl ReadConfig {
         let views_table = reader.text(table);
         let projection = projection(reader.optional("READ_TABLE").as_ref());
         let commands_table = reader.text("COMMANDS_TABLE");
-        let redis_url = reader.redis_url(row.as_ref());
+        let redis_url = reader.redis_url(row.as_ref().is_some_and(|row| row.has(Cache::Redis)));
         let keys = reader.parsed("SIGNING_KEYS");
         reader.finish(|| {
             Some(Self {
@@ -145,11 +164,7 @@ impl WriteConfig {
     pub fn read(lookup: Lookup<'_>) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(lookup);
         let row = reader.row();
-        let route = match row.as_ref() {
-            Some(row) if row.writes_answer == Answer::Accepted => reader.queue_route(),
-            Some(row) => reader.direct_route(row),
-            None => None,
-        };
+        let route = row.as_ref().and_then(|row| reader.route(row));
         let commands_table = reader.text("COMMANDS_TABLE");
         let keys = reader.parsed("SIGNING_KEYS");
         reader.finish(|| Some(Self { commands_table: commands_table?, route: route?, keys: keys? }))
@@ -164,8 +179,8 @@ impl IngestConfig {
         let (write_table, commands_table) = (reader.text("WRITE_TABLE"), reader.text("COMMANDS_TABLE"));
         let (read_table, queue_url) = (reader.parsed("READ_TABLE"), reader.text("QUEUE_URL"));
         let other_read_table = reader.optional("OTHER_READ_TABLE");
-        let redis_url = reader.redis_url(row.as_ref());
-        let visibility: Option<u64> = reader.parsed("VISIBILITY_TIMEOUT_SECONDS");
+        let redis_url = reader.redis_url(row.as_ref().is_some_and(|row| row.writes_redis));
+        let visibility_timeout = reader.visibility_timeout();
         let receive_count_max = reader.parsed("MAX_RECEIVE_COUNT");
         if receive_count_max.is_some_and(|count: u32| count < 20) {
             reader.errors.push("MAX_RECEIVE_COUNT must be at least 20: deferrals and kills count too".to_owned());
@@ -178,7 +193,7 @@ impl IngestConfig {
                 other_read_table,
                 queue_url: queue_url?,
                 redis_url,
-                visibility_timeout: Duration::from_secs(visibility?),
+                visibility_timeout: visibility_timeout?,
                 receive_count_max: receive_count_max?,
             })
         })
@@ -222,25 +237,46 @@ impl<'a> Reader<'a> {
         Row::of(&name).map_err(|error| self.errors.push(format!("STAGE {error}"))).ok()
     }
 
-    fn redis_url(&mut self, row: Option<&Row>) -> Option<Secret> {
-        let wanted = row.is_some_and(|row| row.has(Cache::Redis));
+    fn redis_url(&mut self, wanted: bool) -> Option<Secret> {
         (self.lookup)("REDIS_URL").filter(|_| wanted).map(Secret)
     }
 
-    fn queue_route(&mut self) -> Option<WriteRoute> {
-        let (queue_url, read_table) = (self.text("QUEUE_URL"), self.parsed("READ_TABLE"));
-        Some(WriteRoute::Queue { queue_url: queue_url?, read_table: read_table? })
+    fn visibility_timeout(&mut self) -> Option<Duration> {
+        self.parsed("VISIBILITY_TIMEOUT_SECONDS").map(Duration::from_secs)
     }
 
-    fn direct_route(&mut self, row: &Row) -> Option<WriteRoute> {
+    fn route(&mut self, row: &Row) -> Option<WriteRoute> {
+        let honours_async = match row.writes_answer {
+            Answer::Accepted => return self.queue_places().map(WriteRoute::Queue),
+            Answer::Result => return self.direct_places(row).map(WriteRoute::Direct),
+            Answer::ResultUnlessEarly => false,
+            Answer::ResultUnlessAsync => true,
+        };
+        let (direct, queue) = (self.direct_places(row), self.queue_places());
+        let visibility_timeout = self.visibility_timeout();
+        Some(WriteRoute::Either {
+            direct: direct?,
+            queue: queue?,
+            visibility_timeout: visibility_timeout?,
+            honours_async,
+        })
+    }
+
+    fn queue_places(&mut self) -> Option<QueuePlaces> {
+        let (queue_url, read_table) = (self.text("QUEUE_URL"), self.parsed("READ_TABLE"));
+        Some(QueuePlaces { queue_url: queue_url?, read_table: read_table? })
+    }
+
+    fn direct_places(&mut self, row: &Row) -> Option<DirectPlaces> {
         let write_table = self.text("WRITE_TABLE");
         let named: Option<ReadTable> = match row.writes_read_store {
             true => Some(self.parsed("READ_TABLE")?),
             false => self.optional("READ_TABLE"),
         };
         let projection = projection(named.as_ref());
-        let (read_table, redis_url) = (named.filter(|_| row.writes_read_store), self.redis_url(Some(row)));
-        Some(WriteRoute::Direct { write_table: write_table?, read_table, projection, redis_url })
+        let read_table = named.filter(|_| row.writes_read_store);
+        let redis_url = self.redis_url(row.writes_redis);
+        Some(DirectPlaces { write_table: write_table?, read_table, projection, redis_url })
     }
 
     /// The result, or all that is wrong.
@@ -283,12 +319,19 @@ mod tests {
     fn a_stage_asks_for_what_it_needs_only() {
         let direct = [("STAGE", "lambda-lith"), ("WRITE_TABLE", "w"), ("COMMANDS_TABLE", "c"), ("SIGNING_KEYS", KEYS)];
         let config = WriteConfig::read(&environment(&direct)).unwrap();
-        assert!(matches!(config.route, WriteRoute::Direct { read_table: None, redis_url: None, .. }));
+        let WriteRoute::Direct(places) = config.route else { panic!("{config:?}") };
+        assert!(places.read_table.is_none() && places.redis_url.is_none());
         assert_eq!(ReadConfig::read(&environment(&direct)).unwrap().views_table, "w");
         let ConfigError(errors) =
             WriteConfig::read(&environment(&[("STAGE", "cqrs"), ("COMMANDS_TABLE", "c"), ("SIGNING_KEYS", KEYS)]))
                 .unwrap_err();
         assert_eq!(errors, ["QUEUE_URL is not set", "READ_TABLE is not set"]);
+        let both = [&direct[1..], &[("STAGE", "cqrs-expand"), ("READ_TABLE", "r-v1"), ("QUEUE_URL", "q")]].concat();
+        let ConfigError(errors) = WriteConfig::read(&environment(&both)).unwrap_err();
+        assert_eq!(errors, ["VISIBILITY_TIMEOUT_SECONDS is not set"]);
+        let both = [&both[..], &[("VISIBILITY_TIMEOUT_SECONDS", "20")]].concat();
+        let config = WriteConfig::read(&environment(&both)).unwrap();
+        assert!(matches!(config.route, WriteRoute::Either { honours_async: true, .. }));
     }
 
     #[test]

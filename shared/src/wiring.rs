@@ -20,10 +20,10 @@ use kernel::ports::{
 use kernel::project::{ProjectingReader, Projector, ReadModel};
 use kernel::query::Queries;
 use kernel::record::RecordKey;
-use kernel::submit::{CommandLookup, Route, Submitter};
+use kernel::submit::{CommandLookup, DirectRoute, QueueRoute, Route, Submitter};
 use users::User;
 
-use crate::config::{IngestConfig, ReadConfig, Secret, WriteConfig, WriteRoute};
+use crate::config::{DirectPlaces, IngestConfig, QueuePlaces, ReadConfig, Secret, WriteConfig, WriteRoute};
 use crate::stages::{Cache, Source};
 
 /// How much of an environment's memory the cache may take, in bytes.
@@ -122,33 +122,51 @@ pub async fn write_side(config: WriteConfig) -> Result<WriteSide, WiringError> {
     let aws = clients::aws().await;
     let dynamodb = clients::dynamodb(&aws);
     let records = Arc::new(DynamoRecords::new(dynamodb.clone(), &config.commands_table));
+    let queue = |places: QueuePlaces| QueueRoute {
+        queue: Arc::new(SqsQueue::new(clients::sqs(&aws), places.queue_url)),
+        records: records.clone(),
+        views: Arc::new(DynamoViewStore::new(dynamodb.clone(), places.read_table.name, User::INDEXES)),
+    };
+    let direct = |places, horizon| direct_route(&dynamodb, &config.commands_table, places, horizon);
     let route = match config.route {
-        WriteRoute::Queue { queue_url, read_table } => Route::Queue {
-            queue: Arc::new(SqsQueue::new(clients::sqs(&aws), queue_url)),
-            records: records.clone(),
-            views: Arc::new(DynamoViewStore::new(dynamodb, read_table.name, User::INDEXES)),
-        },
-        WriteRoute::Direct { write_table, read_table, projection, redis_url } => {
-            let view_in_transaction = read_table.is_some();
-            // Without a read store no transaction names one.
-            let names = TableNames {
-                write: write_table,
-                commands: config.commands_table,
-                read: read_table.map(|table| table.name).unwrap_or_default(),
-            };
-            let store = Arc::new(DynamoWriteStore::new(&dynamodb, &names, User::INDEXES));
-            let policy = Policy { horizon: Duration::ZERO, order: Order::Loose, projection, view_in_transaction };
-            Route::Direct {
-                applier: Applier::new(store, clock(), policy),
-                projector: Projector::new(
-                    vec![ReadModel { projection, views: None }],
-                    updater(redis_url.as_ref())?,
-                    clock(),
-                ),
+        WriteRoute::Queue(places) => Route::Queue(queue(places)),
+        // Nothing can be behind, because nothing is queued.
+        WriteRoute::Direct(places) => Route::Direct(direct(places, Duration::ZERO)?),
+        WriteRoute::Either { direct: places, queue: queue_places, visibility_timeout, honours_async } => {
+            Route::Either {
+                direct: direct(places, horizon(visibility_timeout))?,
+                queue: queue(queue_places),
+                honours_async,
             }
         }
     };
     Ok(WriteSide { submitter: Submitter::new(route, clock(), Arc::new(config.keys)), first: records })
+}
+
+/// What is needed to apply commands where they come in.
+fn direct_route(
+    dynamodb: &clients::DynamoDb,
+    commands_table: &str,
+    places: DirectPlaces,
+    horizon: Duration,
+) -> Result<DirectRoute<User>, WiringError> {
+    let DirectPlaces { write_table, read_table, projection, redis_url } = places;
+    let view_in_transaction = read_table.is_some();
+    // Without a read store no transaction names one.
+    let read = read_table.map(|table| table.name).unwrap_or_default();
+    let names = TableNames { write: write_table, commands: commands_table.to_owned(), read };
+    let store = Arc::new(DynamoWriteStore::new(dynamodb, &names, User::INDEXES));
+    let policy = Policy { horizon, order: Order::Loose, projection, view_in_transaction };
+    let models = vec![ReadModel { projection, views: None }];
+    Ok(DirectRoute {
+        applier: Applier::new(store, clock(), policy),
+        projector: Projector::new(models, updater(redis_url.as_ref())?, clock()),
+    })
+}
+
+/// How long what a command builds on may be behind it.
+fn horizon(visibility_timeout: Duration) -> Duration {
+    visibility_timeout * 2 + DEFERRAL_MAX
 }
 
 /// Wires the ingest side.
@@ -163,7 +181,7 @@ pub async fn ingest_side(config: &IngestConfig) -> Result<IngestSide<User>, Wiri
     };
     let queue = SqsQueue::new(clients::sqs(&aws), config.queue_url.clone());
     let policy = Policy {
-        horizon: config.visibility_timeout * 2 + DEFERRAL_MAX,
+        horizon: horizon(config.visibility_timeout),
         order: if queue.is_fifo() { Order::Strict } else { Order::Loose },
         projection: config.read_table.projection,
         view_in_transaction: false,

@@ -9,7 +9,7 @@ use axum::routing::{post, put};
 use http::{HeaderName, header};
 use kernel::envelope::Expected;
 use kernel::ids::AggregateId;
-use kernel::submit::Request;
+use kernel::submit::{Preference, Request};
 use shared::http::incoming::Incoming;
 use shared::http::prefer::Preferences;
 use shared::http::problem::HttpProblem;
@@ -68,7 +68,10 @@ async fn submit(
     command: UserCommand,
 ) -> Result<Response, HttpProblem> {
     let preferences = Preferences::of(&incoming.headers);
-    let wait_until = preferences.wait().map(|wait| (Instant::now() + wait).min(incoming.deadline));
+    let preference = Preference {
+        respond_async: preferences.respond_async,
+        wait_until: preferences.wait().map(|wait| (Instant::now() + wait).min(incoming.deadline)),
+    };
     // A precondition speaks of one user; a collection has no version.
     let expected = aggregate.map_or(Ok(Expected::Unsaid), |_| conditional::if_match(&incoming.headers))?;
     let request = Request {
@@ -83,7 +86,7 @@ async fn submit(
         traceparent: incoming.header(&TRACEPARENT)?.map(str::to_owned),
         command,
     };
-    let receipt = side.submitter.submit(request, wait_until).await?;
+    let receipt = side.submitter.submit(request, preference).await?;
     Ok(respond::receipt(method, receipt, preferences))
 }
 

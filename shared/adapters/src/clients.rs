@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+pub use aws_sdk_dynamodb::Client as DynamoDb;
+
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
@@ -57,7 +59,7 @@ pub fn local(endpoint_url: &str) -> SdkConfig {
 
 /// A client for DynamoDB.
 #[must_use]
-pub fn dynamodb(config: &SdkConfig) -> aws_sdk_dynamodb::Client {
+pub fn dynamodb(config: &SdkConfig) -> DynamoDb {
     aws_sdk_dynamodb::Client::new(config)
 }
 

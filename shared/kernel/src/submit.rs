@@ -88,25 +88,51 @@ pub enum SubmitError {
     Apply(#[from] ApplyError),
 }
 
+/// How the client would like to be answered (RFC 7240).
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Preference {
+    /// An acknowledgement is enough.
+    pub respond_async: bool,
+    /// If the answer is to be an acknowledgement, wait until then for the outcome.
+    pub wait_until: Option<Instant>,
+}
+
 /// Where commands go from here.
 #[derive(Debug)]
 pub enum Route<D: Domain> {
     /// Into the queue; the answer is an acknowledgement.
-    Queue {
-        /// The queue.
-        queue: Arc<dyn CommandQueue>,
-        /// Where pending records are put and outcomes are looked up.
-        records: Arc<dyn RecordWriter>,
-        /// Where the current representation is read, for a client that waits.
-        views: Arc<dyn ViewReader>,
-    },
+    Queue(QueueRoute),
     /// Into the write store; the answer is the outcome.
-    Direct {
-        /// Applies them.
-        applier: Applier<D>,
-        /// Makes the result readable.
-        projector: Projector,
+    Direct(DirectRoute<D>),
+    /// Into the write store, with a queue beside it: for what may build on something that is still queued.
+    Either {
+        /// The write store. What it is told to defer is queued.
+        direct: DirectRoute<D>,
+        /// The queue.
+        queue: QueueRoute,
+        /// Whether a client may have its command queued.
+        honours_async: bool,
     },
+}
+
+/// What it takes to queue commands.
+#[derive(Debug)]
+pub struct QueueRoute {
+    /// The queue.
+    pub queue: Arc<dyn CommandQueue>,
+    /// Where pending records are put and outcomes are looked up.
+    pub records: Arc<dyn RecordWriter>,
+    /// Where the current representation is read, for a client that waits.
+    pub views: Arc<dyn ViewReader>,
+}
+
+/// What it takes to apply commands.
+#[derive(Debug)]
+pub struct DirectRoute<D: Domain> {
+    /// Applies them.
+    pub applier: Applier<D>,
+    /// Makes the result readable.
+    pub projector: Projector,
 }
 
 /// Takes commands in.
@@ -132,31 +158,63 @@ impl<D: Domain> Submitter<D> {
         Self { route, clock, stamps: StampClock::default(), keys, domain: PhantomData }
     }
 
-    /// Takes a command in. Where it is queued, waits for its outcome until `wait_until`, if the client wants that.
+    /// Takes a command in. Where it is queued, waits for its outcome for as long as the client wants.
     ///
     /// Once this returns `Ok` the command is not lost. After an error it is unknown whether it was taken in; trying
     /// again under the same idempotency key is safe.
-    pub async fn submit(
-        &self,
-        request: Request<D::Command>,
-        wait_until: Option<Instant>,
-    ) -> Result<Receipt, SubmitError> {
+    pub async fn submit(&self, request: Request<D::Command>, preference: Preference) -> Result<Receipt, SubmitError> {
         let Prepared { mut envelope, session } = self.prepare(request)?;
         let (outcome, replayed) = match &self.route {
-            Route::Queue { queue, records, views } => {
-                let replayed = enqueue(&mut envelope, queue.as_ref(), records.as_ref()).await?;
-                let outcome = match wait_until {
-                    Some(until) => self.outcome(&envelope, records.as_ref(), views.as_ref(), until).await?,
-                    None => None,
-                };
-                (outcome, replayed)
+            Route::Queue(queue) => self.enqueue(queue, &mut envelope, preference).await?,
+            Route::Direct(direct) => match direct.execute(&mut envelope).await? {
+                Some((outcome, replayed)) => (Some(outcome), replayed),
+                // Without a queue nothing waits; see `Policy::horizon`.
+                None => return Err(ApplyError::Contended(envelope.key::<D>()).into()),
+            },
+            Route::Either { queue, honours_async: true, .. } if preference.respond_async => {
+                self.enqueue(queue, &mut envelope, preference).await?
             }
-            Route::Direct { applier, projector } => {
-                let (outcome, replayed) = execute(&mut envelope, applier, projector).await?;
-                (Some(outcome), replayed)
+            Route::Either { direct, queue, .. } => {
+                // An earlier request under the same key may have been queued, and told for which aggregate.
+                let earlier = queue.register(&mut envelope).await?;
+                match direct.execute(&mut envelope).await? {
+                    Some((outcome, replayed)) => (Some(outcome), replayed || earlier.is_some()),
+                    None => self.enqueue_registered(queue, &envelope, earlier, preference).await?,
+                }
             }
         };
         Ok(self.receipt(&envelope, session, outcome, replayed))
+    }
+
+    /// Queues the command; also returns whether an earlier request under the same idempotency key had been acknowledged.
+    async fn enqueue(
+        &self,
+        queue: &QueueRoute,
+        envelope: &mut Envelope<D::Command>,
+        preference: Preference,
+    ) -> Result<(Option<Outcome>, bool), SubmitError> {
+        let earlier = queue.register(envelope).await?;
+        self.enqueue_registered(queue, envelope, earlier, preference).await
+    }
+
+    /// The first request may have died between the record and the queue, so a retry sends the message again, under the
+    /// identity and stamp of the first.
+    async fn enqueue_registered(
+        &self,
+        queue: &QueueRoute,
+        envelope: &Envelope<D::Command>,
+        earlier: Option<CommandStatus>,
+        preference: Preference,
+    ) -> Result<(Option<Outcome>, bool), SubmitError> {
+        let is_due = earlier.as_ref().is_none_or(|status| *status == CommandStatus::Pending);
+        if is_due && !(earlier.is_some() && mutant!(PendingIsTakenForSent)) {
+            queue.send(envelope).await?;
+        }
+        let outcome = match preference.wait_until {
+            Some(until) => self.outcome(queue, envelope, until).await?,
+            None => None,
+        };
+        Ok((outcome, earlier.is_some()))
     }
 
     fn prepare(&self, request: Request<D::Command>) -> Result<Prepared<D::Command>, SubmitError> {
@@ -188,17 +246,16 @@ impl<D: Domain> Submitter<D> {
     /// Waits for the command's outcome, and for what it left to be readable.
     async fn outcome(
         &self,
+        queue: &QueueRoute,
         envelope: &Envelope<D::Command>,
-        records: &dyn crate::ports::RecordReader,
-        views: &dyn ViewReader,
         until: Instant,
     ) -> Result<Option<Outcome>, SubmitError> {
         let mut pause = Backoff::new();
         loop {
-            let record = records.get(&envelope.record_key()).await?;
+            let record = queue.records.get(&envelope.record_key()).await?;
             if let Some(status) = record.map(|record| record.status).filter(CommandStatus::is_final) {
                 let read_at = self.clock.now();
-                let view = views.get(&envelope.key::<D>(), Consistency::Strong).await?;
+                let view = queue.views.get(&envelope.key::<D>(), Consistency::Strong).await?;
                 let (version, body) = view.map(|view| (view.version, view.body)).unwrap_or_default();
                 // An outcome is told only together with what it left.
                 if status.version().is_some_and(|told| told <= version) {
@@ -247,35 +304,30 @@ fn fingerprint<D: Domain>(request: &Request<D::Command>) -> Fingerprint {
     Fingerprint::of(&[request.path.as_bytes(), &expected, &command])
 }
 
-/// Queues the command; returns whether an earlier request under the same idempotency key had been acknowledged.
-///
-/// The first request may have died between the record and the queue, so a retry sends the message again, under the
-/// identity and stamp of the first.
-async fn enqueue<C: serde::Serialize>(
-    envelope: &mut Envelope<C>,
-    queue: &dyn CommandQueue,
-    records: &dyn RecordWriter,
-) -> Result<bool, SubmitError> {
-    let mut replayed = false;
-    if envelope.fingerprint.is_some()
-        && let Some(first) = records.put_pending(&envelope.record(CommandStatus::Pending, None)).await?
-    {
-        take_over(envelope, &first)?;
-        replayed = true;
-        if first.status != CommandStatus::Pending || mutant!(PendingIsTakenForSent) {
-            return Ok(replayed);
+impl QueueRoute {
+    /// Puts the record of a command with an idempotency key, unless there is one: then the command becomes that of the
+    /// earlier request, whose status is returned.
+    async fn register<C>(&self, envelope: &mut Envelope<C>) -> Result<Option<CommandStatus>, SubmitError> {
+        if envelope.fingerprint.is_none() {
+            return Ok(None);
         }
+        let first = self.records.put_pending(&envelope.record(CommandStatus::Pending, None)).await?;
+        let Some(first) = first else { return Ok(None) };
+        take_over(envelope, &first)?;
+        Ok(Some(first.status))
     }
-    let message = OutgoingMessage {
-        body: serde_json::to_string(envelope).map_err(|_| SubmitError::TooLarge)?,
-        tenant: envelope.tenant.clone(),
-        order_group: order_group(&envelope.tenant, envelope.aggregate),
-        deduplication: envelope.stamp.command.to_string(),
-    };
-    match queue.send(&message).await {
-        Ok(()) => Ok(replayed),
-        Err(SendError::TooLarge) => Err(SubmitError::TooLarge),
-        Err(SendError::Port(error)) => Err(error.into()),
+
+    async fn send<C: serde::Serialize>(&self, envelope: &Envelope<C>) -> Result<(), SubmitError> {
+        let message = OutgoingMessage {
+            body: serde_json::to_string(envelope).map_err(|_| SubmitError::TooLarge)?,
+            tenant: envelope.tenant.clone(),
+            order_group: order_group(&envelope.tenant, envelope.aggregate),
+            deduplication: envelope.stamp.command.to_string(),
+        };
+        self.queue.send(&message).await.map_err(|error| match error {
+            SendError::TooLarge => SubmitError::TooLarge,
+            SendError::Port(error) => error.into(),
+        })
     }
 }
 
@@ -299,37 +351,35 @@ fn take_over<C>(envelope: &mut Envelope<C>, first: &CommandRecord) -> Result<(),
     Ok(())
 }
 
-/// Applies the command; returns its outcome, and whether that is an earlier request's.
-async fn execute<D: Domain>(
-    envelope: &mut Envelope<D::Command>,
-    applier: &Applier<D>,
-    projector: &Projector,
-) -> Result<(Outcome, bool), SubmitError> {
-    let key = envelope.key::<D>();
-    let stored = load(applier, &key).await?;
-    let mut applied = applier.apply(&key, std::slice::from_ref(envelope), stored).await;
-    if let Some(error) = applied.stopped_by.take() {
-        return Err(error.into());
+impl<D: Domain> DirectRoute<D> {
+    /// Applies the command; returns its outcome, and whether that is an earlier request's. `None` where what it builds
+    /// on may still be on its way.
+    async fn execute(&self, envelope: &mut Envelope<D::Command>) -> Result<Option<(Outcome, bool)>, SubmitError> {
+        let Self { applier, projector } = self;
+        let key = envelope.key::<D>();
+        let stored = load(applier, &key).await?;
+        let mut applied = applier.apply(&key, std::slice::from_ref(envelope), stored).await;
+        if let Some(error) = applied.stopped_by.take() {
+            return Err(error.into());
+        }
+        if applied.needs_projection() {
+            projector.project(&key, &applied.current).await?;
+        }
+        let (record, replayed) = match applied.verdicts.pop() {
+            Some(Verdict::Final { record, duplicate }) => (record, duplicate),
+            Some(Verdict::Deferred) => return Ok(None),
+            Some(Verdict::Unfinished) | None => return Err(ApplyError::Contended(key).into()),
+        };
+        if replayed {
+            take_over(envelope, &record)?;
+        }
+        let (key, current) = match envelope.aggregate == key.id {
+            true => (key, applied.current),
+            false => reread(applier, envelope.key::<D>()).await?,
+        };
+        let current = representation(&key, &current, applier.projection(), envelope.stamp.at);
+        Ok(Some((Outcome { status: record.status, current }, replayed)))
     }
-    if applied.needs_projection() {
-        projector.project(&key, &applied.current).await?;
-    }
-    let Some(Verdict::Final { record, duplicate: replayed }) = applied.verdicts.pop() else {
-        // Without a queue nothing waits; see `Policy::horizon`.
-        return Err(ApplyError::Contended(key).into());
-    };
-    if replayed {
-        take_over(envelope, &record)?;
-    }
-    let (key, current) = match envelope.aggregate == key.id {
-        true => (key, applied.current),
-        false => reread(applier, envelope.key::<D>()).await?,
-    };
-    let now = envelope.stamp.at;
-    Ok((
-        Outcome { status: record.status, current: representation(&key, &current, applier.projection(), now) },
-        replayed,
-    ))
 }
 
 async fn load<D: Domain>(

@@ -12,7 +12,7 @@ use kernel::ids::{AggregateId, AggregateKey, CommandId, Tenant};
 use kernel::ports::RecordReader;
 use kernel::query::{Answer, QueryError, ReadRequest};
 use kernel::record::{CommandRecord, CommandStatus, RecordKey};
-use kernel::submit::{Known, Outcome, Receipt, Request, SubmitError, Submitter};
+use kernel::submit::{Known, Outcome, Preference, Receipt, Request, SubmitError, Submitter};
 use kernel::token::{Token, TokenError};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
@@ -237,7 +237,7 @@ impl Client {
         operation: usize,
         waits: bool,
     ) -> Option<Result<Receipt, SubmitError>> {
-        let wait_until = waits.then(|| Instant::now() + WAIT);
+        let preference = Preference { respond_async: false, wait_until: waits.then(|| Instant::now() + WAIT) };
         let again = Request {
             tenant: request.tenant.clone(),
             subject: request.subject.clone(),
@@ -248,7 +248,7 @@ impl Client {
             command: request.command.clone(),
             ..*request
         };
-        let submit = async |submitter: &Submitter<User>| submitter.submit(again, wait_until).await;
+        let submit = async |submitter: &Submitter<User>| submitter.submit(again, preference).await;
         self.service.writers.invoke(Some(operation), submit).await
     }
 

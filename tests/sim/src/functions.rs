@@ -15,7 +15,7 @@ use kernel::apply::{Applier, Order, Policy};
 use kernel::ports::{MemoryCache, SharedCache, SharedCacheUpdater, ViewReader, WriteStore};
 use kernel::project::{ProjectingReader, Projection, Projector, ReadModel};
 use kernel::query::Queries;
-use kernel::submit::{CommandLookup, Submitter};
+use kernel::submit::{CommandLookup, DirectRoute, QueueRoute, Submitter};
 use shared::wiring::{DEFERRAL_MAX, IngestSide};
 use tokio::time::timeout;
 use users::User;
@@ -174,23 +174,23 @@ pub(crate) fn reader(world: &Arc<World>) -> Reader {
 pub(crate) fn writer(world: &Arc<World>) -> Submitter<User> {
     let clock = world.a_clock();
     let route = if world.setup.route.is_queued() {
-        kernel::submit::Route::Queue {
+        kernel::submit::Route::Queue(QueueRoute {
             queue: behind_network(world, world.queue.clone()),
             records: behind_network(world, Arc::new(RecordedRecords::new(world))),
             views: views(world, world.read_stores.deployment().read),
-        }
+        })
     } else {
         let view_in_transaction = world.setup.route == Route::DirectWithReadStore;
         let policy =
             Policy { horizon: Duration::ZERO, order: Order::Loose, projection: Projection::FIRST, view_in_transaction };
-        kernel::submit::Route::Direct {
+        kernel::submit::Route::Direct(DirectRoute {
             applier: Applier::new(write_store(world), clock.clone(), policy),
             projector: Projector::new(
                 vec![ReadModel { projection: Projection::FIRST, views: None }],
                 updater(world),
                 clock.clone(),
             ),
-        }
+        })
     };
     Submitter::new(route, clock, world.keys.clone())
 }

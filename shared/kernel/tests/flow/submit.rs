@@ -7,7 +7,9 @@ use kernel::envelope::{Envelope, Expected};
 use kernel::ids::AggregateId;
 use kernel::project::{Projection, Projector, ReadModel};
 use kernel::record::{COMMAND_AGE_MAX, CommandStatus};
-use kernel::submit::{CommandLookup, Known, Receipt, Request, Route, SubmitError, Submitter};
+use kernel::submit::{
+    CommandLookup, DirectRoute, Known, Preference, QueueRoute, Receipt, Request, Route, SubmitError, Submitter,
+};
 use kernel::token::Token;
 use tokio::time::Instant;
 
@@ -16,21 +18,40 @@ use crate::counter::{Counter, CounterCommand};
 use crate::world::{World, apply_with, open, tenant};
 
 fn queued(world: &World) -> Submitter<Counter> {
-    let route = Route::Queue {
-        queue: world.queue.clone(),
-        records: Arc::new(world.stores.records()),
-        views: Arc::new(world.stores.views()),
-    };
-    Submitter::new(route, world.clock.clone(), world.keys.clone())
+    Submitter::new(Route::Queue(queue_route(world)), world.clock.clone(), world.keys.clone())
 }
 
 fn direct(world: &World) -> Submitter<Counter> {
-    let route = Route::Direct {
-        applier: world.applier(Duration::ZERO, Order::Loose),
-        projector: Projector::new(Vec::new(), None, world.clock.clone()),
-    };
-    Submitter::new(route, world.clock.clone(), world.keys.clone())
+    Submitter::new(Route::Direct(direct_route(world, Duration::ZERO)), world.clock.clone(), world.keys.clone())
 }
+
+/// Applies at once, with a queue beside.
+fn either(world: &World, honours_async: bool) -> Submitter<Counter> {
+    let (direct, queue) = (direct_route(world, HORIZON), queue_route(world));
+    Submitter::new(Route::Either { direct, queue, honours_async }, world.clock.clone(), world.keys.clone())
+}
+
+fn queue_route(world: &World) -> QueueRoute {
+    QueueRoute {
+        queue: world.queue.clone(),
+        records: Arc::new(world.stores.records()),
+        views: Arc::new(world.stores.views()),
+    }
+}
+
+fn direct_route(world: &World, horizon: Duration) -> DirectRoute<Counter> {
+    DirectRoute {
+        applier: world.applier(horizon, Order::Loose),
+        projector: Projector::new(Vec::new(), None, world.clock.clone()),
+    }
+}
+
+fn waiting(until: Instant) -> Preference {
+    Preference { wait_until: Some(until), ..Preference::default() }
+}
+
+const ASYNC: Preference = Preference { respond_async: true, wait_until: None };
+const HORIZON: Duration = Duration::from_secs(60);
 
 fn request(key: Option<&str>, aggregate: Option<AggregateId>, command: CounterCommand) -> Request<CounterCommand> {
     Request {
@@ -64,7 +85,7 @@ async fn ingest(world: &World) {
 #[tokio::test]
 async fn a_command_without_a_key_is_one_message_and_no_write() {
     let world = World::new();
-    let receipt = queued(&world).submit(request(None, None, open("a")), None).await.unwrap();
+    let receipt = queued(&world).submit(request(None, None, open("a")), Preference::default()).await.unwrap();
     assert!(receipt.outcome.is_none() && !receipt.replayed);
     assert!(world.stores.all_records().is_empty());
     assert_eq!(messages(&world)[0].aggregate, receipt.aggregate);
@@ -79,7 +100,7 @@ async fn messages_are_in_order_for_one_aggregate_of_one_tenant() {
     for request in
         [request(None, Some(a), Close), request(None, Some(a), Close), request(None, Some(b), Close), foreign]
     {
-        submitter.submit(request, None).await.unwrap();
+        submitter.submit(request, Preference::default()).await.unwrap();
     }
     let received = world.queue.receive(10, Duration::from_secs(20));
     let groups: Vec<_> = received.iter().map(|received| &received.message.order_group).collect();
@@ -97,7 +118,7 @@ async fn the_token_of_a_write_demands_what_the_session_has_seen_of_the_same_aggr
     for (about, floor) in [(Some(id), 9), (None, 0)] {
         let command = if about.is_some() { Close } else { open("a") };
         let with_token = Request { token: Some(session.clone()), ..request(None, about, command) };
-        let receipt = submitter.submit(with_token, None).await.unwrap();
+        let receipt = submitter.submit(with_token, Preference::default()).await.unwrap();
         let told = Token::open(&world.keys, &tenant(), Some(receipt.aggregate), world.clock.now(), &receipt.token);
         assert_eq!(told.unwrap().floor, floor);
     }
@@ -107,9 +128,9 @@ async fn the_token_of_a_write_demands_what_the_session_has_seen_of_the_same_aggr
 async fn a_retry_under_the_same_key_sends_the_first_requests_message_again() {
     let world = World::new();
     let submitter = queued(&world);
-    let first = submitter.submit(request(Some("k"), None, open("a")), None).await.unwrap();
+    let first = submitter.submit(request(Some("k"), None, open("a")), Preference::default()).await.unwrap();
     world.clock.pass(Duration::from_secs(5));
-    let retry = submitter.submit(request(Some("k"), None, open("a")), None).await.unwrap();
+    let retry = submitter.submit(request(Some("k"), None, open("a")), Preference::default()).await.unwrap();
     assert_eq!((first.command, first.aggregate), (retry.command, retry.aggregate));
     assert!(!first.replayed && retry.replayed);
     let messages = messages(&world);
@@ -126,8 +147,8 @@ impl PartialEq for CounterCommand {
 #[tokio::test]
 async fn another_request_under_the_same_key_is_refused_on_both_routes() {
     for submitter in [queued(&World::new()), direct(&World::new())] {
-        submitter.submit(request(Some("k"), None, open("a")), None).await.unwrap();
-        let other = submitter.submit(request(Some("k"), None, open("b")), None).await;
+        submitter.submit(request(Some("k"), None, open("a")), Preference::default()).await.unwrap();
+        let other = submitter.submit(request(Some("k"), None, open("b")), Preference::default()).await;
         assert!(matches!(other, Err(SubmitError::KeyReused)), "{other:?}");
     }
 }
@@ -136,9 +157,9 @@ async fn another_request_under_the_same_key_is_refused_on_both_routes() {
 async fn a_retry_after_the_outcome_is_known_sends_nothing() {
     let world = World::new();
     let submitter = queued(&world);
-    submitter.submit(request(Some("k"), None, open("a")), None).await.unwrap();
+    submitter.submit(request(Some("k"), None, open("a")), Preference::default()).await.unwrap();
     ingest(&world).await;
-    assert!(submitter.submit(request(Some("k"), None, open("a")), None).await.unwrap().replayed);
+    assert!(submitter.submit(request(Some("k"), None, open("a")), Preference::default()).await.unwrap().replayed);
     assert_eq!(world.queue.len(), 1);
 }
 
@@ -147,14 +168,14 @@ async fn a_client_that_waits_is_told_the_outcome_and_one_whose_time_is_up_is_not
     let world = World::new();
     let submitter = queued(&world);
     let until = Instant::now() + Duration::from_secs(1);
-    let late = submitter.submit(request(None, None, open("late")), Some(until)).await.unwrap();
+    let late = submitter.submit(request(None, None, open("late")), waiting(until)).await.unwrap();
     assert!(late.outcome.is_none());
     let until = Instant::now() + Duration::from_secs(1);
     let ingesting = async {
         tokio::time::sleep(Duration::from_millis(300)).await;
         ingest(&world).await;
     };
-    let (receipt, ()) = tokio::join!(submitter.submit(request(None, None, open("a")), Some(until)), ingesting);
+    let (receipt, ()) = tokio::join!(submitter.submit(request(None, None, open("a")), waiting(until)), ingesting);
     let outcome = receipt.unwrap().outcome.unwrap();
     assert_eq!(outcome.status, CommandStatus::Applied { version: 1 });
     assert_eq!(outcome.current.unwrap().body.unwrap(), "a=0@1");
@@ -169,21 +190,22 @@ async fn the_direct_route_answers_with_the_result_and_replays_it() {
         let body = outcome.current.map(|view| String::from_utf8(view.body.unwrap().to_vec()).unwrap());
         (receipt.aggregate, outcome.status.version(), body, receipt.replayed)
     };
-    let created = told(submitter.submit(request(Some("k"), None, open("a")), None).await.unwrap());
+    let created = told(submitter.submit(request(Some("k"), None, open("a")), Preference::default()).await.unwrap());
     let id = created.0;
     assert_eq!(created, (id, Some(1), Some("a=0@1".to_owned()), false));
-    let added = told(submitter.submit(request(Some("k"), Some(id), Add(2)), None).await.unwrap());
+    let added = told(submitter.submit(request(Some("k"), Some(id), Add(2)), Preference::default()).await.unwrap());
     assert_eq!(added, (id, Some(2), Some("a=2@2".to_owned()), false));
-    let replayed = told(submitter.submit(request(Some("k"), None, open("a")), None).await.unwrap());
+    let replayed = told(submitter.submit(request(Some("k"), None, open("a")), Preference::default()).await.unwrap());
     assert_eq!(replayed, (id, Some(1), Some("a=2@2".to_owned()), true));
-    let closed = told(submitter.submit(request(None, Some(id), Close), None).await.unwrap());
+    let closed = told(submitter.submit(request(None, Some(id), Close), Preference::default()).await.unwrap());
     assert_eq!(closed, (id, Some(3), None, false));
 }
 
 #[tokio::test]
 async fn on_the_direct_route_nothing_waits() {
     let world = World::new();
-    let receipt = direct(&world).submit(request(None, Some(world.new_id()), Add(1)), None).await.unwrap();
+    let receipt =
+        direct(&world).submit(request(None, Some(world.new_id()), Add(1)), Preference::default()).await.unwrap();
     assert!(matches!(receipt.outcome.unwrap().status, CommandStatus::Rejected { version: 0, .. }));
 }
 
@@ -198,7 +220,7 @@ async fn a_session_keeps_its_floor_and_its_order_from_write_to_write() {
     };
     let mut request = request(None, Some(id), Add(1));
     request.token = Some(seen.seal(&world.keys, &tenant(), world.clock.now()));
-    let receipt = queued(&world).submit(request, None).await.unwrap();
+    let receipt = queued(&world).submit(request, Preference::default()).await.unwrap();
     let token = Token::open(&world.keys, &tenant(), Some(id), world.clock.now(), &receipt.token).unwrap();
     let stamp = messages(&world)[0].stamp;
     assert!(Some(stamp.at) > seen.accepted_at);
@@ -209,7 +231,7 @@ async fn a_session_keeps_its_floor_and_its_order_from_write_to_write() {
 async fn a_command_is_on_its_way_until_it_has_a_record_and_unknown_when_not_genuine_or_too_old() {
     let world = World::new();
     let lookup = CommandLookup::new(Arc::new(world.stores.records()), world.clock.clone(), world.keys.clone());
-    let receipt = queued(&world).submit(request(None, None, open("a")), None).await.unwrap();
+    let receipt = queued(&world).submit(request(None, None, open("a")), Preference::default()).await.unwrap();
     assert!(matches!(lookup.get(&tenant(), &receipt.command).await.unwrap(), Some(Known::OnItsWay(_))));
     let handed_out = lookup.token(&tenant(), &Token::of_version(receipt.aggregate, 3));
     let opened = Token::open(&world.keys, &tenant(), Some(receipt.aggregate), world.clock.now(), &handed_out);
@@ -220,4 +242,52 @@ async fn a_command_is_on_its_way_until_it_has_a_record_and_unknown_when_not_genu
     assert!(lookup.get(&tenant(), &receipt.command).await.unwrap().is_none());
     ingest(&world).await;
     assert!(matches!(lookup.get(&tenant(), &receipt.command).await.unwrap(), Some(Known::Record(_))));
+}
+
+#[tokio::test]
+async fn beside_a_queue_a_client_has_its_answer_as_it_prefers() {
+    let world = World::new();
+    let submitter = either(&world, true);
+    let now = submitter.submit(request(None, None, open("a")), Preference::default()).await.unwrap();
+    assert!(now.outcome.is_some() && messages(&world).is_empty());
+    let later = submitter.submit(request(None, None, open("b")), ASYNC).await.unwrap();
+    assert!(later.outcome.is_none());
+    assert_eq!(messages(&world).len(), 1);
+    let unheard = either(&world, false).submit(request(None, None, open("c")), ASYNC).await.unwrap();
+    assert!(unheard.outcome.is_some() && messages(&world).is_empty());
+}
+
+#[tokio::test]
+async fn beside_a_queue_what_builds_on_something_queued_is_queued_behind_it() {
+    let world = World::new();
+    let submitter = either(&world, false);
+    let queued = queued(&world).submit(request(None, None, open("a")), Preference::default()).await.unwrap();
+    let early = request(None, Some(queued.aggregate), Add(1));
+    let early = submitter.submit(early, Preference::default()).await.unwrap();
+    assert!(early.outcome.is_none());
+    let id = early.aggregate;
+    ingest(&world).await;
+    let ahead = Request { expected: Expected::Version(7), ..request(None, Some(id), Add(1)) };
+    assert!(submitter.submit(ahead, Preference::default()).await.unwrap().outcome.is_none());
+    let now = submitter.submit(request(None, Some(id), Add(1)), Preference::default()).await.unwrap();
+    assert_eq!(now.outcome.unwrap().status, CommandStatus::Applied { version: 3 });
+    let old = world.new_id();
+    world.clock.pass(HORIZON * 2);
+    let unknown = submitter.submit(request(None, Some(old), Add(1)), Preference::default()).await.unwrap();
+    assert!(matches!(unknown.outcome.unwrap().status, CommandStatus::Rejected { .. }));
+}
+
+#[tokio::test]
+async fn a_retry_at_once_of_what_was_queued_is_the_same_command_for_the_same_aggregate() {
+    let world = World::new();
+    let first = queued(&world).submit(request(Some("k"), None, open("a")), Preference::default()).await.unwrap();
+    world.clock.pass(Duration::from_secs(5));
+    let retry = either(&world, true).submit(request(Some("k"), None, open("a")), Preference::default()).await.unwrap();
+    assert_eq!((&first.command, first.aggregate, true), (&retry.command, retry.aggregate, retry.replayed));
+    assert_eq!(retry.outcome.unwrap().status, CommandStatus::Applied { version: 1 });
+    ingest(&world).await;
+    assert_eq!(world.stores.all_states().len(), 1);
+    let again = queued(&world).submit(request(Some("k"), None, open("a")), Preference::default()).await.unwrap();
+    assert_eq!((first.command, first.aggregate, true), (again.command, again.aggregate, again.replayed));
+    assert!(messages(&world).is_empty(), "it has its outcome");
 }
