@@ -3,8 +3,6 @@
 
 mod server;
 
-use std::sync::Arc;
-
 use axum::Router;
 use shared::config::{self, ReadConfig, WriteConfig};
 use shared::http::middleware;
@@ -25,6 +23,5 @@ async fn router() -> Result<Router, lambda_http::Error> {
     let read = wiring::read_side(ReadConfig::read(&config::process)?).await?;
     let write = wiring::write_side(WriteConfig::read(&config::process)?).await?;
     read.warm_up().await;
-    let (read, write) = (read_fn::routes::router(Arc::new(read)), write_fn::routes::router(Arc::new(write)));
-    Ok(middleware::finish(read.merge(write)))
+    Ok(middleware::finish(read_fn::routes::router(&read).merge(write_fn::routes::router(&write.submitter))))
 }

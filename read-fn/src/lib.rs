@@ -1,17 +1,46 @@
-//! The read function: answers queries, from memory where it can.
+//! The read function: answers queries, from memory where it can. Also, for the stage that has a function per operation, the
+//! functions for one query each.
 
 mod respond;
 pub mod routes;
 
-use std::sync::Arc;
-
-use shared::config::{self, ReadConfig};
-use shared::{front_door, http::middleware, telemetry, wiring};
+use axum::Router;
+use shared::config::{self, LookupConfig, ReadConfig};
+use shared::wiring::{self, ReadSide};
+use shared::{front_door, http::middleware, telemetry};
 
 /// Serves invocations, as the environment's variables say.
 pub async fn run() -> Result<(), lambda_http::Error> {
+    let side = read_side().await?;
+    serve(routes::router(&side)).await
+}
+
+/// As [`run`], for `GET /users/{id}` and for what no other function answers.
+pub async fn run_get_user() -> Result<(), lambda_http::Error> {
+    let side = read_side().await?;
+    serve(routes::user(side.queries).merge(routes::health())).await
+}
+
+/// As [`run`], for `GET /users`.
+pub async fn run_list_users() -> Result<(), lambda_http::Error> {
+    let side = read_side().await?;
+    serve(routes::users(side.queries)).await
+}
+
+/// As [`run`], for `GET /commands/{id}`.
+pub async fn run_get_command() -> Result<(), lambda_http::Error> {
+    telemetry::init();
+    let commands = wiring::command_lookup(LookupConfig::read(&config::process)?).await;
+    serve(routes::command(commands)).await
+}
+
+async fn read_side() -> Result<ReadSide, lambda_http::Error> {
     telemetry::init();
     let side = wiring::read_side(ReadConfig::read(&config::process)?).await?;
     side.warm_up().await;
-    front_door::run(middleware::finish(routes::router(Arc::new(side)))).await
+    Ok(side)
+}
+
+async fn serve(router: Router) -> Result<(), lambda_http::Error> {
+    front_door::run(middleware::finish(router)).await
 }

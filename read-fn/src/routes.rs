@@ -9,7 +9,8 @@ use axum::routing::get;
 use http::StatusCode;
 use kernel::domain::Domain;
 use kernel::ids::{AggregateId, AggregateKey};
-use kernel::query::{ListRequest, ReadRequest};
+use kernel::query::{ListRequest, Queries, ReadRequest};
+use kernel::submit::CommandLookup;
 use percent_encoding::percent_decode_str;
 use shared::http::incoming::Incoming;
 use shared::http::prefer::Preferences;
@@ -27,16 +28,31 @@ const LIMIT_DEFAULT: usize = 20;
 const LIMIT_MAX: usize = 100;
 
 /// The read side's part of the table.
-pub fn router(side: Arc<ReadSide>) -> Router {
-    Router::new()
-        .route(routes::USERS, get(list_users))
-        .route(routes::USER, get(get_user))
-        .route(routes::COMMAND, get(get_command))
-        .route(routes::HEALTH, get(health))
-        .with_state(side)
+pub fn router(side: &ReadSide) -> Router {
+    user(side.queries.clone()).merge(users(side.queries.clone())).merge(command(side.commands.clone())).merge(health())
 }
 
-async fn get_user(State(side): State<Arc<ReadSide>>, incoming: Incoming) -> Result<Response, HttpProblem> {
+/// `GET /users/{id}`.
+pub fn user(queries: Arc<Queries>) -> Router {
+    Router::new().route(routes::USER, get(get_user)).with_state(queries)
+}
+
+/// `GET /users`.
+pub fn users(queries: Arc<Queries>) -> Router {
+    Router::new().route(routes::USERS, get(list_users)).with_state(queries)
+}
+
+/// `GET /commands/{id}`.
+pub fn command(commands: Arc<CommandLookup>) -> Router {
+    Router::new().route(routes::COMMAND, get(get_command)).with_state(commands)
+}
+
+/// `GET /health`.
+pub fn health() -> Router {
+    Router::new().route(routes::HEALTH, get(get_health))
+}
+
+async fn get_user(State(queries): State<Arc<Queries>>, incoming: Incoming) -> Result<Response, HttpProblem> {
     let id: AggregateId = incoming
         .param
         .parse()
@@ -48,11 +64,11 @@ async fn get_user(State(side): State<Arc<ReadSide>>, incoming: Incoming) -> Resu
         lenient: preferences.lenient,
         deadline: incoming.deadline,
     };
-    let answer = side.queries.get(&request).await?;
+    let answer = queries.get(&request).await?;
     Ok(respond::user(answer, &incoming.headers))
 }
 
-async fn list_users(State(side): State<Arc<ReadSide>>, incoming: Incoming) -> Result<Response, HttpProblem> {
+async fn list_users(State(queries): State<Arc<Queries>>, incoming: Incoming) -> Result<Response, HttpProblem> {
     let query = ListQuery::parse(&incoming.query)?;
     let request = ListRequest {
         scope: query.filter.scope(),
@@ -60,18 +76,18 @@ async fn list_users(State(side): State<Arc<ReadSide>>, incoming: Incoming) -> Re
         cursor: query.cursor.as_deref(),
         limit: query.limit,
     };
-    let page = side.queries.list(&request).await?;
+    let page = queries.list(&request).await?;
     Ok(respond::page(page, &incoming.query))
 }
 
-async fn get_command(State(side): State<Arc<ReadSide>>, incoming: Incoming) -> Result<Response, HttpProblem> {
+async fn get_command(State(commands): State<Arc<CommandLookup>>, incoming: Incoming) -> Result<Response, HttpProblem> {
     let tenant = &incoming.identity.tenant;
-    let known = side.commands.get(tenant, &incoming.param).await?.ok_or_else(HttpProblem::not_found)?;
-    let token = |token: &_| side.commands.token(tenant, token);
+    let known = commands.get(tenant, &incoming.param).await?.ok_or_else(HttpProblem::not_found)?;
+    let token = |token: &_| commands.token(tenant, token);
     Ok(respond::command(&incoming.param, known, token))
 }
 
-async fn health() -> Response {
+async fn get_health() -> Response {
     json(StatusCode::OK, r#"{"status":"ok"}"#).into_response()
 }
 

@@ -49,6 +49,15 @@ pub struct ReadConfig {
     pub keys: KeyRing,
 }
 
+/// What is needed to tell what became of commands.
+#[derive(Debug)]
+pub struct LookupConfig {
+    /// `COMMANDS_TABLE`: records of commands.
+    pub commands_table: String,
+    /// `SIGNING_KEYS`.
+    pub keys: KeyRing,
+}
+
 /// What the write side needs.
 #[derive(Debug)]
 pub struct WriteConfig {
@@ -156,6 +165,15 @@ impl ReadConfig {
                 keys: keys?,
             })
         })
+    }
+}
+
+impl LookupConfig {
+    /// Reads the environment.
+    pub fn read(lookup: Lookup<'_>) -> Result<Self, ConfigError> {
+        let mut reader = Reader::new(lookup);
+        let (commands_table, keys) = (reader.text("COMMANDS_TABLE"), reader.parsed("SIGNING_KEYS"));
+        reader.finish(|| Some(Self { commands_table: commands_table?, keys: keys? }))
     }
 }
 

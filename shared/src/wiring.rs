@@ -23,7 +23,9 @@ use kernel::record::RecordKey;
 use kernel::submit::{CommandLookup, DirectRoute, QueueRoute, Route, Submitter};
 use users::User;
 
-use crate::config::{DirectPlaces, IngestConfig, QueuePlaces, ReadConfig, Secret, WriteConfig, WriteRoute};
+use crate::config::{
+    DirectPlaces, IngestConfig, LookupConfig, QueuePlaces, ReadConfig, Secret, WriteConfig, WriteRoute,
+};
 use crate::stages::{Cache, Source};
 
 /// How much of an environment's memory the cache may take, in bytes.
@@ -36,9 +38,9 @@ pub const DEFERRAL_MAX: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub struct ReadSide {
     /// Answers queries.
-    pub queries: Queries,
+    pub queries: Arc<Queries>,
     /// Tells what became of commands.
-    pub commands: CommandLookup,
+    pub commands: Arc<CommandLookup>,
     /// What a first request will talk to.
     first: Arc<dyn RecordReader>,
     redis: Option<Arc<RedisCache>>,
@@ -75,7 +77,7 @@ async fn warm_up(records: &dyn RecordReader) {
 #[derive(Debug)]
 pub struct WriteSide {
     /// Takes commands in.
-    pub submitter: Submitter<User>,
+    pub submitter: Arc<Submitter<User>>,
     /// What a first request will talk to.
     first: Arc<dyn RecordReader>,
 }
@@ -110,11 +112,26 @@ pub async fn read_side(config: ReadConfig) -> Result<ReadSide, WiringError> {
     let shared = redis.clone().map(|redis| redis as Arc<dyn SharedCache>);
     let (clock, keys) = (clock(), Arc::new(config.keys));
     Ok(ReadSide {
-        queries: Queries::new(config.projection, views, records.clone(), memory, shared, clock.clone(), keys.clone()),
-        commands: CommandLookup::new(records.clone(), clock, keys),
+        queries: Arc::new(Queries::new(
+            config.projection,
+            views,
+            records.clone(),
+            memory,
+            shared,
+            clock.clone(),
+            keys.clone(),
+        )),
+        commands: Arc::new(CommandLookup::new(records.clone(), clock, keys)),
         first: records,
         redis,
     })
+}
+
+/// Wires what tells what became of commands, alone.
+pub async fn command_lookup(config: LookupConfig) -> Arc<CommandLookup> {
+    let records = Arc::new(DynamoRecords::new(clients::dynamodb(&clients::aws().await), &config.commands_table));
+    warm_up(records.as_ref()).await;
+    Arc::new(CommandLookup::new(records, clock(), Arc::new(config.keys)))
 }
 
 /// Wires the write side.
@@ -140,7 +157,8 @@ pub async fn write_side(config: WriteConfig) -> Result<WriteSide, WiringError> {
             }
         }
     };
-    Ok(WriteSide { submitter: Submitter::new(route, clock(), Arc::new(config.keys)), first: records })
+    let submitter = Arc::new(Submitter::new(route, clock(), Arc::new(config.keys)));
+    Ok(WriteSide { submitter, first: records })
 }
 
 /// What is needed to apply commands where they come in.

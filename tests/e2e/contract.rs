@@ -6,8 +6,12 @@
 /// Makes each check a test of its own at each variant.
 macro_rules! on_every_variant {
     ($($check:ident),+ $(,)?) => {
+        on_every_variant!(@ single_responsibility SingleResponsibility: $($check)+);
         on_every_variant!(@ lambda_lith LambdaLith: $($check)+);
         on_every_variant!(@ read_write ReadWrite: $($check)+);
+        on_every_variant!(@ memory_cache MemoryCache: $($check)+);
+        on_every_variant!(@ redis_cache RedisCache: $($check)+);
+        on_every_variant!(@ read_store ReadStore: $($check)+);
         on_every_variant!(@ cqrs Cqrs: $($check)+);
         on_every_variant!(@ cqrs_fifo CqrsFifo: $($check)+);
     };

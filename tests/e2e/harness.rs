@@ -19,7 +19,7 @@ pub use stack::{Stack, Variant};
 
 /// The one stack of a variant that all checks share. It ends with this process.
 pub fn shared(variant: Variant) -> &'static Stack {
-    static STACKS: [OnceLock<Result<Stack, String>>; 4] = [const { OnceLock::new() }; 4];
+    static STACKS: [OnceLock<Result<Stack, String>>; 8] = [const { OnceLock::new() }; 8];
     let stack = STACKS[variant as usize].get_or_init(|| Stack::try_start(variant, &["--ephemeral"]));
     stack.as_ref().unwrap_or_else(|why| panic!("the {variant:?} stack does not start: {why}"))
 }

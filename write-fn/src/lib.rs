@@ -1,17 +1,45 @@
-//! The write function: validates commands, and queues them or, in the earlier stages, applies them.
+//! The write function: validates commands, and queues them or, in the earlier stages, applies them. Also, for the stage
+//! that has a function per operation, the functions for one command each.
 
 mod respond;
 pub mod routes;
 
 use std::sync::Arc;
 
+use axum::Router;
+use kernel::submit::Submitter;
 use shared::config::{self, WriteConfig};
 use shared::{front_door, http::middleware, telemetry, wiring};
+use users::User;
 
 /// Serves invocations, as the environment's variables say.
 pub async fn run() -> Result<(), lambda_http::Error> {
+    serve(|commands| routes::router(&commands)).await
+}
+
+/// As [`run`], for `POST /users`.
+pub async fn run_create_user() -> Result<(), lambda_http::Error> {
+    serve(routes::create).await
+}
+
+/// As [`run`], for `PUT /users/{id}`.
+pub async fn run_replace_user() -> Result<(), lambda_http::Error> {
+    serve(routes::replace).await
+}
+
+/// As [`run`], for `PATCH /users/{id}`.
+pub async fn run_update_user() -> Result<(), lambda_http::Error> {
+    serve(routes::update).await
+}
+
+/// As [`run`], for `DELETE /users/{id}`.
+pub async fn run_delete_user() -> Result<(), lambda_http::Error> {
+    serve(routes::delete).await
+}
+
+async fn serve(routes: impl FnOnce(Arc<Submitter<User>>) -> Router) -> Result<(), lambda_http::Error> {
     telemetry::init();
     let side = wiring::write_side(WriteConfig::read(&config::process)?).await?;
     side.warm_up().await;
-    front_door::run(middleware::finish(routes::router(Arc::new(side)))).await
+    front_door::run(middleware::finish(routes(side.submitter))).await
 }

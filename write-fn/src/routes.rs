@@ -5,63 +5,85 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
-use axum::routing::{post, put};
+use axum::routing::{self, patch, post, put};
 use http::{HeaderName, header};
 use kernel::envelope::Expected;
 use kernel::ids::AggregateId;
-use kernel::submit::{Preference, Request};
+use kernel::submit::{Preference, Request, Submitter};
 use shared::http::incoming::Incoming;
 use shared::http::prefer::Preferences;
 use shared::http::problem::HttpProblem;
 use shared::http::{CONSISTENCY_TOKEN, IDEMPOTENCY_KEY, JSON_TYPE, MERGE_PATCH_TYPE, conditional, routes};
-use shared::wiring::WriteSide;
 use tokio::time::Instant;
-use users::UserCommand;
 use users::request::{self, BodyError};
+use users::{User, UserCommand};
 
 use crate::respond::{self, Method};
 
 /// The longest idempotency key, in characters.
 const IDEMPOTENCY_KEY_CHARS_MAX: usize = 255;
 
+/// Takes commands in.
+type Commands = Arc<Submitter<User>>;
+
 /// The write side's part of the table.
-pub fn router(side: Arc<WriteSide>) -> Router {
-    Router::new()
-        .route(routes::USERS, post(create_user))
-        .route(routes::USER, put(replace_user).patch(update_user).delete(delete_user))
-        .with_state(side)
+pub fn router(commands: &Commands) -> Router {
+    create(commands.clone())
+        .merge(replace(commands.clone()))
+        .merge(update(commands.clone()))
+        .merge(delete(commands.clone()))
 }
 
-async fn create_user(State(side): State<Arc<WriteSide>>, incoming: Incoming) -> Result<Response, HttpProblem> {
+/// `POST /users`.
+pub fn create(commands: Commands) -> Router {
+    Router::new().route(routes::USERS, post(create_user)).with_state(commands)
+}
+
+/// `PUT /users/{id}`.
+pub fn replace(commands: Commands) -> Router {
+    Router::new().route(routes::USER, put(replace_user)).with_state(commands)
+}
+
+/// `PATCH /users/{id}`.
+pub fn update(commands: Commands) -> Router {
+    Router::new().route(routes::USER, patch(update_user)).with_state(commands)
+}
+
+/// `DELETE /users/{id}`.
+pub fn delete(commands: Commands) -> Router {
+    Router::new().route(routes::USER, routing::delete(delete_user)).with_state(commands)
+}
+
+async fn create_user(State(commands): State<Commands>, incoming: Incoming) -> Result<Response, HttpProblem> {
     incoming.expect_content_type(JSON_TYPE, ACCEPT_POST)?;
     let command = request::create(&incoming.body).map_err(wrong_body)?;
-    submit(&side, Method::Post, &incoming, None, command).await
+    submit(&commands, Method::Post, &incoming, None, command).await
 }
 
-async fn replace_user(State(side): State<Arc<WriteSide>>, incoming: Incoming) -> Result<Response, HttpProblem> {
+async fn replace_user(State(commands): State<Commands>, incoming: Incoming) -> Result<Response, HttpProblem> {
     let id = user_id(&incoming)?;
     incoming.expect_content_type(JSON_TYPE, header::ACCEPT)?;
     let command = request::replace(&incoming.body).map_err(wrong_body)?;
-    submit(&side, Method::Put, &incoming, Some(id), command).await
+    submit(&commands, Method::Put, &incoming, Some(id), command).await
 }
 
-async fn update_user(State(side): State<Arc<WriteSide>>, incoming: Incoming) -> Result<Response, HttpProblem> {
+async fn update_user(State(commands): State<Commands>, incoming: Incoming) -> Result<Response, HttpProblem> {
     let id = user_id(&incoming)?;
     incoming.expect_content_type(MERGE_PATCH_TYPE, ACCEPT_PATCH)?;
     let command = request::update(&incoming.body).map_err(wrong_body)?;
-    submit(&side, Method::Patch, &incoming, Some(id), command).await
+    submit(&commands, Method::Patch, &incoming, Some(id), command).await
 }
 
-async fn delete_user(State(side): State<Arc<WriteSide>>, incoming: Incoming) -> Result<Response, HttpProblem> {
+async fn delete_user(State(commands): State<Commands>, incoming: Incoming) -> Result<Response, HttpProblem> {
     let id = user_id(&incoming)?;
-    submit(&side, Method::Delete, &incoming, Some(id), UserCommand::Delete).await
+    submit(&commands, Method::Delete, &incoming, Some(id), UserCommand::Delete).await
 }
 
 const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
 const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
 
 async fn submit(
-    side: &WriteSide,
+    commands: &Submitter<User>,
     method: Method,
     incoming: &Incoming,
     aggregate: Option<AggregateId>,
@@ -86,7 +108,7 @@ async fn submit(
         traceparent: incoming.header(&TRACEPARENT)?.map(str::to_owned),
         command,
     };
-    let receipt = side.submitter.submit(request, preference).await?;
+    let receipt = commands.submit(request, preference).await?;
     Ok(respond::receipt(method, receipt, preferences))
 }
 

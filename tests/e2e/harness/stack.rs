@@ -24,8 +24,12 @@ const LINES_MAX: usize = 400;
 /// Which stage, and which queue, the service runs in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Variant {
+    SingleResponsibility,
     LambdaLith,
     ReadWrite,
+    MemoryCache,
+    RedisCache,
+    ReadStore,
     Cqrs,
     CqrsFifo,
 }
@@ -33,17 +37,18 @@ pub enum Variant {
 impl Variant {
     pub fn stage(self) -> &'static str {
         match self {
+            Self::SingleResponsibility => "single-responsibility",
             Self::LambdaLith => "lambda-lith",
             Self::ReadWrite => "read-write",
+            Self::MemoryCache => "memory-cache",
+            Self::RedisCache => "redis-cache",
+            Self::ReadStore => "read-store",
             Self::Cqrs | Self::CqrsFifo => "cqrs",
         }
     }
 
     pub fn queue(self) -> &'static str {
-        match self {
-            Self::CqrsFifo => "fifo",
-            Self::LambdaLith | Self::ReadWrite | Self::Cqrs => "standard",
-        }
+        if self == Self::CqrsFifo { "fifo" } else { "standard" }
     }
 
     /// Whether a write is acknowledged before it is applied.
@@ -51,9 +56,9 @@ impl Variant {
         matches!(self, Self::Cqrs | Self::CqrsFifo)
     }
 
-    /// Whether reads go through caches.
+    /// Whether reads go through memory.
     pub fn has_caches(self) -> bool {
-        self.is_queued()
+        !matches!(self, Self::SingleResponsibility | Self::LambdaLith | Self::ReadWrite)
     }
 }
 

@@ -1,23 +1,50 @@
 //! What is deployed, and can be deployed anew while everything runs: new environments start with it, those that are at
-//! work finish what they do and end, as after an update of a function's configuration.
+//! work finish what they do and end, as after an update of a stack.
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use adapters::read_table::{ReadTable, ReadTableError};
 use serde::{Deserialize, Serialize};
+use shared::stages::{Row, StageError};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-use crate::environments::Pool;
+use crate::backends::{BackendError, Backends};
+use crate::environments::{Function, Limits, Pool};
+use crate::options::StackOptions;
+use crate::poller::{self, Poller};
+use crate::queue::Queues;
+use crate::redis::Redis;
+use crate::routes::RouteTable;
+use crate::stores::Store;
+use crate::supervise::Spawner;
 
 /// The file in the data directory.
 const FILE_NAME: &str = "deployment.json";
+/// What is deployed first unless somebody says otherwise.
+const STAGE_DEFAULT: &str = "cqrs";
+const READ_TABLE_DEFAULT: &str = "watershed-read-v1";
+/// What functions are invoked by the queue rather than by HTTP.
+const INGEST: &str = "ingest-fn";
+/// How long an invocation by HTTP may take.
+const HTTP_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a batch may take.
+const INGEST_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a request waits for an environment while all are busy.
+const BUSY_WAIT: Duration = Duration::from_secs(2);
+/// Memory of a function, in MB: what it is told, and the cost model's assumption.
+const MEMORY_MB: u32 = 256;
 
 /// What can be changed while everything runs, named as the functions' variables are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE", deny_unknown_fields)]
 pub struct Deployment {
+    /// The row of the table of stages.
+    pub stage: String,
     /// The read store that readers see.
     pub read_table: String,
     /// Another one that is written as well.
@@ -29,8 +56,36 @@ pub struct Deployment {
 #[derive(Debug, thiserror::Error)]
 pub enum DeploymentError {
     /// Not what it should be.
-    #[error("a deployment is an object of READ_TABLE and, if wanted, OTHER_READ_TABLE: {0}")]
+    #[error("a deployment is an object of STAGE, READ_TABLE and, if wanted, OTHER_READ_TABLE: {0}")]
     Malformed(#[from] serde_json::Error),
+    /// There is no such stage.
+    #[error(transparent)]
+    Stage(#[from] StageError),
+    /// The stage has no function that answers over HTTP.
+    #[error("stage {0} serves nothing over HTTP")]
+    ServesNothing(String),
+    /// The data directory was left at another stage.
+    #[error(
+        "the data directory is at stage {kept}, not {wanted}: leave --stage out and go there with `watershed migrate`, or \
+         begin anew with another --data-dir or --ephemeral"
+    )]
+    OtherStage {
+        /// The one that it is at.
+        kept: String,
+        /// The one that was asked for.
+        wanted: String,
+    },
+    /// A packaged function is not there.
+    #[error("no function {name} in {}: neither {name} nor {name}/bootstrap", .dir.display())]
+    NotPackaged {
+        /// The function.
+        name: String,
+        /// Where it was looked for.
+        dir: PathBuf,
+    },
+    /// What the functions need is not to be had.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
     /// A table's name does not tell its projection.
     #[error("{0} {1}")]
     Name(&'static str, ReadTableError),
@@ -43,8 +98,9 @@ pub enum DeploymentError {
 }
 
 impl Deployment {
-    fn parse(json: &[u8]) -> Result<Self, DeploymentError> {
+    fn parse(json: &[u8]) -> Result<(Self, Row), DeploymentError> {
         let deployment: Self = serde_json::from_slice(json)?;
+        let row = Row::of(&deployment.stage)?;
         let check = |name, table: &str| table.parse::<ReadTable>().map_err(|error| DeploymentError::Name(name, error));
         check("READ_TABLE", &deployment.read_table)?;
         if let Some(other) = &deployment.other_read_table {
@@ -52,12 +108,27 @@ impl Deployment {
         }
         match deployment.other_read_table.as_ref() == Some(&deployment.read_table) {
             true => Err(DeploymentError::Same),
-            false => Ok(deployment),
+            false => Ok((deployment, row)),
+        }
+    }
+
+    /// What was deployed last in the data directory or, to begin with, what the options say.
+    pub(crate) fn first(options: &StackOptions) -> Result<(Self, Row), DeploymentError> {
+        let Some((kept, row)) = options.persistent_dir().map(Self::load).transpose()?.flatten() else {
+            let stage = options.stage.clone().unwrap_or_else(|| STAGE_DEFAULT.to_owned());
+            let row = Row::of(&stage)?;
+            return Ok((Self { stage, read_table: READ_TABLE_DEFAULT.to_owned(), other_read_table: None }, row));
+        };
+        match &options.stage {
+            Some(wanted) if Row::of(wanted)? != row => {
+                Err(DeploymentError::OtherStage { kept: kept.stage, wanted: wanted.clone() })
+            }
+            Some(_) | None => Ok((kept, row)),
         }
     }
 
     /// What was deployed last in a data directory, if anything.
-    pub(crate) fn load(data_dir: &Path) -> Result<Option<Self>, DeploymentError> {
+    fn load(data_dir: &Path) -> Result<Option<(Self, Row)>, DeploymentError> {
         match std::fs::read(data_dir.join(FILE_NAME)) {
             Ok(json) => Self::parse(&json).map(Some),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -75,114 +146,269 @@ impl Deployment {
     }
 
     fn variables(&self) -> impl Iterator<Item = (String, String)> {
-        let other = self.other_read_table.clone().map(|table| ("OTHER_READ_TABLE".to_owned(), table));
-        std::iter::once(("READ_TABLE".to_owned(), self.read_table.clone())).chain(other)
+        let other = self.other_read_table.clone().map(|table| ("OTHER_READ_TABLE", table));
+        let all = [("STAGE", self.stage.clone()), ("READ_TABLE", self.read_table.clone())].into_iter().chain(other);
+        all.map(|(name, value)| (name.to_owned(), value))
     }
 }
 
 /// The functions, and what they are deployed with.
 #[derive(Debug)]
 pub struct Deployments {
+    options: StackOptions,
+    spawner: Spawner,
+    /// Locked for as long as something is being deployed.
+    backends: tokio::sync::Mutex<Backends>,
+    live: Mutex<Live>,
+    polling: TaskTracker,
+}
+
+/// What is deployed now.
+#[derive(Debug)]
+struct Live {
+    deployment: Deployment,
+    row: Row,
+    variables: Vec<(String, String)>,
     pools: Vec<Pool>,
-    /// What does not change.
-    fixed: Vec<(String, String)>,
-    current: Mutex<Deployment>,
-    /// Where it is kept, if it is.
-    data_dir: Option<PathBuf>,
+    /// Functions that are deployed no longer, and may have environments at work.
+    retired: Vec<Pool>,
+    routes: Arc<RouteTable<Pool>>,
+    /// Ends the queue's poller.
+    poller: Option<CancellationToken>,
+}
+
+/// What the functions of the present deployment use.
+#[derive(Debug)]
+pub(crate) struct Used {
+    pub(crate) store: Option<Arc<Store>>,
+    pub(crate) queues: Option<Queues>,
+    pub(crate) redis: Option<Arc<Redis>>,
 }
 
 impl Deployments {
-    /// Deploys to `pools`, for the first time.
-    pub(crate) fn new(
-        pools: Vec<Pool>,
-        fixed: Vec<(String, String)>,
-        first: Deployment,
-        data_dir: Option<&Path>,
-    ) -> Self {
-        let deployments = Self { pools, fixed, current: Mutex::new(first), data_dir: data_dir.map(Path::to_owned) };
-        deployments.hand_out(&deployments.lock());
-        deployments
+    /// Deploys for the first time.
+    pub(crate) async fn start(
+        options: &StackOptions,
+        spawner: Spawner,
+        mut backends: Backends,
+        (deployment, row): (Deployment, Row),
+    ) -> Result<Self, DeploymentError> {
+        backends.provide(&row).await?;
+        let (pools, routes) = functions(options, &spawner, &row, &[])?;
+        if let Some(dir) = options.persistent_dir() {
+            deployment.keep(dir)?;
+        }
+        let (variables, retired) = (Vec::new(), Vec::new());
+        let live = Live { deployment, row, variables, pools, retired, routes, poller: None };
+        let (options, polling) = (options.clone(), TaskTracker::new());
+        let deployments =
+            Self { options, spawner, backends: tokio::sync::Mutex::new(backends), live: Mutex::new(live), polling };
+        deployments.hand_out(&*deployments.backends.lock().await, &mut deployments.lock());
+        Ok(deployments)
+    }
+
+    /// Deploys what a document says, if it is not deployed already. What is deployed may not have taken the place of what
+    /// was yet: [`Deployments::draining`] tells when it has.
+    pub async fn deploy(&self, json: &[u8]) -> Result<(), DeploymentError> {
+        let (deployment, row) = Deployment::parse(json)?;
+        let mut backends = self.backends.lock().await;
+        if self.lock().deployment == deployment {
+            return Ok(());
+        }
+        self.forget_drained().await;
+        let present = self.pools();
+        backends.provide(&row).await?;
+        let (pools, routes) = functions(&self.options, &self.spawner, &row, &present)?;
+        if let Some(dir) = self.options.persistent_dir() {
+            deployment.keep(dir)?;
+        }
+        let mut live = self.lock();
+        let gone = present.into_iter().filter(|pool| !pools.iter().any(|other| other.name() == pool.name()));
+        live.retired.extend(gone);
+        (live.deployment, live.row, live.pools, live.routes) = (deployment, row, pools, routes);
+        self.hand_out(&backends, &mut live);
+        Ok(())
+    }
+
+    /// Closes the pools of functions that have been removed, and have done what they had to do.
+    async fn forget_drained(&self) {
+        let drained: Vec<_> = self.lock().retired.extract_if(.., |pool| pool.draining() == 0).collect();
+        futures::future::join_all(drained.iter().map(Pool::close)).await;
+    }
+
+    /// Has environments start with what is deployed now, and the others end.
+    fn hand_out(&self, backends: &Backends, live: &mut Live) {
+        live.variables = backends.variables(&live.row).into_iter().chain(live.deployment.variables()).collect();
+        for pool in &live.pools {
+            pool.deploy(live.variables.clone());
+        }
+        for pool in &live.retired {
+            pool.retire();
+        }
+        let ingest = live.pools.iter().find(|pool| pool.name() == INGEST);
+        match backends.queues(&live.row).zip(ingest) {
+            Some((queues, pool)) if live.poller.is_none() => {
+                let (client, queue) = (queues.client().clone(), queues.main.clone());
+                let poller = Poller { client, queue, queue_type: self.options.queue, pool: pool.clone() };
+                let stop = CancellationToken::new();
+                self.polling.spawn(poller::run(poller, self.options.max_environments.into(), stop.clone()));
+                live.poller = Some(stop);
+            }
+            Some(_) => {}
+            None => drop(live.poller.take().inspect(CancellationToken::cancel)),
+        }
+    }
+
+    /// What answers what.
+    #[must_use]
+    pub fn routes(&self) -> Arc<RouteTable<Pool>> {
+        self.lock().routes.clone()
+    }
+
+    /// The row that is deployed.
+    #[must_use]
+    pub fn row(&self) -> Row {
+        self.lock().row.clone()
     }
 
     /// The functions.
     #[must_use]
-    pub fn pools(&self) -> &[Pool] {
-        &self.pools
+    pub fn pools(&self) -> Vec<Pool> {
+        self.lock().pools.clone()
     }
 
-    /// Deploys what a document says, if it is not deployed already. Returns at once: [`Deployments::draining`] tells when it is done.
-    pub fn deploy(&self, json: &[u8]) -> Result<(), DeploymentError> {
-        let next = Deployment::parse(json)?;
-        let mut current = self.lock();
-        if *current == next {
-            return Ok(());
-        }
-        if let Some(dir) = &self.data_dir {
-            next.keep(dir)?;
-        }
-        *current = next;
-        self.hand_out(&current);
-        Ok(())
+    /// The functions that are deployed no longer.
+    #[must_use]
+    pub fn retired(&self) -> Vec<Pool> {
+        self.lock().retired.clone()
     }
 
     /// Environments of earlier deployments that are still at work.
     #[must_use]
     pub fn draining(&self) -> usize {
-        self.pools.iter().map(Pool::draining).sum()
+        let live = self.lock();
+        live.pools.iter().chain(&live.retired).map(Pool::draining).sum()
     }
 
     /// All variables that the functions find, secrets included.
     #[must_use]
     pub fn variables(&self) -> Vec<(String, String)> {
-        self.with_fixed(&self.lock())
+        self.lock().variables.clone()
     }
 
-    fn with_fixed(&self, deployment: &Deployment) -> Vec<(String, String)> {
-        self.fixed.iter().cloned().chain(deployment.variables()).collect()
+    /// What the functions use.
+    pub(crate) async fn used(&self) -> Used {
+        let (backends, row) = (self.backends.lock().await, self.row());
+        Used { store: backends.store.clone(), queues: backends.queues(&row), redis: backends.redis(&row) }
     }
 
-    fn hand_out(&self, deployment: &Deployment) {
-        for pool in &self.pools {
-            pool.deploy(self.with_fixed(deployment));
+    /// What runs where, a line each.
+    pub(crate) async fn lines(&self) -> Vec<String> {
+        let (backends, row) = (self.backends.lock().await, self.row());
+        let (functions, most) = (row.functions.join(", "), self.options.max_environments);
+        let mut lines = vec![format!("functions  {functions}, stage {row}, up to {most} processes each")];
+        lines.extend(backends.lines(&row));
+        lines
+    }
+
+    /// Takes no more messages.
+    pub(crate) async fn stop_polling(&self) {
+        if let Some(stop) = self.lock().poller.take() {
+            stop.cancel();
         }
+        self.polling.close();
+        self.polling.wait().await;
     }
 
-    fn lock(&self) -> MutexGuard<'_, Deployment> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Ends all processes.
+    pub(crate) async fn stop(&self) {
+        let pools = [self.pools(), self.retired()].concat();
+        futures::future::join_all(pools.iter().map(Pool::close)).await;
+        self.backends.lock().await.stop().await;
     }
+
+    fn lock(&self) -> MutexGuard<'_, Live> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+type Functions = (Vec<Pool>, Arc<RouteTable<Pool>>);
+
+/// The functions of a row, those that there are already among them, and what each answers.
+fn functions(
+    options: &StackOptions,
+    spawner: &Spawner,
+    row: &Row,
+    present: &[Pool],
+) -> Result<Functions, DeploymentError> {
+    let limits = Limits {
+        environments_max: options.max_environments.into(),
+        idle: Duration::from_secs(options.idle_seconds.into()),
+        wait: BUSY_WAIT,
+    };
+    let pool = |name: &String| {
+        let package = options.functions_dir.as_ref().map(|dir| package(dir, name)).transpose()?;
+        if let Some(pool) = present.iter().find(|pool| pool.name() == name) {
+            return Ok(pool.clone());
+        }
+        let timeout = if name == INGEST { INGEST_TIMEOUT } else { HTTP_TIMEOUT };
+        let function = Function { name: name.clone(), timeout, memory_mb: MEMORY_MB, package };
+        Ok(Pool::new(function, limits, spawner.clone()))
+    };
+    let pools: Vec<Pool> = row.functions.iter().map(pool).collect::<Result<_, DeploymentError>>()?;
+    let find = |name: &str| pools.iter().find(|pool| pool.name() == name && name != INGEST).cloned();
+    let routes = RouteTable::new(find).ok_or_else(|| DeploymentError::ServesNothing(row.stage.clone()))?;
+    Ok((pools, Arc::new(routes)))
+}
+
+/// Where a packaged function is: a file, or what `cargo lambda build` leaves.
+fn package(dir: &Path, name: &str) -> Result<PathBuf, DeploymentError> {
+    let candidates = [dir.join(name).join("bootstrap"), dir.join(name)];
+    let found = candidates.into_iter().find(|path| path.is_file());
+    let missing = || DeploymentError::NotPackaged { name: name.to_owned(), dir: dir.to_owned() };
+    let found = found.ok_or_else(missing)?;
+    Ok(std::path::absolute(found)?)
 }
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
+
+    fn options(arguments: &[&str]) -> StackOptions {
+        crate::options::Options::try_parse_from([&["watershed-local"], arguments].concat()).unwrap().stack
+    }
 
     #[test]
     fn a_deployment_outlives_a_restart() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(Deployment::load(dir.path()).unwrap(), None);
-        let deployment = Deployment { read_table: "r-v2".to_owned(), other_read_table: Some("r-v1".to_owned()) };
+        let at = dir.path().to_str().unwrap();
+        let first = Deployment::first(&options(&["--data-dir", at])).unwrap().0;
+        assert_eq!((first.stage.as_str(), first.other_read_table.as_ref()), ("cqrs", None));
+        let (stage, read_table) = ("cqrs-expand".to_owned(), "r-v2".to_owned());
+        let deployment = Deployment { stage, read_table, other_read_table: Some("r-v1".to_owned()) };
         deployment.keep(dir.path()).unwrap();
-        assert_eq!(Deployment::load(dir.path()).unwrap(), Some(deployment));
+        for arguments in [&["--data-dir", at][..], &["--data-dir", at, "--stage", "cqrs-expand"]] {
+            assert_eq!(Deployment::first(&options(arguments)).unwrap().0, deployment);
+        }
+        let error = Deployment::first(&options(&["--data-dir", at, "--stage", "read-store"])).unwrap_err().to_string();
+        assert!(error.contains("stage cqrs-expand") && error.contains("migrate"), "{error}");
     }
 
     #[test]
     fn what_makes_no_sense_is_not_deployed() {
-        let deployments = Deployments::new(
-            Vec::new(),
-            Vec::new(),
-            Deployment { read_table: "r-v1".to_owned(), other_read_table: None },
-            None,
-        );
         for wrong in [
             "",
             "{}",
-            r#"{"READ_TABLE":"r"}"#,
-            r#"{"READ_TABLE":"r-v1","STAGE":"cqrs"}"#,
-            r#"{"READ_TABLE":"r-v1","OTHER_READ_TABLE":"x"}"#,
-            r#"{"READ_TABLE":"r-v1","OTHER_READ_TABLE":"r-v1"}"#,
+            r#"{"READ_TABLE":"r-v1"}"#,
+            r#"{"STAGE":"cqrs","READ_TABLE":"r"}"#,
+            r#"{"STAGE":"csqr","READ_TABLE":"r-v1"}"#,
+            r#"{"STAGE":"cqrs","READ_TABLE":"r-v1","WRITE_TABLE":"w"}"#,
+            r#"{"STAGE":"cqrs","READ_TABLE":"r-v1","OTHER_READ_TABLE":"x"}"#,
+            r#"{"STAGE":"cqrs","READ_TABLE":"r-v1","OTHER_READ_TABLE":"r-v1"}"#,
         ] {
-            deployments.deploy(wrong.as_bytes()).unwrap_err();
+            Deployment::parse(wrong.as_bytes()).unwrap_err();
         }
-        assert_eq!(deployments.variables(), [("READ_TABLE".to_owned(), "r-v1".to_owned())]);
     }
 }

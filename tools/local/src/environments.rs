@@ -53,6 +53,9 @@ pub enum InvokeError {
     /// No process gets as far as to take an invocation.
     #[error("the function does not start")]
     NotStarting,
+    /// The function was removed before anything was handed to a process: look for what answers now.
+    #[error("the function is deployed no longer")]
+    Retired,
     /// The pool is being closed.
     #[error("shutting down")]
     ShuttingDown,
@@ -125,6 +128,8 @@ struct Inner {
 #[derive(Debug, Default)]
 struct State {
     deployment: Arc<Deployed>,
+    /// Whether the function is deployed no longer.
+    retired: bool,
     /// Those whose process runs, also while it initialises.
     environments: BTreeMap<u64, Arc<Environment>>,
     /// Those without work, the one used last at the end: it is used first, so that those not needed stay idle.
@@ -188,7 +193,7 @@ impl Pool {
         state.environments.values().map(status).collect()
     }
 
-    /// Environments of earlier deployments.
+    /// Environments of earlier deployments; all of them where the function is deployed no longer.
     #[must_use]
     pub fn draining(&self) -> usize {
         let state = self.0.lock();
@@ -199,6 +204,18 @@ impl Pool {
     pub fn deploy(&self, variables: Vec<(String, String)>) {
         let mut state = self.0.lock();
         state.deployment = Arc::new(Deployed { number: state.deployment.number + 1, variables });
+        for idle in state.idle.drain(..) {
+            idle.environment.end();
+        }
+    }
+
+    /// Takes no more invocations: the function is deployed no longer. Environments finish what they do, and end.
+    pub fn retire(&self) {
+        let mut state = self.0.lock();
+        state.retired = true;
+        for waiting in state.waiting.drain(..) {
+            let _ = waiting.send(Err(InvokeError::Retired));
+        }
         for idle in state.idle.drain(..) {
             idle.environment.end();
         }
@@ -227,7 +244,7 @@ impl Pool {
 
 impl State {
     fn is_current(&self, environment: &Environment) -> bool {
-        environment.deployment.number == self.deployment.number
+        !self.retired && environment.deployment.number == self.deployment.number
     }
 }
 
@@ -291,6 +308,9 @@ impl Inner {
             let mut state = self.lock();
             if self.closing.is_cancelled() {
                 return Err(InvokeError::ShuttingDown);
+            }
+            if state.retired {
+                return Err(InvokeError::Retired);
             }
             if let Some(idle) = state.idle.pop() {
                 return Ok(idle.environment);

@@ -14,10 +14,9 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::environments::{InvokeError, Pool};
+use crate::environments::InvokeError;
 use crate::events::{self, Origin};
 use crate::jwt::{Authorizer, Claims, Denied};
-use crate::routes::{Match, RouteTable};
 use crate::serve;
 use crate::status::Status;
 
@@ -37,12 +36,10 @@ const DEPLOYMENT_PATH: &str = "/_local/deployment";
 /// The front door.
 #[derive(Debug)]
 pub struct Gateway {
-    /// What answers what.
-    pub routes: RouteTable<Pool>,
+    /// What answers what, and what the status page tells.
+    pub status: Status,
     /// Who may pass.
     pub authorizer: Authorizer,
-    /// What the status page tells.
-    pub status: Status,
     /// The port that it is at.
     pub port: u16,
 }
@@ -76,7 +73,7 @@ impl Gateway {
 
     async fn deploy(&self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Response<Full<Bytes>>> {
         let body = collect(request.into_body()).await?;
-        match self.status.deployments.deploy(&body) {
+        match self.status.deployments.deploy(&body).await {
             Ok(()) => Ok(json(StatusCode::OK, self.status.document().await.into())),
             Err(error) => {
                 let document = serde_json::json!({ "message": error.to_string() });
@@ -96,29 +93,37 @@ impl Gateway {
         if head_bytes(&head) > HEAD_BYTES_MAX {
             return Err(message(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "Request Header Fields Too Large"));
         }
-        let route = self.routes.find(&head.method, head.uri.path());
-        let claims = self.authorize(&head, &route).map_err(|denied| denial(&denied))?;
+        let claims = self.authorize(&head).map_err(|denied| denial(&denied))?;
         let body = collect(body).await?;
-        let origin = Origin {
-            route_key: route.key,
-            path_parameters: &route.path_parameters,
-            authorization: claims.as_ref().zip(route.scope),
-            source_ip: peer.ip(),
-            port: self.port,
-            request_id,
-        };
-        let broken = |_| message(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error");
-        let event = events::event(&head, &body, &origin).map_err(broken)?;
-        let answer = route.target.invoke(event).await.map_err(|error| refusal(&error))?;
-        events::response(&answer).map_err(|error| {
-            eprintln!("{} | {error}", route.target.name());
-            message(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error")
-        })
+        loop {
+            // What is deployed now: it may be something else than when the request came.
+            let routes = self.status.deployments.routes();
+            let route = routes.find(&head.method, head.uri.path());
+            let origin = Origin {
+                route_key: route.key,
+                path_parameters: &route.path_parameters,
+                authorization: claims.as_ref().zip(route.scope),
+                source_ip: peer.ip(),
+                port: self.port,
+                request_id,
+            };
+            let broken = |_| message(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error");
+            let event = events::event(&head, &body, &origin).map_err(broken)?;
+            let answer = match route.target.invoke(event).await {
+                Err(InvokeError::Retired) => continue,
+                answer => answer.map_err(|error| refusal(&error))?,
+            };
+            return events::response(&answer).map_err(|error| {
+                eprintln!("{} | {error}", route.target.name());
+                message(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error")
+            });
+        }
     }
 
-    /// Routes without a scope have no authorizer.
-    fn authorize(&self, head: &Parts, route: &Match<'_, Pool>) -> Result<Option<Claims>, Denied> {
-        let Some(scope) = route.scope else { return Ok(None) };
+    /// Routes without a scope have no authorizer. Which scope a route has is the same in all deployments.
+    fn authorize(&self, head: &Parts) -> Result<Option<Claims>, Denied> {
+        let routes = self.status.deployments.routes();
+        let Some(scope) = routes.find(&head.method, head.uri.path()).scope else { return Ok(None) };
         self.authorizer.authorize(head.headers.get(AUTHORIZATION), scope).map(Some)
     }
 }
@@ -163,7 +168,9 @@ fn refusal(error: &InvokeError) -> Response<Full<Bytes>> {
     match error {
         InvokeError::Throttled => message(StatusCode::TOO_MANY_REQUESTS, "Too Many Requests"),
         InvokeError::EventTooLarge => message(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large"),
-        InvokeError::ShuttingDown => message(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable"),
+        InvokeError::Retired | InvokeError::ShuttingDown => {
+            message(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable")
+        }
         InvokeError::TimedOut | InvokeError::Died | InvokeError::Failed | InvokeError::NotStarting => {
             message(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error")
         }

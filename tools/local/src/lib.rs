@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use options::{Options, Role};
 
+mod backends;
 pub mod deployment;
 pub mod environments;
 pub mod events;

@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -48,9 +48,9 @@ pub struct StackOptions {
     /// Port to serve on, at 127.0.0.1; 0 takes any free one
     #[arg(long, default_value_t = 3000)]
     pub port: u16,
-    /// Stage of the evolution, from shared/stages.json
-    #[arg(long, default_value = "cqrs")]
-    pub stage: String,
+    /// Stage of the evolution, from shared/stages.json [default: what the data directory was left at, or else cqrs]
+    #[arg(long)]
+    pub stage: Option<String>,
     /// Type of the queue between write and ingest
     #[arg(long, value_enum, default_value_t = QueueType::Standard)]
     pub queue: QueueType,
@@ -92,6 +92,14 @@ pub struct StackOptions {
     pub redis_url: Option<String>,
 }
 
+impl StackOptions {
+    /// The data directory, if anything is kept.
+    #[must_use]
+    pub fn persistent_dir(&self) -> Option<&Path> {
+        (!self.ephemeral).then_some(self.data_dir.as_path())
+    }
+}
+
 /// The type of a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum QueueType {
@@ -115,7 +123,7 @@ mod tests {
     #[test]
     fn everything_has_a_default() {
         let options = Options::try_parse_from(["watershed-local"]).unwrap();
-        assert_eq!((options.stack.port, options.stack.stage.as_str()), (3000, "cqrs"));
+        assert_eq!((options.stack.port, options.stack.stage), (3000, None));
     }
 
     #[test]

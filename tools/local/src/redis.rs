@@ -33,7 +33,7 @@ const INFO_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// Why there is no Redis.
 #[derive(Debug, thiserror::Error)]
-pub enum RedisError {
+pub(crate) enum RedisError {
     /// It is not installed.
     #[error("redis-server is not installed (Debian, Ubuntu: apt-get install redis-server)")]
     NotInstalled,
@@ -50,9 +50,9 @@ pub enum RedisError {
 
 /// A Redis that the functions use.
 #[derive(Debug)]
-pub struct Redis {
+pub(crate) struct Redis {
     /// Where it is.
-    pub url: String,
+    pub(crate) url: String,
     ours: Option<Ours>,
 }
 
@@ -72,7 +72,7 @@ struct Running {
 
 /// What the status page tells of it.
 #[derive(Debug, Serialize)]
-pub struct RedisStatus {
+pub(crate) struct RedisStatus {
     url: String,
     pid: Option<u32>,
     restarts: u64,
@@ -85,12 +85,12 @@ pub struct RedisStatus {
 impl Redis {
     /// One that is somewhere already.
     #[must_use]
-    pub fn elsewhere(url: &str) -> Self {
+    pub(crate) fn elsewhere(url: &str) -> Self {
         Self { url: url.to_owned(), ours: None }
     }
 
     /// Starts one of our own, keeps it running, and waits until it answers.
-    pub async fn start(spawner: &Spawner) -> Result<Self, RedisError> {
+    pub(crate) async fn start(spawner: &Spawner) -> Result<Self, RedisError> {
         let program = find_program().ok_or(RedisError::NotInstalled)?;
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let url = format!("redis://127.0.0.1:{port}");
@@ -116,7 +116,7 @@ impl Redis {
     }
 
     /// What it tells about itself, as far as it answers.
-    pub async fn status(&self) -> RedisStatus {
+    pub(crate) async fn status(&self) -> RedisStatus {
         let info = timeout(INFO_TIMEOUT, info(&self.url)).await.ok().and_then(Result::ok);
         let number = |name: &str| info.as_ref().and_then(|info| info.get::<u64>(name));
         let running = self.ours.as_ref().map(|ours| &ours.running);
@@ -132,7 +132,7 @@ impl Redis {
     }
 
     /// Ends the one of our own.
-    pub async fn stop(&self) {
+    pub(crate) async fn stop(&self) {
         if let Some(ours) = &self.ours {
             ours.stop.cancel();
             ours.watching.wait().await;

@@ -7,23 +7,15 @@ use serde::Serialize;
 
 use crate::deployment::Deployments;
 use crate::environments::{Counters, EnvironmentStatus, Pool};
-use crate::queue::{QueueStatus, Queues};
-use crate::redis::{Redis, RedisStatus};
-use crate::stores::{Store, TableStatus};
+use crate::queue::QueueStatus;
+use crate::redis::RedisStatus;
+use crate::stores::TableStatus;
 
 /// Where everything that the document tells is found.
 #[derive(Debug)]
 pub struct Status {
-    /// The stage.
-    pub stage: String,
     /// The functions, and what they are deployed with.
     pub deployments: Arc<Deployments>,
-    /// Redis, if any.
-    pub redis: Option<Arc<Redis>>,
-    /// The queues, if any.
-    pub queues: Option<Queues>,
-    /// The tables, if they are ours.
-    pub store: Option<Arc<Store>>,
 }
 
 #[derive(Serialize)]
@@ -42,20 +34,22 @@ struct Document<'a> {
 impl Status {
     /// The document, as JSON.
     pub async fn document(&self) -> String {
-        let redis = async { Some(self.redis.as_ref()?.status().await) };
-        let queue = async { Some(self.queues.as_ref()?.status().await) };
-        let tables = async { Some(self.store.as_ref()?.tables().await) };
+        let (deployments, used) = (&self.deployments, self.deployments.used().await);
+        let redis = async { Some(used.redis.as_ref()?.status().await) };
+        let queue = async { Some(used.queues.as_ref()?.status().await) };
+        let tables = async { Some(used.store.as_ref()?.tables().await) };
         let (redis, queue, tables) = futures::future::join3(redis, queue, tables).await;
+        let (row, pools, retired) = (deployments.row(), deployments.pools(), deployments.retired());
         let document = Document {
-            stage: &self.stage,
+            stage: &row.stage,
             runner_pid: std::process::id(),
-            environments: self.deployments.pools().iter().flat_map(Pool::environments).collect(),
-            functions: self.deployments.pools().iter().map(|pool| (pool.name(), pool.counters())).collect(),
+            environments: pools.iter().chain(&retired).flat_map(Pool::environments).collect(),
+            functions: pools.iter().map(|pool| (pool.name(), pool.counters())).collect(),
             redis,
             queue,
             tables,
-            draining: self.deployments.draining(),
-            variables: places(self.deployments.variables()),
+            draining: deployments.draining(),
+            variables: places(deployments.variables()),
         };
         serde_json::to_string(&document).unwrap_or_default()
     }

@@ -30,9 +30,9 @@ pub enum StoreError {
 }
 
 /// An embedded `DynamoDB` that is being served.
-pub struct Store {
+pub(crate) struct Store {
     /// Where it is served.
-    pub url: String,
+    pub(crate) url: String,
     database: Database,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -46,14 +46,14 @@ impl std::fmt::Debug for Store {
 
 /// How much a table holds.
 #[derive(Debug, Serialize)]
-pub struct TableStatus {
+pub(crate) struct TableStatus {
     items: i64,
     bytes: u64,
 }
 
 impl Store {
     /// Opens the file in `data_dir`, or a database in memory, and serves it.
-    pub fn start(data_dir: Option<&Path>) -> Result<Self, StoreError> {
+    pub(crate) fn start(data_dir: Option<&Path>) -> Result<Self, StoreError> {
         let database = match data_dir {
             Some(data_dir) => Database::new(&data_dir.join(FILE_NAME).to_string_lossy())?,
             None => Database::memory()?,
@@ -76,7 +76,7 @@ impl Store {
     }
 
     /// What the tables hold.
-    pub async fn tables(&self) -> BTreeMap<String, TableStatus> {
+    pub(crate) async fn tables(&self) -> BTreeMap<String, TableStatus> {
         let database = self.database.clone();
         let stats = tokio::task::spawn_blocking(move || database.table_stats()).await;
         let stats = stats.ok().and_then(Result::ok).unwrap_or_default();
@@ -87,7 +87,7 @@ impl Store {
     }
 
     /// Finishes the requests under way.
-    pub async fn stop(&self) {
+    pub(crate) async fn stop(&self) {
         self.stop.cancel();
         if tokio::time::timeout(GRACE, self.tasks.wait()).await.is_err() {
             eprintln!("dynamodb | requests were still under way at the end");

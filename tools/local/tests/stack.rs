@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use aws_sdk_sqs::types::QueueAttributeName;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use reqwest::{Client, Response, StatusCode};
@@ -45,6 +46,11 @@ impl Stack {
         self.get("/_local/status").await.json().await.unwrap()
     }
 
+    async fn deploy(&self, stage: &str) -> Response {
+        let deployment = json!({"STAGE": stage, "READ_TABLE": "watershed-read-v1"}).to_string();
+        self.client.put(format!("{}/_local/deployment", self.url)).body(deployment).send().await.unwrap()
+    }
+
     /// The processes of functions.
     async fn pids(&self) -> Vec<i64> {
         let status = self.status().await;
@@ -76,7 +82,7 @@ fn command(functions: &Path, arguments: &[&str]) -> Command {
 /// A directory of packaged functions, each in a directory of its own.
 fn functions() -> TempDir {
     let directory = tempfile::tempdir().unwrap();
-    for name in ["read-fn", "write-fn", "ingest-fn"] {
+    for name in ["read-fn", "write-fn", "ingest-fn", "lith-fn"] {
         std::fs::create_dir(directory.path().join(name)).unwrap();
         std::fs::copy(test_function(), directory.path().join(name).join("bootstrap")).unwrap();
     }
@@ -325,6 +331,59 @@ async fn a_missing_function_or_stage_is_named() {
     assert!(String::from_utf8(output.unwrap().stderr).unwrap().contains("nowhere"));
 }
 
+#[tokio::test]
+async fn a_removed_function_finishes_what_it_does_and_whatever_waited_for_it_is_done_by_another() {
+    let stack = Stack::start(&["--stage", "lambda-lith", "--max-environments", "1"]);
+    let slow = tokio::spawn(stack.client.get(format!("{}/sleep/1500", stack.url)).send());
+    let is_ready = async || stack.status().await["functions"]["lith-fn"]["cold_starts"] == 1;
+    until("the process is busy", || async { is_ready().await.then_some(()) }).await;
+    let lith = stack.pids().await[0];
+    let waiting = tokio::spawn(stack.client.get(format!("{}/users/7", stack.url)).send());
+    let status: Value = stack.deploy("read-write").await.json().await.unwrap();
+    assert_eq!((&status["stage"], &status["draining"]), (&json!("read-write"), &json!(1)));
+    let answers = [waiting.await.unwrap().unwrap(), stack.get("/users/7").await];
+    for answer in answers {
+        assert_ne!(answer.json::<Value>().await.unwrap()["pid"], json!(lith));
+    }
+    let environment: Value = stack.get("/environment").await.json().await.unwrap();
+    assert_eq!((&environment["STAGE"], &environment["QUEUE_URL"]), (&json!("read-write"), &Value::Null));
+    assert_eq!(slow.await.unwrap().unwrap().json::<Value>().await.unwrap()["pid"], json!(lith));
+    until("the process is gone", || async { (!runs(lith)).then_some(()) }).await;
+    assert_eq!(stack.status().await["draining"], 0);
+}
+
+#[tokio::test]
+async fn a_queue_is_polled_in_the_stages_that_have_one() {
+    let stack = Stack::start(&["--stage", "read-store"]);
+    assert!(stack.status().await["queue"].is_null());
+    for _ in 0..2 {
+        assert_eq!(stack.deploy("cqrs").await.status(), StatusCode::OK);
+        let queue = Queue::of(&stack).await;
+        queue.send("hello").await;
+        until("the message is done", || async { (queue.left().await == 0).then_some(()) }).await;
+        assert_eq!(stack.deploy("read-store").await.status(), StatusCode::OK);
+        queue.send("nobody listens").await;
+        let status = stack.status().await;
+        assert!(status["queue"].is_null() && status["variables"]["QUEUE_URL"].is_null(), "{status}");
+        assert_eq!(queue.left().await, 1);
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_deployed_is_refused_and_changes_nothing() {
+    let stack = Stack::start(&["--stage", "lambda-lith"]);
+    for (wrong, says) in
+        [("nowhere", "`nowhere` is not a stage"), ("single-responsibility", "no function create-user-fn")]
+    {
+        let refused = stack.deploy(wrong).await;
+        assert_eq!(refused.status(), StatusCode::BAD_REQUEST);
+        let refusal: Value = refused.json().await.unwrap();
+        assert!(refusal["message"].as_str().unwrap().contains(says), "{refusal}");
+    }
+    assert_eq!(stack.status().await["stage"], "lambda-lith");
+    assert_eq!(stack.get("/").await.status(), StatusCode::OK);
+}
+
 /// The queue of a stack, spoken to as the functions do.
 struct Queue {
     client: aws_sdk_sqs::Client,
@@ -336,6 +395,17 @@ impl Queue {
         let url = stack.status().await["queue"]["url"].as_str().unwrap().to_owned();
         let endpoint = url.split("/0000").next().unwrap();
         Self { client: adapters::clients::sqs(&adapters::clients::local(endpoint)), url }
+    }
+
+    /// Messages that wait or are being worked on.
+    async fn left(&self) -> u32 {
+        let names = [
+            QueueAttributeName::ApproximateNumberOfMessages,
+            QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
+        ];
+        let asked = self.client.get_queue_attributes().queue_url(&self.url).set_attribute_names(Some(names.into()));
+        let counts = asked.send().await.unwrap().attributes.unwrap();
+        counts.values().map(|count| count.parse::<u32>().unwrap()).sum()
     }
 
     async fn send(&self, body: &str) {

@@ -1,0 +1,213 @@
+//! What the functions are wired to: tables in every stage; the queue and Redis from the first stage on that has them.
+
+use std::sync::Arc;
+
+use adapters::clients;
+use adapters::tables::{self, TableError, TableNames};
+use kernel::domain::Domain;
+use shared::stages::{Cache, Row};
+
+use crate::options::StackOptions;
+use crate::queue::{self, QueueError, Queues};
+use crate::redis::Redis;
+use crate::stores::{Store, StoreError};
+use crate::supervise::Spawner;
+
+const WRITE_TABLE: &str = "watershed-write";
+const COMMANDS_TABLE: &str = "watershed-commands";
+
+/// What the functions need is not to be had.
+#[derive(Debug, thiserror::Error)]
+pub enum BackendError {
+    /// No embedded tables.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// No embedded queues.
+    #[error("{}", chain(.0))]
+    QueueServer(#[from] queue::ServerError),
+    /// The tables cannot be prepared.
+    #[error("{}", chain(.0))]
+    Tables(#[from] TableError),
+    /// The queues cannot be prepared.
+    #[error("{}", chain(.0))]
+    Queues(#[from] QueueError),
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+/// Tables, queues and cache. What has been started is there until everything ends.
+#[derive(Debug)]
+pub(crate) struct Backends {
+    options: StackOptions,
+    spawner: Spawner,
+    signing_keys: String,
+    /// The tables, if they are ours.
+    pub(crate) store: Option<Arc<Store>>,
+    dynamodb_url: String,
+    queue: Option<QueueBackend>,
+    /// An error is the reason, in words, why there is none.
+    redis: Result<Arc<Redis>, String>,
+}
+
+#[derive(Debug)]
+struct QueueBackend {
+    server: Option<queue::Server>,
+    url: String,
+    queues: Queues,
+}
+
+impl Backends {
+    /// Starts the tables. `read_table` is the read store's.
+    pub(crate) async fn start(
+        options: &StackOptions,
+        spawner: &Spawner,
+        signing_keys: String,
+        read_table: &str,
+    ) -> Result<Self, BackendError> {
+        let store = match &options.dynamodb_url {
+            Some(_) => None,
+            None => Some(Arc::new(Store::start(options.persistent_dir())?)),
+        };
+        let ours = store.as_ref().map(|store| store.url.clone());
+        let dynamodb_url = options.dynamodb_url.clone().or(ours).unwrap_or_default();
+        let client = clients::dynamodb(&sdk_config(&dynamodb_url, store.is_none()).await);
+        let names = TableNames {
+            write: WRITE_TABLE.to_owned(),
+            commands: COMMANDS_TABLE.to_owned(),
+            read: read_table.to_owned(),
+        };
+        tables::create_all(&client, &names, users::User::INDEXES).await?;
+        let (options, spawner) = (options.clone(), spawner.clone());
+        let redis = Err("no stage has needed it yet".to_owned());
+        Ok(Self { options, spawner, signing_keys, store, dynamodb_url, queue: None, redis })
+    }
+
+    /// Starts what a row needs, and is not there yet. Without Redis the service runs on memory caches alone.
+    pub(crate) async fn provide(&mut self, row: &Row) -> Result<(), BackendError> {
+        if row.queue_deployed && self.queue.is_none() {
+            self.queue = Some(QueueBackend::start(&self.options).await?);
+        }
+        if needs_redis(row) && self.redis.is_err() {
+            self.redis = redis(&self.options, &self.spawner).await.map(Arc::new);
+        }
+        Ok(())
+    }
+
+    /// Redis, where a row uses it.
+    pub(crate) fn redis(&self, row: &Row) -> Option<Arc<Redis>> {
+        self.redis.as_ref().ok().filter(|_| needs_redis(row)).cloned()
+    }
+
+    /// The queues, where a row has them.
+    pub(crate) fn queues(&self, row: &Row) -> Option<Queues> {
+        self.queue.as_ref().filter(|_| row.queue_deployed).map(|queue| queue.queues.clone())
+    }
+
+    /// What is where, a line each.
+    pub(crate) fn lines(&self, row: &Row) -> Vec<String> {
+        let dir = self.options.persistent_dir();
+        let kept = dir.map_or("in memory".to_owned(), |dir| format!("kept in {}", dir.display()));
+        let mut lines = vec![match &self.store {
+            Some(_) => format!("dynamodb   {}, {kept}", self.dynamodb_url),
+            None => format!("dynamodb   {}", self.dynamodb_url),
+        }];
+        let queue = self.queue.as_ref().filter(|_| row.queue_deployed);
+        lines.extend(queue.map(|QueueBackend { server, url, queues }| match server {
+            Some(_) => format!("sqs        {url}, {kept}, queue {}", queues.main.url),
+            None => format!("sqs        {url}, queue {}", queues.main.url),
+        }));
+        lines.push(match &self.redis {
+            _ if !needs_redis(row) => format!("redis      none: stage {row} has no shared cache"),
+            Ok(redis) => format!("redis      {}", redis.url),
+            Err(reason) => format!("redis      none: {reason}"),
+        });
+        lines
+    }
+
+    /// What every function of a row finds in its environment, besides what Lambda puts there and what a deployment says.
+    pub(crate) fn variables(&self, row: &Row) -> Vec<(String, String)> {
+        let inherited = |name: &str| std::env::var(name).ok();
+        let elsewhere = self.options.dynamodb_url.is_some() || self.options.sqs_url.is_some();
+        let credential = |name: &str| inherited(name).filter(|_| elsewhere);
+        let own_credentials = credential("AWS_ACCESS_KEY_ID").is_some();
+        let or_local = |name: &str, local: &str| credential(name).unwrap_or_else(|| local.to_owned());
+        let queue = self.queue.as_ref().filter(|_| row.queue_deployed);
+        let redis = self.redis(row);
+        [
+            ("AWS_REGION", Some(or_local("AWS_REGION", "us-east-1"))),
+            ("AWS_ACCESS_KEY_ID", Some(or_local("AWS_ACCESS_KEY_ID", "local"))),
+            ("AWS_SECRET_ACCESS_KEY", Some(or_local("AWS_SECRET_ACCESS_KEY", "local"))),
+            ("AWS_SESSION_TOKEN", credential("AWS_SESSION_TOKEN").filter(|_| own_credentials)),
+            ("AWS_ENDPOINT_URL_DYNAMODB", Some(self.dynamodb_url.clone())),
+            ("AWS_ENDPOINT_URL_SQS", queue.map(|queue| queue.url.clone())),
+            ("REDIS_URL", redis.map(|redis| redis.url.clone())),
+            ("WRITE_TABLE", Some(WRITE_TABLE.to_owned())),
+            ("COMMANDS_TABLE", Some(COMMANDS_TABLE.to_owned())),
+            ("QUEUE_URL", queue.map(|queue| queue.queues.main.url.clone())),
+            ("DEAD_LETTER_QUEUE_URL", queue.map(|queue| queue.queues.dead_letters.url.clone())),
+            ("VISIBILITY_TIMEOUT_SECONDS", queue.map(|_| queue::VISIBILITY_TIMEOUT.as_secs().to_string())),
+            ("MAX_RECEIVE_COUNT", queue.map(|_| queue::RECEIVES_MAX.to_string())),
+            ("SIGNING_KEYS", Some(self.signing_keys.clone())),
+            ("RUST_LOG", inherited("RUST_LOG")),
+            ("PATH", inherited("PATH")),
+            ("HOME", inherited("HOME")),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+        .collect()
+    }
+
+    /// Ends what was started.
+    pub(crate) async fn stop(&self) {
+        if let Ok(redis) = &self.redis {
+            redis.stop().await;
+        }
+        if let Some(server) = self.queue.as_ref().and_then(|queue| queue.server.as_ref()) {
+            server.stop().await;
+        }
+        if let Some(store) = &self.store {
+            store.stop().await;
+        }
+    }
+}
+
+impl QueueBackend {
+    async fn start(options: &StackOptions) -> Result<Self, BackendError> {
+        let server = match &options.sqs_url {
+            Some(_) => None,
+            None => Some(queue::Server::start(options.persistent_dir()).await?),
+        };
+        let ours = server.as_ref().map(|server| server.url.clone());
+        let url = options.sqs_url.clone().or(ours).unwrap_or_default();
+        let client = clients::sqs(&sdk_config(&url, server.is_none()).await);
+        let queues = Queues::prepare(client, options.queue).await?;
+        Ok(Self { server, url, queues })
+    }
+}
+
+/// Whether readers or writers of a row use Redis.
+fn needs_redis(row: &Row) -> bool {
+    row.writes_redis || row.has(Cache::Redis)
+}
+
+async fn redis(options: &StackOptions, spawner: &Spawner) -> Result<Redis, String> {
+    if options.no_redis {
+        return Err("memory caches alone, as asked with --no-redis".to_owned());
+    }
+    match &options.redis_url {
+        Some(url) => Ok(Redis::elsewhere(url)),
+        None => Redis::start(spawner).await.map_err(|error| format!("{error}; memory caches alone")),
+    }
+}
+
+/// For a service elsewhere, the credentials of whoever runs this, if there are any.
+async fn sdk_config(url: &str, elsewhere: bool) -> aws_config::SdkConfig {
+    if elsewhere && std::env::var_os("AWS_ACCESS_KEY_ID").is_some() {
+        clients::aws().await.to_builder().endpoint_url(url).build()
+    } else {
+        clients::local(url)
+    }
+}
