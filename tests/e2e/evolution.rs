@@ -1,0 +1,46 @@
+//! The evolution path: the stages as data, the rows in between, and how one comes from one to the next.
+
+mod beside_a_queue;
+
+use std::path::{Path, PathBuf};
+
+use shared::stages::Row;
+
+use crate::harness::program::workspace;
+
+/// Where the code that ships is.
+const SHIPPED: [&str; 5] = ["read-fn", "write-fn", "ingest-fn", "lith-fn", "shared"];
+/// The only files that look at a row: what there is, what it needs from the environment, and what is built from that.
+const WIRING: [&str; 3] = ["shared/src/stages.rs", "shared/src/config.rs", "shared/src/wiring.rs"];
+
+#[test]
+fn only_the_wiring_knows_stages() {
+    let names: Vec<String> = Row::all().unwrap().into_iter().map(|row| format!("\"{}", row.stage)).collect();
+    let mut found = Vec::new();
+    for file in SHIPPED.iter().flat_map(|folder| rust_files(&workspace().join(folder))) {
+        let name = file.strip_prefix(workspace()).unwrap().to_str().unwrap().to_owned();
+        let text = std::fs::read_to_string(&file).unwrap();
+        let knows = |sign: &str| text.contains(sign);
+        let is_named = names.iter().any(|name| knows(name));
+        if is_named || ["stages::", "stages.json", "\"STAGE\"", "Row::"].into_iter().any(knows) {
+            found.push(name);
+        }
+    }
+    found.sort();
+    let mut expected = WIRING.map(str::to_owned);
+    expected.sort();
+    assert_eq!(found, expected);
+}
+
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries
+        .flat_map(|path| match path.is_dir() {
+            true => rust_files(&path),
+            false => Some(path)
+                .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
+                .into_iter()
+                .collect(),
+        })
+        .collect()
+}
