@@ -75,7 +75,8 @@ impl Said {
     }
 }
 
-fn command(dir: &Path) -> Command {
+/// `watershed --json`, to be run in this directory.
+pub fn command(dir: &Path) -> Command {
     let mut command = Command::new(program::watershed());
     command.env_clear().current_dir(dir).arg("--json");
     command

@@ -84,13 +84,18 @@ impl Stores {
         };
         for item in self.scan("-write").await {
             let key = string(&item, "pk").to_owned();
-            match key.starts_with("Q#") {
-                true => drop(content.claims.insert(key, string(&item, "holder").to_owned())),
-                false => drop(content.states.insert(key, stored(&item))),
+            match key.split('#').next() {
+                Some("Q") => drop(content.claims.insert(key, string(&item, "holder").to_owned())),
+                Some("U") => drop(content.states.insert(key, stored(&item))),
+                // Notes of long work.
+                _ => {}
             }
         }
         for item in self.scan("-read-").await {
-            content.views.insert(string(&item, "pk").to_owned(), stored(&item));
+            let key = string(&item, "pk").to_owned();
+            if key.starts_with("U#") {
+                content.views.insert(key, stored(&item));
+            }
         }
         for item in self.scan("-commands").await {
             content.add_command(&item);
