@@ -17,8 +17,8 @@ use kernel::ids::AggregateKey;
 use kernel::ports::{CachedView, LOAD_KEYS_MAX, Snapshot};
 use kernel::project::Projection;
 use serde::Serialize;
+use shared::ServedDomain;
 use tokio::time::sleep;
-use users::User;
 
 use crate::outcome::{Failure, bar};
 
@@ -162,7 +162,7 @@ impl Stores {
         let mut met = Met::default();
         let mut after = None;
         loop {
-            let page = table.scan(User::KIND, segment, segments, after).await?;
+            let page = table.scan(ServedDomain::KIND, segment, segments, after).await?;
             for entries in page.entries.chunks(LOAD_KEYS_MAX) {
                 let part = match scan {
                     Scan::States => self.compare_states(entries).await?,
@@ -290,7 +290,7 @@ impl Stores {
 
 /// What is shown of a state.
 pub(crate) fn expected(key: &AggregateKey, state: &Snapshot, projection: Projection) -> Option<Snapshot> {
-    Some(Aggregate::<User>::decode(Some(state)).ok()?.view(key, projection))
+    Some(Aggregate::<ServedDomain>::decode(Some(state)).ok()?.view(key, projection))
 }
 
 impl fmt::Display for Difference {

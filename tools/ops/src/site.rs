@@ -10,7 +10,7 @@ use adapters::tables::{self, TableNames};
 use aws_config::SdkConfig;
 use kernel::domain::Domain;
 use serde::Deserialize;
-use users::User;
+use shared::ServedDomain;
 
 use crate::cli::SiteOptions;
 use crate::compare::Stores;
@@ -84,7 +84,7 @@ impl Site {
     pub(crate) fn states(&self) -> Result<DynamoWriteStore, Failure> {
         // Nothing is written through it: the other tables of a transaction do not matter.
         let names = TableNames { write: self.write_table()?, commands: String::new(), read: String::new() };
-        Ok(DynamoWriteStore::new(&clients::dynamodb(&self.dynamodb), &names, User::INDEXES))
+        Ok(DynamoWriteStore::new(&clients::dynamodb(&self.dynamodb), &names, ServedDomain::INDEXES))
     }
 
     fn write_table(&self) -> Result<String, Failure> {
@@ -104,7 +104,7 @@ impl Site {
 
     /// A read store.
     pub(crate) fn views(&self, table: &ReadTable) -> DynamoViewStore {
-        DynamoViewStore::new(clients::dynamodb(&self.dynamodb), &table.name, User::INDEXES)
+        DynamoViewStore::new(clients::dynamodb(&self.dynamodb), &table.name, ServedDomain::INDEXES)
     }
 
     /// All that is compared for a read store.
@@ -115,7 +115,7 @@ impl Site {
 
     /// Creates the table of a read store where it is absent, and waits until it is usable.
     pub(crate) async fn create(&self, table: &ReadTable) -> Result<(), Failure> {
-        let created = tables::create(&clients::dynamodb(&self.dynamodb), &table.name, User::INDEXES).await;
+        let created = tables::create(&clients::dynamodb(&self.dynamodb), &table.name, ServedDomain::INDEXES).await;
         created.map_err(|error| Failure::Refused { part: "read store", cause: explain(&error) })
     }
 

@@ -9,9 +9,9 @@ use kernel::ids::AggregateKey;
 use kernel::ports::{Snapshot, ViewWriter as _};
 use kernel::project::Projection;
 use serde::{Deserialize, Serialize};
+use shared::ServedDomain;
 use tokio::sync::Mutex;
 use tokio::time::{Duration, Interval, interval};
-use users::User;
 
 use crate::compare::expected;
 use crate::outcome::{Failure, bar};
@@ -106,7 +106,7 @@ impl Copy {
 
     async fn copy_segment(&self, segment: u32, mut stand: Stand, bar: &ProgressBar) -> Result<u64, Failure> {
         while !stand.done {
-            let page = self.states.scan(User::KIND, segment, self.attempt.segments, stand.after.take()).await?;
+            let page = self.states.scan(ServedDomain::KIND, segment, self.attempt.segments, stand.after.take()).await?;
             let copies = page.entries.iter().map(|(key, state)| self.copy(key, state, bar));
             stream::iter(copies).buffer_unordered(PUTS_MAX).try_collect::<()>().await?;
             stand.copied += page.entries.len() as u64;
