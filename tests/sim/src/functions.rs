@@ -183,14 +183,15 @@ pub(crate) fn writer(world: &Arc<World>) -> Submitter<User> {
         let view_in_transaction = world.setup.route == Route::DirectWithReadStore;
         let policy =
             Policy { horizon: Duration::ZERO, order: Order::Loose, projection: Projection::FIRST, view_in_transaction };
-        kernel::submit::Route::Direct(DirectRoute {
+        let direct = DirectRoute {
             applier: Applier::new(write_store(world), clock.clone(), policy),
             projector: Projector::new(
                 vec![ReadModel { projection: Projection::FIRST, views: None }],
                 updater(world),
                 clock.clone(),
             ),
-        })
+        };
+        kernel::submit::Route::Direct { direct, queued_before: None }
     };
     Submitter::new(route, clock, world.keys.clone())
 }
