@@ -7,6 +7,7 @@ mod chance;
 mod check;
 mod client;
 mod cutover;
+mod deployment;
 mod functions;
 mod history;
 pub mod plan;
@@ -14,6 +15,7 @@ mod queue;
 mod recorded;
 mod run;
 mod shrink;
+mod walk;
 mod world;
 
 pub use history::{Invariant, Violation};
