@@ -173,8 +173,10 @@ impl<D: Domain> Submitter<D> {
             Route::Queue(queue) => self.enqueue(queue, &mut envelope, preference).await?,
             Route::Direct { direct, queued_before } => {
                 let earlier = match queued_before {
-                    Some(records) => register(records.as_ref(), &mut envelope).await?,
-                    None => None,
+                    Some(records) if !mutant!(RetryAfterQueueForgets) => {
+                        register(records.as_ref(), &mut envelope).await?
+                    }
+                    _ => None,
                 };
                 match direct.execute(&mut envelope).await? {
                     Some((outcome, replayed)) => (Some(outcome), replayed || earlier.is_some()),
@@ -187,9 +189,13 @@ impl<D: Domain> Submitter<D> {
             }
             Route::Either { direct, queue, .. } => {
                 // An earlier request under the same key may have been queued, and told for which aggregate.
-                let earlier = register(queue.records.as_ref(), &mut envelope).await?;
+                let earlier = match mutant!(RetryBesideQueueForgets) {
+                    false => register(queue.records.as_ref(), &mut envelope).await?,
+                    true => None,
+                };
                 match direct.execute(&mut envelope).await? {
                     Some((outcome, replayed)) => (Some(outcome), replayed || earlier.is_some()),
+                    None if mutant!(EarlyIsNotQueued) => (None, earlier.is_some()),
                     None => self.enqueue_registered(queue, &envelope, earlier, preference).await?,
                 }
             }
@@ -376,7 +382,7 @@ impl<D: Domain> DirectRoute<D> {
         if let Some(error) = applied.stopped_by.take() {
             return Err(error.into());
         }
-        if applied.needs_projection() {
+        if applied.needs_projection() && !mutant!(AppliedAtOnceSkipsCache) {
             projector.project(&key, &applied.current).await?;
         }
         let (record, replayed) = match applied.verdicts.pop() {

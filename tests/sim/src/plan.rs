@@ -355,7 +355,13 @@ impl Draw {
                 18..=19 => "memory-cache",
                 _ => "read-write",
             },
-            Theme::Everything | Theme::HotUser | Theme::FewAddresses => match place {
+            // Writers meet more often than batches do.
+            Theme::FewAddresses => match place {
+                1..=5 => "cqrs",
+                6..=9 => "cqrs-expand",
+                _ => "read-store",
+            },
+            Theme::Everything | Theme::HotUser => match place {
                 1..=11 => "cqrs",
                 12..=13 => "cqrs-expand",
                 14 => "cqrs-drain",
@@ -370,13 +376,13 @@ impl Draw {
             memory: self.chance(75),
             concurrent: self.chance(30),
             skew_ms: if self.chance(50) { self.between(0, 5_000) } else { 0 },
-            latency_ms: self.between(0, 20),
+            latency_ms: self.between(0, if theme == Theme::Operator { 60 } else { 20 }),
             lag_ms: if self.chance(60) { self.between(0, 1_500) } else { 0 },
             receive_count_max: if self.chance(20) { 4 } else { 20 },
             faults: match theme {
                 Theme::Everything => self.faults(),
                 Theme::Operator if self.chance(50) => self.faults(),
-                Theme::Operator => Faults::default(),
+                Theme::Operator => Faults { slowness: self.rate(100), ..Faults::default() },
                 Theme::HotUser | Theme::FewAddresses => {
                     let (slowness, duplicates, evictions) = (self.rate(200), self.rate(200), self.rate(200));
                     Faults { slowness, evictions, duplicates, ..Faults::default() }
@@ -435,8 +441,8 @@ impl Draw {
         let user = self.small(users);
         let change = match self.between(1, 10) {
             1..=2 => Change::Create(self.small(2)),
-            3..=8 => Change::Readdress(self.small(2)),
-            9 => Change::Rename,
+            3..=7 => Change::Readdress(self.small(2)),
+            8 => Change::Rename,
             _ => Change::Delete,
         };
         if self.chance(20) { Step::Pass(self.between(1, 200)) } else { Step::Write(self.write(user, change)) }
@@ -500,7 +506,7 @@ impl Draw {
                 true => Calamity::Cutover { waits: true, back: self.chance(30) },
                 false => Calamity::Walk { way: self.way(stage), forgotten: None },
             };
-            disasters.push(Disaster { at_ms: self.between(0, 3_000), what });
+            disasters.push(Disaster { at_ms: self.between(0, 10_000), what });
         }
         disasters.sort_by_key(|disaster| disaster.at_ms);
         disasters

@@ -25,7 +25,7 @@ impl World {
             for row in rows {
                 self.advance(row, forgotten).await;
                 if self.chance.between(0..=1) == 0 {
-                    sleep(PAUSE * u32::try_from(self.chance.between(0..=40)).unwrap_or_default()).await;
+                    sleep(PAUSE * u32::try_from(self.chance.between(0..=100)).unwrap_or_default()).await;
                 }
             }
         }
