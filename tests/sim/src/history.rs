@@ -29,9 +29,10 @@ pub enum Invariant {
     NoLostUpdate,
     /// 4. Rejected and superseded commands have no effect, and were judged rightly.
     NoEffect,
-    /// 5. At rest, the read store equals the write store.
+    /// 5. At rest, the read store, where it is written, equals the write store.
     ReadStoreEqual,
-    /// 6. At rest, an entry of the shared cache equals the write store, unless a failure kept it from being told.
+    /// 6. At rest, an entry of the shared cache, where it is asked, equals the write store, unless a failure kept it from
+    ///    being told.
     CacheEqual,
     /// 7. A read returns a version that was written, with its body.
     OnlyWhatWasWritten,
@@ -51,7 +52,7 @@ pub enum Invariant {
     ListsComplete,
     /// 15. A retry under an idempotency key is the same command, for the same user, with the same stamp.
     SameRetry,
-    /// 16. On a FIFO queue the commands for a user are judged in the order of sending.
+    /// 16. On a FIFO queue the commands for a user are judged in the order of sending, except those applied at once.
     FifoOrder,
     /// 17. Nothing panics.
     NoPanic,
