@@ -122,14 +122,14 @@ fn what_was_found_once_holds_and_would_be_found_again() {
 fn a_cutover_that_does_not_wait_is_noticed() {
     let hasty = |seed| {
         let mut plan = Plan::of(seed);
-        for disaster in &mut plan.disasters {
-            if let Calamity::Cutover { waits, .. } = &mut disaster.what {
-                *waits = false;
-            }
-        }
-        run(&plan, None).violations
+        let cutover = plan.disasters.iter_mut().find_map(|disaster| match &mut disaster.what {
+            Calamity::Cutover { waits, .. } => Some(waits),
+            _ => None,
+        })?;
+        *cutover = false;
+        run(&plan, None).violations.into_iter().next()
     };
-    let violation = (0..MUTANT_SEEDS_MAX).find_map(|seed| hasty(seed).into_iter().next());
+    let violation = (0..MUTANT_SEEDS_MAX).find_map(hasty);
     assert_eq!(violation.map(|violation| violation.invariant), Some(Invariant::ReadStoreEqual));
 }
 
