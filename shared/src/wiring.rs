@@ -147,7 +147,10 @@ pub async fn write_side(config: WriteConfig) -> Result<WriteSide, WiringError> {
     let route = match config.route {
         WriteRoute::Queue(places) => Route::Queue(queue(places)),
         // Nothing can be behind, because nothing is queued.
-        WriteRoute::Direct(places) => Route::Direct(direct(places, Duration::ZERO)?),
+        WriteRoute::Direct { places, queued_before } => Route::Direct {
+            direct: direct(places, Duration::ZERO)?,
+            queued_before: queued_before.then(|| records.clone() as Arc<dyn RecordWriter>),
+        },
         WriteRoute::Either { direct: places, queue: queue_places, visibility_timeout, honours_async } => {
             Route::Either {
                 direct: direct(places, horizon(visibility_timeout))?,
