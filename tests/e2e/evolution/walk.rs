@@ -112,7 +112,7 @@ async fn step(stack: &Stack, dir: &Path, stage: &str, killed_at: usize) {
         match ended.status.code() {
             Some(0) => break,
             // The lease of the run that was killed.
-            Some(3) if said.contains("lease") && Instant::now() < deadline => {
+            Some(3) if said.contains("goes on with the migration") && Instant::now() < deadline => {
                 tokio::time::sleep(Duration::from_millis(250)).await;
             }
             code => panic!("no step to {stage}: exit code {code:?}, killed after {phases:?}: {said}"),
