@@ -110,28 +110,40 @@ impl SnapshotTable {
 
     /// For repairs: puts the snapshot IF absent or not newer. A stored version that is newer is left alone.
     pub async fn replace_up_to(&self, key: &AggregateKey, next: &Snapshot) -> Result<(), PortError> {
+        self.put_unless_refused(key, next, ABSENT_OR_NOT_NEWER).await.map(drop)
+    }
+
+    /// Puts a snapshot if the condition, which may name `:version`, holds; tells whether it did.
+    async fn put_unless_refused(
+        &self,
+        key: &AggregateKey,
+        next: &Snapshot,
+        condition: &str,
+    ) -> Result<bool, PortError> {
         let put = self
             .client
             .put_item()
             .table_name(&self.table)
             .set_item(Some(encode(key, next)))
-            .condition_expression(ABSENT_OR_NOT_NEWER)
+            .condition_expression(condition)
             .expression_attribute_names("#pk", KEY_ATTRIBUTE)
             .expression_attribute_names("#version", VERSION)
             .expression_attribute_values(":version", item::n(next.version));
-        match put.send().await {
-            Ok(_) => Ok(()),
-            Err(error) if error.as_service_error().is_some_and(PutItemError::is_conditional_check_failed_exception) => {
-                Ok(())
-            }
-            Err(error) => Err(unavailable(self.port)(error)),
+        let Err(error) = put.send().await else { return Ok(true) };
+        match error.as_service_error() {
+            Some(PutItemError::ConditionalCheckFailedException(_)) => Ok(false),
+            _ => Err(unavailable(self.port)(error)),
         }
     }
 
     /// For repairs: removes what should not be there.
     pub async fn remove(&self, key: &AggregateKey) -> Result<(), PortError> {
-        let delete = self.client.delete_item().table_name(&self.table).set_key(Some(item::key(key.to_string())));
-        delete.send().await.map(|_| ()).map_err(unavailable(self.port))
+        self.delete(key.to_string()).await
+    }
+
+    async fn delete(&self, pk: String) -> Result<(), PortError> {
+        let delete = self.client.delete_item().table_name(&self.table).set_key(Some(item::key(pk)));
+        delete.send().await.map(drop).map_err(unavailable(self.port))
     }
 
     /// Where long work on this table stands, as it was noted last.
@@ -152,8 +164,7 @@ impl SnapshotTable {
 
     /// Forgets what was noted.
     pub async fn remove_bookmark(&self, name: &str) -> Result<(), PortError> {
-        let delete = self.client.delete_item().table_name(&self.table).set_key(Some(item::key(bookmark(name))));
-        delete.send().await.map(|_| ()).map_err(unavailable(self.port))
+        self.delete(bookmark(name)).await
     }
 
     /// The snapshots of `keys`, at most [`LOAD_KEYS_MAX`](kernel::ports::LOAD_KEYS_MAX), in their order, strongly
@@ -342,19 +353,9 @@ impl ViewReader for DynamoViewStore {
 #[async_trait]
 impl ViewWriter for DynamoViewStore {
     async fn put(&self, key: &AggregateKey, view: &Snapshot) -> Result<Projected, PortError> {
-        let SnapshotTable { client, port, table, .. } = &self.snapshots;
-        let put = client
-            .put_item()
-            .table_name(table)
-            .set_item(Some(encode(key, view)))
-            .condition_expression(ABSENT_OR_OLDER)
-            .expression_attribute_names("#pk", KEY_ATTRIBUTE)
-            .expression_attribute_names("#version", VERSION)
-            .expression_attribute_values(":version", item::n(view.version));
-        let Err(error) = put.send().await else { return Ok(Projected::Stored) };
-        match error.as_service_error() {
-            Some(PutItemError::ConditionalCheckFailedException(_)) => Ok(Projected::Newer),
-            _ => Err(unavailable(port)(error)),
+        match self.snapshots.put_unless_refused(key, view, ABSENT_OR_OLDER).await? {
+            true => Ok(Projected::Stored),
+            false => Ok(Projected::Newer),
         }
     }
 }
