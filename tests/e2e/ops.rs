@@ -1,5 +1,6 @@
 //! The operators' command line, against a real stack.
 
+mod migrate;
 mod rebuild;
 
 use std::path::Path;
@@ -314,11 +315,12 @@ async fn refusals_without_a_site(dir: &Path) {
         ("AWS_ACCESS_KEY_ID", "x"),
         ("AWS_SECRET_ACCESS_KEY", "y"),
     ];
-    let refusals: [(&[&str], &str); 8] = [
+    let refusals: [(&[&str], &str); 9] = [
         (&["--stack", "http://127.0.0.1:9", "queue"], "no local stack answers"),
         (&["verify"], "--read-table or READ_TABLE"),
         (&["verify", "--read-table", "views"], "must end in -v1"),
         (&["queue"], "--queue-url or QUEUE_URL"),
+        (&["migrate", "advance", "--to", "read-write"], "--stage or STAGE"),
         (&["dlq", "list"], "--dead-letter-queue-url"),
         (&["verify", "--write-table", "w", "--read-table", "r-v1"], "nothing answers there"),
         (&["command", "show", "nonsense"], "is not a command's identity"),
@@ -332,7 +334,7 @@ async fn refusals_without_a_site(dir: &Path) {
 }
 
 /// Every command there is.
-const COMMANDS: [&[&str]; 15] = [
+const COMMANDS: [&[&str]; 19] = [
     &["verify"],
     &["verify", "--repair"],
     &["rebuild", "build", "--to", "2"],
@@ -340,6 +342,10 @@ const COMMANDS: [&[&str]; 15] = [
     &["rebuild", "rollback"],
     &["rebuild", "finish"],
     &["rebuild", "status"],
+    &["migrate", "plan", "--to", "read-store"],
+    &["migrate", "advance", "--to", "read-store"],
+    &["migrate", "status"],
+    &["migrate", "rollback"],
     &["dlq", "list"],
     &["dlq", "show", "x"],
     &["dlq", "sync"],
@@ -359,10 +365,10 @@ fn every_command_says_in_one_line_that_nothing_answers_or_that_its_credentials_a
         let variables = [
             ("AWS_REGION", "us-east-1"),
             ("AWS_ENDPOINT_URL", &refusing),
+            ("STAGE", "redis-cache"),
             ("WRITE_TABLE", "w"),
             ("COMMANDS_TABLE", "c"),
             ("READ_TABLE", "r-v1"),
-            ("OTHER_READ_TABLE", "r-v2"),
             ("QUEUE_URL", &queue),
             ("DEAD_LETTER_QUEUE_URL", &queue),
         ];
@@ -370,10 +376,15 @@ fn every_command_says_in_one_line_that_nothing_answers_or_that_its_credentials_a
         for arguments in COMMANDS {
             let told = said(command(dir.path()).args(["--stack", "http://127.0.0.1:9"]).args(arguments)).await;
             told.is_refused("no local stack answers");
-            // These ask nothing: what they would deploy is the operator's to do.
-            if !["rollback"].contains(&arguments[arguments.len() - 1]) {
-                let told = said(command(dir.path()).envs(variables).envs(credentials).args(arguments)).await;
-                told.is_refused("the credentials are not accepted");
+            // This asks nothing: what it would deploy is the operator's to do.
+            if *arguments != ["rebuild", "rollback"] {
+                let mut asked = command(dir.path());
+                asked.envs(variables).envs(credentials).args(arguments);
+                // A migration and a rebuild exclude each other.
+                if arguments[0] != "migrate" {
+                    asked.env("OTHER_READ_TABLE", "r-v2");
+                }
+                said(&mut asked).await.is_refused("the credentials are not accepted");
             }
         }
         let nobody = [("AWS_EC2_METADATA_DISABLED", "true"), ("HOME", "/nonexistent")];
