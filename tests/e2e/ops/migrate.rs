@@ -8,11 +8,13 @@ use kernel::ids::AggregateKey;
 use kernel::ports::Snapshot;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
+use shared::ServedDomain;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStderr};
 
 use super::{Said, Site, command, die, set_in_redis};
 use crate::harness::{Api, User, Variant, check, eventually, program, unique};
+use crate::sample::TEXT;
 
 /// Times that are short enough for a test.
 const SHORT: [&str; 4] = ["--soak", "1s", "--lease", "1s"];
@@ -92,13 +94,13 @@ impl Site {
 
     async fn views(&self) -> SnapshotTable {
         let table = self.place("READ_TABLE").await;
-        DynamoViewStore::new(self.dynamodb().await, table, users::User::INDEXES).snapshots()
+        DynamoViewStore::new(self.dynamodb().await, table, ServedDomain::INDEXES).snapshots()
     }
 
     /// Puts another body into the view of a user who was just created.
     async fn tamper_with(&self, id: &str) {
         let tenant = "local".parse().unwrap();
-        let key = AggregateKey { kind: users::User::KIND, tenant, id: id.parse().unwrap() };
+        let key = AggregateKey { kind: ServedDomain::KIND, tenant, id: id.parse().unwrap() };
         let view = Snapshot { version: 1, schema: 1, body: Some("{}".into()), index: Vec::new(), expires_at: None };
         self.views().await.replace_up_to(&key, &view).await.unwrap();
     }
@@ -114,7 +116,7 @@ async fn users(api: &Api) -> Vec<User> {
 
 /// Changes a user, in whichever way the stage has it, and reads it back.
 async fn rename(api: &Api, user: &mut User) {
-    let written = api.patch(&user.path, &json!({"name": unique("renamed")})).write().await.expect(200);
+    let written = api.patch(&user.path, &json!({TEXT: unique("renamed")})).write().await.expect(200);
     user.token = written.token.unwrap();
     *user = api.reread(user).await;
 }
