@@ -24,6 +24,7 @@ use crate::harness::client::kind_of;
 use crate::harness::redis::Redis;
 use crate::harness::stores::{Stores, drained};
 use crate::harness::{Api, Stack, Variant, check, long_tests_wanted, run};
+use crate::sample::ID;
 
 /// How long things break for.
 const LENGTH: Duration = Duration::from_secs(20);
@@ -126,7 +127,7 @@ async fn ask_for_outcomes(api: &Api, history: &mut History) {
 fn command(id: &str, document: &Value) -> Command {
     Command {
         id: id.to_owned(),
-        user: document["user_id"].as_str().map(str::to_owned),
+        user: document[ID].as_str().map(str::to_owned),
         outcome: serde_json::from_value(document["status"].clone()).unwrap(),
         version: document["version"].as_u64(),
         problem: document.get("problem").map(kind_of),

@@ -8,12 +8,15 @@ use std::time::Instant;
 
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
+use kernel::domain::Domain as _;
 use serde_json::{Value, json};
+use shared::ServedDomain;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 
 use crate::harness::{Api, Stack, User, Variant, check, eventually, long_tests_wanted, program, run, seed, unique};
+use crate::sample::TEXT;
 
 /// A stack of its own, because these tests break what is stored.
 struct Site {
@@ -93,7 +96,7 @@ async fn user(api: &Api) -> User {
 }
 
 fn key(user: &User) -> AttributeValue {
-    AttributeValue::S(format!("U#local#{}", user.id))
+    AttributeValue::S(format!("{}#local#{}", ServedDomain::KIND, user.id))
 }
 
 #[test]
@@ -148,7 +151,7 @@ fn verify_finds_what_differs_and_repairs_it() {
 }
 
 fn set_in_redis(url: &str, user: &User, entry: &str) {
-    let arguments = ["-u", url, "SET", &format!("v1#U#local#{}", user.id), entry];
+    let arguments = ["-u", url, "SET", &format!("v1#{}#local#{}", ServedDomain::KIND, user.id), entry];
     let done = process::Command::new("redis-cli").args(arguments).output().unwrap();
     assert!(done.status.success(), "{done:?}");
 }
@@ -176,7 +179,7 @@ fn verify_calls_what_is_on_its_way_lag_and_not_a_difference() {
         let busy = user(&api).await;
         let writes = async {
             for _ in 0..60 {
-                api.patch(&busy.path, &json!({"name": unique("busy")})).send().await.expect(202);
+                api.patch(&busy.path, &json!({TEXT: unique("busy")})).send().await.expect(202);
             }
         };
         let ((), told) = futures::future::join(writes, site.watershed(&["verify"])).await;
@@ -191,7 +194,7 @@ fn envelope(user: &User, name: &str) -> String {
     let at = at.max(u64::try_from(now.as_micros()).unwrap());
     json!({"schema": 1, "tenant": "local", "subject": "local-user", "aggregate": user.id,
         "stamp": {"at": at, "command": uuid::Uuid::now_v7()}, "expected": "unsaid",
-        "command": {"update": {"name": name}}})
+        "command": {"update": {TEXT: name}}})
     .to_string()
 }
 
@@ -239,7 +242,7 @@ async fn dead_letters_end_well(site: &Site) {
     }
     let told = site.watershed(&["dlq", "show", &ids[0]]).await;
     assert_eq!((&told.json["status"], &told.json["user_id"]), (&json!("no record"), &json!(user.id)), "{told:?}");
-    assert_eq!(told.json["body"]["command"], json!({"update": {"name": name}}));
+    assert_eq!(told.json["body"]["command"], json!({"update": {TEXT: name}}));
 
     let told = site.watershed(&["dlq", "sync", "--dry-run"]).await;
     assert_eq!((&told.json["done"], &told.json["unreadable"]), (&json!(2), &json!(1)), "{told:?}");
@@ -257,8 +260,7 @@ async fn dead_letters_end_well(site: &Site) {
         (told.json["record"]["status"] == "applied").then_some(())
     })
     .await;
-    eventually("it can be read", async || (api.get(&user.path).send().await.json()["name"] == name).then_some(()))
-        .await;
+    eventually("it can be read", async || (api.get(&user.path).send().await.json()[TEXT] == name).then_some(())).await;
 
     let told = site.watershed(&["dlq", "discard", "--all"]).await;
     assert_eq!((told.code, &told.json["done"]), (0, &json!(2)), "{told:?}");

@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 use chaos_checker::{Answer, Event, Fields, Kind, Request};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
-use serde_json::{Map, Value};
+use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
 use crate::harness::client::Call;
 use crate::harness::{self, Api, eventually};
+use crate::sample::{ID, PATH, STATUS, STATUS_DEFAULT, STATUS_OTHER, TEXT, UNIQUE, full_body, value};
 
 /// Milliseconds between two requests of a client: the load is bounded.
 const PAUSE_MS: std::ops::Range<u64> = 10..50;
@@ -144,7 +145,7 @@ impl<'a> Client<'a> {
         let if_match = version.filter(|_| self.chance.random_ratio(2, 5));
         let token_sent = self.has_token(&user) && self.chance.random_ratio(3, 4);
         let kind = if self.chance.random_ratio(1, 4) { Kind::Replace } else { Kind::Patch };
-        let status = ["active", "suspended"][self.chance.random_range(0..2)];
+        let status = [STATUS_DEFAULT, STATUS_OTHER][self.chance.random_range(0..2)];
         let fields = Fields {
             name: Some(self.word()),
             email: (kind == Kind::Replace || self.chance.random_ratio(1, 4)).then(|| self.email()),
@@ -174,8 +175,8 @@ impl<'a> Client<'a> {
 
     fn email(&mut self) -> String {
         match self.chance.random_ratio(1, 10) {
-            true => format!("coveted-{}@example.com", self.chance.random_range(0..COVETED)),
-            false => format!("{}@example.com", self.word().replace(' ', "-")),
+            true => value(&format!("coveted-{}", self.chance.random_range(0..COVETED))),
+            false => value(&self.word().replace(' ', "-")),
         }
     }
 
@@ -213,10 +214,10 @@ impl<'a> Client<'a> {
     }
 
     fn call(&self, api: &Api, request: &Request) -> Call {
-        let path = format!("/users/{}", request.user.as_deref().unwrap_or_default());
+        let path = format!("{PATH}/{}", request.user.as_deref().unwrap_or_default());
         let body = body(&request.fields);
         let mut call = match request.kind {
-            Kind::Create => api.post("/users", &body),
+            Kind::Create => api.post(PATH, &body),
             Kind::Replace => api.put(&path, &body),
             Kind::Patch => api.patch(&path, &body),
             Kind::Delete => api.delete(&path),
@@ -258,9 +259,16 @@ fn request(kind: Kind) -> Request {
 }
 
 fn body(fields: &Fields) -> Value {
-    let given = [("name", &fields.name), ("email", &fields.email), ("status", &fields.status)];
-    let given = given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.clone()?.into())));
-    Value::Object(given.collect::<Map<_, _>>())
+    let mut body = match (&fields.name, &fields.email) {
+        (Some(text), Some(unique)) => full_body(text, unique),
+        _ => json!({}),
+    };
+    for (field, value) in [(TEXT, &fields.name), (UNIQUE, &fields.email), (STATUS, &fields.status)] {
+        if let Some(value) = value {
+            body[field] = value.clone().into();
+        }
+    }
+    body
 }
 
 /// What an answer says.
@@ -272,12 +280,12 @@ fn told(answer: &harness::Answer) -> Answer {
     let body = answer.json();
     let text = |name: &str| body[name].as_str().map(str::to_owned);
     let version = body["version"].as_u64();
-    let mut told = Answer { status, version, command: text("command_id"), user: text("user_id"), ..Answer::default() };
-    match text("name") {
+    let mut told = Answer { status, version, command: text("command_id"), user: text(ID), ..Answer::default() };
+    match text(TEXT) {
         Some(name) => {
             assert_eq!(answer.header("etag"), format!("\"{}\"", version.unwrap()));
             told.user = text("id");
-            told.fields = Some(Fields { name: Some(name), email: text("email"), status: text("status") });
+            told.fields = Some(Fields { name: Some(name), email: text(UNIQUE), status: text(STATUS) });
         }
         None if answer.status == 200 => told.outcome = Some(serde_json::from_value(body["status"].clone()).unwrap()),
         None => {}

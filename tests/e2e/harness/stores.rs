@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::poll::eventually_within;
 use super::stack::Stack;
 use super::{client, unique};
+use crate::sample::{FIELDS, STATUS, TEXT, UNIQUE};
 
 type Item = std::collections::HashMap<String, AttributeValue>;
 
@@ -200,15 +201,15 @@ impl Content {
         found.extend(applied.keys().map(|id| format!("commands were applied to {id}, which does not exist")));
     }
 
-    /// Each live user holds the claim to its email address, and nobody holds another.
+    /// Each live user holds the claim to what only one may have, and nobody holds another.
     fn check_claims(&self, found: &mut Vec<String>) {
         let mut due = BTreeMap::new();
         for (key, state) in &self.states {
             let Some(body) = &state.body else { continue };
-            let email = text(&body["email"]["value"]).to_lowercase();
-            let digest = ring::digest::digest(&ring::digest::SHA256, email.as_bytes());
+            let unique = text(&body[UNIQUE]["value"]).to_lowercase();
+            let digest = ring::digest::digest(&ring::digest::SHA256, unique.as_bytes());
             let tenant = key.split('#').nth(1).unwrap();
-            due.insert(format!("Q#{tenant}#email#{}", URL_SAFE_NO_PAD.encode(digest)), key.clone());
+            due.insert(format!("Q#{tenant}#{UNIQUE}#{}", URL_SAFE_NO_PAD.encode(digest)), key.clone());
         }
         if due != self.claims {
             found.push(format!("live users should hold {due:#?}, but the claims are {:#?}", self.claims));
@@ -220,7 +221,7 @@ impl Stored {
     fn to_check(&self, value: impl Fn(&Value) -> &Value) -> chaos_checker::Stored {
         let fields = self.body.as_ref().map(|body| {
             let field = |name: &str| Some(text(value(&body[name])).to_owned());
-            Fields { name: field("name"), email: field("email"), status: field("status") }
+            Fields { name: field(TEXT), email: field(UNIQUE), status: field(STATUS) }
         });
         chaos_checker::Stored { version: self.version, fields }
     }
@@ -230,8 +231,7 @@ fn projects_to(state: &Stored, view: &Stored) -> bool {
     let same = match (&state.body, &view.body) {
         (None, None) => true,
         (Some(state), Some(body)) => {
-            let fields = ["name", "email", "status"];
-            fields.iter().all(|field| state[field]["value"] == body[field]) && body["version"] == view.version
+            FIELDS.iter().all(|field| state[*field]["value"] == body[*field]) && body["version"] == view.version
         }
         _ => false,
     };
