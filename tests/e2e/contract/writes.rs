@@ -42,7 +42,7 @@ async fn a_create_is_acknowledged_and_the_user_can_be_read(stack: &Stack) {
         let command = body["command_id"].as_str().unwrap();
         assert_eq!(acknowledged.header("location"), format!("/commands/{command}"));
         assert_eq!(acknowledged.header("retry-after"), "1");
-        assert_eq!(body, json!({"command_id": command, "user_id": id, "status": "pending"}));
+        assert_eq!(body, json!({"command_id": command, ID: id, "status": "pending"}));
     } else {
         assert_eq!(acknowledged.status, 201);
         assert_eq!(acknowledged.header("location"), format!("{PATH}/{id}"));
@@ -71,7 +71,7 @@ async fn a_status_can_be_given_at_creation(stack: &Stack) {
 
 async fn names_of_every_script_come_back_as_they_were_given(stack: &Stack) {
     let name = "Zoë 李 🦀 \"q\" \\ / <b> é\u{301}\u{200d}\u{feff}";
-    let user = stack.api().user_of(&full_body(&name, &value(&unique("z")))).await;
+    let user = stack.api().user_of(&full_body(name, &value(&unique("z")))).await;
     assert_eq!(user.text(TEXT), name);
 }
 

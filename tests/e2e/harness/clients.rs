@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use chaos_checker::{Answer, Event, Fields, Kind, Request};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
-use serde_json::{Map, Value};
+use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::client::Call;
 use super::{Api, eventually};
-use crate::sample::{ID, PATH, STATUS, STATUS_DEFAULT, STATUS_OTHER, TEXT, UNIQUE, value};
+use crate::sample::{ID, PATH, STATUS, STATUS_DEFAULT, STATUS_OTHER, TEXT, UNIQUE, full_body, value};
 
 /// Milliseconds between two requests of a client: the load is bounded.
 const PAUSE_MS: std::ops::Range<u64> = 10..50;
@@ -291,9 +291,16 @@ fn request(kind: Kind) -> Request {
 }
 
 fn body(fields: &Fields) -> Value {
-    let given = [(TEXT, &fields.name), (UNIQUE, &fields.email), (STATUS, &fields.status)];
-    let given = given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.clone()?.into())));
-    Value::Object(given.collect::<Map<_, _>>())
+    let mut body = match (&fields.name, &fields.email) {
+        (Some(text), Some(unique)) => full_body(text, unique),
+        _ => json!({}),
+    };
+    for (field, value) in [(TEXT, &fields.name), (UNIQUE, &fields.email), (STATUS, &fields.status)] {
+        if let Some(value) = value {
+            body[field] = value.clone().into();
+        }
+    }
+    body
 }
 
 /// What an answer says.

@@ -43,13 +43,13 @@ const COMMAND: &[&str] = &["POST", "PUT", "PATCH", "DELETE"];
 const ROUTES: &[Route] = &[
     Route {
         methods: QUERY,
-        path: routes::USERS,
+        path: routes::COLLECTION,
         scope: Some(Scope::Read),
         functions: &["lith-fn", "read-fn", "list-users-fn"],
     },
     Route {
         methods: QUERY,
-        path: routes::USER,
+        path: routes::ITEM,
         scope: Some(Scope::Read),
         functions: &["lith-fn", "read-fn", "get-user-fn"],
     },
@@ -61,31 +61,31 @@ const ROUTES: &[Route] = &[
     },
     Route {
         methods: &["PUT"],
-        path: routes::USER,
+        path: routes::ITEM,
         scope: Some(Scope::Write),
         functions: &["lith-fn", "write-fn", "replace-user-fn"],
     },
     Route {
         methods: &["PATCH"],
-        path: routes::USER,
+        path: routes::ITEM,
         scope: Some(Scope::Write),
         functions: &["lith-fn", "write-fn", "update-user-fn"],
     },
     Route {
         methods: &["DELETE"],
-        path: routes::USER,
+        path: routes::ITEM,
         scope: Some(Scope::Write),
         functions: &["lith-fn", "write-fn", "delete-user-fn"],
     },
     Route {
         methods: COMMAND,
-        path: routes::USERS,
+        path: routes::COLLECTION,
         scope: Some(Scope::Write),
         functions: &["lith-fn", "write-fn", "create-user-fn"],
     },
     Route {
         methods: COMMAND,
-        path: routes::USER,
+        path: routes::ITEM,
         scope: Some(Scope::Write),
         functions: &["lith-fn", "write-fn", "replace-user-fn"],
     },

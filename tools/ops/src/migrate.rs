@@ -10,6 +10,7 @@ mod way;
 
 use serde::Serialize;
 use serde_json::json;
+use shared::stages::{Kind, Row};
 
 use self::perform::Run;
 use self::state::{Held, Migration};
@@ -63,6 +64,11 @@ async fn advance(
     options: &AdvanceOptions,
 ) -> Result<Outcome, Failure> {
     let deployed = deployed(&site)?;
+    let is_under_way = Migration::load(&site).await?.is_some_and(|migration| migration.is_under_way());
+    if to == Some(deployed.as_str()) && !is_under_way && Row::of(&deployed)?.kind == Kind::Stage {
+        let report = Report { from: deployed.clone(), to: deployed.clone(), is_complete: true, ..Report::default() };
+        return Ok(Outcome::new(true, &report, vec![format!("the service is at {deployed} already")]));
+    }
     let held = take(&site, &options.hold, |noted| match (noted.filter(Migration::is_under_way), to) {
         (Some(Migration { from, turned_back_at: Some(_), .. }), _) => {
             Err(Failure::Untimely(format!("it is on its way back to {from}: go on with `watershed migrate rollback`")))
