@@ -64,7 +64,7 @@ fn writes_to_one_user_may_be_applied_at_once_and_queued_at_the_same_time() {
         let user = api.any_user().await;
         let write = |number: usize| {
             let call = api.patch(&user.path, &json!({"name": format!("Both {number}")}));
-            if number % 2 == 0 { call.write() } else { call.prefer("respond-async").write() }
+            if number.is_multiple_of(2) { call.write() } else { call.prefer("respond-async").write() }
         };
         let written: Vec<Written> = join_all((0..40).map(write)).await;
         drained(&stack).await;
