@@ -8,6 +8,7 @@ mod chaos;
 mod container;
 mod contract;
 mod docs;
+mod evolution;
 mod faults;
 mod harness;
 mod ops;
