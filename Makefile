@@ -26,11 +26,12 @@ test: ## Run all tests but the long ones
 	tools/with-ministack.sh $(CARGO_TEST) $(SERVICE)
 	$(CARGO_TEST) -p simulation -- --show-output
 
-test-full: ## Run the end-to-end tests and the simulation again, with the long ones
+test-full: ## Run the end-to-end tests and the simulation again, with the long ones, and replace the domain
 	@tools/setup.sh redis python
 	cargo build --profile $(PROFILE) $(SERVICE) --bins --tests
 	WATERSHED_LONG=1 tools/with-ministack.sh $(CARGO_TEST) $(SERVICE) --test e2e -- --show-output
 	WATERSHED_LONG=1 $(CARGO_TEST) -p simulation -- --show-output
+	tools/replace-domain/run.sh
 
 soak: ## Simulate seed after seed (ARGS="--count 1000000 --from 20000" or "--seconds 600")
 	cargo run --profile $(PROFILE) -p simulation -- $(ARGS)

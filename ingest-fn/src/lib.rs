@@ -9,9 +9,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use shared::config::{self, IngestConfig};
-use shared::{telemetry, wiring};
+use shared::{ServedDomain, telemetry, wiring};
 use tokio::time::Instant;
-use users::User;
 
 use crate::batch::Ingest;
 
@@ -29,7 +28,7 @@ pub async fn run() -> Result<(), Error> {
 }
 
 /// An error fails the whole batch: all of it comes again.
-async fn handle(ingest: &Ingest<User>, event: LambdaEvent<SqsEvent>) -> Result<SqsBatchResponse, Error> {
+async fn handle(ingest: &Ingest<ServedDomain>, event: LambdaEvent<SqsEvent>) -> Result<SqsBatchResponse, Error> {
     let messages = event::messages(event.payload)?;
     let failed = ingest.batch(&messages, due(event.context.deadline)).await;
     Ok(event::response(failed))

@@ -18,7 +18,11 @@ use kernel::project::{Projection, Projector, ReadModel};
 use kernel::record::{CommandStatus, RecordKey};
 use shared::wiring::IngestSide;
 use tokio::time::Instant;
-use users::{User, UserCommand};
+
+use crate::counter::{Counter, CounterCommand};
+
+#[path = "../../shared/kernel/tests/flow/counter.rs"]
+mod counter;
 
 #[derive(Debug)]
 struct ManualClock(AtomicU64);
@@ -32,7 +36,7 @@ impl Clock for ManualClock {
 struct World {
     clock: Arc<ManualClock>,
     stores: MemoryStores,
-    ingest: Ingest<User>,
+    ingest: Ingest<Counter>,
 }
 
 fn world(order: Order) -> World {
@@ -62,7 +66,7 @@ impl World {
         AggregateId::generate(self.clock.now())
     }
 
-    fn envelope(&self, aggregate: AggregateId, command: UserCommand) -> Envelope<UserCommand> {
+    fn envelope(&self, aggregate: AggregateId, command: CounterCommand) -> Envelope<CounterCommand> {
         self.clock.0.fetch_add(1, Ordering::SeqCst);
         let at = self.clock.now();
         Envelope {
@@ -83,26 +87,24 @@ impl World {
         self.ingest.batch(messages, Instant::now() + Duration::from_secs(9)).await
     }
 
-    fn status(&self, envelope: &Envelope<UserCommand>) -> Option<CommandStatus> {
+    fn status(&self, envelope: &Envelope<CounterCommand>) -> Option<CommandStatus> {
         let key = RecordKey { tenant: envelope.tenant.clone(), command: envelope.stamp.command };
         self.stores.all_records().get(&key).map(|record| record.status.clone())
     }
 }
 
-fn create(email: &str) -> UserCommand {
-    users::request::create(format!(r#"{{"name":"Ada","email":"{email}"}}"#).as_bytes()).unwrap()
+fn open(label: &str) -> CounterCommand {
+    CounterCommand::Open { label: label.to_owned() }
 }
 
-fn rename(name: &str) -> UserCommand {
-    users::request::update(format!(r#"{{"name":"{name}"}}"#).as_bytes()).unwrap()
-}
+const ADD: CounterCommand = CounterCommand::Add(1);
 
 fn message(id: &str, body: String) -> Message {
     let receipt_handle = format!("handle of {id}");
     Message { id: id.to_owned(), receipt_handle, body, receive_count: 1, order_group: Some("g".to_owned()) }
 }
 
-fn carrying(id: &str, envelope: &Envelope<UserCommand>) -> Message {
+fn carrying(id: &str, envelope: &Envelope<CounterCommand>) -> Message {
     message(id, serde_json::to_string(envelope).unwrap())
 }
 
@@ -110,7 +112,7 @@ fn carrying(id: &str, envelope: &Envelope<UserCommand>) -> Message {
 async fn a_batch_is_applied_and_projected_and_nothing_comes_again() {
     let world = world(Order::Loose);
     let (a, b) = (world.id(), world.id());
-    let envelopes = [(a, create("a@x.de")), (b, create("b@x.de")), (a, rename("Eve"))];
+    let envelopes = [(a, open("a")), (b, open("b")), (a, ADD)];
     let envelopes = envelopes.map(|(id, command)| world.envelope(id, command));
     let messages: Vec<_> = envelopes.iter().map(|envelope| carrying("m", envelope)).collect();
     assert!(world.batch(&messages).await.is_empty());
@@ -122,7 +124,7 @@ async fn a_batch_is_applied_and_projected_and_nothing_comes_again() {
 #[tokio::test]
 async fn one_command_in_two_messages_is_applied_once_and_both_are_done() {
     let world = world(Order::Loose);
-    let envelope = world.envelope(world.id(), create("a@x.de"));
+    let envelope = world.envelope(world.id(), open("a"));
     assert!(world.batch(&[carrying("m1", &envelope), carrying("m2", &envelope)]).await.is_empty());
     assert!(world.batch(&[carrying("m3", &envelope)]).await.is_empty());
     assert_eq!(world.stores.all_views().values().map(|view| view.version).collect::<Vec<_>>(), [1]);
@@ -131,9 +133,9 @@ async fn one_command_in_two_messages_is_applied_once_and_both_are_done() {
 #[tokio::test]
 async fn unreadable_messages_come_again_and_do_not_stop_the_others() {
     let world = world(Order::Loose);
-    let envelope = world.envelope(world.id(), create("a@x.de"));
-    let newer = Envelope { schema: 99, ..world.envelope(world.id(), create("b@x.de")) };
-    let newer_command = Envelope { command_schema: 99, ..world.envelope(world.id(), create("c@x.de")) };
+    let envelope = world.envelope(world.id(), open("a"));
+    let newer = Envelope { schema: 99, ..world.envelope(world.id(), open("b")) };
+    let newer_command = Envelope { command_schema: 99, ..world.envelope(world.id(), open("c")) };
     let messages = [
         message("poison", "{".to_owned()),
         carrying("good", &envelope),
@@ -148,10 +150,10 @@ async fn unreadable_messages_come_again_and_do_not_stop_the_others() {
 #[tokio::test]
 async fn in_strict_order_an_unreadable_message_holds_back_those_behind_it() {
     let world = world(Order::Strict);
-    let envelope = world.envelope(world.id(), create("a@x.de"));
+    let envelope = world.envelope(world.id(), open("a"));
     let other = Message {
         order_group: Some("other".to_owned()),
-        ..carrying("elsewhere", &world.envelope(world.id(), create("b@x.de")))
+        ..carrying("elsewhere", &world.envelope(world.id(), open("b")))
     };
     let messages = [message("poison", "{".to_owned()), carrying("behind", &envelope), other];
     assert_eq!(world.batch(&messages).await, ["poison", "behind"]);
@@ -162,23 +164,23 @@ async fn in_strict_order_an_unreadable_message_holds_back_those_behind_it() {
 async fn at_the_last_delivery_a_command_is_told_to_have_failed_and_may_still_succeed_later() {
     let world = world(Order::Loose);
     let id = world.id();
-    let create = world.envelope(id, create("a@x.de"));
-    let early = world.envelope(id, rename("Eve"));
+    let opened = world.envelope(id, open("a"));
+    let early = world.envelope(id, ADD);
     let last = Message { receive_count: 20, ..carrying("m", &early) };
     assert_eq!(world.batch(&[last]).await, ["m"]);
     assert!(matches!(world.status(&early), Some(CommandStatus::Failed { .. })));
-    let newer = Envelope { schema: 99, ..world.envelope(id, rename("Eve")) };
+    let newer = Envelope { schema: 99, ..world.envelope(id, ADD) };
     let unread = Message { receive_count: 20, ..carrying("newer", &newer) };
     assert_eq!(world.batch(&[unread]).await, ["newer"]);
     assert!(matches!(world.status(&newer), Some(CommandStatus::Failed { .. })));
-    assert!(world.batch(&[carrying("c", &create), carrying("redriven", &early)]).await.is_empty());
+    assert!(world.batch(&[carrying("c", &opened), carrying("redriven", &early)]).await.is_empty());
     assert_eq!(world.status(&early), Some(CommandStatus::Applied { version: 2 }));
 }
 
 #[tokio::test]
 async fn work_that_cannot_be_done_in_time_is_left_for_another_delivery() {
     let world = world(Order::Loose);
-    let envelope = world.envelope(world.id(), create("a@x.de"));
+    let envelope = world.envelope(world.id(), open("a"));
     let soon = Instant::now() + Duration::from_secs(1);
     assert_eq!(world.ingest.batch(&[carrying("m", &envelope)], soon).await, ["m"]);
     assert_eq!(world.status(&envelope), None);
@@ -207,7 +209,7 @@ async fn what_was_applied_but_not_projected_is_projected_by_the_redelivery() {
     let stores = MemoryStores::default();
     let troubled = Arc::new(Troubled { puts: AtomicU64::new(0), views: stores.views() });
     let world = world_with(Order::Loose, stores, troubled);
-    let messages = [carrying("m", &world.envelope(world.id(), create("a@x.de")))];
+    let messages = [carrying("m", &world.envelope(world.id(), open("a")))];
     assert_eq!(world.batch(&messages).await, ["m"]);
     assert_eq!(world.batch(&messages).await, ["m"]);
     assert!(world.stores.all_views().is_empty());

@@ -34,12 +34,12 @@ pub fn router(side: &ReadSide) -> Router {
 
 /// `GET /users/{id}`.
 pub fn user(queries: Arc<Queries>) -> Router {
-    Router::new().route(routes::USER, get(get_user)).with_state(queries)
+    Router::new().route(routes::ITEM, get(get_user)).with_state(queries)
 }
 
 /// `GET /users`.
 pub fn users(queries: Arc<Queries>) -> Router {
-    Router::new().route(routes::USERS, get(list_users)).with_state(queries)
+    Router::new().route(routes::COLLECTION, get(list_users)).with_state(queries)
 }
 
 /// `GET /commands/{id}`.

@@ -75,7 +75,12 @@ pub enum WriteRoute {
     /// Into the queue.
     Queue(QueuePlaces),
     /// Into the write store.
-    Direct(DirectPlaces),
+    Direct {
+        /// The write store.
+        places: DirectPlaces,
+        /// Whether something may have been queued before.
+        queued_before: bool,
+    },
     /// Into the write store, with a queue beside it.
     Either {
         /// The write store.
@@ -266,7 +271,10 @@ impl<'a> Reader<'a> {
     fn route(&mut self, row: &Row) -> Option<WriteRoute> {
         let honours_async = match row.writes_answer {
             Answer::Accepted => return self.queue_places().map(WriteRoute::Queue),
-            Answer::Result => return self.direct_places(row).map(WriteRoute::Direct),
+            Answer::Result => {
+                let places = self.direct_places(row)?;
+                return Some(WriteRoute::Direct { places, queued_before: row.queue_deployed });
+            }
             Answer::ResultUnlessEarly => false,
             Answer::ResultUnlessAsync => true,
         };
@@ -337,7 +345,7 @@ mod tests {
     fn a_stage_asks_for_what_it_needs_only() {
         let direct = [("STAGE", "lambda-lith"), ("WRITE_TABLE", "w"), ("COMMANDS_TABLE", "c"), ("SIGNING_KEYS", KEYS)];
         let config = WriteConfig::read(&environment(&direct)).unwrap();
-        let WriteRoute::Direct(places) = config.route else { panic!("{config:?}") };
+        let WriteRoute::Direct { places, queued_before: false } = config.route else { panic!("{config:?}") };
         assert!(places.read_table.is_none() && places.redis_url.is_none());
         assert_eq!(ReadConfig::read(&environment(&direct)).unwrap().views_table, "w");
         let ConfigError(errors) =

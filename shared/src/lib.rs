@@ -6,3 +6,7 @@ pub mod http;
 pub mod stages;
 pub mod telemetry;
 pub mod wiring;
+
+/// The domain that the service serves. Everything but its routes knows it by this name alone:
+/// docs/replacing-the-domain.md.
+pub type ServedDomain = users::User;

@@ -3,6 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::ServedDomain;
+use crate::config::{
+    DirectPlaces, IngestConfig, LookupConfig, QueuePlaces, ReadConfig, Secret, WriteConfig, WriteRoute,
+};
+use crate::stages::{Cache, Source};
 use adapters::clients;
 use adapters::dynamo::{DynamoRecords, DynamoViewStore, DynamoWriteStore};
 use adapters::moka_cache::MokaCache;
@@ -21,12 +26,6 @@ use kernel::project::{ProjectingReader, Projector, ReadModel};
 use kernel::query::Queries;
 use kernel::record::RecordKey;
 use kernel::submit::{CommandLookup, DirectRoute, QueueRoute, Route, Submitter};
-use users::User;
-
-use crate::config::{
-    DirectPlaces, IngestConfig, LookupConfig, QueuePlaces, ReadConfig, Secret, WriteConfig, WriteRoute,
-};
-use crate::stages::{Cache, Source};
 
 /// How much of an environment's memory the cache may take, in bytes.
 const MEMORY_CACHE_BYTES_MAX: u64 = 32 * 1024 * 1024;
@@ -77,7 +76,7 @@ async fn warm_up(records: &dyn RecordReader) {
 #[derive(Debug)]
 pub struct WriteSide {
     /// Takes commands in.
-    pub submitter: Arc<Submitter<User>>,
+    pub submitter: Arc<Submitter<ServedDomain>>,
     /// What a first request will talk to.
     first: Arc<dyn RecordReader>,
 }
@@ -101,10 +100,10 @@ pub struct IngestSide<D: Domain> {
 pub async fn read_side(config: ReadConfig) -> Result<ReadSide, WiringError> {
     let dynamodb = clients::dynamodb(&clients::aws().await);
     let records = Arc::new(DynamoRecords::new(dynamodb.clone(), &config.commands_table));
-    let stored = DynamoViewStore::new(dynamodb, &config.views_table, User::INDEXES);
+    let stored = DynamoViewStore::new(dynamodb, &config.views_table, ServedDomain::INDEXES);
     let views: Arc<dyn ViewReader> = match config.row.reads_from {
         Source::ReadStore => Arc::new(stored),
-        Source::WriteStore => Arc::new(ProjectingReader::<User>::new(Arc::new(stored), config.projection)),
+        Source::WriteStore => Arc::new(ProjectingReader::<ServedDomain>::new(Arc::new(stored), config.projection)),
     };
     let memory =
         config.row.has(Cache::Memory).then(|| Arc::new(MokaCache::new(MEMORY_CACHE_BYTES_MAX)) as Arc<dyn MemoryCache>);
@@ -142,13 +141,16 @@ pub async fn write_side(config: WriteConfig) -> Result<WriteSide, WiringError> {
     let queue = |places: QueuePlaces| QueueRoute {
         queue: Arc::new(SqsQueue::new(clients::sqs(&aws), places.queue_url)),
         records: records.clone(),
-        views: Arc::new(DynamoViewStore::new(dynamodb.clone(), places.read_table.name, User::INDEXES)),
+        views: Arc::new(DynamoViewStore::new(dynamodb.clone(), places.read_table.name, ServedDomain::INDEXES)),
     };
     let direct = |places, horizon| direct_route(&dynamodb, &config.commands_table, places, horizon);
     let route = match config.route {
         WriteRoute::Queue(places) => Route::Queue(queue(places)),
         // Nothing can be behind, because nothing is queued.
-        WriteRoute::Direct(places) => Route::Direct(direct(places, Duration::ZERO)?),
+        WriteRoute::Direct { places, queued_before } => Route::Direct {
+            direct: direct(places, Duration::ZERO)?,
+            queued_before: queued_before.then(|| records.clone() as Arc<dyn RecordWriter>),
+        },
         WriteRoute::Either { direct: places, queue: queue_places, visibility_timeout, honours_async } => {
             Route::Either {
                 direct: direct(places, horizon(visibility_timeout))?,
@@ -167,13 +169,13 @@ fn direct_route(
     commands_table: &str,
     places: DirectPlaces,
     horizon: Duration,
-) -> Result<DirectRoute<User>, WiringError> {
+) -> Result<DirectRoute<ServedDomain>, WiringError> {
     let DirectPlaces { write_table, read_table, projection, redis_url } = places;
     let view_in_transaction = read_table.is_some();
     // Without a read store no transaction names one.
     let read = read_table.map(|table| table.name).unwrap_or_default();
     let names = TableNames { write: write_table, commands: commands_table.to_owned(), read };
-    let store = Arc::new(DynamoWriteStore::new(dynamodb, &names, User::INDEXES));
+    let store = Arc::new(DynamoWriteStore::new(dynamodb, &names, ServedDomain::INDEXES));
     let policy = Policy { horizon, order: Order::Loose, projection, view_in_transaction };
     let models = vec![ReadModel { projection, views: None }];
     Ok(DirectRoute {
@@ -188,7 +190,7 @@ fn horizon(visibility_timeout: Duration) -> Duration {
 }
 
 /// Wires the ingest side.
-pub async fn ingest_side(config: &IngestConfig) -> Result<IngestSide<User>, WiringError> {
+pub async fn ingest_side(config: &IngestConfig) -> Result<IngestSide<ServedDomain>, WiringError> {
     let aws = clients::aws().await;
     let dynamodb = clients::dynamodb(&aws);
     let names = TableNames {
@@ -206,11 +208,15 @@ pub async fn ingest_side(config: &IngestConfig) -> Result<IngestSide<User>, Wiri
     };
     let model = |table: &ReadTable| ReadModel {
         projection: table.projection,
-        views: Some(Arc::new(DynamoViewStore::new(dynamodb.clone(), &table.name, User::INDEXES))),
+        views: Some(Arc::new(DynamoViewStore::new(dynamodb.clone(), &table.name, ServedDomain::INDEXES))),
     };
     let models = std::iter::once(&config.read_table).chain(&config.other_read_table).map(model).collect();
     Ok(IngestSide {
-        applier: Applier::new(Arc::new(DynamoWriteStore::new(&dynamodb, &names, User::INDEXES)), clock(), policy),
+        applier: Applier::new(
+            Arc::new(DynamoWriteStore::new(&dynamodb, &names, ServedDomain::INDEXES)),
+            clock(),
+            policy,
+        ),
         projector: Projector::new(models, updater(config.redis_url.as_ref())?, clock()),
         records: Arc::new(DynamoRecords::new(dynamodb, &names.commands)),
         deferral: Arc::new(queue),

@@ -1,6 +1,6 @@
 //! Bearer tokens: who may do what, and tenants apart.
 
-use std::sync::OnceLock;
+use std::sync::{LazyLock, OnceLock};
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -8,10 +8,11 @@ use tempfile::TempDir;
 
 use crate::harness::tokens::{AUDIENCE, ISSUER, Issuer, claims, seconds_from_now};
 use crate::harness::{Api, Stack, Variant, check, unique};
+use crate::sample::{PATH, SCOPES, TEXT, finding, full_body, value};
 
-const READ: &str = "users:read";
-const WRITE: &str = "users:write";
-const BOTH: &str = "users:read users:write";
+const READ: &str = SCOPES[0];
+const WRITE: &str = SCOPES[1];
+static BOTH: LazyLock<String> = LazyLock::new(|| SCOPES.join(" "));
 
 /// A service that verifies tokens, and who signs them.
 struct Guarded {
@@ -68,34 +69,34 @@ on_both_sides!(
     a_user_is_not_there_for_another_tenant,
     a_command_is_not_there_for_another_tenant,
     tokens_and_cursors_are_of_no_use_to_another_tenant,
-    emails_and_idempotency_keys_of_two_tenants_do_not_meet,
+    values_and_idempotency_keys_of_two_tenants_do_not_meet,
 );
 
 fn body() -> Value {
-    json!({"name": "Tenanted", "email": format!("{}@example.com", unique("tenanted"))})
+    full_body("Tenanted", &value(&unique("tenanted")))
 }
 
 async fn a_good_token_opens_what_its_scopes_name(guarded: &Guarded) {
     let tenant = unique("scopes");
-    let user = guarded.client(&tenant, BOTH).user_of(&body()).await;
+    let user = guarded.client(&tenant, &BOTH).user_of(&body()).await;
     let (reader, writer) = (guarded.client(&tenant, READ), guarded.client(&tenant, WRITE));
-    for call in [reader.get(&user.path), reader.get("/users"), reader.call(Method::HEAD, &user.path)] {
+    for call in [reader.get(&user.path), reader.get(PATH), reader.call(Method::HEAD, &user.path)] {
         call.send().await.expect(200);
     }
     reader.get("/commands/none").send().await.expect(404);
-    let patch = json!({"name": "Scoped"});
+    let patch = json!({TEXT: "Scoped"});
     assert!([200, 202].contains(&writer.patch(&user.path, &patch).send().await.status));
-    assert!([201, 202].contains(&writer.post("/users", &body()).send().await.status));
+    assert!([201, 202].contains(&writer.post(PATH, &body()).send().await.status));
 
     let refused = [
-        reader.post("/users", &body()),
+        reader.post(PATH, &body()),
         reader.put(&user.path, &body()),
         reader.patch(&user.path, &patch),
         reader.delete(&user.path),
         writer.get(&user.path),
-        writer.get("/users"),
+        writer.get(PATH),
         writer.get("/commands/none"),
-        guarded.client(&tenant, "users:readers users").get(&user.path),
+        guarded.client(&tenant, &format!("{READ}ers users")).get(&user.path),
         guarded.client(&tenant, "").get(&user.path),
     ];
     for call in refused {
@@ -106,7 +107,7 @@ async fn a_good_token_opens_what_its_scopes_name(guarded: &Guarded) {
 
 async fn without_a_good_token_there_is_a_401(guarded: &Guarded) {
     let api = guarded.stack.api();
-    let good = claims("local", "tester", BOTH);
+    let good = claims("local", "tester", &BOTH);
     let but = |claim: &str, value: Value| {
         let mut claims = good.clone();
         claims[claim] = value;
@@ -136,25 +137,25 @@ async fn without_a_good_token_there_is_a_401(guarded: &Guarded) {
     ];
     for token in wrong {
         let api = api.with_bearer(&token);
-        for call in [api.get("/users"), api.post("/users", &body())] {
+        for call in [api.get(PATH), api.post(PATH, &body())] {
             let answer = call.send_unchecked().await.expect(401);
             assert_eq!(answer.json(), json!({"message": "Unauthorized"}));
             assert!(answer.header("www-authenticate").starts_with("Bearer"), "{answer}");
         }
     }
-    api.get("/users").send_unchecked().await.expect(401);
+    api.get(PATH).send_unchecked().await.expect(401);
     // Nobody needs a token to learn that the service lives, or that a route does not exist.
     api.get("/health").send().await.expect(200);
     api.get("/nope").send().await.expect(404);
 }
 
 async fn a_token_that_names_no_usable_tenant_opens_nothing(guarded: &Guarded) {
-    let mut nobody = claims("", "tester", BOTH);
+    let mut nobody = claims("", "tester", &BOTH);
     let tenants = [json!(""), json!("a#b"), json!("a b"), json!("x".repeat(200)), Value::Null];
     for tenant in tenants {
         nobody["tenant_id"] = tenant;
         let api = guarded.stack.api().with_bearer(&guarded.issuer.sign(&nobody));
-        for call in [api.get("/users"), api.post("/users", &body())] {
+        for call in [api.get(PATH), api.post(PATH, &body())] {
             let answer = call.send_unchecked().await;
             assert!([401, 403].contains(&answer.status), "{nobody}: {answer}");
         }
@@ -162,11 +163,11 @@ async fn a_token_that_names_no_usable_tenant_opens_nothing(guarded: &Guarded) {
 }
 
 async fn a_user_is_not_there_for_another_tenant(guarded: &Guarded) {
-    let (ours, theirs) = (guarded.client(&unique("ours"), BOTH), guarded.client(&unique("theirs"), BOTH));
+    let (ours, theirs) = (guarded.client(&unique("ours"), &BOTH), guarded.client(&unique("theirs"), &BOTH));
     let user = ours.user_of(&body()).await;
     assert_eq!(theirs.get(&user.path).send().await.kind(404), "not-found");
-    for filter in ["", "?status=active", "?name_prefix=Tenanted", &format!("?email={}", user.text("email"))] {
-        let list = theirs.get(&format!("/users{filter}")).send().await.expect(200);
+    for filter in finding(&user.body).iter().map(String::as_str).chain([""]) {
+        let list = theirs.get(&format!("{PATH}?{filter}")).send().await.expect(200);
         assert_eq!(list.json()["items"], json!([]), "{list}");
     }
     assert_eq!(ours.reread(&user).await.body, user.body);
@@ -176,34 +177,34 @@ async fn a_command_is_not_there_for_another_tenant(guarded: &Guarded) {
     if !guarded.stack.variant.is_queued() {
         return;
     }
-    let (ours, theirs) = (guarded.client(&unique("ours"), BOTH), guarded.client(&unique("theirs"), BOTH));
-    let accepted = ours.post("/users", &body()).write().await.expect(201);
+    let (ours, theirs) = (guarded.client(&unique("ours"), &BOTH), guarded.client(&unique("theirs"), &BOTH));
+    let accepted = ours.post(PATH, &body()).write().await.expect(201);
     let path = accepted.answer.header("location");
     ours.get(path).send().await.expect(200);
     assert_eq!(theirs.get(path).send().await.kind(404), "not-found");
 }
 
 async fn tokens_and_cursors_are_of_no_use_to_another_tenant(guarded: &Guarded) {
-    let (ours, theirs) = (guarded.client(&unique("ours"), BOTH), guarded.client(&unique("theirs"), BOTH));
+    let (ours, theirs) = (guarded.client(&unique("ours"), &BOTH), guarded.client(&unique("theirs"), &BOTH));
     let (user, _) = (ours.user_of(&body()).await, ours.user_of(&body()).await);
     theirs.get(&user.path).token(&user.token).send().await.expect(400);
-    theirs.post("/users", &body()).token(&user.token).send().await.expect(400);
-    let list = ours.get("/users?limit=1").send().await.expect(200).json();
+    theirs.post(PATH, &body()).token(&user.token).send().await.expect(400);
+    let list = ours.get(&format!("{PATH}?limit=1")).send().await.expect(200).json();
     let cursor = list["next_cursor"].as_str().unwrap_or_else(|| panic!("{list}"));
-    ours.get(&format!("/users?limit=1&cursor={cursor}")).send().await.expect(200);
-    theirs.get(&format!("/users?limit=1&cursor={cursor}")).send().await.expect(400);
+    ours.get(&format!("{PATH}?limit=1&cursor={cursor}")).send().await.expect(200);
+    theirs.get(&format!("{PATH}?limit=1&cursor={cursor}")).send().await.expect(400);
 }
 
-async fn emails_and_idempotency_keys_of_two_tenants_do_not_meet(guarded: &Guarded) {
-    let (ours, theirs) = (guarded.client(&unique("ours"), BOTH), guarded.client(&unique("theirs"), BOTH));
+async fn values_and_idempotency_keys_of_two_tenants_do_not_meet(guarded: &Guarded) {
+    let (ours, theirs) = (guarded.client(&unique("ours"), &BOTH), guarded.client(&unique("theirs"), &BOTH));
     let (body, key) = (body(), unique("key"));
-    let first = ours.post("/users", &body).idempotency_key(&key).write().await.expect(201);
-    let second = theirs.post("/users", &body).idempotency_key(&key).write().await.expect(201);
+    let first = ours.post(PATH, &body).idempotency_key(&key).write().await.expect(201);
+    let second = theirs.post(PATH, &body).idempotency_key(&key).write().await.expect(201);
     assert_eq!(second.answer.find("idempotency-replayed"), None);
     assert_ne!(first.id, second.id);
     theirs.user(&second).await;
     // Another subject of the same tenant has keys of its own as well.
-    let colleague = guarded.issuer.sign(&claims(&unique("other"), "colleague", BOTH));
-    let other = guarded.stack.api().with_bearer(&colleague).post("/users", &body).idempotency_key(&key);
+    let colleague = guarded.issuer.sign(&claims(&unique("other"), "colleague", &BOTH));
+    let other = guarded.stack.api().with_bearer(&colleague).post(PATH, &body).idempotency_key(&key);
     assert_eq!(other.write().await.expect(201).answer.find("idempotency-replayed"), None);
 }

@@ -6,23 +6,18 @@
 //! How the two meet does not.
 
 mod breakage;
-mod clients;
 
-use std::collections::BTreeSet;
-use std::path::Path;
 use std::time::Duration;
 
-use chaos_checker::{Command, History, Report};
 use futures::future::join_all;
-use serde_json::Value;
 use tokio::sync::watch;
 
 use breakage::Breakage;
-use clients::{Client, Recorder, Town};
 
-use crate::harness::client::kind_of;
+use crate::harness::clients::{Client, Manner, Recorder, Town};
+use crate::harness::judge::judge;
 use crate::harness::redis::Redis;
-use crate::harness::stores::{Stores, drained};
+use crate::harness::stores::drained;
 use crate::harness::{Api, Stack, Variant, check, long_tests_wanted, run};
 
 /// How long things break for.
@@ -32,8 +27,7 @@ const LENGTH_WHEN_LONG: Duration = Duration::from_secs(150);
 const CLIENTS: usize = 8;
 /// Gives the seed of an earlier run back.
 const SEED_VARIABLE: &str = "WATERSHED_CHAOS_SEED";
-/// Violations that are shown in full; all of them are in the history that is kept.
-const VIOLATIONS_SHOWN: usize = 20;
+const MANNER: Manner = Manner { tokens: (3, 4), results: false };
 
 #[test]
 fn whatever_breaks_no_command_is_lost_or_applied_twice() {
@@ -57,7 +51,7 @@ fn everything_breaks(variant: Variant) {
     let breakage = Breakage::new(seed, length, &stack, dir.path());
     let (stop, stopped) = watch::channel(());
     let (town, recorder) = (Town::default(), Recorder::new());
-    let clients = (0..CLIENTS).map(|number| Client::new(number, seed, &town, &recorder));
+    let clients = (0..CLIENTS).map(|number| Client::new(number, seed, MANNER, &town, &recorder));
     let (mut clients, (stack, strikes)) = std::thread::scope(|scope| {
         // A thread of its own: what breaks things waits for processes, and nobody else shall wait with it.
         let (url, clients) = (stack.url.clone(), clients.collect());
@@ -70,7 +64,7 @@ fn everything_breaks(variant: Variant) {
         drained(&stack).await;
         let api = stack.api();
         join_all(clients.iter_mut().map(|client| client.read_back(&api))).await;
-        judge(&stack, &recorder, &format!("{variant:?}-{seed}")).await
+        judge(&stack, &recorder, &format!("chaos-{variant:?}-{seed}")).await
     });
     println!("{variant:?}: {strikes}\n{variant:?}: {}", report.summary);
     assert!(strikes.are_complete(), "not everything broke: {strikes}");
@@ -82,53 +76,4 @@ async fn live<'a>(url: &str, mut clients: Vec<Client<'a>>, stopped: &watch::Rece
     let api = Api::new(url);
     join_all(clients.iter_mut().map(|client| client.live(&api, stopped))).await;
     clients
-}
-
-/// Compares what clients were told with what is there; keeps the history where they do not agree.
-async fn judge(stack: &Stack, recorder: &Recorder, name: &str) -> Report {
-    let content = Stores::of(stack).await.content().await;
-    let mut history = History { events: recorder.take_events(), rest: content.rest() };
-    ask_for_outcomes(&stack.api(), &mut history).await;
-    let report = chaos_checker::check(&history);
-    let contradictions = content.contradictions();
-    if !report.violations.is_empty() || !contradictions.is_empty() {
-        let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("chaos-{name}.json"));
-        std::fs::write(&file, history.to_json().unwrap()).unwrap();
-        let shown: Vec<_> = report.violations.iter().take(VIOLATIONS_SHOWN).map(ToString::to_string).collect();
-        let count = report.violations.len();
-        panic!(
-            "{}\n{count} violations, the history is in {}:\n{}\n{contradictions:#?}",
-            report.summary,
-            file.display(),
-            shown.join("\n")
-        );
-    }
-    report
-}
-
-/// For what was acknowledged the service's own word counts, not what the table says.
-async fn ask_for_outcomes(api: &Api, history: &mut History) {
-    let acknowledged = history.events.iter().filter(|event| event.request.kind.is_write());
-    let acknowledged: BTreeSet<_> = acknowledged.filter_map(|event| event.answer.command.clone()).collect();
-    // The table knows a command by the first part of its identity.
-    let told: BTreeSet<_> = acknowledged.iter().filter_map(|id| Some(id.split_once('.')?.0)).collect();
-    history.rest.commands.retain(|command| !told.contains(command.id.as_str()));
-    for id in &acknowledged {
-        let answer = api.get(&format!("/commands/{id}")).send().await;
-        // What the service does not know is lost; the checker says so.
-        if answer.status != 404 {
-            history.rest.commands.push(command(id, &answer.expect(200).json()));
-        }
-    }
-}
-
-/// What a status document says.
-fn command(id: &str, document: &Value) -> Command {
-    Command {
-        id: id.to_owned(),
-        user: document["user_id"].as_str().map(str::to_owned),
-        outcome: serde_json::from_value(document["status"].clone()).unwrap(),
-        version: document["version"].as_u64(),
-        problem: document.get("problem").map(kind_of),
-    }
 }

@@ -7,6 +7,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::harness::{Api, Stack, Variant, check, eventually, program};
+use crate::sample::{PATH, TEXT};
 
 /// 32 zero bytes.
 const SIGNING_KEYS: &str = "k1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
@@ -50,12 +51,12 @@ fn the_lith_serves_connections_outside_lambda_and_ends_when_told_to() {
         let api = Api::new(&format!("http://127.0.0.1:{port}"));
         eventually("the server listens", async || api.get("/health").try_send().await.ok()).await;
         let user = api.any_user().await;
-        api.patch(&user.path, &json!({"name": "Container"})).if_match("\"1\"").send().await.expect(200);
-        api.post("/users", &json!({})).send().await.expect(422);
+        api.patch(&user.path, &json!({TEXT: "Container"})).if_match("\"1\"").send().await.expect(200);
+        api.post(PATH, &json!({})).send().await.expect(422);
         api.get("/nowhere").send().await.expect(404);
         // The same data, through the function in Lambda's place.
         let read = stack.api().get(&user.path).send().await.expect(200).json();
-        assert_eq!(read["name"], "Container");
+        assert_eq!(read[TEXT], "Container");
         program::send_signal(running.0.id(), Signal::SIGTERM);
         let status = eventually("the server ends", async || running.0.try_wait().unwrap()).await;
         assert!(status.success(), "{status}");

@@ -32,6 +32,7 @@ macro_rules! on_every_variant {
 mod bad_input;
 mod commands;
 mod consistency;
+mod fields;
 mod idempotency;
 mod lists;
 mod preconditions;

@@ -1,8 +1,12 @@
-//! The documents name tests that exist, and every promise names one.
+//! The documents name tests that exist, and every promise names one; the pages of the stages are complete, and say what
+//! the table of rows says.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+use shared::stages::{Kind, Row};
 
 use crate::harness::program;
 
@@ -32,6 +36,120 @@ fn every_promise_names_its_proof() {
         let names_a_test = quoted(proof).any(looks_like_a_test);
         let names_an_invariant = proof.starts_with("S ") && proof[2..].starts_with(|c: char| c.is_ascii_digit());
         assert!(names_a_test || names_an_invariant, "no proof: {promise}");
+    }
+}
+
+/// What the page of every stage has, in this order.
+const HEADINGS: [&str; 8] =
+    ["When you need it", "What changes", "What clients notice", "The step", "Checks", "Way back", "Cost", "Traps"];
+
+#[test]
+fn every_stage_has_a_page_with_all_headings_that_the_index_leads_to() {
+    let index = evolution("README");
+    for stage in stages() {
+        let page = evolution(&stage);
+        let headings: Vec<_> = page.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+        assert_eq!(headings, HEADINGS, "{stage}");
+        assert!(index.contains(&format!("({stage}.md)")), "the index does not lead to {stage}");
+    }
+}
+
+#[test]
+fn the_page_of_every_stage_shows_what_changes_on_the_way_there_and_back() {
+    let mut before: Option<String> = None;
+    for stage in stages() {
+        let page = evolution(&stage);
+        let shows = |heading: &str, rows: &str| {
+            let section = section(&page, heading);
+            assert!(section.contains(&format!("```\n{rows}```\n")), "{stage}, {heading}, should show\n{rows}");
+        };
+        shows("What changes", &way(before.as_deref(), &stage));
+        if let Some(before) = &before {
+            shows("Way back", &way(Some(&stage), before));
+        }
+        before = Some(stage);
+    }
+}
+
+#[test]
+fn every_link_to_a_heading_finds_it() {
+    let links: Vec<_> = documents().into_iter().flat_map(|document| links_to_headings(&document)).collect();
+    assert!(links.len() > 5, "only {} links were found", links.len());
+    for (document, target, wanted) in links {
+        let text = fs::read_to_string(&target).unwrap_or_else(|error| panic!("{}: {error}", target.display()));
+        let found = text.lines().any(|line| line.starts_with('#') && anchor(line) == wanted);
+        assert!(found, "{} links to #{wanted}, which {} does not have", document.display(), target.display());
+    }
+}
+
+/// The links of a document that name a heading: its own path, the path that is linked, the heading's anchor.
+fn links_to_headings(document: &Path) -> Vec<(PathBuf, PathBuf, String)> {
+    let text = fs::read_to_string(document).unwrap();
+    let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    let here = targets.filter(|target| !target.contains("://")).filter_map(|target| target.split_once('#'));
+    let of = |path: &str| match path {
+        "" => document.to_owned(),
+        path => document.with_file_name(path),
+    };
+    here.map(|(path, wanted)| (document.to_owned(), of(path), wanted.to_owned())).collect()
+}
+
+/// What a heading is linked by: words in lower case, joined by hyphens.
+fn anchor(heading: &str) -> String {
+    let text = heading.trim_start_matches('#').trim().to_lowercase();
+    let kept = text.chars().filter(|c| c.is_alphanumeric() || [' ', '-', '_'].contains(c));
+    kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
+/// The stages, in the order of the path.
+fn stages() -> Vec<String> {
+    let rows = Row::all().unwrap();
+    rows.into_iter().filter(|row| row.kind == Kind::Stage).map(|row| row.stage).collect()
+}
+
+fn evolution(page: &str) -> String {
+    let path = program::workspace().join(format!("docs/evolution/{page}.md"));
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn section<'a>(page: &'a str, heading: &str) -> &'a str {
+    let (_, rest) = page.split_once(&format!("## {heading}\n")).unwrap();
+    rest.split("\n## ").next().unwrap()
+}
+
+/// The rows to deploy to come from one stage to another, each with what it changes; all of the first one.
+fn way(from: Option<&str>, to: &str) -> String {
+    let way = from.map_or_else(|| vec![Row::of(to).unwrap()], |from| Row::step(from, to).unwrap());
+    let rows: Vec<_> = way.iter().map(|row| columns(&row.stage)).collect();
+    let before = std::iter::once(from.map(columns).unwrap_or_default()).chain(rows.clone());
+    before.zip(&rows).map(|(before, after)| changes(&before, after)).collect()
+}
+
+/// One row, with a line for each column that is not as before.
+fn changes(before: &Map<String, Value>, after: &Map<String, Value>) -> String {
+    let heading = format!("{} ({})\n", told(&after["stage"]), told(&after["kind"]));
+    let line = |(column, value): (&String, &Value)| match before.get(column) {
+        _ if ["stage", "kind"].contains(&column.as_str()) => None,
+        Some(old) if old == value => None,
+        Some(old) => Some(format!("  {column}: {} → {}\n", told(old), told(value))),
+        None => Some(format!("  {column}: {}\n", told(value))),
+    };
+    std::iter::once(heading).chain(after.iter().filter_map(line)).collect()
+}
+
+/// A row as the table has it.
+fn columns(stage: &str) -> Map<String, Value> {
+    let table = fs::read_to_string(program::workspace().join("shared/stages.json")).unwrap();
+    let rows: Vec<Map<String, Value>> = serde_json::from_str(&table).unwrap();
+    rows.into_iter().find(|row| row["stage"] == stage).unwrap()
+}
+
+fn told(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(values) if values.is_empty() => "none".to_owned(),
+        Value::Array(values) => values.iter().map(told).collect::<Vec<_>>().join(", "),
+        other => other.to_string(),
     }
 }
 

@@ -1,69 +1,48 @@
-//! The evolution report can be made.
+//! The evolution path: the stages as data, the rows in between, and how one comes from one to the next.
 
-use std::fs;
-use std::path::Path;
-use std::process::{Command, Stdio};
+mod beside_a_queue;
+mod report;
+mod walk;
 
-use crate::harness::{long_tests_wanted, program};
+use std::path::{Path, PathBuf};
 
-const STAGES: [&str; 7] =
-    ["single-responsibility", "lambda-lith", "read-write", "memory-cache", "redis-cache", "read-store", "cqrs"];
-const FUNCTIONS: [&str; 11] = [
-    "read-fn",
-    "write-fn",
-    "ingest-fn",
-    "lith-fn",
-    "create-user-fn",
-    "replace-user-fn",
-    "update-user-fn",
-    "delete-user-fn",
-    "get-user-fn",
-    "list-users-fn",
-    "get-command-fn",
-];
+use shared::stages::Row;
 
-/// The report in a folder names its command and every stage, and all its charts are there.
-fn assert_is_whole(folder: &Path) {
-    let report = fs::read_to_string(folder.join("report.md")).unwrap();
-    assert!(report.contains("`make evolution-report`"));
-    for stage in STAGES {
-        assert!(report.matches(&format!("| `{stage}` |")).count() >= 3, "no {stage} in {report}");
-    }
-    let charts: Vec<_> = report.split("](charts/").skip(1).filter_map(|rest| rest.split(')').next()).collect();
-    assert!(charts.len() >= 5, "{charts:?}");
-    for chart in charts {
-        assert!(fs::read_to_string(folder.join("charts").join(chart)).unwrap().ends_with("</svg>\n"), "{chart}");
-    }
-}
+use crate::harness::program::workspace;
+
+/// Where the code that ships is.
+const SHIPPED: [&str; 5] = ["read-fn", "write-fn", "ingest-fn", "lith-fn", "shared"];
+/// The only files that look at a row: what there is, what it needs from the environment, and what is built from that.
+const WIRING: [&str; 3] = ["shared/src/stages.rs", "shared/src/config.rs", "shared/src/wiring.rs"];
 
 #[test]
-fn a_quick_evolution_report_is_whole_and_no_request_of_it_fails() {
-    if !long_tests_wanted() {
-        return;
+fn only_the_wiring_knows_stages() {
+    let names: Vec<String> = Row::all().unwrap().into_iter().map(|row| format!("\"{}", row.stage)).collect();
+    let mut found = Vec::new();
+    for file in SHIPPED.iter().flat_map(|folder| rust_files(&workspace().join(folder))) {
+        let name = file.strip_prefix(workspace()).unwrap().to_str().unwrap().to_owned();
+        let text = std::fs::read_to_string(&file).unwrap();
+        let knows = |sign: &str| text.contains(sign);
+        let is_named = names.iter().any(|name| knows(name));
+        if is_named || ["stages::", "stages.json", "\"STAGE\"", "Row::"].into_iter().any(knows) {
+            found.push(name);
+        }
     }
-    let folder = tempfile::tempdir().unwrap();
-    let functions = folder.path().join("functions");
-    fs::create_dir(&functions).unwrap();
-    let built = program::watershed_local().parent().unwrap();
-    for function in FUNCTIONS {
-        // Another file system than that of the target directory has no hard links to it.
-        let (from, to) = (built.join(function), functions.join(function));
-        fs::hard_link(&from, &to).or_else(|_| fs::copy(&from, &to).map(drop)).unwrap();
-    }
-    let output = folder.path().join("report");
-    let made = Command::new(built.join("evolution-report"))
-        .arg("--quick")
-        .arg("--functions-dir")
-        .arg(&functions)
-        .arg("--watershed-local")
-        .arg(program::watershed_local())
-        .arg("--output")
-        .arg(&output)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    assert_is_whole(&output);
-    let report = fs::read_to_string(output.join("report.md")).unwrap();
-    assert!(!report.contains("requests failed"), "{report}");
+    found.sort();
+    let mut expected = WIRING.map(str::to_owned);
+    expected.sort();
+    assert_eq!(found, expected);
+}
+
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries
+        .flat_map(|path| match path.is_dir() {
+            true => rust_files(&path),
+            false => Some(path)
+                .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
+                .into_iter()
+                .collect(),
+        })
+        .collect()
 }

@@ -1,6 +1,8 @@
 //! Starts the real service, in processes of its own, and talks to it.
 
 pub mod client;
+pub mod clients;
+pub mod judge;
 pub mod poll;
 pub mod program;
 pub mod proxy;

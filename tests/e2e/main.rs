@@ -14,6 +14,7 @@ mod harness;
 mod ops;
 mod pipeline;
 mod queue_contract;
+mod sample;
 
 mod sqs_conformance;
 mod walks;

@@ -1,5 +1,6 @@
 //! The operators' command line, against a real stack.
 
+mod migrate;
 mod rebuild;
 
 use std::path::Path;
@@ -8,12 +9,15 @@ use std::time::Instant;
 
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
+use kernel::domain::Domain as _;
 use serde_json::{Value, json};
+use shared::ServedDomain;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 
 use crate::harness::{Api, Stack, User, Variant, check, eventually, long_tests_wanted, program, run, seed, unique};
+use crate::sample::TEXT;
 
 /// A stack of its own, because these tests break what is stored.
 struct Site {
@@ -75,7 +79,8 @@ impl Said {
     }
 }
 
-fn command(dir: &Path) -> Command {
+/// `watershed --json`, to be run in this directory.
+pub fn command(dir: &Path) -> Command {
     let mut command = Command::new(program::watershed());
     command.env_clear().current_dir(dir).arg("--json");
     command
@@ -93,7 +98,7 @@ async fn user(api: &Api) -> User {
 }
 
 fn key(user: &User) -> AttributeValue {
-    AttributeValue::S(format!("U#local#{}", user.id))
+    AttributeValue::S(format!("{}#local#{}", ServedDomain::KIND, user.id))
 }
 
 #[test]
@@ -148,7 +153,7 @@ fn verify_finds_what_differs_and_repairs_it() {
 }
 
 fn set_in_redis(url: &str, user: &User, entry: &str) {
-    let arguments = ["-u", url, "SET", &format!("v1#U#local#{}", user.id), entry];
+    let arguments = ["-u", url, "SET", &format!("v1#{}#local#{}", ServedDomain::KIND, user.id), entry];
     let done = process::Command::new("redis-cli").args(arguments).output().unwrap();
     assert!(done.status.success(), "{done:?}");
 }
@@ -176,7 +181,7 @@ fn verify_calls_what_is_on_its_way_lag_and_not_a_difference() {
         let busy = user(&api).await;
         let writes = async {
             for _ in 0..60 {
-                api.patch(&busy.path, &json!({"name": unique("busy")})).send().await.expect(202);
+                api.patch(&busy.path, &json!({TEXT: unique("busy")})).send().await.expect(202);
             }
         };
         let ((), told) = futures::future::join(writes, site.watershed(&["verify"])).await;
@@ -191,7 +196,7 @@ fn envelope(user: &User, name: &str) -> String {
     let at = at.max(u64::try_from(now.as_micros()).unwrap());
     json!({"schema": 1, "tenant": "local", "subject": "local-user", "aggregate": user.id,
         "stamp": {"at": at, "command": uuid::Uuid::now_v7()}, "expected": "unsaid",
-        "command": {"update": {"name": name}}})
+        "command": {"update": {TEXT: name}}})
     .to_string()
 }
 
@@ -239,7 +244,7 @@ async fn dead_letters_end_well(site: &Site) {
     }
     let told = site.watershed(&["dlq", "show", &ids[0]]).await;
     assert_eq!((&told.json["status"], &told.json["user_id"]), (&json!("no record"), &json!(user.id)), "{told:?}");
-    assert_eq!(told.json["body"]["command"], json!({"update": {"name": name}}));
+    assert_eq!(told.json["body"]["command"], json!({"update": {TEXT: name}}));
 
     let told = site.watershed(&["dlq", "sync", "--dry-run"]).await;
     assert_eq!((&told.json["done"], &told.json["unreadable"]), (&json!(2), &json!(1)), "{told:?}");
@@ -257,8 +262,7 @@ async fn dead_letters_end_well(site: &Site) {
         (told.json["record"]["status"] == "applied").then_some(())
     })
     .await;
-    eventually("it can be read", async || (api.get(&user.path).send().await.json()["name"] == name).then_some(()))
-        .await;
+    eventually("it can be read", async || (api.get(&user.path).send().await.json()[TEXT] == name).then_some(())).await;
 
     let told = site.watershed(&["dlq", "discard", "--all"]).await;
     assert_eq!((told.code, &told.json["done"]), (0, &json!(2)), "{told:?}");
@@ -311,11 +315,12 @@ async fn refusals_without_a_site(dir: &Path) {
         ("AWS_ACCESS_KEY_ID", "x"),
         ("AWS_SECRET_ACCESS_KEY", "y"),
     ];
-    let refusals: [(&[&str], &str); 8] = [
+    let refusals: [(&[&str], &str); 9] = [
         (&["--stack", "http://127.0.0.1:9", "queue"], "no local stack answers"),
         (&["verify"], "--read-table or READ_TABLE"),
         (&["verify", "--read-table", "views"], "must end in -v1"),
         (&["queue"], "--queue-url or QUEUE_URL"),
+        (&["migrate", "advance", "--to", "read-write"], "--stage or STAGE"),
         (&["dlq", "list"], "--dead-letter-queue-url"),
         (&["verify", "--write-table", "w", "--read-table", "r-v1"], "nothing answers there"),
         (&["command", "show", "nonsense"], "is not a command's identity"),
@@ -329,7 +334,7 @@ async fn refusals_without_a_site(dir: &Path) {
 }
 
 /// Every command there is.
-const COMMANDS: [&[&str]; 15] = [
+const COMMANDS: [&[&str]; 19] = [
     &["verify"],
     &["verify", "--repair"],
     &["rebuild", "build", "--to", "2"],
@@ -337,6 +342,10 @@ const COMMANDS: [&[&str]; 15] = [
     &["rebuild", "rollback"],
     &["rebuild", "finish"],
     &["rebuild", "status"],
+    &["migrate", "plan", "--to", "read-store"],
+    &["migrate", "advance", "--to", "read-store"],
+    &["migrate", "status"],
+    &["migrate", "rollback"],
     &["dlq", "list"],
     &["dlq", "show", "x"],
     &["dlq", "sync"],
@@ -356,10 +365,10 @@ fn every_command_says_in_one_line_that_nothing_answers_or_that_its_credentials_a
         let variables = [
             ("AWS_REGION", "us-east-1"),
             ("AWS_ENDPOINT_URL", &refusing),
+            ("STAGE", "redis-cache"),
             ("WRITE_TABLE", "w"),
             ("COMMANDS_TABLE", "c"),
             ("READ_TABLE", "r-v1"),
-            ("OTHER_READ_TABLE", "r-v2"),
             ("QUEUE_URL", &queue),
             ("DEAD_LETTER_QUEUE_URL", &queue),
         ];
@@ -367,10 +376,15 @@ fn every_command_says_in_one_line_that_nothing_answers_or_that_its_credentials_a
         for arguments in COMMANDS {
             let told = said(command(dir.path()).args(["--stack", "http://127.0.0.1:9"]).args(arguments)).await;
             told.is_refused("no local stack answers");
-            // These ask nothing: what they would deploy is the operator's to do.
-            if !["rollback"].contains(&arguments[arguments.len() - 1]) {
-                let told = said(command(dir.path()).envs(variables).envs(credentials).args(arguments)).await;
-                told.is_refused("the credentials are not accepted");
+            // This asks nothing: what it would deploy is the operator's to do.
+            if *arguments != ["rebuild", "rollback"] {
+                let mut asked = command(dir.path());
+                asked.envs(variables).envs(credentials).args(arguments);
+                // A migration and a rebuild exclude each other.
+                if arguments[0] != "migrate" {
+                    asked.env("OTHER_READ_TABLE", "r-v2");
+                }
+                said(&mut asked).await.is_refused("the credentials are not accepted");
             }
         }
         let nobody = [("AWS_EC2_METADATA_DISABLED", "true"), ("HOME", "/nonexistent")];

@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use crate::harness::stores::Stores;
 use crate::harness::{Stack, Variant, long_tests_wanted, unique};
+use crate::sample::{PATH, TEXT, full_body, value};
 
 /// The largest message that SQS takes, since January 2026.
 const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
@@ -65,8 +66,8 @@ on_every_queue!(
 
 async fn a_command_is_pending_until_it_is_applied(stack: &Stack) {
     let api = stack.api();
-    let body = json!({"name": "Pending", "email": format!("{}@example.com", unique("pending"))});
-    let accepted = api.post("/users", &body).send().await.expect(202);
+    let body = full_body("Pending", &value(&unique("pending")));
+    let accepted = api.post(PATH, &body).send().await.expect(202);
     let command = accepted.json()["command_id"].as_str().unwrap().to_owned();
     let first = api.get(accepted.header("location")).send().await.expect(200).json();
     assert!(["pending", "applied"].contains(&first["status"].as_str().unwrap()), "{first}");
@@ -74,7 +75,7 @@ async fn a_command_is_pending_until_it_is_applied(stack: &Stack) {
     assert_eq!(last["status"], "applied");
     let path = last["href"].as_str().unwrap();
     let read = api.get(path).token(&accepted.token()).send().await.expect(200).json();
-    assert_eq!((&read["version"], &read["name"]), (&last["version"], &body["name"]));
+    assert_eq!((&read["version"], &read[TEXT]), (&last["version"], &body[TEXT]));
 }
 
 async fn a_storm_of_patches_to_one_user_loses_no_version(stack: &Stack) {
@@ -88,7 +89,7 @@ async fn a_storm_of_patches_to_one_user_loses_no_version(stack: &Stack) {
             let mut commands = Vec::new();
             for patch in 0..PATCHES_EACH {
                 let name = format!("client {client} patch {patch}");
-                let accepted = api.patch(&path, &json!({"name": name})).send().await.expect(202);
+                let accepted = api.patch(&path, &json!({TEXT: name})).send().await.expect(202);
                 commands.push((accepted.json()["command_id"].as_str().unwrap().to_owned(), name));
             }
             commands
@@ -115,7 +116,7 @@ async fn a_storm_of_patches_to_one_user_loses_no_version(stack: &Stack) {
     let (last, name) = outcomes.iter().max_by_key(|(document, _)| stamp(document)).unwrap();
     assert_eq!(last["status"], "applied", "the last writer did not win: {last}");
     let after = api.get(&user.path).token(last["consistency_token"].as_str().unwrap()).send().await.expect(200).json();
-    assert_eq!((&after["version"], &after["name"]), (&json!(last_version), &json!(name)));
+    assert_eq!((&after["version"], &after[TEXT]), (&json!(last_version), &json!(name)));
 }
 
 async fn a_message_that_cannot_be_read_stops_nobody(stack: &Stack) {
@@ -131,8 +132,8 @@ async fn a_message_that_cannot_be_read_stops_nobody(stack: &Stack) {
     for message in poison {
         stores.send(message).await;
         let name = unique("not poison");
-        let written = api.patch(&user.path, &json!({"name": name})).write().await.expect(200);
-        assert_eq!(api.user(&written).await.text("name"), name);
+        let written = api.patch(&user.path, &json!({TEXT: name})).write().await.expect(200);
+        assert_eq!(api.user(&written).await.text(TEXT), name);
     }
 }
 
@@ -152,7 +153,7 @@ async fn a_write_on_top_of_a_version_that_never_comes_is_rejected_in_the_end(sta
     }
     let api = stack.api();
     let user = api.any_user().await;
-    let written = api.patch(&user.path, &json!({"name": "Never"})).if_match("\"999\"").write().await;
+    let written = api.patch(&user.path, &json!({TEXT: "Never"})).if_match("\"999\"").write().await;
     assert_eq!(written.kind(412), "version-conflict");
     assert_eq!(api.reread(&user).await.body, user.body);
 }

@@ -9,8 +9,7 @@ use std::sync::Arc;
 use axum::Router;
 use kernel::submit::Submitter;
 use shared::config::{self, WriteConfig};
-use shared::{front_door, http::middleware, telemetry, wiring};
-use users::User;
+use shared::{ServedDomain, front_door, http::middleware, telemetry, wiring};
 
 /// Serves invocations, as the environment's variables say.
 pub async fn run() -> Result<(), lambda_http::Error> {
@@ -37,7 +36,7 @@ pub async fn run_delete_user() -> Result<(), lambda_http::Error> {
     serve(routes::delete).await
 }
 
-async fn serve(routes: impl FnOnce(Arc<Submitter<User>>) -> Router) -> Result<(), lambda_http::Error> {
+async fn serve(routes: impl FnOnce(Arc<Submitter<ServedDomain>>) -> Router) -> Result<(), lambda_http::Error> {
     telemetry::init();
     let side = wiring::write_side(WriteConfig::read(&config::process)?).await?;
     side.warm_up().await;

@@ -36,22 +36,22 @@ pub fn router(commands: &Commands) -> Router {
 
 /// `POST /users`.
 pub fn create(commands: Commands) -> Router {
-    Router::new().route(routes::USERS, post(create_user)).with_state(commands)
+    Router::new().route(routes::COLLECTION, post(create_user)).with_state(commands)
 }
 
 /// `PUT /users/{id}`.
 pub fn replace(commands: Commands) -> Router {
-    Router::new().route(routes::USER, put(replace_user)).with_state(commands)
+    Router::new().route(routes::ITEM, put(replace_user)).with_state(commands)
 }
 
 /// `PATCH /users/{id}`.
 pub fn update(commands: Commands) -> Router {
-    Router::new().route(routes::USER, patch(update_user)).with_state(commands)
+    Router::new().route(routes::ITEM, patch(update_user)).with_state(commands)
 }
 
 /// `DELETE /users/{id}`.
 pub fn delete(commands: Commands) -> Router {
-    Router::new().route(routes::USER, routing::delete(delete_user)).with_state(commands)
+    Router::new().route(routes::ITEM, routing::delete(delete_user)).with_state(commands)
 }
 
 async fn create_user(State(commands): State<Commands>, incoming: Incoming) -> Result<Response, HttpProblem> {

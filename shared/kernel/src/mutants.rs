@@ -52,6 +52,10 @@ mutants! {
     RetryGetsNewStamp,
     /// A retry finds its pending record and takes it that its message was sent.
     PendingIsTakenForSent,
+    /// Beside a queue a command is applied whatever an earlier request under its key was told.
+    RetryBesideQueueForgets,
+    /// Where nothing is queued any more a command is applied whatever an earlier request under its key was told.
+    RetryAfterQueueForgets,
 
     // State.
     /// States are put without a condition.
@@ -84,6 +88,8 @@ mutants! {
     NotFoundByReceiveCount,
     /// What cannot be judged yet is rejected at once.
     NothingIsDeferred,
+    /// Beside a queue, what cannot be judged yet is acknowledged, and that is all.
+    EarlyIsNotQueued,
     /// A failed command stays failed, also after a redrive.
     FailedIsFinal,
     /// On a FIFO queue commands overtake one that waits.
@@ -98,6 +104,8 @@ mutants! {
     DuplicateSkipsProjection,
     /// Views are put without a condition.
     ProjectionUnguarded,
+    /// What is applied at once is not shown to the shared cache.
+    AppliedAtOnceSkipsCache,
     /// Of two read stores only the one that is read is written.
     OtherProjectionSkipped,
     /// A message is acknowledged although the other read store was not written.

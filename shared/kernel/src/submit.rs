@@ -103,7 +103,12 @@ pub enum Route<D: Domain> {
     /// Into the queue; the answer is an acknowledgement.
     Queue(QueueRoute),
     /// Into the write store; the answer is the outcome.
-    Direct(DirectRoute<D>),
+    Direct {
+        /// The write store.
+        direct: DirectRoute<D>,
+        /// Where commands have their records that were queued and may be asked for again; absent where none was.
+        queued_before: Option<Arc<dyn RecordWriter>>,
+    },
     /// Into the write store, with a queue beside it: for what may build on something that is still queued.
     Either {
         /// The write store. What it is told to defer is queued.
@@ -166,19 +171,31 @@ impl<D: Domain> Submitter<D> {
         let Prepared { mut envelope, session } = self.prepare(request)?;
         let (outcome, replayed) = match &self.route {
             Route::Queue(queue) => self.enqueue(queue, &mut envelope, preference).await?,
-            Route::Direct(direct) => match direct.execute(&mut envelope).await? {
-                Some((outcome, replayed)) => (Some(outcome), replayed),
-                // Without a queue nothing waits; see `Policy::horizon`.
-                None => return Err(ApplyError::Contended(envelope.key::<D>()).into()),
-            },
+            Route::Direct { direct, queued_before } => {
+                let earlier = match queued_before {
+                    Some(records) if !mutant!(RetryAfterQueueForgets) => {
+                        register(records.as_ref(), &mut envelope).await?
+                    }
+                    _ => None,
+                };
+                match direct.execute(&mut envelope).await? {
+                    Some((outcome, replayed)) => (Some(outcome), replayed || earlier.is_some()),
+                    // Without a queue nothing waits; see `Policy::horizon`.
+                    None => return Err(ApplyError::Contended(envelope.key::<D>()).into()),
+                }
+            }
             Route::Either { queue, honours_async: true, .. } if preference.respond_async => {
                 self.enqueue(queue, &mut envelope, preference).await?
             }
             Route::Either { direct, queue, .. } => {
                 // An earlier request under the same key may have been queued, and told for which aggregate.
-                let earlier = queue.register(&mut envelope).await?;
+                let earlier = match mutant!(RetryBesideQueueForgets) {
+                    false => register(queue.records.as_ref(), &mut envelope).await?,
+                    true => None,
+                };
                 match direct.execute(&mut envelope).await? {
                     Some((outcome, replayed)) => (Some(outcome), replayed || earlier.is_some()),
+                    None if mutant!(EarlyIsNotQueued) => (None, earlier.is_some()),
                     None => self.enqueue_registered(queue, &envelope, earlier, preference).await?,
                 }
             }
@@ -193,7 +210,7 @@ impl<D: Domain> Submitter<D> {
         envelope: &mut Envelope<D::Command>,
         preference: Preference,
     ) -> Result<(Option<Outcome>, bool), SubmitError> {
-        let earlier = queue.register(envelope).await?;
+        let earlier = register(queue.records.as_ref(), envelope).await?;
         self.enqueue_registered(queue, envelope, earlier, preference).await
     }
 
@@ -304,19 +321,22 @@ fn fingerprint<D: Domain>(request: &Request<D::Command>) -> Fingerprint {
     Fingerprint::of(&[request.path.as_bytes(), &expected, &command])
 }
 
-impl QueueRoute {
-    /// Puts the record of a command with an idempotency key, unless there is one: then the command becomes that of the
-    /// earlier request, whose status is returned.
-    async fn register<C>(&self, envelope: &mut Envelope<C>) -> Result<Option<CommandStatus>, SubmitError> {
-        if envelope.fingerprint.is_none() {
-            return Ok(None);
-        }
-        let first = self.records.put_pending(&envelope.record(CommandStatus::Pending, None)).await?;
-        let Some(first) = first else { return Ok(None) };
-        take_over(envelope, &first)?;
-        Ok(Some(first.status))
+/// Puts the record of a command with an idempotency key, unless there is one: then the command becomes that of the
+/// earlier request, whose status is returned.
+async fn register<C>(
+    records: &dyn RecordWriter,
+    envelope: &mut Envelope<C>,
+) -> Result<Option<CommandStatus>, SubmitError> {
+    if envelope.fingerprint.is_none() {
+        return Ok(None);
     }
+    let first = records.put_pending(&envelope.record(CommandStatus::Pending, None)).await?;
+    let Some(first) = first else { return Ok(None) };
+    take_over(envelope, &first)?;
+    Ok(Some(first.status))
+}
 
+impl QueueRoute {
     async fn send<C: serde::Serialize>(&self, envelope: &Envelope<C>) -> Result<(), SubmitError> {
         let message = OutgoingMessage {
             body: serde_json::to_string(envelope).map_err(|_| SubmitError::TooLarge)?,
@@ -362,7 +382,7 @@ impl<D: Domain> DirectRoute<D> {
         if let Some(error) = applied.stopped_by.take() {
             return Err(error.into());
         }
-        if applied.needs_projection() {
+        if applied.needs_projection() && !mutant!(AppliedAtOnceSkipsCache) {
             projector.project(&key, &applied.current).await?;
         }
         let (record, replayed) = match applied.verdicts.pop() {

@@ -1,4 +1,4 @@
-//! Conditional requests (RFC 9110, section 13). A user's strong entity tag is its version in quotes.
+//! Conditional requests (RFC 9110, section 13). The strong entity tag of what is kept is its version in quotes.
 
 use ::http::{HeaderMap, header};
 use kernel::envelope::Expected;

@@ -150,7 +150,7 @@ impl HttpProblem {
     /// 412: the precondition names a tag that was never given out.
     #[must_use]
     pub fn unknown_tag() -> Self {
-        let detail = "the tag in If-Match is not a version of this user: send the ETag of your last read";
+        let detail = "the tag in If-Match is not a version that the service gives out: send the ETag of your last read";
         Self::new("version-conflict", 412, "Version conflict", detail)
     }
 

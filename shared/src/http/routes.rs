@@ -3,9 +3,9 @@
 use ::http::Method;
 
 /// All users; new users.
-pub const USERS: &str = "/users";
+pub const COLLECTION: &str = "/users";
 /// One user.
-pub const USER: &str = "/users/{id}";
+pub const ITEM: &str = "/users/{id}";
 /// The status of one command.
 pub const COMMAND: &str = "/commands/{id}";
 /// Whether the function lives.
@@ -13,8 +13,8 @@ pub const HEALTH: &str = "/health";
 
 /// What each path takes.
 const TABLE: &[(&str, &[Method])] = &[
-    (USERS, &[Method::GET, Method::HEAD, Method::POST]),
-    (USER, &[Method::GET, Method::HEAD, Method::PUT, Method::PATCH, Method::DELETE]),
+    (COLLECTION, &[Method::GET, Method::HEAD, Method::POST]),
+    (ITEM, &[Method::GET, Method::HEAD, Method::PUT, Method::PATCH, Method::DELETE]),
     (COMMAND, &[Method::GET, Method::HEAD]),
     (HEALTH, &[Method::GET, Method::HEAD]),
 ];

@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use crate::harness::client::{assert_is_problem, kind_of};
 use crate::harness::{Stack, unique};
+use crate::sample::{ID, PATH, TAKEN, UNIQUE, full_body, value};
 
 on_every_variant!(
     a_command_is_known_from_its_acknowledgement_on,
@@ -14,7 +15,7 @@ on_every_variant!(
 );
 
 fn body() -> serde_json::Value {
-    json!({"name": "Commanded", "email": format!("{}@example.com", unique("command"))})
+    full_body("Commanded", &value(&unique("command")))
 }
 
 async fn a_command_is_known_from_its_acknowledgement_on(stack: &Stack) {
@@ -22,7 +23,7 @@ async fn a_command_is_known_from_its_acknowledgement_on(stack: &Stack) {
         return; // Answers name no command.
     }
     let api = stack.api();
-    for call in [api.post("/users", &body()), api.post("/users", &body()).idempotency_key(&unique("key"))] {
+    for call in [api.post(PATH, &body()), api.post(PATH, &body()).idempotency_key(&unique("key"))] {
         let accepted = call.send().await.expect(202);
         let answer = api.get(accepted.header("location")).send().await.expect(200);
         assert_eq!(answer.header("cache-control"), "no-store");
@@ -38,15 +39,15 @@ async fn an_applied_command_says_what_it_made(stack: &Stack) {
         return;
     }
     let api = stack.api();
-    let written = api.post("/users", &body()).write().await.expect(201);
+    let written = api.post(PATH, &body()).write().await.expect(201);
     let acknowledged = written.answer.json();
     let document = api.get(written.answer.header("location")).send().await.expect(200).json();
-    let id = acknowledged["user_id"].as_str().unwrap();
+    let id = acknowledged[ID].as_str().unwrap();
     assert_eq!(document["command_id"], acknowledged["command_id"]);
     assert_eq!(document["status"], "applied");
-    assert_eq!(document["user_id"], id);
+    assert_eq!(document[ID], id);
     assert_eq!(document["version"], 1);
-    assert_eq!(document["href"], format!("/users/{id}"));
+    assert_eq!(document["href"], format!("{PATH}/{id}"));
     assert!(document.get("problem").is_none(), "{document}");
     assert!(document["completed_at"].as_str() >= document["accepted_at"].as_str(), "{document}");
     let token = document["consistency_token"].as_str().unwrap();
@@ -60,13 +61,13 @@ async fn a_rejected_command_says_why(stack: &Stack) {
     }
     let api = stack.api();
     let user = api.any_user().await;
-    let again = json!({"name": "Again", "email": user.text("email")});
-    let written = api.post("/users", &again).write().await.expect(409);
+    let again = full_body("Again", user.text(UNIQUE));
+    let written = api.post(PATH, &again).write().await.expect(409);
     let document = api.get(written.answer.header("location")).send().await.expect(200).json();
     assert_eq!(document["status"], "rejected");
     assert!(document.get("version").is_none_or(serde_json::Value::is_u64), "{document}");
     assert_is_problem(&document["problem"]);
-    assert_eq!((&*kind_of(&document["problem"]), &document["problem"]["status"]), ("email-taken", &json!(409)));
+    assert_eq!((&*kind_of(&document["problem"]), &document["problem"]["status"]), (TAKEN, &json!(409)));
     assert!(document["completed_at"].is_string(), "{document}");
 }
 
@@ -74,8 +75,7 @@ async fn a_command_that_was_not_given_out_is_a_404(stack: &Stack) {
     let api = stack.api();
     let mut unknown = vec![Uuid::now_v7().to_string(), Uuid::nil().to_string(), "nope".to_owned(), "a".repeat(500)];
     if stack.variant.is_queued() {
-        let command =
-            api.post("/users", &body()).write().await.answer.json()["command_id"].as_str().unwrap().to_owned();
+        let command = api.post(PATH, &body()).write().await.answer.json()["command_id"].as_str().unwrap().to_owned();
         let last = if command.ends_with('A') { "B" } else { "A" };
         unknown.extend([command[..36].to_owned(), format!("{}{last}{last}", &command[..command.len() - 2])]);
         unknown.push(command.to_uppercase());

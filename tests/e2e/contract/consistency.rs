@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::harness::Stack;
+use crate::sample::{PATH, TEXT, UNIQUE, full_body};
 
 on_every_variant!(
     a_read_with_the_token_of_a_write_sees_it_at_once,
@@ -25,9 +26,9 @@ async fn a_read_with_the_token_of_a_write_sees_it_at_once(stack: &Stack) {
         // Others keep the old version in every cache.
         api.get(&user.path).send().await.expect(200);
         let name = format!("name {n}");
-        let token = api.patch(&user.path, &json!({"name": name})).send().await.token();
+        let token = api.patch(&user.path, &json!({TEXT: name})).send().await.token();
         let read = api.get(&user.path).token(&token).send().await.expect(200);
-        assert_eq!(read.json()["name"], name);
+        assert_eq!(read.json()[TEXT], name);
     }
 }
 
@@ -45,7 +46,7 @@ async fn a_session_never_goes_back(stack: &Stack) {
     let user = api.any_user().await;
     let (mut token, mut seen) = (user.token.clone(), user.version());
     for n in 0..4 {
-        token = api.patch(&user.path, &json!({"name": format!("n {n}")})).token(&token).send().await.token();
+        token = api.patch(&user.path, &json!({TEXT: format!("n {n}")})).token(&token).send().await.token();
         for _ in 0..3 {
             let read = api.get(&user.path).token(&token).send().await.expect(200);
             let version = read.json()["version"].as_u64().unwrap();
@@ -61,10 +62,10 @@ async fn a_write_with_a_token_comes_after_what_the_token_stands_for(stack: &Stac
     let user = api.any_user().await;
     let mut token = user.token.clone();
     for name in ["one", "two", "three", "four"] {
-        token = api.patch(&user.path, &json!({"name": name})).token(&token).send().await.token();
+        token = api.patch(&user.path, &json!({TEXT: name})).token(&token).send().await.token();
     }
     let read = api.get(&user.path).token(&token).send().await.expect(200).json();
-    assert_eq!(read["name"], "four");
+    assert_eq!(read[TEXT], "four");
 }
 
 async fn a_token_that_was_not_given_out_is_refused(stack: &Stack) {
@@ -80,7 +81,7 @@ async fn a_token_that_was_not_given_out_is_refused(stack: &Stack) {
     let forgeries = ["x".to_owned(), swapped(0), swapped(half), user.token[..half].to_owned(), long, String::new()];
     for forged in forgeries {
         api.get(&user.path).token(&forged).send().await.expect(400);
-        api.patch(&user.path, &json!({"name": "F"})).token(&forged).send().await.expect(400);
+        api.patch(&user.path, &json!({TEXT: "F"})).token(&forged).send().await.expect(400);
     }
     assert_eq!(api.reread(&user).await.body, user.body);
 }
@@ -89,7 +90,7 @@ async fn a_token_for_another_user_is_refused(stack: &Stack) {
     let api = stack.api();
     let (one, two) = (api.any_user().await, api.any_user().await);
     api.get(&one.path).token(&two.token).send().await.expect(400);
-    api.patch(&one.path, &json!({"name": "O"})).token(&two.token).send().await.expect(400);
+    api.patch(&one.path, &json!({TEXT: "O"})).token(&two.token).send().await.expect(400);
     api.delete(&one.path).token(&two.token).send().await.expect(400);
     assert_eq!(api.reread(&one).await.body, one.body);
 }
@@ -97,14 +98,14 @@ async fn a_token_for_another_user_is_refused(stack: &Stack) {
 async fn a_create_takes_any_token_of_the_session(stack: &Stack) {
     let api = stack.api();
     let user = api.any_user().await;
-    let body = json!({"name": "Next", "email": format!("next-{}", user.text("email"))});
-    let next = api.user(&api.post("/users", &body).token(&user.token).write().await.expect(201)).await;
+    let body = full_body("Next", &format!("next-{}", user.text(UNIQUE)));
+    let next = api.user(&api.post(PATH, &body).token(&user.token).write().await.expect(201)).await;
     assert!(next.text("created_at") > user.text("created_at"));
 }
 
 async fn a_list_ignores_tokens(stack: &Stack) {
     let api = stack.api();
-    api.get("/users?limit=1").token("never given out").send().await.expect(200);
+    api.get(&format!("{PATH}?limit=1")).token("never given out").send().await.expect(200);
 }
 
 async fn what_has_not_arrived_is_a_503_unless_the_client_is_lenient(stack: &Stack) {
@@ -114,7 +115,7 @@ async fn what_has_not_arrived_is_a_503_unless_the_client_is_lenient(stack: &Stac
     let api = stack.api();
     let user = api.any_user().await;
     // A write on top of a version that does not exist yet waits for it.
-    let waiting = api.patch(&user.path, &json!({"name": "Later"})).if_match("\"999\"").send().await.expect(202);
+    let waiting = api.patch(&user.path, &json!({TEXT: "Later"})).if_match("\"999\"").send().await.expect(202);
     let token = waiting.token();
     let command = waiting.header("location");
     assert_eq!(api.get(command).send().await.expect(200).json()["status"], "pending");

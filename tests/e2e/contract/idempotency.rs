@@ -6,6 +6,7 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, Stack, Written, unique};
+use crate::sample::{PATH, REQUIRED, STATUS, STATUS_DEFAULT, TAKEN, TEXT, UNIQUE, full_body, held, value};
 
 on_every_variant!(
     a_repeated_create_makes_one_user_and_says_that_it_is_a_replay,
@@ -21,7 +22,7 @@ on_every_variant!(
 
 fn anybody() -> Value {
     let word = unique("idempotent");
-    json!({"name": "Idempotent", "email": format!("{word}@example.com")})
+    full_body("Idempotent", &value(&word))
 }
 
 fn is_replay(answer: &Answer) -> bool {
@@ -44,22 +45,25 @@ fn assert_same(first: &Written, second: &Written) {
 async fn a_repeated_create_makes_one_user_and_says_that_it_is_a_replay(stack: &Stack) {
     let api = stack.api();
     let (key, body) = (unique("key"), anybody());
-    let first = api.post("/users", &body).idempotency_key(&key).write().await.expect(201);
-    let second = api.post("/users", &body).idempotency_key(&key).write().await.expect(201);
+    let first = api.post(PATH, &body).idempotency_key(&key).write().await.expect(201);
+    let second = api.post(PATH, &body).idempotency_key(&key).write().await.expect(201);
     assert_same(&first, &second);
     assert_eq!(api.user(&first).await.version(), 1);
-    let listed = api.get(&format!("/users?email={}", body["email"].as_str().unwrap())).send().await.expect(200).json();
+    let listed = api.get(&format!("{PATH}?{}", held(body[UNIQUE].as_str().unwrap()))).send().await.expect(200).json();
     assert_eq!(listed["items"].as_array().unwrap().len(), 1, "{listed}");
 }
 
 async fn a_repeated_create_whose_body_is_spelt_differently_is_the_same(stack: &Stack) {
     let api = stack.api();
-    let (key, word) = (unique("key"), unique("spelling"));
+    let (key, body) = (unique("key"), full_body("É", &value(&unique("spelling"))));
+    let others = REQUIRED.iter().rev().filter(|field| **field != TEXT);
+    let others: Vec<_> = others.map(|field| format!(r#""{field}" : {},"#, body[*field])).collect();
     let spellings = [
-        format!(r#"{{"name":"É","email":"{word}@example.com"}}"#),
-        format!(r#" {{ "status":"active", "email" : "{word}@example.com","name":"\u00c9"}} "#),
+        body.to_string(),
+        // The same fields the other way round, with white space, an escape, and what is the default.
+        format!(r#" {{ "{STATUS}":"{STATUS_DEFAULT}",{} "{TEXT}" :"\u00c9"}} "#, others.concat()),
     ];
-    let post = |body: &str| api.post("/users", &Value::Null).body(body).idempotency_key(&key).write();
+    let post = |body: &str| api.post(PATH, &Value::Null).body(body).idempotency_key(&key).write();
     let (first, second) = (post(&spellings[0]).await.expect(201), post(&spellings[1]).await.expect(201));
     assert_same(&first, &second);
 }
@@ -67,11 +71,11 @@ async fn a_repeated_create_whose_body_is_spelt_differently_is_the_same(stack: &S
 async fn a_repeated_change_is_applied_once(stack: &Stack) {
     let api = stack.api();
     let user = api.any_user().await;
-    let body = json!({"name": "Replaced", "email": user.text("email")});
+    let body = full_body("Replaced", user.text(UNIQUE));
     let (put, patch, delete) = (unique("put"), unique("patch"), unique("delete"));
     for (version, call) in [
         (2, [(); 2].map(|()| api.put(&user.path, &body).idempotency_key(&put))),
-        (3, [(); 2].map(|()| api.patch(&user.path, &json!({"name": "Patched"})).idempotency_key(&patch))),
+        (3, [(); 2].map(|()| api.patch(&user.path, &json!({TEXT: "Patched"})).idempotency_key(&patch))),
         (4, [(); 2].map(|()| api.delete(&user.path).idempotency_key(&delete))),
     ] {
         let [first, second] = call;
@@ -86,38 +90,38 @@ async fn a_repeated_change_is_applied_once(stack: &Stack) {
 async fn a_repeated_refusal_is_refused_alike(stack: &Stack) {
     let api = stack.api();
     let (taken, key) = (api.any_user().await, unique("key"));
-    let body = json!({"name": "Refused", "email": taken.text("email")});
+    let body = full_body("Refused", taken.text(UNIQUE));
     for _ in 0..2 {
-        let refused = api.post("/users", &body).idempotency_key(&key).write().await;
-        assert_eq!(refused.kind(409), "email-taken");
+        let refused = api.post(PATH, &body).idempotency_key(&key).write().await;
+        assert_eq!(refused.kind(409), TAKEN);
     }
     // The outcome stays what it was, though the reason for it has gone.
     api.delete(&taken.path).write().await.expect(204);
-    let refused = api.post("/users", &body).idempotency_key(&key).write().await;
+    let refused = api.post(PATH, &body).idempotency_key(&key).write().await;
     assert!(is_replay(&refused.answer), "{}", refused.answer);
-    assert_eq!(refused.kind(409), "email-taken");
+    assert_eq!(refused.kind(409), TAKEN);
 }
 
 async fn another_body_under_the_same_key_is_refused(stack: &Stack) {
     let api = stack.api();
     let (key, body) = (unique("key"), anybody());
-    let first = api.post("/users", &body).idempotency_key(&key).write().await.expect(201);
+    let first = api.post(PATH, &body).idempotency_key(&key).write().await.expect(201);
     let other = anybody();
-    api.post("/users", &other).idempotency_key(&key).send().await.expect(422);
-    let listed = api.get(&format!("/users?email={}", other["email"].as_str().unwrap())).send().await.expect(200).json();
+    api.post(PATH, &other).idempotency_key(&key).send().await.expect(422);
+    let listed = api.get(&format!("{PATH}?{}", held(other[UNIQUE].as_str().unwrap()))).send().await.expect(200).json();
     assert_eq!(listed["items"], json!([]));
     let user = api.user(&first).await;
 
     let key = unique("key");
-    let one = api.patch(&user.path, &json!({"name": "One"})).idempotency_key(&key).write().await.expect(200);
-    api.patch(&user.path, &json!({"name": "Two"})).idempotency_key(&key).send().await.expect(422);
+    let one = api.patch(&user.path, &json!({TEXT: "One"})).idempotency_key(&key).write().await.expect(200);
+    api.patch(&user.path, &json!({TEXT: "Two"})).idempotency_key(&key).send().await.expect(422);
     assert_eq!(api.user(&one).await.version(), 2);
 }
 
 async fn another_precondition_under_the_same_key_is_refused(stack: &Stack) {
     let api = stack.api();
     let (user, key) = (api.any_user().await, unique("key"));
-    let patch = || api.patch(&user.path, &json!({"name": "One"})).idempotency_key(&key);
+    let patch = || api.patch(&user.path, &json!({TEXT: "One"})).idempotency_key(&key);
     patch().if_match("\"1\"").write().await.expect(200);
     patch().if_match("\"2\"").send().await.expect(422);
     patch().send().await.expect(422);
@@ -127,7 +131,7 @@ async fn the_same_key_for_another_path_or_method_is_another_command(stack: &Stac
     let api = stack.api();
     let (one, two, key) = (api.any_user().await, api.any_user().await, unique("key"));
     for user in [&one, &two] {
-        let patch = api.patch(&user.path, &json!({"name": "Patched"})).idempotency_key(&key);
+        let patch = api.patch(&user.path, &json!({TEXT: "Patched"})).idempotency_key(&key);
         let written = patch.write().await.expect(200);
         assert!(!is_replay(&written.answer));
         assert_eq!(written.version, Some(2));
@@ -139,7 +143,7 @@ async fn the_same_key_for_another_path_or_method_is_another_command(stack: &Stac
 async fn eight_creates_at_once_under_one_key_make_one_user(stack: &Stack) {
     let api = stack.api();
     let (key, body) = (unique("key"), anybody());
-    let post = |_| api.post("/users", &body).idempotency_key(&key).write();
+    let post = |_| api.post(PATH, &body).idempotency_key(&key).write();
     let written = join_all((0..8).map(post)).await;
     let firsts = written.iter().filter(|written| !is_replay(&written.answer)).count();
     assert_eq!(firsts, 1, "{written:?}");
@@ -150,16 +154,16 @@ async fn eight_creates_at_once_under_one_key_make_one_user(stack: &Stack) {
         seen.insert((written.id.clone(), written.answer.header("location").to_owned()));
     }
     assert_eq!(seen.len(), 1, "{seen:?}");
-    let listed = api.get(&format!("/users?email={}", body["email"].as_str().unwrap())).send().await.expect(200).json();
+    let listed = api.get(&format!("{PATH}?{}", held(body[UNIQUE].as_str().unwrap()))).send().await.expect(200).json();
     assert_eq!(listed["items"].as_array().unwrap().len(), 1, "{listed}");
 }
 
 async fn a_key_has_1_to_255_visible_characters(stack: &Stack) {
     let api = stack.api();
     let longest = format!("{:~<255}", unique("!key"));
-    api.post("/users", &anybody()).idempotency_key(&longest).write().await.expect(201);
+    api.post(PATH, &anybody()).idempotency_key(&longest).write().await.expect(201);
     let too_long = format!("{longest}x");
     for wrong in ["", &too_long, "a\tb", "k\u{fc}"] {
-        api.post("/users", &anybody()).idempotency_key(wrong).send().await.expect(400);
+        api.post(PATH, &anybody()).idempotency_key(wrong).send().await.expect(400);
     }
 }

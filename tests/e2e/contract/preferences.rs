@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::harness::{Stack, unique};
+use crate::sample::{PATH, TAKEN, TEXT, UNIQUE, full_body, value};
 
 on_every_variant!(
     a_client_that_waits_gets_the_answer_of_the_synchronous_api,
@@ -12,7 +13,7 @@ on_every_variant!(
 );
 
 fn body() -> serde_json::Value {
-    json!({"name": "Preferring", "email": format!("{}@example.com", unique("prefer"))})
+    full_body("Preferring", &value(&unique("prefer")))
 }
 
 async fn a_client_that_waits_gets_the_answer_of_the_synchronous_api(stack: &Stack) {
@@ -22,19 +23,19 @@ async fn a_client_that_waits_gets_the_answer_of_the_synchronous_api(stack: &Stac
         let waited = answer.find("preference-applied").is_some_and(|applied| applied.contains("wait=10"));
         assert!(waited || !stack.variant.is_queued(), "{answer}");
     };
-    let created = api.post("/users", &body()).prefer("wait=10").send().await.expect(201);
+    let created = api.post(PATH, &body()).prefer("wait=10").send().await.expect(201);
     applied(&created);
     let user = created.json();
-    let path = format!("/users/{}", user["id"].as_str().unwrap());
+    let path = format!("{PATH}/{}", user["id"].as_str().unwrap());
     assert_eq!((created.header("location"), created.header("etag")), (&*path, "\"1\""));
     let read = api.get(&path).token(&created.token()).send().await.expect(200);
     assert_eq!(read.json(), user);
 
-    let patched = api.patch(&path, &json!({"name": "Patched"})).prefer("foo, wait=10").send().await.expect(200);
+    let patched = api.patch(&path, &json!({TEXT: "Patched"})).prefer("foo, wait=10").send().await.expect(200);
     applied(&patched);
-    assert_eq!((&patched.json()["name"], patched.header("etag")), (&json!("Patched"), "\"2\""));
+    assert_eq!((&patched.json()[TEXT], patched.header("etag")), (&json!("Patched"), "\"2\""));
 
-    let put = json!({"name": "Put", "email": user["email"]});
+    let put = full_body("Put", user[UNIQUE].as_str().unwrap());
     let replaced = api.put(&path, &put).prefer("WAIT=10").send().await.expect(200);
     assert_eq!(replaced.json()["version"], 3);
 
@@ -47,15 +48,15 @@ async fn a_client_that_waits_gets_the_answer_of_the_synchronous_api(stack: &Stac
 async fn a_client_that_waits_gets_the_refusal_of_the_synchronous_api(stack: &Stack) {
     let api = stack.api();
     let user = api.any_user().await;
-    let again = json!({"name": "Again", "email": user.text("email")});
-    let refused = api.post("/users", &again).prefer("wait=10").send().await;
-    assert_eq!(refused.kind(409), "email-taken");
-    let stale = api.patch(&user.path, &json!({"name": "P"})).if_match("\"0\"").prefer("wait=10").send().await;
+    let again = full_body("Again", user.text(UNIQUE));
+    let refused = api.post(PATH, &again).prefer("wait=10").send().await;
+    assert_eq!(refused.kind(409), TAKEN);
+    let stale = api.patch(&user.path, &json!({TEXT: "P"})).if_match("\"0\"").prefer("wait=10").send().await;
     stale.expect(412);
 }
 
 async fn a_client_may_ask_not_to_wait(stack: &Stack) {
-    let created = stack.api().post("/users", &body()).prefer("respond-async").send().await;
+    let created = stack.api().post(PATH, &body()).prefer("respond-async").send().await;
     if stack.variant.is_queued() {
         assert_eq!(created.status, 202, "{created}");
         assert_eq!(created.header("preference-applied"), "respond-async");
@@ -68,7 +69,7 @@ async fn a_client_may_ask_not_to_wait(stack: &Stack) {
 async fn preferences_that_mean_nothing_are_ignored(stack: &Stack) {
     let api = stack.api();
     for preference in ["wait=soon", "wait", "wait=-1", "wait=99999999999999999999", ";;=,", "return=minimal", ""] {
-        let created = api.post("/users", &body()).prefer(preference).send().await;
+        let created = api.post(PATH, &body()).prefer(preference).send().await;
         assert!([201, 202].contains(&created.status), "{preference}: {created}");
     }
 }

@@ -4,6 +4,7 @@ use reqwest::Method;
 use uuid::Uuid;
 
 use crate::harness::Stack;
+use crate::sample::PATH;
 
 on_every_variant!(
     an_answer_carries_its_version_and_how_it_may_be_cached,
@@ -33,7 +34,7 @@ async fn an_answer_carries_its_version_and_how_it_may_be_cached(stack: &Stack) {
 }
 
 async fn an_unknown_user_is_a_404(stack: &Stack) {
-    let path = format!("/users/{}", Uuid::now_v7());
+    let path = format!("{PATH}/{}", Uuid::now_v7());
     assert_eq!(stack.api().get(&path).send().await.kind(404), "not-found");
 }
 
@@ -67,7 +68,7 @@ async fn a_head_answers_as_a_get_without_the_body(stack: &Stack) {
     let answer = head(&user.path).token(&user.token).send().await.expect(200);
     assert!(answer.body.is_empty());
     assert_eq!(answer.header("etag"), "\"1\"");
-    head("/users").send().await.expect(200);
+    head(PATH).send().await.expect(200);
     head("/health").send().await.expect(200);
-    head(&format!("/users/{}", Uuid::now_v7())).send().await.expect(404);
+    head(&format!("{PATH}/{}", Uuid::now_v7())).send().await.expect(404);
 }

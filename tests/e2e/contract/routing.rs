@@ -7,6 +7,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::harness::{Stack, unique};
+use crate::sample::{PATH, PREFIX, TEXT, UNIQUE, full_body, value};
 
 on_every_variant!(
     the_service_says_that_it_lives,
@@ -25,9 +26,19 @@ async fn the_service_says_that_it_lives(stack: &Stack) {
 async fn an_unknown_route_is_a_404(stack: &Stack) {
     let api = stack.api();
     let id = Uuid::now_v7();
-    let inside = format!("/users/{id}/friends");
-    for path in ["/", "/nope", "/user", "/users/", "/Users", "/commands", "/commands/", &inside, "/health/x", "//users"]
-    {
+    let inside = format!("{PATH}/{id}/friends");
+    for path in [
+        "/",
+        "/nope",
+        &PATH[..PATH.len() - 1],
+        &format!("{PATH}/"),
+        &PATH.to_uppercase(),
+        "/commands",
+        "/commands/",
+        &inside,
+        "/health/x",
+        &format!("/{PATH}"),
+    ] {
         for method in [Method::GET, Method::POST, Method::DELETE] {
             let answer = api.call(method.clone(), path).send().await;
             assert_eq!(answer.status, 404, "{method} {path}: {answer}");
@@ -37,10 +48,10 @@ async fn an_unknown_route_is_a_404(stack: &Stack) {
 
 async fn a_wrong_method_is_a_405_that_names_the_right_ones(stack: &Stack) {
     let api = stack.api();
-    let (user, command) = (format!("/users/{}", Uuid::now_v7()), format!("/commands/{}", Uuid::now_v7()));
-    let body = json!({"name": "M", "email": "m@example.com"});
+    let (user, command) = (format!("{PATH}/{}", Uuid::now_v7()), format!("/commands/{}", Uuid::now_v7()));
+    let body = full_body("M", &value("m"));
     for (path, allowed, wrong) in [
-        ("/users", &["GET", "HEAD", "POST"][..], &["PUT", "PATCH", "DELETE"][..]),
+        (PATH, &["GET", "HEAD", "POST"][..], &["PUT", "PATCH", "DELETE"][..]),
         (&user, &["DELETE", "GET", "HEAD", "PATCH", "PUT"], &["POST"]),
         (&command, &["GET", "HEAD"], &["POST", "PUT", "PATCH", "DELETE"]),
         ("/health", &["GET", "HEAD"], &["POST", "PUT", "PATCH", "DELETE"]),
@@ -70,8 +81,8 @@ async fn an_id_that_is_no_lower_case_uuid_is_refused(stack: &Stack) {
         "%FF".to_owned(),
     ];
     for wrong in wrong_ids {
-        let path = format!("/users/{wrong}");
-        let calls = [api.get(&path), api.patch(&path, &json!({"name": "I"})), api.delete(&path)];
+        let path = format!("{PATH}/{wrong}");
+        let calls = [api.get(&path), api.patch(&path, &json!({TEXT: "I"})), api.delete(&path)];
         for call in calls {
             call.send().await.expect(400);
         }
@@ -81,16 +92,16 @@ async fn an_id_that_is_no_lower_case_uuid_is_refused(stack: &Stack) {
 async fn a_client_that_does_not_accept_json_is_refused(stack: &Stack) {
     let api = stack.api();
     let word = unique("accept");
-    let body = json!({"name": word, "email": format!("{word}@example.com")});
+    let body = full_body(&word, &value(&word));
     for accept in ["text/html", "application/xml, text/*;q=0.5", "application/json;q=0"] {
-        api.get("/users?limit=1").header("accept", accept).send().await.expect(406);
-        api.post("/users", &body).header("accept", accept).send().await.expect(406);
+        api.get(&format!("{PATH}?limit=1")).header("accept", accept).send().await.expect(406);
+        api.post(PATH, &body).header("accept", accept).send().await.expect(406);
     }
-    assert_eq!(api.get(&format!("/users?name_prefix={word}")).send().await.json()["items"], json!([]));
+    assert_eq!(api.get(&format!("{PATH}?{PREFIX}={word}")).send().await.json()["items"], json!([]));
     for accept in
         ["application/json", "*/*", "application/*", "text/html, */*;q=0.1", "Application/JSON; charset=utf-8"]
     {
-        let answer = api.get("/users?limit=1").header("accept", accept).send().await;
+        let answer = api.get(&format!("{PATH}?limit=1")).header("accept", accept).send().await;
         assert_eq!(answer.status, 200, "{accept}: {answer}");
     }
 }
@@ -98,13 +109,13 @@ async fn a_client_that_does_not_accept_json_is_refused(stack: &Stack) {
 async fn another_content_type_is_refused_and_the_right_one_named(stack: &Stack) {
     let api = stack.api();
     let user = api.any_user().await;
-    let body = json!({"name": "T", "email": user.text("email")});
+    let body = full_body("T", user.text(UNIQUE));
     for wrong in [Some("text/plain"), Some("application/x-www-form-urlencoded"), Some("application"), None] {
         let with_type = |call: crate::harness::client::Call| match wrong {
             Some(content_type) => call.header("content-type", content_type),
             None => call.without_header("content-type"),
         };
-        let post = with_type(api.post("/users", &body)).send().await.expect(415);
+        let post = with_type(api.post(PATH, &body)).send().await.expect(415);
         assert_eq!(post.header("accept-post"), "application/json");
         with_type(api.put(&user.path, &body)).send().await.expect(415);
         let patch = with_type(api.patch(&user.path, &body)).send().await.expect(415);

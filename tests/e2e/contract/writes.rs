@@ -5,6 +5,9 @@ use uuid::Uuid;
 
 use crate::harness::client::kind_of;
 use crate::harness::{Stack, unique};
+use crate::sample::{
+    FIELDS, ID, PATH, STATUS, STATUS_DEFAULT, STATUS_OTHER, TAKEN, TEXT, UNIQUE, full_body, held, value,
+};
 
 on_every_variant!(
     a_create_is_acknowledged_and_the_user_can_be_read,
@@ -18,17 +21,17 @@ on_every_variant!(
     a_delete_answers_204_and_the_user_is_gone,
     a_deleted_user_takes_no_more_writes,
     each_write_makes_the_next_version,
-    an_email_address_belongs_to_one_user_in_any_case,
-    a_taken_email_address_refuses_a_change_to_it_and_nothing_else_is_changed,
-    an_email_address_that_was_given_up_is_free_again,
-    a_user_may_keep_or_respell_its_own_email_address,
+    a_value_that_is_unique_belongs_to_one_user_in_any_case,
+    a_taken_value_refuses_a_change_to_it_and_nothing_else_is_changed,
+    a_value_that_was_given_up_is_free_again,
+    a_user_may_keep_or_respell_its_own_value,
 );
 
 async fn a_create_is_acknowledged_and_the_user_can_be_read(stack: &Stack) {
     let api = stack.api();
     let word = unique("Ada Lovelace");
-    let email = format!("{}@example.com", unique("ada"));
-    let written = api.post("/users", &json!({"name": word, "email": email})).write().await.expect(201);
+    let given = full_body(&word, &value(&unique("ada")));
+    let written = api.post(PATH, &given).write().await.expect(201);
 
     let acknowledged = &written.answer;
     let id = written.id.clone().unwrap();
@@ -39,10 +42,10 @@ async fn a_create_is_acknowledged_and_the_user_can_be_read(stack: &Stack) {
         let command = body["command_id"].as_str().unwrap();
         assert_eq!(acknowledged.header("location"), format!("/commands/{command}"));
         assert_eq!(acknowledged.header("retry-after"), "1");
-        assert_eq!(body, json!({"command_id": command, "user_id": id, "status": "pending"}));
+        assert_eq!(body, json!({"command_id": command, ID: id, "status": "pending"}));
     } else {
         assert_eq!(acknowledged.status, 201);
-        assert_eq!(acknowledged.header("location"), format!("/users/{id}"));
+        assert_eq!(acknowledged.header("location"), format!("{PATH}/{id}"));
         assert_eq!(acknowledged.header("etag"), "\"1\"");
         assert_eq!(acknowledged.header("content-type"), "application/json");
     }
@@ -50,8 +53,8 @@ async fn a_create_is_acknowledged_and_the_user_can_be_read(stack: &Stack) {
 
     let user = api.user(&written).await;
     let at = user.text("created_at").to_owned();
-    let expected = json!({"id": id, "name": word, "email": email, "status": "active",
-        "created_at": at, "updated_at": at, "version": 1});
+    let mut expected = json!({"id": id, STATUS: STATUS_DEFAULT, "created_at": at, "updated_at": at, "version": 1});
+    expected.as_object_mut().unwrap().extend(given.as_object().unwrap().clone());
     assert_eq!(user.body, expected);
     assert!(at.contains('T') && at.ends_with('Z'), "{at} is not RFC 3339 in UTC");
     if !stack.variant.is_queued() {
@@ -60,37 +63,39 @@ async fn a_create_is_acknowledged_and_the_user_can_be_read(stack: &Stack) {
 }
 
 async fn a_status_can_be_given_at_creation(stack: &Stack) {
-    let body = json!({"name": "S", "email": format!("{}@example.com", unique("s")), "status": "suspended"});
+    let mut body = full_body("S", &value(&unique("s")));
+    body[STATUS] = STATUS_OTHER.into();
     let user = stack.api().user_of(&body).await;
-    assert_eq!(user.text("status"), "suspended");
+    assert_eq!(user.text(STATUS), STATUS_OTHER);
 }
 
 async fn names_of_every_script_come_back_as_they_were_given(stack: &Stack) {
     let name = "Zoë 李 🦀 \"q\" \\ / <b> é\u{301}\u{200d}\u{feff}";
-    let user = stack.api().user_of(&json!({"name": name, "email": format!("{}@example.com", unique("z"))})).await;
-    assert_eq!(user.text("name"), name);
+    let user = stack.api().user_of(&full_body(name, &value(&unique("z")))).await;
+    assert_eq!(user.text(TEXT), name);
 }
 
 async fn a_content_type_may_have_parameters_and_any_case(stack: &Stack) {
     let api = stack.api();
-    let body = json!({"name": "C", "email": format!("{}@example.com", unique("c"))});
-    let create = api.post("/users", &body).header("content-type", "Application/JSON; charset=utf-8");
+    let body = full_body("C", &value(&unique("c")));
+    let create = api.post(PATH, &body).header("content-type", "Application/JSON; charset=utf-8");
     let user = api.user(&create.write().await.expect(201)).await;
-    let patch = api.patch(&user.path, &json!({"name": "D"}));
+    let patch = api.patch(&user.path, &json!({TEXT: "D"}));
     patch.header("content-type", "application/merge-patch+json;charset=UTF-8").write().await.expect(200);
 }
 
 async fn a_put_replaces_all_fields_and_the_status_defaults_to_active(stack: &Stack) {
     let api = stack.api();
     let (before, after) = (unique("before"), unique("after"));
-    let body = json!({"name": "Before", "email": format!("{before}@example.com"), "status": "suspended"});
+    let mut body = full_body("Before", &value(&before));
+    body[STATUS] = STATUS_OTHER.into();
     let user = api.user_of(&body).await;
-    let body = json!({"name": "After", "email": format!("{after}@example.com")});
+    let body = full_body("After", &value(&after));
     let written = api.put(&user.path, &body).write().await.expect(200);
     assert_eq!(written.version, Some(2));
     let replaced = api.user(&written).await;
-    assert_eq!((replaced.text("name"), replaced.text("status")), ("After", "active"));
-    assert_eq!(replaced.text("email"), format!("{after}@example.com"));
+    assert_eq!((replaced.text(TEXT), replaced.text(STATUS)), ("After", STATUS_DEFAULT));
+    assert_eq!(replaced.text(UNIQUE), value(&after));
     assert_eq!(replaced.text("created_at"), user.text("created_at"));
     assert!(replaced.text("updated_at") > user.text("updated_at"));
 }
@@ -98,9 +103,9 @@ async fn a_put_replaces_all_fields_and_the_status_defaults_to_active(stack: &Sta
 async fn a_put_never_creates(stack: &Stack) {
     let api = stack.api();
     // Not a v7: nothing can be behind, at any stage.
-    let path = format!("/users/{}", Uuid::from_u128(rand::random::<u128>() & !(0xf << 76) | (0x4 << 76)));
-    let body = json!({"name": "N", "email": format!("{}@example.com", unique("n"))});
-    for call in [api.put(&path, &body), api.patch(&path, &json!({"name": "N"})), api.delete(&path)] {
+    let path = format!("{PATH}/{}", Uuid::from_u128(rand::random::<u128>() & !(0xf << 76) | (0x4 << 76)));
+    let body = full_body("N", &value(&unique("n")));
+    for call in [api.put(&path, &body), api.patch(&path, &json!({TEXT: "N"})), api.delete(&path)] {
         assert_eq!(call.write().await.kind(404), "not-found");
     }
     assert_eq!(api.get(&path).send().await.kind(404), "not-found");
@@ -109,11 +114,11 @@ async fn a_put_never_creates(stack: &Stack) {
 async fn a_patch_changes_only_what_it_names(stack: &Stack) {
     let api = stack.api();
     let user = api.any_user().await;
-    let written = api.patch(&user.path, &json!({"status": "suspended"})).write().await.expect(200);
+    let written = api.patch(&user.path, &json!({STATUS: STATUS_OTHER})).write().await.expect(200);
     assert_eq!(written.version, Some(2));
     let patched = api.user(&written).await;
     let mut expected = user.body.clone();
-    expected["status"] = "suspended".into();
+    expected[STATUS] = STATUS_OTHER.into();
     expected["version"] = 2.into();
     expected["updated_at"] = patched.body["updated_at"].clone();
     assert_eq!(patched.body, expected);
@@ -128,8 +133,8 @@ async fn an_empty_patch_changes_no_field(stack: &Stack) {
     let api = stack.api();
     let user = api.any_user().await;
     let patched = api.user(&api.patch(&user.path, &json!({})).write().await.expect(200)).await;
-    for field in ["id", "name", "email", "status", "created_at"] {
-        assert_eq!(patched.body[field], user.body[field]);
+    for field in FIELDS.iter().chain(&["id", "created_at"]) {
+        assert_eq!(patched.body[*field], user.body[*field]);
     }
 }
 
@@ -141,7 +146,7 @@ async fn a_delete_answers_204_and_the_user_is_gone(stack: &Stack) {
     assert!(!acknowledged.token().is_empty());
     if stack.variant.is_queued() {
         assert_eq!(acknowledged.status, 202);
-        assert_eq!(acknowledged.json()["user_id"], *user.id);
+        assert_eq!(acknowledged.json()[ID], *user.id);
         assert_eq!(written.version, Some(2));
     } else {
         assert_eq!(acknowledged.status, 204);
@@ -155,8 +160,8 @@ async fn a_deleted_user_takes_no_more_writes(stack: &Stack) {
     let api = stack.api();
     let user = api.any_user().await;
     api.delete(&user.path).write().await.expect(204);
-    let body = json!({"name": "Again", "email": user.text("email")});
-    for call in [api.put(&user.path, &body), api.patch(&user.path, &json!({"name": "A"})), api.delete(&user.path)] {
+    let body = full_body("Again", user.text(UNIQUE));
+    for call in [api.put(&user.path, &body), api.patch(&user.path, &json!({TEXT: "A"})), api.delete(&user.path)] {
         assert_eq!(call.write().await.kind(404), "not-found");
     }
 }
@@ -166,55 +171,55 @@ async fn each_write_makes_the_next_version(stack: &Stack) {
     let mut user = api.any_user().await;
     for version in 2..=5 {
         let name = format!("version {version}");
-        let written = api.patch(&user.path, &json!({"name": name})).token(&user.token).write().await.expect(200);
+        let written = api.patch(&user.path, &json!({TEXT: name})).token(&user.token).write().await.expect(200);
         assert_eq!(written.version, Some(version));
         user = api.user(&written).await;
-        assert_eq!((user.version(), user.text("name")), (version, &*name));
+        assert_eq!((user.version(), user.text(TEXT)), (version, &*name));
     }
 }
 
-fn named(email: &str) -> Value {
-    json!({"name": "Same Email", "email": email})
+fn holding(value: &str) -> Value {
+    full_body("Holder", value)
 }
 
-async fn an_email_address_belongs_to_one_user_in_any_case(stack: &Stack) {
+async fn a_value_that_is_unique_belongs_to_one_user_in_any_case(stack: &Stack) {
     let api = stack.api();
-    let word = unique("taken");
-    api.user_of(&named(&format!("{word}@example.com"))).await;
-    for again in [format!("{word}@example.com"), format!("{}@EXAMPLE.com", word.to_uppercase())] {
-        let refused = api.post("/users", &named(&again)).write().await;
-        assert_eq!(refused.kind(409), "email-taken");
+    let taken = value(&unique("taken"));
+    api.user_of(&holding(&taken)).await;
+    for again in [taken.clone(), taken.to_uppercase()] {
+        let refused = api.post(PATH, &holding(&again)).write().await;
+        assert_eq!(refused.kind(409), TAKEN);
     }
-    let listed = api.get(&format!("/users?email={word}@example.com")).send().await.expect(200).json();
+    let listed = api.get(&format!("{PATH}?{}", held(&taken))).send().await.expect(200).json();
     assert_eq!(listed["items"].as_array().unwrap().len(), 1, "{listed}");
 }
 
-async fn a_taken_email_address_refuses_a_change_to_it_and_nothing_else_is_changed(stack: &Stack) {
+async fn a_taken_value_refuses_a_change_to_it_and_nothing_else_is_changed(stack: &Stack) {
     let api = stack.api();
     let (first, second) = (api.any_user().await, api.any_user().await);
-    let patch = json!({"name": "Thief", "email": first.text("email")});
+    let patch = full_body("Thief", first.text(UNIQUE));
     for call in [api.patch(&second.path, &patch), api.put(&second.path, &patch)] {
-        assert_eq!(call.write().await.kind(409), "email-taken");
+        assert_eq!(call.write().await.kind(409), TAKEN);
     }
     assert_eq!(api.reread(&second).await.body, second.body);
 }
 
-async fn an_email_address_that_was_given_up_is_free_again(stack: &Stack) {
+async fn a_value_that_was_given_up_is_free_again(stack: &Stack) {
     let api = stack.api();
     let word = unique("free");
-    let (old, new) = (format!("{word}@example.com"), format!("{word}-new@example.com"));
-    let user = api.user_of(&named(&old)).await;
-    api.patch(&user.path, &json!({"email": new})).write().await.expect(200);
-    api.user_of(&named(&old)).await;
+    let (old, new) = (value(&word), value(&format!("{word}-new")));
+    let user = api.user_of(&holding(&old)).await;
+    api.patch(&user.path, &json!({UNIQUE: new})).write().await.expect(200);
+    api.user_of(&holding(&old)).await;
     api.delete(&user.path).write().await.expect(204);
-    api.user_of(&named(&new)).await;
+    api.user_of(&holding(&new)).await;
 }
 
-async fn a_user_may_keep_or_respell_its_own_email_address(stack: &Stack) {
+async fn a_user_may_keep_or_respell_its_own_value(stack: &Stack) {
     let api = stack.api();
     let user = api.any_user().await;
-    api.put(&user.path, &named(user.text("email"))).write().await.expect(200);
-    let respelt = user.text("email").to_uppercase();
-    let written = api.patch(&user.path, &json!({"email": respelt})).write().await.expect(200);
-    assert_eq!(api.user(&written).await.text("email"), respelt);
+    api.put(&user.path, &holding(user.text(UNIQUE))).write().await.expect(200);
+    let respelt = user.text(UNIQUE).to_uppercase();
+    let written = api.patch(&user.path, &json!({UNIQUE: respelt})).write().await.expect(200);
+    assert_eq!(api.user(&written).await.text(UNIQUE), respelt);
 }

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use crate::harness::stores::{Stores, drained};
 use crate::harness::{Api, Stack, Variant, check, long_tests_wanted, program, unique};
+use crate::sample::{ID, PATH, TEXT, UNIQUE, full_body, value};
 
 /// A request that is not answered by then is being worked on.
 const UNDER_WAY_AFTER: Duration = Duration::from_millis(700);
@@ -65,11 +66,11 @@ async fn live_many_lives(api: &Api, client: usize) -> Vec<(&'static str, String)
     let mut commands = Vec::new();
     for n in (client..DELETED + KEPT).step_by(CLIENTS) {
         let word = unique("crash");
-        let created = json!({"name": format!("crash {n}"), "email": format!("{word}@example.com")});
-        let accepted = api.post("/users", &created).send().await.expect(202);
-        let path = format!("/users/{}", accepted.json()["user_id"].as_str().unwrap());
+        let created = full_body(&format!("crash {n}"), &value(&word));
+        let accepted = api.post(PATH, &created).send().await.expect(202);
+        let path = format!("{PATH}/{}", accepted.json()[ID].as_str().unwrap());
         commands.push(("create", command_id(&accepted.json())));
-        let patch = json!({"name": format!("patched {n}"), "email": format!("{word}-patched@example.com")});
+        let patch = json!({TEXT: format!("patched {n}"), UNIQUE: value(&format!("{word}-patched"))});
         let patched = api.patch(&path, &patch).token(&accepted.token()).send().await.expect(202);
         commands.push(("patch", command_id(&patched.json())));
         if n >= KEPT {
@@ -107,7 +108,7 @@ fn a_request_whose_environment_is_killed_gets_the_gateways_5xx_and_the_next_one_
         let api = stack.api();
         let user = api.any_user().await;
         // A read with this token waits for what never comes, for some seconds.
-        let token = api.patch(&user.path, &json!({"name": "N"})).if_match("\"999\"").send().await.token();
+        let token = api.patch(&user.path, &json!({TEXT: "N"})).if_match("\"999\"").send().await.token();
         let mut waiting = pin!(api.get(&user.path).token(&token).send_unchecked());
         assert!(timeout(UNDER_WAY_AFTER, waiting.as_mut()).await.is_err(), "the read did not wait");
         assert!(stack.kill_environments("read-fn").await > 0);

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::harness::{Answer, Api, Stack, Variant, check, eventually, program, unique};
+use crate::sample::{PATH, TEXT, UNIQUE, full_body, value};
 
 /// A request that is not answered by then is being worked on.
 const UNDER_WAY_AFTER: Duration = Duration::from_millis(700);
@@ -48,7 +49,7 @@ fn what_was_accepted_survives_a_kill_of_everything() {
                     (read.status != 503).then(|| read.expect(200).json())
                 })
                 .await;
-                assert_eq!((&read["name"], &read["email"]), (&body["name"], &body["email"]));
+                assert_eq!((&read[TEXT], &read[UNIQUE]), (&body[TEXT], &body[UNIQUE]));
             }
         });
     }
@@ -59,8 +60,8 @@ async fn write_until_it_ends(api: &Api, count: &watch::Sender<usize>) -> Vec<(Va
     let mut accepted = Vec::new();
     loop {
         let word = unique("survivor");
-        let body = json!({"name": word, "email": format!("{word}@example.com")});
-        match api.post("/users", &body).try_send().await {
+        let body = full_body(&word, &value(&word));
+        match api.post(PATH, &body).try_send().await {
             Ok(answer) if answer.status == 202 => accepted.push((body, answer)),
             Ok(answer) => panic!("{answer}"),
             Err(_) => return accepted,
@@ -89,7 +90,7 @@ fn interrupted(variant: Variant) {
         let api = stack.api();
         let user = api.any_user().await;
         // It waits for its outcome, which does not come, for two seconds.
-        let patch = api.patch(&user.path, &json!({"name": "N"})).if_match("\"999\"").prefer("wait=2");
+        let patch = api.patch(&user.path, &json!({TEXT: "N"})).if_match("\"999\"").prefer("wait=2");
         let mut writing = pin!(patch.send());
         assert!(timeout(UNDER_WAY_AFTER, writing.as_mut()).await.is_err(), "the write did not wait");
         let processes = everything(&stack);

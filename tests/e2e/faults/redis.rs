@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use crate::harness::redis::Redis;
 use crate::harness::{Api, Stack, User, Variant, check, eventually};
+use crate::sample::TEXT;
 
 /// How long a read may take while the cache does not answer: its timeout is 50 ms, and the machine may be busy.
 const DEGRADED_MAX: Duration = Duration::from_secs(3);
@@ -73,8 +74,8 @@ fn a_redis_that_is_not_there_is_done_without() {
 async fn carries_on(api: &Api) {
     for _ in 0..3 {
         let user = api.any_user().await;
-        let token = api.patch(&user.path, &json!({"name": "Carried on"})).send().await.token();
-        assert_eq!(api.get(&user.path).token(&token).send().await.expect(200).json()["name"], "Carried on");
+        let token = api.patch(&user.path, &json!({TEXT: "Carried on"})).send().await.token();
+        assert_eq!(api.get(&user.path).token(&token).send().await.expect(200).json()[TEXT], "Carried on");
         let since = Instant::now();
         api.get(&user.path).send().await.expect(200);
         assert!(since.elapsed() < DEGRADED_MAX, "a read took {:?}", since.elapsed());
@@ -148,9 +149,9 @@ async fn read_own_writes(api: &Api, stopped: &watch::Receiver<bool>, count: &wat
             return;
         }
         let name = format!("name {n}");
-        token = api.patch(&user.path, &json!({"name": name})).token(&token).send().await.expect(202).token();
+        token = api.patch(&user.path, &json!({TEXT: name})).token(&token).send().await.expect(202).token();
         let read = api.get(&user.path).token(&token).send().await.expect(200);
-        assert_eq!(read.json()["name"], name);
+        assert_eq!(read.json()[TEXT], name);
         token = read.token();
         count.send_modify(|count| *count += 1);
     }

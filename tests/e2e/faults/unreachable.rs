@@ -8,6 +8,7 @@ use crate::harness::client::Call;
 use crate::harness::proxy::{Line, Proxy};
 use crate::harness::redis::Redis;
 use crate::harness::{Api, Stack, Variant, check, eventually, unique};
+use crate::sample::{PATH, STATUS, STATUS_DEFAULT, TEXT, UNIQUE, full_body, held, value};
 
 /// How long a client waits for being told: less than a function's timeout.
 const TOLD_WITHIN: Duration = Duration::from_secs(9);
@@ -39,7 +40,7 @@ impl Remote {
 
 fn body() -> Value {
     let word = unique("unreachable");
-    json!({"name": word, "email": format!("{word}@example.com")})
+    full_body(&word, &value(&word))
 }
 
 async fn is_told(call: Call) {
@@ -53,9 +54,9 @@ async fn is_told(call: Call) {
     }
 }
 
-/// How many users have the email address of this body.
+/// How many users hold the value of this body.
 async fn found(api: &Api, body: &Value) -> usize {
-    let path = format!("/users?email={}", body["email"].as_str().unwrap());
+    let path = format!("{PATH}?{}", held(body[UNIQUE].as_str().unwrap()));
     api.get(&path).send().await.expect(200).json()["items"].as_array().unwrap().len()
 }
 
@@ -69,14 +70,14 @@ fn while_the_queue_is_out_of_reach_writes_are_refused_and_reads_served() {
         for line in [Line::Cut, Line::Silent] {
             queue.set(line);
             let (lost, kept, key) = (body(), body(), unique("key"));
-            is_told(api.post("/users", &lost)).await;
-            is_told(api.patch(&user.path, &json!({"name": "Lost"}))).await;
+            is_told(api.post(PATH, &lost)).await;
+            is_told(api.patch(&user.path, &json!({TEXT: "Lost"}))).await;
             is_told(api.delete(&user.path)).await;
-            is_told(api.post("/users", &kept).idempotency_key(&key)).await;
+            is_told(api.post(PATH, &kept).idempotency_key(&key)).await;
             assert_eq!(api.get(&user.path).token(&user.token).send().await.expect(200).json(), user.body);
             queue.set(Line::Open);
 
-            let retried = api.post("/users", &kept).idempotency_key(&key).write().await.expect(201);
+            let retried = api.post(PATH, &kept).idempotency_key(&key).write().await.expect(201);
             assert_eq!(api.user(&retried).await.version(), 1);
             assert_eq!((found(&api, &kept).await, found(&api, &lost).await), (1, 0));
             assert_eq!(api.reread(&user).await.body, user.body);
@@ -100,19 +101,19 @@ fn while_the_store_is_out_of_reach_commands_are_still_accepted() {
             assert!(remote.stack.kill_environments("read-fn").await > 0);
             remote.dynamodb.set(line);
             is_told(api.get(&cold.path)).await;
-            is_told(api.get("/users?status=active")).await;
+            is_told(api.get(&format!("{PATH}?{STATUS}={STATUS_DEFAULT}"))).await;
             is_told(api.get(&cold.path).token(&cold.token)).await;
             let (accepted, refused, key) = (body(), body(), unique("key"));
-            let accepted_answer = api.post("/users", &accepted).send().await.expect(202);
+            let accepted_answer = api.post(PATH, &accepted).send().await.expect(202);
             is_told(api.get(accepted_answer.header("location"))).await;
             // Its record comes first.
-            is_told(api.post("/users", &refused).idempotency_key(&key)).await;
+            is_told(api.post(PATH, &refused).idempotency_key(&key)).await;
             remote.dynamodb.set(Line::Open);
 
             let document = api.outcome(accepted_answer.json()["command_id"].as_str().unwrap()).await;
             assert_eq!(document["status"], "applied");
             assert_eq!(found(&api, &accepted).await, 1);
-            let retried = api.post("/users", &refused).idempotency_key(&key).write().await.expect(201);
+            let retried = api.post(PATH, &refused).idempotency_key(&key).write().await.expect(201);
             assert_eq!(api.user(&retried).await.version(), 1);
             assert_eq!(found(&api, &refused).await, 1);
         }
@@ -139,7 +140,7 @@ fn while_the_store_is_out_of_reach_what_redis_holds_is_served() {
         let cached = api.get(&hot.path).send().await.expect(200);
         assert!(cached.header("cache-status").contains("redis; hit"), "{cached}");
         assert_eq!(cached.json(), hot.body);
-        is_told(api.get(&format!("/users/{}", uuid::Uuid::now_v7()))).await;
+        is_told(api.get(&format!("{PATH}/{}", uuid::Uuid::now_v7()))).await;
     });
 }
 
@@ -152,15 +153,15 @@ fn while_the_store_is_out_of_reach_a_service_without_a_queue_refuses_everything(
         for line in [Line::Cut, Line::Silent] {
             remote.dynamodb.set(line);
             let (body, key) = (body(), unique("key"));
-            is_told(api.post("/users", &body).idempotency_key(&key)).await;
-            is_told(api.patch(&user.path, &json!({"name": "Lost"}))).await;
+            is_told(api.post(PATH, &body).idempotency_key(&key)).await;
+            is_told(api.patch(&user.path, &json!({TEXT: "Lost"}))).await;
             is_told(api.delete(&user.path)).await;
             is_told(api.get(&user.path)).await;
-            is_told(api.get("/users")).await;
+            is_told(api.get(PATH)).await;
             api.get("/health").send().await.expect(200);
             remote.dynamodb.set(Line::Open);
 
-            let retried = api.post("/users", &body).idempotency_key(&key).write().await.expect(201);
+            let retried = api.post(PATH, &body).idempotency_key(&key).write().await.expect(201);
             assert_eq!(api.user(&retried).await.version(), 1);
             assert_eq!(found(&api, &body).await, 1);
             assert_eq!(api.reread(&user).await.body, user.body);

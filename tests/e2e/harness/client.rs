@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use reqwest::Method;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::poll::eventually_within;
 use super::unique;
+use crate::sample::{ID, PATH, full_body, value};
 
 /// How long an answer may take: longer than a function's timeout.
 const ANSWER_MAX: Duration = Duration::from_secs(60);
@@ -113,21 +114,21 @@ impl Api {
 
     /// A user of that body, created and readable.
     pub async fn user_of(&self, body: &Value) -> User {
-        let written = self.post("/users", body).write().await.expect(201);
+        let written = self.post(PATH, body).write().await.expect(201);
         self.user(&written).await
     }
 
     /// Any user.
     pub async fn any_user(&self) -> User {
         let word = unique("user");
-        self.user_of(&json!({"name": word, "email": format!("{word}@example.com")})).await
+        self.user_of(&full_body(&word, &value(&word))).await
     }
 
     /// The user that was written, read back.
     pub async fn user(&self, written: &Written) -> User {
         let id = written.id.clone().unwrap_or_else(|| panic!("{} is about no user", written.answer));
         let token = written.token.clone().unwrap_or_else(|| panic!("{} gave no token", written.answer));
-        let path = format!("/users/{id}");
+        let path = format!("{PATH}/{id}");
         let answer = self.get(&path).token(&token).send().await.expect(200);
         User { id, path, token: answer.token(), body: answer.json() }
     }
@@ -332,7 +333,7 @@ impl Written {
         }
         let refused = answer.status >= 400;
         let body = if answer.body.is_empty() { Value::Null } else { answer.json() };
-        let in_path = || answer.path.strip_prefix("/users/").map(str::to_owned);
+        let in_path = || Some(answer.path.strip_prefix(PATH)?.strip_prefix('/')?.to_owned());
         Self {
             status: answer.status,
             id: body["id"].as_str().map(str::to_owned).or_else(in_path),
@@ -364,7 +365,7 @@ impl Written {
         };
         Self {
             status,
-            id: document["user_id"].as_str().map(str::to_owned),
+            id: document[ID].as_str().map(str::to_owned),
             version: document["version"].as_u64(),
             token: document["consistency_token"].as_str().map(str::to_owned),
             problem,

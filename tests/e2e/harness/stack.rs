@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::client::Api;
+use super::poll::eventually;
 use super::program::{self, Leashed};
 
 /// How long the service may take until it is ready: the machine may be busy.
@@ -110,6 +111,16 @@ impl Stack {
         let answer = self.api().get("/_local/status").send_unchecked().await;
         assert_eq!(answer.status, 200, "{answer}");
         answer.json()
+    }
+
+    /// Deploys a row of the table of stages, and waits until nothing of the deployment before is left.
+    pub async fn deploy(&self, row: &str) {
+        let read_table = self.status().await["variables"]["READ_TABLE"].clone();
+        let deployment = json!({ "STAGE": row, "READ_TABLE": read_table });
+        let answer = self.api().put("/_local/deployment", &deployment).send_unchecked().await;
+        assert_eq!(answer.status, 200, "{answer}");
+        eventually("the deployment before is gone", async || (self.status().await["draining"] == 0).then_some(()))
+            .await;
     }
 
     /// The processes of a function's environments.

@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::poll::eventually_within;
 use super::stack::Stack;
 use super::{client, unique};
+use crate::sample::{FIELDS, STATUS, TEXT, UNIQUE};
 
 type Item = std::collections::HashMap<String, AttributeValue>;
 
@@ -84,13 +85,18 @@ impl Stores {
         };
         for item in self.scan("-write").await {
             let key = string(&item, "pk").to_owned();
-            match key.starts_with("Q#") {
-                true => drop(content.claims.insert(key, string(&item, "holder").to_owned())),
-                false => drop(content.states.insert(key, stored(&item))),
+            match key.split('#').next() {
+                Some("Q") => drop(content.claims.insert(key, string(&item, "holder").to_owned())),
+                Some("U") => drop(content.states.insert(key, stored(&item))),
+                // Notes of long work.
+                _ => {}
             }
         }
         for item in self.scan("-read-").await {
-            content.views.insert(string(&item, "pk").to_owned(), stored(&item));
+            let key = string(&item, "pk").to_owned();
+            if key.starts_with("U#") {
+                content.views.insert(key, stored(&item));
+            }
         }
         for item in self.scan("-commands").await {
             content.add_command(&item);
@@ -200,15 +206,15 @@ impl Content {
         found.extend(applied.keys().map(|id| format!("commands were applied to {id}, which does not exist")));
     }
 
-    /// Each live user holds the claim to its email address, and nobody holds another.
+    /// Each live user holds the claim to what only one may have, and nobody holds another.
     fn check_claims(&self, found: &mut Vec<String>) {
         let mut due = BTreeMap::new();
         for (key, state) in &self.states {
             let Some(body) = &state.body else { continue };
-            let email = text(&body["email"]["value"]).to_lowercase();
-            let digest = ring::digest::digest(&ring::digest::SHA256, email.as_bytes());
+            let unique = text(&body[UNIQUE]["value"]).to_lowercase();
+            let digest = ring::digest::digest(&ring::digest::SHA256, unique.as_bytes());
             let tenant = key.split('#').nth(1).unwrap();
-            due.insert(format!("Q#{tenant}#email#{}", URL_SAFE_NO_PAD.encode(digest)), key.clone());
+            due.insert(format!("Q#{tenant}#{UNIQUE}#{}", URL_SAFE_NO_PAD.encode(digest)), key.clone());
         }
         if due != self.claims {
             found.push(format!("live users should hold {due:#?}, but the claims are {:#?}", self.claims));
@@ -220,7 +226,7 @@ impl Stored {
     fn to_check(&self, value: impl Fn(&Value) -> &Value) -> chaos_checker::Stored {
         let fields = self.body.as_ref().map(|body| {
             let field = |name: &str| Some(text(value(&body[name])).to_owned());
-            Fields { name: field("name"), email: field("email"), status: field("status") }
+            Fields { name: field(TEXT), email: field(UNIQUE), status: field(STATUS) }
         });
         chaos_checker::Stored { version: self.version, fields }
     }
@@ -230,8 +236,7 @@ fn projects_to(state: &Stored, view: &Stored) -> bool {
     let same = match (&state.body, &view.body) {
         (None, None) => true,
         (Some(state), Some(body)) => {
-            let fields = ["name", "email", "status"];
-            fields.iter().all(|field| state[field]["value"] == body[field]) && body["version"] == view.version
+            FIELDS.iter().all(|field| state[*field]["value"] == body[*field]) && body["version"] == view.version
         }
         _ => false,
     };

@@ -7,11 +7,13 @@ use adapters::dynamo::DynamoViewStore;
 use futures::future::{join, join_all};
 use kernel::domain::Domain as _;
 use serde_json::json;
+use shared::ServedDomain;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::{Site, command};
 use crate::harness::{Api, Variant, check, eventually, seed, unique};
+use crate::sample::{PATH, STATUS, STATUS_DEFAULT, TEXT};
 
 /// Users that there are.
 const USERS: usize = 3_000;
@@ -65,9 +67,9 @@ async fn read(api: &Api, users: &[String], reader: usize, stopped: &watch::Recei
     let mut reads = 0;
     while stopped.has_changed().is_ok() {
         let user = &users[(reads * 7919 + reader) % users.len()];
-        api.get(&format!("/users/{user}")).send().await.expect(200);
+        api.get(&format!("{PATH}/{user}")).send().await.expect(200);
         if reads % 10 == 0 {
-            api.get("/users?status=active&limit=5").send().await.expect(200);
+            api.get(&format!("{PATH}?{STATUS}={STATUS_DEFAULT}&limit=5")).send().await.expect(200);
         }
         reads += 1;
         sleep(PAUSE).await;
@@ -79,10 +81,10 @@ async fn read(api: &Api, users: &[String], reader: usize, stopped: &watch::Recei
 async fn write(api: &Api, users: &[String], stopped: &watch::Receiver<()>) -> usize {
     let mut writes = 0;
     while stopped.has_changed().is_ok() {
-        let (path, name) = (format!("/users/{}", users[writes * 31 % users.len()]), unique("rebuilt"));
-        let written = api.patch(&path, &json!({"name": name})).write().await.expect(200);
+        let (path, name) = (format!("{PATH}/{}", users[writes * 31 % users.len()]), unique("rebuilt"));
+        let written = api.patch(&path, &json!({TEXT: name})).write().await.expect(200);
         let read = api.get(&path).token(&written.token.unwrap()).send().await.expect(200);
-        assert_eq!(read.json()["name"], name);
+        assert_eq!(read.json()[TEXT], name);
         writes += 1;
         sleep(PAUSE).await;
     }
@@ -134,8 +136,8 @@ fn readers_see_another_read_store_only_if_nothing_differs() {
         let told = site.watershed(&["rebuild", "build", "--to", "3"]).await;
         assert!(told.code == 3 && told.error.contains("rebuild finish"), "{told:?}");
 
-        let next = DynamoViewStore::new(site.dynamodb().await, "watershed-read-v2", users::User::INDEXES).snapshots();
-        let page = next.scan(users::User::KIND, 0, 1, None).await.unwrap();
+        let next = DynamoViewStore::new(site.dynamodb().await, "watershed-read-v2", ServedDomain::INDEXES).snapshots();
+        let page = next.scan(ServedDomain::KIND, 0, 1, None).await.unwrap();
         next.remove(&page.entries[0].0).await.unwrap();
         let told = site.watershed(&["rebuild", "flip"]).await;
         assert_eq!((told.code, &told.json["comparison"]["differences"]), (1, &json!(1)), "{told:?}");

@@ -13,14 +13,14 @@ use kernel::project::Projection;
 use kernel::query::ListRequest;
 use kernel::record::{CommandRecord, CommandStatus};
 use serde_json::Value;
+use shared::stages::{Answer, Cache};
 use tokio::time::Instant;
 use users::field::{Email, Name, Status};
 use users::list::Filter;
 use users::{Patch, User, UserCommand, UserState};
 
 use crate::functions::{self, HORIZON};
-use crate::history::{Events, Invariant, is_final, later};
-use crate::plan::Route;
+use crate::history::{Events, Invariant, Judge, is_final, later};
 use crate::world::World;
 
 /// Checks a world at rest.
@@ -104,10 +104,7 @@ impl Rest<'_> {
     }
 
     fn read_store_equals_write_store(&self) {
-        if !self.world.has_read_store() {
-            return;
-        }
-        for projection in self.world.read_stores.deployment().written() {
+        for projection in self.world.deployments.latest().written() {
             self.read_store_shows(projection);
         }
     }
@@ -127,9 +124,10 @@ impl Rest<'_> {
         }
     }
 
-    /// Where nothing kept the cache from being told, it holds nothing old.
+    /// Where nothing kept the cache from being told, it holds nothing old. What is left there when nobody asks it any more
+    /// does not matter.
     fn cache_equals_write_store(&self) {
-        if !self.world.cache_is_told() {
+        if !self.world.cache_is_told() || !self.world.deployments.latest().row.has(Cache::Redis) {
             return;
         }
         let expected = self.expected_views(Projection::FIRST);
@@ -164,15 +162,18 @@ impl Rest<'_> {
         }
     }
 
-    /// What was sent earlier was judged earlier, unless it had died in between.
+    /// What was sent earlier was judged earlier, unless it had died in between. What was judged where it came in went past
+    /// the queue.
     fn fifo_order_was_kept(&self) {
-        if self.world.setup.route != Route::Fifo || self.world.history.lock().redriven {
+        if !self.world.setup.fifo || self.world.history.lock().redriven {
             return;
         }
         for (key, records) in self.by_aggregate() {
             let events = self.world.history.lock();
             let place = |record: &&&CommandRecord| events.commands.get(&record.key.command).map(|taken| taken.place);
-            let mut sent: Vec<_> = records.iter().filter(|record| is_final(&record.status)).collect();
+            let through_queue =
+                |record: &&&CommandRecord| events.judges.get(&record.key.command) == Some(&Judge::Ingest);
+            let mut sent: Vec<_> = records.iter().filter(through_queue).collect();
             sent.sort_by_key(place);
             let versions: Vec<_> = sent.iter().filter_map(|record| record.status.version()).collect();
             drop(events);
@@ -183,7 +184,7 @@ impl Rest<'_> {
     }
 
     async fn lists_are_complete(&self) {
-        let reader = functions::reader(self.world);
+        let reader = functions::reader(self.world, &self.world.deployments.latest());
         for tenant in &self.world.tenants {
             let mut expected: Vec<_> =
                 self.live().filter(|(key, _)| key.tenant == *tenant).map(|(key, _)| key.id.to_string()).collect();
@@ -339,7 +340,7 @@ fn judged_rightly(
     match &record.status {
         CommandStatus::Rejected { version, problem } => match (problem.code.as_ref(), operation.expected) {
             ("not-found", _) if at(*version) != Some(&None) => no_effect("there was one"),
-            ("not-found", _) if *version == 0 && operation.created && !was_waited_for(world, record) => {
+            ("not-found", _) if *version == 0 && operation.created && !was_waited_for(world, events, record) => {
                 no_effect("its user's create was acknowledged before, and it was not waited for")
             }
             ("not-found", _) => Ok(()),
@@ -356,12 +357,14 @@ fn judged_rightly(
     }
 }
 
-/// The create may have been behind for as long as the user's own identity is young.
-fn was_waited_for(world: &World, record: &CommandRecord) -> bool {
+/// The create may have been behind for as long as the user's own identity is young. Where nothing is queued any more it
+/// was judged already, or given up.
+fn was_waited_for(world: &World, events: &Events, record: &CommandRecord) -> bool {
     let made_at = record.aggregate.made_at().unwrap_or(record.accepted_at);
     let waited = record.completed_at.map(|at| later(at, made_at)).unwrap_or_default();
     let due = HORIZON.saturating_sub(Duration::from_millis(2 * world.setup.skew_ms + 10));
-    waited >= due || !world.setup.route.is_queued()
+    let nothing_is_queued = Judge::Writer { answer: Answer::Result, create_is_behind: false };
+    waited >= due || events.judges.get(&record.key.command) == Some(&nothing_is_queued)
 }
 
 /// A moment so far away that a run that is not over by then never will be.

@@ -15,6 +15,7 @@ use kernel::record::{CommandRecord, CommandStatus, RecordKey};
 use kernel::submit::{Known, Outcome, Preference, Receipt, Request, SubmitError, Submitter};
 use kernel::token::{Token, TokenError};
 use serde_json::Value;
+use shared::stages::Source;
 use tokio::time::{Instant, sleep};
 use users::field::{Email, Name, Status};
 use users::{Details, Patch, User, UserCommand};
@@ -210,15 +211,17 @@ impl Client {
         let (request, operation) = self.request(write);
         let tries = if write.keyed { TRIES_MAX } else { 1 };
         let mut first: Option<Receipt> = None;
+        let floor = request.aggregate.and_then(|id| self.seen.get(&id)).map_or(0, |seen| seen.floor);
         for attempt in 0..tries {
-            match self.submit(&request, operation, write.waits).await {
+            match self.submit(&request, operation, write).await {
                 Some(Ok(receipt)) => {
-                    self.acknowledged(write, &request, &receipt, first.as_ref());
+                    self.acknowledged(write, &request, &receipt, first.as_ref(), floor);
                     let again = write.repeated && first.is_none();
                     first = first.or(Some(receipt));
                     if !again {
                         return;
                     }
+                    sleep(Duration::from_millis(write.repeated_after_ms)).await;
                 }
                 Some(Err(SubmitError::Token(TokenError::Expired))) => return,
                 Some(Err(error @ (SubmitError::Token(_) | SubmitError::KeyReused | SubmitError::TooLarge))) => {
@@ -235,9 +238,10 @@ impl Client {
         &self,
         request: &Request<UserCommand>,
         operation: usize,
-        waits: bool,
+        write: &Write,
     ) -> Option<Result<Receipt, SubmitError>> {
-        let preference = Preference { respond_async: false, wait_until: waits.then(|| Instant::now() + WAIT) };
+        let preference =
+            Preference { respond_async: write.respond_async, wait_until: write.waits.then(|| Instant::now() + WAIT) };
         let again = Request {
             tenant: request.tenant.clone(),
             subject: request.subject.clone(),
@@ -258,6 +262,7 @@ impl Client {
         request: &Request<UserCommand>,
         receipt: &Receipt,
         first: Option<&Receipt>,
+        floor: u64,
     ) {
         if let Some(first) = first {
             self.check_repetition(request, first, receipt);
@@ -286,13 +291,14 @@ impl Client {
             }
             _ => false,
         };
-        let forgets = request.token.is_some() && token.floor < seen.floor;
+        let forgets = request.token.is_some() && token.floor < floor;
         if request.token.is_some() || seen.token.is_none() {
             seen.accepted_at = seen.accepted_at.max(token.accepted_at);
             seen.command = token.command;
             seen.token = Some(receipt.token.clone());
-            // Without the token along, what the session had seen is not in the new one.
-            seen.floor = if request.token.is_some() { seen.floor } else { 0 };
+            // Without the token along, what the session had seen is not in the new one. A repetition sends the same token
+            // along as the first one, from before its answer.
+            seen.floor = if request.token.is_some() { floor } else { 0 };
             let told = receipt.outcome.as_ref().and_then(|outcome| outcome.status.version());
             seen.floor = seen.floor.max(told.unwrap_or_default());
         }
@@ -419,14 +425,15 @@ impl Client {
         let at_once = world.cache_is_told() && faults.slowness == 0 && faults.lost_responses == 0;
         let bound = if at_once { STALE_MAX_WHEN_TOLD } else { STALE_MAX };
         let events = world.history.lock();
-        let replaced_at = if world.has_read_store() {
+        let deployment = world.deployments.latest();
+        let replaced_at = if deployment.row.reads_from == Source::ReadStore {
             // Of two read stores it may have been the one that was written later, or not yet: what could not be projected
             // into one of them waits among the dead letters.
             let replaced_in = |projection| {
                 let log = events.views.get(&(projection, key.clone())).map(Vec::as_slice).unwrap_or_default();
                 log.iter().find(|(_, view)| view.version > version).map(|(at, _)| *at)
             };
-            let replaced_in_each: Option<Vec<_>> = world.read_stores.deployment().written().map(replaced_in).collect();
+            let replaced_in_each: Option<Vec<_>> = deployment.written().map(replaced_in).collect();
             replaced_in_each.and_then(|times| times.into_iter().max())
         } else {
             let newer = events.versions.get(key).and_then(|versions| versions.range(version + 1..).next());

@@ -12,17 +12,18 @@ use adapters::faults::{FaultPlan, Faulty};
 use adapters::memory::UnboundedMemoryCache;
 use ingest_fn::batch::Ingest;
 use kernel::apply::{Applier, Order, Policy};
-use kernel::ports::{MemoryCache, SharedCache, SharedCacheUpdater, ViewReader, WriteStore};
+use kernel::clock::Clock;
+use kernel::ports::{MemoryCache, RecordWriter, SharedCache, SharedCacheUpdater, ViewReader, WriteStore};
 use kernel::project::{ProjectingReader, Projection, Projector, ReadModel};
 use kernel::query::Queries;
-use kernel::submit::{CommandLookup, DirectRoute, QueueRoute, Submitter};
+use kernel::submit::{CommandLookup, DirectRoute, QueueRoute, Route, Submitter};
+use shared::stages::{Answer, Cache, Row, Source};
 use shared::wiring::{DEFERRAL_MAX, IngestSide};
 use tokio::time::timeout;
 use users::User;
 
-use crate::cutover::Deployment;
+use crate::deployment::Deployment;
 use crate::history::{Actor, acting_for};
-use crate::plan::Route;
 use crate::queue::VISIBILITY_TIMEOUT;
 use crate::recorded::{RecordedRecords, RecordedViews, RecordedWrites};
 use crate::world::{Network, World};
@@ -48,7 +49,7 @@ pub(crate) struct Reader {
 pub(crate) struct Pool<F> {
     world: Arc<World>,
     timeout: Duration,
-    build: fn(&Arc<World>) -> F,
+    build: fn(&Arc<World>, &Deployment) -> F,
     idle: Mutex<Vec<Environment<F>>>,
     started: AtomicU64,
 }
@@ -63,12 +64,12 @@ struct Environment<F> {
 
 impl<F> Clone for Environment<F> {
     fn clone(&self) -> Self {
-        Self { function: self.function.clone(), ..*self }
+        Self { function: self.function.clone(), deployment: self.deployment.clone(), ..*self }
     }
 }
 
 impl<F> Pool<F> {
-    pub(crate) fn new(world: &Arc<World>, timeout: Duration, build: fn(&Arc<World>) -> F) -> Self {
+    pub(crate) fn new(world: &Arc<World>, timeout: Duration, build: fn(&Arc<World>, &Deployment) -> F) -> Self {
         Self { world: world.clone(), timeout, build, idle: Mutex::default(), started: AtomicU64::new(0) }
     }
 
@@ -79,8 +80,9 @@ impl<F> Pool<F> {
     /// Runs an invocation on behalf of an operation; `None` where its process ended before it answered.
     pub(crate) async fn invoke<T>(&self, operation: Option<usize>, work: impl AsyncFnOnce(&F) -> T) -> Option<T> {
         let environment = self.acquire();
-        let _running = self.world.read_stores.runs(environment.deployment);
-        let actor = operation.map(|operation| Actor { operation, environment: environment.number });
+        let _running = self.world.deployments.runs(&environment.deployment);
+        let answer = environment.deployment.row.writes_answer;
+        let actor = operation.map(|operation| Actor { operation, environment: environment.number, answer });
         let answer = timeout(self.timeout, self.mortal(environment.generation, actor, work(&environment.function)));
         let answer = answer.await.ok().flatten();
         let mut idle = self.idle();
@@ -94,9 +96,10 @@ impl<F> Pool<F> {
 
     /// An environment without work; where they serve several requests at a time, any.
     fn acquire(&self) -> Environment<F> {
-        let (generation, deployment) = (self.world.generation(), self.world.read_stores.deployment());
+        let (generation, deployment) = (self.world.generation(), self.world.deployments.latest());
         let mut idle = self.idle();
-        idle.retain(|environment| (environment.generation, environment.deployment) == (generation, deployment));
+        let is_latest = |environment: &Environment<F>| environment.deployment.number == deployment.number;
+        idle.retain(|environment| environment.generation == generation && is_latest(environment));
         let most = idle.len() as u64;
         // Now and then another one is started although one would have been free.
         let place = usize::try_from(self.world.chance.between(0..=most.max(3))).unwrap_or_default();
@@ -108,7 +111,7 @@ impl<F> Pool<F> {
             return idle.swap_remove(place);
         }
         let number = self.started.fetch_add(1, Ordering::Relaxed);
-        let function = Arc::new((self.build)(&self.world));
+        let function = Arc::new((self.build)(&self.world, &deployment));
         let environment = Environment { function, number, generation, deployment };
         if self.world.setup.concurrent {
             idle.push(environment.clone());
@@ -139,31 +142,42 @@ pub(crate) fn behind_network<P: ?Sized>(world: &Arc<World>, port: Arc<P>) -> Arc
     Arc::new(Faulty::new(port, network))
 }
 
-fn views(world: &Arc<World>, projection: Projection) -> Arc<dyn ViewReader> {
-    if world.has_read_store() {
-        return behind_network(world, Arc::new(RecordedViews::new(world, projection)));
+/// What queries are answered from.
+fn views(world: &Arc<World>, deployment: &Deployment) -> Arc<dyn ViewReader> {
+    match deployment.row.reads_from {
+        Source::ReadStore => read_store(world, deployment.read),
+        Source::WriteStore => {
+            let states = behind_network(world, Arc::new(RecordedWrites::new(world)));
+            Arc::new(ProjectingReader::<User>::new(states, deployment.read))
+        }
     }
-    let states = behind_network(world, Arc::new(RecordedWrites::new(world)));
-    Arc::new(ProjectingReader::<User>::new(states, projection))
 }
 
-fn updater(world: &Arc<World>) -> Option<Arc<dyn SharedCacheUpdater>> {
-    world.setup.shared_cache.then(|| behind_network(world, world.cache.clone()) as Arc<dyn SharedCacheUpdater>)
+fn read_store(world: &Arc<World>, projection: Projection) -> Arc<Faulty<RecordedViews>> {
+    behind_network(world, Arc::new(RecordedViews::new(world, projection)))
 }
 
-pub(crate) fn reader(world: &Arc<World>) -> Reader {
-    let clock = world.a_clock();
-    let records = behind_network(world, Arc::new(RecordedRecords::new(world)));
-    let memory = world.setup.memory.then(|| Arc::new(UnboundedMemoryCache::default()) as Arc<dyn MemoryCache>);
-    let shared = world.setup.shared_cache.then(|| behind_network(world, world.cache.clone()) as Arc<dyn SharedCache>);
-    let projection = world.read_stores.deployment().read;
+fn records(world: &Arc<World>) -> Arc<Faulty<RecordedRecords>> {
+    behind_network(world, Arc::new(RecordedRecords::new(world)))
+}
+
+fn updater(world: &Arc<World>, row: &Row) -> Option<Arc<dyn SharedCacheUpdater>> {
+    let updates = world.setup.shared_cache && row.writes_redis;
+    updates.then(|| behind_network(world, world.cache.clone()) as Arc<dyn SharedCacheUpdater>)
+}
+
+pub(crate) fn reader(world: &Arc<World>, deployment: &Deployment) -> Reader {
+    let (clock, row) = (world.a_clock(), &deployment.row);
+    let records = records(world);
+    let (memory, shared) =
+        (world.setup.memory && row.has(Cache::Memory), world.setup.shared_cache && row.has(Cache::Redis));
     Reader {
         queries: Queries::new(
-            projection,
-            views(world, projection),
+            deployment.read,
+            views(world, deployment),
             records.clone(),
-            memory,
-            shared,
+            memory.then(|| Arc::new(UnboundedMemoryCache::default()) as Arc<dyn MemoryCache>),
+            shared.then(|| behind_network(world, world.cache.clone()) as Arc<dyn SharedCache>),
             clock.clone(),
             world.keys.clone(),
         ),
@@ -171,48 +185,65 @@ pub(crate) fn reader(world: &Arc<World>) -> Reader {
     }
 }
 
-pub(crate) fn writer(world: &Arc<World>) -> Submitter<User> {
+pub(crate) fn writer(world: &Arc<World>, deployment: &Deployment) -> Submitter<User> {
     let clock = world.a_clock();
-    let route = if world.setup.route.is_queued() {
-        kernel::submit::Route::Queue(QueueRoute {
-            queue: behind_network(world, world.queue.clone()),
-            records: behind_network(world, Arc::new(RecordedRecords::new(world))),
-            views: views(world, world.read_stores.deployment().read),
-        })
-    } else {
-        let view_in_transaction = world.setup.route == Route::DirectWithReadStore;
-        let policy =
-            Policy { horizon: Duration::ZERO, order: Order::Loose, projection: Projection::FIRST, view_in_transaction };
-        kernel::submit::Route::Direct(DirectRoute {
-            applier: Applier::new(write_store(world), clock.clone(), policy),
-            projector: Projector::new(
-                vec![ReadModel { projection: Projection::FIRST, views: None }],
-                updater(world),
-                clock.clone(),
-            ),
-        })
+    let direct = |horizon| direct_route(world, deployment, &clock, horizon);
+    let route = match deployment.row.writes_answer {
+        Answer::Accepted => Route::Queue(queue_route(world, deployment)),
+        // Nothing can be behind, because nothing is queued.
+        Answer::Result => Route::Direct {
+            direct: direct(Duration::ZERO),
+            queued_before: deployment.row.queue_deployed.then(|| records(world) as Arc<dyn RecordWriter>),
+        },
+        answer @ (Answer::ResultUnlessEarly | Answer::ResultUnlessAsync) => Route::Either {
+            direct: direct(HORIZON),
+            queue: queue_route(world, deployment),
+            honours_async: answer == Answer::ResultUnlessAsync,
+        },
     };
     Submitter::new(route, clock, world.keys.clone())
+}
+
+fn queue_route(world: &Arc<World>, deployment: &Deployment) -> QueueRoute {
+    QueueRoute {
+        queue: behind_network(world, world.queue.clone()),
+        records: records(world),
+        views: read_store(world, deployment.read),
+    }
+}
+
+fn direct_route(
+    world: &Arc<World>,
+    deployment: &Deployment,
+    clock: &Arc<dyn Clock>,
+    horizon: Duration,
+) -> DirectRoute<User> {
+    let (projection, row) = (deployment.read, &deployment.row);
+    let policy = Policy { horizon, order: Order::Loose, projection, view_in_transaction: row.writes_read_store };
+    let models = vec![ReadModel { projection, views: None }];
+    DirectRoute {
+        applier: Applier::new(write_store(world), clock.clone(), policy),
+        projector: Projector::new(models, updater(world, row), clock.clone()),
+    }
 }
 
 fn write_store(world: &Arc<World>) -> Arc<dyn WriteStore> {
     behind_network(world, Arc::new(RecordedWrites::new(world)))
 }
 
-fn read_model(world: &Arc<World>, projection: Projection) -> ReadModel {
-    ReadModel { projection, views: Some(behind_network(world, Arc::new(RecordedViews::new(world, projection)))) }
-}
-
-pub(crate) fn ingest(world: &Arc<World>) -> Ingest<User> {
+pub(crate) fn ingest(world: &Arc<World>, deployment: &Deployment) -> Ingest<User> {
     let clock = world.a_clock();
-    let order = if world.setup.route == Route::Fifo { Order::Strict } else { Order::Loose };
-    let deployment = world.read_stores.deployment();
+    let order = if world.setup.fifo { Order::Strict } else { Order::Loose };
     let policy = Policy { horizon: HORIZON, order, projection: deployment.read, view_in_transaction: false };
-    let models = deployment.written().map(|projection| read_model(world, projection)).collect();
+    let model = |projection| ReadModel { projection, views: Some(read_store(world, projection)) };
     let side = IngestSide {
         applier: Applier::new(write_store(world), clock.clone(), policy),
-        projector: Projector::new(models, updater(world), clock.clone()),
-        records: behind_network(world, Arc::new(RecordedRecords::new(world))),
+        projector: Projector::new(
+            deployment.written().map(model).collect(),
+            updater(world, &deployment.row),
+            clock.clone(),
+        ),
+        records: records(world),
         deferral: behind_network(world, world.queue.clone()),
         clock,
     };

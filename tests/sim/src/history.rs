@@ -2,7 +2,7 @@
 //! are made here; the others when all is at rest, in [`check`](crate::check).
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -14,6 +14,7 @@ use kernel::ids::{AggregateId, AggregateKey, CommandId, Stamp};
 use kernel::ports::{OutgoingMessage, Snapshot, Transaction};
 use kernel::project::Projection;
 use kernel::record::{CommandRecord, CommandStatus};
+use shared::stages::Answer;
 use tokio::time::Instant;
 use users::{User, UserCommand, UserState};
 
@@ -28,9 +29,10 @@ pub enum Invariant {
     NoLostUpdate,
     /// 4. Rejected and superseded commands have no effect, and were judged rightly.
     NoEffect,
-    /// 5. At rest, the read store equals the write store.
+    /// 5. At rest, the read store, where it is written, equals the write store.
     ReadStoreEqual,
-    /// 6. At rest, an entry of the shared cache equals the write store, unless a failure kept it from being told.
+    /// 6. At rest, an entry of the shared cache, where it is asked, equals the write store, unless a failure kept it from
+    ///    being told.
     CacheEqual,
     /// 7. A read returns a version that was written, with its body.
     OnlyWhatWasWritten,
@@ -50,7 +52,7 @@ pub enum Invariant {
     ListsComplete,
     /// 15. A retry under an idempotency key is the same command, for the same user, with the same stamp.
     SameRetry,
-    /// 16. On a FIFO queue the commands for a user are judged in the order of sending.
+    /// 16. On a FIFO queue the commands for a user are judged in the order of sending, except those applied at once.
     FifoOrder,
     /// 17. Nothing panics.
     NoPanic,
@@ -118,8 +120,26 @@ pub(crate) struct Events {
     latest_stamps: BTreeMap<u64, Timestamp>,
     /// Whether an environment serves several requests at a time, so that what it accepts first may be sent last.
     is_concurrent: bool,
+    /// Who judged each command.
+    pub(crate) judges: BTreeMap<CommandId, Judge>,
+    /// The commands that were sent, and neither judged nor given up since.
+    on_their_way: BTreeSet<CommandId>,
     /// Whether a dead letter was sent back.
     pub(crate) redriven: bool,
+}
+
+/// Who judged a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Judge {
+    /// The ingest function.
+    Ingest,
+    /// The writer that took it in.
+    Writer {
+        /// What writes are answered with there.
+        answer: Answer,
+        /// Whether its user's create was on its way.
+        create_is_behind: bool,
+    },
 }
 
 /// On whose behalf an invocation works.
@@ -129,6 +149,8 @@ pub(crate) struct Actor {
     pub(crate) operation: usize,
     /// The environment.
     pub(crate) environment: u64,
+    /// What writes are answered with there.
+    pub(crate) answer: Answer,
 }
 
 thread_local! {
@@ -167,8 +189,21 @@ impl History {
     /// A message reached the queue.
     pub(crate) fn sent(&self, message: &OutgoingMessage) {
         match Envelope::parse::<User>(&message.body) {
-            Ok(envelope) => self.lock().taken(envelope.stamp, envelope.aggregate),
+            Ok(envelope) => {
+                let (mut events, command) = (self.lock(), envelope.stamp.command);
+                events.taken(envelope.stamp, envelope.aggregate);
+                if !events.judges.contains_key(&command) {
+                    events.on_their_way.insert(command);
+                }
+            }
             Err(error) => self.violated(Invariant::EndsOnce, format!("an unreadable message was sent: {error}")),
+        }
+    }
+
+    /// A message became a dead letter.
+    pub(crate) fn given_up(&self, message: &OutgoingMessage) {
+        if let Ok(envelope) = Envelope::parse::<User>(&message.body) {
+            self.lock().on_their_way.remove(&envelope.stamp.command);
         }
     }
 
@@ -218,7 +253,7 @@ impl Events {
                 self.violated(Invariant::SameRetry, detail);
             }
             (Some(_), _) => {}
-            (None, Some(Actor { operation, environment })) => {
+            (None, Some(Actor { operation, environment, .. })) => {
                 let taken = Taken { operation, aggregate, stamp, place, acknowledged: false };
                 self.commands.insert(stamp.command, taken);
                 // Under an idempotency key it may carry the stamp that another environment gave it.
@@ -242,7 +277,19 @@ impl Events {
         if is_final(&record.status) {
             let stamp = Stamp { at: record.accepted_at, command: record.key.command };
             self.taken(stamp, record.aggregate);
+            self.on_their_way.remove(&record.key.command);
+            let judge = ACTING.get().map_or(Judge::Ingest, |Actor { answer, .. }| Judge::Writer {
+                answer,
+                create_is_behind: self.create_is_behind(record.aggregate),
+            });
+            self.judges.entry(record.key.command).or_insert(judge);
         }
+    }
+
+    fn create_is_behind(&self, user: AggregateId) -> bool {
+        let taken = self.on_their_way.iter().filter_map(|command| self.commands.get(command));
+        let mut of_user = taken.filter(|taken| taken.aggregate == user);
+        of_user.any(|taken| self.operations.get(taken.operation).is_some_and(|sent| User::creates(&sent.command)))
     }
 
     fn advanced(&mut self, key: &AggregateKey, next: &Snapshot) {

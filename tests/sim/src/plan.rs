@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde::{Deserialize, Serialize};
+use shared::stages::{Row, StageError};
 
 /// Tenants of a run.
 pub const TENANTS: u8 = 2;
@@ -27,14 +29,17 @@ pub struct Plan {
     pub muted: BTreeSet<u64>,
 }
 
-/// Where commands go, and what is in front of the read store.
+/// What is built, and how bad the world is.
+#[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Setup {
-    /// Where commands go.
-    pub route: Route,
-    /// Whether environments share a cache.
+    /// What the service is made of at first.
+    pub stage: Stage,
+    /// Whether the queue keeps each aggregate's order.
+    pub fifo: bool,
+    /// Whether there is a shared cache, in the stages with one.
     pub shared_cache: bool,
-    /// Whether environments remember what they read.
+    /// Whether environments remember what they read, in the stages in which they do.
     pub memory: bool,
     /// Whether an environment serves several requests at a time.
     pub concurrent: bool,
@@ -50,24 +55,29 @@ pub struct Setup {
     pub faults: Faults,
 }
 
-/// Where commands go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Route {
-    /// Into a queue without order.
-    Standard,
-    /// Into a queue that keeps each aggregate's order.
-    Fifo,
-    /// Into the write store, which is also read from.
-    Direct,
-    /// Into the write store, with the view in the same transaction.
-    DirectWithReadStore,
+/// A row of the table of stages; by its name, in a plan that is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Stage(pub Arc<Row>);
+
+impl TryFrom<String> for Stage {
+    type Error = StageError;
+
+    fn try_from(name: String) -> Result<Self, StageError> {
+        Row::of(&name).map(|row| Self(Arc::new(row)))
+    }
 }
 
-impl Route {
-    /// Whether commands are acknowledged before they are applied.
-    #[must_use]
-    pub fn is_queued(self) -> bool {
-        matches!(self, Self::Standard | Self::Fifo)
+impl From<Stage> for String {
+    fn from(stage: Stage) -> Self {
+        stage.0.stage.clone()
+    }
+}
+
+impl Stage {
+    #[expect(clippy::expect_used, reason = "the names are in this file, and so are seeds that use each")]
+    fn named(name: &str) -> Self {
+        name.to_owned().try_into().expect("the name of a row")
     }
 }
 
@@ -145,10 +155,16 @@ pub struct Write {
     pub keyed: bool,
     /// Whether a keyed one is sent once more although it was acknowledged.
     pub repeated: bool,
+    /// After so many milliseconds.
+    #[serde(default)]
+    pub repeated_after_ms: u64,
     /// Whether it carries the session's token.
     pub token: bool,
     /// Whether the client waits for the outcome.
     pub waits: bool,
+    /// Whether an acknowledgement is enough for it.
+    #[serde(default)]
+    pub respond_async: bool,
 }
 
 /// What a command asks.
@@ -207,13 +223,43 @@ pub enum Calamity {
     Redrive,
     /// Somebody sends what nobody can read, to the order group of whoever sent last.
     Poison,
-    /// An operator puts another read store in the place of the one that there is, where there is a queue; once in a run.
+    /// An operator puts another read store in the place of the one that there is, where all is queued. In a run this or a
+    /// walk happens, once.
     Cutover {
         /// Whether what runs with the deployment before is waited for, as it must be.
         waits: bool,
         /// Whether readers are made to see the first one again.
         back: bool,
     },
+    /// An operator takes the service from stage to stage.
+    Walk {
+        /// Each next to the one before.
+        way: Vec<Stage>,
+        /// What the operator does not do, and must.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        forgotten: Option<Duty>,
+    },
+}
+
+/// What an operator must do between two stages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Duty {
+    /// After each deployment: wait until nothing of an earlier one runs.
+    AwaitEnvironments,
+    /// Before readers see the read store: put into it what was stored while nobody wrote it.
+    FillReadStore,
+    /// Before readers ask the shared cache: drop what it holds from a time when writers did not keep it up to date.
+    DropCached,
+    /// Before writers send to the queue no more, and before it goes: wait until it is empty.
+    EmptyQueue,
+}
+
+impl Disaster {
+    /// Whether an operator takes the service to another stage.
+    #[must_use]
+    pub fn is_walk(&self) -> bool {
+        matches!(self.what, Calamity::Walk { .. })
+    }
 }
 
 impl Plan {
@@ -226,11 +272,11 @@ impl Plan {
         let users = match theme {
             Theme::Everything => u8::try_from(draw.between(1, 3)).unwrap_or(1),
             Theme::HotUser => 1,
-            Theme::FewAddresses => 2,
+            Theme::FewAddresses | Theme::Operator => 2,
         };
         let sessions = draw.between(2, 4);
         let sessions = (0..sessions).map(|place| draw.session(theme, u8::from(place == 3), users)).collect();
-        let disasters = draw.disasters(theme);
+        let disasters = draw.disasters(theme, &setup.stage);
         Self { seed, setup, sessions, disasters, muted: BTreeSet::new() }
     }
 
@@ -268,7 +314,12 @@ enum Theme {
     HotUser,
     /// Everybody wants the same few email addresses.
     FewAddresses,
+    /// Somebody takes the service from stage to stage, or replaces the read store.
+    Operator,
 }
+
+/// The stages that a walk leads over. What comes before them is packaged differently only.
+const PATH: [&str; 5] = ["read-write", "memory-cache", "redis-cache", "read-store", "cqrs"];
 
 struct Draw(SmallRng);
 
@@ -286,31 +337,52 @@ impl Draw {
     }
 
     fn theme(&mut self) -> Theme {
-        match self.between(1, 10) {
-            1..=6 => Theme::Everything,
-            7..=8 => Theme::HotUser,
-            _ => Theme::FewAddresses,
+        match self.between(1, 12) {
+            1..=5 => Theme::Everything,
+            6..=8 => Theme::HotUser,
+            9..=10 => Theme::FewAddresses,
+            _ => Theme::Operator,
         }
     }
 
     fn setup(&mut self, theme: Theme) -> Setup {
-        let route = match self.between(1, 10) {
-            1..=4 => Route::Standard,
-            5..=7 => Route::Fifo,
-            8 => Route::Direct,
-            _ => Route::DirectWithReadStore,
+        let place = self.between(1, 20);
+        let stage = match theme {
+            Theme::Operator => match place {
+                1..=10 => "cqrs",
+                11..=14 => "read-store",
+                15..=17 => "redis-cache",
+                18..=19 => "memory-cache",
+                _ => "read-write",
+            },
+            // Writers meet more often than batches do.
+            Theme::FewAddresses => match place {
+                1..=5 => "cqrs",
+                6..=9 => "cqrs-expand",
+                _ => "read-store",
+            },
+            Theme::Everything | Theme::HotUser => match place {
+                1..=11 => "cqrs",
+                12..=13 => "cqrs-expand",
+                14 => "cqrs-drain",
+                15..=16 => "redis-cache",
+                _ => "read-store",
+            },
         };
         Setup {
-            route,
+            stage: Stage::named(stage),
+            fifo: self.chance(40),
             shared_cache: self.chance(80) || theme == Theme::HotUser,
             memory: self.chance(75),
             concurrent: self.chance(30),
             skew_ms: if self.chance(50) { self.between(0, 5_000) } else { 0 },
-            latency_ms: self.between(0, 20),
+            latency_ms: self.between(0, if theme == Theme::Operator { 60 } else { 20 }),
             lag_ms: if self.chance(60) { self.between(0, 1_500) } else { 0 },
             receive_count_max: if self.chance(20) { 4 } else { 20 },
             faults: match theme {
                 Theme::Everything => self.faults(),
+                Theme::Operator if self.chance(50) => self.faults(),
+                Theme::Operator => Faults { slowness: self.rate(100), ..Faults::default() },
                 Theme::HotUser | Theme::FewAddresses => {
                     let (slowness, duplicates, evictions) = (self.rate(200), self.rate(200), self.rate(200));
                     Faults { slowness, evictions, duplicates, ..Faults::default() }
@@ -341,9 +413,11 @@ impl Draw {
     }
 
     fn session(&mut self, theme: Theme, tenant: u8, users: u8) -> Session {
-        let steps = self.between(4, 14);
+        let steps = if theme == Theme::Operator { self.between(12, 36) } else { self.between(4, 14) };
         let step = |draw: &mut Self| match theme {
-            Theme::Everything => draw.step(users),
+            // The traffic lasts for as long as it takes to come to another stage.
+            Theme::Operator if draw.chance(50) => Step::Pass(draw.between(1, 1_500)),
+            Theme::Everything | Theme::Operator => draw.step(users),
             Theme::HotUser => draw.hot_step(),
             Theme::FewAddresses => draw.address_step(users),
         };
@@ -367,8 +441,8 @@ impl Draw {
         let user = self.small(users);
         let change = match self.between(1, 10) {
             1..=2 => Change::Create(self.small(2)),
-            3..=8 => Change::Readdress(self.small(2)),
-            9 => Change::Rename,
+            3..=7 => Change::Readdress(self.small(2)),
+            8 => Change::Rename,
             _ => Change::Delete,
         };
         if self.chance(20) { Step::Pass(self.between(1, 200)) } else { Step::Write(self.write(user, change)) }
@@ -413,16 +487,41 @@ impl Draw {
             change,
             keyed: self.chance(50),
             repeated: self.chance(30),
+            repeated_after_ms: if self.chance(20) { self.between(1, 20_000) } else { 0 },
             token: self.chance(70),
             waits: self.chance(20),
+            respond_async: self.chance(40),
         }
     }
 
-    fn disasters(&mut self, theme: Theme) -> Vec<Disaster> {
-        let many = if theme == Theme::Everything && self.chance(40) { self.between(1, 3) } else { 0 };
+    fn disasters(&mut self, theme: Theme, stage: &Stage) -> Vec<Disaster> {
+        let many = match theme {
+            Theme::Everything if self.chance(40) => self.between(1, 3),
+            Theme::Operator if self.chance(30) => self.between(1, 2),
+            _ => 0,
+        };
         let mut disasters: Vec<_> = (0..many).map(|_| self.disaster()).collect();
+        if theme == Theme::Operator {
+            let what = match self.chance(20) {
+                true => Calamity::Cutover { waits: true, back: self.chance(30) },
+                false => Calamity::Walk { way: self.way(stage), forgotten: None },
+            };
+            disasters.push(Disaster { at_ms: self.between(0, 10_000), what });
+        }
         disasters.sort_by_key(|disaster| disaster.at_ms);
         disasters
+    }
+
+    /// From a stage to one next to it, and perhaps back or further, again and again.
+    fn way(&mut self, stage: &Stage) -> Vec<Stage> {
+        let mut place = PATH.iter().position(|name| *name == stage.0.stage).unwrap_or_default();
+        let steps = self.between(1, 4);
+        let mut step = |_| {
+            let is_up = place == 0 || (place + 1 < PATH.len() && self.chance(50));
+            place = if is_up { place + 1 } else { place - 1 };
+            PATH.get(place).map(|name| Stage::named(name))
+        };
+        (0..steps).filter_map(&mut step).collect()
     }
 
     fn disaster(&mut self) -> Disaster {

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::chance::Chance;
 use crate::history::History;
-use crate::plan::{Route, Setup};
+use crate::plan::Setup;
 
 /// How long a received message is hidden, as on the local stack.
 pub(crate) const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(20);
@@ -36,6 +36,7 @@ pub(crate) struct Queue {
 
 #[derive(Debug, Default)]
 struct State {
+    is_deployed: bool,
     /// By their place in the order of sending.
     waiting: BTreeMap<u64, Waiting>,
     dead: Vec<OutgoingMessage>,
@@ -68,18 +69,27 @@ pub(crate) struct Received {
 impl Queue {
     pub(crate) fn new(setup: &Setup, chance: Arc<Chance>, history: Arc<History>) -> Self {
         Self {
-            is_fifo: setup.route == Route::Fifo,
+            is_fifo: setup.fifo,
             receive_count_max: setup.receive_count_max,
             duplicates: setup.faults.duplicates,
             chance,
             history,
-            state: Mutex::default(),
+            state: Mutex::new(State { is_deployed: setup.stage.0.queue_deployed, ..State::default() }),
             arrived: Notify::new(),
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Creates the queue, or deletes it with all that is in it.
+    pub(crate) fn deploy(&self, is_deployed: bool) {
+        let mut state = self.lock();
+        if state.is_deployed && !is_deployed {
+            *state = State { poison: state.poison, sent: state.sent, receipts: state.receipts, ..State::default() };
+        }
+        state.is_deployed = is_deployed;
     }
 
     /// Waits for a batch.
@@ -122,10 +132,12 @@ impl Queue {
     fn hand_out(&self, state: &mut State, place: u64) -> Option<Received> {
         if state.waiting.get(&place)?.receive_count >= self.receive_count_max {
             let dead = state.waiting.remove(&place)?.message;
-            match POISON.contains(&dead.body.as_str()) {
+            if POISON.contains(&dead.body.as_str()) {
                 // An operator looks at it, and discards it.
-                true => state.poison.1 += 1,
-                false => state.dead.push(dead),
+                state.poison.1 += 1;
+            } else {
+                self.history.given_up(&dead);
+                state.dead.push(dead);
             }
             return None;
         }
@@ -239,6 +251,10 @@ impl State {
 #[async_trait]
 impl CommandQueue for Queue {
     async fn send(&self, message: &OutgoingMessage) -> Result<(), SendError> {
+        if !self.lock().is_deployed {
+            let cause = "there is no queue".into();
+            return Err(PortError::Unavailable { port: "queue", cause }.into());
+        }
         self.history.sent(message);
         let mut state = self.lock();
         let now = Instant::now();

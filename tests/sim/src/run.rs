@@ -106,8 +106,7 @@ async fn drain(world: &Arc<World>) {
             // An operator who was on holiday: records are kept for longer, what waits is not expired yet.
             sleep(REDRIVEN_AFTER).await;
         }
-        world.history.lock().redriven = true;
-        world.queue.redrive();
+        world.redrive();
     }
     if !world.queue.is_empty() || !world.queue.dead().is_empty() {
         world.history.violated(Invariant::Drains, "messages are left although nothing goes wrong any more".to_owned());

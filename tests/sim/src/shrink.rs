@@ -2,7 +2,7 @@
 
 use kernel::mutants::Mutant;
 
-use crate::plan::{Faults, Plan};
+use crate::plan::{Calamity, Disaster, Faults, Plan};
 use crate::run::run;
 
 /// Runs spent on one plan at most.
@@ -24,6 +24,7 @@ pub fn shrink(plan: &Plan, mutant: Option<Mutant>) -> Plan {
         drop_sessions(&mut smallest, &mut fails);
         drop_steps(&mut smallest, &mut fails);
         drop_disasters(&mut smallest, &mut fails);
+        shorten_walks(&mut smallest, &mut fails);
         drop_fault_kinds(&mut smallest, &mut fails);
         simplify_setup(&mut smallest, &mut fails);
         mute_faults(&mut smallest, mutant, &mut fails);
@@ -70,6 +71,27 @@ fn drop_steps(plan: &mut Plan, fails: &mut impl FnMut(&Plan) -> bool) {
 fn drop_disasters(plan: &mut Plan, fails: &mut impl FnMut(&Plan) -> bool) {
     for disaster in (0..plan.disasters.len()).rev() {
         keep_if(plan, fails, |plan| _ = plan.disasters.remove(disaster));
+    }
+}
+
+/// Ends walks earlier, or begins them later.
+fn shorten_walks(plan: &mut Plan, fails: &mut impl FnMut(&Plan) -> bool) {
+    let walk = |disaster: &Disaster| matches!(&disaster.what, Calamity::Walk { way, .. } if way.len() > 1);
+    while let Some(place) = plan.disasters.iter().position(walk) {
+        let before = plan.clone();
+        keep_if(plan, fails, |plan| {
+            if let Some(Calamity::Walk { way, .. }) = plan.disasters.get_mut(place).map(|disaster| &mut disaster.what) {
+                way.pop();
+            }
+        });
+        keep_if(plan, fails, |plan| {
+            if let Some(Calamity::Walk { way, .. }) = plan.disasters.get_mut(place).map(|disaster| &mut disaster.what) {
+                plan.setup.stage = way.remove(0);
+            }
+        });
+        if *plan == before {
+            break;
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What all environments of a run share: time, stores, queue, cache, and what goes wrong between them.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -11,13 +11,14 @@ use async_trait::async_trait;
 use kernel::clock::{Clock, Timestamp};
 use kernel::ids::Tenant;
 use kernel::seal::KeyRing;
+use shared::stages::Answer;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::chance::Chance;
-use crate::cutover::ReadStores;
+use crate::deployment::Deployments;
 use crate::history::History;
-use crate::plan::{Calamity, Plan, Route, Setup, TENANTS};
+use crate::plan::{Calamity, Disaster, Plan, Setup, TENANTS};
 use crate::queue::Queue;
 
 /// When every run begins.
@@ -65,14 +66,21 @@ pub(crate) struct World {
     pub(crate) setup: Setup,
     pub(crate) chance: Arc<Chance>,
     pub(crate) stores: MemoryStores,
-    pub(crate) read_stores: ReadStores,
+    /// The second read store.
+    pub(crate) next: MemoryStores,
+    pub(crate) deployments: Deployments,
     pub(crate) cache: Arc<MemorySharedCache>,
     pub(crate) queue: Arc<Queue>,
     pub(crate) keys: Arc<KeyRing>,
     pub(crate) history: Arc<History>,
     pub(crate) tenants: Vec<Tenant>,
     pub(crate) started: Instant,
+    /// Whether something happens besides what operators do at any time.
     has_disasters: bool,
+    /// Whether every command goes through the queue.
+    all_is_queued: bool,
+    /// Whether an operator has begun what can be done once in a run.
+    operator_begun: AtomicBool,
     outages: [Outage; 3],
     /// Grows whenever all environments end.
     generation: AtomicU64,
@@ -96,11 +104,15 @@ impl World {
         Arc::new(Self {
             queue: Arc::new(Queue::new(&plan.setup, chance.clone(), history.clone())),
             stores: MemoryStores::default(),
-            read_stores: ReadStores::default(),
+            next: MemoryStores::default(),
+            deployments: Deployments::new(plan.setup.stage.0.clone()),
             cache: Arc::new(MemorySharedCache::new(clock)),
             keys: KEYS.clone(),
             setup: plan.setup.clone(),
-            has_disasters: !plan.disasters.is_empty(),
+            has_disasters: !plan.disasters.iter().all(Disaster::is_walk),
+            all_is_queued: plan.setup.stage.0.writes_answer == Answer::Accepted
+                && !plan.disasters.iter().any(Disaster::is_walk),
+            operator_begun: AtomicBool::new(false),
             outages: Default::default(),
             generation: AtomicU64::new(0),
             tenants,
@@ -127,15 +139,11 @@ impl World {
         SimulatedClock::right(self.started).now()
     }
 
-    pub(crate) fn has_read_store(&self) -> bool {
-        self.setup.route != Route::Direct
-    }
-
-    /// Whether nothing keeps the shared cache from being told of a version. Without a queue nothing repairs what a lost
-    /// answer or a timeout left undone.
+    /// Whether nothing keeps the shared cache from being told of a version. What is applied at once is not repaired where
+    /// a lost answer or a timeout left something undone.
     pub(crate) fn cache_is_told(&self) -> bool {
         let faults = &self.setup.faults;
-        let repaired = self.setup.route.is_queued() || (faults.lost_responses == 0 && faults.slowness == 0);
+        let repaired = self.all_is_queued || (faults.lost_responses == 0 && faults.slowness == 0);
         repaired && !self.has_disasters && faults.crashes == 0 && faults.cache_failures == 0
     }
 
@@ -158,9 +166,20 @@ impl World {
         }
     }
 
+    /// Whether an operator may begin what can be done once in a run.
+    pub(crate) fn operator_begins(&self) -> bool {
+        !self.operator_begun.swap(true, Ordering::Relaxed)
+    }
+
+    /// Sends the dead letters back.
+    pub(crate) fn redrive(&self) {
+        self.history.lock().redriven |= !self.queue.dead().is_empty();
+        self.queue.redrive();
+    }
+
     /// Lets the plan's disasters happen, each at its time.
     pub(crate) async fn suffer(self: Arc<Self>, plan: Plan) {
-        let mut cutovers = JoinSet::new();
+        let mut operators = JoinSet::new();
         for disaster in plan.disasters {
             sleep_until(self.started + Duration::from_millis(disaster.at_ms)).await;
             match disaster.what {
@@ -169,15 +188,13 @@ impl World {
                 Calamity::StoresDown(ms) => self.take_down(STORES, ms),
                 Calamity::QueueDown(ms) => self.take_down(QUEUE, ms),
                 Calamity::EnvironmentsEnd => drop(self.generation.fetch_add(1, Ordering::Relaxed)),
-                Calamity::Redrive => {
-                    self.history.lock().redriven |= !self.queue.dead().is_empty();
-                    self.queue.redrive();
-                }
+                Calamity::Redrive => self.redrive(),
                 Calamity::Poison => self.queue.poison(),
-                Calamity::Cutover { waits, back } => drop(cutovers.spawn(self.clone().cut_over(waits, back))),
+                Calamity::Cutover { waits, back } => drop(operators.spawn(self.clone().cut_over(waits, back))),
+                Calamity::Walk { way, forgotten } => drop(operators.spawn(self.clone().walk(way, forgotten))),
             }
         }
-        cutovers.join_all().await;
+        operators.join_all().await;
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use kernel::mutants::Mutant;
 
-use simulation::plan::{Calamity, Plan};
+use simulation::plan::{Calamity, Duty, Plan};
 use simulation::{Invariant, Report, run, shrink};
 
 /// Seeds that must hold each time.
@@ -122,13 +122,49 @@ fn what_was_found_once_holds_and_would_be_found_again() {
 fn a_cutover_that_does_not_wait_is_noticed() {
     let hasty = |seed| {
         let mut plan = Plan::of(seed);
-        for disaster in &mut plan.disasters {
-            if let Calamity::Cutover { waits, .. } = &mut disaster.what {
-                *waits = false;
-            }
-        }
-        run(&plan, None).violations
+        let cutover = plan.disasters.iter_mut().find_map(|disaster| match &mut disaster.what {
+            Calamity::Cutover { waits, .. } => Some(waits),
+            _ => None,
+        })?;
+        *cutover = false;
+        run(&plan, None).violations.into_iter().next()
     };
-    let violation = (0..MUTANT_SEEDS_MAX).find_map(|seed| hasty(seed).into_iter().next());
+    let violation = (0..MUTANT_SEEDS_MAX).find_map(hasty);
     assert_eq!(violation.map(|violation| violation.invariant), Some(Invariant::ReadStoreEqual));
+}
+
+/// What does not hold first where the operator who walks from stage to stage leaves one thing out.
+fn first_violation_without(duty: Duty) -> Option<Invariant> {
+    let careless = |seed| {
+        let mut plan = Plan::of(seed);
+        let walk = plan.disasters.iter_mut().find_map(|disaster| match &mut disaster.what {
+            Calamity::Walk { forgotten, .. } => Some(forgotten),
+            _ => None,
+        })?;
+        *walk = Some(duty);
+        run(&plan, None).violations.into_iter().next()
+    };
+    (0..MUTANT_SEEDS_MAX)
+        .find_map(|seed| careless(seed).inspect(|violation| println!("seed {seed}: {violation}")))
+        .map(|violation| violation.invariant)
+}
+
+#[test]
+fn a_step_that_does_not_await_the_last_old_environment_is_noticed() {
+    assert_eq!(first_violation_without(Duty::AwaitEnvironments), Some(Invariant::ReadStoreEqual));
+}
+
+#[test]
+fn readers_of_a_read_store_that_was_not_filled_are_noticed() {
+    assert_eq!(first_violation_without(Duty::FillReadStore), Some(Invariant::ReadStoreEqual));
+}
+
+#[test]
+fn readers_of_what_a_cache_kept_while_writers_left_it_alone_are_noticed() {
+    assert_eq!(first_violation_without(Duty::DropCached), Some(Invariant::CacheEqual));
+}
+
+#[test]
+fn a_queue_that_goes_before_it_is_empty_is_noticed() {
+    assert_eq!(first_violation_without(Duty::EmptyQueue), Some(Invariant::EndsOnce));
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use adapters::clients;
 use adapters::tables::{self, TableError, TableNames};
 use kernel::domain::Domain;
+use shared::ServedDomain;
 use shared::stages::{Cache, Row};
 
 use crate::options::StackOptions;
@@ -79,7 +80,7 @@ impl Backends {
             commands: COMMANDS_TABLE.to_owned(),
             read: read_table.to_owned(),
         };
-        tables::create_all(&client, &names, users::User::INDEXES).await?;
+        tables::create_all(&client, &names, ServedDomain::INDEXES).await?;
         let (options, spawner) = (options.clone(), spawner.clone());
         let redis = Err("no stage has needed it yet".to_owned());
         Ok(Self { options, spawner, signing_keys, store, dynamodb_url, queue: None, redis })

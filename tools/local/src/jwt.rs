@@ -69,10 +69,11 @@ impl Authorizer {
     /// One that asks for nothing.
     #[must_use]
     pub fn fixed(issuer: &str, audience: &str) -> Self {
+        let scopes = [Scope::Read, Scope::Write].map(Scope::as_str).join(" ");
         let claims = [
             ("sub", "local-user"),
             ("tenant_id", "local"),
-            ("scope", "users:read users:write"),
+            ("scope", &*scopes),
             ("iss", issuer),
             ("aud", audience),
             // The end of the year 2099.

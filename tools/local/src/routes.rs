@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use http::Method;
 use percent_encoding::percent_decode_str;
+use shared::http::routes;
 
 /// A scope of the service's access tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,49 +43,49 @@ const COMMAND: &[&str] = &["POST", "PUT", "PATCH", "DELETE"];
 const ROUTES: &[Route] = &[
     Route {
         methods: QUERY,
-        path: "/users",
+        path: routes::COLLECTION,
         scope: Some(Scope::Read),
         functions: &["lith-fn", "read-fn", "list-users-fn"],
     },
     Route {
         methods: QUERY,
-        path: "/users/{id}",
+        path: routes::ITEM,
         scope: Some(Scope::Read),
         functions: &["lith-fn", "read-fn", "get-user-fn"],
     },
     Route {
         methods: QUERY,
-        path: "/commands/{id}",
+        path: routes::COMMAND,
         scope: Some(Scope::Read),
         functions: &["lith-fn", "read-fn", "get-command-fn"],
     },
     Route {
         methods: &["PUT"],
-        path: "/users/{id}",
+        path: routes::ITEM,
         scope: Some(Scope::Write),
         functions: &["lith-fn", "write-fn", "replace-user-fn"],
     },
     Route {
         methods: &["PATCH"],
-        path: "/users/{id}",
+        path: routes::ITEM,
         scope: Some(Scope::Write),
         functions: &["lith-fn", "write-fn", "update-user-fn"],
     },
     Route {
         methods: &["DELETE"],
-        path: "/users/{id}",
+        path: routes::ITEM,
         scope: Some(Scope::Write),
         functions: &["lith-fn", "write-fn", "delete-user-fn"],
     },
     Route {
         methods: COMMAND,
-        path: "/users",
+        path: routes::COLLECTION,
         scope: Some(Scope::Write),
         functions: &["lith-fn", "write-fn", "create-user-fn"],
     },
     Route {
         methods: COMMAND,
-        path: "/users/{id}",
+        path: routes::ITEM,
         scope: Some(Scope::Write),
         functions: &["lith-fn", "write-fn", "replace-user-fn"],
     },

@@ -102,8 +102,8 @@ impl Stack {
         let authorizer = authorizer(options)?;
         let listener = bind(options.port).await?;
         let port = listener.local_addr()?.port();
-        let (data_dir, signing_keys) = data_dir(options)?;
         let first = Deployment::first(options)?;
+        let (data_dir, signing_keys) = data_dir(options)?;
         let spawner = Spawner::start(runner)?;
         let backends = Backends::start(options, &spawner, signing_keys, &first.0.read_table).await?;
         let deployments = Arc::new(Deployments::start(options, spawner, backends, first).await?);

@@ -12,6 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use reqwest::{Client, Response, StatusCode};
 use serde_json::{Value, json};
+use shared::http::routes::{COLLECTION, ITEM};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
@@ -121,15 +122,15 @@ async fn assert_message(response: Response, status: StatusCode, message: &str) {
 #[tokio::test]
 async fn reads_and_writes_go_to_processes_of_their_own_as_events() {
     let stack = Stack::start(&[]);
-    let read: Value = stack.get("/users/7").await.json().await.unwrap();
-    assert_eq!(read["event"]["routeKey"], "GET /users/{id}");
+    let read: Value = stack.get(&format!("{COLLECTION}/7")).await.json().await.unwrap();
+    assert_eq!(read["event"]["routeKey"], format!("GET {ITEM}"));
     assert_eq!(read["event"]["requestContext"]["authorizer"]["jwt"]["claims"]["tenant_id"], "local");
-    let write = stack.client.post(format!("{}/users", stack.url)).json(&json!({"a": 1})).send().await.unwrap();
+    let write = stack.client.post(format!("{}{COLLECTION}", stack.url)).json(&json!({"a": 1})).send().await.unwrap();
     assert!(write.headers().contains_key("apigw-requestid"));
     let write: Value = write.json().await.unwrap();
     assert_eq!(write["event"]["body"], r#"{"a":1}"#);
     assert_ne!(read["pid"], write["pid"]);
-    let head = stack.client.head(format!("{}/users/7", stack.url)).send().await.unwrap();
+    let head = stack.client.head(format!("{}{COLLECTION}/7", stack.url)).send().await.unwrap();
     assert_eq!((head.status(), head.text().await.unwrap().as_str()), (StatusCode::OK, ""));
 }
 
@@ -268,7 +269,8 @@ async fn a_function_that_cannot_start_is_no_fork_storm_and_recovers() {
 #[tokio::test]
 async fn large_requests_are_refused_at_the_door() {
     let stack = Stack::start(&[]);
-    let large = stack.client.post(format!("{}/users", stack.url)).body(vec![b'a'; 10 * 1024 * 1024 + 1]).send().await;
+    let large =
+        stack.client.post(format!("{}{COLLECTION}", stack.url)).body(vec![b'a'; 10 * 1024 * 1024 + 1]).send().await;
     assert_message(large.unwrap(), StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large").await;
     let head = stack.client.get(&stack.url).header("x-large", "a".repeat(11_000)).send().await.unwrap();
     assert_eq!(head.status(), StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
@@ -338,10 +340,10 @@ async fn a_removed_function_finishes_what_it_does_and_whatever_waited_for_it_is_
     let is_ready = async || stack.status().await["functions"]["lith-fn"]["cold_starts"] == 1;
     until("the process is busy", || async { is_ready().await.then_some(()) }).await;
     let lith = stack.pids().await[0];
-    let waiting = tokio::spawn(stack.client.get(format!("{}/users/7", stack.url)).send());
+    let waiting = tokio::spawn(stack.client.get(format!("{}{COLLECTION}/7", stack.url)).send());
     let status: Value = stack.deploy("read-write").await.json().await.unwrap();
     assert_eq!((&status["stage"], &status["draining"]), (&json!("read-write"), &json!(1)));
-    let answers = [waiting.await.unwrap().unwrap(), stack.get("/users/7").await];
+    let answers = [waiting.await.unwrap().unwrap(), stack.get(&format!("{COLLECTION}/7")).await];
     for answer in answers {
         assert_ne!(answer.json::<Value>().await.unwrap()["pid"], json!(lith));
     }
@@ -372,9 +374,7 @@ async fn a_queue_is_polled_in_the_stages_that_have_one() {
 #[tokio::test]
 async fn what_cannot_be_deployed_is_refused_and_changes_nothing() {
     let stack = Stack::start(&["--stage", "lambda-lith"]);
-    for (wrong, says) in
-        [("nowhere", "`nowhere` is not a stage"), ("single-responsibility", "no function create-user-fn")]
-    {
+    for (wrong, says) in [("nowhere", "`nowhere` is not a stage"), ("single-responsibility", "no function create-")] {
         let refused = stack.deploy(wrong).await;
         assert_eq!(refused.status(), StatusCode::BAD_REQUEST);
         let refusal: Value = refused.json().await.unwrap();

@@ -3,11 +3,14 @@
 #![expect(clippy::doc_markdown, reason = "a terminal shows these texts as they are")]
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use jiff::{Span, SpanRelativeTo};
 use kernel::ids::Tenant;
 
-/// Looks after a Watershed service: compares its stores, repairs them, and deals with dead letters.
+/// Looks after a Watershed service: compares its stores, repairs them, brings it to other stages, and deals with dead
+/// letters.
 ///
 /// Where things are is told by the variables that the functions have as well (AWS_ENDPOINT_URL_DYNAMODB, WRITE_TABLE and
 /// so on, see --help), or asked of a local stack with --stack. Credentials are found as the AWS CLI finds them.
@@ -35,6 +38,10 @@ pub(crate) struct SiteOptions {
     /// Ask the local stack that serves here, for example http://127.0.0.1:3000.
     #[arg(long, global = true, env = "WATERSHED_STACK", value_name = "URL")]
     pub(crate) stack: Option<String>,
+    /// The row of the table of stages that is deployed. A local stack knows it; elsewhere the word of whoever gives it is
+    /// taken.
+    #[arg(long, global = true, env = "STAGE", value_name = "ROW")]
+    pub(crate) stage: Option<String>,
     /// The table of states and claims.
     #[arg(long, global = true, env = "WRITE_TABLE", value_name = "NAME")]
     pub(crate) write_table: Option<String>,
@@ -66,6 +73,9 @@ pub(crate) enum Action {
     /// Build another read store while everything runs, and put it in the place of the one that there is.
     #[command(subcommand)]
     Rebuild(RebuildCommand),
+    /// Bring the service from a stage to one next to it, or back, while it serves.
+    #[command(subcommand)]
+    Migrate(MigrateCommand),
     /// Deal with dead letters.
     #[command(subcommand)]
     Dlq(DlqCommand),
@@ -140,6 +150,81 @@ pub(crate) struct RebuildOptions {
     /// Differences that are shown; all are counted.
     #[arg(long, default_value = "20")]
     pub(crate) show: usize,
+}
+
+/// A migration: expand, backfill, compare, cut over, soak, contract. It is noted in the write table, so that any run, on
+/// whichever machine, goes on where another was ended.
+#[derive(Debug, Subcommand)]
+pub(crate) enum MigrateCommand {
+    /// Tell what a migration would do, what it costs, what is checked, and how to go back.
+    Plan {
+        /// The stage to go to.
+        #[arg(long, value_name = "STAGE")]
+        to: String,
+        /// The stage to come from, if not the one that is deployed.
+        #[arg(long, value_name = "STAGE")]
+        from: Option<String>,
+    },
+    /// Begin a migration, or go on with the one that there is, as far as it can go.
+    ///
+    /// A local stack is deployed anew step by step. Elsewhere the operator deploys: it is said what, and the next run is told
+    /// by --stage that it was done.
+    Advance {
+        /// The stage to go to; left out, it only goes on.
+        #[arg(long, value_name = "STAGE")]
+        to: Option<String>,
+        #[command(flatten)]
+        options: AdvanceOptions,
+    },
+    /// Tell what is deployed, and where the last migration stands.
+    Status,
+    /// Go back to where the migration came from, as long as nothing has been taken away.
+    Rollback(HoldOptions),
+}
+
+/// How to go on with a migration.
+#[derive(Debug, Args)]
+pub(crate) struct AdvanceOptions {
+    /// How long to compare after the cut-over.
+    #[arg(long, default_value = "60s", value_parser = duration)]
+    pub(crate) soak: Duration,
+    /// How long after the cut-over to keep what can be gone back to. By default 14d for what holds data, and nothing else.
+    #[arg(long, value_parser = duration)]
+    pub(crate) retention: Option<Duration>,
+    /// Users of each comparison, spread over the key space; all, where there are fewer.
+    #[arg(long, default_value = "1000", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) sample: u32,
+    /// Users that are copied a second, at most.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=RATE_MAX))]
+    pub(crate) rate: Option<u32>,
+    #[command(flatten)]
+    pub(crate) hold: HoldOptions,
+}
+
+/// Who goes on with a migration, so that nobody else does.
+#[derive(Debug, Args)]
+pub(crate) struct HoldOptions {
+    /// How long others wait for a run that has died.
+    #[arg(long, default_value = "10s", value_parser = lease)]
+    pub(crate) lease: Duration,
+    /// Who does it.
+    #[arg(long, env = "USER", default_value = "unknown", value_name = "NAME")]
+    pub(crate) operator: String,
+}
+
+/// `90s`, `5m`, `14d` or so.
+fn duration(text: &str) -> Result<Duration, jiff::Error> {
+    let span: Span = text.parse()?;
+    Duration::try_from(span.to_duration(SpanRelativeTo::days_are_24_hours())?)
+}
+
+fn lease(text: &str) -> Result<Duration, String> {
+    match duration(text) {
+        Ok(lease) if lease < Duration::from_secs(1) => {
+            Err("a lease is renewed before it ends: give 1s or more".to_owned())
+        }
+        read => read.map_err(|error| error.to_string()),
+    }
 }
 
 /// What to do with dead letters.

@@ -5,6 +5,7 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use adapters::dynamo::SnapshotTable;
@@ -16,9 +17,10 @@ use kernel::domain::Domain as _;
 use kernel::ids::AggregateKey;
 use kernel::ports::{CachedView, LOAD_KEYS_MAX, Snapshot};
 use kernel::project::Projection;
+use rand::random_range;
 use serde::Serialize;
+use shared::ServedDomain;
 use tokio::time::sleep;
-use users::User;
 
 use crate::outcome::{Failure, bar};
 
@@ -26,6 +28,8 @@ use crate::outcome::{Failure, bar};
 const LOOKS_MAX: usize = 4;
 /// The pause before it is.
 const LOOK_PAUSE: Duration = Duration::from_secs(2);
+/// The number of parts that a sample is taken from.
+const SAMPLE_SEGMENTS: RangeInclusive<u32> = 16..=32;
 
 /// What is wrong with one key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -61,7 +65,8 @@ pub(crate) struct Difference {
 /// The stores that are compared.
 pub(crate) struct Stores {
     pub(crate) states: SnapshotTable,
-    pub(crate) views: SnapshotTable,
+    /// `None` where no read store is looked at.
+    pub(crate) views: Option<SnapshotTable>,
     pub(crate) cache: Option<RedisCache>,
     /// What the views show.
     pub(crate) projection: Projection,
@@ -70,11 +75,11 @@ pub(crate) struct Stores {
 /// What a comparison came to.
 #[derive(Debug, Serialize)]
 pub(crate) struct Comparison {
-    users: u64,
+    pub(crate) users: u64,
     views: u64,
     cached: u64,
-    /// Differences that were gone at a second look.
-    lag: usize,
+    /// Differences that were gone at a later look, or whose versions had both moved past what they were.
+    pub(crate) lag: usize,
     #[serde(rename = "differences", serialize_with = "count")]
     pub(crate) found: Vec<Difference>,
     by_kind: BTreeMap<Wrong, usize>,
@@ -137,7 +142,26 @@ impl Stores {
         let of_states = self.scan_all(segments, Scan::States, &bar).await?;
         let of_views = self.scan_all(segments, Scan::Views, &bar).await?;
         bar.finish_and_clear();
-        let met = of_states.add(of_views);
+        self.settle(of_states.add(of_views)).await
+    }
+
+    /// Compares so many users and as many views, spread over the key space; all of them, where there are fewer.
+    pub(crate) async fn sample(&self, keys: u32) -> Result<Comparison, Failure> {
+        let of_states = self.sample_of(Scan::States, keys).await?;
+        let of_views = self.sample_of(Scan::Views, keys).await?;
+        self.settle(of_states.add(of_views)).await
+    }
+
+    /// Removes the views of what does not exist.
+    pub(crate) async fn remove_orphans(&self, segments: u32) -> Result<(), Failure> {
+        let met = self.scan_all(segments, Scan::Views, &ProgressBar::hidden()).await?;
+        for orphan in self.look_again(met.suspects).await? {
+            self.repair(&orphan.of).await?;
+        }
+        Ok(())
+    }
+
+    async fn settle(&self, met: Met) -> Result<Comparison, Failure> {
         let suspects = met.suspects.len();
         let found = self.look_again(met.suspects).await?;
         let mut by_kind = BTreeMap::new();
@@ -148,6 +172,13 @@ impl Stores {
         Ok(Comparison { users: met.users, views: met.views, cached: met.cached, lag, found, by_kind })
     }
 
+    fn table(&self, scan: Scan) -> Option<&SnapshotTable> {
+        match scan {
+            Scan::States => Some(&self.states),
+            Scan::Views => self.views.as_ref(),
+        }
+    }
+
     async fn scan_all(&self, segments: u32, scan: Scan, bar: &ProgressBar) -> Result<Met, Failure> {
         let parts = (0..segments).map(|segment| self.scan_segment(segment, segments, scan, bar));
         let parts = stream::iter(parts).buffer_unordered(usize::try_from(segments).unwrap_or(1));
@@ -155,23 +186,14 @@ impl Stores {
     }
 
     async fn scan_segment(&self, segment: u32, segments: u32, scan: Scan, bar: &ProgressBar) -> Result<Met, Failure> {
-        let table = match scan {
-            Scan::States => &self.states,
-            Scan::Views => &self.views,
-        };
         let mut met = Met::default();
+        let Some(table) = self.table(scan) else { return Ok(met) };
         let mut after = None;
         loop {
-            let page = table.scan(User::KIND, segment, segments, after).await?;
-            for entries in page.entries.chunks(LOAD_KEYS_MAX) {
-                let part = match scan {
-                    Scan::States => self.compare_states(entries).await?,
-                    Scan::Views => self.find_orphans(entries).await?,
-                };
-                met = met.add(part);
-                if matches!(scan, Scan::States) {
-                    bar.inc(entries.len() as u64);
-                }
+            let page = table.scan(ServedDomain::KIND, segment, segments, after).await?;
+            met = met.add(self.compare_entries(scan, &page.entries).await?);
+            if matches!(scan, Scan::States) {
+                bar.inc(page.entries.len() as u64);
             }
             after = page.next;
             if after.is_none() {
@@ -180,10 +202,43 @@ impl Stores {
         }
     }
 
+    async fn sample_of(&self, scan: Scan, keys: u32) -> Result<Met, Failure> {
+        let mut met = Met::default();
+        let Some(table) = self.table(scan) else { return Ok(met) };
+        // Never in the same number of parts, so that other keys come first in them.
+        let segments = random_range(SAMPLE_SEGMENTS).min(keys);
+        let mut open: Vec<_> = (0..segments).map(|segment| (segment, None)).collect();
+        let mut left = usize::try_from(keys).unwrap_or(usize::MAX);
+        while left > 0 && !open.is_empty() {
+            let share = left.div_ceil(open.len());
+            for (segment, after) in std::mem::take(&mut open) {
+                let page = table.scan_some(share.min(left), ServedDomain::KIND, segment, segments, after).await?;
+                met = met.add(self.compare_entries(scan, &page.entries).await?);
+                left -= page.entries.len();
+                open.extend(page.next.map(|next| (segment, Some(next))));
+                if left == 0 {
+                    break;
+                }
+            }
+        }
+        Ok(met)
+    }
+
+    async fn compare_entries(&self, scan: Scan, entries: &[(AggregateKey, Snapshot)]) -> Result<Met, Failure> {
+        let mut met = Met::default();
+        for entries in entries.chunks(LOAD_KEYS_MAX) {
+            let part = match scan {
+                Scan::States => self.compare_states(entries).await?,
+                Scan::Views => self.find_orphans(entries).await?,
+            };
+            met = met.add(part);
+        }
+        Ok(met)
+    }
+
     async fn compare_states(&self, states: &[(AggregateKey, Snapshot)]) -> Result<Met, Failure> {
         let keys: Vec<_> = states.iter().map(|(key, _)| key.clone()).collect();
-        let views = self.views.load(&keys).await?;
-        let cached = self.cached(&keys).await?;
+        let (views, cached) = (self.shown(&keys).await?, self.cached(&keys).await?);
         let mut met = Met { users: keys.len() as u64, ..Met::default() };
         met.cached = cached.iter().flatten().count() as u64;
         for (((key, state), view), cached) in states.iter().zip(&views).zip(&cached) {
@@ -203,32 +258,45 @@ impl Stores {
         Ok(Met { views: keys.len() as u64, suspects, ..Met::default() })
     }
 
+    /// The views of `keys`; where no read store is looked at, `None` in all.
+    async fn shown(&self, keys: &[AggregateKey]) -> Result<Vec<Option<Snapshot>>, Failure> {
+        let Some(views) = &self.views else { return Ok(vec![None; keys.len()]) };
+        Ok(views.load(keys).await?)
+    }
+
     async fn cached(&self, keys: &[AggregateKey]) -> Result<Vec<Option<CachedView>>, Failure> {
         let Some(cache) = &self.cache else { return Ok(vec![None; keys.len()]) };
         let keys: Vec<_> = keys.iter().map(|key| self.projection.cache_key(key)).collect();
         Ok(cache.peek(&keys).await?)
     }
 
-    /// What still differs after a while.
+    /// What still differs after a while, and has not just moved on.
     async fn look_again(&self, mut suspects: Vec<AggregateKey>) -> Result<Vec<Difference>, Failure> {
         suspects.sort();
         suspects.dedup();
-        let mut wrong = Vec::new();
+        let mut wrong = BTreeMap::<AggregateKey, Difference>::new();
         for look in 0..LOOKS_MAX {
             if look > 0 && !suspects.is_empty() {
                 sleep(LOOK_PAUSE).await;
             }
-            wrong.clear();
-            for keys in suspects.chunks(LOAD_KEYS_MAX) {
-                let (states, views) = (self.states.load(keys).await?, self.views.load(keys).await?);
-                let cached = self.cached(keys).await?;
-                for (((key, state), view), cached) in keys.iter().zip(&states).zip(&views).zip(&cached) {
-                    wrong.extend(self.judge(key, state.as_ref(), view.as_ref(), cached.as_ref()));
-                }
-            }
-            suspects = wrong.iter().map(|difference| difference.of.clone()).collect();
+            let mut still = self.differences(&suspects).await?;
+            still.retain(|now| !wrong.get(&now.of).is_some_and(|before| before.has_moved_on(now)));
+            suspects = still.iter().map(|difference| difference.of.clone()).collect();
+            wrong = still.into_iter().map(|difference| (difference.of.clone(), difference)).collect();
         }
-        Ok(wrong)
+        Ok(wrong.into_values().collect())
+    }
+
+    async fn differences(&self, of: &[AggregateKey]) -> Result<Vec<Difference>, Failure> {
+        let mut found = Vec::new();
+        for keys in of.chunks(LOAD_KEYS_MAX) {
+            let (states, views) = (self.states.load(keys).await?, self.shown(keys).await?);
+            let cached = self.cached(keys).await?;
+            for (((key, state), view), cached) in keys.iter().zip(&states).zip(&views).zip(&cached) {
+                found.extend(self.judge(key, state.as_ref(), view.as_ref(), cached.as_ref()));
+            }
+        }
+        Ok(found)
     }
 
     /// Shows the state as it is now. `false` where that cannot be done.
@@ -241,9 +309,10 @@ impl Stores {
             },
             None => None,
         };
-        match &view {
-            Some(view) => self.views.replace_up_to(key, view).await?,
-            None => self.views.remove(key).await?,
+        match (&self.views, &view) {
+            (Some(views), Some(view)) => views.replace_up_to(key, view).await?,
+            (Some(views), None) => views.remove(key).await?,
+            (None, _) => {}
         }
         if let Some(cache) = &self.cache {
             cache.remove(&self.projection.cache_key(key)).await?;
@@ -272,25 +341,42 @@ impl Stores {
         let Some(expected) = expected(key, state, self.projection) else {
             return Some(difference(Wrong::StateUnreadable, Some(state.version)));
         };
-        let Some(view) = view else { return Some(difference(Wrong::ViewMissing, None)) };
-        let shown = |view: &Snapshot| (view.body.clone(), view.index.clone());
-        let wrong = match view.version.cmp(&expected.version) {
-            Ordering::Less => Some(Wrong::ViewOlder),
-            Ordering::Greater => Some(Wrong::ViewNewer),
-            Ordering::Equal => (shown(view) != shown(&expected)).then_some(Wrong::ViewDiffers),
+        let wrong = match (&self.views, view) {
+            (None, _) => None,
+            (Some(_), None) => Some((Wrong::ViewMissing, None)),
+            (Some(_), Some(view)) => differs(view, &expected).map(|wrong| (wrong, Some(view.version))),
         };
         let cached_wrong = cached.filter(|cached| (cached.version, &cached.body) != (expected.version, &expected.body));
         match (wrong, cached_wrong) {
-            (Some(wrong), _) => Some(difference(wrong, Some(view.version))),
+            (Some((wrong, found_version)), _) => Some(difference(wrong, found_version)),
             (None, Some(cached)) => Some(difference(Wrong::CacheDiffers, Some(cached.version))),
             (None, None) => None,
         }
     }
 }
 
+fn differs(view: &Snapshot, expected: &Snapshot) -> Option<Wrong> {
+    match view.version.cmp(&expected.version) {
+        Ordering::Less => Some(Wrong::ViewOlder),
+        Ordering::Greater => Some(Wrong::ViewNewer),
+        Ordering::Equal => {
+            ((&view.body, &view.index) != (&expected.body, &expected.index)).then_some(Wrong::ViewDiffers)
+        }
+    }
+}
+
+impl Difference {
+    /// Whether what this was about has come true by now, and it is only a later version that is on its way.
+    fn has_moved_on(&self, now: &Self) -> bool {
+        let Some(found) = now.found_version else { return false };
+        let due = self.expected_version.max(self.found_version.unwrap_or_default());
+        found != now.expected_version && found.min(now.expected_version) >= due
+    }
+}
+
 /// What is shown of a state.
 pub(crate) fn expected(key: &AggregateKey, state: &Snapshot, projection: Projection) -> Option<Snapshot> {
-    Some(Aggregate::<User>::decode(Some(state)).ok()?.view(key, projection))
+    Some(Aggregate::<ServedDomain>::decode(Some(state)).ok()?.view(key, projection))
 }
 
 impl fmt::Display for Difference {
@@ -299,5 +385,40 @@ impl fmt::Display for Difference {
         let wrong = serde_json::to_value(self.wrong).unwrap_or_default();
         let wrong = wrong.as_str().unwrap_or_default();
         write!(f, "{}  {wrong}: version {} is due, {found} is there", self.key, self.expected_version)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn difference(expected_version: u64, found_version: Option<u64>) -> Difference {
+        let key = "U#local#01a1fd43-133d-7798-8872-5fdfc48912aa";
+        let of = AggregateKey {
+            kind: ServedDomain::KIND,
+            tenant: "local".parse().unwrap(),
+            id: "01a1fd43-133d-7798-8872-5fdfc48912aa".parse().unwrap(),
+        };
+        Difference { of, key: key.to_owned(), wrong: Wrong::ViewOlder, expected_version, found_version }
+    }
+
+    #[test]
+    fn a_difference_is_lag_only_if_what_was_due_has_come() {
+        let before = difference(7, Some(5));
+        for (expected, found, has_moved_on) in [
+            (7, Some(5), false),
+            (9, Some(5), false),
+            (9, Some(6), false),
+            (9, Some(7), true),
+            (9, None, false),
+            // The same version with another body is no lag.
+            (9, Some(9), false),
+            // What was read later is newer.
+            (9, Some(10), true),
+        ] {
+            let now = difference(expected, found);
+            assert_eq!(before.has_moved_on(&now), has_moved_on, "{expected} {found:?}");
+        }
+        assert!(!difference(5, Some(7)).has_moved_on(&difference(6, Some(7))), "a view that nobody wrote");
     }
 }

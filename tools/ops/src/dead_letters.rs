@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use adapters::dynamo::DynamoRecords;
 use aws_sdk_sqs::types::{Message, MessageSystemAttributeName};
 use kernel::clock::{Clock as _, SystemClock};
 use kernel::envelope::Heading;
@@ -253,6 +254,13 @@ impl Tally {
     }
 }
 
+/// Records that a command failed, unless it has an outcome; tells whether that is, or would be, so.
+async fn mark_failed(records: &DynamoRecords, failed: &CommandRecord, dry_run: bool) -> Result<bool, Failure> {
+    let known = records.get(&failed.key).await?.map(|known| known.status);
+    let is_open = known.is_none_or(|status| status == CommandStatus::Pending);
+    Ok(is_open && (dry_run || records.put_failed(failed).await?.is_none()))
+}
+
 /// Marks as failed what has no outcome yet.
 async fn sync(site: &Site, look: &Look, dry_run: bool) -> Result<Outcome, Failure> {
     let records = site.records()?;
@@ -266,12 +274,9 @@ async fn sync(site: &Site, look: &Look, dry_run: bool) -> Result<Outcome, Failur
                 tally.unreadable += 1;
                 continue;
             };
-            let known = records.get(&record.key).await?.map(|known| known.status);
-            let has_word = known.is_some_and(|status| status != CommandStatus::Pending);
-            if has_word || (!dry_run && records.put_failed(&record).await?.is_some()) {
-                tally.left += 1;
-            } else {
-                tally.done += 1;
+            match mark_failed(&records, &record, dry_run).await? {
+                true => tally.done += 1,
+                false => tally.left += 1,
             }
         }
         Ok::<_, Failure>(())
@@ -302,10 +307,7 @@ async fn discard(site: &Site, chosen: &Chosen) -> Result<Outcome, Failure> {
     let records = site.records()?;
     each_chosen(site, chosen, "discard", "deleted", async |letters, message| {
         if let Some(record) = failed_record(message) {
-            let known = records.get(&record.key).await?.map(|known| known.status);
-            if known.is_none_or(|status| status == CommandStatus::Pending) {
-                records.put_failed(&record).await?;
-            }
+            mark_failed(&records, &record, false).await?;
         }
         letters.delete(message).await
     })

@@ -1,11 +1,11 @@
-//! Has the functions use other read stores.
+//! Has the functions run at another stage, or use other read stores.
 
+use std::fmt;
 use std::time::Duration;
 
 use adapters::read_table::ReadTable;
 use indicatif::ProgressBar;
-use serde::Deserialize;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
 use crate::outcome::{Failure, explain};
@@ -25,24 +25,67 @@ pub(crate) enum Deployed {
     NotYet(String),
 }
 
+/// What is deployed, named as the functions' variables are.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub(crate) struct Deployment {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) stage: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) read_table: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) other_read_table: Option<String>,
+}
+
+impl Deployment {
+    /// These read stores, at the stage that there is.
+    pub(crate) fn of(site: &Site, read: &ReadTable, other: Option<&ReadTable>) -> Self {
+        Self {
+            stage: site.stage().map(ToOwned::to_owned),
+            read_table: Some(read.name.clone()),
+            other_read_table: other.map(|table| table.name.clone()),
+        }
+    }
+}
+
+/// As an operator deploys it.
+impl fmt::Display for Deployment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named = |name, value: &Option<String>| value.as_ref().map(|value| format!("{name}={value}"));
+        let set = [named("STAGE", &self.stage), named("READ_TABLE", &self.read_table)];
+        let set = set.into_iter().flatten().collect::<Vec<_>>().join(", ");
+        let other = named("OTHER_READ_TABLE", &self.other_read_table);
+        write!(f, "{set}, {}", other.as_deref().unwrap_or("without OTHER_READ_TABLE"))
+    }
+}
+
 #[derive(Deserialize)]
 struct StatusDocument {
     draining: usize,
 }
 
-/// Has readers see one read store, and both written. On a local stack it is deployed, and done when nothing runs any
-/// more that does not know it. Elsewhere the operator deploys: here it is only said what.
-pub(crate) async fn deploy(site: &Site, read: &ReadTable, other: Option<&ReadTable>) -> Result<Deployed, Failure> {
+/// What a stack says that does not deploy.
+#[derive(Deserialize)]
+struct Refusal {
+    message: String,
+}
+
+/// Has all functions run with it. On a local stack it is deployed, and done when nothing runs any more that does not know
+/// it. Elsewhere the operator deploys: here it is only said what.
+pub(crate) async fn deploy(site: &Site, deployment: &Deployment) -> Result<Deployed, Failure> {
     let Some(stack) = &site.stack else {
-        let other =
-            other.map_or("without OTHER_READ_TABLE".to_owned(), |table| format!("OTHER_READ_TABLE={}", table.name));
-        return Ok(Deployed::NotYet(format!("deploy all functions with READ_TABLE={}, {other}", read.name)));
+        return Ok(Deployed::NotYet(format!("deploy all functions with {deployment}")));
     };
     let failed = |cause: &dyn std::error::Error| Failure::NoStack { url: stack.clone(), cause: explain(cause) };
-    let document = json!({"READ_TABLE": read.name, "OTHER_READ_TABLE": other.map(|table| &table.name)});
+    let refused = |cause| Failure::Refused { part: "deployment", cause };
     let (client, url) = (reqwest::Client::new(), stack.trim_end_matches('/'));
-    let put = client.put(format!("{url}/_local/deployment")).body(document.to_string()).send().await;
-    put.and_then(reqwest::Response::error_for_status).map_err(|error| failed(&error))?;
+    let put = client.put(format!("{url}/_local/deployment")).json(deployment).send().await;
+    let put = put.map_err(|error| failed(&error))?;
+    if !put.status().is_success() {
+        let status = put.status();
+        let said = put.json::<Refusal>().await.map(|refusal| refusal.message);
+        return Err(refused(said.unwrap_or_else(|_| format!("the stack answers {status}"))));
+    }
     let spinner = ProgressBar::new_spinner().with_message("waiting for what runs with the deployment before");
     let deadline = Instant::now() + DRAIN_MAX;
     while Instant::now() < deadline {
@@ -55,6 +98,5 @@ pub(crate) async fn deploy(site: &Site, read: &ReadTable, other: Option<&ReadTab
         spinner.tick();
         sleep(LOOK_INTERVAL).await;
     }
-    let cause = format!("environments of the deployment before still run after {} s: try again", DRAIN_MAX.as_secs());
-    Err(Failure::Refused { part: "deployment", cause })
+    Err(refused(format!("environments of the deployment before still run after {} s: try again", DRAIN_MAX.as_secs())))
 }

@@ -6,6 +6,7 @@ mod cli;
 mod compare;
 mod dead_letters;
 mod deploy;
+mod migrate;
 mod outcome;
 mod queue;
 mod rebuild;
@@ -42,6 +43,7 @@ async fn execute(arguments: &Arguments) -> Result<Outcome, Failure> {
     match &arguments.action {
         Action::Verify(options) => verify::run(&site, options).await,
         Action::Rebuild(command) => rebuild::run(&site, command).await,
+        Action::Migrate(command) => migrate::run(site, &arguments.site, command).await,
         Action::Dlq(command) => dead_letters::run(&site, command).await,
         Action::Queue => queue::run(&site).await,
         Action::Command(show) => show::command(&site, show).await,

@@ -4,6 +4,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use kernel::ports::PortError;
 use serde::Serialize;
 use serde_json::Value;
+use shared::stages::StageError;
 
 /// What was found or done.
 #[derive(Debug)]
@@ -77,6 +78,15 @@ pub(crate) enum Failure {
         /// What the system said.
         cause: std::io::Error,
     },
+    /// There is no such stage, or no such step.
+    #[error("{}", explain(.0))]
+    Stage(#[from] StageError),
+    /// Somebody else goes on with it.
+    #[error("another run has taken over, so this one stops: see `watershed migrate status`")]
+    Overtaken,
+    /// It does not fit what is going on.
+    #[error("{0}")]
+    Untimely(String),
     /// What was named is not there.
     #[error("{0}")]
     NotFound(String),
@@ -120,4 +130,21 @@ pub(crate) fn explain(error: &dyn std::error::Error) -> String {
     ];
     let advice = advice.iter().find(|(sign, _)| debugged.contains(sign)).map(|(_, advice)| *advice);
     advice.map_or(text, ToOwned::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::stages::Row;
+
+    use super::*;
+
+    #[test]
+    fn a_broken_table_of_stages_is_said_in_one_line_with_its_place() {
+        for broken in ["", "[", r#"[{"stage": "cqrs"}]"#, r#"[{"stage": "cqrs", "kind": "step"}]"#] {
+            let error = serde_json::from_str::<Vec<Row>>(broken).unwrap_err();
+            let text = Failure::from(StageError::from(error)).to_string();
+            assert!(text.starts_with("stages.json cannot be read: ") && text.contains("line 1"), "{text}");
+            assert_eq!(text.lines().count(), 1, "{text}");
+        }
+    }
 }

@@ -6,12 +6,19 @@ use serde::Serialize;
 use crate::outcome::{Failure, Outcome, explain};
 use crate::site::Site;
 
+/// How many messages a queue has, as it counts them: about.
 #[derive(Debug, Serialize)]
-struct Counts {
+pub(crate) struct Counts {
     url: String,
-    visible: u64,
-    in_flight: u64,
-    delayed: u64,
+    pub(crate) visible: u64,
+    pub(crate) in_flight: u64,
+    pub(crate) delayed: u64,
+}
+
+impl Counts {
+    pub(crate) fn all(&self) -> u64 {
+        self.visible + self.in_flight + self.delayed
+    }
 }
 
 /// The queue and its dead-letter queue. Not well where there are dead letters.
@@ -30,7 +37,7 @@ pub(crate) async fn run(site: &Site) -> Result<Outcome, Failure> {
     Ok(Outcome::new(is_well, &serde_json::json!({ "queue": queue, "dead_letters": dead }), lines))
 }
 
-async fn counts(client: &aws_sdk_sqs::Client, url: &str) -> Result<Counts, Failure> {
+pub(crate) async fn counts(client: &aws_sdk_sqs::Client, url: &str) -> Result<Counts, Failure> {
     let asked = client.get_queue_attributes().queue_url(url).attribute_names(QueueAttributeName::All).send().await;
     let answer = asked.map_err(|error| Failure::Refused { part: "SQS", cause: explain(&error) })?;
     let attributes = answer.attributes.unwrap_or_default();

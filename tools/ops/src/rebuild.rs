@@ -4,7 +4,7 @@
 //! copied or written by a later command, and the higher version wins. How far the copying has come is noted in the new
 //! table itself: whoever goes on, and from where, does not matter.
 
-mod copy;
+pub(crate) mod copy;
 
 use adapters::read_table::ReadTable;
 use kernel::project::Projection;
@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 
 use self::copy::{Copy, Progress};
 use crate::cli::{DryRun, RebuildCommand, RebuildOptions};
-use crate::deploy::{Deployed, deploy};
+use crate::deploy::{Deployed, Deployment, deploy};
+use crate::migrate;
 use crate::outcome::{Failure, Outcome};
 use crate::site::Site;
 
@@ -44,6 +45,7 @@ async fn build(
     if read == new {
         return Err(Failure::NotFound(format!("{} is what readers see: give another version with --to", new.name)));
     }
+    migrate::refuse_meanwhile(site).await?;
     if let Some(other) = site.other_read_table()?.filter(|other| other != new) {
         let name = other.name;
         return Err(Failure::NotFound(format!(
@@ -59,9 +61,9 @@ async fn build(
     if let Deployed::NotYet(what) = write_both(site, read, new).await? {
         return Ok(yours(&what, "then give the same OTHER_READ_TABLE to this command, and run it again"));
     }
-    let copy = Copy::begin(site, new, segments, rate).await?;
+    let copy = Copy::begin(site, new, None, segments, rate).await?;
     let copied = copy.run().await?;
-    let comparison = site.stores(new)?.compare(COMPARE_SEGMENTS).await?;
+    let comparison = site.stores(Some(new))?.compare(COMPARE_SEGMENTS).await?;
     let mut lines = comparison.lines(options.show);
     let is_clean = comparison.found.is_empty();
     lines.push(match is_clean {
@@ -81,12 +83,12 @@ async fn write_both(site: &Site, read: &ReadTable, new: &ReadTable) -> Result<De
         let cause = "this stage has no ingest-fn, which writes both: read stores are rebuilt in stage cqrs".to_owned();
         return Err(Failure::Refused { part: "deployment", cause });
     }
-    deploy(site, read, Some(new)).await
+    deploy(site, &Deployment::of(site, read, Some(new))).await
 }
 
 async fn flip(site: &Site, read: &ReadTable, options: &RebuildOptions) -> Result<Outcome, Failure> {
     let other = other(site)?;
-    let comparison = site.stores(&other)?.compare(COMPARE_SEGMENTS).await?;
+    let comparison = site.stores(Some(&other))?.compare(COMPARE_SEGMENTS).await?;
     let mut lines = comparison.lines(options.show);
     if !comparison.found.is_empty() {
         lines.push(format!("readers still see {}: {} differs from the write store", read.name, other.name));
@@ -101,7 +103,7 @@ async fn swap(site: &Site, read: &ReadTable, other: &ReadTable, dry_run: bool) -
     if dry_run {
         return Ok(would(format!("readers would see {}; {} would be written as well", other.name, read.name)));
     }
-    match deploy(site, other, Some(read)).await? {
+    match deploy(site, &Deployment::of(site, other, Some(read))).await? {
         Deployed::NotYet(what) => Ok(yours(&what, "readers then see the other read store")),
         Deployed::Everywhere => {
             let line = format!("readers see {}; {} is written as well, to go back", other.name, read.name);
@@ -117,7 +119,7 @@ async fn finish(site: &Site, read: &ReadTable, dry_run: bool) -> Result<Outcome,
     }
     // What is not written any more would have to be filled anew.
     copy::forget(&site.views(&other).snapshots()).await?;
-    match deploy(site, read, None).await? {
+    match deploy(site, &Deployment::of(site, read, None)).await? {
         Deployed::NotYet(what) => Ok(yours(&what, &format!("{} can be deleted then", other.name))),
         Deployed::Everywhere => {
             let line = format!("{} is written no longer: delete it if you will not need it", other.name);

@@ -7,7 +7,7 @@ use kernel::ids::{AggregateId, AggregateKey, CommandId};
 use kernel::ports::{RecordReader as _, Snapshot};
 use kernel::record::RecordKey;
 use serde_json::{Value, json};
-use users::User;
+use shared::ServedDomain;
 
 use crate::cli::ShowCommand;
 use crate::dead_letters::in_words;
@@ -29,7 +29,7 @@ pub(crate) async fn command(site: &Site, show: &ShowCommand) -> Result<Outcome, 
         );
         return Ok(Outcome::new(false, &json!({ "command_id": command, "record": null }), vec![text]));
     };
-    let user = AggregateKey { kind: User::KIND, tenant: tenant.clone(), id: record.aggregate };
+    let user = AggregateKey { kind: ServedDomain::KIND, tenant: tenant.clone(), id: record.aggregate };
     let time = |at: Timestamp| at.to_string();
     let document = json!({
         "command_id": command,
@@ -54,7 +54,7 @@ pub(crate) async fn user(site: &Site, show: &ShowCommand) -> Result<Outcome, Fai
     let ShowCommand::Show { id, tenant } = show;
     let malformed = |_| Failure::NotFound(format!("{id} is not a user's identity: a lower-case UUID"));
     let id: AggregateId = id.parse().map_err(malformed)?;
-    let key = AggregateKey { kind: User::KIND, tenant: tenant.clone(), id };
+    let key = AggregateKey { kind: ServedDomain::KIND, tenant: tenant.clone(), id };
     let document = everywhere(site, &key).await?;
     let exists = ["state", "view", "cached"].iter().any(|part| document.get(part).is_some_and(|part| !part.is_null()));
     Ok(Outcome::new(exists, &document, user_lines(&key, &document)))

@@ -9,8 +9,10 @@ use adapters::redis_cache::RedisCache;
 use adapters::tables::{self, TableNames};
 use aws_config::SdkConfig;
 use kernel::domain::Domain;
+use kernel::project::Projection;
 use serde::Deserialize;
-use users::User;
+use shared::ServedDomain;
+use shared::stages::Row;
 
 use crate::cli::SiteOptions;
 use crate::compare::Stores;
@@ -35,6 +37,7 @@ pub(crate) struct Site {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 struct Places {
+    stage: Option<String>,
     aws_endpoint_url_dynamodb: Option<String>,
     aws_endpoint_url_sqs: Option<String>,
     write_table: Option<String>,
@@ -68,6 +71,8 @@ impl Site {
             dynamodb: config(told.aws_endpoint_url_dynamodb.as_ref()).await,
             sqs: config(told.aws_endpoint_url_sqs.as_ref()).await,
             places: Places {
+                // A stack knows it better than whoever asks.
+                stage: told.stage.or_else(|| options.stage.clone()),
                 write_table: or(&options.write_table, told.write_table),
                 commands_table: or(&options.commands_table, told.commands_table),
                 read_table: or(&options.read_table, told.read_table),
@@ -84,7 +89,7 @@ impl Site {
     pub(crate) fn states(&self) -> Result<DynamoWriteStore, Failure> {
         // Nothing is written through it: the other tables of a transaction do not matter.
         let names = TableNames { write: self.write_table()?, commands: String::new(), read: String::new() };
-        Ok(DynamoWriteStore::new(&clients::dynamodb(&self.dynamodb), &names, User::INDEXES))
+        Ok(DynamoWriteStore::new(&clients::dynamodb(&self.dynamodb), &names, ServedDomain::INDEXES))
     }
 
     fn write_table(&self) -> Result<String, Failure> {
@@ -97,6 +102,11 @@ impl Site {
         read_table("READ_TABLE", name.ok_or(Failure::Unknown("the read store", "--read-table or READ_TABLE"))?)
     }
 
+    /// The same table's name, if it is known.
+    pub(crate) fn known_read_table(&self) -> Option<&str> {
+        self.places.read_table.as_deref()
+    }
+
     /// The table of the read store that is written as well, if there is one.
     pub(crate) fn other_read_table(&self) -> Result<Option<ReadTable>, Failure> {
         self.places.other_read_table.as_ref().map(|name| read_table("OTHER_READ_TABLE", name)).transpose()
@@ -104,18 +114,33 @@ impl Site {
 
     /// A read store.
     pub(crate) fn views(&self, table: &ReadTable) -> DynamoViewStore {
-        DynamoViewStore::new(clients::dynamodb(&self.dynamodb), &table.name, User::INDEXES)
+        DynamoViewStore::new(clients::dynamodb(&self.dynamodb), &table.name, ServedDomain::INDEXES)
     }
 
-    /// All that is compared for a read store.
-    pub(crate) fn stores(&self, table: &ReadTable) -> Result<Stores, Failure> {
-        let (states, views) = (self.states()?.snapshots(), self.views(table).snapshots());
-        Ok(Stores { states, views, cache: self.cache()?, projection: table.projection })
+    /// The name of the row that is deployed, if it is known.
+    pub(crate) fn stage(&self) -> Option<&str> {
+        self.places.stage.as_deref()
+    }
+
+    /// The row that is deployed, if it is known.
+    pub(crate) fn row(&self) -> Result<Option<Row>, Failure> {
+        Ok(self.stage().map(Row::of).transpose()?)
+    }
+
+    /// All that is compared for a read store; without one, the states and what the shared cache holds of them.
+    pub(crate) fn stores(&self, table: Option<&ReadTable>) -> Result<Stores, Failure> {
+        let projection = match (table, &self.places.read_table) {
+            (Some(table), _) => table.projection,
+            (None, Some(_)) => self.read_table()?.projection,
+            (None, None) => Projection::FIRST,
+        };
+        let views = table.map(|table| self.views(table).snapshots());
+        Ok(Stores { states: self.states()?.snapshots(), views, cache: self.cache()?, projection })
     }
 
     /// Creates the table of a read store where it is absent, and waits until it is usable.
     pub(crate) async fn create(&self, table: &ReadTable) -> Result<(), Failure> {
-        let created = tables::create(&clients::dynamodb(&self.dynamodb), &table.name, User::INDEXES).await;
+        let created = tables::create(&clients::dynamodb(&self.dynamodb), &table.name, ServedDomain::INDEXES).await;
         created.map_err(|error| Failure::Refused { part: "read store", cause: explain(&error) })
     }
 

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::BuildError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::operation::put_item::builders::PutItemFluentBuilder;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::builders::PutBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, Put, ReturnValuesOnConditionCheckFailure};
@@ -32,7 +33,7 @@ const ABSENT_OR_NOT_NEWER: &str = "attribute_not_exists(#pk) OR #version <= :ver
 const ABSENT_OR_OLDER: &str = "attribute_not_exists(#pk) OR #version < :version";
 
 /// Items of one page of a scan at most: a step that is small enough to be done again.
-const SCAN_LIMIT: i32 = 500;
+const SCAN_ITEMS_MAX: usize = 500;
 /// How often keys are asked for. DynamoDB leaves out what exceeds 16 MB or its capacity.
 const LOAD_ATTEMPTS_MAX: u32 = 8;
 /// The longest pause before the second attempt; it doubles from there.
@@ -85,6 +86,19 @@ impl SnapshotTable {
         segments: u32,
         after: Option<String>,
     ) -> Result<ScanPage, PortError> {
+        self.scan_some(SCAN_ITEMS_MAX, kind, segment, segments, after).await
+    }
+
+    /// As [`SnapshotTable::scan`], of so many items at most, whatever they are.
+    pub async fn scan_some(
+        &self,
+        items_max: usize,
+        kind: &'static str,
+        segment: u32,
+        segments: u32,
+        after: Option<String>,
+    ) -> Result<ScanPage, PortError> {
+        let limit = items_max.clamp(1, SCAN_ITEMS_MAX);
         let found = self
             .client
             .scan()
@@ -92,7 +106,7 @@ impl SnapshotTable {
             .consistent_read(true)
             .segment(i32::try_from(segment).unwrap_or(i32::MAX))
             .total_segments(i32::try_from(segments).unwrap_or(i32::MAX))
-            .limit(SCAN_LIMIT)
+            .limit(i32::try_from(limit).unwrap_or(i32::MAX))
             .set_exclusive_start_key(after.map(item::key))
             .send()
             .await
@@ -110,28 +124,40 @@ impl SnapshotTable {
 
     /// For repairs: puts the snapshot IF absent or not newer. A stored version that is newer is left alone.
     pub async fn replace_up_to(&self, key: &AggregateKey, next: &Snapshot) -> Result<(), PortError> {
+        self.put_unless_refused(key, next, ABSENT_OR_NOT_NEWER).await.map(drop)
+    }
+
+    /// Puts a snapshot if the condition, which may name `:version`, holds; tells whether it did.
+    async fn put_unless_refused(
+        &self,
+        key: &AggregateKey,
+        next: &Snapshot,
+        condition: &str,
+    ) -> Result<bool, PortError> {
         let put = self
             .client
             .put_item()
             .table_name(&self.table)
             .set_item(Some(encode(key, next)))
-            .condition_expression(ABSENT_OR_NOT_NEWER)
+            .condition_expression(condition)
             .expression_attribute_names("#pk", KEY_ATTRIBUTE)
             .expression_attribute_names("#version", VERSION)
             .expression_attribute_values(":version", item::n(next.version));
-        match put.send().await {
-            Ok(_) => Ok(()),
-            Err(error) if error.as_service_error().is_some_and(PutItemError::is_conditional_check_failed_exception) => {
-                Ok(())
-            }
-            Err(error) => Err(unavailable(self.port)(error)),
+        let Err(error) = put.send().await else { return Ok(true) };
+        match error.as_service_error() {
+            Some(PutItemError::ConditionalCheckFailedException(_)) => Ok(false),
+            _ => Err(unavailable(self.port)(error)),
         }
     }
 
     /// For repairs: removes what should not be there.
     pub async fn remove(&self, key: &AggregateKey) -> Result<(), PortError> {
-        let delete = self.client.delete_item().table_name(&self.table).set_key(Some(item::key(key.to_string())));
-        delete.send().await.map(|_| ()).map_err(unavailable(self.port))
+        self.delete(key.to_string()).await
+    }
+
+    async fn delete(&self, pk: String) -> Result<(), PortError> {
+        let delete = self.client.delete_item().table_name(&self.table).set_key(Some(item::key(pk)));
+        delete.send().await.map(drop).map_err(unavailable(self.port))
     }
 
     /// Where long work on this table stands, as it was noted last.
@@ -144,16 +170,49 @@ impl SnapshotTable {
 
     /// Notes where long work on this table stands, so that it can go on from there, also on another machine.
     pub async fn set_bookmark(&self, name: &str, stand: Vec<u8>) -> Result<(), PortError> {
+        self.put_bookmark(name, stand).send().await.map(drop).map_err(unavailable(self.port))
+    }
+
+    /// Notes it IF what is noted is still what is expected, `None` for nothing; tells whether it did. Whoever is told that
+    /// it did not has been overtaken.
+    pub async fn replace_bookmark(
+        &self,
+        name: &str,
+        expected: Option<&[u8]>,
+        stand: Vec<u8>,
+    ) -> Result<bool, PortError> {
+        let put = self.put_bookmark(name, stand.clone());
+        let put = match expected {
+            None => {
+                put.condition_expression("attribute_not_exists(#pk)").expression_attribute_names("#pk", KEY_ATTRIBUTE)
+            }
+            Some(expected) => put
+                .condition_expression("#body = :expected")
+                .expression_attribute_names("#body", BODY)
+                .expression_attribute_values(":expected", AttributeValue::B(Blob::new(expected))),
+        };
+        let put = put.return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        let Err(error) = put.send().await else { return Ok(true) };
+        match error.as_service_error() {
+            Some(PutItemError::ConditionalCheckFailedException(failed)) => {
+                // A put that was sent again, because its answer was lost, is refused for what it has done itself.
+                let found = failed.item().map(|item| item::optional_bytes(item, BODY)).transpose();
+                let found = found.map_err(|error| self.corrupt(name, error))?.flatten();
+                Ok(found.is_some_and(|found| found == stand))
+            }
+            _ => Err(unavailable(self.port)(error)),
+        }
+    }
+
+    fn put_bookmark(&self, name: &str, stand: Vec<u8>) -> PutItemFluentBuilder {
         let mut item = item::key(bookmark(name));
         item::set(&mut item, BODY, AttributeValue::B(Blob::new(stand)));
-        let put = self.client.put_item().table_name(&self.table).set_item(Some(item));
-        put.send().await.map(|_| ()).map_err(unavailable(self.port))
+        self.client.put_item().table_name(&self.table).set_item(Some(item))
     }
 
     /// Forgets what was noted.
     pub async fn remove_bookmark(&self, name: &str) -> Result<(), PortError> {
-        let delete = self.client.delete_item().table_name(&self.table).set_key(Some(item::key(bookmark(name))));
-        delete.send().await.map(|_| ()).map_err(unavailable(self.port))
+        self.delete(bookmark(name)).await
     }
 
     /// The snapshots of `keys`, at most [`LOAD_KEYS_MAX`](kernel::ports::LOAD_KEYS_MAX), in their order, strongly
@@ -342,19 +401,9 @@ impl ViewReader for DynamoViewStore {
 #[async_trait]
 impl ViewWriter for DynamoViewStore {
     async fn put(&self, key: &AggregateKey, view: &Snapshot) -> Result<Projected, PortError> {
-        let SnapshotTable { client, port, table, .. } = &self.snapshots;
-        let put = client
-            .put_item()
-            .table_name(table)
-            .set_item(Some(encode(key, view)))
-            .condition_expression(ABSENT_OR_OLDER)
-            .expression_attribute_names("#pk", KEY_ATTRIBUTE)
-            .expression_attribute_names("#version", VERSION)
-            .expression_attribute_values(":version", item::n(view.version));
-        let Err(error) = put.send().await else { return Ok(Projected::Stored) };
-        match error.as_service_error() {
-            Some(PutItemError::ConditionalCheckFailedException(_)) => Ok(Projected::Newer),
-            _ => Err(unavailable(port)(error)),
+        match self.snapshots.put_unless_refused(key, view, ABSENT_OR_OLDER).await? {
+            true => Ok(Projected::Stored),
+            false => Ok(Projected::Newer),
         }
     }
 }

@@ -86,6 +86,34 @@ async fn a_bookmark_is_found_again_until_it_is_removed() {
 }
 
 #[tokio::test]
+async fn a_bookmark_is_replaced_only_by_who_knows_what_it_says() {
+    let table = views().await.snapshots();
+    let replace = async |expected: Option<&[u8]>, next: &[u8]| {
+        table.replace_bookmark("a", expected, next.to_vec()).await.unwrap()
+    };
+    assert!(!replace(Some(b"one"), b"two").await, "there is nothing to replace");
+    assert!(replace(None, b"one").await);
+    assert!(!replace(None, b"another").await, "there is one already");
+    assert!(!replace(Some(b"zero"), b"another").await, "it says something else");
+    assert!(replace(Some(b"one"), b"two").await);
+    assert!(replace(Some(b"one"), b"two").await, "it was sent twice, because the first answer was lost");
+    assert_eq!(table.bookmark("a").await.unwrap(), Some(b"two".to_vec()));
+}
+
+#[tokio::test]
+async fn a_step_of_a_scan_is_as_small_as_is_wanted() {
+    let views = views().await;
+    let tenant = tenant();
+    for number in 1..=10 {
+        views.put(&key(&tenant), &snapshot(number)).await.unwrap();
+    }
+    let page = views.snapshots().scan_some(3, KIND, 0, 1, None).await.unwrap();
+    assert_eq!(page.entries.len(), 3);
+    let rest = views.snapshots().scan(KIND, 0, 1, page.next).await.unwrap();
+    assert_eq!((rest.entries.len(), rest.next), (7, None));
+}
+
+#[tokio::test]
 async fn what_cannot_be_walked_through_says_where() {
     let client = database().await;
     tables_in(&client).await;

@@ -22,7 +22,14 @@ fn queued(world: &World) -> Submitter<Counter> {
 }
 
 fn direct(world: &World) -> Submitter<Counter> {
-    Submitter::new(Route::Direct(direct_route(world, Duration::ZERO)), world.clock.clone(), world.keys.clone())
+    let direct = direct_route(world, Duration::ZERO);
+    Submitter::new(Route::Direct { direct, queued_before: None }, world.clock.clone(), world.keys.clone())
+}
+
+/// Applies at once what may be a command again that was queued.
+fn direct_again(world: &World) -> Submitter<Counter> {
+    let (direct, records) = (direct_route(world, Duration::ZERO), Arc::new(world.stores.records()));
+    Submitter::new(Route::Direct { direct, queued_before: Some(records) }, world.clock.clone(), world.keys.clone())
 }
 
 /// Applies at once, with a queue beside.
@@ -279,15 +286,19 @@ async fn beside_a_queue_what_builds_on_something_queued_is_queued_behind_it() {
 
 #[tokio::test]
 async fn a_retry_at_once_of_what_was_queued_is_the_same_command_for_the_same_aggregate() {
-    let world = World::new();
-    let first = queued(&world).submit(request(Some("k"), None, open("a")), Preference::default()).await.unwrap();
-    world.clock.pass(Duration::from_secs(5));
-    let retry = either(&world, true).submit(request(Some("k"), None, open("a")), Preference::default()).await.unwrap();
-    assert_eq!((&first.command, first.aggregate, true), (&retry.command, retry.aggregate, retry.replayed));
-    assert_eq!(retry.outcome.unwrap().status, CommandStatus::Applied { version: 1 });
-    ingest(&world).await;
-    assert_eq!(world.stores.all_states().len(), 1);
-    let again = queued(&world).submit(request(Some("k"), None, open("a")), Preference::default()).await.unwrap();
-    assert_eq!((first.command, first.aggregate, true), (again.command, again.aggregate, again.replayed));
-    assert!(messages(&world).is_empty(), "it has its outcome");
+    for submitter in [|world: &World| either(world, true), direct_again] {
+        let world = World::new();
+        let first = queued(&world).submit(request(Some("k"), None, open("a")), Preference::default()).await.unwrap();
+        world.clock.pass(Duration::from_secs(5));
+        let retry = submitter(&world).submit(request(Some("k"), None, open("a")), Preference::default()).await.unwrap();
+        assert_eq!((&first.command, first.aggregate, true), (&retry.command, retry.aggregate, retry.replayed));
+        assert_eq!(retry.outcome.unwrap().status, CommandStatus::Applied { version: 1 });
+        let record = world.stores.all_records().into_values().next().unwrap();
+        assert_eq!(world.clock.now().since(record.accepted_at), Some(Duration::from_secs(5)));
+        ingest(&world).await;
+        assert_eq!(world.stores.all_states().len(), 1);
+        let again = queued(&world).submit(request(Some("k"), None, open("a")), Preference::default()).await.unwrap();
+        assert_eq!((first.command, first.aggregate, true), (again.command, again.aggregate, again.replayed));
+        assert!(messages(&world).is_empty(), "it has its outcome");
+    }
 }

@@ -33,7 +33,7 @@ fn a_request_becomes_an_event_of_payload_format_2() {
     assert_eq!(event["pathParameters"], json!({"id": "7"}));
     assert_eq!((event.get("body"), &event["isBase64Encoded"]), (None, &json!(false)));
     let context = &event["requestContext"];
-    assert_eq!(context["authorizer"], json!({"jwt": {"claims": {"sub": "s"}, "scopes": ["users:read"]}}));
+    assert_eq!(context["authorizer"], json!({"jwt": {"claims": {"sub": "s"}, "scopes": [Scope::Read.as_str()]}}));
     assert_eq!((&context["domainName"], &context["domainPrefix"]), (&json!("api.example"), &json!("api")));
     let http = json!({"method": "GET", "path": "/users/7", "protocol": "HTTP/1.1", "sourceIp": "127.0.0.1", "userAgent": "test/1"});
     assert_eq!(context["http"], http);

@@ -28,7 +28,8 @@ fn authorizer() -> Authorizer {
 
 fn claims() -> Value {
     let now = get_current_timestamp();
-    json!({"iss": ISSUER, "aud": AUDIENCE, "exp": now + 60, "iat": now - 1, "sub": "s", "tenant_id": "t", "scope": "users:read"})
+    json!({"iss": ISSUER, "aud": AUDIENCE, "exp": now + 60, "iat": now - 1, "sub": "s", "tenant_id": "t",
+        "scope": Scope::Read.as_str()})
 }
 
 fn with(changes: &Value) -> Value {
@@ -116,10 +117,11 @@ fn a_token_signed_otherwise_is_refused() {
 #[test]
 fn a_token_without_the_scope_is_forbidden() {
     assert_eq!(authorize(&signed(&claims()), Scope::Write), Err(Denied::Forbidden(Scope::Write)));
-    for scopes in [json!({"scope": "a users:write"}), json!({"scope": null, "scp": ["users:write"]})] {
+    let write = Scope::Write.as_str();
+    for scopes in [json!({"scope": format!("a {write}")}), json!({"scope": null, "scp": [write]})] {
         assert!(authorize(&signed(&with(&scopes)), Scope::Write).is_ok());
     }
-    let similar = signed(&with(&json!({"scope": "users:writer"})));
+    let similar = signed(&with(&json!({"scope": format!("{write}r")})));
     assert_eq!(authorize(&similar, Scope::Write), Err(Denied::Forbidden(Scope::Write)));
 }
 

@@ -9,9 +9,9 @@ use kernel::ids::AggregateKey;
 use kernel::ports::{Snapshot, ViewWriter as _};
 use kernel::project::Projection;
 use serde::{Deserialize, Serialize};
+use shared::ServedDomain;
 use tokio::sync::Mutex;
 use tokio::time::{Duration, Interval, interval};
-use users::User;
 
 use crate::compare::expected;
 use crate::outcome::{Failure, bar};
@@ -39,15 +39,15 @@ struct Stand {
 
 /// How far the copying has come in all.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Progress {
-    pub(super) copied: u64,
-    pub(super) segments: u32,
-    pub(super) segments_done: u32,
+pub(crate) struct Progress {
+    pub(crate) copied: u64,
+    pub(crate) segments: u32,
+    pub(crate) segments_done: u32,
 }
 
 impl Progress {
     /// What is noted in a table; `None` where nothing was begun.
-    pub(super) async fn of(notes: &SnapshotTable) -> Result<Option<Self>, Failure> {
+    pub(crate) async fn of(notes: &SnapshotTable) -> Result<Option<Self>, Failure> {
         let Some(attempt) = attempt(notes).await? else { return Ok(None) };
         let mut progress = Self { segments: attempt.segments, ..Self::default() };
         for stand in stands(notes, &attempt).await? {
@@ -59,12 +59,12 @@ impl Progress {
 }
 
 /// Forgets what was copied: it would have to be copied anew.
-pub(super) async fn forget(notes: &SnapshotTable) -> Result<(), Failure> {
+pub(crate) async fn forget(notes: &SnapshotTable) -> Result<(), Failure> {
     Ok(notes.remove_bookmark(ATTEMPT).await?)
 }
 
 /// Fills a read store from the write store.
-pub(super) struct Copy {
+pub(crate) struct Copy {
     states: SnapshotTable,
     views: DynamoViewStore,
     /// The table of the views, which also holds the notes.
@@ -75,14 +75,22 @@ pub(super) struct Copy {
 }
 
 impl Copy {
-    /// Goes on with the attempt that there is, or begins one.
-    pub(super) async fn begin(site: &Site, new: &ReadTable, segments: u32, rate: Option<u32>) -> Result<Self, Failure> {
+    /// Goes on with the attempt that there is, or begins one. Where the attempt has a name, it goes on with that one only.
+    pub(crate) async fn begin(
+        site: &Site,
+        new: &ReadTable,
+        name: Option<&str>,
+        segments: u32,
+        rate: Option<u32>,
+    ) -> Result<Self, Failure> {
         let views = site.views(new);
         let notes = views.snapshots();
-        let attempt = if let Some(attempt) = attempt(&notes).await? {
+        let noted = attempt(&notes).await?.filter(|attempt| name.is_none_or(|name| name == attempt.id));
+        let attempt = if let Some(attempt) = noted {
             attempt
         } else {
-            let attempt = Attempt { id: uuid::Uuid::now_v7().to_string(), segments };
+            let id = name.map_or_else(|| uuid::Uuid::now_v7().to_string(), ToOwned::to_owned);
+            let attempt = Attempt { id, segments };
             notes.set_bookmark(ATTEMPT, written(&attempt)).await?;
             attempt
         };
@@ -91,7 +99,7 @@ impl Copy {
     }
 
     /// How many states have been copied, by all runs of the attempt.
-    pub(super) async fn run(&self) -> Result<u64, Failure> {
+    pub(crate) async fn run(&self) -> Result<u64, Failure> {
         let stands = stands(&self.notes, &self.attempt).await?;
         let bar = bar("users copied", self.states.approximate_len().await?.unwrap_or_default());
         bar.set_position(stands.iter().map(|stand| stand.copied).sum());
@@ -106,7 +114,7 @@ impl Copy {
 
     async fn copy_segment(&self, segment: u32, mut stand: Stand, bar: &ProgressBar) -> Result<u64, Failure> {
         while !stand.done {
-            let page = self.states.scan(User::KIND, segment, self.attempt.segments, stand.after.take()).await?;
+            let page = self.states.scan(ServedDomain::KIND, segment, self.attempt.segments, stand.after.take()).await?;
             let copies = page.entries.iter().map(|(key, state)| self.copy(key, state, bar));
             stream::iter(copies).buffer_unordered(PUTS_MAX).try_collect::<()>().await?;
             stand.copied += page.entries.len() as u64;

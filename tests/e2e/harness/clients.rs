@@ -1,4 +1,4 @@
-//! What clients do, and what they write down.
+//! Clients that read a lot and write a little, each at random, and what they write down.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 use chaos_checker::{Answer, Event, Fields, Kind, Request};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
-use serde_json::{Map, Value};
+use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use crate::harness::client::Call;
-use crate::harness::{self, Api, eventually};
+use super::client::Call;
+use super::{Api, eventually};
+use crate::sample::{ID, PATH, STATUS, STATUS_DEFAULT, STATUS_OTHER, TEXT, UNIQUE, full_body, value};
 
 /// Milliseconds between two requests of a client: the load is bounded.
 const PAUSE_MS: std::ops::Range<u64> = 10..50;
@@ -47,9 +48,26 @@ impl Recorder {
         std::mem::take(&mut *self.events.lock().unwrap())
     }
 
+    /// Reads that were not answered, or with an error: what each was told.
+    pub fn unanswered_reads(&self) -> Vec<String> {
+        let events = self.events.lock().unwrap();
+        let is_answered = |event: &&Event| matches!(event.answer.status, Some(200 | 404));
+        let unanswered = events.iter().filter(|event| !event.request.kind.is_write() && !is_answered(event));
+        unanswered.map(|event| format!("{event:?}")).collect()
+    }
+
     fn now_us(&self) -> u64 {
         self.since.elapsed().as_micros().try_into().unwrap()
     }
+}
+
+/// What clients do, and put up with.
+#[derive(Debug, Clone, Copy)]
+pub struct Manner {
+    /// Of how many requests about a user that a client has a token for one goes with it: as a ratio.
+    pub tokens: (u32, u32),
+    /// Whether writes may be answered with their result. Then every third asks for an acknowledgement instead.
+    pub results: bool,
 }
 
 /// One client, which makes one request at a time: a session.
@@ -57,6 +75,7 @@ impl Recorder {
 pub struct Client<'a> {
     name: String,
     chance: SmallRng,
+    manner: Manner,
     town: &'a Town,
     recorder: &'a Recorder,
     /// What the session knows of each user.
@@ -74,10 +93,10 @@ struct Known {
 }
 
 impl<'a> Client<'a> {
-    pub fn new(number: usize, seed: u64, town: &'a Town, recorder: &'a Recorder) -> Self {
+    pub fn new(number: usize, seed: u64, manner: Manner, town: &'a Town, recorder: &'a Recorder) -> Self {
         let chance = SmallRng::seed_from_u64(seed.wrapping_add(1 + number as u64));
         let (known, commands) = (BTreeMap::new(), Vec::new());
-        Self { name: format!("client-{number}"), chance, town, recorder, known, commands, words: 0 }
+        Self { name: format!("client-{number}"), chance, manner, town, recorder, known, commands, words: 0 }
     }
 
     /// Makes requests until it is stopped.
@@ -104,7 +123,7 @@ impl<'a> Client<'a> {
         let Some(user) = self.any_user() else { return self.create(api).await };
         match self.chance.random_range(0..100) {
             0..90 => {
-                let token_sent = self.has_token(&user) && self.chance.random_ratio(3, 4);
+                let token_sent = self.takes_token(&user);
                 self.send(api, Request { user: Some(user), token_sent, ..request(Kind::Read) }).await;
             }
             90..92 => self.create(api).await,
@@ -129,6 +148,11 @@ impl<'a> Client<'a> {
         self.known.get(user).is_some_and(|known| known.token.is_some())
     }
 
+    fn takes_token(&mut self, user: &str) -> bool {
+        let (some, of) = self.manner.tokens;
+        self.has_token(user) && self.chance.random_ratio(some, of)
+    }
+
     async fn create(&mut self, api: &Api) {
         let fields = Fields { name: Some(self.word()), email: Some(self.email()), status: None };
         let created = self.write(api, Request { fields, ..request(Kind::Create) }).await;
@@ -142,9 +166,9 @@ impl<'a> Client<'a> {
     async fn change(&mut self, api: &Api, user: String) {
         let version = self.known.get(&user).and_then(|known| known.version);
         let if_match = version.filter(|_| self.chance.random_ratio(2, 5));
-        let token_sent = self.has_token(&user) && self.chance.random_ratio(3, 4);
+        let token_sent = self.takes_token(&user);
         let kind = if self.chance.random_ratio(1, 4) { Kind::Replace } else { Kind::Patch };
-        let status = ["active", "suspended"][self.chance.random_range(0..2)];
+        let status = [STATUS_DEFAULT, STATUS_OTHER][self.chance.random_range(0..2)];
         let fields = Fields {
             name: Some(self.word()),
             email: (kind == Kind::Replace || self.chance.random_ratio(1, 4)).then(|| self.email()),
@@ -174,8 +198,8 @@ impl<'a> Client<'a> {
 
     fn email(&mut self) -> String {
         match self.chance.random_ratio(1, 10) {
-            true => format!("coveted-{}@example.com", self.chance.random_range(0..COVETED)),
-            false => format!("{}@example.com", self.word().replace(' ', "-")),
+            true => value(&format!("coveted-{}", self.chance.random_range(0..COVETED))),
+            false => value(&self.word().replace(' ', "-")),
         }
     }
 
@@ -184,7 +208,7 @@ impl<'a> Client<'a> {
         write.key = self.chance.random_bool(0.5).then(|| self.word().replace(' ', "-"));
         let mut answer = self.send(api, write.clone()).await;
         for _ in 1..write.key.as_ref().map_or(1, |_| TRIES) {
-            if answer.is_success() {
+            if !answer.is_unknown() && answer.status != Some(429) {
                 break;
             }
             sleep(RETRY_PAUSE).await;
@@ -195,16 +219,25 @@ impl<'a> Client<'a> {
 
     /// Makes a request, and writes down what came of it.
     async fn send(&mut self, api: &Api, request: Request) -> Answer {
-        let call = self.call(api, &request);
+        let prefers_async = self.manner.results && request.kind.is_write() && self.chance.random_ratio(1, 3);
+        let mut call = self.call(api, &request);
+        if prefers_async {
+            call = call.prefer("respond-async");
+        }
         let start_us = self.recorder.now_us();
         let received = call.try_send().await.ok();
         let end_us = self.recorder.now_us();
         let answer = received.as_ref().map(told).unwrap_or_default();
-        let is_expected = matches!((request.kind.is_write(), answer.status), (true, Some(202)) | (false, Some(200)));
-        let is_gone = request.kind == Kind::Read && answer.status == Some(404);
+        let (is_done, is_refused) = match (request.kind, answer.status) {
+            (Kind::Read, status) => (status == Some(200), status == Some(404)),
+            (Kind::Status, status) => (status == Some(200), false),
+            (_, Some(200 | 201 | 204)) => (self.manner.results, false),
+            (_, Some(404 | 409 | 412)) => (false, self.manner.results),
+            (_, status) => (status == Some(202), false),
+        };
         let is_turned_away = answer.status == Some(429);
-        assert!(is_expected || is_gone || is_turned_away || answer.is_unknown(), "{request:?}: {received:?}");
-        if let Some(received) = received.filter(|_| is_expected || is_gone) {
+        assert!(is_done || is_refused || is_turned_away || answer.is_unknown(), "{request:?}: {received:?}");
+        if let Some(received) = received.filter(|_| is_done || (is_refused && request.kind == Kind::Read)) {
             self.learn(&request, &answer, received.find("consistency-token"));
         }
         let event = Event { session: self.name.clone(), start_us, end_us, request, answer: answer.clone() };
@@ -213,10 +246,10 @@ impl<'a> Client<'a> {
     }
 
     fn call(&self, api: &Api, request: &Request) -> Call {
-        let path = format!("/users/{}", request.user.as_deref().unwrap_or_default());
+        let path = format!("{PATH}/{}", request.user.as_deref().unwrap_or_default());
         let body = body(&request.fields);
         let mut call = match request.kind {
-            Kind::Create => api.post("/users", &body),
+            Kind::Create => api.post(PATH, &body),
             Kind::Replace => api.put(&path, &body),
             Kind::Patch => api.patch(&path, &body),
             Kind::Delete => api.delete(&path),
@@ -258,26 +291,36 @@ fn request(kind: Kind) -> Request {
 }
 
 fn body(fields: &Fields) -> Value {
-    let given = [("name", &fields.name), ("email", &fields.email), ("status", &fields.status)];
-    let given = given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.clone()?.into())));
-    Value::Object(given.collect::<Map<_, _>>())
+    let mut body = match (&fields.name, &fields.email) {
+        (Some(text), Some(unique)) => full_body(text, unique),
+        _ => json!({}),
+    };
+    for (field, value) in [(TEXT, &fields.name), (UNIQUE, &fields.email), (STATUS, &fields.status)] {
+        if let Some(value) = value {
+            body[field] = value.clone().into();
+        }
+    }
+    body
 }
 
 /// What an answer says.
-fn told(answer: &harness::Answer) -> Answer {
+fn told(answer: &super::Answer) -> Answer {
     let status = Some(answer.status);
     if !(200..300).contains(&answer.status) {
+        return Answer { status, ..Answer::default() };
+    }
+    if answer.body.is_empty() {
         return Answer { status, ..Answer::default() };
     }
     let body = answer.json();
     let text = |name: &str| body[name].as_str().map(str::to_owned);
     let version = body["version"].as_u64();
-    let mut told = Answer { status, version, command: text("command_id"), user: text("user_id"), ..Answer::default() };
-    match text("name") {
+    let mut told = Answer { status, version, command: text("command_id"), user: text(ID), ..Answer::default() };
+    match text(TEXT) {
         Some(name) => {
             assert_eq!(answer.header("etag"), format!("\"{}\"", version.unwrap()));
             told.user = text("id");
-            told.fields = Some(Fields { name: Some(name), email: text("email"), status: text("status") });
+            told.fields = Some(Fields { name: Some(name), email: text(UNIQUE), status: text(STATUS) });
         }
         None if answer.status == 200 => told.outcome = Some(serde_json::from_value(body["status"].clone()).unwrap()),
         None => {}

@@ -1,0 +1,98 @@
+//! Whether what clients were told is what is there.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use chaos_checker::{Command, History, Kind, Outcome, Report};
+use serde_json::Value;
+
+use super::client::kind_of;
+use super::clients::Recorder;
+use super::stores::Stores;
+use super::{Api, Stack};
+use crate::sample::ID;
+
+/// Violations that are shown in full; all of them are in the history that is kept.
+const VIOLATIONS_SHOWN: usize = 20;
+
+/// Compares what clients were told with what is there; keeps the history where they do not agree.
+pub async fn judge(stack: &Stack, recorder: &Recorder, name: &str) -> Report {
+    let content = Stores::of(stack).await.content().await;
+    let mut history = History { events: recorder.take_events(), rest: content.rest() };
+    name_commands(&mut history);
+    ask_for_outcomes(&stack.api(), &mut history).await;
+    let report = chaos_checker::check(&history);
+    let contradictions = content.contradictions();
+    if !report.violations.is_empty() || !contradictions.is_empty() {
+        let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.json"));
+        std::fs::write(&file, history.to_json().unwrap()).unwrap();
+        let shown: Vec<_> = report.violations.iter().take(VIOLATIONS_SHOWN).map(ToString::to_string).collect();
+        let count = report.violations.len();
+        panic!(
+            "{}\n{count} violations, the history is in {}:\n{}\n{contradictions:#?}",
+            report.summary,
+            file.display(),
+            shown.join("\n")
+        );
+    }
+    report
+}
+
+/// For what was acknowledged the service's own word counts, not what the table says.
+async fn ask_for_outcomes(api: &Api, history: &mut History) {
+    let acknowledged = history.events.iter().filter(|event| event.request.kind.is_write());
+    let acknowledged: BTreeSet<_> = acknowledged.filter_map(|event| event.answer.command.clone()).collect();
+    // The table knows a command by the first part of its identity, and so does who was told its result only.
+    let told: BTreeSet<_> = acknowledged.iter().filter_map(|id| Some(id.split_once('.')?.0)).collect();
+    history.rest.commands.retain(|command| !told.contains(command.id.as_str()));
+    for id in acknowledged.iter().filter(|id| id.contains('.')) {
+        let answer = api.get(&format!("/commands/{id}")).send().await;
+        // What the service does not know is lost; the checker says so.
+        if answer.status != 404 {
+            history.rest.commands.push(command(id, &answer.expect(200).json()));
+        }
+    }
+}
+
+/// An answer that is the result of a command does not tell which one it was. The version that it made does.
+fn name_commands(history: &mut History) {
+    let History { events, rest } = history;
+    let told: Vec<_> = events.iter().filter_map(|event| event.answer.command.clone()).collect();
+    let public =
+        |id: &str| told.iter().find(|told| told.split_once('.').is_some_and(|(first, _)| first == id)).cloned();
+    let last =
+        |user: &str| rest.users.iter().find(|known| known.id == user)?.written.as_ref().map(|stored| stored.version);
+    let results = events
+        .iter_mut()
+        .filter(|event| event.request.kind.is_write() && event.answer.is_success() && event.answer.command.is_none());
+    for event in results {
+        let Some(user) = event.user().map(str::to_owned) else { continue };
+        let version = match event.request.kind {
+            // Nothing comes after it.
+            Kind::Delete => last(&user),
+            // Where it shows what another write has made, this one was superseded.
+            _ if event.answer.fields.as_ref().map(|fields| &fields.name) == Some(&event.request.fields.name) => {
+                event.answer.version
+            }
+            _ => continue,
+        };
+        let made = |command: &&Command| {
+            command.outcome == Outcome::Applied && command.user.as_ref() == Some(&user) && command.version == version
+        };
+        let id = rest.commands.iter().find(made).map(|command| command.id.as_str());
+        // One that has left no trace is lost; the checker says so.
+        let lost = || format!("{user} at {version:?}");
+        event.answer.command = Some(id.map_or_else(lost, |id| public(id).unwrap_or_else(|| id.to_owned())));
+    }
+}
+
+/// What a status document says.
+fn command(id: &str, document: &Value) -> Command {
+    Command {
+        id: id.to_owned(),
+        user: document[ID].as_str().map(str::to_owned),
+        outcome: serde_json::from_value(document["status"].clone()).unwrap(),
+        version: document["version"].as_u64(),
+        problem: document.get("problem").map(kind_of),
+    }
+}

@@ -1,0 +1,380 @@
+//! The service is brought from stage to stage while it serves.
+
+use std::process::Stdio;
+
+use adapters::dynamo::{DynamoViewStore, SnapshotTable};
+use kernel::domain::Domain as _;
+use kernel::ids::AggregateKey;
+use kernel::ports::Snapshot;
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+use shared::ServedDomain;
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStderr};
+
+use super::{Said, Site, command, die, set_in_redis};
+use crate::harness::{Api, User, Variant, check, eventually, program, unique};
+use crate::sample::TEXT;
+
+/// Times that are short enough for a test.
+const SHORT: [&str; 4] = ["--soak", "1s", "--lease", "1s"];
+/// What is said where somebody else is at it.
+const HELD: &str = "goes on with the migration";
+
+/// A run that has said that a phase begins; it may say more.
+struct Begun {
+    process: Child,
+    said: Lines<BufReader<ChildStderr>>,
+}
+
+impl Begun {
+    /// The code that it ends with.
+    async fn code(&mut self) -> Option<i32> {
+        eventually("it ends", async || self.process.try_wait().unwrap()).await.code()
+    }
+}
+
+impl Site {
+    async fn advance(&self, arguments: &[&str]) -> Said {
+        self.when_free(&[&["migrate", "advance"], &SHORT[..], arguments].concat()).await
+    }
+
+    async fn rollback(&self) -> Said {
+        self.when_free(&["migrate", "rollback", "--lease", "1s"]).await
+    }
+
+    /// Runs it as soon as the lease of a run that was killed is over.
+    async fn when_free(&self, arguments: &[&str]) -> Said {
+        eventually("nobody else goes on with it", async || {
+            let told = self.watershed(arguments).await;
+            (!told.error.contains(HELD)).then_some(told)
+        })
+        .await
+    }
+
+    /// Starts a run, as soon as nobody else is at it, and waits until it says that a phase begins.
+    async fn until(&self, phase: &str, arguments: &[&str]) -> Begun {
+        eventually(&format!("{phase} begins"), async || {
+            let mut command = command(self.dir.path());
+            command.args(["--stack", &self.stack.url, "migrate"]).args(arguments).kill_on_drop(true);
+            let mut process = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+            let mut said = BufReader::new(process.stderr.take().unwrap()).lines();
+            let mut all = Vec::new();
+            while let Some(line) = said.next_line().await.unwrap() {
+                if line.starts_with(phase) {
+                    return Some(Begun { process, said });
+                }
+                all.push(line);
+            }
+            assert!(all.iter().any(|line| line.contains(HELD)), "{phase} never began: {all:?}");
+            None
+        })
+        .await
+    }
+
+    /// Kills a run when it says that a phase begins.
+    async fn kill_at(&self, phase: &str, arguments: &[&str]) {
+        let mut begun = self.until(phase, arguments).await;
+        begun.process.kill().await.unwrap();
+    }
+
+    async fn stage(&self) -> String {
+        self.stack.status().await["stage"].as_str().unwrap().to_owned()
+    }
+
+    /// What is deployed, and where the last migration stands.
+    async fn stands(&self) -> Value {
+        let mut told = self.watershed(&["migrate", "status"]).await;
+        assert_eq!(told.code, 0, "{told:?}");
+        if let Some(migration) = told.json["migration"].as_object_mut() {
+            migration.remove("lease");
+        }
+        told.json
+    }
+
+    async fn views(&self) -> SnapshotTable {
+        let table = self.place("READ_TABLE").await;
+        DynamoViewStore::new(self.dynamodb().await, table, ServedDomain::INDEXES).snapshots()
+    }
+
+    /// Puts another body into the view of a user who was just created.
+    async fn tamper_with(&self, id: &str) {
+        let tenant = "local".parse().unwrap();
+        let key = AggregateKey { kind: ServedDomain::KIND, tenant, id: id.parse().unwrap() };
+        let view = Snapshot { version: 1, schema: 1, body: Some("{}".into()), index: Vec::new(), expires_at: None };
+        self.views().await.replace_up_to(&key, &view).await.unwrap();
+    }
+}
+
+async fn users(api: &Api) -> Vec<User> {
+    let mut users = Vec::new();
+    for _ in 0..5 {
+        users.push(api.any_user().await);
+    }
+    users
+}
+
+/// Changes a user, in whichever way the stage has it, and reads it back.
+async fn rename(api: &Api, user: &mut User) {
+    let written = api.patch(&user.path, &json!({TEXT: unique("renamed")})).write().await.expect(200);
+    user.token = written.token.unwrap();
+    *user = api.reread(user).await;
+}
+
+async fn all_is_as_it_was(site: &Site, users: &[User]) {
+    for user in users {
+        assert_eq!(site.stack.api().reread(user).await.body, user.body);
+    }
+    let told = site.watershed(&["verify"]).await;
+    assert_eq!((told.code, &told.json["users"]), (0, &json!(users.len())), "{told:?}");
+}
+
+#[test]
+fn steps_lead_forward_and_back_and_the_data_stays() {
+    let site = Site::start(Variant::RedisCache);
+    check(&site.stack, async {
+        let api = site.stack.api();
+        let mut users = users(&api).await;
+        let told = site.watershed(&["migrate", "plan", "--to", "read-store"]).await;
+        let steps = told.json["steps"].as_array().unwrap();
+        assert_eq!((told.code, &steps[1]["step"]), (0, &json!("backfill: before read-store")), "{told:?}");
+
+        // A user who was forgotten while nobody wrote views.
+        site.tamper_with(&uuid::Uuid::now_v7().to_string()).await;
+        let told = site.advance(&["--to", "read-store"]).await;
+        let rows = json!(["read-store-expand", "read-store"]);
+        assert_eq!((told.code, &told.json["rows"], &told.json["wrong"]), (0, &rows, &json!(0)), "{told:?}");
+        assert_eq!((&told.json["copied"], site.stage().await), (&json!(5), "read-store".to_owned()), "{told:?}");
+        // Before the cut-over, and twice or more after it.
+        assert!(told.json["compared"].as_u64().unwrap() >= 15, "{told:?}");
+        rename(&api, &mut users[0]).await;
+
+        let told = site.advance(&["--to", "cqrs"]).await;
+        assert_eq!((told.code, site.stage().await), (0, "cqrs".to_owned()), "{told:?}");
+        rename(&api, &mut users[1]).await;
+
+        let told = site.advance(&["--to", "read-store"]).await;
+        assert_eq!((told.code, &told.json["next"]), (1, &json!("contract: before read-store")), "{told:?}");
+        assert_eq!(site.stage().await, "cqrs-contract");
+        rename(&api, &mut users[2]).await;
+        let told = site.advance(&["--retention", "0s"]).await;
+        assert_eq!((told.code, site.stage().await), (0, "read-store".to_owned()), "{told:?}");
+
+        let told = site.advance(&["--to", "redis-cache"]).await;
+        assert_eq!((told.code, site.stage().await), (1, "read-store-expand".to_owned()), "{told:?}");
+        rename(&api, &mut users[3]).await;
+        let told = site.rollback().await;
+        assert_eq!((told.code, site.stage().await), (0, "read-store".to_owned()), "{told:?}");
+        let told = site.advance(&["--to", "redis-cache", "--retention", "0s"]).await;
+        assert_eq!((told.code, site.stage().await), (0, "redis-cache".to_owned()), "{told:?}");
+        rename(&api, &mut users[4]).await;
+        all_is_as_it_was(&site, &users).await;
+    });
+}
+
+/// Kills a run in each of these phases; each goes on where the one before was.
+async fn advance_and_kill(site: &Site, users: &mut [User], to: &str, phases: &[&str]) {
+    let arguments = [&["advance", "--to", to, "--retention", "0s"], &SHORT[..]].concat();
+    for phase in phases {
+        site.kill_at(phase, &arguments).await;
+        rename(&site.stack.api(), &mut users[0]).await;
+    }
+    let told = site.when_free(&[&["migrate"], &arguments[..]].concat()).await;
+    assert_eq!((told.code, site.stage().await), (0, to.to_owned()), "{told:?}");
+    all_is_as_it_was(site, users).await;
+}
+
+#[test]
+fn a_read_store_comes_and_goes_though_each_phase_is_killed() {
+    let site = Site::start(Variant::RedisCache);
+    check(&site.stack, async {
+        let mut users = users(&site.stack.api()).await;
+        let forward = ["expand:", "backfill:", "compare:", "cut over:", "soak:"];
+        advance_and_kill(&site, &mut users, "read-store", &forward).await;
+        let back = ["compare:", "cut over:", "soak:", "contract: deploying redis-cache"];
+        advance_and_kill(&site, &mut users, "redis-cache", &back).await;
+    });
+}
+
+#[test]
+fn a_queue_comes_and_goes_though_each_phase_is_killed() {
+    let site = Site::start(Variant::ReadStore);
+    check(&site.stack, async {
+        let mut users = users(&site.stack.api()).await;
+        let forward = ["expand:", "compare:", "cut over:", "soak:"];
+        advance_and_kill(&site, &mut users, "cqrs", &forward).await;
+        let back = [
+            "compare:",
+            "cut over:",
+            "soak:",
+            "contract: deploying cqrs-drain",
+            "drain:",
+            "contract: deploying cqrs-contract",
+            "dead letters:",
+            "contract: deploying read-store",
+        ];
+        advance_and_kill(&site, &mut users, "read-store", &back).await;
+    });
+}
+
+#[test]
+fn a_way_back_is_killed_and_ends_where_it_came_from() {
+    let site = Site::start(Variant::ReadStore);
+    check(&site.stack, async {
+        let mut users = users(&site.stack.api()).await;
+        let soaking = ["advance", "--to", "cqrs", "--soak", "1h", "--lease", "1s"];
+        site.kill_at("soak:", &soaking).await;
+        let arguments = ["rollback", "--lease", "1s"];
+        for phase in ["roll back: deploying cqrs-expand", "drain:", "roll back: deploying read-store"] {
+            site.kill_at(phase, &arguments).await;
+            rename(&site.stack.api(), &mut users[0]).await;
+            let told = site.when_free(&[&["migrate"], &soaking[..]].concat()).await;
+            told.is_refused("migrate rollback");
+        }
+        let told = site.rollback().await;
+        assert_eq!((told.code, site.stage().await), (0, "read-store".to_owned()), "{told:?}");
+        site.rollback().await.is_refused("advance --to cqrs");
+        all_is_as_it_was(&site, &users).await;
+    });
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_and_nothing_is_changed() {
+    let site = Site::start(Variant::RedisCache);
+    check(&site.stack, async {
+        let refused = async |arguments: &[&str], says: &str| {
+            let before = site.stands().await;
+            site.when_free(&[&["migrate"], arguments].concat()).await.is_refused(says);
+            assert_eq!(site.stands().await, before, "{arguments:?}");
+        };
+        refused(&["advance", "--to", "red-store"], "`red-store` is not a stage: choose one of").await;
+        refused(&["advance", "--to", "cqrs"], "go to memory-cache or read-store").await;
+        let told = site.watershed(&["migrate", "advance", "--to", "redis-cache"]).await;
+        assert_eq!((told.code, &told.json["is_complete"]), (0, &json!(true)), "{told:?}");
+        refused(&["advance", "--to", "read-store-expand"], "no single step").await;
+        refused(&["plan", "--to", "cqrs"], "no single step").await;
+        refused(&["advance"], "begin one with --to").await;
+        refused(&["rollback"], "nothing was ever begun").await;
+        for wrong in [["--soak", "soon"], ["--retention", "-1d"], ["--lease", "0s"], ["--sample", "0"]] {
+            let told = site.watershed(&[&["migrate", "advance", "--to", "read-store"], &wrong[..]].concat()).await;
+            assert_eq!(told.code, 2, "{told:?}");
+        }
+        let told = site.advance(&["--to", "read-store", "--retention", "1h"]).await;
+        assert_eq!((told.code, &told.json["next"]), (1, &json!("contract: before read-store")), "{told:?}");
+        refused(&["advance", "--to", "cqrs"], "one migration at a time").await;
+        let told = site.watershed(&["rebuild", "build", "--to", "2"]).await;
+        told.is_refused("on its way from redis-cache to read-store");
+
+        let told = site.advance(&[]).await;
+        assert_eq!(told.code, 0, "{told:?}");
+        refused(&["rollback"], "advance --to redis-cache").await;
+        // What holds the views has been given up: that is not to be taken back by halves.
+        let arguments = ["advance", "--to", "redis-cache", "--retention", "0s", "--soak", "0s", "--lease", "1s"];
+        site.kill_at("contract: deploying redis-cache", &arguments).await;
+        refused(&["rollback"], "advance --to read-store").await;
+        let told = site.advance(&[]).await;
+        assert_eq!((told.code, site.stage().await), (0, "redis-cache".to_owned()), "{told:?}");
+    });
+}
+
+#[test]
+fn of_two_runs_one_goes_on_and_whoever_was_overtaken_deploys_nothing_more() {
+    let site = Site::start(Variant::ReadWrite);
+    check(&site.stack, async {
+        let soaking = ["advance", "--to", "memory-cache", "--soak", "1h", "--lease", "2s"];
+        let mut first = site.until("soak:", &soaking).await;
+        let pid = first.process.id().unwrap();
+        for other in [&["migrate", "advance"][..], &["migrate", "rollback"]] {
+            let told = site.watershed(other).await;
+            told.is_refused(&format!("process {pid} {HELD}"));
+        }
+        program::send_signal(pid, Signal::SIGSTOP);
+        let told = site.rollback().await;
+        assert_eq!((told.code, site.stage().await), (0, "read-write".to_owned()), "{told:?}");
+        program::send_signal(pid, Signal::SIGCONT);
+        assert_eq!(first.code().await, Some(3));
+        let says = first.said.next_line().await.unwrap().unwrap();
+        assert!(says.contains("another run has taken over"), "{says}");
+        assert_eq!(site.stage().await, "read-write");
+    });
+}
+
+#[test]
+fn nothing_is_cut_over_and_nothing_soaks_while_a_view_is_wrong() {
+    let site = Site::start(Variant::RedisCache);
+    check(&site.stack, async {
+        let api = site.stack.api();
+        let users = users(&api).await;
+        // Filling leaves alone what has the version already.
+        site.tamper_with(&users[0].id).await;
+        let told = site.advance(&["--to", "read-store"]).await;
+        assert_eq!(
+            (told.code, &told.json["wrong"], site.stage().await),
+            (1, &json!(1), "read-store-expand".to_owned())
+        );
+        assert_eq!(told.json["next"], "compare: before read-store", "{told:?}");
+        assert_eq!(site.advance(&[]).await.code, 1);
+        let told = site.watershed(&["verify", "--repair"]).await;
+        assert_eq!((told.code, &told.json["repaired"]), (0, &json!(1)), "{told:?}");
+
+        let mut soaking = site.until("soak:", &["advance", "--soak", "1h", "--lease", "1s"]).await;
+        site.tamper_with(&users[1].id).await;
+        assert_eq!(soaking.code().await, Some(1));
+        assert_eq!((site.stage().await, site.advance(&[]).await.code), ("read-store".to_owned(), 1));
+        let told = site.rollback().await;
+        assert_eq!((told.code, site.stage().await), (0, "redis-cache".to_owned()), "{told:?}");
+    });
+}
+
+#[test]
+fn a_shared_cache_forgets_what_it_holds_of_an_earlier_stay() {
+    let site = Site::start(Variant::MemoryCache);
+    check(&site.stack, async {
+        let users = users(&site.stack.api()).await;
+        let arguments = [&["advance", "--to", "redis-cache"], &SHORT[..]].concat();
+        site.kill_at("refresh:", &arguments).await;
+        set_in_redis(&site.place("REDIS_URL").await, &users[0], "V00000000000000000009|b|1|{}");
+        let told = site.advance(&[]).await;
+        assert_eq!((told.code, &told.json["wrong"]), (0, &json!(0)), "{told:?}");
+        all_is_as_it_was(&site, &users).await;
+    });
+}
+
+#[test]
+fn no_queue_goes_while_it_has_dead_letters() {
+    let site = Site::start(Variant::Cqrs);
+    check(&site.stack, async {
+        die(&site, "poison").await;
+        let told = site.advance(&["--to", "read-store", "--retention", "0s"]).await;
+        assert_eq!((told.code, &told.json["next"]), (1, &json!("dead letters: before read-store")), "{told:?}");
+        assert_eq!(site.stage().await, "cqrs-contract");
+        assert_eq!(site.watershed(&["dlq", "discard", "--all"]).await.code, 0);
+        let told = site.advance(&["--retention", "0s"]).await;
+        assert_eq!((told.code, site.stage().await), (0, "read-store".to_owned()), "{told:?}");
+    });
+}
+
+#[test]
+fn without_a_local_stack_the_operator_deploys_each_row() {
+    let site = Site::start(Variant::RedisCache);
+    check(&site.stack, async {
+        users(&site.stack.api()).await;
+        let elsewhere = site.elsewhere().await;
+        let advance =
+            async |arguments: &[&str]| elsewhere(&[&["migrate", "advance"], &SHORT[..], arguments].concat()).await;
+        for _ in 0..2 {
+            let told = advance(&["--to", "read-store"]).await;
+            let deploy = told.json["deploy"].as_str().unwrap_or_default();
+            assert!(told.code == 1 && deploy.contains("cdk deploy -c stage=read-store-expand"), "{told:?}");
+            assert!(deploy.contains("STAGE=read-store-expand, READ_TABLE=watershed-read-v1"), "{told:?}");
+        }
+        advance(&["--stage", "read-store"]).await.is_refused("read-store is deployed, but");
+        let told = advance(&["--stage", "read-store-expand"]).await;
+        let deploy = told.json["deploy"].as_str().unwrap_or_default();
+        assert!(told.code == 1 && deploy.contains("cdk deploy -c stage=read-store "), "{told:?}");
+        assert_eq!((&told.json["copied"], &told.json["rows"]), (&json!(5), &json!(["read-store-expand"])), "{told:?}");
+        let told = advance(&["--stage", "read-store"]).await;
+        assert_eq!((told.code, &told.json["is_complete"]), (0, &json!(true)), "{told:?}");
+        assert_eq!(site.stage().await, "redis-cache");
+    });
+}

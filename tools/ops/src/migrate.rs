@@ -1,0 +1,224 @@
+//! Brings a service from a stage to one next to it, and back, while it serves.
+//!
+//! A migration is a list of steps (`way`), each of which may be done again; what is noted in the write table (`state`) is
+//! the step that is next, and who is at it.
+
+mod perform;
+mod plan;
+mod state;
+mod way;
+
+use serde::Serialize;
+use serde_json::json;
+use shared::stages::{Kind, Row};
+
+use self::perform::Run;
+use self::state::{Held, Migration};
+use self::way::{Step, What};
+use crate::cli::{AdvanceOptions, HoldOptions, MigrateCommand, SiteOptions};
+use crate::outcome::{Failure, Outcome};
+use crate::rebuild::copy::Progress;
+use crate::site::Site;
+
+pub(crate) async fn run(site: Site, places: &SiteOptions, command: &MigrateCommand) -> Result<Outcome, Failure> {
+    match command {
+        MigrateCommand::Plan { to, from } => plan::run(&site, from.as_deref(), to).await,
+        MigrateCommand::Advance { to, options } => advance(site, places, to.as_deref(), options).await,
+        MigrateCommand::Status => status(&site).await,
+        MigrateCommand::Rollback(hold) => rollback(site, places, hold).await,
+    }
+}
+
+/// For what cannot be done while a migration is under way.
+pub(crate) async fn refuse_meanwhile(site: &Site) -> Result<(), Failure> {
+    match Migration::load(site).await?.filter(Migration::is_under_way) {
+        None => Ok(()),
+        Some(Migration { from, to, .. }) => Err(Failure::Untimely(format!(
+            "the service is on its way from {from} to {to}: end that first, with `watershed migrate advance` or rollback"
+        ))),
+    }
+}
+
+/// What a run came to.
+#[derive(Debug, Default, Serialize)]
+struct Report {
+    from: String,
+    to: String,
+    /// The rows that this run has had deployed.
+    rows: Vec<String>,
+    copied: u64,
+    compared: u64,
+    lag: u64,
+    wrong: u64,
+    is_complete: bool,
+    /// The step at which it stopped.
+    next: Option<String>,
+    /// What the operator has to deploy.
+    deploy: Option<String>,
+}
+
+async fn advance(
+    site: Site,
+    places: &SiteOptions,
+    to: Option<&str>,
+    options: &AdvanceOptions,
+) -> Result<Outcome, Failure> {
+    let deployed = deployed(&site)?;
+    let is_under_way = Migration::load(&site).await?.is_some_and(|migration| migration.is_under_way());
+    if to == Some(deployed.as_str()) && !is_under_way && Row::of(&deployed)?.kind == Kind::Stage {
+        let report = Report { from: deployed.clone(), to: deployed.clone(), is_complete: true, ..Report::default() };
+        return Ok(Outcome::new(true, &report, vec![format!("the service is at {deployed} already")]));
+    }
+    let held = take(&site, &options.hold, |noted| match (noted.filter(Migration::is_under_way), to) {
+        (Some(Migration { from, turned_back_at: Some(_), .. }), _) => {
+            Err(Failure::Untimely(format!("it is on its way back to {from}: go on with `watershed migrate rollback`")))
+        }
+        (Some(Migration { from, to: other, .. }), Some(to)) if other != to => Err(Failure::Untimely(format!(
+            "one migration at a time: from {from} to {other} is under way; end it with `watershed migrate advance`, or \
+                 go back with `watershed migrate rollback`"
+        ))),
+        (Some(migration), _) => migration.found_at(&deployed),
+        (None, Some(to)) => Migration::new(&deployed, to),
+        (None, None) => Err(Failure::Untimely("there is no migration to go on with: begin one with --to".to_owned())),
+    })
+    .await?;
+    go(site, places, Some(options), &held).await
+}
+
+async fn rollback(site: Site, places: &SiteOptions, hold: &HoldOptions) -> Result<Outcome, Failure> {
+    let deployed = deployed(&site)?;
+    let held = take(&site, hold, |noted| {
+        let nothing = || Failure::Untimely("nothing was ever begun: there is nothing to go back from".to_owned());
+        let migration = noted.ok_or_else(nothing)?;
+        if !migration.is_under_way() {
+            let Migration { from, to, turned_back_at, .. } = &migration;
+            let to = turned_back_at.as_ref().map_or(from, |_| to);
+            return Err(Failure::Untimely(format!(
+                "the last migration is complete: go to {to} with `watershed migrate advance --to {to}`"
+            )));
+        }
+        migration.found_at(&deployed)?.turned_back()
+    })
+    .await?;
+    go(site, places, None, &held).await
+}
+
+/// Takes the migration for this run alone.
+async fn take(
+    site: &Site,
+    hold: &HoldOptions,
+    choose: impl FnOnce(Option<Migration>) -> Result<Migration, Failure>,
+) -> Result<Held, Failure> {
+    if let Some(other) = site.other_read_table()? {
+        return Err(Failure::Untimely(format!(
+            "{} is being written as well: end that first, with `watershed rebuild finish`",
+            other.name
+        )));
+    }
+    let owner = format!("{}, process {}", hold.operator, std::process::id());
+    Held::take(site, owner, hold.lease, choose).await
+}
+
+async fn go(
+    site: Site,
+    places: &SiteOptions,
+    options: Option<&AdvanceOptions>,
+    held: &Held,
+) -> Result<Outcome, Failure> {
+    let mut run = Run { site, places, options, held, report: Report::default() };
+    let stopped = Box::pin(held.during(Box::pin(run.go()))).await?;
+    let migration = held.migration().await;
+    let (from, to) = match &migration.turned_back_at {
+        None => (migration.from, migration.to),
+        Some(at) => (at.clone(), migration.from),
+    };
+    let mut report = Report { from, to, next: migration.step, is_complete: stopped.is_none(), ..run.report };
+    let mut lines = Vec::new();
+    if let Some(stop) = stopped {
+        lines.extend(stop.lines);
+        report.deploy = stop.deploy;
+    }
+    let Report { from, to, rows, copied, compared, lag, wrong, is_complete, .. } = &report;
+    let stands = if *is_complete { "the way is complete" } else { "stopped on the way" };
+    lines.push(format!(
+        "{stands} from {from} to {to}: {} rows deployed, {copied} users copied, {compared} compared: {wrong} wrong, {lag} \
+         only lagged",
+        rows.len(),
+    ));
+    Ok(Outcome::new(*is_complete, &report, lines))
+}
+
+impl Migration {
+    /// This migration, if what is deployed is what it has left.
+    fn found_at(self, deployed: &str) -> Result<Self, Failure> {
+        let left = self.left()?;
+        let Some(step) = left.first() else { return Ok(self) };
+        let may_be = |row: &str| row == step.before.stage || (step.deploys() && row == step.row.stage);
+        match may_be(deployed) {
+            true => Ok(self),
+            false => Err(Failure::Untimely(format!(
+                "{deployed} is deployed, but the migration from {} to {} has left {}: deploy that again first",
+                self.from, self.to, step.before,
+            ))),
+        }
+    }
+
+    /// This migration, on its way back.
+    fn turned_back(mut self) -> Result<Self, Failure> {
+        if self.turned_back_at.is_some() {
+            return Ok(self);
+        }
+        let (steps, left) = (self.steps()?, self.left()?);
+        let begun = steps.len().saturating_sub(left.len()) + 1;
+        if let Some(step) = steps.iter().take(begun).find(|step| step.is_final()) {
+            return Err(Failure::Untimely(format!(
+                "`{step}` has begun, and what {} rests upon is kept up to date no longer: end it with `watershed migrate \
+                 advance`, then go back with `watershed migrate advance --to {}`",
+                self.from, self.from,
+            )));
+        }
+        // What was about to be deployed may run already.
+        let at = left.first().map(|step| if step.deploys() { &step.row } else { &step.before });
+        self.turned_back_at = Some(at.map_or(self.to.clone(), |row| row.stage.clone()));
+        self.begin()?;
+        Ok(self)
+    }
+}
+
+impl Step {
+    fn deploys(&self) -> bool {
+        matches!(self.what, What::Deploy(_))
+    }
+}
+
+/// The row that is deployed.
+fn deployed(site: &Site) -> Result<String, Failure> {
+    let row = site.row()?.ok_or(Failure::Unknown("the row that is deployed", "--stage or STAGE"))?;
+    Ok(row.stage)
+}
+
+async fn status(site: &Site) -> Result<Outcome, Failure> {
+    let stage = site.stage().unwrap_or("not known: give --stage");
+    let mut lines = vec![format!("deployed   {stage}")];
+    let Some(migration) = Migration::load(site).await? else {
+        lines.push("migration  none so far".to_owned());
+        return Ok(Outcome::new(true, &json!({ "stage": site.stage(), "migration": null }), lines));
+    };
+    let Migration { from, to, began_at, .. } = &migration;
+    lines.push(format!("migration  from {from} to {to}, begun at {began_at}"));
+    lines.extend(migration.turned_back_at.iter().map(|row| format!("turned     back at {row}")));
+    lines.extend(migration.cut_over_at.iter().map(|at| format!("cut over   at {at}")));
+    lines.extend(migration.ended_at.iter().map(|at| format!("ended      at {at}")));
+    lines.extend(migration.step.iter().map(|step| format!("next       {step}")));
+    let is_filling = migration.left()?.first().is_some_and(|step| step.what == What::Backfill);
+    let copied = match is_filling {
+        true => Progress::of(&site.views(&site.read_table()?).snapshots()).await?.map(|progress| progress.copied),
+        false => None,
+    };
+    lines.extend(copied.map(|copied| format!("copied     {copied} users")));
+    lines.extend(
+        migration.live_lease().map(|lease| format!("at it      {}, until {} at least", lease.owner, lease.until)),
+    );
+    let document = json!({ "stage": site.stage(), "migration": migration, "copied": copied });
+    Ok(Outcome::new(true, &document, lines))
+}

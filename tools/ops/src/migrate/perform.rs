@@ -1,0 +1,239 @@
+//! What is done in each step of a migration, and why it may have to stop there.
+
+use std::time::Duration;
+
+use jiff::{Span, SpanRound, Timestamp, Unit};
+use shared::stages::{Cache, Row, Source};
+use tokio::time::{Instant, sleep};
+
+use super::Report;
+use super::state::{Held, Migration, later};
+use super::way::{Part, Step, What};
+use crate::cli::{AdvanceOptions, SiteOptions};
+use crate::compare::{Comparison, Stores};
+use crate::deploy::{Deployed, Deployment, deploy};
+use crate::outcome::Failure;
+use crate::queue::{Counts, counts};
+use crate::rebuild::copy::{self, Copy};
+use crate::site::Site;
+
+/// Parts of a table that are scanned or copied side by side.
+const SEGMENTS: u32 = 8;
+/// Between two comparisons of a soak.
+const SOAK_PAUSE: Duration = Duration::from_secs(5);
+/// How often in a row a queue must be seen empty.
+const LOOKS_AT_QUEUE: u32 = 2;
+/// Between two looks at the queue of a local stack, which counts exactly.
+const LOOK_PAUSE_LOCAL: Duration = Duration::from_secs(2);
+/// Between two looks at a queue of SQS, whose counts may lie for a minute.
+/// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-monitoring-using-cloudwatch.html>
+const LOOK_PAUSE: Duration = Duration::from_secs(65);
+/// How long to wait for an empty queue: what waits for what it builds on does so for about a minute.
+const DRAIN_MAX: Duration = Duration::from_secs(300);
+/// Differences that are shown.
+const SHOW: usize = 20;
+
+/// One run of a migration.
+pub(super) struct Run<'a> {
+    /// As of the deployment that there is.
+    pub(super) site: Site,
+    pub(super) places: &'a SiteOptions,
+    /// On the way back there are none: nothing is copied or compared.
+    pub(super) options: Option<&'a AdvanceOptions>,
+    pub(super) held: &'a Held,
+    pub(super) report: Report,
+}
+
+/// Why it goes no further for now, and what to do.
+pub(super) struct Stop {
+    pub(super) lines: Vec<String>,
+    pub(super) deploy: Option<String>,
+}
+
+impl Stop {
+    fn because(line: String) -> Self {
+        Self { lines: vec![line], deploy: None }
+    }
+}
+
+impl Run<'_> {
+    /// Goes as far as it can.
+    pub(super) async fn go(&mut self) -> Result<Option<Stop>, Failure> {
+        loop {
+            let migration = self.held.migration().await;
+            let left = migration.left()?;
+            let Some(step) = left.first() else { return Ok(None) };
+            if let Some(stop) = self.perform(&migration, step).await? {
+                return Ok(Some(stop));
+            }
+            let cut_over = (step.what == What::Deploy(Part::CutOver)).then(Timestamp::now);
+            self.held
+                .change(|migration| {
+                    migration.cut_over_at = migration.cut_over_at.or(cut_over);
+                    migration.pass(&left);
+                })
+                .await?;
+        }
+    }
+
+    async fn perform(&mut self, migration: &Migration, step: &Step) -> Result<Option<Stop>, Failure> {
+        match step.what {
+            What::Deploy(_) => self.deploy(step).await,
+            What::Backfill => self.backfill(migration).await.map(|()| None),
+            What::Refresh => self.refresh(step).await.map(|()| None),
+            What::Compare => {
+                say(step, format_args!("what readers at {} see, with what is stored", step.row));
+                self.compare(&step.row).await
+            }
+            What::Soak => self.soak(migration, step).await,
+            What::Retain(default) => Ok(self.retain(migration, step, default)),
+            What::Drain => self.drain(step).await,
+            What::DeadLetters => self.dead_letters(step).await,
+        }
+    }
+
+    /// Renews the lease first: whoever has lost it deploys nothing.
+    async fn deploy(&mut self, step: &Step) -> Result<Option<Stop>, Failure> {
+        let row = &step.row.stage;
+        say(step, format_args!("deploying {row}"));
+        self.held.change(|_| {}).await?;
+        let is_told = self.site.stack.is_none() && self.site.stage() == Some(row);
+        let read = self.site.known_read_table().map(ToOwned::to_owned);
+        let deployment = Deployment { stage: Some(row.clone()), read_table: read, other_read_table: None };
+        if !is_told && let Deployed::NotYet(what) = deploy(&self.site, &deployment).await? {
+            let deploy = format!("cdk deploy -c stage={row}");
+            let then = "when nothing runs any more that was deployed before, run this again with";
+            let line = format!("{what}, for example by `{deploy}`; {then} --stage {row}");
+            return Ok(Some(Stop { lines: vec![line], deploy: Some(format!("{deploy} ({deployment})")) }));
+        }
+        self.report.rows.push(row.clone());
+        self.site = Site::find(self.places).await?;
+        Ok(None)
+    }
+
+    /// Each state is either copied, or written after all that runs has begun to write views, and the higher version wins.
+    async fn backfill(&mut self, migration: &Migration) -> Result<(), Failure> {
+        let table = self.site.read_table()?;
+        eprintln!("backfill: filling {} from the write store", table.name);
+        self.site.create(&table).await?;
+        let rate = self.options.and_then(|options| options.rate);
+        let copy = Copy::begin(&self.site, &table, Some(&migration.id), SEGMENTS, rate).await?;
+        self.report.copied += copy.run().await?;
+        // Deleted users are forgotten after a while; what an earlier stay left of them nobody would ever overwrite.
+        self.site.stores(Some(&table))?.remove_orphans(SEGMENTS).await?;
+        copy::forget(&self.site.views(&table).snapshots()).await
+    }
+
+    async fn refresh(&self, step: &Step) -> Result<(), Failure> {
+        say(step, format_args!("dropping what the shared cache holds of an earlier stay"));
+        let stores = Stores { views: None, ..self.seen_at(&step.row)? };
+        for difference in stores.compare(SEGMENTS).await?.found {
+            stores.repair(&difference.of).await?;
+        }
+        Ok(())
+    }
+
+    /// What readers see there, behind their own memory.
+    fn seen_at(&self, row: &Row) -> Result<Stores, Failure> {
+        let table = (row.reads_from == Source::ReadStore).then(|| self.site.read_table()).transpose()?;
+        let stores = self.site.stores(table.as_ref())?;
+        let cache = stores.cache.filter(|_| row.has(Cache::Redis));
+        Ok(Stores { cache, ..stores })
+    }
+
+    async fn compare(&mut self, row: &Row) -> Result<Option<Stop>, Failure> {
+        let Some(options) = self.options else { return Ok(None) };
+        let comparison = self.seen_at(row)?.sample(options.sample).await?;
+        let Comparison { users, lag, found, .. } = &comparison;
+        let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+        self.report.compared += users;
+        self.report.lag += count(*lag);
+        self.report.wrong += count(found.len());
+        if found.is_empty() {
+            return Ok(None);
+        }
+        let mut lines = comparison.lines(SHOW);
+        lines.push(
+            "find out why; then `watershed verify --repair` and `watershed migrate advance`, or `watershed migrate rollback`"
+                .to_owned(),
+        );
+        Ok(Some(Stop { lines, deploy: None }))
+    }
+
+    async fn soak(&mut self, migration: &Migration, step: &Step) -> Result<Option<Stop>, Failure> {
+        let Some(options) = self.options else { return Ok(None) };
+        say(step, format_args!("comparing what readers see, until {} after the cut-over", friendly(options.soak)));
+        let until = later(migration.cut_over_at.unwrap_or(migration.began_at), options.soak);
+        loop {
+            if let Some(stop) = self.compare(&step.row).await? {
+                return Ok(Some(stop));
+            }
+            let Ok(left) = Duration::try_from(until.duration_since(Timestamp::now())) else { return Ok(None) };
+            if left.is_zero() {
+                return Ok(None);
+            }
+            sleep(left.min(SOAK_PAUSE)).await;
+        }
+    }
+
+    fn retain(&self, migration: &Migration, step: &Step, default: Duration) -> Option<Stop> {
+        let retention = self.options.and_then(|options| options.retention).unwrap_or(default);
+        let until = later(migration.cut_over_at.unwrap_or(migration.began_at), retention);
+        if until <= Timestamp::now() {
+            let falls = if step.before == step.row { "nothing" } else { "what is needed no longer" };
+            say(step, format_args!("{falls} is taken away"));
+            return None;
+        }
+        Some(Stop::because(format!(
+            "not to be contracted before {until}, {} after the cut-over: until then `watershed migrate rollback` goes back; \
+             sooner with `watershed migrate advance --retention 0s`",
+            friendly(retention),
+        )))
+    }
+
+    async fn drain(&self, step: &Step) -> Result<Option<Stop>, Failure> {
+        let url = self.site.queue_url()?;
+        say(step, format_args!("waiting until {url} is empty"));
+        let (client, deadline) = (self.site.sqs(), Instant::now() + DRAIN_MAX);
+        let pause = if self.site.stack.is_some() { LOOK_PAUSE_LOCAL } else { LOOK_PAUSE };
+        let mut empty = 0;
+        loop {
+            let messages = counts(&client, url).await?;
+            empty = if messages.all() == 0 { empty + 1 } else { 0 };
+            if empty == LOOKS_AT_QUEUE {
+                return Ok(None);
+            }
+            if Instant::now() > deadline {
+                let Counts { visible, in_flight, delayed, .. } = messages;
+                return Ok(Some(Stop::because(format!(
+                    "after {} the queue is not empty: {visible} wait, {in_flight} are being worked on, {delayed} come \
+                     later; see to that, and go on",
+                    friendly(DRAIN_MAX),
+                ))));
+            }
+            sleep(pause).await;
+        }
+    }
+
+    async fn dead_letters(&self, step: &Step) -> Result<Option<Stop>, Failure> {
+        say(step, format_args!("there must be none when their queue goes"));
+        let dead = counts(&self.site.sqs(), self.site.dead_letter_queue_url()?).await?.all();
+        Ok((dead > 0).then(|| {
+            Stop::because(format!(
+                "{dead} dead letters would be lost with their queue: `watershed dlq redrive` or `watershed dlq discard` them"
+            ))
+        }))
+    }
+}
+
+/// At once, so that whoever waits sees it.
+fn say(step: &Step, what: std::fmt::Arguments<'_>) {
+    eprintln!("{}: {what}", step.phase());
+}
+
+/// As it is given on the command line.
+pub(super) fn friendly(duration: Duration) -> String {
+    let days = SpanRound::new().largest(Unit::Day).days_are_24_hours();
+    let span = Span::try_from(duration).and_then(|span| span.round(days));
+    span.map_or_else(|_| format!("{duration:?}"), |span| format!("{span:#}"))
+}

@@ -1,0 +1,97 @@
+//! What a migration would do, and what it would cost.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+use shared::stages::{Cache, Row};
+
+use super::deployed;
+use super::perform::friendly;
+use super::way::{Step, What, steps, steps_back};
+use crate::outcome::{Failure, Outcome};
+use crate::site::Site;
+
+/// One step, in words.
+#[derive(Debug, Serialize)]
+struct Planned {
+    step: String,
+    does: String,
+    costs: Vec<&'static str>,
+}
+
+pub(super) async fn run(site: &Site, from: Option<&str>, to: &str) -> Result<Outcome, Failure> {
+    let from = from.map_or_else(|| deployed(site), |from| Ok(from.to_owned()))?;
+    let steps = steps(&from, to)?;
+    let items = site.states()?.snapshots().approximate_len().await?.unwrap_or_default();
+    let planned: Vec<_> = steps.iter().map(describe).collect();
+    let mut lines = vec![format!("from {from} to {to}, with about {items} items in the write table")];
+    for (number, Planned { step, does, costs }) in (1..).zip(&planned) {
+        lines.push(format!("{number:>2}. {step}: {does}"));
+        lines.extend(costs.iter().map(|cost| format!("    costs {cost}")));
+    }
+    let back: Vec<_> = steps_back(&from, to, to)?.iter().map(ToString::to_string).collect();
+    lines.push(match steps.iter().find(|step| step.is_final()) {
+        Some(step) => format!("back, until `{step}` begins: `watershed migrate rollback`"),
+        None => format!("back, until it is complete: `watershed migrate rollback` ({})", back.join("; ")),
+    });
+    lines.push(format!("back, after that: `watershed migrate advance --to {from}`"));
+    let document = json!({ "from": from, "to": to, "items": items, "steps": planned, "back": back });
+    Ok(Outcome::new(true, &document, lines))
+}
+
+fn describe(step: &Step) -> Planned {
+    let does = match step.what {
+        What::Deploy(_) => changes(&step.before, &step.row).join(", "),
+        What::Backfill => "fill the read store from the write store".to_owned(),
+        What::Refresh => "drop what the shared cache holds of an earlier stay, where it differs".to_owned(),
+        What::Compare => "compare a sample; anything wrong, and it goes no further".to_owned(),
+        What::Soak => "compare samples again and again; anything wrong, and it goes no further".to_owned(),
+        What::Retain(Duration::ZERO) => "nothing that holds data is taken away".to_owned(),
+        What::Retain(kept) => format!("not before {} after the cut-over, unless told by --retention", friendly(kept)),
+        What::Drain => "wait until nothing waits in the queue, is being worked on or comes later".to_owned(),
+        What::DeadLetters => "see that there are no dead letters, which would be lost".to_owned(),
+    };
+    Planned { step: step.to_string(), does, costs: costs(step) }
+}
+
+/// The columns that change.
+fn changes(before: &Row, after: &Row) -> Vec<String> {
+    let columns = |row: &Row| serde_json::to_value(row).unwrap_or_default();
+    let (before, after) = (columns(before), columns(after));
+    let columns = after.as_object().into_iter().flatten();
+    let columns = columns.filter(|(name, _)| !["stage", "kind"].contains(&name.as_str()));
+    let changed =
+        columns.filter_map(|(name, now)| Some((name, before.get(name)?, now))).filter(|(_, was, now)| was != now);
+    changed.map(|(name, was, now)| format!("{name} {} → {}", plain(was), plain(now))).collect()
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(values) if values.is_empty() => "none".to_owned(),
+        Value::Array(values) => values.iter().map(plain).collect::<Vec<_>>().join(" "),
+        _ => value.to_string(),
+    }
+}
+
+fn costs(step: &Step) -> Vec<&'static str> {
+    let rises = |column: fn(&Row) -> bool| column(&step.row) && !column(&step.before);
+    let of_row = [
+        (rises(|row| row.writes_redis), "a Redis command for each command, from now on"),
+        (rises(|row| row.has(Cache::Redis)), "a Redis command for each read that memory does not answer, from now on"),
+        (rises(|row| row.writes_read_store), "2 WRU and 1 for each index entry for each command, from now on"),
+        (rises(|row| row.queue_deployed), "a send, and a share of a receive and of a delete, for each queued command"),
+    ];
+    match step.what {
+        What::Deploy(_) => of_row.into_iter().filter_map(|(applies, cost)| applies.then_some(cost)).collect(),
+        What::Backfill => vec![
+            "1 RRU for each 4 KB of the write table, twice of the read table",
+            "1 WRU and 1 for each index entry for each user",
+        ],
+        What::Refresh => vec!["1 RRU for each 4 KB of the write table, and a Redis command for each user"],
+        What::Compare => vec!["2 RRU for each user of the sample, and 2 for its view where readers see views"],
+        What::Soak => vec!["as much as a comparison, every few seconds"],
+        What::Retain(_) | What::Drain | What::DeadLetters => Vec::new(),
+    }
+}

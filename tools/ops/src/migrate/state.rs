@@ -1,0 +1,222 @@
+//! Where a migration stands: a note in the write table, and who goes on with it.
+
+use std::time::Duration;
+
+use adapters::dynamo::SnapshotTable;
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Mutex, oneshot};
+use tokio::time::sleep;
+
+use super::way::{Step, steps, steps_back};
+use crate::outcome::Failure;
+use crate::site::Site;
+
+/// The name of the note.
+const BOOKMARK: &str = "migration";
+
+/// A migration: the one that goes on, or the last one.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Migration {
+    pub(crate) id: String,
+    pub(crate) from: String,
+    pub(crate) to: String,
+    /// The row at which it turned back, if it did.
+    pub(crate) turned_back_at: Option<String>,
+    /// The step that is next, or under way; `None` where all are done.
+    pub(crate) step: Option<String>,
+    pub(crate) began_at: Timestamp,
+    pub(crate) cut_over_at: Option<Timestamp>,
+    pub(crate) ended_at: Option<Timestamp>,
+    /// Who goes on with it.
+    pub(crate) lease: Option<Lease>,
+}
+
+/// For how long others stay away. It is renewed for as long as its owner lives.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Lease {
+    pub(crate) owner: String,
+    pub(crate) until: Timestamp,
+}
+
+impl Migration {
+    /// One that is about to begin.
+    pub(crate) fn new(from: &str, to: &str) -> Result<Self, Failure> {
+        let mut migration = Self {
+            id: uuid::Uuid::now_v7().to_string(),
+            from: from.to_owned(),
+            to: to.to_owned(),
+            turned_back_at: None,
+            step: None,
+            began_at: Timestamp::now(),
+            cut_over_at: None,
+            ended_at: None,
+            lease: None,
+        };
+        migration.begin()?;
+        Ok(migration)
+    }
+
+    /// Goes to the first of its steps.
+    pub(crate) fn begin(&mut self) -> Result<(), Failure> {
+        let first = self.steps()?.first().map(ToString::to_string);
+        self.go_to(first);
+        Ok(())
+    }
+
+    /// The migration that was noted last.
+    pub(crate) async fn load(site: &Site) -> Result<Option<Self>, Failure> {
+        Ok(read(&site.states()?.snapshots()).await?.map(|(migration, _)| migration))
+    }
+
+    /// Whether it goes on.
+    pub(crate) fn is_under_way(&self) -> bool {
+        self.ended_at.is_none()
+    }
+
+    /// All its steps, those that are done included.
+    pub(crate) fn steps(&self) -> Result<Vec<Step>, Failure> {
+        Ok(match &self.turned_back_at {
+            None => steps(&self.from, &self.to)?,
+            Some(at) => steps_back(&self.from, &self.to, at)?,
+        })
+    }
+
+    /// The step that is next, with those behind it.
+    pub(crate) fn left(&self) -> Result<Vec<Step>, Failure> {
+        let Some(name) = &self.step else { return Ok(Vec::new()) };
+        let mut steps = self.steps()?;
+        let unknown = || Failure::Untimely(format!("no step is called `{name}`: go on with the version that began it"));
+        let place = steps.iter().position(|step| step.to_string() == *name).ok_or_else(unknown)?;
+        Ok(steps.split_off(place))
+    }
+
+    /// Goes to the step behind the first of those that are left; ends with the last.
+    pub(crate) fn pass(&mut self, left: &[Step]) {
+        self.go_to(left.get(1).map(ToString::to_string));
+    }
+
+    fn go_to(&mut self, step: Option<String>) {
+        self.ended_at = step.is_none().then(Timestamp::now);
+        self.step = step;
+    }
+
+    /// Whose it is now, if anybody's.
+    pub(crate) fn live_lease(&self) -> Option<&Lease> {
+        self.lease.as_ref().filter(|lease| lease.until > Timestamp::now())
+    }
+}
+
+/// How a note is read: as it stands in the table, too, so that it can be told whether it still does.
+async fn read(notes: &SnapshotTable) -> Result<Option<(Migration, Vec<u8>)>, Failure> {
+    let Some(bytes) = notes.bookmark(BOOKMARK).await? else { return Ok(None) };
+    let unreadable = |error| Failure::Refused { part: "write store", cause: format!("bookmark {BOOKMARK}: {error}") };
+    Ok(Some((serde_json::from_slice(&bytes).map_err(unreadable)?, bytes)))
+}
+
+/// A migration that this run goes on with, and nobody else.
+pub(crate) struct Held {
+    notes: SnapshotTable,
+    owner: String,
+    lease: Duration,
+    /// What is noted, as it is written.
+    current: Mutex<(Migration, Vec<u8>)>,
+}
+
+impl Held {
+    /// Takes what `choose` makes of the migration that was noted last, unless somebody else goes on with it.
+    pub(crate) async fn take(
+        site: &Site,
+        owner: String,
+        lease: Duration,
+        choose: impl FnOnce(Option<Migration>) -> Result<Migration, Failure>,
+    ) -> Result<Self, Failure> {
+        let notes = site.states()?.snapshots();
+        let (noted, bytes) = read(&notes).await?.unzip();
+        if let Some(other) = noted.as_ref().and_then(Migration::live_lease) {
+            return Err(Failure::Untimely(format!(
+                "{} goes on with the migration, until {} or for longer: wait for it; nothing was changed",
+                other.owner, other.until,
+            )));
+        }
+        let mut chosen = choose(noted)?;
+        chosen.lease = Some(Lease { owner: owner.clone(), until: after(lease) });
+        let next = written(&chosen);
+        if !notes.replace_bookmark(BOOKMARK, bytes.as_deref(), next.clone()).await? {
+            return Err(Failure::Overtaken);
+        }
+        Ok(Self { notes, owner, lease, current: Mutex::new((chosen, next)) })
+    }
+
+    /// The migration as it stands.
+    pub(crate) async fn migration(&self) -> Migration {
+        self.current.lock().await.0.clone()
+    }
+
+    /// Notes a change, and renews the lease. Fails where somebody else has taken over.
+    pub(crate) async fn change(&self, edit: impl FnOnce(&mut Migration)) -> Result<(), Failure> {
+        self.replace(|migration| {
+            edit(migration);
+            migration.lease = Some(Lease { owner: self.owner.clone(), until: after(self.lease) });
+        })
+        .await
+    }
+
+    async fn replace(&self, edit: impl FnOnce(&mut Migration)) -> Result<(), Failure> {
+        let mut current = self.current.lock().await;
+        let mut next = current.0.clone();
+        edit(&mut next);
+        let bytes = written(&next);
+        if !self.notes.replace_bookmark(BOOKMARK, Some(&current.1), bytes.clone()).await? {
+            return Err(Failure::Overtaken);
+        }
+        *current = (next, bytes);
+        Ok(())
+    }
+
+    /// Does the work while the lease is renewed; stops it where the lease is lost. Gives the lease back.
+    pub(crate) async fn during<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        let (done, is_done) = oneshot::channel::<()>();
+        let mut keep = std::pin::pin!(self.keep(is_done));
+        let worked = tokio::select! {
+            worked = work => worked,
+            lost = &mut keep => return Err(lost.err().unwrap_or(Failure::Overtaken)),
+        };
+        drop(done);
+        // A renewal is never left half done: what stands in the table would not be known.
+        let _ = keep.await;
+        // Where this fails, the lease ends by itself.
+        let _ = self.replace(|migration| migration.lease = None).await;
+        worked
+    }
+
+    async fn keep(&self, mut is_done: oneshot::Receiver<()>) -> Result<(), Failure> {
+        loop {
+            tokio::select! {
+                _ = &mut is_done => return Ok(()),
+                () = sleep(self.lease / 3) => {}
+            }
+            let renewed = self.change(|_| {}).await;
+            // Where the store does not answer now, it may before the lease is over.
+            if let Err(failure) = renewed
+                && (matches!(failure, Failure::Overtaken) || self.migration().await.live_lease().is_none())
+            {
+                return Err(failure);
+            }
+        }
+    }
+}
+
+fn after(duration: Duration) -> Timestamp {
+    later(Timestamp::now(), duration)
+}
+
+/// Later by so much, or the end of time.
+pub(crate) fn later(time: Timestamp, duration: Duration) -> Timestamp {
+    let duration = SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX);
+    time.checked_add(duration).unwrap_or(Timestamp::MAX)
+}
+
+fn written(migration: &Migration) -> Vec<u8> {
+    serde_json::to_vec(migration).unwrap_or_default()
+}

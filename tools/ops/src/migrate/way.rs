@@ -1,0 +1,312 @@
+//! The way from a stage to its neighbour, step by step: derived from what the rows' columns say, never from their names.
+
+use std::fmt;
+use std::time::Duration;
+
+use shared::stages::{Answer, Cache, Row, Source, StageError};
+
+/// How long what holds data is kept: as long as a queue keeps a dead letter.
+pub(crate) const RETENTION: Duration = Duration::from_secs(14 * 24 * 60 * 60);
+
+/// One step. Each may be ended at any time, and done again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Step {
+    pub(crate) what: What,
+    /// What is deployed when it begins.
+    pub(crate) before: Row,
+    /// The row that it deploys, or that it is on the way to; while it soaks, the one that is deployed.
+    pub(crate) row: Row,
+}
+
+/// What is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum What {
+    /// Have the row deployed, and wait for what ran before.
+    Deploy(Part),
+    /// Fill the read store from the write store.
+    Backfill,
+    /// Drop what the shared cache holds of an earlier stay, where it differs.
+    Refresh,
+    /// Compare a sample of what readers would see at the row.
+    Compare,
+    /// Compare samples of what readers see, for a while.
+    Soak,
+    /// Keep what can be gone back to, for a while.
+    Retain(Duration),
+    /// Wait until the queue is empty.
+    Drain,
+    /// See that there are no dead letters.
+    DeadLetters,
+}
+
+/// What a deployment is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// What the next stage rests upon is there, unused.
+    Expand,
+    /// Clients are served as the next stage does.
+    CutOver,
+    /// What the next stage does without goes.
+    Contract,
+    /// All as it was.
+    RollBack,
+}
+
+/// A name that no other step of a way has, and that begins with the phase.
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (phase, row) = (self.phase(), &self.row);
+        match self.what {
+            What::Deploy(_) => write!(f, "{phase}: deploy {row}"),
+            What::Soak => write!(f, "{phase}: at {row}"),
+            What::Backfill | What::Refresh | What::Compare | What::Retain(_) | What::Drain | What::DeadLetters => {
+                write!(f, "{phase}: before {row}")
+            }
+        }
+    }
+}
+
+impl Step {
+    /// The word that people know it by.
+    pub(crate) fn phase(&self) -> &'static str {
+        match self.what {
+            What::Deploy(Part::Expand) => "expand",
+            What::Deploy(Part::CutOver) => "cut over",
+            What::Deploy(Part::Contract) | What::Retain(_) => "contract",
+            What::Deploy(Part::RollBack) => "roll back",
+            What::Backfill => "backfill",
+            What::Refresh => "refresh",
+            What::Compare => "compare",
+            What::Soak => "soak",
+            What::Drain => "drain",
+            What::DeadLetters => "dead letters",
+        }
+    }
+
+    /// Whether something is no longer kept up to date behind it, so that going back would be a migration of its own.
+    pub(crate) fn is_final(&self) -> bool {
+        matches!(self.what, What::Deploy(_)) && takes_away(&self.before, &self.row).is_some()
+    }
+}
+
+/// All steps from a stage to one next to it.
+pub(crate) fn steps(from: &str, to: &str) -> Result<Vec<Step>, StageError> {
+    let rows = Row::step(from, to)?;
+    // Forward, clients notice the last row; on the way back, the first.
+    let cut_over = if leads_back(from, to)? { 0 } else { rows.len().saturating_sub(1) };
+    let mut steps = Vec::new();
+    let mut is_retained = false;
+    let mut before = Row::of(from)?;
+    for (number, row) in rows.into_iter().enumerate() {
+        let part = match number {
+            _ if number < cut_over => Part::Expand,
+            _ if number == cut_over => Part::CutOver,
+            _ => Part::Contract,
+        };
+        let mut whats = gates_for_readers(&before, &row);
+        whats.extend((part == Part::CutOver).then_some(What::Compare));
+        if let Some(retention) = takes_away(&before, &row).filter(|_| !is_retained) {
+            is_retained = true;
+            whats.push(What::Retain(retention));
+        }
+        whats.extend(gates_for_the_queue(&before, &row));
+        whats.push(What::Deploy(part));
+        steps.extend(whats.into_iter().map(|what| Step { what, before: before.clone(), row: row.clone() }));
+        if part == Part::CutOver {
+            steps.push(Step { what: What::Soak, before: row.clone(), row: row.clone() });
+        }
+        before = row;
+    }
+    if !is_retained {
+        steps.push(Step { what: What::Retain(Duration::ZERO), before: before.clone(), row: before });
+    }
+    Ok(steps)
+}
+
+/// The steps back to `from`, from a row on the way to `to`. Until something is taken away all that `from` rests upon is kept
+/// up to date, so that nothing is filled anew.
+pub(crate) fn steps_back(from: &str, to: &str, at: &str) -> Result<Vec<Step>, StageError> {
+    let rows = Row::step(to, from)?;
+    let passed = rows.iter().position(|row| row.stage == at).map_or(0, |place| place + 1);
+    let mut before = Row::of(at)?;
+    let mut steps = Vec::new();
+    // Where nothing was deployed, there is nothing to take back.
+    for row in rows.into_iter().skip(passed).filter(|_| at != from) {
+        let mut whats = gates_for_the_queue(&before, &row);
+        whats.push(What::Deploy(Part::RollBack));
+        steps.extend(whats.into_iter().map(|what| Step { what, before: before.clone(), row: row.clone() }));
+        before = row;
+    }
+    Ok(steps)
+}
+
+fn leads_back(from: &str, to: &str) -> Result<bool, StageError> {
+    let rows = Row::all()?;
+    let place = |name| rows.iter().position(|row| row.stage == name);
+    Ok(place(to) < place(from))
+}
+
+/// What must be so before readers are served as the second row does.
+fn gates_for_readers(before: &Row, after: &Row) -> Vec<What> {
+    let reads_views = |row: &Row| row.reads_from == Source::ReadStore;
+    let backfill = reads_views(after) && !reads_views(before);
+    let refresh = after.has(Cache::Redis) && !before.has(Cache::Redis);
+    [backfill.then_some(What::Backfill), refresh.then_some(What::Refresh)].into_iter().flatten().collect()
+}
+
+/// What must be so before the queue falls out of use, and before it goes.
+fn gates_for_the_queue(before: &Row, after: &Row) -> Vec<What> {
+    let sends = |row: &Row| row.writes_answer != Answer::Result;
+    match (before.queue_deployed, after.queue_deployed) {
+        (true, true) if sends(before) && !sends(after) => vec![What::Drain],
+        (true, false) => vec![What::Drain, What::DeadLetters],
+        _ => Vec::new(),
+    }
+}
+
+/// How long to wait before something is taken away, if anything is: data is kept for long, a cache is not.
+fn takes_away(before: &Row, after: &Row) -> Option<Duration> {
+    let falls = |column: fn(&Row) -> bool| column(before) && !column(after);
+    let holds_data = falls(|row| row.writes_read_store) || falls(|row| row.queue_deployed);
+    match (holds_data, falls(|row| row.writes_redis)) {
+        (true, _) => Some(RETENTION),
+        (false, true) => Some(Duration::ZERO),
+        (false, false) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(steps: &[Step]) -> Vec<String> {
+        steps.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn each_step_expands_fills_compares_cuts_over_soaks_and_contracts() {
+        for (from, to, way) in [
+            (
+                "redis-cache",
+                "read-store",
+                &[
+                    "expand: deploy read-store-expand",
+                    "backfill: before read-store",
+                    "compare: before read-store",
+                    "cut over: deploy read-store",
+                    "soak: at read-store",
+                    "contract: before read-store",
+                ][..],
+            ),
+            (
+                "read-store",
+                "redis-cache",
+                &[
+                    "compare: before read-store-expand",
+                    "cut over: deploy read-store-expand",
+                    "soak: at read-store-expand",
+                    "contract: before redis-cache",
+                    "contract: deploy redis-cache",
+                ],
+            ),
+            (
+                "memory-cache",
+                "redis-cache",
+                &[
+                    "expand: deploy redis-cache-expand",
+                    "refresh: before redis-cache",
+                    "compare: before redis-cache",
+                    "cut over: deploy redis-cache",
+                    "soak: at redis-cache",
+                    "contract: before redis-cache",
+                ],
+            ),
+            (
+                "cqrs",
+                "read-store",
+                &[
+                    "compare: before cqrs-expand",
+                    "cut over: deploy cqrs-expand",
+                    "soak: at cqrs-expand",
+                    "contract: deploy cqrs-drain",
+                    "drain: before cqrs-contract",
+                    "contract: deploy cqrs-contract",
+                    "contract: before read-store",
+                    "drain: before read-store",
+                    "dead letters: before read-store",
+                    "contract: deploy read-store",
+                ],
+            ),
+        ] {
+            assert_eq!(names(&steps(from, to).unwrap()), way, "{from} to {to}");
+        }
+    }
+
+    #[test]
+    fn what_holds_data_is_kept_for_two_weeks_and_nothing_else_is() {
+        for (from, to, kept) in [
+            ("read-store", "redis-cache", RETENTION),
+            ("cqrs", "read-store", RETENTION),
+            ("redis-cache", "memory-cache", Duration::ZERO),
+            ("redis-cache", "read-store", Duration::ZERO),
+            ("read-store", "cqrs", Duration::ZERO),
+        ] {
+            let retained = steps(from, to).unwrap().into_iter().filter_map(|step| match step.what {
+                What::Retain(duration) => Some(duration),
+                _ => None,
+            });
+            assert_eq!(retained.collect::<Vec<_>>(), [kept], "{from} to {to}");
+        }
+    }
+
+    #[test]
+    fn a_way_can_be_gone_back_until_something_is_taken_away() {
+        for (from, to, at, way) in [
+            ("redis-cache", "read-store", "redis-cache", &[][..]),
+            ("redis-cache", "read-store", "read-store-expand", &["roll back: deploy redis-cache"]),
+            (
+                "redis-cache",
+                "read-store",
+                "read-store",
+                &["roll back: deploy read-store-expand", "roll back: deploy redis-cache"],
+            ),
+            ("read-store", "redis-cache", "read-store-expand", &["roll back: deploy read-store"]),
+            (
+                "read-store",
+                "cqrs",
+                "cqrs-expand",
+                &[
+                    "roll back: deploy cqrs-drain",
+                    "drain: before cqrs-contract",
+                    "roll back: deploy cqrs-contract",
+                    "drain: before read-store",
+                    "dead letters: before read-store",
+                    "roll back: deploy read-store",
+                ],
+            ),
+            ("cqrs", "read-store", "cqrs-contract", &["roll back: deploy cqrs-expand", "roll back: deploy cqrs"]),
+        ] {
+            assert_eq!(names(&steps_back(from, to, at).unwrap()), way, "{from} to {to} at {at}");
+        }
+    }
+
+    #[test]
+    fn every_way_has_steps_of_different_names_a_comparison_before_its_cut_over_and_its_final_steps_last() {
+        let rows = Row::all().unwrap();
+        let stages: Vec<_> = rows.iter().filter(|row| row.kind == shared::stages::Kind::Stage).collect();
+        for pair in stages.windows(2) {
+            for (from, to) in [(&pair[0].stage, &pair[1].stage), (&pair[1].stage, &pair[0].stage)] {
+                let steps = steps(from, to).unwrap();
+                let mut distinct = names(&steps);
+                distinct.sort();
+                distinct.dedup();
+                assert_eq!(distinct.len(), steps.len(), "{from} to {to}: {:?}", names(&steps));
+                let cut_over = steps.iter().position(|step| step.what == What::Deploy(Part::CutOver)).unwrap();
+                assert_eq!(steps[cut_over - 1].what, What::Compare, "{from} to {to}");
+                assert_eq!(steps[cut_over + 1].what, What::Soak, "{from} to {to}");
+                let final_at = steps.iter().position(Step::is_final).unwrap_or(steps.len() - 1);
+                assert_eq!(final_at, steps.len() - 1, "{from} to {to}");
+            }
+        }
+    }
+}
