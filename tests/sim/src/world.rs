@@ -140,10 +140,12 @@ impl World {
     }
 
     /// Whether nothing keeps the shared cache from being told of a version. What is applied at once is not repaired where
-    /// a lost answer or a timeout left something undone.
+    /// a lost answer or a timeout left something undone; nor where a commit was carried out twice, so that its second
+    /// answer says nothing, and the look at what is there was lost.
     pub(crate) fn cache_is_told(&self) -> bool {
         let faults = &self.setup.faults;
-        let repaired = self.all_is_queued || (faults.lost_responses == 0 && faults.slowness == 0);
+        let is_answered = faults.lost_responses == 0 && (faults.repeats == 0 || faults.lost_requests == 0);
+        let repaired = self.all_is_queued || (is_answered && faults.slowness == 0);
         repaired && !self.has_disasters && faults.crashes == 0 && faults.cache_failures == 0
     }
 
