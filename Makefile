@@ -1,12 +1,15 @@
 # `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help run test test-full soak fuzz lint setup
+.PHONY: help run test test-full soak fuzz evolution-report lint setup
 
 # One profile for everything that is run here: optimised a little, compiled quickly.
 PROFILE := fast
 CARGO_TEST := cargo test --profile $(PROFILE) --no-fail-fast
 # The simulation has builds of its own: what it runs can be broken on purpose, and nothing else shall be.
 SERVICE := --workspace --exclude simulation
+# What is deployed, for measurements.
+FUNCTIONS := -p read-fn -p write-fn -p ingest-fn -p lith-fn
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 # End-to-end checks mostly wait: more of them at a time than there are processors.
 export RUST_TEST_THREADS := 6
 
@@ -36,6 +39,13 @@ soak: ## Simulate seed after seed (ARGS="--count 1000000 --from 20000" or "--sec
 fuzz: ## Fuzz every parser that meets input (ARGS="seconds per target"; needs the nightly toolchain)
 	@tools/setup.sh fuzz
 	tools/fuzz.sh $(ARGS)
+
+evolution-report: ## Measure the stages side by side: docs/evolution/report.md (ARGS="--seed 2"; 12 minutes after the builds)
+	@tools/setup.sh redis
+	cargo build --release --bins $(FUNCTIONS)
+	cargo build --profile $(PROFILE) $(SERVICE) --bins --tests
+	$(TARGET_DIR)/$(PROFILE)/evolution-report --functions-dir $(TARGET_DIR)/release \
+		--watershed-local $(TARGET_DIR)/$(PROFILE)/watershed-local $(ARGS)
 
 lint: ## Check format, lints, dependencies, spelling and the paths in the docs
 	@tools/setup.sh python deny

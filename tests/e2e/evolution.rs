@@ -1,6 +1,7 @@
 //! The evolution path: the stages as data, the rows in between, and how one comes from one to the next.
 
 mod beside_a_queue;
+mod report;
 mod walk;
 
 use std::path::{Path, PathBuf};

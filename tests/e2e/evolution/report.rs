@@ -1,0 +1,66 @@
+//! The measured comparison of the stages can be made again, and the one that is kept is whole.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use shared::stages::{Kind, Row};
+
+use crate::harness::{long_tests_wanted, program};
+
+/// The table of stages, without what lies between them.
+fn stages() -> Vec<Row> {
+    Row::all().unwrap().into_iter().filter(|row| row.kind == Kind::Stage).collect()
+}
+
+/// The report in a folder names its command and every stage, and all its charts are there.
+fn assert_is_whole(folder: &Path) {
+    let report = fs::read_to_string(folder.join("report.md")).unwrap();
+    assert!(report.contains("`make evolution-report`"));
+    for Row { stage, .. } in stages() {
+        assert!(report.matches(&format!("| `{stage}` |")).count() >= 3, "no {stage} in {report}");
+    }
+    let charts: Vec<_> = report.split("](charts/").skip(1).filter_map(|rest| rest.split(')').next()).collect();
+    assert!(charts.len() >= 5, "{charts:?}");
+    for chart in charts {
+        assert!(fs::read_to_string(folder.join("charts").join(chart)).unwrap().ends_with("</svg>\n"), "{chart}");
+    }
+}
+
+#[test]
+fn a_quick_evolution_report_is_whole_and_no_request_of_it_fails() {
+    if !long_tests_wanted() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let functions = folder.path().join("functions");
+    fs::create_dir(&functions).unwrap();
+    let built = program::watershed_local().parent().unwrap();
+    for function in stages().into_iter().flat_map(|row| row.functions).collect::<BTreeSet<_>>() {
+        // Another file system than that of the target directory has no hard links to it.
+        let (from, to) = (built.join(&function), functions.join(&function));
+        fs::hard_link(&from, &to).or_else(|_| fs::copy(&from, &to).map(drop)).unwrap();
+    }
+    let output = folder.path().join("report");
+    let made = Command::new(built.join("evolution-report"))
+        .arg("--quick")
+        .arg("--functions-dir")
+        .arg(&functions)
+        .arg("--watershed-local")
+        .arg(program::watershed_local())
+        .arg("--output")
+        .arg(&output)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    assert_is_whole(&output);
+    let report = fs::read_to_string(output.join("report.md")).unwrap();
+    assert!(!report.contains("requests failed"), "{report}");
+}
+
+#[test]
+fn the_kept_evolution_report_names_its_command_and_every_stage() {
+    assert_is_whole(&program::workspace().join("docs/evolution"));
+}

@@ -1,0 +1,131 @@
+//! What a million requests would cost on AWS: list prices, assumptions, and the arithmetic.
+
+/// US dollars in us-east-1, from the public price lists of 2026: <https://aws.amazon.com/lambda/pricing/>,
+/// <https://aws.amazon.com/api-gateway/pricing/>, <https://aws.amazon.com/dynamodb/pricing/on-demand/>,
+/// <https://aws.amazon.com/sqs/pricing/>.
+pub(crate) mod prices {
+    /// A million requests to an HTTP API.
+    pub(crate) const API_REQUESTS: f64 = 1.00;
+    /// A million invocations of Lambda.
+    pub(crate) const INVOCATIONS: f64 = 0.20;
+    /// A million gigabyte-seconds of Lambda, on arm64.
+    pub(crate) const GB_SECONDS: f64 = 13.33;
+    /// A million read request units of DynamoDB, on demand.
+    pub(crate) const READ_UNITS: f64 = 0.125;
+    /// A million write request units of DynamoDB, on demand.
+    pub(crate) const WRITE_UNITS: f64 = 0.625;
+    /// A million requests to a standard queue.
+    pub(crate) const QUEUE_REQUESTS: f64 = 0.40;
+}
+
+/// What is assumed of the traffic.
+pub(crate) mod assumptions {
+    /// Of all requests.
+    pub(crate) const READS: f64 = 0.9;
+    /// Of all reads, those of what was read a moment ago: they cost what hot reads cost, the others what cold ones do.
+    pub(crate) const HOT: f64 = 0.8;
+    /// Memory of a function, in GB.
+    pub(crate) const MEMORY_GB: f64 = 0.25;
+}
+
+/// What was measured of a stage, per read and per command.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Usage {
+    /// Milliseconds of a hot read.
+    pub(crate) hot_ms: f64,
+    /// Milliseconds of a cold read.
+    pub(crate) cold_ms: f64,
+    /// Milliseconds of all invocations that a command causes.
+    pub(crate) command_ms: f64,
+    pub(crate) invocations_per_command: f64,
+    pub(crate) units_per_hot_read: f64,
+    pub(crate) units_per_cold_read: f64,
+    pub(crate) read_units_per_command: f64,
+    pub(crate) write_units_per_command: f64,
+    pub(crate) queue_requests_per_command: f64,
+}
+
+/// Dollars per million requests.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Cost {
+    pub(crate) api: f64,
+    pub(crate) invocations: f64,
+    pub(crate) duration: f64,
+    pub(crate) reads: f64,
+    pub(crate) writes: f64,
+    pub(crate) queue: f64,
+}
+
+impl Cost {
+    /// Of a million requests, nine tenths of them reads.
+    pub(crate) fn of(usage: &Usage) -> Self {
+        use assumptions::{HOT, MEMORY_GB, READS};
+        let commands = 1.0 - READS;
+        let of_reads = |hot: f64, cold: f64| READS * (HOT * hot + (1.0 - HOT) * cold);
+        let seconds = (of_reads(usage.hot_ms, usage.cold_ms) + commands * usage.command_ms) / 1_000.0;
+        let read_units =
+            of_reads(usage.units_per_hot_read, usage.units_per_cold_read) + commands * usage.read_units_per_command;
+        Self {
+            api: prices::API_REQUESTS,
+            invocations: (READS + commands * usage.invocations_per_command) * prices::INVOCATIONS,
+            duration: seconds * MEMORY_GB * prices::GB_SECONDS,
+            reads: read_units * prices::READ_UNITS,
+            writes: commands * usage.write_units_per_command * prices::WRITE_UNITS,
+            queue: commands * usage.queue_requests_per_command * prices::QUEUE_REQUESTS,
+        }
+    }
+
+    pub(crate) fn total(&self) -> f64 {
+        self.api + self.invocations + self.duration + self.reads + self.writes + self.queue
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOTHING: Usage = Usage {
+        hot_ms: 0.0,
+        cold_ms: 0.0,
+        command_ms: 0.0,
+        invocations_per_command: 0.0,
+        units_per_hot_read: 0.0,
+        units_per_cold_read: 0.0,
+        read_units_per_command: 0.0,
+        write_units_per_command: 0.0,
+        queue_requests_per_command: 0.0,
+    };
+
+    fn close(one: f64, other: f64) {
+        assert!((one - other).abs() < 1e-9, "{one} is not {other}");
+    }
+
+    #[test]
+    fn each_part_has_its_share_and_its_price() {
+        let usage = Usage {
+            hot_ms: 1.0,
+            cold_ms: 6.0,
+            command_ms: 10.0,
+            invocations_per_command: 2.0,
+            units_per_hot_read: 0.0,
+            units_per_cold_read: 1.0,
+            read_units_per_command: 2.0,
+            write_units_per_command: 8.0,
+            queue_requests_per_command: 3.0,
+        };
+        let cost = Cost::of(&usage);
+        close(cost.api, 1.0);
+        close(cost.invocations, (0.9 + 0.2) * 0.2);
+        // 0.72 M × 1 ms + 0.18 M × 6 ms + 0.1 M × 10 ms are 2,800 s.
+        close(cost.duration, 0.0028 * 0.25 * 13.33);
+        close(cost.reads, (0.18 + 0.2) * 0.125);
+        close(cost.writes, 0.8 * 0.625);
+        close(cost.queue, 0.3 * 0.4);
+        close(cost.total(), cost.api + cost.invocations + cost.duration + cost.reads + cost.writes + cost.queue);
+    }
+
+    #[test]
+    fn who_reads_from_memory_pays_for_the_front_door_and_the_invocation() {
+        close(Cost::of(&NOTHING).total(), 1.0 + 0.9 * 0.2);
+    }
+}

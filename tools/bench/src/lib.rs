@@ -1,0 +1,108 @@
+//! The measured claims: runs the stages side by side on this machine, with packaged functions, and writes the evolution
+//! report and its charts.
+
+mod chart;
+mod cost;
+mod load;
+mod machine;
+mod measure;
+mod meter;
+mod monitor;
+mod plan;
+mod processes;
+mod report;
+mod service;
+mod stats;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::machine::Machine;
+use crate::plan::Scale;
+use crate::report::Report;
+use crate::service::Programs;
+
+/// Measures the stages of the evolution path on this machine, and writes report.md and charts/*.svg.
+#[derive(Debug, Parser)]
+#[command(name = "evolution-report", version)]
+struct Options {
+    /// The packaged functions: DIR/<name> or DIR/<name>/bootstrap
+    #[arg(long, value_name = "DIR")]
+    functions_dir: PathBuf,
+    /// The program that serves
+    #[arg(long, value_name = "FILE")]
+    watershed_local: PathBuf,
+    /// Where the report goes
+    #[arg(long, value_name = "DIR", default_value = "docs/evolution")]
+    output: PathBuf,
+    /// What the requests are drawn from
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// Measure so little that it means nothing, to see whether everything works
+    #[arg(long)]
+    quick: bool,
+}
+
+/// Why there is no report.
+#[derive(Debug, thiserror::Error)]
+enum BenchError {
+    #[error("stage {0} does not start; it said:\n{1}")]
+    NotStarting(String, String),
+    #[error("no function {0} in --functions-dir: `make evolution-report` builds them")]
+    NotPackaged(String),
+    #[error("the stores do not start: {0}")]
+    Stores(String),
+    #[error("the answer to {0} is not understood")]
+    NotUnderstood(String),
+    #[error("{0} was refused")]
+    Refused(&'static str),
+    #[error("gave up waiting: {0}")]
+    NeverSo(&'static str),
+    #[error("cannot draw {}: {cause}", .path.display())]
+    Chart { path: PathBuf, cause: String },
+    #[error("no answer: {0}")]
+    Http(#[from] reqwest::Error),
+    #[error(transparent)]
+    Stage(#[from] shared::stages::StageError),
+    #[error(transparent)]
+    System(#[from] std::io::Error),
+}
+
+/// Does what the command line says.
+pub async fn run() -> ExitCode {
+    let options = Options::parse();
+    match Box::pin(make(&options)).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("evolution-report: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn make(options: &Options) -> Result<(), BenchError> {
+    let programs = Programs {
+        watershed_local: std::path::absolute(&options.watershed_local)?,
+        functions_dir: std::path::absolute(&options.functions_dir)?,
+    };
+    let scale = if options.quick { Scale::QUICK } else { Scale::FULL };
+    let results = measure::everything(&programs, scale, options.seed).await?;
+    let report = Report { results: &results, machine: &Machine::look(), scale, seed: options.seed };
+    write(&report, &options.output)
+}
+
+fn write(report: &Report<'_>, output: &Path) -> Result<(), BenchError> {
+    let charts = output.join("charts");
+    std::fs::create_dir_all(&charts)?;
+    for (name, chart) in report.charts() {
+        let path = charts.join(format!("{name}.svg"));
+        let svg = chart.svg().map_err(|cause| BenchError::Chart { path: path.clone(), cause })?;
+        std::fs::write(path, svg)?;
+    }
+    let path = output.join("report.md");
+    std::fs::write(&path, report.markdown())?;
+    eprintln!("wrote {}", path.display());
+    Ok(())
+}

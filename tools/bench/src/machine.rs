@@ -1,0 +1,27 @@
+//! The machine that the numbers are of.
+
+use std::process::Command;
+
+/// What numbers depend on, as far as it can be told.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    pub(crate) cores: usize,
+    pub(crate) kernel: String,
+    pub(crate) rustc: String,
+}
+
+impl Machine {
+    /// This one.
+    pub(crate) fn look() -> Self {
+        let said = |program: &str, arguments: &[&str]| {
+            let output = Command::new(program).args(arguments).output().ok();
+            let said = output.and_then(|output| String::from_utf8(output.stdout).ok());
+            said.map_or_else(|| "unknown".to_owned(), |said| said.trim().to_owned())
+        };
+        Self {
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            kernel: said("uname", &["-srm"]),
+            rustc: said("rustc", &["--version"]),
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! The measurements: every stage is asked the same, round after round, so that what disturbs the machine disturbs all.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::Write as _;
+use std::sync::Arc;
+
+use flate2::Compression;
+use flate2::write::DeflateEncoder;
+use reqwest::Method;
+use serde_json::Value;
+use shared::stages::{Kind, Row};
+
+use crate::BenchError;
+use crate::load::{Answer, Client, Outcome};
+use crate::meter::{Count, Tally};
+use crate::monitor::Monitor;
+use crate::plan::{Operation, Planned, Scale, Shape, USERS, at_once, at_rate, deletes};
+use crate::processes;
+use crate::service::{Programs, Service, Stores};
+use crate::stats::{Latency, per};
+
+/// The stages that differ in nothing but how the same code is packaged.
+pub(crate) const PACKAGINGS: [&str; 3] = ["single-responsibility", "lambda-lith", "read-write"];
+/// Stands for the minutes that Lambda keeps an idle environment.
+pub(crate) const IDLE_SECONDS: u32 = 1;
+/// Where environments shall live until the end.
+const NEVER_IDLE_SECONDS: u32 = 600;
+/// Writes and cold reads per second.
+const RATE: u32 = 50;
+/// Hot reads per second.
+const HOT_RATE: u32 = 100;
+/// Requests of every kind before anything is measured or looked at, so that environments are warm.
+const WARMING: usize = 5;
+/// Requests of every kind after which memory is looked at.
+const TOUR: usize = 40;
+
+/// Everything that was measured.
+#[derive(Debug)]
+pub(crate) struct Results {
+    pub(crate) packages: BTreeMap<String, Package>,
+    pub(crate) shapes: Vec<Measured<(&'static str, Shape), ShapeRound>>,
+    pub(crate) stages: Vec<Measured<String, StageRound>>,
+    pub(crate) tours: Vec<(String, BTreeMap<String, Footprint>)>,
+}
+
+/// The rounds of one thing.
+#[derive(Debug)]
+pub(crate) struct Measured<What, Round> {
+    pub(crate) what: What,
+    pub(crate) rounds: Vec<Round>,
+}
+
+/// How large a function is, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Package {
+    pub(crate) binary: u64,
+    pub(crate) deflated: u64,
+}
+
+/// A traffic shape at a stage.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ShapeRound {
+    pub(crate) outcome: Outcome,
+    pub(crate) cold_starts: usize,
+}
+
+/// A stage.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StageRound {
+    pub(crate) hot: Phase,
+    pub(crate) cold: Phase,
+    /// Commands on a user each.
+    pub(crate) single: Phase,
+    /// Commands on one user, all at once.
+    pub(crate) burst: Phase,
+    pub(crate) invocations_per_command: f64,
+    pub(crate) queue_requests_per_command: f64,
+}
+
+/// One phase of a round.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Phase {
+    pub(crate) latency: Latency,
+    pub(crate) requests: usize,
+    pub(crate) failures: usize,
+    pub(crate) store_requests: f64,
+    pub(crate) read_units: f64,
+    pub(crate) write_units: f64,
+}
+
+/// What a function was seen to use.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Footprint {
+    pub(crate) dynamodb: BTreeSet<String>,
+    pub(crate) sqs: BTreeSet<String>,
+    pub(crate) redis: BTreeSet<String>,
+    pub(crate) peak_memory_kib: u32,
+}
+
+/// Measures everything, and tells how far it is.
+pub(crate) async fn everything(programs: &Programs, scale: Scale, seed: u64) -> Result<Results, BenchError> {
+    let rows: Vec<Row> = Row::all()?.into_iter().filter(|row| row.kind == Kind::Stage).collect();
+    let packages = packages(programs, &rows, Compression::new(scale.compression))?;
+    let mut tours = Vec::new();
+    for row in &rows {
+        eprintln!("tour of {row}");
+        tours.push((row.stage.clone(), tour(programs, &row.stage).await?));
+    }
+    let every_shape = Shape::ALL.iter().flat_map(|shape| PACKAGINGS.map(|stage| (stage, *shape)));
+    let mut shapes: Vec<_> = every_shape.map(|what| Measured { what, rounds: Vec::new() }).collect();
+    let mut stages: Vec<_> = rows.iter().map(|row| Measured { what: row.stage.clone(), rounds: Vec::new() }).collect();
+    for round in 1..=scale.rounds {
+        for Measured { what: (stage, shape), rounds } in &mut shapes {
+            eprintln!("round {round} of {}: {} traffic at {stage}", scale.rounds, shape.name());
+            rounds.push(shape_round(programs, stage, *shape, scale, seed + round).await?);
+        }
+        for Measured { what: stage, rounds } in &mut stages {
+            eprintln!("round {round} of {}: reads and writes at {stage}", scale.rounds);
+            rounds.push(stage_round(programs, stage, scale).await?);
+        }
+    }
+    Ok(Results { packages, shapes, stages, tours })
+}
+
+fn packages(
+    programs: &Programs,
+    rows: &[Row],
+    compression: Compression,
+) -> Result<BTreeMap<String, Package>, BenchError> {
+    let functions: BTreeSet<&String> = rows.iter().flat_map(|row| &row.functions).collect();
+    let package = |function: &String| {
+        let candidates =
+            [programs.functions_dir.join(function).join("bootstrap"), programs.functions_dir.join(function)];
+        let path = candidates.into_iter().find(|path| path.is_file());
+        let path = path.ok_or_else(|| BenchError::NotPackaged(function.clone()))?;
+        let binary = fs::read(path)?;
+        let mut deflated = DeflateEncoder::new(Vec::new(), compression);
+        deflated.write_all(&binary)?;
+        let deflated = deflated.finish()?;
+        Ok((function.clone(), Package { binary: bytes(&binary), deflated: bytes(&deflated) }))
+    };
+    functions.into_iter().map(package).collect()
+}
+
+fn bytes(data: &[u8]) -> u64 {
+    u64::try_from(data.len()).unwrap_or(u64::MAX)
+}
+
+/// One shape at one stage, on empty tables.
+async fn shape_round(
+    programs: &Programs,
+    stage: &str,
+    shape: Shape,
+    scale: Scale,
+    seed: u64,
+) -> Result<ShapeRound, BenchError> {
+    let plan = shape.plan(scale.shape, seed);
+    let stores = Stores::start().await?;
+    let service = Service::start(programs, stage, IDLE_SECONDS, &stores).await?;
+    let users = create(&service.client, USERS + deletes(&plan)).await?;
+    service.cool_down().await?;
+    let before = service.counter("cold_starts").await?;
+    let outcome = service.client.run(&plan, &users).await;
+    let cold_starts = service.counter("cold_starts").await? - before;
+    service.stop().await?;
+    stores.stop().await;
+    Ok(ShapeRound { outcome, cold_starts })
+}
+
+/// Everything that is compared from stage to stage, on empty tables.
+async fn stage_round(programs: &Programs, stage: &str, scale: Scale) -> Result<StageRound, BenchError> {
+    let stores = Stores::start().await?;
+    let service = Service::start(programs, stage, NEVER_IDLE_SECONDS, &stores).await?;
+    let users = create(&service.client, scale.requests + WARMING).await?;
+    let of_users = |operation: fn(usize) -> Operation| (0..scale.requests).map(operation);
+    let warming = |operation: fn(usize) -> Operation| (scale.requests..scale.requests + WARMING).map(operation);
+    service.client.run(&at_rate(RATE, warming(Operation::Update)), &users).await;
+    service.settle().await?;
+
+    let invocations = service.counter("invocations").await?;
+    let (single, tally) = phase(&service, &stores, &at_rate(RATE, of_users(Operation::Update)), &users).await?;
+    let invocations = service.counter("invocations").await? - invocations;
+    // Waiting for the queue to be empty asks for these; no command does.
+    let asked = tally.iter().filter(|((_, operation), _)| operation != "GetQueueAttributes");
+    let queue_requests = Count::sum(asked.map(|(_, count)| count)).requests;
+    let (burst, _) = phase(&service, &stores, &at_once((0..scale.burst).map(|_| Operation::Update(0))), &users).await?;
+    service.stop().await?;
+
+    // Started anew: nothing is in memory or in Redis.
+    let service = Service::start(programs, stage, NEVER_IDLE_SECONDS, &stores).await?;
+    service.client.run(&at_rate(RATE, warming(Operation::Get)), &users).await;
+    let (cold, _) = phase(&service, &stores, &at_rate(RATE, of_users(Operation::Get)), &users).await?;
+    let again = (0..scale.requests).map(|_| Operation::Get(0));
+    let (hot, _) = phase(&service, &stores, &at_rate(HOT_RATE, again), &users).await?;
+    service.stop().await?;
+    stores.stop().await;
+    Ok(StageRound {
+        hot,
+        cold,
+        single,
+        burst,
+        invocations_per_command: per_one(invocations, single.requests),
+        queue_requests_per_command: per_one(queue_requests, single.requests),
+    })
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of requests are far below 2^52")]
+fn per_one(amount: usize, count: usize) -> f64 {
+    per(amount as f64, count)
+}
+
+/// Runs a plan to the end of all that it causes; also hands over what was asked of the queue.
+async fn phase(
+    service: &Service,
+    stores: &Stores,
+    plan: &[Planned],
+    users: &Arc<[String]>,
+) -> Result<(Phase, Tally), BenchError> {
+    service.settle().await?;
+    stores.forget();
+    let Outcome { latency, requests, failures } = service.client.run(plan, users).await;
+    service.settle().await?;
+    let (asked, queue) = (Count::sum(stores.dynamodb.take().values()), stores.sqs.take());
+    let phase = Phase {
+        latency,
+        requests,
+        failures,
+        store_requests: per_one(asked.requests, requests),
+        read_units: per(asked.read_units, requests),
+        write_units: per(asked.write_units, requests),
+    };
+    Ok((phase, queue))
+}
+
+/// So many users, one after the other.
+async fn create(client: &Client, count: usize) -> Result<Arc<[String]>, BenchError> {
+    let mut users = Vec::new();
+    for _ in 0..count {
+        let answer = expect(client.operate(Operation::Create, &[]).await?, "a create")?;
+        users.push(answer.user().ok_or_else(|| BenchError::NotUnderstood("a create".to_owned()))?);
+    }
+    Ok(users.into())
+}
+
+fn expect(answer: Answer, what: &'static str) -> Result<Answer, BenchError> {
+    if answer.ok { Ok(answer) } else { Err(BenchError::Refused(what)) }
+}
+
+/// Asks a stage for everything that it can do, and looks at what each function used.
+async fn tour(programs: &Programs, stage: &str) -> Result<BTreeMap<String, Footprint>, BenchError> {
+    let stores = Stores::start().await?;
+    let service = Service::start(programs, stage, NEVER_IDLE_SECONDS, &stores).await?;
+    let monitor = match service.status().await?.pointer("/variables/REDIS_URL").and_then(Value::as_str) {
+        Some(url) => Some(Monitor::start(url).await?),
+        None => None,
+    };
+    // The stack itself has created tables and queues.
+    stores.forget();
+    visit(&service).await?;
+    let (dynamodb, sqs) = (stores.dynamodb.take(), stores.sqs.take());
+    let redis = monitor.map(|monitor| monitor.asked()).unwrap_or_default();
+    let mut footprints = BTreeMap::new();
+    for (function, pids) in service.processes().await? {
+        let ports: BTreeSet<u16> = pids.iter().flat_map(|pid| processes::ports(*pid)).collect();
+        let asked =
+            |tally: &Tally| tally.keys().filter(|(port, _)| ports.contains(port)).map(|(_, it)| it.clone()).collect();
+        let footprint = Footprint {
+            dynamodb: asked(&dynamodb),
+            sqs: asked(&sqs),
+            redis: redis.iter().filter(|(port, _)| ports.contains(port)).map(|(_, command)| command.clone()).collect(),
+            peak_memory_kib: pids.iter().filter_map(|pid| processes::peak_memory_kib(*pid)).max().unwrap_or_default(),
+        };
+        footprints.insert(function, footprint);
+    }
+    service.stop().await?;
+    stores.stop().await;
+    Ok(footprints)
+}
+
+/// Every operation of the HTTP contract, again and again.
+async fn visit(service: &Service) -> Result<(), BenchError> {
+    let client = &service.client;
+    let users = create(client, TOUR).await?;
+    service.settle().await?;
+    for user in 0..TOUR {
+        for operation in [Operation::Get(user), Operation::List, Operation::Replace(user), Operation::Update(user)] {
+            expect(client.operate(operation, &users).await?, "an operation of the tour")?;
+        }
+        let filter = ["status=active", "email=nobody@example.com", "name_prefix=User"];
+        let path = format!("/users?limit=5&{}", filter.iter().cycle().nth(user).unwrap_or(&""));
+        expect(client.send(Method::GET, &path, None).await?, "a list")?;
+        let written = client.operate(Operation::Update(user), &users).await?;
+        // Where a write answers with its result there is no command to ask about.
+        let command = written.command().unwrap_or("/commands/none");
+        client.send(Method::GET, command, None).await?;
+        expect(client.operate(Operation::Delete(user), &users).await?, "a delete")?;
+    }
+    service.settle().await
+}

@@ -1,0 +1,194 @@
+//! Counts what is asked of `DynamoDB` and SQS: a proxy in front of each, which asks `DynamoDB` to say what it would bill.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{ConnectInfo, DefaultBodyLimit, State};
+use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::serve::ListenerExt as _;
+use serde_json::{Map, Value};
+use tokio::net::TcpListener;
+
+/// `DynamoDB` takes no more.
+const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Names the operation.
+const TARGET: &str = "x-amz-target";
+/// What belongs to one connection, and is not passed on.
+const OF_THE_CONNECTION: [&str; 4] = ["connection", "content-length", "host", "transfer-encoding"];
+/// Operations that say, where they are asked to, how much capacity they have consumed.
+const READS: [&str; 5] = ["BatchGetItem", "GetItem", "Query", "Scan", "TransactGetItems"];
+const WRITES: [&str; 5] = ["BatchWriteItem", "DeleteItem", "PutItem", "TransactWriteItems", "UpdateItem"];
+
+/// What was asked, by the port at the other end and the operation.
+pub(crate) type Tally = BTreeMap<(u16, String), Count>;
+
+/// How much of one operation.
+#[derive(Debug, Default, Clone, Copy, PartialEq)]
+pub(crate) struct Count {
+    pub(crate) requests: usize,
+    pub(crate) read_units: f64,
+    pub(crate) write_units: f64,
+}
+
+impl Count {
+    /// All of these.
+    pub(crate) fn sum<'a>(counts: impl IntoIterator<Item = &'a Self>) -> Self {
+        counts.into_iter().fold(Self::default(), |sum, count| Self {
+            requests: sum.requests + count.requests,
+            read_units: sum.read_units + count.read_units,
+            write_units: sum.write_units + count.write_units,
+        })
+    }
+}
+
+/// A proxy that counts.
+#[derive(Debug, Clone)]
+pub(crate) struct Meter {
+    pub(crate) url: String,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    upstream: String,
+    http: reqwest::Client,
+    tally: Mutex<Tally>,
+}
+
+impl Meter {
+    /// Stands in front of what serves at `upstream`, for as long as this program runs.
+    pub(crate) async fn before(upstream: &str) -> std::io::Result<Self> {
+        let http = reqwest::Client::builder().no_proxy().build().map_err(std::io::Error::other)?;
+        let shared = Arc::new(Shared { upstream: upstream.to_owned(), http, tally: Mutex::default() });
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let url = format!("http://{}", listener.local_addr()?);
+        let router = Router::new().fallback(pass_on).layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
+        let service = router.with_state(Arc::clone(&shared)).into_make_service_with_connect_info::<SocketAddr>();
+        // Small answers would wait for delayed acknowledgements; where it cannot be set they do.
+        let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
+        tokio::spawn(async move { axum::serve(listener, service).await });
+        Ok(Self { url, shared })
+    }
+
+    /// What was asked since this was last called.
+    pub(crate) fn take(&self) -> Tally {
+        std::mem::take(&mut *self.shared.tally())
+    }
+}
+
+impl Shared {
+    fn tally(&self) -> MutexGuard<'_, Tally> {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn pass_on(
+    State(shared): State<Arc<Shared>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    mut headers: HeaderMap,
+    body: Bytes,
+) -> (StatusCode, HeaderMap, Bytes) {
+    let operation = operation(&headers).to_owned();
+    without_those_of_the_connection(&mut headers);
+    let body = asking_for_capacity(&operation, body);
+    match forward(&shared, headers, body).await {
+        Ok((status, headers, answer)) => {
+            let count = count(&operation, &answer);
+            let mut tally = shared.tally();
+            let counted = tally.entry((peer.port(), operation)).or_default();
+            *counted = Count::sum([&*counted, &count]);
+            (status, headers, answer)
+        }
+        Err(error) => {
+            eprintln!("{operation}: {error}");
+            (StatusCode::BAD_GATEWAY, HeaderMap::new(), Bytes::new())
+        }
+    }
+}
+
+async fn forward(
+    shared: &Shared,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<(StatusCode, HeaderMap, Bytes), reqwest::Error> {
+    let answer = shared.http.post(&shared.upstream).headers(headers).body(body).send().await?;
+    let (status, mut headers) = (answer.status(), answer.headers().clone());
+    without_those_of_the_connection(&mut headers);
+    Ok((status, headers, answer.bytes().await?))
+}
+
+fn without_those_of_the_connection(headers: &mut HeaderMap) {
+    for name in OF_THE_CONNECTION {
+        headers.remove(HeaderName::from_static(name));
+    }
+}
+
+/// `DynamoDB_20120810.GetItem` is a `GetItem`.
+fn operation(headers: &HeaderMap) -> &str {
+    let target = headers.get(TARGET).and_then(|target| target.to_str().ok()).unwrap_or_default();
+    target.rsplit('.').next().unwrap_or_default()
+}
+
+/// The same request; where there is an answer to it, with the question what it consumes.
+fn asking_for_capacity(operation: &str, body: Bytes) -> Bytes {
+    if !READS.contains(&operation) && !WRITES.contains(&operation) {
+        return body;
+    }
+    let Ok(mut request) = serde_json::from_slice::<Map<String, Value>>(&body) else { return body };
+    request.insert("ReturnConsumedCapacity".to_owned(), "TOTAL".into());
+    Value::Object(request).to_string().into()
+}
+
+/// What an answer says of itself.
+fn count(operation: &str, answer: &[u8]) -> Count {
+    let units = if READS.contains(&operation) || WRITES.contains(&operation) { consumed(answer) } else { 0.0 };
+    let (read_units, write_units) = if READS.contains(&operation) { (units, 0.0) } else { (0.0, units) };
+    Count { requests: 1, read_units, write_units }
+}
+
+/// An answer about several tables has a list.
+fn consumed(answer: &[u8]) -> f64 {
+    let answer: Value = serde_json::from_slice(answer).unwrap_or_default();
+    let of_table = |table: &Value| table.get("CapacityUnits").and_then(Value::as_f64).unwrap_or_default();
+    match answer.get("ConsumedCapacity") {
+        Some(Value::Array(tables)) => tables.iter().map(of_table).sum(),
+        Some(table) => of_table(table),
+        None => 0.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_consumed_is_summed_over_tables() {
+        let one = br#"{"Item":{},"ConsumedCapacity":{"TableName":"t","CapacityUnits":0.5}}"#;
+        assert_eq!(count("GetItem", one), Count { requests: 1, read_units: 0.5, write_units: 0.0 });
+        let two = br#"{"ConsumedCapacity":[{"CapacityUnits":4.0},{"CapacityUnits":2.0}]}"#;
+        assert_eq!(count("TransactWriteItems", two), Count { requests: 1, read_units: 0.0, write_units: 6.0 });
+    }
+
+    #[test]
+    fn a_request_that_says_nothing_of_capacity_is_still_counted() {
+        assert_eq!(count("SendMessage", b"not json"), Count { requests: 1, ..Count::default() });
+    }
+
+    #[test]
+    fn only_those_that_can_answer_are_asked() {
+        let asked = asking_for_capacity("PutItem", Bytes::from_static(br#"{"TableName":"t"}"#));
+        assert_eq!(asked, br#"{"ReturnConsumedCapacity":"TOTAL","TableName":"t"}"#.as_slice());
+        let sent = Bytes::from_static(br#"{"QueueUrl":"q"}"#);
+        assert_eq!(asking_for_capacity("SendMessage", sent.clone()), sent);
+    }
+
+    #[test]
+    fn the_target_names_the_operation() {
+        let mut headers = HeaderMap::new();
+        headers.insert(TARGET, "DynamoDB_20120810.Query".parse().unwrap());
+        assert_eq!(operation(&headers), "Query");
+    }
+}

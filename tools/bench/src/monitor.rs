@@ -1,0 +1,59 @@
+//! What is asked of Redis, as Redis itself tells: `MONITOR`.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
+
+/// The port at the other end, and the command.
+pub(crate) type Asked = BTreeSet<(u16, String)>;
+
+/// Listens for as long as Redis runs.
+#[derive(Debug)]
+pub(crate) struct Monitor(Arc<Mutex<Asked>>);
+
+impl Monitor {
+    /// Listens to the Redis at `url`.
+    pub(crate) async fn start(url: &str) -> io::Result<Self> {
+        let address = url.trim_start_matches("redis://").trim_end_matches('/');
+        let mut lines = BufReader::new(TcpStream::connect(address).await?);
+        lines.write_all(b"MONITOR\r\n").await?;
+        let mut lines = lines.lines();
+        // It says OK before it tells anything.
+        lines.next_line().await?;
+        let asked = Arc::new(Mutex::new(Asked::new()));
+        let heard = Arc::clone(&asked);
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                heard.lock().unwrap_or_else(PoisonError::into_inner).extend(command(&line));
+            }
+        });
+        Ok(Self(asked))
+    }
+
+    /// What has been heard so far.
+    pub(crate) fn asked(&self) -> Asked {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// `+1700000000.000000 [0 127.0.0.1:60866] "GET" "key"` is a GET. What scripts do has no port.
+fn command(line: &str) -> Option<(u16, String)> {
+    let (origin, words) = line.split_once('[')?.1.split_once(']')?;
+    let port = origin.rsplit_once(':')?.1.parse().ok()?;
+    Some((port, words.trim().trim_start_matches('"').split('"').next()?.to_uppercase()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_tells_who_asked_what_and_a_script_is_nobody() {
+        let told = r#"+1700000000.000000 [0 127.0.0.1:60866] "get" "a key""#;
+        assert_eq!(command(told), Some((60866, "GET".to_owned())));
+        assert_eq!(command(r#"+1700000000.000000 [0 lua] "SET" "a key""#), None);
+    }
+}

@@ -1,0 +1,56 @@
+//! What the system knows of processes: who is at the other end of a connection, and how much memory one has used.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+/// The local ports of a process's TCP connections.
+pub(crate) fn ports(pid: u64) -> BTreeSet<u16> {
+    let connections = fs::read_to_string(format!("/proc/{pid}/net/tcp")).unwrap_or_default();
+    let sockets = sockets(pid);
+    let connections = connections.lines().filter_map(connection);
+    connections.filter(|(_, socket)| sockets.contains(socket)).map(|(port, _)| port).collect()
+}
+
+/// The most memory that a process has had in RAM, in KiB; `None` if it has ended.
+pub(crate) fn peak_memory_kib(pid: u64) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    peak.trim().trim_end_matches("kB").trim().parse().ok()
+}
+
+/// The numbers of a process's sockets.
+fn sockets(pid: u64) -> BTreeSet<String> {
+    let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten();
+    let targets = descriptors.filter_map(|descriptor| fs::read_link(descriptor.ok()?.path()).ok());
+    let socket =
+        |target: std::path::PathBuf| target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']').map(str::to_owned);
+    targets.filter_map(socket).collect()
+}
+
+/// Local port and socket of a line of `/proc/<pid>/net/tcp`.
+fn connection(line: &str) -> Option<(u16, String)> {
+    let mut words = line.split_whitespace();
+    let (_, port) = words.nth(1)?.rsplit_once(':')?;
+    Some((u16::from_str_radix(port, 16).ok()?, words.nth(7)?.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[test]
+    fn a_process_is_found_by_the_port_of_its_connection() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let ports = ports(std::process::id().into());
+        assert!(ports.contains(&stream.local_addr().unwrap().port()), "{ports:?}");
+    }
+
+    #[test]
+    fn this_process_uses_memory_and_one_that_is_not_there_does_not() {
+        assert!(peak_memory_kib(std::process::id().into()).unwrap() > 100);
+        assert_eq!(peak_memory_kib(u64::MAX), None);
+    }
+}

@@ -1,0 +1,485 @@
+//! The report: tables and charts, and sentences that say no more than the numbers of this run show.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use crate::chart::{Bar, Chart, Layout, Series, short};
+use crate::cost::{Cost, Usage, assumptions, prices};
+use crate::machine::Machine;
+use crate::measure::{IDLE_SECONDS, Measured, PACKAGINGS, Results, ShapeRound, StageRound};
+use crate::plan::{Scale, Shape};
+use crate::stats::{Spread, per};
+
+/// The command that makes the report.
+const COMMAND: &str = "make evolution-report";
+const KIB_PER_MIB: f64 = 1_024.0;
+const BYTES_PER_MIB: f64 = 1_024.0 * 1_024.0;
+
+/// All that is reported.
+#[derive(Debug)]
+pub(crate) struct Report<'a> {
+    pub(crate) results: &'a Results,
+    pub(crate) machine: &'a Machine,
+    pub(crate) scale: Scale,
+    pub(crate) seed: u64,
+}
+
+/// A part of a cost.
+type Part = fn(&Cost) -> f64;
+/// A number of one round.
+type Of<Round> = fn(&Round) -> f64;
+
+impl<Round> Measured<String, Round> {
+    fn spread(&self, of: Of<Round>) -> Spread {
+        Spread::of(self.rounds.iter().map(of))
+    }
+}
+
+impl Report<'_> {
+    /// The charts, by name.
+    pub(crate) fn charts(&self) -> Vec<(&'static str, Chart)> {
+        let beside = |title, unit, series: &[(&str, Of<StageRound>)]| self.chart_of_stages(title, unit, series);
+        vec![
+            ("cold-starts", self.cold_starts_chart()),
+            ("reads", beside("A read, in milliseconds (p50)", "ms", &[("hot", hot_p50), ("cold", cold_p50)])),
+            ("read-units", beside("A read, in read units", "units", &[("hot", hot_units), ("cold", cold_units)])),
+            (
+                "writes",
+                beside("Until a write is acknowledged, in milliseconds", "ms", &[("p50", ack_p50), ("p99", ack_p99)]),
+            ),
+            (
+                "write-units",
+                beside(
+                    "A command, in write units",
+                    "units",
+                    &[("one per user", single_units), ("burst on one user", burst_units)],
+                ),
+            ),
+            ("cost", self.cost_chart()),
+        ]
+    }
+
+    /// The document.
+    pub(crate) fn markdown(&self) -> String {
+        [self.head(), self.packaging(), self.packages(), self.permissions(), self.reads(), self.writes(), self.cost()]
+            .join("\n")
+    }
+
+    fn head(&self) -> String {
+        let Machine { cores, kernel, rustc } = self.machine;
+        let Scale { rounds, shape, requests, .. } = self.scale;
+        let seconds = shape.as_secs_f64();
+        let seed = self.seed;
+        let warning = match rounds {
+            1 => "**A quick run: it shows that everything works, and nothing else.** ",
+            _ => "",
+        };
+        format!(
+            "# What each stage of the evolution measures\n\n\
+             {warning}Made by `{COMMAND}`: change nothing here by hand. On {cores} cores, {kernel}, {rustc}; seed {seed}; {rounds} \
+             rounds, in each of which every stage has its turn. A number is the median of the rounds, with the least and \
+             the most in brackets. Absolute times are this machine's: compare columns and rows, not machines.\n\n\
+             ## How it is measured\n\n\
+             - `tools/local` runs each stage; the functions are packaged release binaries (fat LTO, one codegen unit, \
+             stripped), a process per environment, at most 8 per function. The stack itself, the proxies and the load \
+             generator are built with the profile `fast`, and share the cores with the functions.\n\
+             - Requests are sent at their times, whether or not earlier ones have been answered, and latency counts from \
+             that time. Each stage gets the same requests.\n\
+             - Time is compressed: an environment ends after {IDLE_SECONDS} idle second instead of Lambda's minutes, and a shape \
+             lasts {seconds} s. What matters for cold starts is the ratio of pauses to that time.\n\
+             - A cold start is counted by the stack, per environment that got ready: starting a process, not a microVM, so \
+             it takes milliseconds here and far longer on Lambda. The count carries over, its duration does not.\n\
+             - `DynamoDB` is an emulator on the same machine, behind a proxy that counts requests; units are what the emulator \
+             says that DynamoDB would bill (`ReturnConsumedCapacity`). It bills nothing for conditions that fail; DynamoDB \
+             does. SQS is an emulator too; Redis is real.\n\
+             - No network, no TLS, no eventual consistency, no throttling by the stores: on AWS every request to a store adds \
+             about a millisecond, so that requests saved weigh more there than here.\n\
+             - Hot reads are of one user again and again, cold ones of {requests} users once each, after a restart that left \
+             memory and Redis empty and environments warm.\n"
+        )
+    }
+
+    fn packaging(&self) -> String {
+        let mut text = String::from(
+            "## One function per operation, one for all, or two\n\n\
+             | traffic | stage | requests | cold starts per 1,000 | p50 ms | p99 ms | failed |\n\
+             | --- | --- | --- | --- | --- | --- | --- |\n",
+        );
+        for Measured { what: (stage, shape), rounds } in &self.results.shapes {
+            let requests: usize = rounds.iter().map(|round| round.outcome.requests).sum();
+            let failures: usize = rounds.iter().map(|round| round.outcome.failures).sum();
+            let row = [
+                shape.name().to_owned(),
+                format!("`{stage}`"),
+                requests.to_string(),
+                cell(Spread::of(rounds.iter().map(cold_starts))),
+                cell(Spread::of(rounds.iter().map(|round| round.outcome.latency.p50))),
+                cell(Spread::of(rounds.iter().map(|round| round.outcome.latency.p99))),
+                failures.to_string(),
+            ];
+            table_row(&mut text, &row);
+        }
+        text.push('\n');
+        for shape in Shape::ALL {
+            let candidates = PACKAGINGS.map(|stage| (stage.to_owned(), self.cold_starts(stage, shape)));
+            let sentence = fewest(&candidates, "cold starts per 1,000 requests");
+            let _ = writeln!(text, "- With {} traffic: {sentence}", shape.name());
+        }
+        let rate = Shape::RATE;
+        let (spike, period) = (Shape::SPIKE, Shape::PERIOD.as_secs_f64());
+        let _ = writeln!(
+            text,
+            "\nSteady is {rate} requests a second; spiky is {spike} requests within 0.2 s, every {period} s; sporadic-write \
+             is {rate} reads a second, and every {period} s a delete or a create. Nine of ten requests, or more, are reads, \
+             and every shape begins without any environment.\n\n![Cold starts](charts/cold-starts.svg)"
+        );
+        text
+    }
+
+    fn packages(&self) -> String {
+        let mut text = String::from(
+            "## Package and memory\n\n\
+             | function | binary MiB | deflated, as in a zip, MiB | peak memory MiB |\n| --- | --- | --- | --- |\n",
+        );
+        for (function, package) in &self.results.packages {
+            let peaks = self.results.tours.iter().filter_map(|(_, functions)| functions.get(function));
+            let peaks = Spread::of(peaks.map(|footprint| f64::from(footprint.peak_memory_kib) / KIB_PER_MIB));
+            let memory = cell(peaks);
+            table_row(
+                &mut text,
+                &[format!("`{function}`"), mebibytes(package.binary), mebibytes(package.deflated), memory],
+            );
+        }
+        text.push_str(
+            "\nPeak memory is the most that a process had in RAM (`VmHWM`) after every operation of the contract 40 times; where a \
+             function is part of several stages, it is the median of the stages.\n",
+        );
+        text
+    }
+
+    fn permissions(&self) -> String {
+        let mut text = String::from(
+            "## Permissions per function\n\n\
+             What each function was seen to ask for while every operation of the contract was used 40 times: what its role must \
+             allow at the least. Failures, which these runs have none of, may need more. The event source mapping polls the \
+             queue with the role of the function that it invokes (`ReceiveMessage`, `DeleteMessage`, `GetQueueAttributes`), \
+             which is not listed here.\n\n\
+             | stage | function | DynamoDB | SQS | Redis |\n| --- | --- | --- | --- | --- |\n",
+        );
+        for (stage, functions) in &self.results.tours {
+            for (function, footprint) in functions {
+                let cells = [&footprint.dynamodb, &footprint.sqs, &footprint.redis].map(list);
+                table_row(&mut text, &[&[format!("`{stage}`"), format!("`{function}`")], cells.as_slice()].concat());
+            }
+        }
+        text
+    }
+
+    fn reads(&self) -> String {
+        let columns: [(&str, Of<StageRound>); 8] = [
+            ("hot p50 ms", hot_p50),
+            ("hot p99 ms", |round| round.hot.latency.p99),
+            ("cold p50 ms", cold_p50),
+            ("cold p99 ms", |round| round.cold.latency.p99),
+            ("store requests per hot read", |round| round.hot.store_requests),
+            ("per cold read", |round| round.cold.store_requests),
+            ("read units per hot read", hot_units),
+            ("per cold read", cold_units),
+        ];
+        let mut text = format!("## Reads\n\n{}\n", self.table_of_stages(&columns));
+        let _ = writeln!(text, "- Hot, p50: {}", self.steps(hot_p50));
+        let _ = writeln!(text, "- Cold, p50: {}", self.steps(cold_p50));
+        text.push_str("\n![Latency of reads](charts/reads.svg)\n\n![Units per read](charts/read-units.svg)\n");
+        text
+    }
+
+    fn writes(&self) -> String {
+        let burst = self.scale.burst;
+        let columns: [(&str, Of<StageRound>); 8] = [
+            ("acknowledged p50 ms", ack_p50),
+            ("p99 ms", ack_p99),
+            ("p99 ms in the burst", |round| round.burst.latency.p99),
+            ("write units per command", single_units),
+            ("in the burst", burst_units),
+            ("read units per command", |round| round.single.read_units),
+            ("store requests per command", |round| round.single.store_requests),
+            ("in the burst", |round| round.burst.store_requests),
+        ];
+        let mut text = format!(
+            "## Writes\n\nCommands change the name of a user, which moves it in the index: on {} users once each and, in the burst, \
+             {burst} on one user at once. Units and requests include what a command causes behind the queue.\n\n{}\n",
+            self.scale.requests,
+            self.table_of_stages(&columns)
+        );
+        let _ = writeln!(text, "- Acknowledgement, p50: {}", self.steps(ack_p50));
+        let _ = writeln!(text, "- Write units per command: {}", self.steps(single_units));
+        let _ = writeln!(text, "- Write units per command of the burst: {}", self.steps(burst_units));
+        text.push_str(
+            "\n![Acknowledgement of writes](charts/writes.svg)\n\n![Units per command](charts/write-units.svg)\n",
+        );
+        text
+    }
+
+    fn cost(&self) -> String {
+        let mut text = format!(
+            "## Cost per million requests\n\nList prices of us-east-1, in dollars: HTTP API {} per million requests; Lambda {} per \
+             million invocations and {} per million GB-s (arm64); DynamoDB on demand {} per million read units and {} per million \
+             write units; SQS {} per million requests. Assumed: {:.0} % reads, of which {:.0} % cost what hot reads cost and the rest what cold ones do; \
+             commands on a user each; {} GB per function. Duration is the p50 measured here, the way through the gateway \
+             included, not rounded up to the millisecond that Lambda bills, without the milliseconds that a network would add; that of \
+             ingest-fn, which nobody waits for, is taken to be a synchronous write's in `read-store`, which does the same work. Queue \
+             requests include those of the poller. Not included: a Redis node, which is paid by the hour, logs, and storage.\n\n\
+             | stage | API | invocations | duration | read units | write units | queue | total |\n\
+             | --- | --- | --- | --- | --- | --- | --- | --- |\n",
+            dollars(prices::API_REQUESTS),
+            dollars(prices::INVOCATIONS),
+            dollars(prices::GB_SECONDS),
+            prices::READ_UNITS,
+            prices::WRITE_UNITS,
+            dollars(prices::QUEUE_REQUESTS),
+            assumptions::READS * 100.0,
+            assumptions::HOT * 100.0,
+            assumptions::MEMORY_GB,
+        );
+        for (stage, cost) in self.costs() {
+            let Cost { api, invocations, duration, reads, writes, queue } = cost;
+            let parts = [api, invocations, duration, reads, writes, queue, cost.total()].map(dollars);
+            table_row(&mut text, &[&[format!("`{stage}`")], parts.as_slice()].concat());
+        }
+        text.push_str("\nThe arithmetic, from the medians above:\n\n");
+        for measured in &self.results.stages {
+            let _ = writeln!(text, "- `{}`: {}", measured.what, arithmetic(&self.usage(measured)));
+        }
+        text.push_str("\n![Cost per million requests](charts/cost.svg)\n");
+        text
+    }
+
+    fn costs(&self) -> Vec<(&str, Cost)> {
+        let cost = |measured| Cost::of(&self.usage(measured));
+        self.results.stages.iter().map(|measured| (measured.what.as_str(), cost(measured))).collect()
+    }
+
+    fn usage(&self, measured: &Measured<String, StageRound>) -> Usage {
+        let median = |of: Of<StageRound>| measured.spread(of).median;
+        let queue_requests_per_command = median(|round| round.queue_requests_per_command);
+        let invocations_per_command = median(|round| round.invocations_per_command);
+        let synchronous = self.results.stages.iter().find(|measured| measured.what == "read-store");
+        let behind_the_queue = synchronous.map_or(0.0, |stage| stage.spread(|round| round.single.latency.p50).median);
+        let of_ingest = behind_the_queue * (invocations_per_command - 1.0).max(0.0);
+        Usage {
+            hot_ms: median(|round| round.hot.latency.p50),
+            cold_ms: median(|round| round.cold.latency.p50),
+            command_ms: median(|round| round.single.latency.p50) + of_ingest,
+            invocations_per_command,
+            units_per_hot_read: median(hot_units),
+            units_per_cold_read: median(cold_units),
+            read_units_per_command: median(|round| round.single.read_units),
+            write_units_per_command: median(single_units),
+            queue_requests_per_command,
+        }
+    }
+
+    fn table_of_stages(&self, columns: &[(&str, Of<StageRound>)]) -> String {
+        let mut text = String::new();
+        let names = columns.iter().map(|(name, _)| (*name).to_owned());
+        table_row(&mut text, &[&["stage".to_owned()], names.collect::<Vec<_>>().as_slice()].concat());
+        table_row(&mut text, &vec!["---".to_owned(); columns.len() + 1]);
+        for measured in &self.results.stages {
+            let cells = columns.iter().map(|(_, of)| cell(measured.spread(*of)));
+            table_row(&mut text, &[&[format!("`{}`", measured.what)], cells.collect::<Vec<_>>().as_slice()].concat());
+        }
+        let failures =
+            |round: &StageRound| [round.hot, round.cold, round.single, round.burst].map(|phase| phase.failures);
+        let failed: usize = self.results.stages.iter().flat_map(|it| &it.rounds).flat_map(failures).sum();
+        if failed > 0 {
+            let _ = writeln!(text, "\n{failed} requests failed; their latencies are counted.");
+        }
+        text
+    }
+
+    /// What changes from each stage to the next, where all rounds agree on it.
+    fn steps(&self, of: Of<StageRound>) -> String {
+        let spreads: Vec<(&str, Spread)> =
+            self.results.stages.iter().map(|measured| (measured.what.as_str(), measured.spread(of))).collect();
+        let steps = spreads.iter().zip(spreads.iter().skip(1));
+        let changes: Vec<String> =
+            steps.filter_map(|((_, before), (stage, after))| change(stage, before, after)).collect();
+        match changes.as_slice() {
+            [] => "no step changes it beyond the spread of the rounds.".to_owned(),
+            changes => format!("beyond the spread of the rounds, {}.", changes.join("; ")),
+        }
+    }
+
+    fn cold_starts(&self, stage: &str, shape: Shape) -> Spread {
+        let wanted = |measured: &&Measured<(&'static str, Shape), ShapeRound>| measured.what == (stage, shape);
+        let rounds = self.results.shapes.iter().filter(wanted).flat_map(|measured| &measured.rounds);
+        Spread::of(rounds.map(cold_starts))
+    }
+
+    fn cold_starts_chart(&self) -> Chart {
+        let series = PACKAGINGS.map(|stage| Series {
+            name: stage.to_owned(),
+            bars: Shape::ALL.iter().map(|shape| bar(self.cold_starts(stage, *shape))).collect(),
+        });
+        Chart {
+            title: "Cold starts per 1,000 requests",
+            unit: "cold starts",
+            groups: Shape::ALL.map(|shape| shape.name().to_owned()).to_vec(),
+            series: series.into(),
+            layout: Layout::Beside,
+        }
+    }
+
+    fn chart_of_stages(&self, title: &'static str, unit: &'static str, series: &[(&str, Of<StageRound>)]) -> Chart {
+        let series = series.iter().map(|(name, of)| Series {
+            name: (*name).to_owned(),
+            bars: self.results.stages.iter().map(|measured| bar(measured.spread(*of))).collect(),
+        });
+        Chart { title, unit, groups: self.stages(), series: series.collect(), layout: Layout::Beside }
+    }
+
+    fn cost_chart(&self) -> Chart {
+        let parts: [(&str, Part); 6] = [
+            ("API", |cost| cost.api),
+            ("invocations", |cost| cost.invocations),
+            ("duration", |cost| cost.duration),
+            ("read units", |cost| cost.reads),
+            ("write units", |cost| cost.writes),
+            ("queue", |cost| cost.queue),
+        ];
+        let costs = self.costs();
+        let series = parts.iter().map(|(name, part)| Series {
+            name: (*name).to_owned(),
+            bars: costs.iter().map(|(_, cost)| Bar { value: part(cost), range: (0.0, 0.0) }).collect(),
+        });
+        let (title, series) = ("Dollars per million requests, at list prices", series.collect());
+        Chart { title, unit: "$", groups: self.stages(), series, layout: Layout::Stacked }
+    }
+
+    fn stages(&self) -> Vec<String> {
+        self.results.stages.iter().map(|measured| measured.what.clone()).collect()
+    }
+}
+
+fn hot_p50(round: &StageRound) -> f64 {
+    round.hot.latency.p50
+}
+
+fn cold_p50(round: &StageRound) -> f64 {
+    round.cold.latency.p50
+}
+
+fn hot_units(round: &StageRound) -> f64 {
+    round.hot.read_units
+}
+
+fn cold_units(round: &StageRound) -> f64 {
+    round.cold.read_units
+}
+
+fn ack_p50(round: &StageRound) -> f64 {
+    round.single.latency.p50
+}
+
+fn ack_p99(round: &StageRound) -> f64 {
+    round.single.latency.p99
+}
+
+fn single_units(round: &StageRound) -> f64 {
+    round.single.write_units
+}
+
+fn burst_units(round: &StageRound) -> f64 {
+    round.burst.write_units
+}
+
+fn cold_starts(round: &ShapeRound) -> f64 {
+    per(f64::from(u32::try_from(round.cold_starts).unwrap_or(u32::MAX)) * 1_000.0, round.outcome.requests)
+}
+
+fn bar(Spread { median, min, max, .. }: Spread) -> Bar {
+    Bar { value: median, range: (min, max) }
+}
+
+/// The one with the fewest, if all rounds agree.
+fn fewest(candidates: &[(String, Spread)], what: &str) -> String {
+    let medians = |one: &&(String, Spread), other: &&(String, Spread)| one.1.median.total_cmp(&other.1.median);
+    let Some((name, least)) = candidates.iter().min_by(medians) else { return "nothing was measured.".to_owned() };
+    let overlapping = candidates.iter().filter(|(other, spread)| other != name && !least.is_below(spread));
+    let overlapping: Vec<String> = overlapping.map(|(other, _)| format!("`{other}`")).collect();
+    let most = candidates.iter().map(|(_, spread)| spread.median).fold(least.median, f64::max);
+    let least = short(least.median);
+    match overlapping.as_slice() {
+        [] => format!("`{name}` has the fewest {what}, {least}; the most is {}.", short(most)),
+        others => format!(
+            "`{name}` has the lowest median of {what}, {least}, within the spread of {}: of these, no one is shown to be better; \
+             the most is {}.",
+            others.join(" and "),
+            short(most)
+        ),
+    }
+}
+
+/// What a step to a stage changes, if all rounds agree on it.
+fn change(stage: &str, before: &Spread, after: &Spread) -> Option<String> {
+    (before.is_below(after) || after.is_below(before)).then(|| {
+        let ratio = match before.median {
+            0.0 => String::new(),
+            median => format!(" (× {})", short(after.median / median)),
+        };
+        format!("`{stage}` takes it from {} to {}{ratio}", short(before.median), short(after.median))
+    })
+}
+
+/// The cost, worked out.
+fn arithmetic(usage: &Usage) -> String {
+    use assumptions::{HOT, MEMORY_GB, READS};
+    let (commands, hot, cold) = (1.0 - READS, READS * HOT, READS * (1.0 - HOT));
+    let parts = [
+        format!("{} × 1", prices::API_REQUESTS),
+        format!("{} × ({READS:.1} + {commands:.1} × {})", prices::INVOCATIONS, short(usage.invocations_per_command)),
+        format!(
+            "{} × {MEMORY_GB} × ({hot:.2} × {} + {cold:.2} × {} + {commands:.1} × {}) / 1,000",
+            prices::GB_SECONDS,
+            short(usage.hot_ms),
+            short(usage.cold_ms),
+            short(usage.command_ms)
+        ),
+        format!(
+            "{} × ({hot:.2} × {} + {cold:.2} × {} + {commands:.1} × {})",
+            prices::READ_UNITS,
+            short(usage.units_per_hot_read),
+            short(usage.units_per_cold_read),
+            short(usage.read_units_per_command)
+        ),
+        format!("{} × {commands:.1} × {}", prices::WRITE_UNITS, short(usage.write_units_per_command)),
+        format!("{} × {commands:.1} × {}", prices::QUEUE_REQUESTS, short(usage.queue_requests_per_command)),
+    ];
+    format!("{} = {}", parts.join(" + "), dollars(Cost::of(usage).total()))
+}
+
+fn table_row(text: &mut String, cells: &[String]) {
+    let _ = writeln!(text, "| {} |", cells.join(" | "));
+}
+
+/// A median; with its range, where there is one.
+fn cell(Spread { median, min, max, .. }: Spread) -> String {
+    let [median, min, max] = [median, min, max].map(short);
+    if min == max { median } else { format!("{median} ({min} to {max})") }
+}
+
+fn list(names: &BTreeSet<String>) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.iter().map(String::as_str).collect::<Vec<_>>().join(", ") }
+}
+
+fn dollars(amount: f64) -> String {
+    format!("{amount:.2}")
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a package is far smaller than 2^52 bytes")]
+fn mebibytes(bytes: u64) -> String {
+    short(bytes as f64 / BYTES_PER_MIB)
+}
+
+#[cfg(test)]
+mod tests;
