@@ -15,6 +15,9 @@ const EXAMPLE = join(__dirname, '../config.example.json');
 function main(): void {
   const app = newApp();
   const [stage, config, deploying] = ['stage', 'config', 'deploying'].map((key) => app.node.tryGetContext(key));
+  if (config === undefined && (stage !== undefined || deploying !== undefined)) {
+    throw new Refusal('say how it is set up: -c config=dev, prod, or a JSON file such as cdk/config.example.json');
+  }
   const settings = loadConfig(config ?? EXAMPLE);
   if (deploying !== undefined) {
     checkAccount(settings);

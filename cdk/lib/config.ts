@@ -135,7 +135,7 @@ const flag = says('must be true or false', (value) => typeof value === 'boolean'
 const optional = (check: Check): Check => (value) => (value === undefined ? undefined : check(value));
 
 const CHECKS: Record<keyof Config, Check> = {
-  name: text('must be 2 to 25 lower-case letters, digits or hyphens, a letter first', /^[a-z](-?[a-z0-9]){1,24}$/),
+  name: text('must be 2 to 25 lower-case letters, digits or hyphens, a letter first', /^(?=.{2,25}$)[a-z][a-z0-9]*(-[a-z0-9]+)*$/),
   issuer: text('must be the https URL of an OpenID Connect issuer', /^https:\/\/\S+$/),
   audience: says('must be a list of one or more texts', isTextList),
   signingKeysSecret: text(

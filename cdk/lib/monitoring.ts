@@ -195,7 +195,8 @@ export class Monitoring extends Construct {
 
   /** A metric that ingest-fn tells of itself. */
   private ofIngest(metricName: string, statistic: string): Metric {
-    const dimensionsMap = { Function: 'ingest-fn', Stage: this.props.row.stage };
+    const { config, row } = this.props;
+    const dimensionsMap = { Function: `${config.name}-ingest-fn`, Stage: row.stage };
     return new Metric({ namespace: 'Watershed', metricName, dimensionsMap, statistic, period: MINUTE });
   }
 
@@ -203,9 +204,9 @@ export class Monitoring extends Construct {
   private requests(): IWidget[] {
     const { api } = this.props.api;
     return [
-      graph('Requests a minute, by route', [this.search('Requests', 'Sum', 'Function,Route,Stage')]),
-      graph('Latency by route, p99, ms', [this.search('Latency', 'p99', 'Function,Route,Stage')]),
-      graph('Errors by function', [this.search('Errors', 'Sum', 'Function,Stage')]),
+      graph('Requests a minute, by route', [this.each('Requests', 'Sum')]),
+      graph('Latency by route, p99, ms', [this.each('Latency', 'p99')]),
+      graph('Errors by route', [this.each('Errors', 'Sum')]),
       graph('At the front door', [
         api.metricCount({ period: MINUTE }),
         api.metricClientError({ period: MINUTE }),
@@ -217,8 +218,7 @@ export class Monitoring extends Construct {
   private reads(): IWidget[] {
     const { functions, stores, row } = this.props;
     const ratio = (layer: string) => {
-      const count = (name: string) =>
-        `SUM(SEARCH('{Watershed,Function,Layer,Stage} MetricName="${name}" Layer="${layer}" Stage="${row.stage}"', 'Sum', 60))`;
+      const count = (name: string) => `SUM(${this.found(name, 'Sum', 'Layer', `Layer="${layer}"`)})`;
       const expression = `100 * ${count('CacheHits')} / (${count('CacheHits')} + ${count('CacheMisses')})`;
       return new MathExpression({ expression, label: layer, period: MINUTE });
     };
@@ -270,10 +270,17 @@ export class Monitoring extends Construct {
     ];
   }
 
-  /** All metrics of this name, one for each value of these dimensions, at this stage. */
-  private search(metricName: string, statistic: string, dimensions: string): MathExpression {
-    const expression = `SEARCH('{Watershed,${dimensions}} MetricName="${metricName}" Stage="${this.props.row.stage}"', '${statistic}', 60)`;
-    return new MathExpression({ expression, label: '', period: MINUTE });
+  /** A metric that the functions tell of themselves, for each route. */
+  private each(metricName: string, statistic: string): MathExpression {
+    return new MathExpression({ expression: this.found(metricName, statistic, 'Route'), label: '', period: MINUTE });
+  }
+
+  /** What is found of a metric with this dimension besides those that all have. */
+  private found(metricName: string, statistic: string, dimension: string, condition = ''): string {
+    const { config, row } = this.props;
+    const functions = row.functions.map((name) => `"${config.name}-${name}"`).join(' OR ');
+    const query = `MetricName="${metricName}" Stage="${row.stage}" Function=(${functions}) ${condition}`.trimEnd();
+    return `SEARCH('{Watershed,Function,${dimension},Stage} ${query}', '${statistic}', 60)`;
   }
 }
 
