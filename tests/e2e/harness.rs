@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod clients;
+pub mod gaps;
 pub mod judge;
 pub mod poll;
 pub mod program;
