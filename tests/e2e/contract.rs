@@ -22,7 +22,7 @@ macro_rules! on_every_variant {
                 #[test]
                 fn $check() {
                     let stack = shared(Variant::$variant);
-                    check(stack, super::$check(stack));
+                    check(stack, super::$check(&stack.service));
                 }
             )+
         }

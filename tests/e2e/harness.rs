@@ -18,7 +18,7 @@ use std::sync::{LazyLock, OnceLock};
 
 pub use client::{Answer, Api, User, Written};
 pub use poll::eventually;
-pub use stack::{Stack, Variant};
+pub use stack::{Service, Stack, Variant};
 
 /// The one stack of a variant that all checks share. It ends with this process.
 pub fn shared(variant: Variant) -> &'static Stack {
