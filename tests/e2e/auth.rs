@@ -2,6 +2,7 @@
 
 use std::sync::{LazyLock, OnceLock};
 
+use futures::future::LocalBoxFuture;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -43,8 +44,13 @@ fn guarded(variant: Variant) -> &'static (Stack, Guarded) {
     })
 }
 
+/// A check of who may do what, under its name.
+pub type Check = (&'static str, for<'a> fn(&'a Guarded) -> LocalBoxFuture<'a, ()>);
+
+/// Makes each check a test of its own on both sides, and lists them for services that are started elsewhere.
 macro_rules! on_both_sides {
     ($($check:ident),+ $(,)?) => {
+        pub const CHECKS: &[Check] = &[$((stringify!($check), |guarded| Box::pin($check(guarded)))),+];
         on_both_sides!(@ lambda_lith LambdaLith: $($check)+);
         on_both_sides!(@ cqrs Cqrs: $($check)+);
     };

@@ -1,5 +1,6 @@
 //! Starts the real service, in processes of its own, and talks to it.
 
+pub mod aws;
 pub mod client;
 pub mod clients;
 pub mod gaps;
