@@ -41,6 +41,8 @@ export interface Config {
   readonly warmThroughput?: { readonly reads: number; readonly writes: number };
   /** Whether changes are published on an event bus, for other services. */
   readonly domainEvents: boolean;
+  /** Whether the read store is compared with the write store every night. Reads both whole. */
+  readonly nightlyVerify: boolean;
   /** Who is told of alarms. */
   readonly alarmEmail?: string;
 }
@@ -64,6 +66,7 @@ const PROD: Omit<Config, Own> = {
   projection: 1,
   contributorInsights: true,
   domainEvents: false,
+  nightlyVerify: true,
 };
 
 const BASES: Record<string, Omit<Config, Own>> = {
@@ -78,6 +81,7 @@ const BASES: Record<string, Omit<Config, Own>> = {
     // A new account has ten environments for all functions together: nothing to set aside.
     queue: { ...PROD.queue, pollers: { maximumConcurrency: 5 }, reserved: false },
     contributorInsights: false,
+    nightlyVerify: false,
   },
 };
 
@@ -163,6 +167,7 @@ const CHECKS: Record<keyof Config, Check> = {
     ),
   ),
   domainEvents: flag,
+  nightlyVerify: flag,
   alarmEmail: optional(text('must be an email address', /^\S+@\S+$/)),
 };
 

@@ -1,6 +1,6 @@
 import { Duration, RemovalPolicy, Stack, Validations } from 'aws-cdk-lib';
 import { type IRole, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
-import { EventSourceMapping, Function, LoggingFormat, Runtime, Tracing } from 'aws-cdk-lib/aws-lambda';
+import { Code, EventSourceMapping, Function, LoggingFormat, Runtime, Tracing } from 'aws-cdk-lib/aws-lambda';
 import { LogGroup } from 'aws-cdk-lib/aws-logs';
 import { Construct } from 'constructs';
 import type { Cache } from './cache';
@@ -85,7 +85,7 @@ export class Functions extends Construct {
       description: `Watershed, stage ${row.stage}`,
       runtime: Runtime.PROVIDED_AL2023,
       handler: 'bootstrap',
-      code: packages.code(name),
+      code: Code.fromAsset(packages.folder(name)),
       architecture: packages.architecture(name),
       memorySize: MEMORY_MB[name],
       timeout: does(name, 'ingest') ? INGEST_TIMEOUT : HTTP_TIMEOUT,
@@ -109,13 +109,14 @@ export class Functions extends Construct {
     const { config, row, stores, commandQueue } = this.props;
     const cache = this.cacheOf(name);
     const applies = appliesAtOnce(row, name) || does(name, 'ingest');
+    const knowsViews = applies || queues(row, name) || does(name, 'get', 'list');
     const usesQueue = queues(row, name) || does(name, 'ingest');
     const readsStates = does(name, 'get', 'list') && row.reads_from === 'write-store';
     const variables = {
       STAGE: row.stage,
       COMMANDS_TABLE: stores.commands.tableName,
       WRITE_TABLE: applies || readsStates ? stores.write.tableName : undefined,
-      READ_TABLE: stores.read?.tableName,
+      READ_TABLE: knowsViews ? stores.readName : undefined,
       OTHER_READ_TABLE: does(name, 'ingest') ? stores.otherRead?.tableName : undefined,
       QUEUE_URL: usesQueue ? commandQueue?.queue.queueUrl : undefined,
       VISIBILITY_TIMEOUT_SECONDS: usesQueue ? commandQueue?.visibilityTimeout.toSeconds().toString() : undefined,

@@ -23,6 +23,7 @@ import type { DomainEvents } from './domain-events';
 import type { Functions } from './functions';
 import type { Row } from './stages';
 import type { Stores } from './stores';
+import type { Verification } from './verification';
 
 /** What is watched. */
 export interface MonitoringProps {
@@ -34,6 +35,7 @@ export interface MonitoringProps {
   readonly commandQueue: CommandQueue | undefined;
   readonly cache: Cache | undefined;
   readonly domainEvents: DomainEvents | undefined;
+  readonly verification: Verification | undefined;
 }
 
 /** When somebody is told. */
@@ -101,7 +103,7 @@ export class Monitoring extends Construct {
   }
 
   private thresholds(): Record<string, Threshold> {
-    const { api, stores, functions, commandQueue, domainEvents, cache } = this.props;
+    const { api, stores, functions, commandQueue, domainEvents, cache, verification } = this.props;
     return {
       ServerErrors: {
         metric: new MathExpression({
@@ -151,6 +153,14 @@ export class Monitoring extends Construct {
           above: 0,
           minutes: 5,
           means: 'Redis is at the limit in cdk/lib/cache.ts. Reads go to the store meanwhile: see "Redis is down" in docs/operations.md.',
+        },
+      }),
+      ...(verification && {
+        NotVerified: {
+          metric: verification.project.metricFailedBuilds({ period: Duration.minutes(5) }),
+          above: 0,
+          minutes: 1,
+          means: 'The nightly comparison of the stores found a difference, or could not end: its log says which.',
         },
       }),
       ...(domainEvents && {

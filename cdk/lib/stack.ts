@@ -11,6 +11,7 @@ import { Network } from './network';
 import type { Packages } from './packages';
 import { type Row, usesRedis } from './stages';
 import { Stores } from './stores';
+import { Verification } from './verification';
 
 /**
  * The service at one row of the table of stages.
@@ -31,7 +32,9 @@ export class Watershed extends Stack {
     const functions = new Functions(this, { config, row, packages, stores, commandQueue, network, cache });
     const api = new Api(this, config, functions);
     const domainEvents = config.domainEvents ? new DomainEvents(this, config, stores.write) : undefined;
-    new Monitoring(this, { config, row, api, functions, stores, commandQueue, cache, domainEvents });
+    const verified = config.nightlyVerify && row.writes_read_store;
+    const verification = verified ? new Verification(this, config, stores, packages) : undefined;
+    new Monitoring(this, { config, row, api, functions, stores, commandQueue, cache, domainEvents, verification });
 
     this.tell('Stage', row.stage);
     this.tell('Url', api.api.apiEndpoint);

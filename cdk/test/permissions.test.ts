@@ -211,7 +211,7 @@ test('roles are taken on by the service that they are for, and have nothing of A
       assert.equal(role.ManagedPolicyArns, undefined, id);
       const [statement, ...more] = role.AssumeRolePolicyDocument.Statement;
       assert.equal(more.length, 0);
-      assert.match(statement.Principal.Service, /^(lambda|vpc-flow-logs)\.amazonaws\.com$/);
+      assert.match(statement.Principal.Service, /^(lambda|vpc-flow-logs|codebuild|scheduler)\.amazonaws\.com$/);
     }
   }
 });
@@ -237,6 +237,17 @@ test('while one read store takes the place of another, ingest-fn may put views i
   const may = (name: FunctionName) =>
     ACTIONS.filter((action) => action.startsWith('dynamodb:') && isAllowed(statements(from, name), action, `<${other}.Arn>`));
   assert.deepEqual([may('read-fn'), may('write-fn'), may('ingest-fn')], [[], [], ['dynamodb:PutItem']]);
+});
+
+test('the nightly comparison reads the two stores and itself, and is started by the schedule alone', () => {
+  const role = (beginning: string) => properties(of('cqrs'), 'AWS::IAM::Role').find(([id]) => id.startsWith(beginning))![0];
+  const may = statementsOf(of('cqrs'), role('VerificationRole')).map(({ actions, resources }) => `${actions} ${resources}`).join('\n');
+  assert.match(may, /^dynamodb:Scan,dynamodb:BatchGetItem <StoresWrite\w+\.Arn>,<StoresReadV1\w+\.Arn>$/m);
+  assert.match(may, /^dynamodb:DescribeTable <StoresWrite\w+\.Arn>$/m);
+  assert.doesNotMatch(may, /dynamodb:(Put|Update|Delete)|\s\*$/);
+  const starts = statementsOf(of('cqrs'), role('SchedulerRole')).map(({ actions, resources }) => `${actions} ${resources}`);
+  assert.equal(starts.length, 1);
+  assert.match(starts[0]!, /^codebuild:StartBuild <VerificationProject\w+\.Arn>$/);
 });
 
 test('the pipe of domain events reads the stream and puts events, and no more', () => {

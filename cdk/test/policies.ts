@@ -30,6 +30,9 @@ export function resolve(value: any): string {
     const [separator, parts] = value['Fn::Join'];
     return parts.map(resolve).join(separator);
   }
+  if (value['Fn::Sub'] !== undefined) {
+    return value['Fn::Sub'].replace(/\$\{([^}]+)\}/g, (_: string, name: string) => resolve({ Ref: name }));
+  }
   throw new Error(`cannot resolve ${JSON.stringify(value)}`);
 }
 

@@ -187,19 +187,20 @@ test('who makes or opens tokens is told where the signing keys are, and nobody f
 
 test('a function is told what it uses, and nothing else', () => {
   const told = (stage: string, name: string) => Object.keys(functionOf(of(stage), name).Environment.Variables).sort();
-  const always = ['COMMANDS_TABLE', 'SIGNING_KEYS_SECRET', 'STAGE'];
+  const least = ['COMMANDS_TABLE', 'SIGNING_KEYS_SECRET', 'STAGE'];
+  const always = [...least, 'READ_TABLE'];
   const redis = ['REDIS_IAM_CACHE', 'REDIS_URL'];
   const queue = ['QUEUE_URL', 'VISIBILITY_TIMEOUT_SECONDS'];
   const cases: [string, string, string[]][] = [
-    ['single-responsibility', 'get-command-fn', always],
+    ['single-responsibility', 'get-command-fn', least],
     ['single-responsibility', 'create-user-fn', [...always, 'WRITE_TABLE']],
     ['lambda-lith', 'lith-fn', [...always, 'WRITE_TABLE']],
     ['redis-cache-expand', 'read-fn', [...always, 'WRITE_TABLE']],
     ['redis-cache-expand', 'write-fn', [...always, ...redis, 'WRITE_TABLE']],
-    ['read-store', 'read-fn', [...always, ...redis, 'READ_TABLE']],
-    ['cqrs-expand', 'write-fn', [...always, ...redis, ...queue, 'READ_TABLE', 'WRITE_TABLE']],
-    ['cqrs', 'read-fn', [...always, ...redis, 'READ_TABLE']],
-    ['cqrs', 'write-fn', [...always, ...queue, 'READ_TABLE']],
+    ['read-store', 'read-fn', [...always, ...redis]],
+    ['cqrs-expand', 'write-fn', [...always, ...redis, ...queue, 'WRITE_TABLE']],
+    ['cqrs', 'read-fn', [...always, ...redis]],
+    ['cqrs', 'write-fn', [...always, ...queue]],
     [
       'cqrs',
       'ingest-fn',
@@ -337,6 +338,15 @@ test('the read table is named by the projection that it holds, and another one c
   assert.match(variables.OTHER_READ_TABLE.Ref, /ReadV2/);
 });
 
+test('every row is told the same projection, also where no table holds it', () => {
+  for (const { stage } of ROWS) {
+    for (const [, { Environment }] of properties(of(stage), 'AWS::Lambda::Function')) {
+      const { READ_TABLE } = Environment.Variables;
+      assert.match(READ_TABLE?.Ref ?? READ_TABLE ?? 'ReadV1', /^(StoresReadV1|watershed-read-v1|ReadV1)/, stage);
+    }
+  }
+});
+
 test('tables can be warmed beforehand', () => {
   const warm = { ReadUnitsPerSecond: 20_000, WriteUnitsPerSecond: 8_000 };
   for (const [, found] of properties(template('cqrs', { warmThroughput: { reads: 20_000, writes: 8_000 } }), 'AWS::DynamoDB::GlobalTable')) {
@@ -430,8 +440,8 @@ test('nothing leaves the account through an endpoint', () => {
 
 test('somebody is told of errors, delays, throttles, a backlog, dead letters and a projection that lags', () => {
   const alarms = (stage: string) => properties(of(stage), 'AWS::CloudWatch::Alarm').map(([, alarm]) => alarm);
-  for (const { stage, queue_deployed, writes_redis } of ROWS) {
-    assert.equal(alarms(stage).length, 5 + (queue_deployed ? 4 : 0) + (writes_redis ? 1 : 0), stage);
+  for (const { stage, queue_deployed, writes_redis, writes_read_store } of ROWS) {
+    assert.equal(alarms(stage).length, 5 + (queue_deployed ? 4 : 0) + (writes_redis ? 1 : 0) + (writes_read_store ? 1 : 0), stage);
     for (const { AlarmActions, OKActions, AlarmDescription } of alarms(stage)) {
       assert.match(AlarmActions[0].Ref, /Alarms/);
       assert.deepEqual(AlarmActions, OKActions);
@@ -468,6 +478,20 @@ test('one dashboard shows routes, caches, the queue, throttles and what the bill
       assert.ok(body(stage).includes(title), `${title} at ${stage}`);
     }
   }
+});
+
+test('where there is a read store, it is compared with the write store every night, by a schedule', () => {
+  for (const { stage, writes_read_store } of ROWS) {
+    const times = writes_read_store ? 1 : 0;
+    of(stage).resourceCountIs('AWS::Scheduler::Schedule', times);
+    of(stage).resourceCountIs('AWS::Events::Rule', 0);
+    of(stage).resourceCountIs('AWS::CodeBuild::Project', times);
+  }
+  of('cqrs').hasResourceProperties('AWS::Scheduler::Schedule', { ScheduleExpression: 'cron(17 3 * * ? *)' });
+  const [[, project]] = properties(of('cqrs'), 'AWS::CodeBuild::Project') as [[string, any]];
+  assert.match(project.Source.BuildSpec, /bootstrap verify/);
+  assert.deepEqual(project.Environment.EnvironmentVariables.map(({ Name }: any) => Name), ['WRITE_TABLE', 'READ_TABLE']);
+  template('cqrs', { base: 'dev' }).resourceCountIs('AWS::Scheduler::Schedule', 0);
 });
 
 // Domain events
