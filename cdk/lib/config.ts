@@ -26,8 +26,7 @@ export interface Config {
     readonly windowSeconds: number;
     /** How many batches are worked on at once: by what is there when it is needed, or by what is always there. */
     readonly pollers:
-      | { readonly maximumConcurrency: number }
-      | { readonly minimumPollers: number; readonly maximumPollers: number };
+      { readonly maximumConcurrency: number } | { readonly minimumPollers: number; readonly maximumPollers: number };
     /** Whether ingest-fn's concurrency is set aside, so that no storm of requests can take it away. */
     readonly reserved: boolean;
   };
@@ -91,7 +90,9 @@ export function loadConfig(choice: string): Config {
     return parseConfig({ base: choice }, `the configuration ${choice}`);
   }
   if (!existsSync(choice)) {
-    throw new Refusal(`\`${choice}\` is not a configuration: choose dev, prod, or a JSON file such as cdk/config.example.json`);
+    throw new Refusal(
+      `\`${choice}\` is not a configuration: choose dev, prod, or a JSON file such as cdk/config.example.json`,
+    );
   }
   let given: unknown;
   try {
@@ -124,7 +125,9 @@ export function parseConfig(given: unknown, where: string): Config {
     problems.push('otherProjection must be another one than projection');
   }
   if (problems.length > 0) {
-    throw new Refusal(`${where} cannot be used:\n${problems.join('\n')}\nSee cdk/config.example.json and cdk/lib/config.ts.`);
+    throw new Refusal(
+      `${where} cannot be used:\n${problems.join('\n')}\nSee cdk/config.example.json and cdk/lib/config.ts.`,
+    );
   }
   return merged as unknown as Config;
 }
@@ -132,14 +135,24 @@ export function parseConfig(given: unknown, where: string): Config {
 /** What is wrong with a value, to be read after its key. */
 type Check = (value: unknown) => string | undefined;
 
-const says = (problem: string, holds: (value: unknown) => boolean): Check => (value) => (holds(value) ? undefined : problem);
-const text = (problem: string, pattern: RegExp) => says(problem, (value) => typeof value === 'string' && pattern.test(value));
+const says =
+  (problem: string, holds: (value: unknown) => boolean): Check =>
+  (value) =>
+    holds(value) ? undefined : problem;
+const text = (problem: string, pattern: RegExp) =>
+  says(problem, (value) => typeof value === 'string' && pattern.test(value));
 const integer = (min: number, max: number) => says(`must be a whole number from ${min} to ${max}`, isWithin(min, max));
 const flag = says('must be true or false', (value) => typeof value === 'boolean');
-const optional = (check: Check): Check => (value) => (value === undefined ? undefined : check(value));
+const optional =
+  (check: Check): Check =>
+  (value) =>
+    value === undefined ? undefined : check(value);
 
 const CHECKS: Record<keyof Config, Check> = {
-  name: text('must be 2 to 25 lower-case letters, digits or hyphens, a letter first', /^(?=.{2,25}$)[a-z][a-z0-9]*(-[a-z0-9]+)*$/),
+  name: text(
+    'must be 2 to 25 lower-case letters, digits or hyphens, a letter first',
+    /^(?=.{2,25}$)[a-z][a-z0-9]*(-[a-z0-9]+)*$/,
+  ),
   issuer: text('must be the https URL of an OpenID Connect issuer', /^https:\/\/\S+$/),
   audience: says('must be a list of one or more texts', isTextList),
   signingKeysSecret: text(
@@ -147,7 +160,10 @@ const CHECKS: Record<keyof Config, Check> = {
     /^arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:\d{12}:secret:.+-[A-Za-z0-9]{6}$/,
   ),
   retainData: flag,
-  logRetentionDays: says('must be a retention that CloudWatch Logs offers: 1, 3, 5, 7, 14, 30, 60, 90, … days', isRetention),
+  logRetentionDays: says(
+    'must be a retention that CloudWatch Logs offers: 1, 3, 5, 7, 14, 30, 60, 90, … days',
+    isRetention,
+  ),
   redis: flag,
   throttle: says(
     'must be {"rate", "burst"}, whole numbers from 1 on',

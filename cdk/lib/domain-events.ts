@@ -11,10 +11,11 @@ import type { Config } from './config';
 const ATTEMPTS_MAX = 20;
 
 /**
- * Changes of users, for other services: from the write table's stream through a pipe to a bus, without a function between.
+ * Changes of users, for other services: from the write table's stream through a pipe to a bus, without a function
+ * between.
  *
- * An event tells which user has which version now, and nothing about them: who may know more asks the API. Events come at
- * least once, and in order for each user; the version tells which is the newest.
+ * An event tells which user has which version now, and nothing about them: who may know more asks the API. Events come
+ * at least once, and in order for each user; the version tells which is the newest.
  */
 export class DomainEvents extends Construct {
   readonly bus: EventBus;

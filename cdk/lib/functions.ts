@@ -8,13 +8,16 @@ import { type CommandQueue, MAX_RECEIVE_COUNT } from './command-queue';
 import type { Config } from './config';
 import type { Network } from './network';
 import type { Packages } from './packages';
-import { permissions } from './permissions';
+import { acknowledgeLogStreams, permissions } from './permissions';
 import { appliesAtOnce, does, type FunctionName, holdsSigningKeys, queues, type Row, usesRedis } from './stages';
 import type { Stores } from './stores';
 
 /** As long as a client may have it wait, with `Prefer: wait`. */
 const HTTP_TIMEOUT = Duration.seconds(10);
-/** A batch takes some milliseconds. What is early waits for twice the queue's visibility timeout, which is six times this. */
+/**
+ * A batch takes some milliseconds. What is early waits for twice the queue's visibility timeout, which is six times
+ * this.
+ */
 export const INGEST_TIMEOUT = Duration.seconds(10);
 
 /** Memory buys processor time as well. What is measured and what it costs is in docs/scale.md. */
@@ -125,7 +128,9 @@ export class Functions extends Construct {
       REDIS_IAM_CACHE: cache?.name,
       SIGNING_KEYS_SECRET: holdsSigningKeys(name) ? config.signingKeysSecret : undefined,
     };
-    return Object.fromEntries(Object.entries(variables).filter((entry): entry is [string, string] => entry[1] !== undefined));
+    return Object.fromEntries(
+      Object.entries(variables).filter((entry): entry is [string, string] => entry[1] !== undefined),
+    );
   }
 
   /** Nothing else adds to its policy. */
@@ -145,17 +150,12 @@ export class Functions extends Construct {
       assumedBy: new ServicePrincipal('lambda.amazonaws.com'),
       inlinePolicies: { permissions: policy },
     });
-    const logStreams = `arn:<AWS::Partition>:logs:<AWS::Region>:<AWS::AccountId>:log-group:${logGroupName}:*`;
-    Validations.of(role).acknowledge(
-      {
-        id: 'AwsSolutions::AwsSolutions-IAM5[Resource::*]',
-        reason: 'X-Ray has no resources, and the interfaces by which Lambda plugs a function into a network have no names.',
-      },
-      {
-        id: `AwsSolutions::AwsSolutions-IAM5[Resource::${logStreams}]`,
-        reason: 'Log streams are named by Lambda, a new one for each environment.',
-      },
-    );
+    acknowledgeLogStreams(role, logGroupName);
+    Validations.of(role).acknowledge({
+      id: 'AwsSolutions::AwsSolutions-IAM5[Resource::*]',
+      reason:
+        'X-Ray has no resources, and the interfaces by which Lambda plugs a function into a network have no names.',
+    });
     return role.withoutPolicyUpdates();
   }
 
@@ -164,7 +164,11 @@ export class Functions extends Construct {
     return usesRedis(this.props.row, name) ? this.props.cache : undefined;
   }
 
-  private connect(ingest: Function, { queue }: CommandQueue, { batchSize, windowSeconds, pollers }: Config['queue']): void {
+  private connect(
+    ingest: Function,
+    { queue }: CommandQueue,
+    { batchSize, windowSeconds, pollers }: Config['queue'],
+  ): void {
     new EventSourceMapping(this, 'Commands', {
       target: ingest,
       eventSourceArn: queue.queueArn,

@@ -16,8 +16,8 @@ import { Verification } from './verification';
 /**
  * The service at one row of the table of stages.
  *
- * The stack's name does not tell the row, and what stays from row to row keeps its logical id: so another row is an update
- * of the same stack, in which nothing that holds data is touched.
+ * The stack's name does not tell the row, and what stays from row to row keeps its logical id: so another row is an
+ * update of the same stack, in which nothing that holds data is touched.
  */
 export class Watershed extends Stack {
   constructor(scope: Construct, config: Config, row: Row, packages: Packages) {

@@ -1,5 +1,12 @@
 import { Duration, RemovalPolicy, Stack, TimeZone, Validations } from 'aws-cdk-lib';
-import { BuildSpec, ComputeType, LinuxArmBuildImage, LinuxBuildImage, Project, Source } from 'aws-cdk-lib/aws-codebuild';
+import {
+  BuildSpec,
+  ComputeType,
+  LinuxArmBuildImage,
+  LinuxBuildImage,
+  Project,
+  Source,
+} from 'aws-cdk-lib/aws-codebuild';
 import { Effect, PolicyDocument, PolicyStatement, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
 import { Architecture } from 'aws-cdk-lib/aws-lambda';
 import { LogGroup } from 'aws-cdk-lib/aws-logs';
@@ -9,13 +16,15 @@ import { CodeBuildStartBuild } from 'aws-cdk-lib/aws-scheduler-targets';
 import { Construct } from 'constructs';
 import type { Config } from './config';
 import type { Packages } from './packages';
+import { acknowledgeLogStreams } from './permissions';
 import type { Stores } from './stores';
 
 /**
  * `watershed verify`, every night: whether the read store shows what the write store holds.
  *
- * A build, because it may take longer than a function is given, and costs nothing until it starts. It reads both tables whole:
- * $0.125 for a million units of 4 KB. Redis it is not told of, so that it needs no network; what is wrong there ends by itself.
+ * A build, because it may take longer than a function is given, and costs nothing until it starts. It reads both tables
+ * whole: $0.125 for a million units of 4 KB. Redis it is not told of, so that it needs no network; what is wrong there
+ * ends by itself.
  */
 export class Verification extends Construct {
   readonly project: Project;
@@ -64,7 +73,8 @@ export class Verification extends Construct {
 
   /** What the tool calls: it scans both tables, and looks again at what differs. */
   private role(stores: Stores, tool: Asset, logGroupName: string): Role {
-    const allow = (actions: string[], ...resources: string[]) => new PolicyStatement({ effect: Effect.ALLOW, actions, resources });
+    const allow = (actions: string[], ...resources: string[]) =>
+      new PolicyStatement({ effect: Effect.ALLOW, actions, resources });
     const logStreams = Stack.of(this).formatArn({ service: 'logs', resource: `log-group:${logGroupName}:*` });
     const tables = [stores.write, stores.read].filter((table) => table !== undefined).map((table) => table.tableArn);
     const role = new Role(this, 'Role', {
@@ -82,10 +92,7 @@ export class Verification extends Construct {
         }),
       },
     });
-    Validations.of(role).acknowledge({
-      id: `AwsSolutions::AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:logs:<AWS::Region>:<AWS::AccountId>:log-group:${logGroupName}:*]`,
-      reason: 'Log streams are named by CodeBuild, a new one for each build.',
-    });
+    acknowledgeLogStreams(role, logGroupName);
     return role;
   }
 }
