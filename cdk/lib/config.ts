@@ -10,7 +10,10 @@ export interface Config {
   readonly issuer: string;
   /** Whom the tokens are for; one of these. */
   readonly audience: readonly string[];
-  /** ARN of the secret that holds the signing keys. Made once, by hand, because it must outlive every stack. */
+  /**
+   * ARN of the secret that holds the signing keys. Made once, by hand, because it must outlive every stack:
+   * `aws secretsmanager create-secret --name watershed/signing-keys --secret-string "k1:$(openssl rand -base64 32)"`
+   */
   readonly signingKeysSecret: string;
   /** Whether tables are protected, and outlive the stack or a row that does without them. */
   readonly retainData: boolean;
