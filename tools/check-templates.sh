@@ -4,7 +4,7 @@
 set -eu
 cd "$(dirname "$0")/../cdk"
 
-node_modules/.bin/cdk synth --quiet
+node_modules/.bin/cdk synth --quiet --no-notices >/dev/null
 if [ ! -x ../.venv/bin/cfn-lint ] || [ ! -x ../.venv/bin/checkov ]; then
     echo "cfn-lint or checkov is not installed: the templates are not checked" >&2
     exit 0

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds every function for Lambda into target/lambda/<function>/bootstrap. Usage: tools/package.sh x86_64|arm64
+# Builds every function for Lambda, and the operators' tool, into target/lambda/<name>/bootstrap. Usage: tools/package.sh x86_64|arm64
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -17,23 +17,23 @@ if [ ! -x .venv/bin/cargo-lambda ]; then
     exit 1
 fi
 
-functions="read-fn write-fn ingest-fn lith-fn create-user-fn replace-user-fn update-user-fn delete-user-fn get-user-fn
-    list-users-fn get-command-fn"
+packages="read-fn write-fn ingest-fn lith-fn create-user-fn replace-user-fn update-user-fn delete-user-fn get-user-fn
+    list-users-fn get-command-fn watershed"
 # A build that fails must not leave the functions of an earlier one.
 rm -rf target/lambda
 # The linker, zig, is found through the Python of this environment.
 PATH="$PWD/.venv/bin:$PATH" cargo lambda build --release --locked --target "$target" --lambda-dir "$PWD/target/lambda" \
-    -p read-fn -p write-fn -p ingest-fn -p lith-fn
+    -p read-fn -p write-fn -p ingest-fn -p lith-fn -p ops
 
-for function in $functions; do
-    if [ ! -f "target/lambda/$function/bootstrap" ]; then
-        echo "$function was not built" >&2
+for package in $packages; do
+    if [ ! -f "target/lambda/$package/bootstrap" ]; then
+        echo "$package was not built" >&2
         exit 1
     fi
 done
 echo "zipped, for $1:"
-for function in $functions; do
-    python3 - "$function" <<'PYTHON'
+for package in $packages; do
+    python3 - "$package" <<'PYTHON'
 import io, sys, zipfile
 archive = io.BytesIO()
 with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:

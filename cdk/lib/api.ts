@@ -22,9 +22,9 @@ const READ = 'users:read';
 const WRITE = 'users:write';
 
 /**
- * What answers what, and which scope it takes; of the functions that may answer a route, a row deploys one. The same as in
- * tools/local/src/routes.rs. Every method that changes something goes where commands go, so that the function which knows
- * the allowed ones says 405.
+ * What answers what, and which scope it takes; of the functions that may answer a route, a row deploys one. The same as
+ * in tools/local/src/routes.rs. Every method that changes something goes where commands go, so that the function which
+ * knows the allowed ones says 405.
  */
 const ROUTES: [path: string, scope: string, methods: HttpMethod[], ...functions: FunctionName[]][] = [
   ['/users', READ, [GET, HEAD], 'lith-fn', 'read-fn', 'list-users-fn'],
@@ -69,7 +69,8 @@ export class Api extends Construct {
         throw new Error(`no row goes without all of ${names.join(', ')}`);
       }
       const found =
-        integrations.get(target) ?? new HttpLambdaIntegration(target.node.id, target, { scopePermissionToRoute: false });
+        integrations.get(target) ??
+        new HttpLambdaIntegration(target.node.id, target, { scopePermissionToRoute: false });
       integrations.set(target, found);
       return found;
     };
@@ -85,7 +86,8 @@ export class Api extends Construct {
     });
     Validations.of(rest).acknowledge({
       id: 'AwsSolutions::AwsSolutions-APIG4',
-      reason: 'It answers 404, 405 and liveness, which tell nothing and take nothing. Every route with data asks for a token.',
+      reason:
+        'It answers 404, 405 and liveness, which tell nothing and take nothing. Every route with data asks for a token.',
     });
     this.stage(config);
   }

@@ -5,15 +5,9 @@ import type { Packages } from './packages';
 import { Watershed } from './stack';
 import type { Row } from './stages';
 
-/** How the CDK behaves: here and not in cdk.json, so that tests and deployments cannot differ. */
-const FLAGS = {
-  '@aws-cdk/aws-iam:minimizePolicies': true,
-  '@aws-cdk/core:checkSecretUsage': true,
-};
-
 /** An application of the CDK. Its synthesis fails where cdk-nag finds fault. */
 export function newApp(outdir?: string): App {
-  const app = new App({ analyticsReporting: false, treeMetadata: false, postCliContext: FLAGS, outdir });
+  const app = new App({ analyticsReporting: false, treeMetadata: false, outdir });
   Validations.of(app).addPlugins(new AwsSolutionsChecks(app));
   return app;
 }

@@ -10,7 +10,10 @@ export interface Config {
   readonly issuer: string;
   /** Whom the tokens are for; one of these. */
   readonly audience: readonly string[];
-  /** ARN of the secret that holds the signing keys. Made once, by hand, because it must outlive every stack. */
+  /**
+   * ARN of the secret that holds the signing keys. Made once, by hand, because it must outlive every stack:
+   * `aws secretsmanager create-secret --name watershed/signing-keys --secret-string "k1:$(openssl rand -base64 32)"`
+   */
   readonly signingKeysSecret: string;
   /** Whether tables are protected, and outlive the stack or a row that does without them. */
   readonly retainData: boolean;
@@ -26,8 +29,7 @@ export interface Config {
     readonly windowSeconds: number;
     /** How many batches are worked on at once: by what is there when it is needed, or by what is always there. */
     readonly pollers:
-      | { readonly maximumConcurrency: number }
-      | { readonly minimumPollers: number; readonly maximumPollers: number };
+      { readonly maximumConcurrency: number } | { readonly minimumPollers: number; readonly maximumPollers: number };
     /** Whether ingest-fn's concurrency is set aside, so that no storm of requests can take it away. */
     readonly reserved: boolean;
   };
@@ -41,6 +43,8 @@ export interface Config {
   readonly warmThroughput?: { readonly reads: number; readonly writes: number };
   /** Whether changes are published on an event bus, for other services. */
   readonly domainEvents: boolean;
+  /** Whether the read store is compared with the write store every night. Reads both whole. */
+  readonly nightlyVerify: boolean;
   /** Who is told of alarms. */
   readonly alarmEmail?: string;
 }
@@ -64,6 +68,7 @@ const PROD: Omit<Config, Own> = {
   projection: 1,
   contributorInsights: true,
   domainEvents: false,
+  nightlyVerify: true,
 };
 
 const BASES: Record<string, Omit<Config, Own>> = {
@@ -78,6 +83,7 @@ const BASES: Record<string, Omit<Config, Own>> = {
     // A new account has ten environments for all functions together: nothing to set aside.
     queue: { ...PROD.queue, pollers: { maximumConcurrency: 5 }, reserved: false },
     contributorInsights: false,
+    nightlyVerify: false,
   },
 };
 
@@ -87,7 +93,9 @@ export function loadConfig(choice: string): Config {
     return parseConfig({ base: choice }, `the configuration ${choice}`);
   }
   if (!existsSync(choice)) {
-    throw new Refusal(`\`${choice}\` is not a configuration: choose dev, prod, or a JSON file such as cdk/config.example.json`);
+    throw new Refusal(
+      `\`${choice}\` is not a configuration: choose dev, prod, or a JSON file such as cdk/config.example.json`,
+    );
   }
   let given: unknown;
   try {
@@ -120,7 +128,9 @@ export function parseConfig(given: unknown, where: string): Config {
     problems.push('otherProjection must be another one than projection');
   }
   if (problems.length > 0) {
-    throw new Refusal(`${where} cannot be used:\n${problems.join('\n')}\nSee cdk/config.example.json and cdk/lib/config.ts.`);
+    throw new Refusal(
+      `${where} cannot be used:\n${problems.join('\n')}\nSee cdk/config.example.json and cdk/lib/config.ts.`,
+    );
   }
   return merged as unknown as Config;
 }
@@ -128,14 +138,24 @@ export function parseConfig(given: unknown, where: string): Config {
 /** What is wrong with a value, to be read after its key. */
 type Check = (value: unknown) => string | undefined;
 
-const says = (problem: string, holds: (value: unknown) => boolean): Check => (value) => (holds(value) ? undefined : problem);
-const text = (problem: string, pattern: RegExp) => says(problem, (value) => typeof value === 'string' && pattern.test(value));
+const says =
+  (problem: string, holds: (value: unknown) => boolean): Check =>
+  (value) =>
+    holds(value) ? undefined : problem;
+const text = (problem: string, pattern: RegExp) =>
+  says(problem, (value) => typeof value === 'string' && pattern.test(value));
 const integer = (min: number, max: number) => says(`must be a whole number from ${min} to ${max}`, isWithin(min, max));
 const flag = says('must be true or false', (value) => typeof value === 'boolean');
-const optional = (check: Check): Check => (value) => (value === undefined ? undefined : check(value));
+const optional =
+  (check: Check): Check =>
+  (value) =>
+    value === undefined ? undefined : check(value);
 
 const CHECKS: Record<keyof Config, Check> = {
-  name: text('must be 2 to 25 lower-case letters, digits or hyphens, a letter first', /^(?=.{2,25}$)[a-z][a-z0-9]*(-[a-z0-9]+)*$/),
+  name: text(
+    'must be 2 to 25 lower-case letters, digits or hyphens, a letter first',
+    /^(?=.{2,25}$)[a-z][a-z0-9]*(-[a-z0-9]+)*$/,
+  ),
   issuer: text('must be the https URL of an OpenID Connect issuer', /^https:\/\/\S+$/),
   audience: says('must be a list of one or more texts', isTextList),
   signingKeysSecret: text(
@@ -143,7 +163,10 @@ const CHECKS: Record<keyof Config, Check> = {
     /^arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:\d{12}:secret:.+-[A-Za-z0-9]{6}$/,
   ),
   retainData: flag,
-  logRetentionDays: says('must be a retention that CloudWatch Logs offers: 1, 3, 5, 7, 14, 30, 60, 90, … days', isRetention),
+  logRetentionDays: says(
+    'must be a retention that CloudWatch Logs offers: 1, 3, 5, 7, 14, 30, 60, 90, … days',
+    isRetention,
+  ),
   redis: flag,
   throttle: says(
     'must be {"rate", "burst"}, whole numbers from 1 on',
@@ -163,6 +186,7 @@ const CHECKS: Record<keyof Config, Check> = {
     ),
   ),
   domainEvents: flag,
+  nightlyVerify: flag,
   alarmEmail: optional(text('must be an email address', /^\S+@\S+$/)),
 };
 

@@ -1,6 +1,6 @@
 import { Duration, RemovalPolicy, Stack, Validations } from 'aws-cdk-lib';
 import { type IRole, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
-import { EventSourceMapping, Function, LoggingFormat, Runtime, Tracing } from 'aws-cdk-lib/aws-lambda';
+import { Code, EventSourceMapping, Function, LoggingFormat, Runtime, Tracing } from 'aws-cdk-lib/aws-lambda';
 import { LogGroup } from 'aws-cdk-lib/aws-logs';
 import { Construct } from 'constructs';
 import type { Cache } from './cache';
@@ -8,13 +8,16 @@ import { type CommandQueue, MAX_RECEIVE_COUNT } from './command-queue';
 import type { Config } from './config';
 import type { Network } from './network';
 import type { Packages } from './packages';
-import { permissions } from './permissions';
+import { acknowledgeLogStreams, permissions } from './permissions';
 import { appliesAtOnce, does, type FunctionName, holdsSigningKeys, queues, type Row, usesRedis } from './stages';
 import type { Stores } from './stores';
 
 /** As long as a client may have it wait, with `Prefer: wait`. */
 const HTTP_TIMEOUT = Duration.seconds(10);
-/** A batch takes some milliseconds. What is early waits for twice the queue's visibility timeout, which is six times this. */
+/**
+ * A batch takes some milliseconds. What is early waits for twice the queue's visibility timeout, which is six times
+ * this.
+ */
 export const INGEST_TIMEOUT = Duration.seconds(10);
 
 /** Memory buys processor time as well. What is measured and what it costs is in docs/scale.md. */
@@ -85,7 +88,7 @@ export class Functions extends Construct {
       description: `Watershed, stage ${row.stage}`,
       runtime: Runtime.PROVIDED_AL2023,
       handler: 'bootstrap',
-      code: packages.code(name),
+      code: Code.fromAsset(packages.folder(name)),
       architecture: packages.architecture(name),
       memorySize: MEMORY_MB[name],
       timeout: does(name, 'ingest') ? INGEST_TIMEOUT : HTTP_TIMEOUT,
@@ -109,13 +112,14 @@ export class Functions extends Construct {
     const { config, row, stores, commandQueue } = this.props;
     const cache = this.cacheOf(name);
     const applies = appliesAtOnce(row, name) || does(name, 'ingest');
+    const knowsViews = applies || queues(row, name) || does(name, 'get', 'list');
     const usesQueue = queues(row, name) || does(name, 'ingest');
     const readsStates = does(name, 'get', 'list') && row.reads_from === 'write-store';
     const variables = {
       STAGE: row.stage,
       COMMANDS_TABLE: stores.commands.tableName,
       WRITE_TABLE: applies || readsStates ? stores.write.tableName : undefined,
-      READ_TABLE: stores.read?.tableName,
+      READ_TABLE: knowsViews ? stores.readName : undefined,
       OTHER_READ_TABLE: does(name, 'ingest') ? stores.otherRead?.tableName : undefined,
       QUEUE_URL: usesQueue ? commandQueue?.queue.queueUrl : undefined,
       VISIBILITY_TIMEOUT_SECONDS: usesQueue ? commandQueue?.visibilityTimeout.toSeconds().toString() : undefined,
@@ -124,7 +128,9 @@ export class Functions extends Construct {
       REDIS_IAM_CACHE: cache?.name,
       SIGNING_KEYS_SECRET: holdsSigningKeys(name) ? config.signingKeysSecret : undefined,
     };
-    return Object.fromEntries(Object.entries(variables).filter((entry): entry is [string, string] => entry[1] !== undefined));
+    return Object.fromEntries(
+      Object.entries(variables).filter((entry): entry is [string, string] => entry[1] !== undefined),
+    );
   }
 
   /** Nothing else adds to its policy. */
@@ -144,17 +150,12 @@ export class Functions extends Construct {
       assumedBy: new ServicePrincipal('lambda.amazonaws.com'),
       inlinePolicies: { permissions: policy },
     });
-    const logStreams = `arn:<AWS::Partition>:logs:<AWS::Region>:<AWS::AccountId>:log-group:${logGroupName}:*`;
-    Validations.of(role).acknowledge(
-      {
-        id: 'AwsSolutions::AwsSolutions-IAM5[Resource::*]',
-        reason: 'X-Ray has no resources, and the interfaces by which Lambda plugs a function into a network have no names.',
-      },
-      {
-        id: `AwsSolutions::AwsSolutions-IAM5[Resource::${logStreams}]`,
-        reason: 'Log streams are named by Lambda, a new one for each environment.',
-      },
-    );
+    acknowledgeLogStreams(role, logGroupName);
+    Validations.of(role).acknowledge({
+      id: 'AwsSolutions::AwsSolutions-IAM5[Resource::*]',
+      reason:
+        'X-Ray has no resources, and the interfaces by which Lambda plugs a function into a network have no names.',
+    });
     return role.withoutPolicyUpdates();
   }
 
@@ -163,7 +164,11 @@ export class Functions extends Construct {
     return usesRedis(this.props.row, name) ? this.props.cache : undefined;
   }
 
-  private connect(ingest: Function, { queue }: CommandQueue, { batchSize, windowSeconds, pollers }: Config['queue']): void {
+  private connect(
+    ingest: Function,
+    { queue }: CommandQueue,
+    { batchSize, windowSeconds, pollers }: Config['queue'],
+  ): void {
     new EventSourceMapping(this, 'Commands', {
       target: ingest,
       eventSourceArn: queue.queueArn,

@@ -23,6 +23,7 @@ import type { DomainEvents } from './domain-events';
 import type { Functions } from './functions';
 import type { Row } from './stages';
 import type { Stores } from './stores';
+import type { Verification } from './verification';
 
 /** What is watched. */
 export interface MonitoringProps {
@@ -34,6 +35,7 @@ export interface MonitoringProps {
   readonly commandQueue: CommandQueue | undefined;
   readonly cache: Cache | undefined;
   readonly domainEvents: DomainEvents | undefined;
+  readonly verification: Verification | undefined;
 }
 
 /** When somebody is told. */
@@ -101,39 +103,54 @@ export class Monitoring extends Construct {
   }
 
   private thresholds(): Record<string, Threshold> {
-    const { api, stores, functions, commandQueue, domainEvents, cache } = this.props;
+    const { api, stores, functions, commandQueue, domainEvents, cache, verification } = this.props;
     return {
       ServerErrors: {
         metric: new MathExpression({
           expression: '100 * errors / MAX([requests, 1])',
-          usingMetrics: { errors: api.api.metricServerError({ period: MINUTE }), requests: api.api.metricCount({ period: MINUTE }) },
+          usingMetrics: {
+            errors: api.api.metricServerError({ period: MINUTE }),
+            requests: api.api.metricCount({ period: MINUTE }),
+          },
           label: 'Requests answered with 5xx, %',
           period: MINUTE,
         }),
         above: 1,
         minutes: 5,
-        means: 'More than 1 % of the requests are answered with 5xx: look at the log of the function that answers the route.',
+        means:
+          'More than 1 % of the requests are answered with 5xx: look at the log of the function that answers the route.',
       },
       Latency: {
         metric: api.api.metricLatency({ statistic: 'p99', period: MINUTE }),
         above: 2_000,
         minutes: 5,
-        means: 'One request in a hundred takes more than 2 s: see "Throttling" and "Redis is down" in docs/operations.md.',
+        means:
+          'One request in a hundred takes more than 2 s: see "Throttling" and "Redis is down" in docs/operations.md.',
       },
       FunctionErrors: {
-        metric: total(functions.all.map(([, made]) => made.metricErrors({ period: MINUTE })), 'Invocations that failed'),
+        metric: total(
+          functions.all.map(([, made]) => made.metricErrors({ period: MINUTE })),
+          'Invocations that failed',
+        ),
         above: 0,
         minutes: 3,
         means: 'Invocations end without an answer: out of time or memory, or killed. The log of the function says why.',
       },
       FunctionThrottles: {
-        metric: total(functions.all.map(([, made]) => made.metricThrottles({ period: MINUTE })), 'Invocations refused'),
+        metric: total(
+          functions.all.map(([, made]) => made.metricThrottles({ period: MINUTE })),
+          'Invocations refused',
+        ),
         above: 0,
         minutes: 3,
-        means: 'The account has no environments left for the functions: ask AWS for a higher quota of concurrent executions.',
+        means:
+          'The account has no environments left for the functions: ask AWS for a higher quota of concurrent executions.',
       },
       TableThrottles: {
-        metric: total(stores.all.flatMap((table) => throttles(table.tableName)), 'Throttled requests to the tables'),
+        metric: total(
+          stores.all.flatMap((table) => throttles(table.tableName)),
+          'Throttled requests to the tables',
+        ),
         above: 0,
         minutes: 3,
         means: 'DynamoDB refuses requests: see "Throttling" and "A hot tenant" in docs/operations.md.',
@@ -141,21 +158,27 @@ export class Monitoring extends Construct {
       ...(commandQueue && this.ofQueue(commandQueue)),
       ...(cache && {
         CacheThrottles: {
-          metric: new Metric({
-            namespace: 'AWS/ElastiCache',
-            metricName: 'ThrottledCmds',
-            dimensionsMap: { clusterId: cache.name },
-            statistic: 'Sum',
-            period: MINUTE,
-          }),
+          metric: ofCache(cache, 'ThrottledCmds', MINUTE),
           above: 0,
           minutes: 5,
-          means: 'Redis is at the limit in cdk/lib/cache.ts. Reads go to the store meanwhile: see "Redis is down" in docs/operations.md.',
+          means:
+            'Redis is at the limit in cdk/lib/cache.ts. Reads go to the store meanwhile: see "Redis is down" in docs/operations.md.',
+        },
+      }),
+      ...(verification && {
+        NotVerified: {
+          metric: verification.project.metricFailedBuilds({ period: Duration.minutes(5) }),
+          above: 0,
+          minutes: 1,
+          means: 'The nightly comparison of the stores found a difference, or could not end: its log says which.',
         },
       }),
       ...(domainEvents && {
         UnpublishedEvents: {
-          metric: domainEvents.deadLetters.metricApproximateNumberOfMessagesVisible({ statistic: 'Maximum', period: MINUTE }),
+          metric: domainEvents.deadLetters.metricApproximateNumberOfMessagesVisible({
+            statistic: 'Maximum',
+            period: MINUTE,
+          }),
           above: 0,
           minutes: 1,
           means: 'Changes could not be published on the event bus: they wait in a queue of their own.',
@@ -224,10 +247,21 @@ export class Monitoring extends Construct {
     };
     return [
       ...(row.caches.length > 0 ? [graph('Answered by the cache, %', row.caches.map(ratio))] : []),
-      graph('Environments at work', functions.all.map(([name, made]) => named(made.metric('ConcurrentExecutions', { statistic: 'Maximum', period: MINUTE }), name))),
+      graph(
+        'Environments at work',
+        functions.all.map(([name, made]) =>
+          named(made.metric('ConcurrentExecutions', { statistic: 'Maximum', period: MINUTE }), name),
+        ),
+      ),
       graph('Throttled', [
-        total(functions.all.map(([, made]) => made.metricThrottles({ period: MINUTE })), 'invocations'),
-        total(stores.all.flatMap((table) => throttles(table.tableName)), 'requests to tables'),
+        total(
+          functions.all.map(([, made]) => made.metricThrottles({ period: MINUTE })),
+          'invocations',
+        ),
+        total(
+          stores.all.flatMap((table) => throttles(table.tableName)),
+          'requests to tables',
+        ),
       ]),
     ];
   }
@@ -239,13 +273,18 @@ export class Monitoring extends Construct {
     }
     const { queue, deadLetters } = commandQueue;
     return [
-      graph('Age of the oldest command, s', [queue.metricApproximateAgeOfOldestMessage({ statistic: 'Maximum', period: MINUTE })]),
+      graph('Age of the oldest command, s', [
+        queue.metricApproximateAgeOfOldestMessage({ statistic: 'Maximum', period: MINUTE }),
+      ]),
       graph('Commands that wait, and dead letters', [
         queue.metricApproximateNumberOfMessagesVisible({ statistic: 'Maximum', period: MINUTE }),
         deadLetters.metricApproximateNumberOfMessagesVisible({ statistic: 'Maximum', period: MINUTE }),
       ]),
       graph('Until it is readable, ms', [this.ofIngest('ProjectionLag', 'p50'), this.ofIngest('ProjectionLag', 'p99')]),
-      graph('Commands', ['CommandsApplied', 'CommandsRefused', 'CommandsFailed'].map((name) => this.ofIngest(name, 'Sum'))),
+      graph(
+        'Commands',
+        ['CommandsApplied', 'CommandsRefused', 'CommandsFailed'].map((name) => this.ofIngest(name, 'Sum')),
+      ),
     ];
   }
 
@@ -261,12 +300,13 @@ export class Monitoring extends Construct {
         ...functions.all.map(([name, made]) => named(made.metricInvocations({ period: hour }), name)),
         ...(commandQueue ? [commandQueue.queue.metricNumberOfMessagesSent({ period: hour })] : []),
       ]),
-      graph('Milliseconds of functions an hour', functions.all.map(([name, made]) => named(made.metricDuration({ statistic: 'Sum', period: hour }), name))),
+      graph(
+        'Milliseconds of functions an hour',
+        functions.all.map(([name, made]) => named(made.metricDuration({ statistic: 'Sum', period: hour }), name)),
+      ),
       graph('Write units an hour', units('ConsumedWriteCapacityUnits')),
       graph('Read units an hour', units('ConsumedReadCapacityUnits')),
-      ...(cache ? [graph('Redis, ECPU an hour', [
-        new Metric({ namespace: 'AWS/ElastiCache', metricName: 'ElastiCacheProcessingUnits', dimensionsMap: { clusterId: cache.name }, statistic: 'Sum', period: hour }),
-      ])] : []),
+      ...(cache ? [graph('Redis, ECPU an hour', [ofCache(cache, 'ElastiCacheProcessingUnits', hour)])] : []),
     ];
   }
 
@@ -292,11 +332,15 @@ function named(metric: Metric, label: string): Metric {
   return metric.with({ label });
 }
 
+function ofCache(cache: Cache, metricName: string, period: Duration): Metric {
+  const dimensionsMap = { clusterId: cache.name };
+  return new Metric({ namespace: 'AWS/ElastiCache', metricName, dimensionsMap, statistic: 'Sum', period });
+}
+
 /** Of one table, indexes included. */
 function throttles(tableName: string): Metric[] {
-  const of = (metricName: string) =>
-    new Metric({ namespace: 'AWS/DynamoDB', metricName, dimensionsMap: { TableName: tableName }, statistic: 'Sum', period: MINUTE });
-  return [of('ReadThrottleEvents'), of('WriteThrottleEvents')];
+  const of = { namespace: 'AWS/DynamoDB', dimensionsMap: { TableName: tableName }, statistic: 'Sum', period: MINUTE };
+  return ['ReadThrottleEvents', 'WriteThrottleEvents'].map((metricName) => new Metric({ ...of, metricName }));
 }
 
 /** The sum of metrics. Their ids hold the label, because those of one graph share a namespace. */

@@ -19,10 +19,11 @@ import { holdsSigningKeys, queues, type Row, usesRedis } from './stages';
 /**
  * The network in which Redis is, and the functions that use it; there is none where nobody does.
  *
- * Nothing in it reaches the internet, or is reached from there: no NAT gateway ($33 a month each, and $0.045 a GB). What the
- * functions need of AWS has endpoints. DynamoDB's costs nothing. The others cost about $7.30 a month in each of two zones,
- * and $0.01 a GB: Secrets Manager's, from which the functions get their signing keys as they start, and, in the rows with
- * a queue, SQS's: ingest-fn postpones messages, and write-fn queues them in the rows in which it also uses Redis.
+ * Nothing in it reaches the internet, or is reached from there: no NAT gateway ($33 a month each, and $0.045 a GB).
+ * What the functions need of AWS has endpoints. DynamoDB's costs nothing. The others cost about $7.30 a month in each
+ * of two zones, and $0.01 a GB: Secrets Manager's, from which the functions get their signing keys as they start, and,
+ * in the rows with a queue, SQS's: ingest-fn postpones messages, and write-fn queues them in the rows in which it also
+ * uses Redis.
  */
 export class Network extends Construct {
   readonly vpc: Vpc;
@@ -41,7 +42,10 @@ export class Network extends Construct {
     this.vpc.addFlowLog('FlowLog', {
       trafficType: FlowLogTrafficType.REJECT,
       destination: FlowLogDestination.toCloudWatchLogs(
-        new LogGroup(this, 'RejectedTraffic', { retention: config.logRetentionDays, removalPolicy: RemovalPolicy.DESTROY }),
+        new LogGroup(this, 'RejectedTraffic', {
+          retention: config.logRetentionDays,
+          removalPolicy: RemovalPolicy.DESTROY,
+        }),
       ),
     });
     this.functions = new SecurityGroup(this, 'Functions', {
@@ -49,8 +53,8 @@ export class Network extends Construct {
       description: 'Functions that use Redis',
       allowAllOutbound: false,
     });
-    // DynamoDB's addresses are public, and its list of prefixes has no name that a template can tell. There is no route to
-    // any other public address.
+    // DynamoDB's addresses are public, and its list of prefixes has no name that a template can tell. There is no route
+    // to any other public address.
     this.functions.addEgressRule(Peer.anyIpv4(), Port.tcp(443), 'AWS, through the endpoints');
     this.endpoints(row);
   }
@@ -68,7 +72,9 @@ export class Network extends Construct {
           StringEquals: { 'aws:PrincipalAccount': Aws.ACCOUNT_ID, 'aws:ResourceAccount': Aws.ACCOUNT_ID },
         },
       });
-    this.vpc.addGatewayEndpoint('DynamoDb', { service: GatewayVpcEndpointAwsService.DYNAMODB }).addToPolicy(sameAccount());
+    this.vpc
+      .addGatewayEndpoint('DynamoDb', { service: GatewayVpcEndpointAwsService.DYNAMODB })
+      .addToPolicy(sameAccount());
     const reach = (id: string, service: InterfaceVpcEndpointAwsService) => {
       const securityGroup = new SecurityGroup(this, `${id}Endpoint`, {
         vpc: this.vpc,

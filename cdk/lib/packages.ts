@@ -1,14 +1,18 @@
 import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, readSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Architecture, Code } from 'aws-cdk-lib/aws-lambda';
+import { Architecture } from 'aws-cdk-lib/aws-lambda';
 import { Refusal } from './refusal';
 import { type FunctionName, TASKS } from './stages';
 
 /** Where `make package` leaves them. */
 const BUILT = join(__dirname, '../../target/lambda');
 
-/** The packaged functions: a folder each, with the file `bootstrap` in it. */
+/** What is packaged: the functions, and the operators' tool. */
+type Name = FunctionName | 'watershed';
+const NAMES = [...Object.keys(TASKS), 'watershed'] as Name[];
+
+/** The packages: a folder each, with the file `bootstrap` in it. */
 export class Packages {
   private constructor(private readonly dir: string) {}
 
@@ -20,29 +24,29 @@ export class Packages {
   /** Stand-ins, for templates that are looked at and not deployed. */
   static placeholders(): Packages {
     const dir = mkdtempSync(join(tmpdir(), 'watershed-packages-'));
-    for (const name of Object.keys(TASKS)) {
+    for (const name of NAMES) {
       mkdirSync(join(dir, name));
       writeFileSync(join(dir, name, 'bootstrap'), '#!/bin/sh\necho "run make package before you deploy" >&2\nexit 1\n');
     }
     return new Packages(dir);
   }
 
-  /** Whether all functions are there. */
+  /** Whether all are there. */
   get complete(): boolean {
-    return Object.keys(TASKS).every((name) => existsSync(join(this.dir, name, 'bootstrap')));
+    return NAMES.every((name) => existsSync(join(this.dir, name, 'bootstrap')));
   }
 
-  code(name: FunctionName): Code {
+  folder(name: Name): string {
     this.bootstrap(name);
-    return Code.fromAsset(join(this.dir, name));
+    return join(this.dir, name);
   }
 
   /** What it was built for, so that nobody has to say it twice. */
-  architecture(name: FunctionName): Architecture {
+  architecture(name: Name): Architecture {
     return machine(this.bootstrap(name)) === ELF_AARCH64 ? Architecture.ARM_64 : Architecture.X86_64;
   }
 
-  private bootstrap(name: FunctionName): string {
+  private bootstrap(name: Name): string {
     const file = join(this.dir, name, 'bootstrap');
     if (!existsSync(file)) {
       throw new Refusal(`${name} is not packaged: ${file} is missing; run \`make package\``);

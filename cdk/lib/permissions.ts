@@ -1,4 +1,5 @@
-import { Effect, PolicyDocument, PolicyStatement } from 'aws-cdk-lib/aws-iam';
+import { Validations } from 'aws-cdk-lib';
+import { Effect, PolicyDocument, PolicyStatement, type Role } from 'aws-cdk-lib/aws-iam';
 import type { Cache } from './cache';
 import type { CommandQueue } from './command-queue';
 import { appliesAtOnce, does, type FunctionName, holdsSigningKeys, queues, type Row } from './stages';
@@ -17,14 +18,19 @@ export interface Uses {
 }
 
 /**
- * What a function may do: what its adapters call, on what they call it on, and nothing else. docs/security.md has it as a
- * table for people, to which test/permissions.test.ts holds the policies.
+ * What a function may do: what its adapters call, on what they call it on, and nothing else. docs/security.md has it as
+ * a table for people, to which test/permissions.test.ts holds the policies.
  *
- * BatchGetItem loads states; a transaction needs what its actions would need one by one: PutItem for states, claims, records
- * and views, DeleteItem for claims that are given back.
+ * BatchGetItem loads states; a transaction needs what its actions would need one by one: PutItem for states, claims,
+ * records and views, DeleteItem for claims that are given back.
  */
 export function permissions(name: FunctionName, uses: Uses): PolicyDocument {
-  const statements = [...ofCommands(name, uses), ...ofReads(name, uses), ...ofWrites(name, uses), ...ofPlatform(name, uses)];
+  const statements = [
+    ...ofCommands(name, uses),
+    ...ofReads(name, uses),
+    ...ofWrites(name, uses),
+    ...ofPlatform(name, uses),
+  ];
   return new PolicyDocument({ statements, minimize: true });
 }
 
@@ -73,7 +79,12 @@ function ofWrites(name: FunctionName, { row, stores, commandQueue }: Uses): Poli
   }
   if (commandQueue !== undefined && does(name, 'ingest')) {
     // Lambda takes the messages in the function's name; what comes too early the function itself puts off.
-    const actions = ['sqs:ReceiveMessage', 'sqs:DeleteMessage', 'sqs:GetQueueAttributes', 'sqs:ChangeMessageVisibility'];
+    const actions = [
+      'sqs:ReceiveMessage',
+      'sqs:DeleteMessage',
+      'sqs:GetQueueAttributes',
+      'sqs:ChangeMessageVisibility',
+    ];
     statements.push(allow(actions, commandQueue.queue.queueArn));
   }
   if (commandQueue !== undefined && stores.read !== undefined && queues(row, name)) {
@@ -84,7 +95,10 @@ function ofWrites(name: FunctionName, { row, stores, commandQueue }: Uses): Poli
   return statements;
 }
 
-function ofPlatform(name: FunctionName, { cache, signingKeysSecret, logGroupArn, functionArn }: Uses): PolicyStatement[] {
+function ofPlatform(
+  name: FunctionName,
+  { cache, signingKeysSecret, logGroupArn, functionArn }: Uses,
+): PolicyStatement[] {
   const statements = [
     // Log streams are named by Lambda, a new one for each environment.
     allow(['logs:CreateLogStream', 'logs:PutLogEvents'], `${logGroupArn}:*`),
@@ -110,7 +124,10 @@ const NETWORK_INTERFACES = [
   'ec2:UnassignPrivateIpAddresses',
 ];
 
-/** Lambda plugs the function into the network in its name, on interfaces that are not there yet. The code itself may not. */
+/**
+ * Lambda plugs the function into the network in its name, on interfaces that are not there yet. The code itself may
+ * not.
+ */
 function ofNetwork(functionArn: string): PolicyStatement[] {
   return [
     allow(NETWORK_INTERFACES, '*'),
@@ -121,4 +138,13 @@ function ofNetwork(functionArn: string): PolicyStatement[] {
       conditions: { ArnEquals: { 'lambda:SourceFunctionArn': functionArn } },
     }),
   ];
+}
+
+/** To cdk-nag, which finds fault with every wildcard. */
+export function acknowledgeLogStreams(role: Role, logGroupName: string): void {
+  const streams = `arn:<AWS::Partition>:logs:<AWS::Region>:<AWS::AccountId>:log-group:${logGroupName}:*`;
+  Validations.of(role).acknowledge({
+    id: `AwsSolutions::AwsSolutions-IAM5[Resource::${streams}]`,
+    reason: 'Log streams are named by the service that writes them, a new one for each environment or build.',
+  });
 }

@@ -11,12 +11,13 @@ import { Network } from './network';
 import type { Packages } from './packages';
 import { type Row, usesRedis } from './stages';
 import { Stores } from './stores';
+import { Verification } from './verification';
 
 /**
  * The service at one row of the table of stages.
  *
- * The stack's name does not tell the row, and what stays from row to row keeps its logical id: so another row is an update
- * of the same stack, in which nothing that holds data is touched.
+ * The stack's name does not tell the row, and what stays from row to row keeps its logical id: so another row is an
+ * update of the same stack, in which nothing that holds data is touched.
  */
 export class Watershed extends Stack {
   constructor(scope: Construct, config: Config, row: Row, packages: Packages) {
@@ -31,7 +32,9 @@ export class Watershed extends Stack {
     const functions = new Functions(this, { config, row, packages, stores, commandQueue, network, cache });
     const api = new Api(this, config, functions);
     const domainEvents = config.domainEvents ? new DomainEvents(this, config, stores.write) : undefined;
-    new Monitoring(this, { config, row, api, functions, stores, commandQueue, cache, domainEvents });
+    const verified = config.nightlyVerify && row.writes_read_store;
+    const verification = verified ? new Verification(this, config, stores, packages) : undefined;
+    new Monitoring(this, { config, row, api, functions, stores, commandQueue, cache, domainEvents, verification });
 
     this.tell('Stage', row.stage);
     this.tell('Url', api.api.apiEndpoint);

@@ -34,6 +34,11 @@ export class Stores extends Construct {
     }
   }
 
+  /** Told in every row: it also says which projection the caches hold, and that must not change between rows. */
+  get readName(): string {
+    return this.read?.tableName ?? `${this.config.name}-read-v${this.config.projection}`;
+  }
+
   get all(): TableV2[] {
     return [this.write, this.commands, this.read, this.otherRead].filter((table) => table !== undefined);
   }

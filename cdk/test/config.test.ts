@@ -44,7 +44,13 @@ test('an unknown stage is refused with those that are known', () => {
 
 test('dev and prod want what only their owner knows', () => {
   for (const base of ['dev', 'prod']) {
-    refused(() => loadConfig(base), /issuer is missing/, /audience is missing/, /signingKeysSecret is missing/, /config\.example/);
+    refused(
+      () => loadConfig(base),
+      /issuer is missing/,
+      /audience is missing/,
+      /signingKeysSecret is missing/,
+      /config\.example/,
+    );
   }
 });
 
@@ -56,8 +62,20 @@ test('a configuration that is not there is refused with those that are', () => {
 });
 
 test('everything that is wrong is said at once', () => {
-  const wrong = { base: 'dev', issuer: 'http://plain', audience: [], colour: 'blue', redis: 'yes', signingKeysSecret: 'keys' };
-  const says = [/issuer must be the https/, /audience must be a list/, /colour is not a key: choose among base, name/, /redis must be true/];
+  const wrong = {
+    base: 'dev',
+    issuer: 'http://plain',
+    audience: [],
+    colour: 'blue',
+    redis: 'yes',
+    signingKeysSecret: 'keys',
+  };
+  const says = [
+    /issuer must be the https/,
+    /audience must be a list/,
+    /colour is not a key: choose among base, name/,
+    /redis must be true/,
+  ];
   refused(() => parseConfig(wrong, 'it'), ...says, /signingKeysSecret must be the ARN/);
 });
 
@@ -91,7 +109,10 @@ test('pollers are bounded in one way, never in both', () => {
 
 test('a package that was not built is refused with what builds it', () => {
   const empty = Packages.built(scratch);
-  refused(() => new Watershed(new App(), config(), rowOf('cqrs'), empty), /read-fn is not packaged.*run `make package`/);
+  refused(
+    () => new Watershed(new App(), config(), rowOf('cqrs'), empty),
+    /read-fn is not packaged.*run `make package`/,
+  );
   assert.equal(empty.complete, false);
 });
 
@@ -106,7 +127,10 @@ test('what a package was built for is read from it', () => {
 /** What `cdk deploy` starts. */
 function app(context: object, environment: object) {
   const env = { ...process.env, CDK_DEFAULT_ACCOUNT: '', CDK_DEFAULT_REGION: '', ...environment, CDK_OUTDIR: scratch };
-  const variables = { ...env, CDK_CONTEXT_JSON: JSON.stringify({ deploying: true, stage: 'csqr', config: 'config.example.json', ...context }) };
+  const variables = {
+    ...env,
+    CDK_CONTEXT_JSON: JSON.stringify({ deploying: true, stage: 'csqr', config: 'config.example.json', ...context }),
+  };
   return spawnSync('node', ['--import', 'tsx', 'bin/watershed.ts'], { env: variables, encoding: 'utf8' });
 }
 
@@ -115,7 +139,11 @@ test('what is missing or wrong is said in a line, before anything is deployed', 
   const attempts: [object, object, RegExp][] = [
     [{}, {}, /^no AWS account to deploy to: log in/],
     [{}, { ...here, CDK_DEFAULT_REGION: '' }, /^no AWS region to deploy to/],
-    [{}, { ...here, CDK_DEFAULT_REGION: 'us-east-1' }, /^the secret .* is in account 111122223333, eu-central-1, and you deploy to .*us-east-1$/m],
+    [
+      {},
+      { ...here, CDK_DEFAULT_REGION: 'us-east-1' },
+      /^the secret .* is in account 111122223333, eu-central-1, and you deploy to .*us-east-1$/m,
+    ],
     [{}, here, /^`csqr` is not a stage/],
     [{ config: undefined }, here, /^say how it is set up/],
     [{ config: 'dev' }, here, /^the configuration dev cannot be used:\nissuer is missing/],

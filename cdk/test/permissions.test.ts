@@ -28,7 +28,8 @@ const ACTIONS = Object.entries({
   ec2: `AssignPrivateIpAddresses AttachNetworkInterface AuthorizeSecurityGroupEgress CreateNetworkInterface CreateRoute
     DeleteNetworkInterface DescribeInstances DescribeNetworkInterfaces DescribeSubnets DescribeVpcs ModifyNetworkInterfaceAttribute
     RunInstances UnassignPrivateIpAddresses`,
-  lambda: 'InvokeFunction InvokeAsync UpdateFunctionCode UpdateFunctionConfiguration GetFunction AddPermission DeleteFunction',
+  lambda:
+    'InvokeFunction InvokeAsync UpdateFunctionCode UpdateFunctionConfiguration GetFunction AddPermission DeleteFunction',
   iam: 'PassRole CreateRole PutRolePolicy AttachRolePolicy CreateUser CreateAccessKey GetRole',
   kms: 'Decrypt Encrypt GenerateDataKey CreateGrant',
   s3: 'GetObject PutObject ListBucket DeleteObject',
@@ -91,7 +92,8 @@ function resources(from: Template, name: FunctionName): [called: string, arn: st
   for (const [id, { QueueName }] of properties(from, 'AWS::SQS::Queue')) {
     found.push([QueueName.endsWith('-dlq') ? 'dead letters' : 'command queue', `<${id}.Arn>`]);
   }
-  const log = (of: string) => `arn:aws:logs:eu-central-1:111122223333:log-group:/aws/lambda/watershed-${of}:log-stream:one`;
+  const log = (of: string) =>
+    `arn:aws:logs:eu-central-1:111122223333:log-group:/aws/lambda/watershed-${of}:log-stream:one`;
   const arn = (rest: string) => `arn:aws:${rest}`;
   found.push(
     ['signing keys', config().signingKeysSecret],
@@ -124,7 +126,9 @@ function differences(row: Row, from: Template, name: FunctionName): string[] {
     [...asked].flatMap((action) => {
       const wanted = [called, 'anything'].some((on) => grants.get(on)?.includes(action));
       const allowed = isAllowed(policy, action, resource);
-      return wanted === allowed ? [] : [`${row.stage}: ${name} ${allowed ? 'may' : 'may not'} ${action} on ${called} (${resource})`];
+      return wanted === allowed
+        ? []
+        : [`${row.stage}: ${name} ${allowed ? 'may' : 'may not'} ${action} on ${called} (${resource})`];
     }),
   );
 }
@@ -170,7 +174,9 @@ test('in cqrs read-fn has nothing to do with the write store, and write-fn with 
   const services = (policy: Statement[], on: RegExp) =>
     policy.filter(({ resources }) => resources.some((resource) => on.test(resource))).flatMap(({ actions }) => actions);
   assert.deepEqual(services(read, /StoresWrite/), []);
-  const writes = read.flatMap(({ actions }) => actions).filter((action) => /dynamodb:(Put|Update|Delete|Batch|Condition)|sqs:/.test(action));
+  const writes = read
+    .flatMap(({ actions }) => actions)
+    .filter((action) => /dynamodb:(Put|Update|Delete|Batch|Condition)|sqs:/.test(action));
   assert.deepEqual(writes, []);
   assert.deepEqual(services(write, /elasticache|StoresWrite/), []);
   assert.ok(write.flatMap(({ actions }) => actions).every((action) => !action.startsWith('ec2:')));
@@ -181,12 +187,20 @@ test('no action is a wildcard, and no resource but those that the document expla
   for (const row of ROWS) {
     for (const name of row.functions) {
       const wild = statements(of(row.stage), name).flatMap((statement) => {
-        assert.ok(statement.actions.every((action) => /^[a-z0-9]+:[A-Za-z]+$/.test(action)), `${name} at ${row.stage}`);
+        assert.ok(
+          statement.actions.every((action) => /^[a-z0-9]+:[A-Za-z]+$/.test(action)),
+          `${name} at ${row.stage}`,
+        );
         const on = statement.resources.filter((resource) => /[*?]/.test(resource));
-        return statement.effect === 'Allow' && on.length > 0 ? [`${statement.actions.map((action) => action.split(':')[0])} ${on}`] : [];
+        return statement.effect === 'Allow' && on.length > 0
+          ? [`${statement.actions.map((action) => action.split(':')[0])} ${on}`]
+          : [];
       });
       for (const found of wild) {
-        assert.match(found, /^(logs,logs arn:aws:logs:\S+:log-group:\/aws\/lambda\/watershed-[a-z-]+:\*|(ec2,|xray,)*xray \*)$/);
+        assert.match(
+          found,
+          /^(logs,logs arn:aws:logs:\S+:log-group:\/aws\/lambda\/watershed-[a-z-]+:\*|(ec2,|xray,)*xray \*)$/,
+        );
       }
     }
   }
@@ -198,20 +212,26 @@ test('the code of a function in the network cannot touch the network', () => {
       const policy = statements(of(row.stage), name);
       const [denied] = policy.filter(({ effect }) => effect === 'Deny');
       const allowed = policy.filter(({ effect }) => effect === 'Allow').flatMap(({ actions }) => actions);
-      assert.deepEqual(denied!.actions, allowed.filter((action) => action.startsWith('ec2:')));
+      assert.deepEqual(
+        denied!.actions,
+        allowed.filter((action) => action.startsWith('ec2:')),
+      );
       const condition = JSON.stringify(denied!.conditions);
-      assert.ok(condition.includes('lambda:SourceFunctionArn') && condition.includes(`:function:watershed-${name}`), condition);
+      assert.ok(
+        condition.includes('lambda:SourceFunctionArn') && condition.includes(`:function:watershed-${name}`),
+        condition,
+      );
     }
   }
 });
 
-test('roles are taken on by the service that they are for, and have nothing of AWS\'s making', () => {
+test("roles are taken on by the service that they are for, and have nothing of AWS's making", () => {
   for (const { stage } of ROWS) {
     for (const [id, role] of properties(of(stage), 'AWS::IAM::Role')) {
       assert.equal(role.ManagedPolicyArns, undefined, id);
       const [statement, ...more] = role.AssumeRolePolicyDocument.Statement;
       assert.equal(more.length, 0);
-      assert.match(statement.Principal.Service, /^(lambda|vpc-flow-logs)\.amazonaws\.com$/);
+      assert.match(statement.Principal.Service, /^(lambda|vpc-flow-logs|codebuild|scheduler)\.amazonaws\.com$/);
     }
   }
 });
@@ -223,7 +243,10 @@ test('only the front door may invoke functions, and policies of resources allow 
       assert.match(JSON.stringify(permission.SourceArn), /ApiHttpApi/, id);
     }
     for (const [id, { PolicyDocument }] of properties(of(stage), 'AWS::SQS::QueuePolicy')) {
-      assert.ok(PolicyDocument.Statement.every(({ Effect }: any) => Effect === 'Deny'), id);
+      assert.ok(
+        PolicyDocument.Statement.every(({ Effect }: any) => Effect === 'Deny'),
+        id,
+      );
     }
     for (const [id, { Replicas }] of properties(of(stage), 'AWS::DynamoDB::GlobalTable')) {
       assert.equal(Replicas[0].ResourcePolicy, undefined, id);
@@ -233,10 +256,30 @@ test('only the front door may invoke functions, and policies of resources allow 
 
 test('while one read store takes the place of another, ingest-fn may put views into both, and nobody else notices', () => {
   const from = template('cqrs', { otherProjection: 2 });
-  const other = properties(from, 'AWS::DynamoDB::GlobalTable').find(([, { TableName }]) => TableName === 'watershed-read-v2')![0];
+  const other = properties(from, 'AWS::DynamoDB::GlobalTable').find(
+    ([, { TableName }]) => TableName === 'watershed-read-v2',
+  )![0];
   const may = (name: FunctionName) =>
-    ACTIONS.filter((action) => action.startsWith('dynamodb:') && isAllowed(statements(from, name), action, `<${other}.Arn>`));
+    ACTIONS.filter(
+      (action) => action.startsWith('dynamodb:') && isAllowed(statements(from, name), action, `<${other}.Arn>`),
+    );
   assert.deepEqual([may('read-fn'), may('write-fn'), may('ingest-fn')], [[], [], ['dynamodb:PutItem']]);
+});
+
+test('the nightly comparison reads the two stores and itself, and is started by the schedule alone', () => {
+  const role = (beginning: string) =>
+    properties(of('cqrs'), 'AWS::IAM::Role').find(([id]) => id.startsWith(beginning))![0];
+  const may = statementsOf(of('cqrs'), role('VerificationRole'))
+    .map(({ actions, resources }) => `${actions} ${resources}`)
+    .join('\n');
+  assert.match(may, /^dynamodb:Scan,dynamodb:BatchGetItem <StoresWrite\w+\.Arn>,<StoresReadV1\w+\.Arn>$/m);
+  assert.match(may, /^dynamodb:DescribeTable <StoresWrite\w+\.Arn>$/m);
+  assert.doesNotMatch(may, /dynamodb:(Put|Update|Delete)|\s\*$/);
+  const starts = statementsOf(of('cqrs'), role('SchedulerRole')).map(
+    ({ actions, resources }) => `${actions} ${resources}`,
+  );
+  assert.equal(starts.length, 1);
+  assert.match(starts[0]!, /^codebuild:StartBuild <VerificationProject\w+\.Arn>$/);
 });
 
 test('the pipe of domain events reads the stream and puts events, and no more', () => {
@@ -244,7 +287,10 @@ test('the pipe of domain events reads the stream and puts events, and no more', 
   const role = properties(from, 'AWS::IAM::Role').find(([id]) => id.startsWith('DomainEvents'))![0];
   const may = statementsOf(from, role).map(({ actions, resources }) => `${actions} ${resources}`);
   assert.equal(may.length, 3);
-  assert.match(may.join('\n'), /^dynamodb:DescribeStream,dynamodb:GetRecords,dynamodb:GetShardIterator <StoresWrite\w+\.StreamArn>$/m);
+  assert.match(
+    may.join('\n'),
+    /^dynamodb:DescribeStream,dynamodb:GetRecords,dynamodb:GetShardIterator <StoresWrite\w+\.StreamArn>$/m,
+  );
   assert.match(may.join('\n'), /^events:PutEvents <DomainEventsBus\w+\.Arn>$/m);
   assert.match(may.join('\n'), /^sqs:SendMessage <DomainEventsDeadLetters\w+\.Arn>$/m);
 });

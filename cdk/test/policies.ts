@@ -30,6 +30,9 @@ export function resolve(value: any): string {
     const [separator, parts] = value['Fn::Join'];
     return parts.map(resolve).join(separator);
   }
+  if (value['Fn::Sub'] !== undefined) {
+    return value['Fn::Sub'].replace(/\$\{([^}]+)\}/g, (_: string, name: string) => resolve({ Ref: name }));
+  }
   throw new Error(`cannot resolve ${JSON.stringify(value)}`);
 }
 
@@ -38,14 +41,20 @@ const list = (value: any): any[] => (Array.isArray(value) ? value : [value]);
 /** All statements that apply to a role, wherever they are written. */
 export function statementsOf(from: Template, role: string): Statement[] {
   const [, own] = properties(from, 'AWS::IAM::Role').find(([id]) => id === role)!;
-  const attached = properties(from, 'AWS::IAM::Policy').filter(([, { Roles }]) => Roles.some((of: any) => of.Ref === role));
-  const documents = [...(own.Policies ?? []), ...attached.map(([, policy]) => policy)].map((policy) => policy.PolicyDocument);
-  return documents.flatMap(({ Statement }) => Statement).map((statement) => ({
-    effect: statement.Effect,
-    actions: list(statement.Action),
-    resources: list(statement.Resource).map(resolve),
-    conditions: statement.Condition,
-  }));
+  const attached = properties(from, 'AWS::IAM::Policy').filter(([, { Roles }]) =>
+    Roles.some((of: any) => of.Ref === role),
+  );
+  const documents = [...(own.Policies ?? []), ...attached.map(([, policy]) => policy)].map(
+    (policy) => policy.PolicyDocument,
+  );
+  return documents
+    .flatMap(({ Statement }) => Statement)
+    .map((statement) => ({
+      effect: statement.Effect,
+      actions: list(statement.Action),
+      resources: list(statement.Resource).map(resolve),
+      conditions: statement.Condition,
+    }));
 }
 
 /** Whether Lambda, in the function's name, may do this: conditions hold for the function's own code only. */
@@ -54,7 +63,9 @@ export function isAllowed(statements: Statement[], action: string, resource: str
     statement.actions.some((pattern) => matches(pattern, action)) &&
     statement.resources.some((pattern) => matches(pattern, resource));
   const [denied, allowed] = ['Deny', 'Allow'].map((effect) =>
-    statements.some((statement) => statement.effect === effect && statement.conditions === undefined && applies(statement)),
+    statements.some(
+      (statement) => statement.effect === effect && statement.conditions === undefined && applies(statement),
+    ),
   );
   return allowed === true && denied === false;
 }
@@ -64,6 +75,9 @@ function matches(pattern: string, text: string): boolean {
   if (!/[*?]/.test(pattern)) {
     return pattern.toLowerCase() === text.toLowerCase();
   }
-  const escaped = pattern.replace(/[.+^${}()|[\]\\]/g, '\\$&').replaceAll('*', '.*').replaceAll('?', '.');
+  const escaped = pattern
+    .replace(/[.+^${}()|[\]\\]/g, '\\$&')
+    .replaceAll('*', '.*')
+    .replaceAll('?', '.');
   return new RegExp(`^${escaped}$`, 'i').test(text);
 }

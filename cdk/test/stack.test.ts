@@ -24,7 +24,12 @@ test('every function is told the row that it is deployed at', () => {
 });
 
 test('what holds data keeps its logical id and its definition from row to row', () => {
-  for (const type of ['AWS::DynamoDB::GlobalTable', 'AWS::SQS::Queue', 'AWS::ApiGatewayV2::Api', 'AWS::ElastiCache::ServerlessCache']) {
+  for (const type of [
+    'AWS::DynamoDB::GlobalTable',
+    'AWS::SQS::Queue',
+    'AWS::ApiGatewayV2::Api',
+    'AWS::ElastiCache::ServerlessCache',
+  ]) {
     const seen = new Map<string, string>();
     for (const { stage } of ROWS) {
       for (const [id, found] of properties(of(stage), type)) {
@@ -39,10 +44,15 @@ test('what holds data keeps its logical id and its definition from row to row', 
 });
 
 test('no step along the path takes a table away, and a step back takes the read store only', () => {
-  const tables = (stage: string) => properties(of(stage), 'AWS::DynamoDB::GlobalTable').map(([, { TableName }]) => TableName);
+  const tables = (stage: string) =>
+    properties(of(stage), 'AWS::DynamoDB::GlobalTable').map(([, { TableName }]) => TableName);
   for (const [place, row] of ROWS.slice(1).entries()) {
     const [before, after] = [tables(ROWS[place]!.stage), tables(row.stage)];
-    assert.deepEqual(before.filter((table) => !after.includes(table)), [], row.stage);
+    assert.deepEqual(
+      before.filter((table) => !after.includes(table)),
+      [],
+      row.stage,
+    );
     const gone = after.filter((table) => !before.includes(table));
     assert.deepEqual(gone, row.stage === 'read-store-expand' ? ['watershed-read-v1'] : [], row.stage);
   }
@@ -60,7 +70,9 @@ test('the stack is called the same at every row', () => {
 test('a route with data asks for a token with the scope for it', () => {
   for (const { stage } of ROWS) {
     const routes = properties(of(stage), 'AWS::ApiGatewayV2::Route').map(([, route]) => route);
-    const scopes = Object.fromEntries(routes.map(({ RouteKey, AuthorizationScopes }) => [RouteKey, AuthorizationScopes?.join()]));
+    const scopes = Object.fromEntries(
+      routes.map(({ RouteKey, AuthorizationScopes }) => [RouteKey, AuthorizationScopes?.join()]),
+    );
     assert.deepEqual(scopes, {
       'GET /users': 'users:read',
       'HEAD /users': 'users:read',
@@ -171,7 +183,11 @@ test('functions log JSON, which is kept as long as configured, and are traced', 
     for (const [id, { RetentionInDays }] of properties(of(stage), 'AWS::Logs::LogGroup')) {
       assert.equal(RetentionInDays, 90, id);
     }
-    of(stage).resourcePropertiesCountIs('AWS::Logs::LogGroup', { LogGroupName: Match.stringLikeRegexp('^/aws/lambda/') }, functions.length);
+    of(stage).resourcePropertiesCountIs(
+      'AWS::Logs::LogGroup',
+      { LogGroupName: Match.stringLikeRegexp('^/aws/lambda/') },
+      functions.length,
+    );
   }
 });
 
@@ -180,26 +196,31 @@ test('who makes or opens tokens is told where the signing keys are, and nobody f
     for (const [, { FunctionName, Environment }] of properties(of(stage), 'AWS::Lambda::Function')) {
       const { SIGNING_KEYS, SIGNING_KEYS_SECRET } = Environment.Variables;
       assert.equal(SIGNING_KEYS, undefined);
-      assert.equal(SIGNING_KEYS_SECRET === undefined, FunctionName.endsWith('ingest-fn'), `${FunctionName} at ${stage}`);
+      assert.equal(
+        SIGNING_KEYS_SECRET === undefined,
+        FunctionName.endsWith('ingest-fn'),
+        `${FunctionName} at ${stage}`,
+      );
     }
   }
 });
 
 test('a function is told what it uses, and nothing else', () => {
   const told = (stage: string, name: string) => Object.keys(functionOf(of(stage), name).Environment.Variables).sort();
-  const always = ['COMMANDS_TABLE', 'SIGNING_KEYS_SECRET', 'STAGE'];
+  const least = ['COMMANDS_TABLE', 'SIGNING_KEYS_SECRET', 'STAGE'];
+  const always = [...least, 'READ_TABLE'];
   const redis = ['REDIS_IAM_CACHE', 'REDIS_URL'];
   const queue = ['QUEUE_URL', 'VISIBILITY_TIMEOUT_SECONDS'];
   const cases: [string, string, string[]][] = [
-    ['single-responsibility', 'get-command-fn', always],
+    ['single-responsibility', 'get-command-fn', least],
     ['single-responsibility', 'create-user-fn', [...always, 'WRITE_TABLE']],
     ['lambda-lith', 'lith-fn', [...always, 'WRITE_TABLE']],
     ['redis-cache-expand', 'read-fn', [...always, 'WRITE_TABLE']],
     ['redis-cache-expand', 'write-fn', [...always, ...redis, 'WRITE_TABLE']],
-    ['read-store', 'read-fn', [...always, ...redis, 'READ_TABLE']],
-    ['cqrs-expand', 'write-fn', [...always, ...redis, ...queue, 'READ_TABLE', 'WRITE_TABLE']],
-    ['cqrs', 'read-fn', [...always, ...redis, 'READ_TABLE']],
-    ['cqrs', 'write-fn', [...always, ...queue, 'READ_TABLE']],
+    ['read-store', 'read-fn', [...always, ...redis]],
+    ['cqrs-expand', 'write-fn', [...always, ...redis, ...queue, 'WRITE_TABLE']],
+    ['cqrs', 'read-fn', [...always, ...redis]],
+    ['cqrs', 'write-fn', [...always, ...queue]],
     [
       'cqrs',
       'ingest-fn',
@@ -337,9 +358,21 @@ test('the read table is named by the projection that it holds, and another one c
   assert.match(variables.OTHER_READ_TABLE.Ref, /ReadV2/);
 });
 
+test('every row is told the same projection, also where no table holds it', () => {
+  for (const { stage } of ROWS) {
+    for (const [, { Environment }] of properties(of(stage), 'AWS::Lambda::Function')) {
+      const { READ_TABLE } = Environment.Variables;
+      assert.match(READ_TABLE?.Ref ?? READ_TABLE ?? 'ReadV1', /^(StoresReadV1|watershed-read-v1|ReadV1)/, stage);
+    }
+  }
+});
+
 test('tables can be warmed beforehand', () => {
   const warm = { ReadUnitsPerSecond: 20_000, WriteUnitsPerSecond: 8_000 };
-  for (const [, found] of properties(template('cqrs', { warmThroughput: { reads: 20_000, writes: 8_000 } }), 'AWS::DynamoDB::GlobalTable')) {
+  for (const [, found] of properties(
+    template('cqrs', { warmThroughput: { reads: 20_000, writes: 8_000 } }),
+    'AWS::DynamoDB::GlobalTable',
+  )) {
     assert.deepEqual(found.WarmThroughput, warm);
     for (const index of found.GlobalSecondaryIndexes ?? []) {
       assert.deepEqual(index.WarmThroughput, warm);
@@ -394,8 +427,12 @@ test('the cache is Valkey, bounded, and logged in to by IAM over TLS', () => {
 
 test('the network leads nowhere but to AWS, by endpoints for what is called from it', () => {
   const endpoints = (stage: string) => {
-    const services = properties(of(stage), 'AWS::EC2::VPCEndpoint').map(([, { ServiceName }]) => JSON.stringify(ServiceName));
-    return ['dynamodb', 'secretsmanager', 'sqs'].filter((name) => services.some((service) => service.includes(`.${name}"`)));
+    const services = properties(of(stage), 'AWS::EC2::VPCEndpoint').map(([, { ServiceName }]) =>
+      JSON.stringify(ServiceName),
+    );
+    return ['dynamodb', 'secretsmanager', 'sqs'].filter((name) =>
+      services.some((service) => service.includes(`.${name}"`)),
+    );
   };
   for (const { stage, queue_deployed, writes_redis } of ROWS) {
     for (const type of ['AWS::EC2::NatGateway', 'AWS::EC2::InternetGateway', 'AWS::EC2::EIP']) {
@@ -422,7 +459,10 @@ test('nothing leaves the account through an endpoint', () => {
     const [statement, ...more] = PolicyDocument.Statement;
     assert.equal(more.length, 0, id);
     const account = { Ref: 'AWS::AccountId' };
-    assert.deepEqual(statement.Condition.StringEquals, { 'aws:PrincipalAccount': account, 'aws:ResourceAccount': account });
+    assert.deepEqual(statement.Condition.StringEquals, {
+      'aws:PrincipalAccount': account,
+      'aws:ResourceAccount': account,
+    });
   }
 });
 
@@ -430,8 +470,12 @@ test('nothing leaves the account through an endpoint', () => {
 
 test('somebody is told of errors, delays, throttles, a backlog, dead letters and a projection that lags', () => {
   const alarms = (stage: string) => properties(of(stage), 'AWS::CloudWatch::Alarm').map(([, alarm]) => alarm);
-  for (const { stage, queue_deployed, writes_redis } of ROWS) {
-    assert.equal(alarms(stage).length, 5 + (queue_deployed ? 4 : 0) + (writes_redis ? 1 : 0), stage);
+  for (const { stage, queue_deployed, writes_redis, writes_read_store } of ROWS) {
+    assert.equal(
+      alarms(stage).length,
+      5 + (queue_deployed ? 4 : 0) + (writes_redis ? 1 : 0) + (writes_read_store ? 1 : 0),
+      stage,
+    );
     for (const { AlarmActions, OKActions, AlarmDescription } of alarms(stage)) {
       assert.match(AlarmActions[0].Ref, /Alarms/);
       assert.deepEqual(AlarmActions, OKActions);
@@ -448,9 +492,15 @@ test('somebody is told of errors, delays, throttles, a backlog, dead letters and
 test('alarms may be published, in the clear never, and are sent to who is named', () => {
   const policy = properties(of('cqrs'), 'AWS::SNS::TopicPolicy')[0]![1].PolicyDocument.Statement;
   const allowed = policy.filter(({ Effect }: any) => Effect === 'Allow');
-  assert.deepEqual(allowed.map(({ Principal }: any) => Principal), [{ Service: 'cloudwatch.amazonaws.com' }]);
+  assert.deepEqual(
+    allowed.map(({ Principal }: any) => Principal),
+    [{ Service: 'cloudwatch.amazonaws.com' }],
+  );
   const denied = policy.filter(({ Effect }: any) => Effect === 'Deny');
-  assert.deepEqual(denied.map(({ Condition }: any) => Condition), [{ Bool: { 'aws:SecureTransport': 'false' } }]);
+  assert.deepEqual(
+    denied.map(({ Condition }: any) => Condition),
+    [{ Bool: { 'aws:SecureTransport': 'false' } }],
+  );
   of('cqrs').resourceCountIs('AWS::SNS::Subscription', 0);
   template('cqrs', { alarmEmail: 'ops@example.com' }).hasResourceProperties('AWS::SNS::Subscription', {
     Protocol: 'email',
@@ -459,15 +509,37 @@ test('alarms may be published, in the clear never, and are sent to who is named'
 });
 
 test('one dashboard shows routes, caches, the queue, throttles and what the bill is made of', () => {
-  const body = (stage: string) => JSON.stringify(properties(of(stage), 'AWS::CloudWatch::Dashboard')[0]![1].DashboardBody);
+  const body = (stage: string) =>
+    JSON.stringify(properties(of(stage), 'AWS::CloudWatch::Dashboard')[0]![1].DashboardBody);
   const always = ['by route', 'Throttled', 'Write units an hour', 'Environments at work'];
   const queued = ['Age of the oldest command', 'dead letters', 'ProjectionLag'];
   for (const { stage, caches, queue_deployed } of ROWS) {
-    const wanted = [...always, ...(queue_deployed ? queued : []), ...(caches.length > 0 ? ['Answered by the cache'] : [])];
+    const wanted = [
+      ...always,
+      ...(queue_deployed ? queued : []),
+      ...(caches.length > 0 ? ['Answered by the cache'] : []),
+    ];
     for (const title of wanted) {
       assert.ok(body(stage).includes(title), `${title} at ${stage}`);
     }
   }
+});
+
+test('where there is a read store, it is compared with the write store every night, by a schedule', () => {
+  for (const { stage, writes_read_store } of ROWS) {
+    const times = writes_read_store ? 1 : 0;
+    of(stage).resourceCountIs('AWS::Scheduler::Schedule', times);
+    of(stage).resourceCountIs('AWS::Events::Rule', 0);
+    of(stage).resourceCountIs('AWS::CodeBuild::Project', times);
+  }
+  of('cqrs').hasResourceProperties('AWS::Scheduler::Schedule', { ScheduleExpression: 'cron(17 3 * * ? *)' });
+  const [[, project]] = properties(of('cqrs'), 'AWS::CodeBuild::Project') as [[string, any]];
+  assert.match(project.Source.BuildSpec, /bootstrap verify/);
+  assert.deepEqual(
+    project.Environment.EnvironmentVariables.map(({ Name }: any) => Name),
+    ['WRITE_TABLE', 'READ_TABLE'],
+  );
+  template('cqrs', { base: 'dev' }).resourceCountIs('AWS::Scheduler::Schedule', 0);
 });
 
 // Domain events

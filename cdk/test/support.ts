@@ -49,6 +49,8 @@ export function properties(from: Template, type: string): [id: string, propertie
 
 /** The function of this name, as it is deployed at a stage. */
 export function functionOf(from: Template, name: string): any {
-  const found = properties(from, 'AWS::Lambda::Function').find(([, { FunctionName }]) => FunctionName.endsWith(`-${name}`));
+  const found = properties(from, 'AWS::Lambda::Function').find(([, { FunctionName }]) =>
+    FunctionName.endsWith(`-${name}`),
+  );
   return found?.[1];
 }
