@@ -114,8 +114,9 @@ impl Failure {
 }
 
 impl RedisCache {
-    /// A cache at `url`, for example `redis://127.0.0.1:6379`. Connects when it is first used, so a Redis that is down is
-    /// no error here.
+    /// A cache at `url`, for example `redis://127.0.0.1:6379`, or `rediss://` for TLS, which trusts whom the system
+    /// trusts, or the authorities in the file that `SSL_CERT_FILE` names. Connects when it is first used, so a Redis that
+    /// is down is no error here.
     pub fn new(url: &str) -> Result<Self, UrlError> {
         let client = Client::open(url).map_err(|_| UrlError)?;
         Ok(Self { link: Link::new(client), breaker: Breaker::default(), operation_timeout: OPERATION_TIMEOUT })

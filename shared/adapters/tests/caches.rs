@@ -14,6 +14,8 @@ mod failures;
 mod loss;
 #[path = "caches/server.rs"]
 mod server;
+#[path = "caches/tls.rs"]
+mod tls;
 
 use std::sync::Arc;
 use std::time::Instant;
