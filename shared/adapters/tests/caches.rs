@@ -10,6 +10,8 @@
 
 #[path = "caches/failures.rs"]
 mod failures;
+#[path = "caches/iam.rs"]
+mod iam;
 #[path = "caches/loss.rs"]
 mod loss;
 #[path = "caches/server.rs"]

@@ -22,7 +22,7 @@ pub(crate) async fn failure(cache: &RedisCache) -> String {
 }
 
 /// Asks until the cache answers; returns how long that took.
-async fn until_it_answers(cache: &RedisCache) -> Duration {
+pub(crate) async fn until_it_answers(cache: &RedisCache) -> Duration {
     let started = Instant::now();
     while let Err(error) = cache.get_or_lease("k").await {
         assert!(started.elapsed() < PATIENCE, "{error:?}");
