@@ -32,6 +32,15 @@ impl fmt::Debug for ConfigError {
     }
 }
 
+/// Where the signing keys are.
+#[derive(Debug)]
+pub enum KeySource {
+    /// Here: `SIGNING_KEYS`.
+    Text(KeyRing),
+    /// In AWS Secrets Manager, in the secret of this ARN or name: `SIGNING_KEYS_SECRET`.
+    Secret(String),
+}
+
 /// What the read side needs.
 #[derive(Debug)]
 pub struct ReadConfig {
@@ -45,8 +54,8 @@ pub struct ReadConfig {
     pub commands_table: String,
     /// In the stages with Redis.
     pub redis: Option<RedisPlace>,
-    /// `SIGNING_KEYS`.
-    pub keys: KeyRing,
+    /// What signs tokens, cursors and command ids.
+    pub keys: KeySource,
 }
 
 /// What is needed to tell what became of commands.
@@ -54,8 +63,8 @@ pub struct ReadConfig {
 pub struct LookupConfig {
     /// `COMMANDS_TABLE`: records of commands.
     pub commands_table: String,
-    /// `SIGNING_KEYS`.
-    pub keys: KeyRing,
+    /// What signs tokens, cursors and command ids.
+    pub keys: KeySource,
 }
 
 /// What the write side needs.
@@ -65,8 +74,8 @@ pub struct WriteConfig {
     pub commands_table: String,
     /// Where commands go.
     pub route: WriteRoute,
-    /// `SIGNING_KEYS`.
-    pub keys: KeyRing,
+    /// What signs tokens, cursors and command ids.
+    pub keys: KeySource,
 }
 
 /// Where commands go.
@@ -168,7 +177,7 @@ impl ReadConfig {
         let projection = projection(reader.optional("READ_TABLE").as_ref());
         let commands_table = reader.text("COMMANDS_TABLE");
         let redis = reader.redis(row.as_ref().is_some_and(|row| row.has(Cache::Redis)));
-        let keys = reader.parsed("SIGNING_KEYS");
+        let keys = reader.keys();
         reader.finish(|| {
             Some(Self {
                 row: row?,
@@ -186,7 +195,7 @@ impl LookupConfig {
     /// Reads the environment.
     pub fn read(lookup: Lookup<'_>) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(lookup);
-        let (commands_table, keys) = (reader.text("COMMANDS_TABLE"), reader.parsed("SIGNING_KEYS"));
+        let (commands_table, keys) = (reader.text("COMMANDS_TABLE"), reader.keys());
         reader.finish(|| Some(Self { commands_table: commands_table?, keys: keys? }))
     }
 }
@@ -198,7 +207,7 @@ impl WriteConfig {
         let row = reader.row();
         let route = row.as_ref().and_then(|row| reader.route(row));
         let commands_table = reader.text("COMMANDS_TABLE");
-        let keys = reader.parsed("SIGNING_KEYS");
+        let keys = reader.keys();
         reader.finish(|| Some(Self { commands_table: commands_table?, route: route?, keys: keys? }))
     }
 }
@@ -278,6 +287,18 @@ impl<'a> Reader<'a> {
             self.errors.push("REDIS_IAM_CACHE is set, but REDIS_URL is not".to_owned());
         }
         Some(RedisPlace { url: Secret(url?), iam_cache })
+    }
+
+    fn keys(&mut self) -> Option<KeySource> {
+        match ((self.lookup)("SIGNING_KEYS"), (self.lookup)("SIGNING_KEYS_SECRET")) {
+            (Some(_), None) => self.parsed("SIGNING_KEYS").map(KeySource::Text),
+            (None, Some(secret)) => Some(KeySource::Secret(secret)),
+            (found, _) => {
+                let wrong = if found.is_some() { "both" } else { "neither" };
+                self.errors.push(format!("SIGNING_KEYS or SIGNING_KEYS_SECRET must be set: {wrong} is"));
+                None
+            }
+        }
     }
 
     fn visibility_timeout(&mut self) -> Option<Duration> {
@@ -374,6 +395,19 @@ mod tests {
         let both = [&both[..], &[("VISIBILITY_TIMEOUT_SECONDS", "20")]].concat();
         let config = WriteConfig::read(&environment(&both)).unwrap();
         assert!(matches!(config.route, WriteRoute::Either { honours_async: true, .. }));
+    }
+
+    #[test]
+    fn signing_keys_are_named_or_given_but_not_both() {
+        let read =
+            |keys: &[(&str, &str)]| LookupConfig::read(&environment(&[&[("COMMANDS_TABLE", "c")], keys].concat()));
+        let (text, secret) = (("SIGNING_KEYS", KEYS), ("SIGNING_KEYS_SECRET", "watershed/keys"));
+        assert!(matches!(read(&[text]).unwrap().keys, KeySource::Text(_)));
+        assert!(matches!(read(&[secret]).unwrap().keys, KeySource::Secret(name) if name == "watershed/keys"));
+        for (keys, wrong) in [(&[][..], "neither"), (&[text, secret], "both")] {
+            let ConfigError(errors) = read(keys).unwrap_err();
+            assert_eq!(errors, [format!("SIGNING_KEYS or SIGNING_KEYS_SECRET must be set: {wrong} is")]);
+        }
     }
 
     #[test]

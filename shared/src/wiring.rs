@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::ServedDomain;
 use crate::config::{
-    DirectPlaces, IngestConfig, LookupConfig, QueuePlaces, ReadConfig, RedisPlace, WriteConfig, WriteRoute,
+    DirectPlaces, IngestConfig, KeySource, LookupConfig, QueuePlaces, ReadConfig, RedisPlace, WriteConfig, WriteRoute,
 };
 use crate::stages::{Cache, Source};
 use adapters::clients::{self, SdkConfig};
@@ -15,6 +15,7 @@ use adapters::dynamo::{DynamoRecords, DynamoViewStore, DynamoWriteStore};
 use adapters::moka_cache::MokaCache;
 use adapters::read_table::ReadTable;
 use adapters::redis_cache::{RedisCache, SetupError};
+use adapters::secrets::{self, SecretError};
 use adapters::sqs::SqsQueue;
 use adapters::tables::TableNames;
 use kernel::apply::{Applier, Order, Policy};
@@ -27,6 +28,7 @@ use kernel::ports::{
 use kernel::project::{ProjectingReader, Projector, ReadModel};
 use kernel::query::Queries;
 use kernel::record::RecordKey;
+use kernel::seal::{KeyRing, KeyRingError};
 use kernel::submit::{CommandLookup, DirectRoute, QueueRoute, Route, Submitter};
 
 /// How much of an environment's memory the cache may take, in bytes.
@@ -112,7 +114,7 @@ pub async fn read_side(config: ReadConfig) -> Result<ReadSide, WiringError> {
         config.row.has(Cache::Memory).then(|| Arc::new(MokaCache::new(MEMORY_CACHE_BYTES_MAX)) as Arc<dyn MemoryCache>);
     let redis = redis(config.redis.as_ref(), &aws)?;
     let shared = redis.clone().map(|redis| redis as Arc<dyn SharedCache>);
-    let (clock, keys) = (clock(), Arc::new(config.keys));
+    let (clock, keys) = (clock(), keys(config.keys, &aws).await?);
     Ok(ReadSide {
         queries: Arc::new(Queries::new(
             config.projection,
@@ -130,10 +132,12 @@ pub async fn read_side(config: ReadConfig) -> Result<ReadSide, WiringError> {
 }
 
 /// Wires what tells what became of commands, alone.
-pub async fn command_lookup(config: LookupConfig) -> Arc<CommandLookup> {
-    let records = Arc::new(DynamoRecords::new(clients::dynamodb(&clients::aws().await), &config.commands_table));
+pub async fn command_lookup(config: LookupConfig) -> Result<Arc<CommandLookup>, WiringError> {
+    let aws = clients::aws().await;
+    let records = Arc::new(DynamoRecords::new(clients::dynamodb(&aws), &config.commands_table));
+    let keys = keys(config.keys, &aws).await?;
     warm_up(records.as_ref()).await;
-    Arc::new(CommandLookup::new(records, clock(), Arc::new(config.keys)))
+    Ok(Arc::new(CommandLookup::new(records, clock(), keys)))
 }
 
 /// Wires the write side.
@@ -162,7 +166,7 @@ pub async fn write_side(config: WriteConfig) -> Result<WriteSide, WiringError> {
             }
         }
     };
-    let submitter = Arc::new(Submitter::new(route, clock(), Arc::new(config.keys)));
+    let submitter = Arc::new(Submitter::new(route, clock(), keys(config.keys, &aws).await?));
     Ok(WriteSide { submitter, first: records })
 }
 
@@ -233,6 +237,12 @@ pub enum WiringError {
     /// There can be no shared cache.
     #[error("REDIS_URL or REDIS_IAM_CACHE is not as it should be")]
     Redis(#[from] SetupError),
+    /// The secret cannot be had.
+    #[error("the secret that SIGNING_KEYS_SECRET names cannot be read")]
+    Secret(#[from] SecretError),
+    /// The secret is something else.
+    #[error("the secret that SIGNING_KEYS_SECRET names {0}")]
+    Keys(KeyRingError),
 }
 
 /// A `main` that fails prints this form: what is wrong, and why.
@@ -252,6 +262,15 @@ fn clock() -> Arc<dyn Clock> {
     Arc::new(SystemClock)
 }
 
+/// The signing keys. Those in a secret are read once: an environment keeps what it has started with.
+async fn keys(source: KeySource, aws: &SdkConfig) -> Result<Arc<KeyRing>, WiringError> {
+    let keys = match source {
+        KeySource::Text(keys) => keys,
+        KeySource::Secret(id) => secrets::read(aws, &id).await?.parse().map_err(WiringError::Keys)?,
+    };
+    Ok(Arc::new(keys))
+}
+
 fn redis(place: Option<&RedisPlace>, aws: &SdkConfig) -> Result<Option<Arc<RedisCache>>, WiringError> {
     let Some(RedisPlace { url, iam_cache }) = place else { return Ok(None) };
     let cache = match iam_cache {
@@ -263,4 +282,19 @@ fn redis(place: Option<&RedisPlace>, aws: &SdkConfig) -> Result<Option<Arc<Redis
 
 fn updater(place: Option<&RedisPlace>, aws: &SdkConfig) -> Result<Option<Arc<dyn SharedCacheUpdater>>, WiringError> {
     Ok(redis(place, aws)?.map(|redis| redis as Arc<dyn SharedCacheUpdater>))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn keys_that_cannot_be_read_say_which_and_why() {
+        let nobody = clients::local("http://127.0.0.1:1");
+        let error = keys(KeySource::Secret("watershed/keys".to_owned()), &nobody).await.unwrap_err();
+        let said = format!("{error:?}");
+        let expected =
+            "the secret that SIGNING_KEYS_SECRET names cannot be read: AWS Secrets Manager does not give it: ";
+        assert!(said.starts_with(expected) && said.len() > expected.len(), "{said}");
+    }
 }

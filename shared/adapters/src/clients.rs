@@ -33,7 +33,7 @@ fn behavior_version() -> BehaviorVersion {
 }
 
 /// Configuration from the environment, as AWS documents it: region, credentials, and endpoints in
-/// `AWS_ENDPOINT_URL_DYNAMODB` and `AWS_ENDPOINT_URL_SQS`.
+/// `AWS_ENDPOINT_URL_DYNAMODB`, `AWS_ENDPOINT_URL_SQS` and `AWS_ENDPOINT_URL_SECRETS_MANAGER`.
 pub async fn aws() -> SdkConfig {
     aws_config::defaults(behavior_version())
         .http_client(http_client())
