@@ -36,6 +36,9 @@ const AT_A_TIME: usize = 3;
 /// How ministack refuses a stack with alarms on the ratio or the sum of metrics.
 const NO_METRIC_MATH: &str = "Properties.Metrics (metric math) is not supported";
 
+/// What ministack says of a pipe to an event bus.
+const NO_PIPE_TO_BUS: &str = "delivers to sns and states, not to events";
+
 /// What ministack is known not to do as AWS does, besides.
 const GAPS: &[(&str, &str)] = &[
     ("what_is_not_utf_8_is_refused", "it replaces what is not UTF-8 in a body of JSON, as the function gets it"),
@@ -43,6 +46,7 @@ const GAPS: &[(&str, &str)] = &[
     ("a_token_that_names_no_usable_tenant_opens_nothing", "it tells a function of a claim of null as the text `null`"),
     ("an_access_log_tells_of_every_request", "it keeps the settings of access logs, and writes none"),
     ("requests_beyond_the_throttle_are_refused", "it keeps the settings of throttling, and lets everything in"),
+    ("changes_go_on_to_the_event_bus", "its pipes read the stream of the table, and deliver to other targets only"),
 ];
 
 /// A deployment.
@@ -137,13 +141,14 @@ impl Deployed<'_> {
     fn run_all(&self) -> BTreeSet<&'static str> {
         let of_contract = contract::checks().map(|(name, check)| self.ready(name, || check(&self.service)));
         let of_tokens = auth::CHECKS.iter().map(|(name, check)| self.ready(name, || check(&self.guarded)));
-        let own: [Ready<'_>; 2] = [
+        let own: [Ready<'_>; 3] = [
             self.ready("an_access_log_tells_of_every_request", || {
                 Box::pin(self.an_access_log_tells_of_every_request())
             }),
             self.ready("requests_beyond_the_throttle_are_refused", || {
                 Box::pin(self.requests_beyond_the_throttle_are_refused())
             }),
+            self.ready("changes_go_on_to_the_event_bus", || Box::pin(self.changes_go_on_to_the_event_bus())),
         ];
         let checks: Vec<_> = of_contract.chain(of_tokens).chain(own).collect();
         let (count, since) = (checks.len(), Instant::now());
@@ -172,6 +177,14 @@ impl Deployed<'_> {
         let api = self.guarded.service.api();
         let answers = join_all((0..4 * THROTTLE).map(|_| api.get(PATH).send_unchecked())).await;
         assert!(answers.iter().any(|answer| answer.status == 429), "{} requests were let in", answers.len());
+    }
+
+    /// As far as it says; the other checks have made changes enough.
+    async fn changes_go_on_to_the_event_bus(&self) {
+        let pipe = format!("{}-changes: ", self.service.variant.stage());
+        let said = self.aws.said();
+        let held = said.lines().find(|line| line.contains(&pipe) && line.contains(NO_PIPE_TO_BUS));
+        assert_eq!(held, None);
     }
 }
 

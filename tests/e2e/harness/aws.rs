@@ -29,6 +29,8 @@ const REGION: &str = "us-east-1";
 const ADMINISTRATOR: &str = "test";
 /// A bucket with the two documents that make an issuer of tokens.
 const ISSUER_BUCKET: &str = "issuer";
+/// Where what it says is kept, among the logs.
+const LOG: &str = "ministack.log";
 /// How long its processes may outlive it.
 const ORPHANS_MAX: Duration = Duration::from_secs(5);
 
@@ -76,7 +78,7 @@ impl Aws {
         let mut arguments: Vec<String> = environment.iter().map(|(name, value)| format!("{name}={value}")).collect();
         arguments.push(program.display().to_string());
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        let log = File::create(logs.join("ministack.log")).unwrap();
+        let log = File::create(logs.join(LOG)).unwrap();
         let (process, _) =
             Leashed::start(&program::find("env").unwrap(), &arguments, || log.try_clone().unwrap().into());
         let url = plain(address, certified.cert.der().clone());
@@ -151,6 +153,11 @@ impl Aws {
         let authorization = format!("AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders=host, Signature=none");
         let call = Api::new(&self.url).call(method, path).header("authorization", &authorization).body(body);
         headers.iter().fold(call, |call, (name, value)| call.header(name, value)).send_unchecked().await
+    }
+
+    /// What it has said so far.
+    pub fn said(&self) -> String {
+        std::fs::read_to_string(self.logs.join(LOG)).unwrap()
     }
 
     /// Makes what the CDK needs in an account: `cdk bootstrap`.
