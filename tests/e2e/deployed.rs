@@ -19,7 +19,7 @@ use crate::harness::aws::Aws;
 use crate::harness::gaps::assert_known;
 use crate::harness::poll::eventually_within;
 use crate::harness::tokens::{AUDIENCE, Issuer};
-use crate::harness::{Service, Variant, program, run};
+use crate::harness::{Service, Variant, program, run, wanted};
 use crate::sample::{PATH, SCOPES};
 
 /// What is deployed: both kinds of acknowledgement, and every function but those with one operation.
@@ -62,7 +62,7 @@ type Ready<'a> = (&'static str, Box<dyn Fn() + Send + 'a>);
 
 #[test]
 fn the_service_keeps_its_contract_where_the_cdk_deploys_it() {
-    if !is_wanted() {
+    if !wanted("WATERSHED_DEPLOY", "make test-deploy") {
         return;
     }
     let logs = Path::new(env!("CARGO_TARGET_TMPDIR")).join("deployed");
@@ -88,15 +88,6 @@ fn the_service_keeps_its_contract_where_the_cdk_deploys_it() {
     for failed in &failed {
         assert_known(failed, GAPS);
     }
-}
-
-/// Whether this test is wanted, which needs the packages; says so where it is not.
-fn is_wanted() -> bool {
-    let wanted = std::env::var_os("WATERSHED_DEPLOY").is_some_and(|value| value == "1");
-    if !wanted {
-        println!("deployment: run by make test-deploy");
-    }
-    wanted
 }
 
 /// Deploys the service, but for what cannot be made there.
@@ -139,16 +130,14 @@ fn synthesised(file: &str) -> PathBuf {
 impl Deployed<'_> {
     /// Runs all checks, some at a time; returns those that failed.
     fn run_all(&self) -> BTreeSet<&'static str> {
-        let of_contract = contract::checks().map(|(name, check)| self.ready(name, || check(&self.service)));
-        let of_tokens = auth::CHECKS.iter().map(|(name, check)| self.ready(name, || check(&self.guarded)));
+        let of_contract = contract::checks().map(|(name, check)| ready(name, || check(&self.service)));
+        let of_tokens = auth::CHECKS.iter().map(|(name, check)| ready(name, || check(&self.guarded)));
         let own: [Ready<'_>; 3] = [
-            self.ready("an_access_log_tells_of_every_request", || {
-                Box::pin(self.an_access_log_tells_of_every_request())
-            }),
-            self.ready("requests_beyond_the_throttle_are_refused", || {
+            ready("an_access_log_tells_of_every_request", || Box::pin(self.an_access_log_tells_of_every_request())),
+            ready("requests_beyond_the_throttle_are_refused", || {
                 Box::pin(self.requests_beyond_the_throttle_are_refused())
             }),
-            self.ready("changes_go_on_to_the_event_bus", || Box::pin(self.changes_go_on_to_the_event_bus())),
+            ready("changes_go_on_to_the_event_bus", || Box::pin(async { self.changes_go_on_to_the_event_bus() })),
         ];
         let checks: Vec<_> = of_contract.chain(of_tokens).chain(own).collect();
         let (count, since) = (checks.len(), Instant::now());
@@ -156,10 +145,6 @@ impl Deployed<'_> {
         let (stage, seconds) = (self.service.variant.stage(), since.elapsed().as_secs());
         println!("{stage}: {} of {count} checks passed in {seconds} s; not: {failed:?}", count - failed.len());
         failed
-    }
-
-    fn ready<'a>(&'a self, name: &'static str, check: impl Fn() -> LocalBoxFuture<'a, ()> + Send + 'a) -> Ready<'a> {
-        (name, Box::new(move || run(check())))
     }
 
     async fn an_access_log_tells_of_every_request(&self) {
@@ -180,12 +165,16 @@ impl Deployed<'_> {
     }
 
     /// As far as it says; the other checks have made changes enough.
-    async fn changes_go_on_to_the_event_bus(&self) {
+    fn changes_go_on_to_the_event_bus(&self) {
         let pipe = format!("{}-changes: ", self.service.variant.stage());
         let said = self.aws.said();
         let held = said.lines().find(|line| line.contains(&pipe) && line.contains(NO_PIPE_TO_BUS));
         assert_eq!(held, None);
     }
+}
+
+fn ready<'a>(name: &'static str, check: impl Fn() -> LocalBoxFuture<'a, ()> + Send + 'a) -> Ready<'a> {
+    (name, Box::new(move || run(check())))
 }
 
 /// Runs checks, some at a time; returns those that failed.

@@ -56,9 +56,14 @@ pub fn unique(word: &str) -> String {
 
 /// Whether the long tests are wanted; says so where they are not.
 pub fn long_tests_wanted() -> bool {
-    let wanted = std::env::var_os("WATERSHED_LONG").is_some_and(|value| value == "1");
+    wanted("WATERSHED_LONG", "make test-full")
+}
+
+/// Whether a variable asks for what takes long; says where it is not so what runs it.
+pub fn wanted(variable: &str, target: &str) -> bool {
+    let wanted = std::env::var_os(variable).is_some_and(|value| value == "1");
     if !wanted {
-        println!("long: run by make test-full");
+        println!("long: run by {target}");
     }
     wanted
 }

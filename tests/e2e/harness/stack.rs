@@ -76,7 +76,10 @@ impl Service {
     /// Something that speaks HTTP with it; good for one test, because connections belong to the test's runtime.
     pub fn api(&self) -> Api {
         let api = Api::new(&self.url);
-        self.bearer.as_deref().map(|token| api.with_bearer(token)).unwrap_or(api)
+        match &self.bearer {
+            Some(token) => api.with_bearer(token),
+            None => api,
+        }
     }
 }
 
