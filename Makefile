@@ -1,6 +1,6 @@
 # `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help run test test-full soak fuzz evolution-report lint setup
+.PHONY: help run test test-full soak fuzz evolution-report package synth deploy destroy lint setup
 
 # One profile for everything that is run here: optimised a little, compiled quickly.
 PROFILE := fast
@@ -12,6 +12,11 @@ FUNCTIONS := -p read-fn -p write-fn -p ingest-fn -p lith-fn
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 # End-to-end checks mostly wait: more of them at a time than there are processors.
 export RUST_TEST_THREADS := 6
+
+# What is packaged for, and how it is deployed: dev, prod or a file.
+ARCH := x86_64
+CONFIG_PATH = $(if $(wildcard $(CONFIG)),$(abspath $(CONFIG)),$(CONFIG))
+CDK := cd cdk && node_modules/.bin/cdk
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -25,6 +30,9 @@ test: ## Run all tests but the long ones
 	cargo build --profile $(PROFILE) $(SERVICE) --bins --tests
 	tools/with-ministack.sh $(CARGO_TEST) $(SERVICE)
 	$(CARGO_TEST) -p simulation -- --show-output
+	@tools/setup.sh node templates
+	cd cdk && npm test --silent
+	tools/check-templates.sh
 
 test-full: ## Run the end-to-end tests and the simulation again, with the long ones, and replace the domain
 	@tools/setup.sh redis python
@@ -47,13 +55,33 @@ evolution-report: ## Measure the stages side by side: docs/evolution/report.md (
 	$(TARGET_DIR)/$(PROFILE)/evolution-report --functions-dir $(TARGET_DIR)/release \
 		--watershed-local $(TARGET_DIR)/$(PROFILE)/watershed-local $(ARGS)
 
+package: ## Build the functions for Lambda into target/lambda (ARCH=arm64 for Graviton)
+	@tools/setup.sh package
+	tools/package.sh $(ARCH)
+
+synth: ## Write the templates of the seven stages to cdk/cdk.out (CONFIG=prod, dev or a file)
+	@tools/setup.sh node
+	$(CDK) synth --quiet $(if $(CONFIG),-c config=$(CONFIG_PATH))
+	@ls cdk/cdk.out/Watershed-*.template.json
+
+deploy: ## Deploy a row of shared/stages.json to AWS (STAGE=cqrs CONFIG=my.json)
+	@if [ -z "$(STAGE)" ] || [ -z "$(CONFIG)" ]; then echo "say what to deploy, and how: make deploy STAGE=cqrs CONFIG=my.json" >&2; exit 2; fi
+	@tools/setup.sh node
+	$(CDK) deploy --output cdk.deployed -c deploying=true -c stage=$(STAGE) -c config=$(CONFIG_PATH) $(ARGS)
+
+destroy: ## Take down what was deployed (CONFIG=my.json); tables that the configuration retains stay
+	@if [ -z "$(CONFIG)" ]; then echo "say what to take down: make destroy CONFIG=my.json" >&2; exit 2; fi
+	@tools/setup.sh node
+	$(CDK) destroy --output cdk.deployed -c deploying=true -c config=$(CONFIG_PATH) Watershed-cqrs $(ARGS)
+
 lint: ## Check format, lints, dependencies, spelling and the paths in the docs
-	@tools/setup.sh python deny
+	@tools/setup.sh python deny node
+	cd cdk && npm run --silent check
 	cargo fmt --all --check
 	cargo clippy --profile $(PROFILE) --workspace --all-targets --locked -- -D warnings
 	.tools/bin/cargo-deny --log-level error check bans licenses sources
 	if [ -x .venv/bin/typos ]; then .venv/bin/typos; else echo "typos is not installed: spelling is not checked"; fi
 	tools/check-docs.sh
 
-setup: ## Install what is missing: redis-server, ministack, typos, cargo-deny
-	@tools/setup.sh redis python deny
+setup: ## Install what is missing: redis-server, ministack, typos, cargo-deny, the CDK, checks of templates, cargo-lambda
+	@tools/setup.sh redis python deny node templates package

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs what is missing and can be installed, by name. Usage: tools/setup.sh [redis] [python] [deny] [fuzz]
+# Installs what is missing and can be installed, by name.
+# Usage: tools/setup.sh [redis] [python] [deny] [fuzz] [node] [templates] [package]
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -7,6 +8,11 @@ ministack_version=1.5.33
 typos_version=1.52.0
 cargo_deny_version=0.20.2
 cargo_fuzz_version=0.13.2
+cfn_lint_version=1.58.0
+checkov_version=3.3.30
+cargo_lambda_version=1.9.2
+ziglang_version=0.15.2
+node_version_min=20
 
 install_redis() {
     if command -v redis-server >/dev/null; then return; fi
@@ -27,16 +33,37 @@ install_redis() {
         "macOS: brew install redis). Without it the service runs on memory alone." >&2
 }
 
-install_python_tools() {
-    want="ministack==$ministack_version typos==$typos_version"
-    if [ "$(cat .venv/installed 2>/dev/null)" = "$want" ]; then return; fi
-    echo "setup: installing $want from PyPI into .venv"
-    # shellcheck disable=SC2086  # two arguments
-    if python3 -m venv .venv && .venv/bin/pip install --quiet $want; then
-        echo "$want" > .venv/installed
+# A group of tools from PyPI, in .venv. The first argument names the group; the others are what it needs.
+install_from_pypi() {
+    group=$1
+    shift
+    if [ "$(cat ".venv/installed-$group" 2>/dev/null)" = "$*" ]; then return; fi
+    echo "setup: installing $* from PyPI into .venv"
+    if python3 -m venv .venv && .venv/bin/pip install --quiet "$@"; then
+        echo "$*" > ".venv/installed-$group"
     else
-        echo "setup: PyPI is out of reach, or python3-venv is missing: going on without ministack and typos" >&2
+        echo "setup: PyPI is out of reach, or python3-venv is missing: going on without $*" >&2
     fi
+}
+
+node_is_new_enough() {
+    command -v npm >/dev/null && [ "$(node --version | sed 's/^v//; s/[.].*//')" -ge "$node_version_min" ]
+}
+
+install_node() {
+    if ! node_is_new_enough && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        echo "setup: installing nodejs and npm with apt-get"
+        { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq nodejs npm; } >/dev/null 2>&1 || true
+    fi
+    if ! node_is_new_enough; then
+        echo "setup: Node.js $node_version_min or newer, with npm, is missing: install it from https://nodejs.org" >&2
+        exit 1
+    fi
+    lock=cdk/package-lock.json
+    if cmp -s "$lock" cdk/node_modules/.installed-lock; then return; fi
+    echo "setup: installing the CDK from npm into cdk/node_modules"
+    (cd cdk && npm ci --silent)
+    cp "$lock" cdk/node_modules/.installed-lock
 }
 
 install_cargo_deny() {
@@ -54,9 +81,12 @@ install_cargo_fuzz() {
 for part in "$@"; do
     case "$part" in
         redis) install_redis ;;
-        python) install_python_tools ;;
+        python) install_from_pypi python "ministack==$ministack_version" "typos==$typos_version" ;;
+        templates) install_from_pypi templates "cfn-lint==$cfn_lint_version" "checkov==$checkov_version" ;;
+        package) install_from_pypi package "cargo-lambda==$cargo_lambda_version" "ziglang==$ziglang_version" ;;
+        node) install_node ;;
         deny) install_cargo_deny ;;
         fuzz) install_cargo_fuzz ;;
-        *) echo "setup: $part is none of redis, python, deny, fuzz" >&2; exit 2 ;;
+        *) echo "setup: $part is none of redis, python, deny, fuzz, node, templates, package" >&2; exit 2 ;;
     esac
 done

@@ -1,0 +1,67 @@
+#!/usr/bin/env node
+/**
+ * `cdk synth`: the templates of the seven stages, to look at.
+ * `cdk deploy -c stage=… -c config=…`: one row; see `make deploy`, which also passes `-c deploying=true`.
+ */
+import { join } from 'node:path';
+import { addStacks, newApp } from '../lib/app';
+import { type Config, loadConfig } from '../lib/config';
+import { Packages } from '../lib/packages';
+import { Refusal } from '../lib/refusal';
+import { allRows, rowOf } from '../lib/stages';
+
+const EXAMPLE = join(__dirname, '../config.example.json');
+
+function main(): void {
+  const app = newApp();
+  const [stage, config, deploying] = ['stage', 'config', 'deploying'].map((key) => app.node.tryGetContext(key));
+  if (config === undefined && (stage !== undefined || deploying !== undefined)) {
+    throw new Refusal('say how it is set up: -c config=dev, prod, or a JSON file such as cdk/config.example.json');
+  }
+  const settings = loadConfig(config ?? EXAMPLE);
+  if (deploying !== undefined) {
+    checkAccount(settings);
+  }
+  if (stage !== undefined) {
+    addStacks(app, settings, [rowOf(stage)], Packages.built());
+  } else {
+    const rows = allRows().filter((row) => row.kind === 'stage');
+    addStacks(app, settings, rows, packagesToLookAt());
+  }
+  app.synth();
+}
+
+function packagesToLookAt(): Packages {
+  const packages = Packages.built();
+  if (packages.complete) {
+    return packages;
+  }
+  console.error('no packages in target/lambda: the templates name empty ones; run `make package` before you deploy');
+  return Packages.placeholders();
+}
+
+/** The CDK's command line says where it would deploy to, if it knows. */
+function checkAccount({ signingKeysSecret }: Config): void {
+  const { CDK_DEFAULT_ACCOUNT: account, CDK_DEFAULT_REGION: region } = process.env;
+  if (!account || !region) {
+    throw new Refusal(
+      `no AWS ${account ? 'region' : 'account'} to deploy to: log in with the AWS CLI, or set AWS_PROFILE and AWS_REGION`,
+    );
+  }
+  const [, , , secretRegion, secretAccount] = signingKeysSecret.split(':');
+  if (secretAccount !== account || secretRegion !== region) {
+    throw new Refusal(
+      `the secret with the signing keys is in account ${secretAccount}, ${secretRegion}, and you deploy to ${account}, ${region}`,
+    );
+  }
+}
+
+try {
+  main();
+} catch (error) {
+  if (!(error instanceof Refusal)) {
+    throw error;
+  }
+  console.error(error.message);
+  process.exitCode = 1;
+}

@@ -1,0 +1,111 @@
+import { RemovalPolicy, Validations } from 'aws-cdk-lib';
+import { AccessLogFormat } from 'aws-cdk-lib/aws-apigateway';
+import {
+  HttpApi,
+  HttpMethod,
+  HttpRoute,
+  HttpRouteKey,
+  HttpStage,
+  LogGroupLogDestination,
+} from 'aws-cdk-lib/aws-apigatewayv2';
+import { HttpJwtAuthorizer } from 'aws-cdk-lib/aws-apigatewayv2-authorizers';
+import { HttpLambdaIntegration } from 'aws-cdk-lib/aws-apigatewayv2-integrations';
+import type { Function } from 'aws-cdk-lib/aws-lambda';
+import { LogGroup } from 'aws-cdk-lib/aws-logs';
+import { Construct } from 'constructs';
+import type { Config } from './config';
+import type { Functions } from './functions';
+import type { FunctionName } from './stages';
+
+const { GET, HEAD, POST, PUT, PATCH, DELETE } = HttpMethod;
+const READ = 'users:read';
+const WRITE = 'users:write';
+
+/**
+ * What answers what, and which scope it takes; of the functions that may answer a route, a row deploys one. The same as
+ * in tools/local/src/routes.rs. Every method that changes something goes where commands go, so that the function which
+ * knows the allowed ones says 405.
+ */
+const ROUTES: [path: string, scope: string, methods: HttpMethod[], ...functions: FunctionName[]][] = [
+  ['/users', READ, [GET, HEAD], 'lith-fn', 'read-fn', 'list-users-fn'],
+  ['/users/{id}', READ, [GET, HEAD], 'lith-fn', 'read-fn', 'get-user-fn'],
+  ['/commands/{id}', READ, [GET, HEAD], 'lith-fn', 'read-fn', 'get-command-fn'],
+  ['/users', WRITE, [POST, PUT, PATCH, DELETE], 'lith-fn', 'write-fn', 'create-user-fn'],
+  ['/users/{id}', WRITE, [POST, PUT], 'lith-fn', 'write-fn', 'replace-user-fn'],
+  ['/users/{id}', WRITE, [PATCH], 'lith-fn', 'write-fn', 'update-user-fn'],
+  ['/users/{id}', WRITE, [DELETE], 'lith-fn', 'write-fn', 'delete-user-fn'],
+];
+
+/** What answers everything else, without a token: liveness, 404, and 405 for other methods. */
+const DEFAULT: FunctionName[] = ['lith-fn', 'read-fn', 'get-user-fn'];
+
+/** Which request, what became of it, how long it took. No path and no query, which may hold an email address. */
+const ACCESS_LOG = {
+  requestId: '$context.requestId',
+  time: '$context.requestTime',
+  route: '$context.routeKey',
+  status: '$context.status',
+  bytes: '$context.responseLength',
+  latency: '$context.responseLatency',
+  integrationStatus: '$context.integrationStatus',
+  integrationLatency: '$context.integrationLatency',
+  integrationError: '$context.integrationErrorMessage',
+  authorizerError: '$context.authorizer.error',
+  error: '$context.error.messageString',
+  ip: '$context.identity.sourceIp',
+};
+
+/** The front door. */
+export class Api extends Construct {
+  readonly api: HttpApi;
+
+  constructor(scope: Construct, config: Config, functions: Functions) {
+    super(scope, 'Api');
+    this.api = new HttpApi(this, 'HttpApi', { apiName: config.name, createDefaultStage: false });
+    const integrations = new Map<Function, HttpLambdaIntegration>();
+    const integration = (...names: FunctionName[]) => {
+      const target = functions.first(...names);
+      if (target === undefined) {
+        throw new Error(`no row goes without all of ${names.join(', ')}`);
+      }
+      const found =
+        integrations.get(target) ??
+        new HttpLambdaIntegration(target.node.id, target, { scopePermissionToRoute: false });
+      integrations.set(target, found);
+      return found;
+    };
+    const authorizer = new HttpJwtAuthorizer('Tokens', config.issuer, { jwtAudience: [...config.audience] });
+    for (const [path, scope, methods, ...names] of ROUTES) {
+      const target = integration(...names);
+      this.api.addRoutes({ path, methods, integration: target, authorizer, authorizationScopes: [scope] });
+    }
+    const rest = new HttpRoute(this, 'Default', {
+      httpApi: this.api,
+      routeKey: HttpRouteKey.DEFAULT,
+      integration: integration(...DEFAULT),
+    });
+    Validations.of(rest).acknowledge({
+      id: 'AwsSolutions::AwsSolutions-APIG4',
+      reason:
+        'It answers 404, 405 and liveness, which tell nothing and take nothing. Every route with data asks for a token.',
+    });
+    this.stage(config);
+  }
+
+  private stage(config: Config): void {
+    const log = new LogGroup(this, 'AccessLog', {
+      retention: config.logRetentionDays,
+      removalPolicy: RemovalPolicy.DESTROY,
+    });
+    new HttpStage(this, 'Stage', {
+      httpApi: this.api,
+      autoDeploy: true,
+      detailedMetricsEnabled: true,
+      throttle: { rateLimit: config.throttle.rate, burstLimit: config.throttle.burst },
+      accessLogSettings: {
+        destination: new LogGroupLogDestination(log),
+        format: AccessLogFormat.custom(JSON.stringify(ACCESS_LOG)),
+      },
+    });
+  }
+}

@@ -1,0 +1,63 @@
+import { Fn, Stack } from 'aws-cdk-lib';
+import { Port, SecurityGroup } from 'aws-cdk-lib/aws-ec2';
+import { CfnServerlessCache, CfnUser, CfnUserGroup } from 'aws-cdk-lib/aws-elasticache';
+import { Construct } from 'constructs';
+import type { Config } from './config';
+import type { Network } from './network';
+
+/** Redis is spoken at this port, over TLS: a serverless cache knows nothing else. */
+const PORT = 6379;
+
+/** Bounds what a mistake can cost: 5 GB of data, 30,000 ECPU a second. */
+const LIMITS: CfnServerlessCache.CacheUsageLimitsProperty = {
+  dataStorage: { unit: 'GB', maximum: 5 },
+  ecpuPerSecond: { maximum: 30_000 },
+};
+
+/** What shared/adapters/src/redis_cache.rs and the operators' tool send, and nothing else. */
+const COMMANDS = '-@all +@connection +get +set +pttl +type +del +eval +evalsha +script|load';
+
+/** The cache that environments share: ElastiCache Serverless for Valkey. The functions log in by IAM. */
+export class Cache extends Construct {
+  readonly name: string;
+  readonly user: string;
+  readonly url: string;
+  /** What a function needs to log in. */
+  readonly arns: string[];
+
+  constructor(scope: Construct, config: Config, network: Network) {
+    super(scope, 'Cache');
+    this.name = this.user = config.name;
+    const user = new CfnUser(this, 'User', {
+      engine: 'valkey',
+      // IAM authentication wants the two to be the same.
+      userId: this.user,
+      userName: this.user,
+      authenticationMode: { Type: 'iam' },
+      accessString: `on ~* ${COMMANDS}`,
+    });
+    const group = new CfnUserGroup(this, 'Users', { engine: 'valkey', userGroupId: config.name, userIds: [user.ref] });
+    const securityGroup = new SecurityGroup(this, 'SecurityGroup', {
+      vpc: network.vpc,
+      description: 'Redis',
+      allowAllOutbound: false,
+    });
+    securityGroup.addIngressRule(network.functions, Port.tcp(PORT), 'Functions that use Redis');
+    network.functions.addEgressRule(securityGroup, Port.tcp(PORT), 'Redis');
+    const cache = new CfnServerlessCache(this, 'Cache', {
+      engine: 'valkey',
+      majorEngineVersion: '8',
+      serverlessCacheName: this.name,
+      description: 'Views of users, shared by all environments',
+      cacheUsageLimits: LIMITS,
+      securityGroupIds: [securityGroup.securityGroupId],
+      subnetIds: network.vpc.isolatedSubnets.map((subnet) => subnet.subnetId),
+      userGroupId: group.ref,
+    });
+    this.url = Fn.join('', ['rediss://', this.user, '@', cache.attrEndpointAddress, `:${PORT}`]);
+    this.arns = [
+      Stack.of(this).formatArn({ service: 'elasticache', resource: `serverlesscache:${this.name}` }),
+      Stack.of(this).formatArn({ service: 'elasticache', resource: `user:${this.user}` }),
+    ];
+  }
+}

@@ -1,0 +1,248 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { RetentionDays } from 'aws-cdk-lib/aws-logs';
+import { Refusal } from './refusal';
+
+/** How a deployment is set up, whatever its stage. */
+export interface Config {
+  /** Of the stack, and what the names of all that is in it begin with. */
+  readonly name: string;
+  /** Who issues the access tokens: an OpenID Connect issuer. */
+  readonly issuer: string;
+  /** Whom the tokens are for; one of these. */
+  readonly audience: readonly string[];
+  /**
+   * ARN of the secret that holds the signing keys. Made once, by hand, because it must outlive every stack:
+   * `aws secretsmanager create-secret --name watershed/signing-keys --secret-string "k1:$(openssl rand -base64 32)"`
+   */
+  readonly signingKeysSecret: string;
+  /** Whether tables are protected, and outlive the stack or a row that does without them. */
+  readonly retainData: boolean;
+  readonly logRetentionDays: number;
+  /** Whether the rows that can use Redis have it. Without, the service runs on memory alone. */
+  readonly redis: boolean;
+  /** Requests a second of all clients together, and how many may come at once. */
+  readonly throttle: { readonly rate: number; readonly burst: number };
+  readonly queue: {
+    readonly fifo: boolean;
+    readonly batchSize: number;
+    /** How long a batch is waited for. Saves money under load, and costs as much time. */
+    readonly windowSeconds: number;
+    /** How many batches are worked on at once: by what is there when it is needed, or by what is always there. */
+    readonly pollers:
+      { readonly maximumConcurrency: number } | { readonly minimumPollers: number; readonly maximumPollers: number };
+    /** Whether ingest-fn's concurrency is set aside, so that no storm of requests can take it away. */
+    readonly reserved: boolean;
+  };
+  /** Which projection readers see: the version at the end of the read table's name. */
+  readonly projection: number;
+  /** Another one that is written as well, while one takes the place of the other. */
+  readonly otherProjection?: number;
+  /** Whether DynamoDB tells the hottest keys. */
+  readonly contributorInsights: boolean;
+  /** What each table can take at once, in units a second, before it has to grow. */
+  readonly warmThroughput?: { readonly reads: number; readonly writes: number };
+  /** Whether changes are published on an event bus, for other services. */
+  readonly domainEvents: boolean;
+  /** Whether the read store is compared with the write store every night. Reads both whole. */
+  readonly nightlyVerify: boolean;
+  /** Who is told of alarms. */
+  readonly alarmEmail?: string;
+}
+
+/** What differs from deployment to deployment, and cannot be guessed. */
+type Own = 'issuer' | 'audience' | 'signingKeysSecret';
+
+const PROD: Omit<Config, Own> = {
+  name: 'watershed',
+  retainData: true,
+  logRetentionDays: 90,
+  redis: true,
+  throttle: { rate: 5_000, burst: 2_500 },
+  queue: {
+    fifo: false,
+    batchSize: 10,
+    windowSeconds: 0,
+    pollers: { maximumConcurrency: 50 },
+    reserved: true,
+  },
+  projection: 1,
+  contributorInsights: true,
+  domainEvents: false,
+  nightlyVerify: true,
+};
+
+const BASES: Record<string, Omit<Config, Own>> = {
+  prod: PROD,
+  dev: {
+    ...PROD,
+    name: 'watershed-dev',
+    retainData: false,
+    logRetentionDays: 7,
+    redis: false,
+    throttle: { rate: 100, burst: 50 },
+    // A new account has ten environments for all functions together: nothing to set aside.
+    queue: { ...PROD.queue, pollers: { maximumConcurrency: 5 }, reserved: false },
+    contributorInsights: false,
+    nightlyVerify: false,
+  },
+};
+
+/** Reads `dev`, `prod`, or a file that says what is different from one of them. */
+export function loadConfig(choice: string): Config {
+  if (choice in BASES) {
+    return parseConfig({ base: choice }, `the configuration ${choice}`);
+  }
+  if (!existsSync(choice)) {
+    throw new Refusal(
+      `\`${choice}\` is not a configuration: choose dev, prod, or a JSON file such as cdk/config.example.json`,
+    );
+  }
+  let given: unknown;
+  try {
+    given = JSON.parse(readFileSync(choice, 'utf8'));
+  } catch (error) {
+    throw new Refusal(`${choice} is not JSON: ${(error as Error).message}`);
+  }
+  return parseConfig(given, choice);
+}
+
+/** Everything that is wrong with a configuration is said at once. */
+export function parseConfig(given: unknown, where: string): Config {
+  if (!isRecord(given)) {
+    throw new Refusal(`${where} must be a JSON object`);
+  }
+  const { base = 'prod', ...own } = given;
+  const preset = typeof base === 'string' ? BASES[base] : undefined;
+  const merged: Record<string, unknown> = { ...preset, ...own };
+  const problems = preset === undefined ? [`base must be ${Object.keys(BASES).join(' or ')}`] : [];
+  for (const key of Object.keys(merged).filter((key) => !(key in CHECKS))) {
+    problems.push(`${key} is not a key: choose among ${['base', ...Object.keys(CHECKS)].join(', ')}`);
+  }
+  for (const [key, check] of Object.entries(CHECKS)) {
+    const problem = check(merged[key]);
+    if (problem !== undefined) {
+      problems.push(`${key} ${merged[key] === undefined ? 'is missing: it ' : ''}${problem}`);
+    }
+  }
+  if (merged['otherProjection'] === merged['projection']) {
+    problems.push('otherProjection must be another one than projection');
+  }
+  if (problems.length > 0) {
+    throw new Refusal(
+      `${where} cannot be used:\n${problems.join('\n')}\nSee cdk/config.example.json and cdk/lib/config.ts.`,
+    );
+  }
+  return merged as unknown as Config;
+}
+
+/** What is wrong with a value, to be read after its key. */
+type Check = (value: unknown) => string | undefined;
+
+const says =
+  (problem: string, holds: (value: unknown) => boolean): Check =>
+  (value) =>
+    holds(value) ? undefined : problem;
+const text = (problem: string, pattern: RegExp) =>
+  says(problem, (value) => typeof value === 'string' && pattern.test(value));
+const integer = (min: number, max: number) => says(`must be a whole number from ${min} to ${max}`, isWithin(min, max));
+const flag = says('must be true or false', (value) => typeof value === 'boolean');
+const optional =
+  (check: Check): Check =>
+  (value) =>
+    value === undefined ? undefined : check(value);
+
+const CHECKS: Record<keyof Config, Check> = {
+  name: text(
+    'must be 2 to 25 lower-case letters, digits or hyphens, a letter first',
+    /^(?=.{2,25}$)[a-z][a-z0-9]*(-[a-z0-9]+)*$/,
+  ),
+  issuer: text('must be the https URL of an OpenID Connect issuer', /^https:\/\/\S+$/),
+  audience: says('must be a list of one or more texts', isTextList),
+  signingKeysSecret: text(
+    'must be the ARN of the secret with the signing keys, such as `aws secretsmanager create-secret` prints it',
+    /^arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:\d{12}:secret:.+-[A-Za-z0-9]{6}$/,
+  ),
+  retainData: flag,
+  logRetentionDays: says(
+    'must be a retention that CloudWatch Logs offers: 1, 3, 5, 7, 14, 30, 60, 90, … days',
+    isRetention,
+  ),
+  redis: flag,
+  throttle: says(
+    'must be {"rate", "burst"}, whole numbers from 1 on',
+    (value) => hasExactly(value, 'rate', 'burst') && Object.values(value).every(isWithin(1, 1_000_000)),
+  ),
+  queue: queueProblem,
+  projection: integer(1, 65_535),
+  otherProjection: optional(integer(1, 65_535)),
+  contributorInsights: flag,
+  warmThroughput: optional(
+    says(
+      'must be {"reads", "writes"}, from 12000 and 4000 on',
+      (value) =>
+        hasExactly(value, 'reads', 'writes') &&
+        isWithin(12_000, 100_000_000)(value['reads']) &&
+        isWithin(4_000, 100_000_000)(value['writes']),
+    ),
+  ),
+  domainEvents: flag,
+  nightlyVerify: flag,
+  alarmEmail: optional(text('must be an email address', /^\S+@\S+$/)),
+};
+
+function queueProblem(value: unknown): string | undefined {
+  if (!hasExactly(value, 'fifo', 'batchSize', 'windowSeconds', 'pollers', 'reserved')) {
+    return 'must be {"fifo", "batchSize", "windowSeconds", "pollers", "reserved"}';
+  }
+  const { fifo, batchSize, windowSeconds, pollers, reserved } = value;
+  if (typeof fifo !== 'boolean' || typeof reserved !== 'boolean') {
+    return 'must have true or false for fifo and for reserved';
+  }
+  if (!isWithin(1, 10_000)(batchSize) || !isWithin(0, 300)(windowSeconds)) {
+    return 'must have a batchSize from 1 to 10000 and windowSeconds from 0 to 300';
+  }
+  if (fifo && (Number(batchSize) > 10 || windowSeconds !== 0)) {
+    return 'takes no more than 10 messages a batch, and no window, where it is FIFO';
+  }
+  if (Number(batchSize) > 10 && windowSeconds === 0) {
+    return 'needs windowSeconds of 1 or more for batches of more than 10 messages';
+  }
+  return pollersProblem(pollers);
+}
+
+function pollersProblem(value: unknown): string | undefined {
+  if (hasExactly(value, 'maximumConcurrency') && isWithin(2, 1_000)(value['maximumConcurrency'])) {
+    return undefined;
+  }
+  if (
+    hasExactly(value, 'minimumPollers', 'maximumPollers') &&
+    isWithin(2, 200)(value['minimumPollers']) &&
+    isWithin(Number(value['minimumPollers']), 2_000)(value['maximumPollers'])
+  ) {
+    return undefined;
+  }
+  return (
+    'must have pollers of {"maximumConcurrency": 2 to 1000}, ' +
+    'or of {"minimumPollers": 2 to 200, "maximumPollers": up to 2000}, never both'
+  );
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function hasExactly(value: unknown, ...keys: string[]): value is Record<string, unknown> {
+  return isRecord(value) && Object.keys(value).length === keys.length && keys.every((key) => key in value);
+}
+
+function isWithin(min: number, max: number): (value: unknown) => boolean {
+  return (value) => Number.isInteger(value) && Number(value) >= min && Number(value) <= max;
+}
+
+function isTextList(value: unknown): boolean {
+  return Array.isArray(value) && value.length > 0 && value.every((item) => typeof item === 'string' && item !== '');
+}
+
+function isRetention(value: unknown): boolean {
+  return typeof value === 'number' && value in RetentionDays;
+}

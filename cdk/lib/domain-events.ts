@@ -1,0 +1,77 @@
+import { RemovalPolicy, Stack, Validations } from 'aws-cdk-lib';
+import type { TableV2 } from 'aws-cdk-lib/aws-dynamodb';
+import { EventBus } from 'aws-cdk-lib/aws-events';
+import { Effect, PolicyDocument, PolicyStatement, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
+import { CfnPipe } from 'aws-cdk-lib/aws-pipes';
+import { Queue, QueueEncryption } from 'aws-cdk-lib/aws-sqs';
+import { Construct } from 'constructs';
+import type { Config } from './config';
+
+/** How often a change is offered to the bus before it is put aside. */
+const ATTEMPTS_MAX = 20;
+
+/**
+ * Changes of users, for other services: from the write table's stream through a pipe to a bus, without a function
+ * between.
+ *
+ * An event tells which user has which version now, and nothing about them: who may know more asks the API. Events come
+ * at least once, and in order for each user; the version tells which is the newest.
+ */
+export class DomainEvents extends Construct {
+  readonly bus: EventBus;
+  /** What could not be published. */
+  readonly deadLetters: Queue;
+
+  constructor(scope: Construct, config: Config, table: TableV2) {
+    super(scope, 'DomainEvents');
+    const stream = table.tableStreamArn ?? '';
+    this.bus = new EventBus(this, 'Bus', { eventBusName: config.name });
+    this.deadLetters = new Queue(this, 'DeadLetters', {
+      encryption: QueueEncryption.SQS_MANAGED,
+      enforceSSL: true,
+      removalPolicy: RemovalPolicy.DESTROY,
+    });
+    Validations.of(this.deadLetters).acknowledge({
+      id: 'AwsSolutions::AwsSolutions-SQS3',
+      reason: 'It is a dead-letter queue: of the pipe.',
+    });
+    const allow = (actions: string[], resource: string) =>
+      new PolicyStatement({ effect: Effect.ALLOW, actions, resources: [resource] });
+    const role = new Role(this, 'Role', {
+      assumedBy: new ServicePrincipal('pipes.amazonaws.com', {
+        conditions: { StringEquals: { 'aws:SourceAccount': Stack.of(this).account } },
+      }),
+      inlinePolicies: {
+        permissions: new PolicyDocument({
+          statements: [
+            allow(['dynamodb:DescribeStream', 'dynamodb:GetRecords', 'dynamodb:GetShardIterator'], stream),
+            allow(['events:PutEvents'], this.bus.eventBusArn),
+            allow(['sqs:SendMessage'], this.deadLetters.queueArn),
+          ],
+        }),
+      },
+    });
+    new CfnPipe(this, 'Pipe', {
+      name: `${config.name}-changes`,
+      roleArn: role.roleArn,
+      source: stream,
+      sourceParameters: {
+        // Users, and not the claims on their email addresses, nor what the operators' tool notes.
+        filterCriteria: {
+          filters: [{ pattern: JSON.stringify({ dynamodb: { NewImage: { version: { N: [{ exists: true }] } } } }) }],
+        },
+        dynamoDbStreamParameters: {
+          startingPosition: 'LATEST',
+          maximumRetryAttempts: ATTEMPTS_MAX,
+          onPartialBatchItemFailure: 'AUTOMATIC_BISECT',
+          deadLetterConfig: { arn: this.deadLetters.queueArn },
+        },
+      },
+      target: this.bus.eventBusArn,
+      targetParameters: {
+        eventBridgeEventBusParameters: { source: 'watershed', detailType: 'UserChanged' },
+        inputTemplate: '{"key": <$.dynamodb.Keys.pk.S>, "version": <$.dynamodb.NewImage.version.N>}',
+      },
+    });
+  }
+}

@@ -1,0 +1,67 @@
+import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, readSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Architecture } from 'aws-cdk-lib/aws-lambda';
+import { Refusal } from './refusal';
+import { type FunctionName, TASKS } from './stages';
+
+/** Where `make package` leaves them. */
+const BUILT = join(__dirname, '../../target/lambda');
+
+/** What is packaged: the functions, and the operators' tool. */
+type Name = FunctionName | 'watershed';
+const NAMES = [...Object.keys(TASKS), 'watershed'] as Name[];
+
+/** The packages: a folder each, with the file `bootstrap` in it. */
+export class Packages {
+  private constructor(private readonly dir: string) {}
+
+  /** What `make package` has built. */
+  static built(dir = BUILT): Packages {
+    return new Packages(dir);
+  }
+
+  /** Stand-ins, for templates that are looked at and not deployed. */
+  static placeholders(): Packages {
+    const dir = mkdtempSync(join(tmpdir(), 'watershed-packages-'));
+    for (const name of NAMES) {
+      mkdirSync(join(dir, name));
+      writeFileSync(join(dir, name, 'bootstrap'), '#!/bin/sh\necho "run make package before you deploy" >&2\nexit 1\n');
+    }
+    return new Packages(dir);
+  }
+
+  /** Whether all are there. */
+  get complete(): boolean {
+    return NAMES.every((name) => existsSync(join(this.dir, name, 'bootstrap')));
+  }
+
+  folder(name: Name): string {
+    this.bootstrap(name);
+    return join(this.dir, name);
+  }
+
+  /** What it was built for, so that nobody has to say it twice. */
+  architecture(name: Name): Architecture {
+    return machine(this.bootstrap(name)) === ELF_AARCH64 ? Architecture.ARM_64 : Architecture.X86_64;
+  }
+
+  private bootstrap(name: Name): string {
+    const file = join(this.dir, name, 'bootstrap');
+    if (!existsSync(file)) {
+      throw new Refusal(`${name} is not packaged: ${file} is missing; run \`make package\``);
+    }
+    return file;
+  }
+}
+
+/** The machine of an ELF file: two bytes at offset 18, see elf(5). */
+const ELF_AARCH64 = 0xb7;
+
+function machine(path: string): number {
+  const bytes = Buffer.alloc(20);
+  const file = openSync(path, 'r');
+  readSync(file, bytes, 0, bytes.length, 0);
+  closeSync(file);
+  return bytes.readUInt16LE(18);
+}

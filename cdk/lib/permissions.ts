@@ -1,0 +1,150 @@
+import { Validations } from 'aws-cdk-lib';
+import { Effect, PolicyDocument, PolicyStatement, type Role } from 'aws-cdk-lib/aws-iam';
+import type { Cache } from './cache';
+import type { CommandQueue } from './command-queue';
+import { appliesAtOnce, does, type FunctionName, holdsSigningKeys, queues, type Row } from './stages';
+import type { Stores } from './stores';
+
+/** What a function may be allowed to use. */
+export interface Uses {
+  readonly row: Row;
+  readonly stores: Stores;
+  readonly commandQueue: CommandQueue | undefined;
+  /** Where the function uses it. */
+  readonly cache: Cache | undefined;
+  readonly signingKeysSecret: string;
+  readonly logGroupArn: string;
+  readonly functionArn: string;
+}
+
+/**
+ * What a function may do: what its adapters call, on what they call it on, and nothing else. docs/security.md has it as
+ * a table for people, to which test/permissions.test.ts holds the policies.
+ *
+ * BatchGetItem loads states; a transaction needs what its actions would need one by one: PutItem for states, claims,
+ * records and views, DeleteItem for claims that are given back.
+ */
+export function permissions(name: FunctionName, uses: Uses): PolicyDocument {
+  const statements = [
+    ...ofCommands(name, uses),
+    ...ofReads(name, uses),
+    ...ofWrites(name, uses),
+    ...ofPlatform(name, uses),
+  ];
+  return new PolicyDocument({ statements, minimize: true });
+}
+
+function allow(actions: string[], ...resources: string[]): PolicyStatement {
+  return new PolicyStatement({ effect: Effect.ALLOW, actions, resources });
+}
+
+/** Every function that answers requests looks a record up, at the latest to open its first connection as it starts. */
+function ofCommands(name: FunctionName, { row, stores }: Uses): PolicyStatement[] {
+  const statements = [];
+  if (!does(name, 'ingest')) {
+    statements.push(allow(['dynamodb:GetItem'], stores.commands.tableArn));
+  }
+  if (appliesAtOnce(row, name) || queues(row, name) || does(name, 'ingest')) {
+    statements.push(allow(['dynamodb:PutItem'], stores.commands.tableArn));
+  }
+  return statements;
+}
+
+function ofReads(name: FunctionName, { row, stores }: Uses): PolicyStatement[] {
+  const table = row.reads_from === 'read-store' && stores.read !== undefined ? stores.read : stores.write;
+  const statements = [];
+  if (does(name, 'get')) {
+    statements.push(allow(['dynamodb:GetItem'], table.tableArn));
+  }
+  if (does(name, 'list')) {
+    const indexes = ['by-name', 'by-status', 'by-email'].map((index) => `${table.tableArn}/index/${index}`);
+    statements.push(allow(['dynamodb:Query'], ...indexes));
+  }
+  return statements;
+}
+
+function ofWrites(name: FunctionName, { row, stores, commandQueue }: Uses): PolicyStatement[] {
+  const statements = [];
+  if (appliesAtOnce(row, name) || does(name, 'ingest')) {
+    statements.push(allow(['dynamodb:BatchGetItem', 'dynamodb:PutItem'], stores.write.tableArn));
+    if (does(name, 'change', 'delete', 'ingest')) {
+      statements.push(allow(['dynamodb:DeleteItem'], stores.write.tableArn));
+    }
+    if (stores.read !== undefined) {
+      statements.push(allow(['dynamodb:PutItem'], stores.read.tableArn));
+    }
+  }
+  if (does(name, 'ingest') && stores.otherRead !== undefined) {
+    statements.push(allow(['dynamodb:PutItem'], stores.otherRead.tableArn));
+  }
+  if (commandQueue !== undefined && does(name, 'ingest')) {
+    // Lambda takes the messages in the function's name; what comes too early the function itself puts off.
+    const actions = [
+      'sqs:ReceiveMessage',
+      'sqs:DeleteMessage',
+      'sqs:GetQueueAttributes',
+      'sqs:ChangeMessageVisibility',
+    ];
+    statements.push(allow(actions, commandQueue.queue.queueArn));
+  }
+  if (commandQueue !== undefined && stores.read !== undefined && queues(row, name)) {
+    statements.push(allow(['sqs:SendMessage'], commandQueue.queue.queueArn));
+    // For clients that wait for the outcome.
+    statements.push(allow(['dynamodb:GetItem'], stores.read.tableArn));
+  }
+  return statements;
+}
+
+function ofPlatform(
+  name: FunctionName,
+  { cache, signingKeysSecret, logGroupArn, functionArn }: Uses,
+): PolicyStatement[] {
+  const statements = [
+    // Log streams are named by Lambda, a new one for each environment.
+    allow(['logs:CreateLogStream', 'logs:PutLogEvents'], `${logGroupArn}:*`),
+    // X-Ray has no resources.
+    allow(['xray:PutTraceSegments', 'xray:PutTelemetryRecords'], '*'),
+  ];
+  if (holdsSigningKeys(name)) {
+    statements.push(allow(['secretsmanager:GetSecretValue'], signingKeysSecret));
+  }
+  if (cache !== undefined) {
+    statements.push(allow(['elasticache:Connect'], ...cache.arns), ...ofNetwork(functionArn));
+  }
+  return statements;
+}
+
+/** https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html */
+const NETWORK_INTERFACES = [
+  'ec2:AssignPrivateIpAddresses',
+  'ec2:CreateNetworkInterface',
+  'ec2:DeleteNetworkInterface',
+  'ec2:DescribeNetworkInterfaces',
+  'ec2:DescribeSubnets',
+  'ec2:UnassignPrivateIpAddresses',
+];
+
+/**
+ * Lambda plugs the function into the network in its name, on interfaces that are not there yet. The code itself may
+ * not.
+ */
+function ofNetwork(functionArn: string): PolicyStatement[] {
+  return [
+    allow(NETWORK_INTERFACES, '*'),
+    new PolicyStatement({
+      effect: Effect.DENY,
+      actions: NETWORK_INTERFACES,
+      resources: ['*'],
+      conditions: { ArnEquals: { 'lambda:SourceFunctionArn': functionArn } },
+    }),
+  ];
+}
+
+/** To cdk-nag, which finds fault with every wildcard. */
+export function acknowledgeLogStreams(role: Role, logGroupName: string): void {
+  const streams = `arn:<AWS::Partition>:logs:<AWS::Region>:<AWS::AccountId>:log-group:${logGroupName}:*`;
+  Validations.of(role).acknowledge({
+    id: `AwsSolutions::AwsSolutions-IAM5[Resource::${streams}]`,
+    reason: 'Log streams are named by the service that writes them, a new one for each environment or build.',
+  });
+}

@@ -1,0 +1,55 @@
+import { CfnOutput, Stack } from 'aws-cdk-lib';
+import type { Construct } from 'constructs';
+import { Api } from './api';
+import { Cache } from './cache';
+import { CommandQueue } from './command-queue';
+import type { Config } from './config';
+import { DomainEvents } from './domain-events';
+import { Functions } from './functions';
+import { Monitoring } from './monitoring';
+import { Network } from './network';
+import type { Packages } from './packages';
+import { type Row, usesRedis } from './stages';
+import { Stores } from './stores';
+import { Verification } from './verification';
+
+/**
+ * The service at one row of the table of stages.
+ *
+ * The stack's name does not tell the row, and what stays from row to row keeps its logical id: so another row is an
+ * update of the same stack, in which nothing that holds data is touched.
+ */
+export class Watershed extends Stack {
+  constructor(scope: Construct, config: Config, row: Row, packages: Packages) {
+    super(scope, `Watershed-${row.stage}`, { stackName: config.name, description: `Watershed, stage ${row.stage}` });
+
+    const withRedis = config.redis && row.functions.some((name) => usesRedis(row, name));
+
+    const stores = new Stores(this, config, row);
+    const commandQueue = row.queue_deployed ? new CommandQueue(this, config) : undefined;
+    const network = withRedis ? new Network(this, config, row) : undefined;
+    const cache = network && new Cache(this, config, network);
+    const functions = new Functions(this, { config, row, packages, stores, commandQueue, network, cache });
+    const api = new Api(this, config, functions);
+    const domainEvents = config.domainEvents ? new DomainEvents(this, config, stores.write) : undefined;
+    const verified = config.nightlyVerify && row.writes_read_store;
+    const verification = verified ? new Verification(this, config, stores, packages) : undefined;
+    new Monitoring(this, { config, row, api, functions, stores, commandQueue, cache, domainEvents, verification });
+
+    this.tell('Stage', row.stage);
+    this.tell('Url', api.api.apiEndpoint);
+    // What the operators' tool is told; see docs/operations.md.
+    this.tell('WriteTable', stores.write.tableName);
+    this.tell('CommandsTable', stores.commands.tableName);
+    this.tell('ReadTable', stores.read?.tableName);
+    this.tell('OtherReadTable', stores.otherRead?.tableName);
+    this.tell('QueueUrl', commandQueue?.queue.queueUrl);
+    this.tell('DeadLetterQueueUrl', commandQueue?.deadLetters.queueUrl);
+  }
+
+  private tell(id: string, value: string | undefined): void {
+    if (value !== undefined) {
+      new CfnOutput(this, id, { value });
+    }
+  }
+}

@@ -1,0 +1,80 @@
+import { RemovalPolicy } from 'aws-cdk-lib';
+import { AttributeType, Billing, ContributorInsightsMode, StreamViewType, TableV2 } from 'aws-cdk-lib/aws-dynamodb';
+import { Construct } from 'constructs';
+import type { Config } from './config';
+import type { Row } from './stages';
+
+/** The indexes that serve lists; see INDEXES in shared/users/src/list.rs. */
+const INDEXES = ['name', 'status', 'email'];
+
+/** The tables, with keys, indexes and time to live as shared/adapters/src/tables.rs has them. */
+export class Stores extends Construct {
+  /** States and claims. */
+  readonly write: TableV2;
+  /** Records of commands. */
+  readonly commands: TableV2;
+  /** Views that readers see, in the rows that write them. */
+  readonly read?: TableV2;
+  /** Views of another projection, likewise, while one takes the place of the other. */
+  readonly otherRead?: TableV2;
+
+  constructor(
+    scope: Construct,
+    private readonly config: Config,
+    row: Row,
+  ) {
+    super(scope, 'Stores');
+    this.write = this.table('Write', 'write', INDEXES, config.domainEvents);
+    this.commands = this.table('Commands', 'commands', []);
+    if (row.writes_read_store) {
+      this.read = this.views(config.projection);
+      if (config.otherProjection !== undefined && row.queue_deployed) {
+        this.otherRead = this.views(config.otherProjection);
+      }
+    }
+  }
+
+  /** Told in every row: it also says which projection the caches hold, and that must not change between rows. */
+  get readName(): string {
+    return this.read?.tableName ?? `${this.config.name}-read-v${this.config.projection}`;
+  }
+
+  get all(): TableV2[] {
+    return [this.write, this.commands, this.read, this.otherRead].filter((table) => table !== undefined);
+  }
+
+  /** The version of the projection ends the name, and the logical id: flipping two of them touches neither table. */
+  private views(projection: number): TableV2 {
+    return this.table(`ReadV${projection}`, `read-v${projection}`, INDEXES);
+  }
+
+  private table(id: string, name: string, indexes: string[], streamed = false): TableV2 {
+    const { retainData, contributorInsights, warmThroughput } = this.config;
+    const warm = warmThroughput && {
+      readUnitsPerSecond: warmThroughput.reads,
+      writeUnitsPerSecond: warmThroughput.writes,
+    };
+    return new TableV2(this, id, {
+      tableName: `${this.config.name}-${name}`,
+      partitionKey: { name: 'pk', type: AttributeType.STRING },
+      globalSecondaryIndexes: indexes.map((index) => ({
+        indexName: `by-${index}`,
+        partitionKey: { name: `${index}_p`, type: AttributeType.STRING },
+        sortKey: { name: `${index}_s`, type: AttributeType.STRING },
+        ...(warm && { warmThroughput: warm }),
+      })),
+      timeToLiveAttribute: 'expires_at',
+      billing: Billing.onDemand(),
+      pointInTimeRecoverySpecification: { pointInTimeRecoveryEnabled: true },
+      // Which keys are throttled is what an operator asks; the other mode also bills every access.
+      contributorInsightsSpecification: {
+        enabled: contributorInsights,
+        mode: ContributorInsightsMode.THROTTLED_KEYS,
+      },
+      deletionProtection: retainData,
+      removalPolicy: retainData ? RemovalPolicy.RETAIN : RemovalPolicy.DESTROY,
+      ...(warm && { warmThroughput: warm }),
+      ...(streamed && { dynamoStream: StreamViewType.NEW_IMAGE }),
+    });
+  }
+}

@@ -1,0 +1,157 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { App } from 'aws-cdk-lib';
+import { Architecture } from 'aws-cdk-lib/aws-lambda';
+import { loadConfig, parseConfig } from '../lib/config';
+import { Packages } from '../lib/packages';
+import { Refusal } from '../lib/refusal';
+import { Watershed } from '../lib/stack';
+import { allRows, rowOf } from '../lib/stages';
+import { config } from './support';
+
+const scratch = mkdtempSync(join(tmpdir(), 'watershed-config-'));
+
+function file(text: string): string {
+  const path = join(scratch, 'config.json');
+  writeFileSync(path, text);
+  return path;
+}
+
+function refused(attempt: () => unknown, ...says: RegExp[]): void {
+  assert.throws(attempt, (error: Error) => {
+    assert.ok(error instanceof Refusal, String(error));
+    for (const wanted of says) {
+      assert.match(error.message, wanted);
+    }
+    return true;
+  });
+}
+
+test('the example is a configuration', () => {
+  const example = loadConfig('config.example.json');
+  assert.equal(example.name, 'watershed');
+  assert.equal(example.retainData, true);
+});
+
+test('an unknown stage is refused with those that are known', () => {
+  refused(() => rowOf('csqr'), /`csqr` is not a stage: choose one of single-responsibility, lambda-lith, .*, cqrs$/);
+  assert.equal(allRows().filter((row) => row.kind === 'stage').length, 7);
+});
+
+test('dev and prod want what only their owner knows', () => {
+  for (const base of ['dev', 'prod']) {
+    refused(
+      () => loadConfig(base),
+      /issuer is missing/,
+      /audience is missing/,
+      /signingKeysSecret is missing/,
+      /config\.example/,
+    );
+  }
+});
+
+test('a configuration that is not there is refused with those that are', () => {
+  refused(() => loadConfig('staging'), /`staging` is not a configuration: choose dev, prod, or a JSON file/);
+  refused(() => loadConfig(file('{')), /is not JSON/);
+  refused(() => loadConfig(file('[]')), /must be a JSON object/);
+  refused(() => loadConfig(file('{"base": "staging"}')), /base must be prod or dev/);
+});
+
+test('everything that is wrong is said at once', () => {
+  const wrong = {
+    base: 'dev',
+    issuer: 'http://plain',
+    audience: [],
+    colour: 'blue',
+    redis: 'yes',
+    signingKeysSecret: 'keys',
+  };
+  const says = [
+    /issuer must be the https/,
+    /audience must be a list/,
+    /colour is not a key: choose among base, name/,
+    /redis must be true/,
+  ];
+  refused(() => parseConfig(wrong, 'it'), ...says, /signingKeysSecret must be the ARN/);
+});
+
+test('values that AWS would refuse are refused here', () => {
+  const queue = { fifo: false, batchSize: 10, windowSeconds: 0, pollers: { maximumConcurrency: 50 }, reserved: false };
+  const wrong: [object, RegExp][] = [
+    [{ name: 'Watershed' }, /name must be/],
+    [{ name: 'a-name-that-is-longer-than-any' }, /name must be/],
+    [{ logRetentionDays: 8 }, /logRetentionDays must be/],
+    [{ throttle: { rate: 0, burst: 1 } }, /throttle must be/],
+    [{ queue: { ...queue, batchSize: 100 } }, /needs windowSeconds of 1 or more/],
+    [{ queue: { ...queue, fifo: true, windowSeconds: 1 } }, /no window, where it is FIFO/],
+    [{ queue: { ...queue, pollers: { maximumConcurrency: 1 } } }, /maximumConcurrency": 2 to 1000/],
+    [{ queue: { ...queue, pollers: { minimumPollers: 5, maximumPollers: 2 } } }, /pollers/],
+    [{ queue: { fifo: true } }, /queue must be/],
+    [{ projection: 0 }, /projection must be/],
+    [{ projection: 2, otherProjection: 2 }, /another one than projection/],
+    [{ warmThroughput: { reads: 1, writes: 1 } }, /warmThroughput must be/],
+    [{ alarmEmail: 'nobody' }, /alarmEmail must be/],
+  ];
+  for (const [different, says] of wrong) {
+    refused(() => config(different), says);
+  }
+});
+
+test('pollers are bounded in one way, never in both', () => {
+  const both = { maximumConcurrency: 5, minimumPollers: 2, maximumPollers: 4 };
+  const queue = { fifo: false, batchSize: 10, windowSeconds: 0, pollers: both, reserved: false };
+  refused(() => config({ queue }), /never both/);
+});
+
+test('a package that was not built is refused with what builds it', () => {
+  const empty = Packages.built(scratch);
+  refused(
+    () => new Watershed(new App(), config(), rowOf('cqrs'), empty),
+    /read-fn is not packaged.*run `make package`/,
+  );
+  assert.equal(empty.complete, false);
+});
+
+test('what a package was built for is read from it', () => {
+  const elf = Buffer.concat([Buffer.from('\x7fELF\x02\x01\x01', 'latin1'), Buffer.alloc(11), Buffer.from([0xb7, 0])]);
+  mkdirSync(join(scratch, 'read-fn'));
+  writeFileSync(join(scratch, 'read-fn', 'bootstrap'), elf);
+  assert.equal(Packages.built(scratch).architecture('read-fn'), Architecture.ARM_64);
+  assert.equal(Packages.placeholders().architecture('read-fn'), Architecture.X86_64);
+});
+
+/** What `cdk deploy` starts. */
+function app(context: object, environment: object) {
+  const env = { ...process.env, CDK_DEFAULT_ACCOUNT: '', CDK_DEFAULT_REGION: '', ...environment, CDK_OUTDIR: scratch };
+  const variables = {
+    ...env,
+    CDK_CONTEXT_JSON: JSON.stringify({ deploying: true, stage: 'csqr', config: 'config.example.json', ...context }),
+  };
+  return spawnSync('node', ['--import', 'tsx', 'bin/watershed.ts'], { env: variables, encoding: 'utf8' });
+}
+
+test('what is missing or wrong is said in a line, before anything is deployed', () => {
+  const here = { CDK_DEFAULT_ACCOUNT: '111122223333', CDK_DEFAULT_REGION: 'eu-central-1' };
+  const attempts: [object, object, RegExp][] = [
+    [{}, {}, /^no AWS account to deploy to: log in/],
+    [{}, { ...here, CDK_DEFAULT_REGION: '' }, /^no AWS region to deploy to/],
+    [
+      {},
+      { ...here, CDK_DEFAULT_REGION: 'us-east-1' },
+      /^the secret .* is in account 111122223333, eu-central-1, and you deploy to .*us-east-1$/m,
+    ],
+    [{}, here, /^`csqr` is not a stage/],
+    [{ config: undefined }, here, /^say how it is set up/],
+    [{ config: 'dev' }, here, /^the configuration dev cannot be used:\nissuer is missing/],
+  ];
+  for (const [context, environment, says] of attempts) {
+    const { status, stderr } = app(context, environment);
+    assert.equal(status, 1);
+    assert.match(stderr, says);
+    assert.doesNotMatch(stderr, /\n\s+at /, 'no stack trace');
+  }
+});

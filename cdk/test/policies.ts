@@ -1,0 +1,83 @@
+import type { Template } from 'aws-cdk-lib/assertions';
+import { properties } from './support';
+
+/** One statement of a policy, with its resources as texts. */
+export interface Statement {
+  readonly effect: 'Allow' | 'Deny';
+  readonly actions: string[];
+  readonly resources: string[];
+  readonly conditions: object | undefined;
+}
+
+const PSEUDO: Record<string, string> = {
+  'AWS::Partition': 'aws',
+  'AWS::Region': 'eu-central-1',
+  'AWS::AccountId': '111122223333',
+};
+
+/** What CloudFormation would make of a value: names for what has a name only when it is deployed. */
+export function resolve(value: any): string {
+  if (typeof value === 'string') {
+    return value;
+  }
+  if (value.Ref !== undefined) {
+    return PSEUDO[value.Ref] ?? `<${value.Ref}>`;
+  }
+  if (value['Fn::GetAtt'] !== undefined) {
+    return `<${value['Fn::GetAtt'].join('.')}>`;
+  }
+  if (value['Fn::Join'] !== undefined) {
+    const [separator, parts] = value['Fn::Join'];
+    return parts.map(resolve).join(separator);
+  }
+  if (value['Fn::Sub'] !== undefined) {
+    return value['Fn::Sub'].replace(/\$\{([^}]+)\}/g, (_: string, name: string) => resolve({ Ref: name }));
+  }
+  throw new Error(`cannot resolve ${JSON.stringify(value)}`);
+}
+
+const list = (value: any): any[] => (Array.isArray(value) ? value : [value]);
+
+/** All statements that apply to a role, wherever they are written. */
+export function statementsOf(from: Template, role: string): Statement[] {
+  const [, own] = properties(from, 'AWS::IAM::Role').find(([id]) => id === role)!;
+  const attached = properties(from, 'AWS::IAM::Policy').filter(([, { Roles }]) =>
+    Roles.some((of: any) => of.Ref === role),
+  );
+  const documents = [...(own.Policies ?? []), ...attached.map(([, policy]) => policy)].map(
+    (policy) => policy.PolicyDocument,
+  );
+  return documents
+    .flatMap(({ Statement }) => Statement)
+    .map((statement) => ({
+      effect: statement.Effect,
+      actions: list(statement.Action),
+      resources: list(statement.Resource).map(resolve),
+      conditions: statement.Condition,
+    }));
+}
+
+/** Whether Lambda, in the function's name, may do this: conditions hold for the function's own code only. */
+export function isAllowed(statements: Statement[], action: string, resource: string): boolean {
+  const applies = (statement: Statement) =>
+    statement.actions.some((pattern) => matches(pattern, action)) &&
+    statement.resources.some((pattern) => matches(pattern, resource));
+  const [denied, allowed] = ['Deny', 'Allow'].map((effect) =>
+    statements.some(
+      (statement) => statement.effect === effect && statement.conditions === undefined && applies(statement),
+    ),
+  );
+  return allowed === true && denied === false;
+}
+
+/** As IAM compares: `*` is any text, `?` any character. */
+function matches(pattern: string, text: string): boolean {
+  if (!/[*?]/.test(pattern)) {
+    return pattern.toLowerCase() === text.toLowerCase();
+  }
+  const escaped = pattern
+    .replace(/[.+^${}()|[\]\\]/g, '\\$&')
+    .replaceAll('*', '.*')
+    .replaceAll('?', '.');
+  return new RegExp(`^${escaped}$`, 'i').test(text);
+}

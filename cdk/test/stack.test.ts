@@ -1,0 +1,560 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Match } from 'aws-cdk-lib/assertions';
+import { usesRedis } from '../lib/stages';
+import { functionOf, of, properties, ROWS, template } from './support';
+
+const QUEUED = ROWS.filter((row) => row.queue_deployed);
+
+// The table of stages
+
+test('every row deploys its functions, and none besides', () => {
+  for (const { stage, functions } of ROWS) {
+    const deployed = properties(of(stage), 'AWS::Lambda::Function').map(([, { FunctionName }]) => FunctionName);
+    assert.deepEqual(deployed.sort(), functions.map((name) => `watershed-${name}`).sort(), stage);
+  }
+});
+
+test('every function is told the row that it is deployed at', () => {
+  for (const { stage } of ROWS) {
+    for (const [, { Environment }] of properties(of(stage), 'AWS::Lambda::Function')) {
+      assert.equal(Environment.Variables.STAGE, stage);
+    }
+  }
+});
+
+test('what holds data keeps its logical id and its definition from row to row', () => {
+  for (const type of [
+    'AWS::DynamoDB::GlobalTable',
+    'AWS::SQS::Queue',
+    'AWS::ApiGatewayV2::Api',
+    'AWS::ElastiCache::ServerlessCache',
+  ]) {
+    const seen = new Map<string, string>();
+    for (const { stage } of ROWS) {
+      for (const [id, found] of properties(of(stage), type)) {
+        const text = JSON.stringify(found);
+        assert.equal(seen.get(id) ?? text, text, `${id} at ${stage}`);
+        seen.set(id, text);
+      }
+    }
+    const kinds = { 'AWS::DynamoDB::GlobalTable': 3, 'AWS::SQS::Queue': 2 } as Record<string, number>;
+    assert.equal(seen.size, kinds[type] ?? 1, type);
+  }
+});
+
+test('no step along the path takes a table away, and a step back takes the read store only', () => {
+  const tables = (stage: string) =>
+    properties(of(stage), 'AWS::DynamoDB::GlobalTable').map(([, { TableName }]) => TableName);
+  for (const [place, row] of ROWS.slice(1).entries()) {
+    const [before, after] = [tables(ROWS[place]!.stage), tables(row.stage)];
+    assert.deepEqual(
+      before.filter((table) => !after.includes(table)),
+      [],
+      row.stage,
+    );
+    const gone = after.filter((table) => !before.includes(table));
+    assert.deepEqual(gone, row.stage === 'read-store-expand' ? ['watershed-read-v1'] : [], row.stage);
+  }
+});
+
+test('the stack is called the same at every row', () => {
+  for (const { stage } of ROWS) {
+    assert.equal(of(stage).toJSON().Outputs.Stage.Value, stage);
+    of(stage).hasResourceProperties('AWS::ApiGatewayV2::Api', { Name: 'watershed' });
+  }
+});
+
+// The front door
+
+test('a route with data asks for a token with the scope for it', () => {
+  for (const { stage } of ROWS) {
+    const routes = properties(of(stage), 'AWS::ApiGatewayV2::Route').map(([, route]) => route);
+    const scopes = Object.fromEntries(
+      routes.map(({ RouteKey, AuthorizationScopes }) => [RouteKey, AuthorizationScopes?.join()]),
+    );
+    assert.deepEqual(scopes, {
+      'GET /users': 'users:read',
+      'HEAD /users': 'users:read',
+      'GET /users/{id}': 'users:read',
+      'HEAD /users/{id}': 'users:read',
+      'GET /commands/{id}': 'users:read',
+      'HEAD /commands/{id}': 'users:read',
+      'POST /users': 'users:write',
+      'PUT /users': 'users:write',
+      'PATCH /users': 'users:write',
+      'DELETE /users': 'users:write',
+      'POST /users/{id}': 'users:write',
+      'PUT /users/{id}': 'users:write',
+      'PATCH /users/{id}': 'users:write',
+      'DELETE /users/{id}': 'users:write',
+      $default: undefined,
+    });
+    for (const { RouteKey, AuthorizationType } of routes) {
+      assert.equal(AuthorizationType, RouteKey === '$default' ? 'NONE' : 'JWT', RouteKey);
+    }
+  }
+});
+
+test('tokens are checked against the issuer and the audience of the configuration', () => {
+  of('cqrs').hasResourceProperties('AWS::ApiGatewayV2::Authorizer', {
+    AuthorizerType: 'JWT',
+    IdentitySource: ['$request.header.Authorization'],
+    JwtConfiguration: { Issuer: 'https://issuer.example.com/', Audience: ['watershed'] },
+  });
+});
+
+/** The function that a route leads to. */
+function answering(stage: string, routeKey: string): string {
+  const from = of(stage);
+  const route = properties(from, 'AWS::ApiGatewayV2::Route').find(([, route]) => route.RouteKey === routeKey)![1];
+  const integration = from.toJSON().Resources[route.Target['Fn::Join'][1][1].Ref].Properties;
+  assert.equal(integration.PayloadFormatVersion, '2.0');
+  const id = integration.IntegrationUri['Fn::GetAtt'][0];
+  return from.toJSON().Resources[id].Properties.FunctionName.replace('watershed-', '');
+}
+
+test('reads and writes go to functions of their own, and everything else to the one that says 404 and 405', () => {
+  const read = { 'GET /users/{id}': 'read-fn', 'HEAD /commands/{id}': 'read-fn', $default: 'read-fn' };
+  const write = { 'POST /users': 'write-fn', 'DELETE /users': 'write-fn', 'PATCH /users/{id}': 'write-fn' };
+  const cases: Record<string, Record<string, string>> = {
+    cqrs: { ...read, ...write },
+    'read-write': { ...read, ...write },
+    'lambda-lith': { 'GET /users': 'lith-fn', 'POST /users': 'lith-fn', $default: 'lith-fn' },
+    'single-responsibility': {
+      'GET /users': 'list-users-fn',
+      'GET /users/{id}': 'get-user-fn',
+      'GET /commands/{id}': 'get-command-fn',
+      'POST /users': 'create-user-fn',
+      'PUT /users': 'create-user-fn',
+      'PUT /users/{id}': 'replace-user-fn',
+      'POST /users/{id}': 'replace-user-fn',
+      'PATCH /users/{id}': 'update-user-fn',
+      'DELETE /users/{id}': 'delete-user-fn',
+      $default: 'get-user-fn',
+    },
+  };
+  for (const [stage, routes] of Object.entries(cases)) {
+    for (const [routeKey, name] of Object.entries(routes)) {
+      assert.equal(answering(stage, routeKey), name, `${routeKey} at ${stage}`);
+    }
+  }
+});
+
+test('requests are throttled, counted by route, and logged without path, query or token', () => {
+  const [[, stage]] = properties(of('cqrs'), 'AWS::ApiGatewayV2::Stage') as [[string, any]];
+  assert.deepEqual(stage.DefaultRouteSettings, {
+    DetailedMetricsEnabled: true,
+    ThrottlingBurstLimit: 2_500,
+    ThrottlingRateLimit: 5_000,
+  });
+  assert.ok(stage.AccessLogSettings.DestinationArn);
+  const { Format } = stage.AccessLogSettings;
+  assert.equal(JSON.parse(Format).route, '$context.routeKey');
+  assert.doesNotMatch(Format, /\$context\.(path|rawPath|queryString)|authorization/i);
+});
+
+// The functions
+
+test('functions run what was packaged, as it was packaged, with what they need of time and memory', () => {
+  for (const { stage } of ROWS) {
+    for (const [, found] of properties(of(stage), 'AWS::Lambda::Function')) {
+      assert.equal(found.Runtime, 'provided.al2023');
+      assert.equal(found.Handler, 'bootstrap');
+      assert.deepEqual(found.Architectures, ['x86_64']);
+      const ingests = found.FunctionName.endsWith('ingest-fn');
+      assert.deepEqual([found.MemorySize, found.Timeout], [ingests ? 512 : 256, 10], found.FunctionName);
+    }
+  }
+});
+
+test('what applies acknowledged commands has concurrency of its own, unless the account has none to spare', () => {
+  assert.equal(functionOf(of('cqrs'), 'ingest-fn').ReservedConcurrentExecutions, 50);
+  assert.equal(functionOf(of('cqrs'), 'read-fn').ReservedConcurrentExecutions, undefined);
+  assert.equal(functionOf(template('cqrs', { base: 'dev' }), 'ingest-fn').ReservedConcurrentExecutions, undefined);
+});
+
+test('functions log JSON, which is kept as long as configured, and are traced', () => {
+  for (const { stage, functions } of ROWS) {
+    for (const [, found] of properties(of(stage), 'AWS::Lambda::Function')) {
+      assert.equal(found.LoggingConfig.LogFormat, 'JSON');
+      assert.deepEqual(found.TracingConfig, { Mode: 'Active' });
+    }
+    for (const [id, { RetentionInDays }] of properties(of(stage), 'AWS::Logs::LogGroup')) {
+      assert.equal(RetentionInDays, 90, id);
+    }
+    of(stage).resourcePropertiesCountIs(
+      'AWS::Logs::LogGroup',
+      { LogGroupName: Match.stringLikeRegexp('^/aws/lambda/') },
+      functions.length,
+    );
+  }
+});
+
+test('who makes or opens tokens is told where the signing keys are, and nobody finds them in a variable', () => {
+  for (const { stage } of ROWS) {
+    for (const [, { FunctionName, Environment }] of properties(of(stage), 'AWS::Lambda::Function')) {
+      const { SIGNING_KEYS, SIGNING_KEYS_SECRET } = Environment.Variables;
+      assert.equal(SIGNING_KEYS, undefined);
+      assert.equal(
+        SIGNING_KEYS_SECRET === undefined,
+        FunctionName.endsWith('ingest-fn'),
+        `${FunctionName} at ${stage}`,
+      );
+    }
+  }
+});
+
+test('a function is told what it uses, and nothing else', () => {
+  const told = (stage: string, name: string) => Object.keys(functionOf(of(stage), name).Environment.Variables).sort();
+  const least = ['COMMANDS_TABLE', 'SIGNING_KEYS_SECRET', 'STAGE'];
+  const always = [...least, 'READ_TABLE'];
+  const redis = ['REDIS_IAM_CACHE', 'REDIS_URL'];
+  const queue = ['QUEUE_URL', 'VISIBILITY_TIMEOUT_SECONDS'];
+  const cases: [string, string, string[]][] = [
+    ['single-responsibility', 'get-command-fn', least],
+    ['single-responsibility', 'create-user-fn', [...always, 'WRITE_TABLE']],
+    ['lambda-lith', 'lith-fn', [...always, 'WRITE_TABLE']],
+    ['redis-cache-expand', 'read-fn', [...always, 'WRITE_TABLE']],
+    ['redis-cache-expand', 'write-fn', [...always, ...redis, 'WRITE_TABLE']],
+    ['read-store', 'read-fn', [...always, ...redis]],
+    ['cqrs-expand', 'write-fn', [...always, ...redis, ...queue, 'WRITE_TABLE']],
+    ['cqrs', 'read-fn', [...always, ...redis]],
+    ['cqrs', 'write-fn', [...always, ...queue]],
+    [
+      'cqrs',
+      'ingest-fn',
+      ['COMMANDS_TABLE', 'STAGE', ...redis, ...queue, 'READ_TABLE', 'WRITE_TABLE', 'MAX_RECEIVE_COUNT'],
+    ],
+  ];
+  for (const [stage, name, variables] of cases) {
+    assert.deepEqual(told(stage, name), variables.sort(), `${name} at ${stage}`);
+  }
+});
+
+// The command queue
+
+test('a message is given up after twenty deliveries, into a dead-letter queue that keeps it for two weeks', () => {
+  for (const { stage } of QUEUED) {
+    of(stage).hasResourceProperties('AWS::SQS::Queue', {
+      QueueName: 'watershed-commands',
+      RedrivePolicy: { maxReceiveCount: 20, deadLetterTargetArn: Match.anyValue() },
+      MessageRetentionPeriod: 4 * 24 * 3_600,
+    });
+    of(stage).hasResourceProperties('AWS::SQS::Queue', {
+      QueueName: 'watershed-commands-dlq',
+      MessageRetentionPeriod: 14 * 24 * 3_600,
+    });
+    assert.equal(functionOf(of(stage), 'ingest-fn').Environment.Variables.MAX_RECEIVE_COUNT, '20');
+  }
+});
+
+test('what is in the works stays hidden for six timeouts and the window', () => {
+  const queue = { fifo: false, batchSize: 100, windowSeconds: 3, pollers: { maximumConcurrency: 5 }, reserved: false };
+  const from = template('cqrs', { queue });
+  from.hasResourceProperties('AWS::SQS::Queue', { QueueName: 'watershed-commands', VisibilityTimeout: 63 });
+  for (const name of ['write-fn', 'ingest-fn']) {
+    assert.equal(functionOf(from, name).Environment.Variables.VISIBILITY_TIMEOUT_SECONDS, '63');
+  }
+  from.hasResourceProperties('AWS::Lambda::EventSourceMapping', { BatchSize: 100, MaximumBatchingWindowInSeconds: 3 });
+});
+
+test('a batch that fails in part comes again in part', () => {
+  for (const { stage } of QUEUED) {
+    of(stage).hasResourceProperties('AWS::Lambda::EventSourceMapping', {
+      BatchSize: 10,
+      FunctionResponseTypes: ['ReportBatchItemFailures'],
+    });
+  }
+});
+
+test('batches at once are bounded by concurrency or by pollers, never by both', () => {
+  const mapping = (from: ReturnType<typeof of>) => properties(from, 'AWS::Lambda::EventSourceMapping')[0]![1];
+  const bounded = mapping(of('cqrs'));
+  assert.deepEqual([bounded.ScalingConfig, bounded.ProvisionedPollerConfig], [{ MaximumConcurrency: 50 }, undefined]);
+  const pollers = { minimumPollers: 2, maximumPollers: 20 };
+  const queue = { fifo: false, batchSize: 10, windowSeconds: 0, pollers, reserved: true };
+  const from = template('cqrs', { queue });
+  const provisioned = mapping(from);
+  assert.deepEqual(provisioned.ProvisionedPollerConfig, { MinimumPollers: 2, MaximumPollers: 20 });
+  assert.equal(provisioned.ScalingConfig, undefined);
+  assert.equal(functionOf(from, 'ingest-fn').ReservedConcurrentExecutions, 200);
+});
+
+test('queues are encrypted, and take nothing in the clear', () => {
+  for (const { stage } of QUEUED) {
+    of(stage).resourcePropertiesCountIs('AWS::SQS::Queue', { SqsManagedSseEnabled: true }, 2);
+    const policies = properties(of(stage), 'AWS::SQS::QueuePolicy');
+    assert.equal(policies.length, 2);
+    for (const [, { PolicyDocument }] of policies) {
+      const [denied] = PolicyDocument.Statement;
+      assert.deepEqual([denied.Effect, denied.Action], ['Deny', 'sqs:*']);
+      assert.deepEqual(denied.Condition, { Bool: { 'aws:SecureTransport': 'false' } });
+    }
+  }
+});
+
+test('a FIFO queue keeps the order of each user, and its dead letters too', () => {
+  const queue = { fifo: true, batchSize: 10, windowSeconds: 0, pollers: { maximumConcurrency: 5 }, reserved: false };
+  const names = properties(template('cqrs', { queue }), 'AWS::SQS::Queue').map(([, found]) => {
+    assert.deepEqual([found.FifoQueue, found.DeduplicationScope], [true, 'messageGroup']);
+    assert.equal(found.FifoThroughputLimit, 'perMessageGroupId');
+    return found.QueueName;
+  });
+  assert.deepEqual(names.sort(), ['watershed-commands-dlq.fifo', 'watershed-commands.fifo']);
+});
+
+// The stores
+
+test('tables are on demand, can be restored to any second, and forget what has expired', () => {
+  for (const { stage } of ROWS) {
+    for (const [, found] of properties(of(stage), 'AWS::DynamoDB::GlobalTable')) {
+      assert.equal(found.BillingMode, 'PAY_PER_REQUEST');
+      assert.deepEqual(found.TimeToLiveSpecification, { AttributeName: 'expires_at', Enabled: true });
+      const [replica] = found.Replicas;
+      assert.deepEqual(replica.PointInTimeRecoverySpecification, { PointInTimeRecoveryEnabled: true });
+      assert.deepEqual(replica.ContributorInsightsSpecification, { Enabled: true, Mode: 'THROTTLED_KEYS' });
+    }
+  }
+});
+
+test('tables have the keys and indexes that the adapters ask for', () => {
+  const key = (name: string) => ({ AttributeName: name, KeyType: 'HASH' });
+  for (const [, found] of properties(of('cqrs'), 'AWS::DynamoDB::GlobalTable')) {
+    assert.deepEqual(found.KeySchema, [key('pk')]);
+    const indexes = (found.GlobalSecondaryIndexes ?? []).map((index: any) => {
+      const [partition, sort] = index.KeySchema.map(({ AttributeName }: any) => AttributeName);
+      assert.deepEqual(index.Projection, { ProjectionType: 'ALL' });
+      return [index.IndexName, partition, sort].join();
+    });
+    const wanted = ['by-email,email_p,email_s', 'by-name,name_p,name_s', 'by-status,status_p,status_s'];
+    assert.deepEqual(indexes.sort(), found.TableName === 'watershed-commands' ? [] : wanted, found.TableName);
+  }
+});
+
+test('in prod tables cannot be deleted, and outlive the stack; in dev they go with it', () => {
+  const policies = (from: ReturnType<typeof of>) =>
+    Object.values(from.findResources('AWS::DynamoDB::GlobalTable')).map((table) => [
+      table['DeletionPolicy'],
+      table['UpdateReplacePolicy'],
+      table['Properties'].Replicas[0].DeletionProtectionEnabled,
+    ]);
+  assert.deepEqual(policies(of('cqrs')), Array(3).fill(['Retain', 'Retain', true]));
+  assert.deepEqual(policies(template('cqrs', { base: 'dev' })), Array(3).fill(['Delete', 'Delete', false]));
+});
+
+test('the read table is named by the projection that it holds, and another one can be written as well', () => {
+  const tables = (from: ReturnType<typeof of>) => {
+    const found = properties(from, 'AWS::DynamoDB::GlobalTable').map(([id, { TableName }]) => `${id} ${TableName}`);
+    return found.filter((table) => table.includes('read')).sort();
+  };
+  const during = template('cqrs', { projection: 1, otherProjection: 2 });
+  const flipped = template('cqrs', { projection: 2, otherProjection: 1 });
+  assert.deepEqual(tables(during).length, 2);
+  assert.deepEqual(tables(during), tables(flipped));
+  assert.match(tables(template('cqrs', { projection: 2 })).join(), /watershed-read-v2$/);
+  const variables = functionOf(during, 'ingest-fn').Environment.Variables;
+  assert.match(variables.READ_TABLE.Ref, /ReadV1/);
+  assert.match(variables.OTHER_READ_TABLE.Ref, /ReadV2/);
+});
+
+test('every row is told the same projection, also where no table holds it', () => {
+  for (const { stage } of ROWS) {
+    for (const [, { Environment }] of properties(of(stage), 'AWS::Lambda::Function')) {
+      const { READ_TABLE } = Environment.Variables;
+      assert.match(READ_TABLE?.Ref ?? READ_TABLE ?? 'ReadV1', /^(StoresReadV1|watershed-read-v1|ReadV1)/, stage);
+    }
+  }
+});
+
+test('tables can be warmed beforehand', () => {
+  const warm = { ReadUnitsPerSecond: 20_000, WriteUnitsPerSecond: 8_000 };
+  for (const [, found] of properties(
+    template('cqrs', { warmThroughput: { reads: 20_000, writes: 8_000 } }),
+    'AWS::DynamoDB::GlobalTable',
+  )) {
+    assert.deepEqual(found.WarmThroughput, warm);
+    for (const index of found.GlobalSecondaryIndexes ?? []) {
+      assert.deepEqual(index.WarmThroughput, warm);
+    }
+  }
+});
+
+// Redis and its network
+
+test('there is a cache, and a network for it, only in the rows in which somebody uses Redis', () => {
+  for (const row of ROWS) {
+    const used = row.functions.some((name) => usesRedis(row, name)) ? 1 : 0;
+    of(row.stage).resourceCountIs('AWS::ElastiCache::ServerlessCache', used);
+    of(row.stage).resourceCountIs('AWS::EC2::VPC', used);
+    assert.equal(used === 1, row.writes_redis, row.stage);
+  }
+  template('cqrs', { redis: false }).resourceCountIs('AWS::EC2::VPC', 0);
+});
+
+test('who does not use Redis is outside: read-fn before it reads it, write-fn once everything is queued', () => {
+  const inside = (stage: string) => {
+    const found = properties(of(stage), 'AWS::Lambda::Function').filter(([, { VpcConfig }]) => VpcConfig !== undefined);
+    return found.map(([, { FunctionName }]) => FunctionName.replace('watershed-', '')).sort();
+  };
+  assert.deepEqual(inside('memory-cache'), []);
+  assert.deepEqual(inside('redis-cache-expand'), ['write-fn']);
+  assert.deepEqual(inside('read-store'), ['read-fn', 'write-fn']);
+  assert.deepEqual(inside('cqrs-expand'), ['ingest-fn', 'read-fn', 'write-fn']);
+  assert.deepEqual(inside('cqrs'), ['ingest-fn', 'read-fn']);
+});
+
+test('the cache is Valkey, bounded, and logged in to by IAM over TLS', () => {
+  const from = of('cqrs');
+  from.hasResourceProperties('AWS::ElastiCache::ServerlessCache', {
+    Engine: 'valkey',
+    ServerlessCacheName: 'watershed',
+    UserGroupId: Match.anyValue(),
+    CacheUsageLimits: { DataStorage: { Unit: 'GB', Maximum: 5 }, ECPUPerSecond: { Maximum: 30_000 } },
+  });
+  from.hasResourceProperties('AWS::ElastiCache::User', {
+    Engine: 'valkey',
+    UserId: 'watershed',
+    UserName: 'watershed',
+    AuthenticationMode: { Type: 'iam' },
+    AccessString: Match.stringLikeRegexp('^on ~\\* -@all '),
+  });
+  const { REDIS_URL, REDIS_IAM_CACHE } = functionOf(from, 'read-fn').Environment.Variables;
+  assert.equal(REDIS_URL['Fn::Join'][1][0], 'rediss://watershed@');
+  assert.equal(REDIS_URL['Fn::Join'][1][2], ':6379');
+  assert.equal(REDIS_IAM_CACHE, 'watershed');
+});
+
+test('the network leads nowhere but to AWS, by endpoints for what is called from it', () => {
+  const endpoints = (stage: string) => {
+    const services = properties(of(stage), 'AWS::EC2::VPCEndpoint').map(([, { ServiceName }]) =>
+      JSON.stringify(ServiceName),
+    );
+    return ['dynamodb', 'secretsmanager', 'sqs'].filter((name) =>
+      services.some((service) => service.includes(`.${name}"`)),
+    );
+  };
+  for (const { stage, queue_deployed, writes_redis } of ROWS) {
+    for (const type of ['AWS::EC2::NatGateway', 'AWS::EC2::InternetGateway', 'AWS::EC2::EIP']) {
+      of(stage).resourceCountIs(type, 0);
+    }
+    const wanted = writes_redis ? ['dynamodb', 'secretsmanager', ...(queue_deployed ? ['sqs'] : [])] : [];
+    assert.deepEqual(endpoints(stage), wanted, stage);
+  }
+});
+
+test('only functions reach Redis and the endpoints, and nobody reaches functions', () => {
+  for (const [id, rule] of properties(of('cqrs'), 'AWS::EC2::SecurityGroupIngress')) {
+    assert.match(JSON.stringify(rule.SourceSecurityGroupId), /NetworkFunctions/, id);
+    assert.doesNotMatch(JSON.stringify(rule.GroupId), /NetworkFunctions/, id);
+    assert.ok([443, 6379].includes(rule.FromPort) && rule.FromPort === rule.ToPort, id);
+  }
+  for (const [id, group] of properties(of('cqrs'), 'AWS::EC2::SecurityGroup')) {
+    assert.equal(group.SecurityGroupIngress, undefined, id);
+  }
+});
+
+test('nothing leaves the account through an endpoint', () => {
+  for (const [id, { PolicyDocument }] of properties(of('cqrs'), 'AWS::EC2::VPCEndpoint')) {
+    const [statement, ...more] = PolicyDocument.Statement;
+    assert.equal(more.length, 0, id);
+    const account = { Ref: 'AWS::AccountId' };
+    assert.deepEqual(statement.Condition.StringEquals, {
+      'aws:PrincipalAccount': account,
+      'aws:ResourceAccount': account,
+    });
+  }
+});
+
+// What tells how it goes
+
+test('somebody is told of errors, delays, throttles, a backlog, dead letters and a projection that lags', () => {
+  const alarms = (stage: string) => properties(of(stage), 'AWS::CloudWatch::Alarm').map(([, alarm]) => alarm);
+  for (const { stage, queue_deployed, writes_redis, writes_read_store } of ROWS) {
+    assert.equal(
+      alarms(stage).length,
+      5 + (queue_deployed ? 4 : 0) + (writes_redis ? 1 : 0) + (writes_read_store ? 1 : 0),
+      stage,
+    );
+    for (const { AlarmActions, OKActions, AlarmDescription } of alarms(stage)) {
+      assert.match(AlarmActions[0].Ref, /Alarms/);
+      assert.deepEqual(AlarmActions, OKActions);
+      assert.match(AlarmDescription, /:/);
+    }
+  }
+  const lag = alarms('cqrs').find(({ MetricName }) => MetricName === 'ProjectionLag');
+  assert.deepEqual(lag.Dimensions, [
+    { Name: 'Function', Value: 'watershed-ingest-fn' },
+    { Name: 'Stage', Value: 'cqrs' },
+  ]);
+});
+
+test('alarms may be published, in the clear never, and are sent to who is named', () => {
+  const policy = properties(of('cqrs'), 'AWS::SNS::TopicPolicy')[0]![1].PolicyDocument.Statement;
+  const allowed = policy.filter(({ Effect }: any) => Effect === 'Allow');
+  assert.deepEqual(
+    allowed.map(({ Principal }: any) => Principal),
+    [{ Service: 'cloudwatch.amazonaws.com' }],
+  );
+  const denied = policy.filter(({ Effect }: any) => Effect === 'Deny');
+  assert.deepEqual(
+    denied.map(({ Condition }: any) => Condition),
+    [{ Bool: { 'aws:SecureTransport': 'false' } }],
+  );
+  of('cqrs').resourceCountIs('AWS::SNS::Subscription', 0);
+  template('cqrs', { alarmEmail: 'ops@example.com' }).hasResourceProperties('AWS::SNS::Subscription', {
+    Protocol: 'email',
+    Endpoint: 'ops@example.com',
+  });
+});
+
+test('one dashboard shows routes, caches, the queue, throttles and what the bill is made of', () => {
+  const body = (stage: string) =>
+    JSON.stringify(properties(of(stage), 'AWS::CloudWatch::Dashboard')[0]![1].DashboardBody);
+  const always = ['by route', 'Throttled', 'Write units an hour', 'Environments at work'];
+  const queued = ['Age of the oldest command', 'dead letters', 'ProjectionLag'];
+  for (const { stage, caches, queue_deployed } of ROWS) {
+    const wanted = [
+      ...always,
+      ...(queue_deployed ? queued : []),
+      ...(caches.length > 0 ? ['Answered by the cache'] : []),
+    ];
+    for (const title of wanted) {
+      assert.ok(body(stage).includes(title), `${title} at ${stage}`);
+    }
+  }
+});
+
+test('where there is a read store, it is compared with the write store every night, by a schedule', () => {
+  for (const { stage, writes_read_store } of ROWS) {
+    const times = writes_read_store ? 1 : 0;
+    of(stage).resourceCountIs('AWS::Scheduler::Schedule', times);
+    of(stage).resourceCountIs('AWS::Events::Rule', 0);
+    of(stage).resourceCountIs('AWS::CodeBuild::Project', times);
+  }
+  of('cqrs').hasResourceProperties('AWS::Scheduler::Schedule', { ScheduleExpression: 'cron(17 3 * * ? *)' });
+  const [[, project]] = properties(of('cqrs'), 'AWS::CodeBuild::Project') as [[string, any]];
+  assert.match(project.Source.BuildSpec, /bootstrap verify/);
+  assert.deepEqual(
+    project.Environment.EnvironmentVariables.map(({ Name }: any) => Name),
+    ['WRITE_TABLE', 'READ_TABLE'],
+  );
+  template('cqrs', { base: 'dev' }).resourceCountIs('AWS::Scheduler::Schedule', 0);
+});
+
+// Domain events
+
+test('changes are published without a function between, where that is wanted', () => {
+  of('cqrs').resourceCountIs('AWS::Pipes::Pipe', 0);
+  const from = template('cqrs', { domainEvents: true });
+  from.resourceCountIs('AWS::Lambda::Function', 3);
+  from.hasResourceProperties('AWS::Pipes::Pipe', {
+    Source: { 'Fn::GetAtt': [Match.stringLikeRegexp('^StoresWrite'), 'StreamArn'] },
+    SourceParameters: { DynamoDBStreamParameters: { DeadLetterConfig: Match.anyValue(), MaximumRetryAttempts: 20 } },
+    TargetParameters: { InputTemplate: '{"key": <$.dynamodb.Keys.pk.S>, "version": <$.dynamodb.NewImage.version.N>}' },
+  });
+  from.hasResourceProperties('AWS::DynamoDB::GlobalTable', {
+    TableName: 'watershed-write',
+    StreamSpecification: { StreamViewType: 'NEW_IMAGE' },
+  });
+});

@@ -1,0 +1,43 @@
+#!/bin/sh
+# Builds every function for Lambda, and the operators' tool, into target/lambda/<name>/bootstrap. Usage: tools/package.sh x86_64|arm64
+set -eu
+cd "$(dirname "$0")/.."
+
+case "${1:-}" in
+    x86_64) target=x86_64-unknown-linux-gnu ;;
+    arm64) target=aarch64-unknown-linux-gnu ;;
+    *) echo "ARCH must be x86_64 or arm64" >&2; exit 2 ;;
+esac
+if [ ! -d "$(rustc --print target-libdir --target "$target")" ]; then
+    echo "Rust cannot build for $1 yet: run \`rustup target add $target\`" >&2
+    exit 1
+fi
+if [ ! -x .venv/bin/cargo-lambda ]; then
+    echo "cargo-lambda is missing: see above" >&2
+    exit 1
+fi
+
+packages="read-fn write-fn ingest-fn lith-fn create-user-fn replace-user-fn update-user-fn delete-user-fn get-user-fn
+    list-users-fn get-command-fn watershed"
+# A build that fails must not leave the functions of an earlier one.
+rm -rf target/lambda
+# The linker, zig, is found through the Python of this environment.
+PATH="$PWD/.venv/bin:$PATH" cargo lambda build --release --locked --target "$target" --lambda-dir "$PWD/target/lambda" \
+    -p read-fn -p write-fn -p ingest-fn -p lith-fn -p ops
+
+for package in $packages; do
+    if [ ! -f "target/lambda/$package/bootstrap" ]; then
+        echo "$package was not built" >&2
+        exit 1
+    fi
+done
+echo "zipped, for $1:"
+for package in $packages; do
+    python3 - "$package" <<'PYTHON'
+import io, sys, zipfile
+archive = io.BytesIO()
+with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
+    packed.write(f"target/lambda/{sys.argv[1]}/bootstrap", "bootstrap")
+print(f"{sys.argv[1]:16} {len(archive.getvalue()) / 1e6:5.1f} MB")
+PYTHON
+done
