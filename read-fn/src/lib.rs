@@ -30,7 +30,7 @@ pub async fn run_list_users() -> Result<(), lambda_http::Error> {
 /// As [`run`], for `GET /commands/{id}`.
 pub async fn run_get_command() -> Result<(), lambda_http::Error> {
     telemetry::init();
-    let commands = wiring::command_lookup(LookupConfig::read(&config::process)?).await;
+    let commands = wiring::command_lookup(LookupConfig::read(&config::process)?).await?;
     serve(routes::command(commands)).await
 }
 

@@ -32,6 +32,15 @@ impl fmt::Debug for ConfigError {
     }
 }
 
+/// Where the signing keys are.
+#[derive(Debug)]
+pub enum KeySource {
+    /// Here: `SIGNING_KEYS`.
+    Text(KeyRing),
+    /// In AWS Secrets Manager, in the secret of this ARN or name: `SIGNING_KEYS_SECRET`.
+    Secret(String),
+}
+
 /// What the read side needs.
 #[derive(Debug)]
 pub struct ReadConfig {
@@ -43,10 +52,10 @@ pub struct ReadConfig {
     pub projection: Projection,
     /// `COMMANDS_TABLE`: records of commands.
     pub commands_table: String,
-    /// `REDIS_URL`, in the stages with Redis; where it is not set the service runs without.
-    pub redis_url: Option<Secret>,
-    /// `SIGNING_KEYS`.
-    pub keys: KeyRing,
+    /// In the stages with Redis.
+    pub redis: Option<RedisPlace>,
+    /// What signs tokens, cursors and command ids.
+    pub keys: KeySource,
 }
 
 /// What is needed to tell what became of commands.
@@ -54,8 +63,8 @@ pub struct ReadConfig {
 pub struct LookupConfig {
     /// `COMMANDS_TABLE`: records of commands.
     pub commands_table: String,
-    /// `SIGNING_KEYS`.
-    pub keys: KeyRing,
+    /// What signs tokens, cursors and command ids.
+    pub keys: KeySource,
 }
 
 /// What the write side needs.
@@ -65,8 +74,8 @@ pub struct WriteConfig {
     pub commands_table: String,
     /// Where commands go.
     pub route: WriteRoute,
-    /// `SIGNING_KEYS`.
-    pub keys: KeyRing,
+    /// What signs tokens, cursors and command ids.
+    pub keys: KeySource,
 }
 
 /// Where commands go.
@@ -112,8 +121,17 @@ pub struct DirectPlaces {
     pub read_table: Option<ReadTable>,
     /// What clients are shown, as for the read side.
     pub projection: Projection,
-    /// `REDIS_URL`, in the stages that keep it up to date; where it is not set the service runs without.
-    pub redis_url: Option<Secret>,
+    /// In the stages that keep Redis up to date.
+    pub redis: Option<RedisPlace>,
+}
+
+/// Where the shared cache is. The service runs without where nothing says it.
+#[derive(Debug)]
+pub struct RedisPlace {
+    /// `REDIS_URL`.
+    pub url: Secret,
+    /// `REDIS_IAM_CACHE`: the name of the cache of ElastiCache Serverless, where IAM makes the password.
+    pub iam_cache: Option<String>,
 }
 
 /// What the ingest side needs.
@@ -129,8 +147,8 @@ pub struct IngestConfig {
     pub other_read_table: Option<ReadTable>,
     /// `QUEUE_URL`.
     pub queue_url: String,
-    /// `REDIS_URL`, as for the read side.
-    pub redis_url: Option<Secret>,
+    /// In the stages that keep Redis up to date.
+    pub redis: Option<RedisPlace>,
     /// `VISIBILITY_TIMEOUT_SECONDS`: of the queue.
     pub visibility_timeout: Duration,
     /// `MAX_RECEIVE_COUNT`: of the queue; at least 20, because deferrals count too.
@@ -158,15 +176,15 @@ impl ReadConfig {
         let views_table = reader.text(table);
         let projection = projection(reader.optional("READ_TABLE").as_ref());
         let commands_table = reader.text("COMMANDS_TABLE");
-        let redis_url = reader.redis_url(row.as_ref().is_some_and(|row| row.has(Cache::Redis)));
-        let keys = reader.parsed("SIGNING_KEYS");
+        let redis = reader.redis(row.as_ref().is_some_and(|row| row.has(Cache::Redis)));
+        let keys = reader.keys();
         reader.finish(|| {
             Some(Self {
                 row: row?,
                 views_table: views_table?,
                 projection,
                 commands_table: commands_table?,
-                redis_url,
+                redis,
                 keys: keys?,
             })
         })
@@ -177,7 +195,7 @@ impl LookupConfig {
     /// Reads the environment.
     pub fn read(lookup: Lookup<'_>) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(lookup);
-        let (commands_table, keys) = (reader.text("COMMANDS_TABLE"), reader.parsed("SIGNING_KEYS"));
+        let (commands_table, keys) = (reader.text("COMMANDS_TABLE"), reader.keys());
         reader.finish(|| Some(Self { commands_table: commands_table?, keys: keys? }))
     }
 }
@@ -189,7 +207,7 @@ impl WriteConfig {
         let row = reader.row();
         let route = row.as_ref().and_then(|row| reader.route(row));
         let commands_table = reader.text("COMMANDS_TABLE");
-        let keys = reader.parsed("SIGNING_KEYS");
+        let keys = reader.keys();
         reader.finish(|| Some(Self { commands_table: commands_table?, route: route?, keys: keys? }))
     }
 }
@@ -202,7 +220,7 @@ impl IngestConfig {
         let (write_table, commands_table) = (reader.text("WRITE_TABLE"), reader.text("COMMANDS_TABLE"));
         let (read_table, queue_url) = (reader.parsed("READ_TABLE"), reader.text("QUEUE_URL"));
         let other_read_table = reader.optional("OTHER_READ_TABLE");
-        let redis_url = reader.redis_url(row.as_ref().is_some_and(|row| row.writes_redis));
+        let redis = reader.redis(row.as_ref().is_some_and(|row| row.writes_redis));
         let visibility_timeout = reader.visibility_timeout();
         let receive_count_max = reader.parsed("MAX_RECEIVE_COUNT");
         if receive_count_max.is_some_and(|count: u32| count < 20) {
@@ -215,7 +233,7 @@ impl IngestConfig {
                 read_table: read_table?,
                 other_read_table,
                 queue_url: queue_url?,
-                redis_url,
+                redis,
                 visibility_timeout: visibility_timeout?,
                 receive_count_max: receive_count_max?,
             })
@@ -260,8 +278,27 @@ impl<'a> Reader<'a> {
         Row::of(&name).map_err(|error| self.errors.push(format!("STAGE {error}"))).ok()
     }
 
-    fn redis_url(&mut self, wanted: bool) -> Option<Secret> {
-        (self.lookup)("REDIS_URL").filter(|_| wanted).map(Secret)
+    fn redis(&mut self, is_wanted: bool) -> Option<RedisPlace> {
+        if !is_wanted {
+            return None;
+        }
+        let (url, iam_cache) = ((self.lookup)("REDIS_URL"), (self.lookup)("REDIS_IAM_CACHE"));
+        if url.is_none() && iam_cache.is_some() {
+            self.errors.push("REDIS_IAM_CACHE is set, but REDIS_URL is not".to_owned());
+        }
+        Some(RedisPlace { url: Secret(url?), iam_cache })
+    }
+
+    fn keys(&mut self) -> Option<KeySource> {
+        match ((self.lookup)("SIGNING_KEYS"), (self.lookup)("SIGNING_KEYS_SECRET")) {
+            (Some(_), None) => self.parsed("SIGNING_KEYS").map(KeySource::Text),
+            (None, Some(secret)) => Some(KeySource::Secret(secret)),
+            (found, _) => {
+                let wrong = if found.is_some() { "both" } else { "neither" };
+                self.errors.push(format!("SIGNING_KEYS or SIGNING_KEYS_SECRET must be set: {wrong} is"));
+                None
+            }
+        }
     }
 
     fn visibility_timeout(&mut self) -> Option<Duration> {
@@ -301,8 +338,8 @@ impl<'a> Reader<'a> {
         };
         let projection = projection(named.as_ref());
         let read_table = named.filter(|_| row.writes_read_store);
-        let redis_url = self.redis_url(row.writes_redis);
-        Some(DirectPlaces { write_table: write_table?, read_table, projection, redis_url })
+        let redis = self.redis(row.writes_redis);
+        Some(DirectPlaces { write_table: write_table?, read_table, projection, redis })
     }
 
     /// The result, or all that is wrong.
@@ -346,7 +383,7 @@ mod tests {
         let direct = [("STAGE", "lambda-lith"), ("WRITE_TABLE", "w"), ("COMMANDS_TABLE", "c"), ("SIGNING_KEYS", KEYS)];
         let config = WriteConfig::read(&environment(&direct)).unwrap();
         let WriteRoute::Direct { places, queued_before: false } = config.route else { panic!("{config:?}") };
-        assert!(places.read_table.is_none() && places.redis_url.is_none());
+        assert!(places.read_table.is_none() && places.redis.is_none());
         assert_eq!(ReadConfig::read(&environment(&direct)).unwrap().views_table, "w");
         let ConfigError(errors) =
             WriteConfig::read(&environment(&[("STAGE", "cqrs"), ("COMMANDS_TABLE", "c"), ("SIGNING_KEYS", KEYS)]))
@@ -358,6 +395,33 @@ mod tests {
         let both = [&both[..], &[("VISIBILITY_TIMEOUT_SECONDS", "20")]].concat();
         let config = WriteConfig::read(&environment(&both)).unwrap();
         assert!(matches!(config.route, WriteRoute::Either { honours_async: true, .. }));
+    }
+
+    #[test]
+    fn signing_keys_are_named_or_given_but_not_both() {
+        let read =
+            |keys: &[(&str, &str)]| LookupConfig::read(&environment(&[&[("COMMANDS_TABLE", "c")], keys].concat()));
+        let (text, secret) = (("SIGNING_KEYS", KEYS), ("SIGNING_KEYS_SECRET", "watershed/keys"));
+        assert!(matches!(read(&[text]).unwrap().keys, KeySource::Text(_)));
+        assert!(matches!(read(&[secret]).unwrap().keys, KeySource::Secret(name) if name == "watershed/keys"));
+        for (keys, wrong) in [(&[][..], "neither"), (&[text, secret], "both")] {
+            let ConfigError(errors) = read(keys).unwrap_err();
+            assert_eq!(errors, [format!("SIGNING_KEYS or SIGNING_KEYS_SECRET must be set: {wrong} is")]);
+        }
+    }
+
+    #[test]
+    fn a_name_of_a_cache_needs_a_url_in_the_stages_with_redis() {
+        let common = [("READ_TABLE", "r-v1"), ("WRITE_TABLE", "w"), ("COMMANDS_TABLE", "c"), ("SIGNING_KEYS", KEYS)];
+        let read = |more: &[(&str, &str)]| ReadConfig::read(&environment(&[&common, more].concat()));
+        let ConfigError(errors) = read(&[("STAGE", "cqrs"), ("REDIS_IAM_CACHE", "cache")]).unwrap_err();
+        assert_eq!(errors, ["REDIS_IAM_CACHE is set, but REDIS_URL is not"]);
+        let without = read(&[("STAGE", "lambda-lith"), ("REDIS_IAM_CACHE", "cache")]).unwrap();
+        assert!(without.redis.is_none());
+        let url = "rediss://reader@cache.example.com:6379";
+        let with = read(&[("STAGE", "cqrs"), ("REDIS_URL", url), ("REDIS_IAM_CACHE", "cache")]).unwrap();
+        let place = with.redis.unwrap();
+        assert_eq!((place.url.0.as_str(), place.iam_cache.as_deref()), (url, Some("cache")));
     }
 
     #[test]

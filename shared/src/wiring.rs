@@ -1,18 +1,21 @@
 //! Puts the parts together. Only this file, with the configuration, looks at a stage's row.
 
+use std::error::Error as _;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ServedDomain;
 use crate::config::{
-    DirectPlaces, IngestConfig, LookupConfig, QueuePlaces, ReadConfig, Secret, WriteConfig, WriteRoute,
+    DirectPlaces, IngestConfig, KeySource, LookupConfig, QueuePlaces, ReadConfig, RedisPlace, WriteConfig, WriteRoute,
 };
 use crate::stages::{Cache, Source};
-use adapters::clients;
+use adapters::clients::{self, SdkConfig};
 use adapters::dynamo::{DynamoRecords, DynamoViewStore, DynamoWriteStore};
 use adapters::moka_cache::MokaCache;
 use adapters::read_table::ReadTable;
-use adapters::redis_cache::RedisCache;
+use adapters::redis_cache::{RedisCache, SetupError};
+use adapters::secrets::{self, SecretError};
 use adapters::sqs::SqsQueue;
 use adapters::tables::TableNames;
 use kernel::apply::{Applier, Order, Policy};
@@ -25,6 +28,7 @@ use kernel::ports::{
 use kernel::project::{ProjectingReader, Projector, ReadModel};
 use kernel::query::Queries;
 use kernel::record::RecordKey;
+use kernel::seal::{KeyRing, KeyRingError};
 use kernel::submit::{CommandLookup, DirectRoute, QueueRoute, Route, Submitter};
 
 /// How much of an environment's memory the cache may take, in bytes.
@@ -98,7 +102,8 @@ pub struct IngestSide<D: Domain> {
 
 /// Wires the read side.
 pub async fn read_side(config: ReadConfig) -> Result<ReadSide, WiringError> {
-    let dynamodb = clients::dynamodb(&clients::aws().await);
+    let aws = clients::aws().await;
+    let dynamodb = clients::dynamodb(&aws);
     let records = Arc::new(DynamoRecords::new(dynamodb.clone(), &config.commands_table));
     let stored = DynamoViewStore::new(dynamodb, &config.views_table, ServedDomain::INDEXES);
     let views: Arc<dyn ViewReader> = match config.row.reads_from {
@@ -107,9 +112,9 @@ pub async fn read_side(config: ReadConfig) -> Result<ReadSide, WiringError> {
     };
     let memory =
         config.row.has(Cache::Memory).then(|| Arc::new(MokaCache::new(MEMORY_CACHE_BYTES_MAX)) as Arc<dyn MemoryCache>);
-    let redis = redis(config.redis_url.as_ref())?;
+    let redis = redis(config.redis.as_ref(), &aws)?;
     let shared = redis.clone().map(|redis| redis as Arc<dyn SharedCache>);
-    let (clock, keys) = (clock(), Arc::new(config.keys));
+    let (clock, keys) = (clock(), keys(config.keys, &aws).await?);
     Ok(ReadSide {
         queries: Arc::new(Queries::new(
             config.projection,
@@ -127,10 +132,12 @@ pub async fn read_side(config: ReadConfig) -> Result<ReadSide, WiringError> {
 }
 
 /// Wires what tells what became of commands, alone.
-pub async fn command_lookup(config: LookupConfig) -> Arc<CommandLookup> {
-    let records = Arc::new(DynamoRecords::new(clients::dynamodb(&clients::aws().await), &config.commands_table));
+pub async fn command_lookup(config: LookupConfig) -> Result<Arc<CommandLookup>, WiringError> {
+    let aws = clients::aws().await;
+    let records = Arc::new(DynamoRecords::new(clients::dynamodb(&aws), &config.commands_table));
+    let keys = keys(config.keys, &aws).await?;
     warm_up(records.as_ref()).await;
-    Arc::new(CommandLookup::new(records, clock(), Arc::new(config.keys)))
+    Ok(Arc::new(CommandLookup::new(records, clock(), keys)))
 }
 
 /// Wires the write side.
@@ -143,7 +150,7 @@ pub async fn write_side(config: WriteConfig) -> Result<WriteSide, WiringError> {
         records: records.clone(),
         views: Arc::new(DynamoViewStore::new(dynamodb.clone(), places.read_table.name, ServedDomain::INDEXES)),
     };
-    let direct = |places, horizon| direct_route(&dynamodb, &config.commands_table, places, horizon);
+    let direct = |places, horizon| direct_route(&aws, &config.commands_table, places, horizon);
     let route = match config.route {
         WriteRoute::Queue(places) => Route::Queue(queue(places)),
         // Nothing can be behind, because nothing is queued.
@@ -159,28 +166,28 @@ pub async fn write_side(config: WriteConfig) -> Result<WriteSide, WiringError> {
             }
         }
     };
-    let submitter = Arc::new(Submitter::new(route, clock(), Arc::new(config.keys)));
+    let submitter = Arc::new(Submitter::new(route, clock(), keys(config.keys, &aws).await?));
     Ok(WriteSide { submitter, first: records })
 }
 
 /// What is needed to apply commands where they come in.
 fn direct_route(
-    dynamodb: &clients::DynamoDb,
+    aws: &SdkConfig,
     commands_table: &str,
     places: DirectPlaces,
     horizon: Duration,
 ) -> Result<DirectRoute<ServedDomain>, WiringError> {
-    let DirectPlaces { write_table, read_table, projection, redis_url } = places;
+    let DirectPlaces { write_table, read_table, projection, redis } = places;
     let view_in_transaction = read_table.is_some();
     // Without a read store no transaction names one.
     let read = read_table.map(|table| table.name).unwrap_or_default();
     let names = TableNames { write: write_table, commands: commands_table.to_owned(), read };
-    let store = Arc::new(DynamoWriteStore::new(dynamodb, &names, ServedDomain::INDEXES));
+    let store = Arc::new(DynamoWriteStore::new(&clients::dynamodb(aws), &names, ServedDomain::INDEXES));
     let policy = Policy { horizon, order: Order::Loose, projection, view_in_transaction };
     let models = vec![ReadModel { projection, views: None }];
     Ok(DirectRoute {
         applier: Applier::new(store, clock(), policy),
-        projector: Projector::new(models, updater(redis_url.as_ref())?, clock()),
+        projector: Projector::new(models, updater(redis.as_ref(), aws)?, clock()),
     })
 }
 
@@ -217,7 +224,7 @@ pub async fn ingest_side(config: &IngestConfig) -> Result<IngestSide<ServedDomai
             clock(),
             policy,
         ),
-        projector: Projector::new(models, updater(config.redis_url.as_ref())?, clock()),
+        projector: Projector::new(models, updater(config.redis.as_ref(), &aws)?, clock()),
         records: Arc::new(DynamoRecords::new(dynamodb, &names.commands)),
         deferral: Arc::new(queue),
         clock: clock(),
@@ -225,18 +232,69 @@ pub async fn ingest_side(config: &IngestConfig) -> Result<IngestSide<ServedDomai
 }
 
 /// A part cannot be built from its configuration.
-#[derive(Debug, thiserror::Error)]
-#[error("REDIS_URL is not a Redis URL, such as redis://127.0.0.1:6379")]
-pub struct WiringError(#[from] adapters::redis_cache::UrlError);
+#[derive(thiserror::Error)]
+pub enum WiringError {
+    /// There can be no shared cache.
+    #[error("REDIS_URL or REDIS_IAM_CACHE is not as it should be")]
+    Redis(#[from] SetupError),
+    /// The secret cannot be had.
+    #[error("the secret that SIGNING_KEYS_SECRET names cannot be read")]
+    Secret(#[from] SecretError),
+    /// The secret is something else.
+    #[error("the secret that SIGNING_KEYS_SECRET names {0}")]
+    Keys(KeyRingError),
+}
+
+/// A `main` that fails prints this form: what is wrong, and why.
+impl fmt::Debug for WiringError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")?;
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
 
 fn clock() -> Arc<dyn Clock> {
     Arc::new(SystemClock)
 }
 
-fn redis(url: Option<&Secret>) -> Result<Option<Arc<RedisCache>>, WiringError> {
-    Ok(url.map(|url| RedisCache::new(&url.0)).transpose()?.map(Arc::new))
+/// The signing keys. Those in a secret are read once: an environment keeps what it has started with.
+async fn keys(source: KeySource, aws: &SdkConfig) -> Result<Arc<KeyRing>, WiringError> {
+    let keys = match source {
+        KeySource::Text(keys) => keys,
+        KeySource::Secret(id) => secrets::read(aws, &id).await?.parse().map_err(WiringError::Keys)?,
+    };
+    Ok(Arc::new(keys))
 }
 
-fn updater(url: Option<&Secret>) -> Result<Option<Arc<dyn SharedCacheUpdater>>, WiringError> {
-    Ok(redis(url)?.map(|redis| redis as Arc<dyn SharedCacheUpdater>))
+fn redis(place: Option<&RedisPlace>, aws: &SdkConfig) -> Result<Option<Arc<RedisCache>>, WiringError> {
+    let Some(RedisPlace { url, iam_cache }) = place else { return Ok(None) };
+    let cache = match iam_cache {
+        Some(name) => RedisCache::with_iam(&url.0, name, aws)?,
+        None => RedisCache::new(&url.0)?,
+    };
+    Ok(Some(Arc::new(cache)))
+}
+
+fn updater(place: Option<&RedisPlace>, aws: &SdkConfig) -> Result<Option<Arc<dyn SharedCacheUpdater>>, WiringError> {
+    Ok(redis(place, aws)?.map(|redis| redis as Arc<dyn SharedCacheUpdater>))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn keys_that_cannot_be_read_say_which_and_why() {
+        let nobody = clients::local("http://127.0.0.1:1");
+        let error = keys(KeySource::Secret("watershed/keys".to_owned()), &nobody).await.unwrap_err();
+        let said = format!("{error:?}");
+        let expected =
+            "the secret that SIGNING_KEYS_SECRET names cannot be read: AWS Secrets Manager does not give it: ";
+        assert!(said.starts_with(expected) && said.len() > expected.len(), "{said}");
+    }
 }

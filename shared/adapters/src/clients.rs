@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+pub use aws_config::SdkConfig;
 pub use aws_sdk_dynamodb::Client as DynamoDb;
 
-use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_config::{BehaviorVersion, Region};
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider, SharedHttpClient};
@@ -32,7 +33,7 @@ fn behavior_version() -> BehaviorVersion {
 }
 
 /// Configuration from the environment, as AWS documents it: region, credentials, and endpoints in
-/// `AWS_ENDPOINT_URL_DYNAMODB` and `AWS_ENDPOINT_URL_SQS`.
+/// `AWS_ENDPOINT_URL_DYNAMODB`, `AWS_ENDPOINT_URL_SQS` and `AWS_ENDPOINT_URL_SECRETS_MANAGER`.
 pub async fn aws() -> SdkConfig {
     aws_config::defaults(behavior_version())
         .http_client(http_client())

@@ -9,6 +9,7 @@ pub mod memory;
 pub mod moka_cache;
 pub mod read_table;
 pub mod redis_cache;
+pub mod secrets;
 pub mod sqs;
 pub mod tables;
 mod transaction;

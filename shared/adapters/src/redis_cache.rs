@@ -5,6 +5,7 @@
 //! script touches one key, so that a cluster can run it.
 
 mod breaker;
+mod iam;
 mod link;
 mod value;
 
@@ -12,14 +13,16 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use aws_config::SdkConfig;
 use kernel::ports::{CachedView, LEASE_TTL, Lease, Lookup, PortError, SharedCache, SharedCacheUpdater};
 use redis::aio::MultiplexedConnection;
-use redis::{Client, FromRedisValue, RedisError, Script, ScriptInvocation};
+use redis::{Client, ConnectionAddr, FromRedisValue, RedisError, Script, ScriptInvocation};
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, warn};
 
 use self::breaker::Breaker;
+use self::iam::TokenIssuer;
 use self::link::Link;
 
 const PORT: &str = "shared cache";
@@ -76,10 +79,19 @@ pub struct RedisCache {
     operation_timeout: Duration,
 }
 
-/// The URL is not one of Redis. Does not print it, because it may hold a password.
+/// Why there can be no cache. Does not print the URL, because it may hold a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a Redis URL")]
-pub struct UrlError;
+pub enum SetupError {
+    /// The URL is of something else.
+    #[error("not a Redis URL, such as redis://127.0.0.1:6379")]
+    NotRedis,
+    /// The URL is one where IAM cannot make the password.
+    #[error("for IAM the URL must be like rediss://user@host:6379: TLS, a user, and no password")]
+    NotForIam,
+    /// A cache or its user cannot have such a name.
+    #[error("for IAM the names of the cache and of its user must be letters, digits and hyphens")]
+    NoName,
+}
 
 /// Why an operation failed.
 #[derive(Debug, thiserror::Error)]
@@ -114,11 +126,28 @@ impl Failure {
 }
 
 impl RedisCache {
-    /// A cache at `url`, for example `redis://127.0.0.1:6379`. Connects when it is first used, so a Redis that is down is
-    /// no error here.
-    pub fn new(url: &str) -> Result<Self, UrlError> {
-        let client = Client::open(url).map_err(|_| UrlError)?;
-        Ok(Self { link: Link::new(client), breaker: Breaker::default(), operation_timeout: OPERATION_TIMEOUT })
+    /// A cache at `url`, for example `redis://127.0.0.1:6379`, or `rediss://` for TLS, which trusts whom the system
+    /// trusts, or the authorities in the file that `SSL_CERT_FILE` names. Connects when it is first used, so a Redis that
+    /// is down is no error here.
+    pub fn new(url: &str) -> Result<Self, SetupError> {
+        let client = Client::open(url).map_err(|_| SetupError::NotRedis)?;
+        Ok(Self::over(Link::new(client, None)))
+    }
+
+    /// As [`Self::new`], for a cache of ElastiCache Serverless, by its name, where IAM lets the URL's user in.
+    pub fn with_iam(url: &str, cache: &str, aws: &SdkConfig) -> Result<Self, SetupError> {
+        let client = Client::open(url).map_err(|_| SetupError::NotRedis)?;
+        let place = client.get_connection_info();
+        let (is_tls, who) = (matches!(place.addr(), ConnectionAddr::TcpTls { .. }), place.redis_settings());
+        let (true, Some(user), None) = (is_tls, who.username(), who.password()) else {
+            return Err(SetupError::NotForIam);
+        };
+        let tokens = TokenIssuer::new(aws, cache, user).ok_or(SetupError::NoName)?;
+        Ok(Self::over(Link::new(client, Some(tokens))))
+    }
+
+    fn over(link: Link) -> Self {
+        Self { link, breaker: Breaker::default(), operation_timeout: OPERATION_TIMEOUT }
     }
 
     /// Makes the connection while nobody waits for it. Whether it succeeds does not matter: the first operation tries

@@ -10,10 +10,14 @@
 
 #[path = "caches/failures.rs"]
 mod failures;
+#[path = "caches/iam.rs"]
+mod iam;
 #[path = "caches/loss.rs"]
 mod loss;
 #[path = "caches/server.rs"]
 mod server;
+#[path = "caches/tls.rs"]
+mod tls;
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -26,8 +26,13 @@ pub fn encode(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// The service's secrets, newest first: the first one makes, all of them are believed. Rotate by putting a new key
-/// first, and drop the last one when everything it made has expired.
+/// The service's secrets: the first one makes, all of them are believed. An environment keeps those that it has started
+/// with, so a rotation is three deployments, each of which lasts until no environment is left of the one before:
+///
+/// 1. the new key is last, so that it is believed everywhere before anything is made with it;
+/// 2. the new key is first, and makes all that is new;
+/// 3. the old key is left out, 45 days later, when the record of the last command whose id it has signed is gone. Tokens
+///    and cursors end after a day.
 pub struct KeyRing(Vec<Key>);
 
 struct Key {

@@ -63,6 +63,9 @@ pub(crate) struct SiteOptions {
     /// The shared cache. Left out of comparisons where it is not given.
     #[arg(long, global = true, env = "REDIS_URL", value_name = "URL", hide_env_values = true)]
     pub(crate) redis_url: Option<String>,
+    /// The name of the shared cache, where it is one of ElastiCache Serverless, and IAM lets the URL's user in.
+    #[arg(long, global = true, env = "REDIS_IAM_CACHE", value_name = "NAME")]
+    pub(crate) redis_iam_cache: Option<String>,
 }
 
 /// What to do.

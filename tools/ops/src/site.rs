@@ -5,7 +5,7 @@ use std::time::Duration;
 use adapters::clients;
 use adapters::dynamo::{DynamoRecords, DynamoViewStore, DynamoWriteStore};
 use adapters::read_table::ReadTable;
-use adapters::redis_cache::RedisCache;
+use adapters::redis_cache::{RedisCache, SetupError};
 use adapters::tables::{self, TableNames};
 use aws_config::SdkConfig;
 use kernel::domain::Domain;
@@ -47,6 +47,7 @@ struct Places {
     queue_url: Option<String>,
     dead_letter_queue_url: Option<String>,
     redis_url: Option<String>,
+    redis_iam_cache: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -80,6 +81,7 @@ impl Site {
                 queue_url: or(&options.queue_url, told.queue_url),
                 dead_letter_queue_url: or(&options.dead_letter_queue_url, told.dead_letter_queue_url),
                 redis_url: or(&options.redis_url, told.redis_url),
+                redis_iam_cache: or(&options.redis_iam_cache, told.redis_iam_cache),
                 ..Places::default()
             },
         })
@@ -153,13 +155,13 @@ impl Site {
 
     /// The shared cache, where there is one.
     pub(crate) fn cache(&self) -> Result<Option<RedisCache>, Failure> {
-        let open = |url: &String| {
-            let cause = |error: adapters::redis_cache::UrlError| error.to_string();
-            let cache =
-                RedisCache::new(url).map_err(|error| Failure::Refused { part: "REDIS_URL", cause: cause(error) });
-            Ok(cache?.with_operation_timeout(CACHE_TIMEOUT))
+        let Some(url) = &self.places.redis_url else { return Ok(None) };
+        let cache = match &self.places.redis_iam_cache {
+            Some(name) => RedisCache::with_iam(url, name, &self.dynamodb),
+            None => RedisCache::new(url),
         };
-        self.places.redis_url.as_ref().map(open).transpose()
+        let refused = |error: SetupError| Failure::Refused { part: "shared cache", cause: error.to_string() };
+        Ok(Some(cache.map_err(refused)?.with_operation_timeout(CACHE_TIMEOUT)))
     }
 
     /// How to speak to queues.

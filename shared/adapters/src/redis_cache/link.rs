@@ -1,19 +1,23 @@
 //! One connection that all operations share, made when it is first needed, and made again once it broke.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, ErrorKind, RedisError};
 use tokio::sync::OwnedMutexGuard;
 
+use super::iam::TokenIssuer;
+
 /// How long a connection may take to be made. Operations do not wait that long.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a connection is used: ElastiCache ends what a token of IAM has opened after 12 hours.
+const CONNECTION_TTL: Duration = Duration::from_hours(11);
 
 #[derive(Debug)]
 pub(super) struct Link {
-    client: Client,
-    current: Arc<Mutex<Option<Connection>>>,
+    access: Access,
+    current: Arc<Mutex<Option<Kept>>>,
     /// Held by whoever makes a connection, so that one at a time is made.
     connecting: Arc<tokio::sync::Mutex<()>>,
 }
@@ -21,49 +25,128 @@ pub(super) struct Link {
 /// A connection, told apart from those before and after it by its pointer.
 pub(super) type Connection = Arc<MultiplexedConnection>;
 
-fn lock(current: &Mutex<Option<Connection>>) -> MutexGuard<'_, Option<Connection>> {
+#[derive(Debug)]
+struct Kept {
+    connection: Connection,
+    /// By the wall clock, which goes on while an environment is frozen.
+    made_at: SystemTime,
+}
+
+/// The connection, if there is one that may still be used.
+fn usable(current: &Mutex<Option<Kept>>) -> Option<Connection> {
+    let is_fresh = |kept: &&Kept| kept.made_at.elapsed().is_ok_and(|age| age < CONNECTION_TTL);
+    lock(current).as_ref().filter(is_fresh).map(|kept| Arc::clone(&kept.connection))
+}
+
+fn lock(current: &Mutex<Option<Kept>>) -> MutexGuard<'_, Option<Kept>> {
     current.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Link {
-    pub(super) fn new(client: Client) -> Self {
-        Self { client, current: Arc::default(), connecting: Arc::default() }
+    pub(super) fn new(client: Client, tokens: Option<TokenIssuer>) -> Self {
+        Self { access: Access { client, tokens }, current: Arc::default(), connecting: Arc::default() }
     }
 
     /// The connection. Making one goes on behind the scenes when the caller stops waiting for it.
     pub(super) async fn connection(&self) -> Result<Connection, RedisError> {
-        if let Some(connection) = lock(&self.current).clone() {
+        if let Some(connection) = usable(&self.current) {
             return Ok(connection);
         }
         let Ok(turn) = Arc::clone(&self.connecting).try_lock_owned() else {
             drop(self.connecting.lock().await);
             let failed = || RedisError::from((ErrorKind::Io, "no connection could be made"));
-            return lock(&self.current).clone().ok_or_else(failed);
+            return usable(&self.current).ok_or_else(failed);
         };
-        let connecting = tokio::spawn(connect(self.client.clone(), Arc::clone(&self.current), turn));
+        let connecting = tokio::spawn(connect(self.access.clone(), Arc::clone(&self.current), turn));
         let lost = |error| RedisError::from(std::io::Error::other(error));
         connecting.await.map_err(lost)?
     }
 
     /// Never hands out this connection again.
     pub(super) fn forget(&self, broken: &Connection) {
-        lock(&self.current).take_if(|connection| Arc::ptr_eq(connection, broken));
+        lock(&self.current).take_if(|kept| Arc::ptr_eq(&kept.connection, broken));
     }
 }
 
 async fn connect(
-    client: Client,
-    current: Arc<Mutex<Option<Connection>>>,
+    access: Access,
+    current: Arc<Mutex<Option<Kept>>>,
     _turn: OwnedMutexGuard<()>,
 ) -> Result<Connection, RedisError> {
-    if let Some(connection) = lock(&current).clone() {
+    if let Some(connection) = usable(&current) {
         return Ok(connection);
     }
-    let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(CONNECT_TIMEOUT))
-        // Operations bring their own, shorter time.
-        .set_response_timeout(None);
-    let connection = Arc::new(client.get_multiplexed_async_connection_with_config(&config).await?);
-    *lock(&current) = Some(Arc::clone(&connection));
+    let connection = Arc::new(access.open().await?);
+    *lock(&current) = Some(Kept { connection: Arc::clone(&connection), made_at: SystemTime::now() });
     Ok(connection)
+}
+
+/// What it takes to make a connection.
+#[derive(Debug, Clone)]
+struct Access {
+    client: Client,
+    /// Where IAM makes the passwords, a new one for each connection.
+    tokens: Option<TokenIssuer>,
+}
+
+impl Access {
+    async fn open(&self) -> Result<MultiplexedConnection, RedisError> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            // Operations bring their own, shorter time.
+            .set_response_timeout(None);
+        let client = match &self.tokens {
+            Some(tokens) => self.with_token(tokens).await?,
+            None => self.client.clone(),
+        };
+        client.get_multiplexed_async_connection_with_config(&config).await
+    }
+
+    async fn with_token(&self, tokens: &TokenIssuer) -> Result<Client, RedisError> {
+        let no_token = |error: Box<_>| (ErrorKind::AuthenticationFailed, "no token from IAM", format!("{error}"));
+        let token = tokens.token().await.map_err(no_token)?;
+        let place = self.client.get_connection_info().clone();
+        let user = place.redis_settings().clone().set_password(token);
+        Client::open(place.set_redis_settings(user))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Something that agrees to every command.
+    async fn agree(listener: TcpListener) {
+        loop {
+            let (mut client, _) = listener.accept().await.unwrap();
+            tokio::spawn(async move {
+                let mut bytes = [0; 4096];
+                while let Ok(asked @ 1..) = client.read(&mut bytes).await {
+                    let commands = bytes.iter().take(asked).filter(|byte| **byte == b'*').count();
+                    client.write_all("+OK\r\n".repeat(commands).as_bytes()).await.unwrap();
+                }
+            });
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_used_for_eleven_hours() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = Client::open(format!("redis://{}", listener.local_addr().unwrap())).unwrap();
+        tokio::spawn(agree(listener));
+        let link = Link::new(client, None);
+        let first = link.connection().await.unwrap();
+        let age = |age: Duration| {
+            lock(&link.current).as_mut().unwrap().made_at = SystemTime::now() - age;
+        };
+        age(CONNECTION_TTL.mul_f64(0.99));
+        assert!(Arc::ptr_eq(&first, &link.connection().await.unwrap()));
+        age(CONNECTION_TTL);
+        let second = link.connection().await.unwrap();
+        assert!(!Arc::ptr_eq(&first, &second));
+        assert!(Arc::ptr_eq(&second, &link.connection().await.unwrap()));
+    }
 }

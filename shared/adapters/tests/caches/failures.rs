@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::server::{PATIENCE, Server};
 
 /// Why the cache did not answer.
-async fn failure(cache: &RedisCache) -> String {
+pub(crate) async fn failure(cache: &RedisCache) -> String {
     match cache.get_or_lease("k").await {
         Err(PortError::Unavailable { cause, .. }) => cause.to_string(),
         other => panic!("it should not answer: {other:?}"),
@@ -22,7 +22,7 @@ async fn failure(cache: &RedisCache) -> String {
 }
 
 /// Asks until the cache answers; returns how long that took.
-async fn until_it_answers(cache: &RedisCache) -> Duration {
+pub(crate) async fn until_it_answers(cache: &RedisCache) -> Duration {
     let started = Instant::now();
     while let Err(error) = cache.get_or_lease("k").await {
         assert!(started.elapsed() < PATIENCE, "{error:?}");
@@ -119,7 +119,11 @@ async fn a_redis_that_hangs_and_is_killed_is_used_again_when_it_is_back() {
 
 #[tokio::test]
 async fn a_connection_that_was_closed_in_the_meantime_fails_no_operation() {
-    let server = Server::start(&[]);
+    closed_in_the_meantime(&Server::start(&[])).await;
+}
+
+/// Closes the connection before each operation.
+pub(crate) async fn closed_in_the_meantime(server: &Server) {
     let cache = server.patient_cache();
     for version in 1..=10 {
         let key = key();

@@ -8,13 +8,16 @@ use adapters::redis_cache::RedisCache;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::tls::Identity;
+
 /// How long anything may take on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A redis-server without persistence, on a port of its own.
 pub(crate) struct Server {
+    scheme: &'static str,
     port: u16,
-    options: Vec<&'static str>,
+    options: Vec<String>,
     process: Option<Child>,
 }
 
@@ -22,12 +25,26 @@ impl Server {
     /// A port on which nobody listens yet.
     pub(crate) fn down() -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        Self { port: listener.local_addr().unwrap().port(), options: Vec::new(), process: None }
+        let port = listener.local_addr().unwrap().port();
+        Self { scheme: "redis", port, options: vec!["--port".to_owned(), port.to_string()], process: None }
     }
 
-    pub(crate) fn start(options: &[&'static str]) -> Self {
+    pub(crate) fn start(options: &[&str]) -> Self {
         let mut server = Self::down();
-        server.options = options.to_vec();
+        server.options.extend(options.iter().map(ToString::to_string));
+        server.start_again();
+        server
+    }
+
+    /// One that speaks TLS alone.
+    pub(crate) fn start_with_tls(identity: &Identity) -> Self {
+        let Self { port, .. } = Self::down();
+        let mut server = Self { scheme: "rediss", port, options: Vec::new(), process: None };
+        let plain = ["--port", "0", "--tls-auth-clients", "no"].map(str::to_owned);
+        let tls = ["--tls-port".to_owned(), port.to_string()];
+        let certificate = ["--tls-cert-file".to_owned(), identity.certificate.display().to_string()];
+        let key = ["--tls-key-file".to_owned(), identity.key.display().to_string()];
+        server.options = [&plain[..], &tls, &certificate, &key].concat();
         server.start_again();
         server
     }
@@ -35,7 +52,7 @@ impl Server {
     /// Starts it, empty, on its port.
     pub(crate) fn start_again(&mut self) {
         let mut command = Command::new("redis-server");
-        command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port", &self.port.to_string()]);
+        command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
         command.args(&self.options).stdout(Stdio::null()).stderr(Stdio::null());
         self.process = Some(command.spawn().expect("redis-server does not start: run `make setup`"));
         let deadline = Instant::now() + PATIENCE;
@@ -62,7 +79,7 @@ impl Server {
     }
 
     fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+        format!("{}://127.0.0.1:{}", self.scheme, self.port)
     }
 
     /// A cache as it is deployed.

@@ -1,0 +1,97 @@
+//! Redis behind TLS. Whom to trust is in the environment, which a test must not change under the others: each of these
+//! runs in a process of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use adapters::contract::cache::{self, Caches};
+use adapters::contract::time::Time;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use tempfile::TempDir;
+
+use super::failures::{closed_in_the_meantime, failure};
+use super::server::Server;
+
+/// Names the file with the certificates that are trusted instead of the system's.
+const TRUSTED: &str = "SSL_CERT_FILE";
+/// Names the same file, to a process that was started to run one test alone: `SSL_CERT_FILE` may be set outside of tests,
+/// and what it names there is not ours to write.
+const AUTHORITY_FILE: &str = "WATERSHED_TEST_AUTHORITY_FILE";
+
+/// Who certifies servers.
+pub(crate) struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    directory: TempDir,
+}
+
+/// What a server proves its name with.
+pub(crate) struct Identity {
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
+}
+
+impl Authority {
+    /// One that nobody trusts.
+    fn unknown() -> Self {
+        let mut parameters = CertificateParams::default();
+        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = CertifiedIssuer::self_signed(parameters, KeyPair::generate().unwrap()).unwrap();
+        Self { issuer, directory: tempfile::tempdir().unwrap() }
+    }
+
+    /// The one that is trusted in the process that runs the test of this name alone; `None` in the one that has started
+    /// that, and seen it pass.
+    pub(crate) fn trusted(test: &str) -> Option<Self> {
+        if let Some(file) = std::env::var_os(AUTHORITY_FILE) {
+            let authority = Self::unknown();
+            std::fs::write(file, authority.issuer.pem()).unwrap();
+            return Some(authority);
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        let file = directory.path().join("authority.pem");
+        child.args(["--exact", test]).env(AUTHORITY_FILE, &file).env(TRUSTED, &file).env_remove("SSL_CERT_DIR");
+        let output = child.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.contains("1 passed"), "{said}");
+        None
+    }
+
+    /// Certifies a server's name or address.
+    pub(crate) fn certify(&self, name: &str) -> Identity {
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new([name.to_owned()]).unwrap().signed_by(&key, &self.issuer).unwrap();
+        let write = |ending: &str, text: String| -> PathBuf {
+            let path = self.directory.path().join(Path::new(name).with_added_extension(ending));
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        Identity { certificate: write("pem", certificate.pem()), key: write("key", key.serialize_pem()) }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_shared_cache_in_redis_keeps_its_contract_over_tls() {
+    let test = "tls::the_shared_cache_in_redis_keeps_its_contract_over_tls";
+    let Some(authority) = Authority::trusted(test) else { return };
+    let server = Server::start_with_tls(&authority.certify("127.0.0.1"));
+    let shared = Arc::new(server.patient_cache());
+    let updater = Arc::new(server.patient_cache());
+    cache::suite(&Caches { shared, updater, time: Time::Real }).await;
+    closed_in_the_meantime(&server).await;
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_prove_its_name_is_refused() {
+    let Some(authority) = Authority::trusted("tls::a_server_that_does_not_prove_its_name_is_refused") else { return };
+    let stranger = Authority::unknown();
+    for (identity, reason) in [
+        (stranger.certify("127.0.0.1"), "BadSignature"),
+        (authority.certify("localhost"), "certificate not valid for name"),
+    ] {
+        let server = Server::start_with_tls(&identity);
+        let said = failure(&server.patient_cache()).await;
+        assert!(said.starts_with("invalid peer certificate: ") && said.contains(reason), "{said}");
+    }
+}
