@@ -47,13 +47,14 @@ evolution-report: ## Measure the stages side by side: docs/evolution/report.md (
 	$(TARGET_DIR)/$(PROFILE)/evolution-report --functions-dir $(TARGET_DIR)/release \
 		--watershed-local $(TARGET_DIR)/$(PROFILE)/watershed-local $(ARGS)
 
-lint: ## Check format, lints, dependencies, spelling and the paths in the docs
+lint: ## Check format, lints, dependencies, spelling, workflows and the paths in the docs
 	@tools/setup.sh python deny
 	cargo fmt --all --check
 	cargo clippy --profile $(PROFILE) --workspace --all-targets --locked -- -D warnings
 	.tools/bin/cargo-deny --log-level error check bans licenses sources
 	if [ -x .venv/bin/typos ]; then .venv/bin/typos; else echo "typos is not installed: spelling is not checked"; fi
+	if [ -x .venv/bin/zizmor ]; then .venv/bin/zizmor --offline --quiet .github; else echo "zizmor is not installed: workflows are not checked"; fi
 	tools/check-docs.sh
 
-setup: ## Install what is missing: redis-server, ministack, typos, cargo-deny
+setup: ## Install what is missing: redis-server, ministack, typos, zizmor, cargo-deny
 	@tools/setup.sh redis python deny

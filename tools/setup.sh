@@ -5,6 +5,7 @@ cd "$(dirname "$0")/.."
 
 ministack_version=1.5.33
 typos_version=1.52.0
+zizmor_version=1.32.0
 cargo_deny_version=0.20.2
 cargo_fuzz_version=0.13.2
 
@@ -28,14 +29,14 @@ install_redis() {
 }
 
 install_python_tools() {
-    want="ministack==$ministack_version typos==$typos_version"
+    want="ministack==$ministack_version typos==$typos_version zizmor==$zizmor_version"
     if [ "$(cat .venv/installed 2>/dev/null)" = "$want" ]; then return; fi
     echo "setup: installing $want from PyPI into .venv"
-    # shellcheck disable=SC2086  # two arguments
+    # shellcheck disable=SC2086  # three arguments
     if python3 -m venv .venv && .venv/bin/pip install --quiet $want; then
         echo "$want" > .venv/installed
     else
-        echo "setup: PyPI is out of reach, or python3-venv is missing: going on without ministack and typos" >&2
+        echo "setup: PyPI is out of reach, or python3-venv is missing: going on without ministack, typos and zizmor" >&2
     fi
 }
 
