@@ -88,7 +88,7 @@ fn a_retry_after_a_stage_change_is_the_same_command() {
         let (body, key) = (body(), unique("key"));
         let create = || api.post("/users", &body).idempotency_key(&key);
         let first = create().send().await.expect(202);
-        for (row, status) in [("cqrs-expand", 201), ("cqrs-drain", 201), ("cqrs-contract", 201), ("cqrs", 202)] {
+        for (row, status) in [("cqrs-expand", 201), ("cqrs-drain", 201), ("cqrs-idle", 201), ("cqrs", 202)] {
             stack.deploy(row).await;
             let again = create().send().await.expect(status);
             assert_eq!(again.header("idempotency-replayed"), "true");

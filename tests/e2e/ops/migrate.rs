@@ -155,7 +155,7 @@ fn steps_lead_forward_and_back_and_the_data_stays() {
 
         let told = site.advance(&["--to", "read-store"]).await;
         assert_eq!((told.code, &told.json["next"]), (1, &json!("contract: before read-store")), "{told:?}");
-        assert_eq!(site.stage().await, "cqrs-contract");
+        assert_eq!(site.stage().await, "cqrs-idle");
         rename(&api, &mut users[2]).await;
         let told = site.advance(&["--retention", "0s"]).await;
         assert_eq!((told.code, site.stage().await), (0, "read-store".to_owned()), "{told:?}");
@@ -209,7 +209,7 @@ fn a_queue_comes_and_goes_though_each_phase_is_killed() {
             "soak:",
             "contract: deploying cqrs-drain",
             "drain:",
-            "contract: deploying cqrs-contract",
+            "contract: deploying cqrs-idle",
             "dead letters:",
             "contract: deploying read-store",
         ];
@@ -347,7 +347,7 @@ fn no_queue_goes_while_it_has_dead_letters() {
         die(&site, "poison").await;
         let told = site.advance(&["--to", "read-store", "--retention", "0s"]).await;
         assert_eq!((told.code, &told.json["next"]), (1, &json!("dead letters: before read-store")), "{told:?}");
-        assert_eq!(site.stage().await, "cqrs-contract");
+        assert_eq!(site.stage().await, "cqrs-idle");
         assert_eq!(site.watershed(&["dlq", "discard", "--all"]).await.code, 0);
         let told = site.advance(&["--retention", "0s"]).await;
         assert_eq!((told.code, site.stage().await), (0, "read-store".to_owned()), "{told:?}");

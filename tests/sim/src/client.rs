@@ -382,7 +382,7 @@ impl Client {
         };
         self.check_written(&key, answer.view.version, answer.view.body.as_ref());
         match token {
-            Some(_) => self.check_floor(&key, &answer, lenient).await,
+            Some(_) => self.check_floor(&key, &answer, began, lenient).await,
             None => self.check_staleness(&key, answer.view.version, began),
         }
         let seen = self.seen.entry(id).or_default();
@@ -398,14 +398,17 @@ impl Client {
     }
 
     /// A read with a token is as new as the token demands, or says that it is not.
-    async fn check_floor(&self, key: &AggregateKey, answer: &Answer, lenient: bool) {
+    async fn check_floor(&self, key: &AggregateKey, answer: &Answer, began: Instant, lenient: bool) {
         let Some(seen) = self.seen.get(&key.id) else { return };
         let mut floor = seen.floor;
         let mut known = true;
         if let Some(command) = seen.command {
             let status = self.record(command).await.map(|record| record.status);
             known = status.as_ref().is_some_and(|status| *status != CommandStatus::Pending);
-            floor = floor.max(status.and_then(|status| status.version()).unwrap_or_default());
+            // Nothing is due of what had failed when the read looked.
+            let had_failed = self.world().history.lock().revived.get(&command).is_some_and(|at| *at >= began);
+            let version = status.filter(|_| !had_failed).and_then(|status| status.version());
+            floor = floor.max(version.unwrap_or_default());
         }
         let is_old = answer.view.version < floor || !known;
         if is_old && !(lenient && answer.stale) {

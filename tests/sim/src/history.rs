@@ -124,6 +124,8 @@ pub(crate) struct Events {
     pub(crate) judges: BTreeMap<CommandId, Judge>,
     /// The commands that were sent, and neither judged nor given up since.
     on_their_way: BTreeSet<CommandId>,
+    /// The commands that had failed, and when they ended otherwise: after a redrive, or by another delivery.
+    pub(crate) revived: BTreeMap<CommandId, Instant>,
     /// Whether a dead letter was sent back.
     pub(crate) redriven: bool,
 }
@@ -278,6 +280,9 @@ impl Events {
             let stamp = Stamp { at: record.accepted_at, command: record.key.command };
             self.taken(stamp, record.aggregate);
             self.on_their_way.remove(&record.key.command);
+            if before.is_some_and(|before| matches!(before.status, CommandStatus::Failed { .. })) {
+                self.revived.insert(record.key.command, Instant::now());
+            }
             let judge = ACTING.get().map_or(Judge::Ingest, |Actor { answer, .. }| Judge::Writer {
                 answer,
                 create_is_behind: self.create_is_behind(record.aggregate),

@@ -229,8 +229,8 @@ mod tests {
                     "cut over: deploy cqrs-expand",
                     "soak: at cqrs-expand",
                     "contract: deploy cqrs-drain",
-                    "drain: before cqrs-contract",
-                    "contract: deploy cqrs-contract",
+                    "drain: before cqrs-idle",
+                    "contract: deploy cqrs-idle",
                     "contract: before read-store",
                     "drain: before read-store",
                     "dead letters: before read-store",
@@ -277,14 +277,14 @@ mod tests {
                 "cqrs-expand",
                 &[
                     "roll back: deploy cqrs-drain",
-                    "drain: before cqrs-contract",
-                    "roll back: deploy cqrs-contract",
+                    "drain: before cqrs-idle",
+                    "roll back: deploy cqrs-idle",
                     "drain: before read-store",
                     "dead letters: before read-store",
                     "roll back: deploy read-store",
                 ],
             ),
-            ("cqrs", "read-store", "cqrs-contract", &["roll back: deploy cqrs-expand", "roll back: deploy cqrs"]),
+            ("cqrs", "read-store", "cqrs-idle", &["roll back: deploy cqrs-expand", "roll back: deploy cqrs"]),
         ] {
             assert_eq!(names(&steps_back(from, to, at).unwrap()), way, "{from} to {to} at {at}");
         }
