@@ -74,14 +74,15 @@ destroy: ## Take down what was deployed (CONFIG=my.json); tables that the config
 	@tools/setup.sh node
 	$(CDK) destroy --output cdk.deployed -c deploying=true -c config=$(CONFIG_PATH) Watershed-cqrs $(ARGS)
 
-lint: ## Check format, lints, dependencies, spelling and the paths in the docs
+lint: ## Check format, lints, dependencies, spelling, workflows and the paths in the docs
 	@tools/setup.sh python deny node
 	cd cdk && npm run --silent check
 	cargo fmt --all --check
 	cargo clippy --profile $(PROFILE) --workspace --all-targets --locked -- -D warnings
 	.tools/bin/cargo-deny --log-level error check bans licenses sources
 	if [ -x .venv/bin/typos ]; then .venv/bin/typos; else echo "typos is not installed: spelling is not checked"; fi
+	if [ -x .venv/bin/zizmor ]; then .venv/bin/zizmor --offline --quiet .github; else echo "zizmor is not installed: workflows are not checked"; fi
 	tools/check-docs.sh
 
-setup: ## Install what is missing: redis-server, ministack, typos, cargo-deny, the CDK, checks of templates, cargo-lambda
+setup: ## Install what is missing: redis-server, ministack, typos, zizmor, cargo-deny, the CDK, checks of templates, cargo-lambda
 	@tools/setup.sh redis python deny node templates package

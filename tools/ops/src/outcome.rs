@@ -27,6 +27,12 @@ impl Outcome {
         self.lines = lines;
     }
 
+    /// What people are told.
+    #[cfg(test)]
+    pub(crate) fn lines(&self) -> &[String] {
+        &self.lines
+    }
+
     pub(crate) fn print(&self, json: bool) {
         if json {
             println!("{}", self.document);
@@ -87,6 +93,9 @@ pub(crate) enum Failure {
     /// It does not fit what is going on.
     #[error("{0}")]
     Untimely(String),
+    /// What was asked for cannot be.
+    #[error("{0}")]
+    Impossible(&'static str),
     /// What was named is not there.
     #[error("{0}")]
     NotFound(String),
