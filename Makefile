@@ -1,6 +1,6 @@
 # `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help run test test-full soak fuzz evolution-report package synth deploy destroy lint setup
+.PHONY: help run test test-full test-deploy soak fuzz evolution-report package synth deploy destroy lint setup
 
 # One profile for everything that is run here: optimised a little, compiled quickly.
 PROFILE := fast
@@ -40,6 +40,12 @@ test-full: ## Run the end-to-end tests and the simulation again, with the long o
 	WATERSHED_LONG=1 tools/with-ministack.sh $(CARGO_TEST) $(SERVICE) --test e2e -- --show-output
 	WATERSHED_LONG=1 $(CARGO_TEST) -p simulation -- --show-output
 	tools/replace-domain/run.sh
+	$(MAKE) test-deploy
+
+test-deploy: package ## Deploy to an emulator of AWS by the CDK, and check the contract there (minutes, after the packages)
+	@tools/setup.sh redis python node
+	cargo build --profile $(PROFILE) $(SERVICE) --bins --tests
+	WATERSHED_DEPLOY=1 $(CARGO_TEST) $(SERVICE) --test e2e -- --show-output deployed::
 
 soak: ## Simulate seed after seed (ARGS="--count 1000000 --from 20000" or "--seconds 600")
 	cargo run --profile $(PROFILE) -p simulation -- $(ARGS)

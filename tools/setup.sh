@@ -5,6 +5,7 @@ set -eu
 cd "$(dirname "$0")/.."
 
 ministack_version=1.5.33
+cryptography_version=50.0.2
 typos_version=1.52.0
 zizmor_version=1.32.0
 cargo_deny_version=0.20.2
@@ -83,7 +84,9 @@ install_cargo_fuzz() {
 for part in "$@"; do
     case "$part" in
         redis) install_redis ;;
-        python) install_from_pypi .venv "ministack==$ministack_version" "typos==$typos_version" "zizmor==$zizmor_version" ;;
+        # ministack verifies tokens where there is cryptography.
+        python) install_from_pypi .venv "ministack==$ministack_version" "cryptography==$cryptography_version" \
+            "typos==$typos_version" "zizmor==$zizmor_version" ;;
         templates) install_from_pypi .venv-templates "cfn-lint==$cfn_lint_version" "checkov==$checkov_version" ;;
         package) install_from_pypi .venv-package "cargo-lambda==$cargo_lambda_version" "ziglang==$ziglang_version" ;;
         node) install_node ;;

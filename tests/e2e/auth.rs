@@ -2,12 +2,12 @@
 
 use std::sync::{LazyLock, OnceLock};
 
+use futures::future::LocalBoxFuture;
 use reqwest::Method;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-use crate::harness::tokens::{AUDIENCE, ISSUER, Issuer, claims, seconds_from_now};
-use crate::harness::{Api, Stack, Variant, check, unique};
+use crate::harness::tokens::{AUDIENCE, Issuer, seconds_from_now};
+use crate::harness::{Api, Service, Stack, Variant, check, unique};
 use crate::sample::{PATH, SCOPES, TEXT, finding, full_body, value};
 
 const READ: &str = SCOPES[0];
@@ -15,36 +15,42 @@ const WRITE: &str = SCOPES[1];
 static BOTH: LazyLock<String> = LazyLock::new(|| SCOPES.join(" "));
 
 /// A service that verifies tokens, and who signs them.
-struct Guarded {
-    stack: Stack,
-    issuer: Issuer,
-    _dir: TempDir,
+#[derive(Debug)]
+pub struct Guarded {
+    pub service: Service,
+    pub issuer: Issuer,
 }
 
 impl Guarded {
-    fn start(variant: Variant) -> Self {
-        let (issuer, dir) = (Issuer::new(), tempfile::tempdir().unwrap());
-        let key_set = dir.path().join("jwks.json");
-        issuer.write_key_set(&key_set);
-        let jwks = key_set.to_str().unwrap();
-        let arguments = ["--ephemeral", "--jwks", jwks, "--issuer", ISSUER, "--audience", AUDIENCE];
-        Self { stack: Stack::start(variant, &arguments), issuer, _dir: dir }
-    }
-
     /// A client of that tenant with these scopes.
     fn client(&self, tenant: &str, scope: &str) -> Api {
-        self.stack.api().with_bearer(&self.issuer.sign(&claims(tenant, "tester", scope)))
+        self.service.api().with_bearer(&self.issuer.sign(&self.issuer.claims(tenant, "tester", scope)))
     }
 }
 
 /// One for each side: with a queue the tenant travels in messages as well.
-fn guarded(variant: Variant) -> &'static Guarded {
-    static STACKS: [OnceLock<Guarded>; 2] = [const { OnceLock::new() }; 2];
-    STACKS[usize::from(variant.is_queued())].get_or_init(|| Guarded::start(variant))
+fn guarded(variant: Variant) -> &'static (Stack, Guarded) {
+    static STACKS: [OnceLock<(Stack, Guarded)>; 2] = [const { OnceLock::new() }; 2];
+    STACKS[usize::from(variant.is_queued())].get_or_init(|| {
+        let issuer = Issuer::new("https://issuer.example");
+        // It is read once, at the start.
+        let key_set = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(key_set.path(), issuer.key_set().to_string()).unwrap();
+        let jwks = key_set.path().to_str().unwrap();
+        let stack =
+            Stack::start(variant, &["--ephemeral", "--jwks", jwks, "--issuer", &issuer.url, "--audience", AUDIENCE]);
+        let service = stack.service.clone();
+        (stack, Guarded { service, issuer })
+    })
 }
 
+/// A check of who may do what, under its name.
+pub type Check = (&'static str, for<'a> fn(&'a Guarded) -> LocalBoxFuture<'a, ()>);
+
+/// Makes each check a test of its own on both sides, and lists them for services that are started elsewhere.
 macro_rules! on_both_sides {
     ($($check:ident),+ $(,)?) => {
+        pub const CHECKS: &[Check] = &[$((stringify!($check), |guarded| Box::pin($check(guarded)))),+];
         on_both_sides!(@ lambda_lith LambdaLith: $($check)+);
         on_both_sides!(@ cqrs Cqrs: $($check)+);
     };
@@ -54,8 +60,8 @@ macro_rules! on_both_sides {
             $(
                 #[test]
                 fn $check() {
-                    let guarded = guarded(Variant::$variant);
-                    check(&guarded.stack, super::$check(guarded));
+                    let (stack, guarded) = guarded(Variant::$variant);
+                    check(stack, super::$check(guarded));
                 }
             )+
         }
@@ -106,8 +112,8 @@ async fn a_good_token_opens_what_its_scopes_name(guarded: &Guarded) {
 }
 
 async fn without_a_good_token_there_is_a_401(guarded: &Guarded) {
-    let api = guarded.stack.api();
-    let good = claims("local", "tester", &BOTH);
+    let api = guarded.service.api();
+    let good = guarded.issuer.claims("local", "tester", &BOTH);
     let but = |claim: &str, value: Value| {
         let mut claims = good.clone();
         claims[claim] = value;
@@ -126,7 +132,7 @@ async fn without_a_good_token_there_is_a_401(guarded: &Guarded) {
         format!("{head}.{payload}."),
         // {"alg":"none"}
         format!("eyJhbGciOiJub25lIn0.{payload}."),
-        Issuer::new().sign(&good),
+        Issuer::new(&guarded.issuer.url).sign(&good),
         but("exp", json!(seconds_from_now(-5))),
         but("nbf", json!(seconds_from_now(60))),
         but("iss", json!("https://somebody.example")),
@@ -150,11 +156,11 @@ async fn without_a_good_token_there_is_a_401(guarded: &Guarded) {
 }
 
 async fn a_token_that_names_no_usable_tenant_opens_nothing(guarded: &Guarded) {
-    let mut nobody = claims("", "tester", &BOTH);
+    let mut nobody = guarded.issuer.claims("", "tester", &BOTH);
     let tenants = [json!(""), json!("a#b"), json!("a b"), json!("x".repeat(200)), Value::Null];
     for tenant in tenants {
         nobody["tenant_id"] = tenant;
-        let api = guarded.stack.api().with_bearer(&guarded.issuer.sign(&nobody));
+        let api = guarded.service.api().with_bearer(&guarded.issuer.sign(&nobody));
         for call in [api.get(PATH), api.post(PATH, &body())] {
             let answer = call.send_unchecked().await;
             assert!([401, 403].contains(&answer.status), "{nobody}: {answer}");
@@ -174,7 +180,7 @@ async fn a_user_is_not_there_for_another_tenant(guarded: &Guarded) {
 }
 
 async fn a_command_is_not_there_for_another_tenant(guarded: &Guarded) {
-    if !guarded.stack.variant.is_queued() {
+    if !guarded.service.variant.is_queued() {
         return;
     }
     let (ours, theirs) = (guarded.client(&unique("ours"), &BOTH), guarded.client(&unique("theirs"), &BOTH));
@@ -204,7 +210,7 @@ async fn values_and_idempotency_keys_of_two_tenants_do_not_meet(guarded: &Guarde
     assert_ne!(first.id, second.id);
     theirs.user(&second).await;
     // Another subject of the same tenant has keys of its own as well.
-    let colleague = guarded.issuer.sign(&claims(&unique("other"), "colleague", &BOTH));
-    let other = guarded.stack.api().with_bearer(&colleague).post(PATH, &body).idempotency_key(&key);
+    let colleague = guarded.issuer.sign(&guarded.issuer.claims(&unique("other"), "colleague", &BOTH));
+    let other = guarded.service.api().with_bearer(&colleague).post(PATH, &body).idempotency_key(&key);
     assert_eq!(other.write().await.expect(201).answer.find("idempotency-replayed"), None);
 }

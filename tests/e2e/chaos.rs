@@ -54,7 +54,7 @@ fn everything_breaks(variant: Variant) {
     let clients = (0..CLIENTS).map(|number| Client::new(number, seed, MANNER, &town, &recorder));
     let (mut clients, (stack, strikes)) = std::thread::scope(|scope| {
         // A thread of its own: what breaks things waits for processes, and nobody else shall wait with it.
-        let (url, clients) = (stack.url.clone(), clients.collect());
+        let (url, clients) = (stack.service.url.clone(), clients.collect());
         let living = scope.spawn(move || run(live(&url, clients, &stopped)));
         // However this ends, `stop` ends with it, and so do the clients.
         let ended = run(breakage.strike_all(stack, stop));

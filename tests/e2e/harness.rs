@@ -1,7 +1,9 @@
 //! Starts the real service, in processes of its own, and talks to it.
 
+pub mod aws;
 pub mod client;
 pub mod clients;
+pub mod gaps;
 pub mod judge;
 pub mod poll;
 pub mod program;
@@ -17,7 +19,7 @@ use std::sync::{LazyLock, OnceLock};
 
 pub use client::{Answer, Api, User, Written};
 pub use poll::eventually;
-pub use stack::{Stack, Variant};
+pub use stack::{Service, Stack, Variant};
 
 /// The one stack of a variant that all checks share. It ends with this process.
 pub fn shared(variant: Variant) -> &'static Stack {

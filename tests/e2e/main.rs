@@ -7,6 +7,7 @@ mod auth;
 mod chaos;
 mod container;
 mod contract;
+mod deployed;
 mod docs;
 mod evolution;
 mod faults;

@@ -44,7 +44,7 @@ impl Site {
 
     /// Runs `watershed --json` with these arguments, in a directory of its own.
     async fn watershed(&self, arguments: &[&str]) -> Said {
-        said(command(self.dir.path()).args(["--stack", &self.stack.url]).args(arguments)).await
+        said(command(self.dir.path()).args(["--stack", &self.stack.service.url]).args(arguments)).await
     }
 
     /// Runs `watershed --json` as on AWS, where no local stack is asked: with the variables that the functions have.
@@ -204,7 +204,7 @@ fn envelope(user: &User, name: &str) -> String {
 async fn die(site: &Site, body: &str) -> String {
     let (sqs, url) = (site.sqs().await, site.place("DEAD_LETTER_QUEUE_URL").await);
     let mut send = sqs.send_message().queue_url(url).message_body(body);
-    if site.stack.variant == Variant::CqrsFifo {
+    if site.stack.service.variant == Variant::CqrsFifo {
         send = send.message_group_id(unique("group")).message_deduplication_id(unique("deduplication"));
     }
     send.send().await.unwrap().message_id.unwrap()

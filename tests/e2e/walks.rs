@@ -27,7 +27,7 @@ fn walk(document: &str) {
     let stack = Stack::start(Variant::Cqrs, &["--ephemeral"]);
     // One shell, so that a step may use what an earlier one found; each step's output is told apart by a marker.
     let steps: Vec<String> = scripts.iter().map(|step| format!("{}\necho '{MARKER}'\n", step.text)).collect();
-    let printed = check(&stack, async { shell(&steps.concat().replace(URL, &stack.url)) });
+    let printed = check(&stack, async { shell(&steps.concat().replace(URL, &stack.service.url)) });
     let mut outputs = printed.split(MARKER);
     for step in &scripts {
         let output = outputs.next().unwrap_or_default();

@@ -147,7 +147,7 @@ impl Breakage {
     async fn start_again(&self, killed: &Stack) -> Stack {
         let arguments = ["--data-dir", self.data_dir.as_str()];
         eventually("the service starts again", async || {
-            let started = Stack::try_start_at(killed.variant, self.port, &arguments);
+            let started = Stack::try_start_at(killed.service.variant, self.port, &arguments);
             started.inspect_err(|why| eprintln!("{why}")).ok()
         })
         .await

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use crate::harness::client::Call;
-use crate::harness::{Api, Stack, unique};
+use crate::harness::{Api, Service, unique};
 use crate::sample::{FIELDS, PATH, REQUIRED, STATUS, TEXT, full_body, value};
 
 /// The longest body.
@@ -36,8 +36,8 @@ fn pointers<'a>(fields: impl IntoIterator<Item = &'a &'a str>) -> Vec<String> {
     pointers.into_iter().collect()
 }
 
-async fn what_is_not_json_is_refused(stack: &Stack) {
-    let api = stack.api();
+async fn what_is_not_json_is_refused(service: &Service) {
+    let api = service.api();
     for body in ["", " ", "nope", "{", "{\"name\":\"A\",}", "{'name':'A'}", "{\"name\":\"A\"}}", "\u{feff}{}", "NaN"] {
         for call in with_body(&api, body.as_bytes()).await {
             let answer = call.send().await;
@@ -46,8 +46,8 @@ async fn what_is_not_json_is_refused(stack: &Stack) {
     }
 }
 
-async fn what_is_not_utf_8_is_refused(stack: &Stack) {
-    let api = stack.api();
+async fn what_is_not_utf_8_is_refused(service: &Service) {
+    let api = service.api();
     for body in [&b"\xff\xfe"[..], b"{\"name\":\"\xff\",\"email\":\"a@example.com\"}", b"{\"name\":\"\xed\xa0\x80\"}"] {
         for call in with_body(&api, body).await {
             call.send().await.expect(400);
@@ -55,8 +55,8 @@ async fn what_is_not_utf_8_is_refused(stack: &Stack) {
     }
 }
 
-async fn twenty_thousand_nested_brackets_are_refused(stack: &Stack) {
-    let api = stack.api();
+async fn twenty_thousand_nested_brackets_are_refused(service: &Service) {
+    let api = service.api();
     let (open, close) = ("[".repeat(20_000), "]".repeat(20_000));
     let objects = format!("{}1{}", "{\"a\":".repeat(9_000), "}".repeat(9_000));
     for body in [open.clone(), format!("{open}{close}"), format!("{{\"name\":{open}{close}}}"), objects] {
@@ -66,8 +66,8 @@ async fn twenty_thousand_nested_brackets_are_refused(stack: &Stack) {
     }
 }
 
-async fn json_that_is_no_object_is_refused(stack: &Stack) {
-    let api = stack.api();
+async fn json_that_is_no_object_is_refused(service: &Service) {
+    let api = service.api();
     for body in ["[]", "\"name\"", "42", "null", "true", "[{\"name\":\"A\"}]"] {
         for call in with_body(&api, body.as_bytes()).await {
             assert_eq!(call.send().await.wrong_fields(), [""]);
@@ -75,8 +75,8 @@ async fn json_that_is_no_object_is_refused(stack: &Stack) {
     }
 }
 
-async fn everything_that_is_wrong_is_named_at_once(stack: &Stack) {
-    let api = stack.api();
+async fn everything_that_is_wrong_is_named_at_once(service: &Service) {
+    let api = service.api();
     let body = json!({TEXT: 7, STATUS: "asleep", "id": "x", "version": 3});
     let [post, put, patch] = with_body(&api, body.to_string().as_bytes()).await;
     let given = [TEXT, STATUS, "id", "version"];
@@ -90,16 +90,16 @@ async fn everything_that_is_wrong_is_named_at_once(stack: &Stack) {
     patch.write().await.expect(200);
 }
 
-async fn an_unknown_field_is_named_with_an_escaped_pointer(stack: &Stack) {
+async fn an_unknown_field_is_named_with_an_escaped_pointer(service: &Service) {
     let mut body = full_body("U", &value(&unique("u")));
     body["a/b~c"] = 1.into();
     body["created_at"] = "now".into();
-    let refused = stack.api().post(PATH, &body).send().await;
+    let refused = service.api().post(PATH, &body).send().await;
     assert_eq!(refused.wrong_fields(), ["/a~1b~0c", "/created_at"]);
 }
 
-async fn control_characters_are_refused(stack: &Stack) {
-    let api = stack.api();
+async fn control_characters_are_refused(service: &Service) {
+    let api = service.api();
     let user = api.any_user().await;
     for control in ["\\u0000", "\\n", "\\r", "\\t", "\\u001b", "\\u007f", "\\u0085"] {
         let body = format!("{{\"{TEXT}\":\"a{control}b\"}}");
@@ -113,8 +113,8 @@ async fn control_characters_are_refused(stack: &Stack) {
     api.patch(&user.path, &Value::Null).body(format!("{{\"{TEXT}\":\"\\ud800\"}}")).send().await.expect(400);
 }
 
-async fn null_is_refused_in_a_patch(stack: &Stack) {
-    let api = stack.api();
+async fn null_is_refused_in_a_patch(service: &Service) {
+    let api = service.api();
     let user = api.any_user().await;
     let fields = || FIELDS.iter().chain(&["nickname"]);
     let patch: Value = fields().map(|field| ((*field).to_owned(), Value::Null)).collect();
@@ -123,8 +123,8 @@ async fn null_is_refused_in_a_patch(stack: &Stack) {
     assert_eq!(api.reread(&user).await.body, user.body);
 }
 
-async fn a_body_of_64_kib_is_taken_and_one_byte_more_is_not(stack: &Stack) {
-    let api = stack.api();
+async fn a_body_of_64_kib_is_taken_and_one_byte_more_is_not(service: &Service) {
+    let api = service.api();
     let body = |bytes: usize| {
         let body = full_body("Large", &value(&unique("large"))).to_string();
         // White space behind it is still JSON.

@@ -4,7 +4,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::harness::client::{assert_is_problem, kind_of};
-use crate::harness::{Stack, unique};
+use crate::harness::{Service, unique};
 use crate::sample::{ID, PATH, TAKEN, UNIQUE, full_body, value};
 
 on_every_variant!(
@@ -18,11 +18,11 @@ fn body() -> serde_json::Value {
     full_body("Commanded", &value(&unique("command")))
 }
 
-async fn a_command_is_known_from_its_acknowledgement_on(stack: &Stack) {
-    if !stack.variant.is_queued() {
+async fn a_command_is_known_from_its_acknowledgement_on(service: &Service) {
+    if !service.variant.is_queued() {
         return; // Answers name no command.
     }
-    let api = stack.api();
+    let api = service.api();
     for call in [api.post(PATH, &body()), api.post(PATH, &body()).idempotency_key(&unique("key"))] {
         let accepted = call.send().await.expect(202);
         let answer = api.get(accepted.header("location")).send().await.expect(200);
@@ -34,11 +34,11 @@ async fn a_command_is_known_from_its_acknowledgement_on(stack: &Stack) {
     }
 }
 
-async fn an_applied_command_says_what_it_made(stack: &Stack) {
-    if !stack.variant.is_queued() {
+async fn an_applied_command_says_what_it_made(service: &Service) {
+    if !service.variant.is_queued() {
         return;
     }
-    let api = stack.api();
+    let api = service.api();
     let written = api.post(PATH, &body()).write().await.expect(201);
     let acknowledged = written.answer.json();
     let document = api.get(written.answer.header("location")).send().await.expect(200).json();
@@ -55,11 +55,11 @@ async fn an_applied_command_says_what_it_made(stack: &Stack) {
     assert_eq!(user["created_at"], document["accepted_at"]);
 }
 
-async fn a_rejected_command_says_why(stack: &Stack) {
-    if !stack.variant.is_queued() {
+async fn a_rejected_command_says_why(service: &Service) {
+    if !service.variant.is_queued() {
         return;
     }
-    let api = stack.api();
+    let api = service.api();
     let user = api.any_user().await;
     let again = full_body("Again", user.text(UNIQUE));
     let written = api.post(PATH, &again).write().await.expect(409);
@@ -71,10 +71,10 @@ async fn a_rejected_command_says_why(stack: &Stack) {
     assert!(document["completed_at"].is_string(), "{document}");
 }
 
-async fn a_command_that_was_not_given_out_is_a_404(stack: &Stack) {
-    let api = stack.api();
+async fn a_command_that_was_not_given_out_is_a_404(service: &Service) {
+    let api = service.api();
     let mut unknown = vec![Uuid::now_v7().to_string(), Uuid::nil().to_string(), "nope".to_owned(), "a".repeat(500)];
-    if stack.variant.is_queued() {
+    if service.variant.is_queued() {
         let command = api.post(PATH, &body()).write().await.answer.json()["command_id"].as_str().unwrap().to_owned();
         let last = if command.ends_with('A') { "B" } else { "A" };
         unknown.extend([command[..36].to_owned(), format!("{}{last}{last}", &command[..command.len() - 2])]);

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::harness::Stack;
+use crate::harness::Service;
 use crate::sample::{PATH, TEXT, UNIQUE, full_body};
 
 on_every_variant!(
@@ -19,8 +19,8 @@ on_every_variant!(
     what_has_not_arrived_is_a_503_unless_the_client_is_lenient,
 );
 
-async fn a_read_with_the_token_of_a_write_sees_it_at_once(stack: &Stack) {
-    let api = stack.api();
+async fn a_read_with_the_token_of_a_write_sees_it_at_once(service: &Service) {
+    let api = service.api();
     let user = api.any_user().await;
     for n in 0..5 {
         // Others keep the old version in every cache.
@@ -32,8 +32,8 @@ async fn a_read_with_the_token_of_a_write_sees_it_at_once(stack: &Stack) {
     }
 }
 
-async fn a_read_with_the_token_of_a_delete_sees_it_at_once(stack: &Stack) {
-    let api = stack.api();
+async fn a_read_with_the_token_of_a_delete_sees_it_at_once(service: &Service) {
+    let api = service.api();
     let user = api.any_user().await;
     api.get(&user.path).send().await.expect(200);
     let token = api.delete(&user.path).send().await.token();
@@ -41,8 +41,8 @@ async fn a_read_with_the_token_of_a_delete_sees_it_at_once(stack: &Stack) {
     assert_eq!(gone.kind(404), "not-found");
 }
 
-async fn a_session_never_goes_back(stack: &Stack) {
-    let api = stack.api();
+async fn a_session_never_goes_back(service: &Service) {
+    let api = service.api();
     let user = api.any_user().await;
     let (mut token, mut seen) = (user.token.clone(), user.version());
     for n in 0..4 {
@@ -57,8 +57,8 @@ async fn a_session_never_goes_back(stack: &Stack) {
     assert_eq!(seen, 5);
 }
 
-async fn a_write_with_a_token_comes_after_what_the_token_stands_for(stack: &Stack) {
-    let api = stack.api();
+async fn a_write_with_a_token_comes_after_what_the_token_stands_for(service: &Service) {
+    let api = service.api();
     let user = api.any_user().await;
     let mut token = user.token.clone();
     for name in ["one", "two", "three", "four"] {
@@ -68,8 +68,8 @@ async fn a_write_with_a_token_comes_after_what_the_token_stands_for(stack: &Stac
     assert_eq!(read[TEXT], "four");
 }
 
-async fn a_token_that_was_not_given_out_is_refused(stack: &Stack) {
-    let api = stack.api();
+async fn a_token_that_was_not_given_out_is_refused(service: &Service) {
+    let api = service.api();
     let user = api.any_user().await;
     let swapped = |at: usize| {
         let mut bytes = user.token.clone().into_bytes();
@@ -86,8 +86,8 @@ async fn a_token_that_was_not_given_out_is_refused(stack: &Stack) {
     assert_eq!(api.reread(&user).await.body, user.body);
 }
 
-async fn a_token_for_another_user_is_refused(stack: &Stack) {
-    let api = stack.api();
+async fn a_token_for_another_user_is_refused(service: &Service) {
+    let api = service.api();
     let (one, two) = (api.any_user().await, api.any_user().await);
     api.get(&one.path).token(&two.token).send().await.expect(400);
     api.patch(&one.path, &json!({TEXT: "O"})).token(&two.token).send().await.expect(400);
@@ -95,24 +95,24 @@ async fn a_token_for_another_user_is_refused(stack: &Stack) {
     assert_eq!(api.reread(&one).await.body, one.body);
 }
 
-async fn a_create_takes_any_token_of_the_session(stack: &Stack) {
-    let api = stack.api();
+async fn a_create_takes_any_token_of_the_session(service: &Service) {
+    let api = service.api();
     let user = api.any_user().await;
     let body = full_body("Next", &format!("next-{}", user.text(UNIQUE)));
     let next = api.user(&api.post(PATH, &body).token(&user.token).write().await.expect(201)).await;
     assert!(next.text("created_at") > user.text("created_at"));
 }
 
-async fn a_list_ignores_tokens(stack: &Stack) {
-    let api = stack.api();
+async fn a_list_ignores_tokens(service: &Service) {
+    let api = service.api();
     api.get(&format!("{PATH}?limit=1")).token("never given out").send().await.expect(200);
 }
 
-async fn what_has_not_arrived_is_a_503_unless_the_client_is_lenient(stack: &Stack) {
-    if !stack.variant.is_queued() {
+async fn what_has_not_arrived_is_a_503_unless_the_client_is_lenient(service: &Service) {
+    if !service.variant.is_queued() {
         return; // Nothing is ever behind.
     }
-    let api = stack.api();
+    let api = service.api();
     let user = api.any_user().await;
     // A write on top of a version that does not exist yet waits for it.
     let waiting = api.patch(&user.path, &json!({TEXT: "Later"})).if_match("\"999\"").send().await.expect(202);

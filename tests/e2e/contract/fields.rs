@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::harness::{Answer, Api, Stack, unique};
+use crate::harness::{Answer, Api, Service, unique};
 use crate::sample::{PATH, full_body, value};
 
 on_every_variant!(
@@ -12,8 +12,8 @@ on_every_variant!(
     a_prefix_finds_names_in_any_case,
 );
 
-async fn a_field_has_a_type_and_a_length(stack: &Stack) {
-    let api = stack.api();
+async fn a_field_has_a_type_and_a_length(service: &Service) {
+    let api = service.api();
     let user = api.any_user().await;
     let long = |n: usize| "x".repeat(n);
     for (field, wrong) in [
@@ -57,8 +57,8 @@ async fn named(api: &Api, name: &str) {
     api.user_of(&full_body(name, &value(&unique("named")))).await;
 }
 
-async fn users_of_one_name_are_all_in_the_list(stack: &Stack) {
-    let api = stack.api();
+async fn users_of_one_name_are_all_in_the_list(service: &Service) {
+    let api = service.api();
     let name = unique("same");
     for _ in 0..3 {
         named(&api, &name).await;
@@ -70,8 +70,8 @@ async fn users_of_one_name_are_all_in_the_list(stack: &Stack) {
     assert_ne!(first.json()["items"][1]["id"], second.json()["items"][0]["id"]);
 }
 
-async fn an_email_address_finds_its_user_in_any_case(stack: &Stack) {
-    let api = stack.api();
+async fn an_email_address_finds_its_user_in_any_case(service: &Service) {
+    let api = service.api();
     let word = unique("found");
     let user = api.user_of(&full_body("Found", &value(&format!("{word}+tag")))).await;
     for email in [format!("{word}%2Btag@example.com"), format!("{}%2Btag%40EXAMPLE.com", word.to_uppercase())] {
@@ -81,8 +81,8 @@ async fn an_email_address_finds_its_user_in_any_case(stack: &Stack) {
     assert_eq!(list(&api, &format!("email=not-{word}@example.com")).await.json()["items"], json!([]));
 }
 
-async fn a_prefix_finds_names_in_any_case(stack: &Stack) {
-    let api = stack.api();
+async fn a_prefix_finds_names_in_any_case(service: &Service) {
+    let api = service.api();
     let word = unique("prefix");
     let upper = format!("{} É Upper", word.to_uppercase());
     let listed = [upper.clone(), format!("{word} é lower"), format!("{word} other"), format!("x {word}")];

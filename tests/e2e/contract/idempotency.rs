@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use futures::future::join_all;
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Stack, Written, unique};
+use crate::harness::{Answer, Service, Written, unique};
 use crate::sample::{PATH, REQUIRED, STATUS, STATUS_DEFAULT, TAKEN, TEXT, UNIQUE, full_body, held, value};
 
 on_every_variant!(
@@ -42,8 +42,8 @@ fn assert_same(first: &Written, second: &Written) {
     assert_eq!(first.answer.body, second.answer.body);
 }
 
-async fn a_repeated_create_makes_one_user_and_says_that_it_is_a_replay(stack: &Stack) {
-    let api = stack.api();
+async fn a_repeated_create_makes_one_user_and_says_that_it_is_a_replay(service: &Service) {
+    let api = service.api();
     let (key, body) = (unique("key"), anybody());
     let first = api.post(PATH, &body).idempotency_key(&key).write().await.expect(201);
     let second = api.post(PATH, &body).idempotency_key(&key).write().await.expect(201);
@@ -53,8 +53,8 @@ async fn a_repeated_create_makes_one_user_and_says_that_it_is_a_replay(stack: &S
     assert_eq!(listed["items"].as_array().unwrap().len(), 1, "{listed}");
 }
 
-async fn a_repeated_create_whose_body_is_spelt_differently_is_the_same(stack: &Stack) {
-    let api = stack.api();
+async fn a_repeated_create_whose_body_is_spelt_differently_is_the_same(service: &Service) {
+    let api = service.api();
     let (key, body) = (unique("key"), full_body("É", &value(&unique("spelling"))));
     let others = REQUIRED.iter().rev().filter(|field| **field != TEXT);
     let others: Vec<_> = others.map(|field| format!(r#""{field}" : {},"#, body[*field])).collect();
@@ -68,8 +68,8 @@ async fn a_repeated_create_whose_body_is_spelt_differently_is_the_same(stack: &S
     assert_same(&first, &second);
 }
 
-async fn a_repeated_change_is_applied_once(stack: &Stack) {
-    let api = stack.api();
+async fn a_repeated_change_is_applied_once(service: &Service) {
+    let api = service.api();
     let user = api.any_user().await;
     let body = full_body("Replaced", user.text(UNIQUE));
     let (put, patch, delete) = (unique("put"), unique("patch"), unique("delete"));
@@ -87,8 +87,8 @@ async fn a_repeated_change_is_applied_once(stack: &Stack) {
     }
 }
 
-async fn a_repeated_refusal_is_refused_alike(stack: &Stack) {
-    let api = stack.api();
+async fn a_repeated_refusal_is_refused_alike(service: &Service) {
+    let api = service.api();
     let (taken, key) = (api.any_user().await, unique("key"));
     let body = full_body("Refused", taken.text(UNIQUE));
     for _ in 0..2 {
@@ -102,8 +102,8 @@ async fn a_repeated_refusal_is_refused_alike(stack: &Stack) {
     assert_eq!(refused.kind(409), TAKEN);
 }
 
-async fn another_body_under_the_same_key_is_refused(stack: &Stack) {
-    let api = stack.api();
+async fn another_body_under_the_same_key_is_refused(service: &Service) {
+    let api = service.api();
     let (key, body) = (unique("key"), anybody());
     let first = api.post(PATH, &body).idempotency_key(&key).write().await.expect(201);
     let other = anybody();
@@ -118,8 +118,8 @@ async fn another_body_under_the_same_key_is_refused(stack: &Stack) {
     assert_eq!(api.user(&one).await.version(), 2);
 }
 
-async fn another_precondition_under_the_same_key_is_refused(stack: &Stack) {
-    let api = stack.api();
+async fn another_precondition_under_the_same_key_is_refused(service: &Service) {
+    let api = service.api();
     let (user, key) = (api.any_user().await, unique("key"));
     let patch = || api.patch(&user.path, &json!({TEXT: "One"})).idempotency_key(&key);
     patch().if_match("\"1\"").write().await.expect(200);
@@ -127,8 +127,8 @@ async fn another_precondition_under_the_same_key_is_refused(stack: &Stack) {
     patch().send().await.expect(422);
 }
 
-async fn the_same_key_for_another_path_or_method_is_another_command(stack: &Stack) {
-    let api = stack.api();
+async fn the_same_key_for_another_path_or_method_is_another_command(service: &Service) {
+    let api = service.api();
     let (one, two, key) = (api.any_user().await, api.any_user().await, unique("key"));
     for user in [&one, &two] {
         let patch = api.patch(&user.path, &json!({TEXT: "Patched"})).idempotency_key(&key);
@@ -140,8 +140,8 @@ async fn the_same_key_for_another_path_or_method_is_another_command(stack: &Stac
     assert!(!is_replay(&deleted.answer));
 }
 
-async fn eight_creates_at_once_under_one_key_make_one_user(stack: &Stack) {
-    let api = stack.api();
+async fn eight_creates_at_once_under_one_key_make_one_user(service: &Service) {
+    let api = service.api();
     let (key, body) = (unique("key"), anybody());
     let post = |_| api.post(PATH, &body).idempotency_key(&key).write();
     let written = join_all((0..8).map(post)).await;
@@ -158,8 +158,8 @@ async fn eight_creates_at_once_under_one_key_make_one_user(stack: &Stack) {
     assert_eq!(listed["items"].as_array().unwrap().len(), 1, "{listed}");
 }
 
-async fn a_key_has_1_to_255_visible_characters(stack: &Stack) {
-    let api = stack.api();
+async fn a_key_has_1_to_255_visible_characters(service: &Service) {
+    let api = service.api();
     let longest = format!("{:~<255}", unique("!key"));
     api.post(PATH, &anybody()).idempotency_key(&longest).write().await.expect(201);
     let too_long = format!("{longest}x");

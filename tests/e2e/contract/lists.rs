@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use futures::future::join_all;
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Api, Stack, User, eventually, unique};
+use crate::harness::{Answer, Api, Service, User, eventually, unique};
 use crate::sample::{
     LISTED, PATH, PREFIX, REFUSED_QUERIES, STATUS, STATUS_OTHER, UNIQUE, finding, full_body, held, listed, value,
 };
@@ -65,8 +65,8 @@ fn next(answer: &Answer) -> Option<String> {
     link
 }
 
-async fn a_list_is_paged_without_gaps_or_repeats_in_order(stack: &Stack) {
-    let api = stack.api();
+async fn a_list_is_paged_without_gaps_or_repeats_in_order(service: &Service) {
+    let api = service.api();
     let word = unique("paged");
     let mut expected: Vec<String> = (0..8).map(|n| format!("{word}-{n}")).collect();
     users(&api, &expected).await;
@@ -86,8 +86,8 @@ async fn a_list_is_paged_without_gaps_or_repeats_in_order(stack: &Stack) {
     }
 }
 
-async fn a_page_has_20_users_unless_the_client_says_otherwise(stack: &Stack) {
-    let api = stack.api();
+async fn a_page_has_20_users_unless_the_client_says_otherwise(service: &Service) {
+    let api = service.api();
     let word = unique("twenty");
     users(&api, &(0..21).map(|n| format!("{word}-{n:02}")).collect::<Vec<_>>()).await;
     let first = page(&api, &format!("{PREFIX}={word}")).await;
@@ -100,8 +100,8 @@ async fn a_page_has_20_users_unless_the_client_says_otherwise(stack: &Stack) {
     assert_eq!(names(&all.json()).len(), 21);
 }
 
-async fn a_cursor_is_good_for_its_own_list_only(stack: &Stack) {
-    let api = stack.api();
+async fn a_cursor_is_good_for_its_own_list_only(service: &Service) {
+    let api = service.api();
     let word = unique("own");
     let users = users(&api, &(0..3).map(|n| format!("{word}-{n}")).collect::<Vec<_>>()).await;
     let first = page(&api, &format!("{PREFIX}={word}&limit=1")).await;
@@ -114,8 +114,8 @@ async fn a_cursor_is_good_for_its_own_list_only(stack: &Stack) {
     }
 }
 
-async fn a_cursor_that_was_not_given_out_is_refused(stack: &Stack) {
-    let api = stack.api();
+async fn a_cursor_that_was_not_given_out_is_refused(service: &Service) {
+    let api = service.api();
     let word = unique("tampered");
     users(&api, &[format!("{word}-1"), format!("{word}-2")]).await;
     let first = page(&api, &format!("{PREFIX}={word}&limit=1")).await;
@@ -128,8 +128,8 @@ async fn a_cursor_that_was_not_given_out_is_refused(stack: &Stack) {
     }
 }
 
-async fn a_status_finds_the_users_who_have_it(stack: &Stack) {
-    let api = stack.api();
+async fn a_status_finds_the_users_who_have_it(service: &Service) {
+    let api = service.api();
     let default = api.any_user().await;
     let mut body = full_body("Other", &value(&unique("other")));
     body[STATUS] = STATUS_OTHER.into();
@@ -150,8 +150,8 @@ async fn a_status_finds_the_users_who_have_it(stack: &Stack) {
     .await;
 }
 
-async fn a_change_moves_a_user_and_a_delete_removes_it(stack: &Stack) {
-    let api = stack.api();
+async fn a_change_moves_a_user_and_a_delete_removes_it(service: &Service) {
+    let api = service.api();
     let (old, new) = (unique("old"), unique("new"));
     let user = users(&api, std::slice::from_ref(&old)).await.remove(0);
     assert_eq!(names(&page(&api, &format!("{PREFIX}={old}")).await.json()), std::slice::from_ref(&old));
@@ -169,8 +169,8 @@ async fn a_change_moves_a_user_and_a_delete_removes_it(stack: &Stack) {
     .await;
 }
 
-async fn a_user_in_a_list_is_the_user_as_it_is_read_alone(stack: &Stack) {
-    let api = stack.api();
+async fn a_user_in_a_list_is_the_user_as_it_is_read_alone(service: &Service) {
+    let api = service.api();
     let word = unique("alike");
     let user = users(&api, std::slice::from_ref(&word)).await.remove(0);
     assert_eq!(
@@ -179,8 +179,8 @@ async fn a_user_in_a_list_is_the_user_as_it_is_read_alone(stack: &Stack) {
     );
 }
 
-async fn a_limit_is_a_number_from_1_to_100(stack: &Stack) {
-    let api = stack.api();
+async fn a_limit_is_a_number_from_1_to_100(service: &Service) {
+    let api = service.api();
     for right in ["1", "100"] {
         page(&api, &format!("limit={right}")).await;
     }
@@ -189,8 +189,8 @@ async fn a_limit_is_a_number_from_1_to_100(stack: &Stack) {
     }
 }
 
-async fn parameters_that_are_unknown_repeated_combined_or_wrong_are_refused(stack: &Stack) {
-    let api = stack.api();
+async fn parameters_that_are_unknown_repeated_combined_or_wrong_are_refused(service: &Service) {
+    let api = service.api();
     for wrong in ["nope=1", "Limit=1", "limit=1&limit=1", "limit=1&limit=2", &format!("{PREFIX}={}", "x".repeat(101))]
         .iter()
         .chain(REFUSED_QUERIES)

@@ -3,7 +3,7 @@
 use futures::future::join_all;
 use serde_json::json;
 
-use crate::harness::{Stack, unique};
+use crate::harness::{Service, unique};
 use crate::sample::{TEXT, UNIQUE, full_body, value};
 
 on_every_variant!(
@@ -14,8 +14,8 @@ on_every_variant!(
     of_eight_writes_on_top_of_one_version_one_is_carried_out,
 );
 
-async fn a_write_on_top_of_the_current_version_is_carried_out(stack: &Stack) {
-    let api = stack.api();
+async fn a_write_on_top_of_the_current_version_is_carried_out(service: &Service) {
+    let api = service.api();
     let user = api.any_user().await;
     let patch = api.patch(&user.path, &json!({TEXT: "Two"})).if_match("\"1\"");
     assert_eq!(patch.write().await.expect(200).version, Some(2));
@@ -25,8 +25,8 @@ async fn a_write_on_top_of_the_current_version_is_carried_out(stack: &Stack) {
     api.delete(&user.path).if_match("\"3\"").write().await.expect(204);
 }
 
-async fn a_write_on_top_of_an_older_version_is_refused_and_changes_nothing(stack: &Stack) {
-    let api = stack.api();
+async fn a_write_on_top_of_an_older_version_is_refused_and_changes_nothing(service: &Service) {
+    let api = service.api();
     let user = api.any_user().await;
     let user = api.user(&api.patch(&user.path, &json!({TEXT: "Two"})).write().await.expect(200)).await;
     let body = full_body("Three", &value(&unique("three")));
@@ -37,8 +37,8 @@ async fn a_write_on_top_of_an_older_version_is_refused_and_changes_nothing(stack
     assert_eq!(api.reread(&user).await.body, user.body);
 }
 
-async fn a_star_asks_only_that_the_user_exists(stack: &Stack) {
-    let api = stack.api();
+async fn a_star_asks_only_that_the_user_exists(service: &Service) {
+    let api = service.api();
     let user = api.any_user().await;
     api.patch(&user.path, &json!({TEXT: "Two"})).if_match("*").write().await.expect(200);
     api.delete(&user.path).if_match("*").write().await.expect(204);
@@ -46,8 +46,8 @@ async fn a_star_asks_only_that_the_user_exists(stack: &Stack) {
     assert_eq!(refused.kind(404), "not-found");
 }
 
-async fn a_precondition_that_is_no_strong_tag_never_lets_a_write_through(stack: &Stack) {
-    let api = stack.api();
+async fn a_precondition_that_is_no_strong_tag_never_lets_a_write_through(service: &Service) {
+    let api = service.api();
     let user = api.any_user().await;
     for tag in ["W/\"1\"", "\"1\", \"2\"", "1", "\"one\"", "\"\"", "\"01\"", "\"+1\"", "\"-1\"", ""] {
         let refused = api.patch(&user.path, &json!({TEXT: "Two"})).if_match(tag).write().await;
@@ -56,8 +56,8 @@ async fn a_precondition_that_is_no_strong_tag_never_lets_a_write_through(stack: 
     assert_eq!(api.reread(&user).await.body, user.body);
 }
 
-async fn of_eight_writes_on_top_of_one_version_one_is_carried_out(stack: &Stack) {
-    let api = stack.api();
+async fn of_eight_writes_on_top_of_one_version_one_is_carried_out(service: &Service) {
+    let api = service.api();
     let user = api.any_user().await;
     let rename = |n: usize| api.patch(&user.path, &json!({TEXT: format!("writer {n}")})).if_match("\"1\"").write();
     let written = join_all((0..8).map(rename)).await;

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::harness::{Stack, unique};
+use crate::harness::{Service, unique};
 use crate::sample::{PATH, TAKEN, TEXT, UNIQUE, full_body, value};
 
 on_every_variant!(
@@ -16,12 +16,12 @@ fn body() -> serde_json::Value {
     full_body("Preferring", &value(&unique("prefer")))
 }
 
-async fn a_client_that_waits_gets_the_answer_of_the_synchronous_api(stack: &Stack) {
-    let api = stack.api();
+async fn a_client_that_waits_gets_the_answer_of_the_synchronous_api(service: &Service) {
+    let api = service.api();
     let applied = |answer: &crate::harness::Answer| {
         // Where every answer is synchronous there is nothing to apply.
         let waited = answer.find("preference-applied").is_some_and(|applied| applied.contains("wait=10"));
-        assert!(waited || !stack.variant.is_queued(), "{answer}");
+        assert!(waited || !service.variant.is_queued(), "{answer}");
     };
     let created = api.post(PATH, &body()).prefer("wait=10").send().await.expect(201);
     applied(&created);
@@ -45,8 +45,8 @@ async fn a_client_that_waits_gets_the_answer_of_the_synchronous_api(stack: &Stac
     api.get(&path).token(&deleted.token()).send().await.expect(404);
 }
 
-async fn a_client_that_waits_gets_the_refusal_of_the_synchronous_api(stack: &Stack) {
-    let api = stack.api();
+async fn a_client_that_waits_gets_the_refusal_of_the_synchronous_api(service: &Service) {
+    let api = service.api();
     let user = api.any_user().await;
     let again = full_body("Again", user.text(UNIQUE));
     let refused = api.post(PATH, &again).prefer("wait=10").send().await;
@@ -55,9 +55,9 @@ async fn a_client_that_waits_gets_the_refusal_of_the_synchronous_api(stack: &Sta
     stale.expect(412);
 }
 
-async fn a_client_may_ask_not_to_wait(stack: &Stack) {
-    let created = stack.api().post(PATH, &body()).prefer("respond-async").send().await;
-    if stack.variant.is_queued() {
+async fn a_client_may_ask_not_to_wait(service: &Service) {
+    let created = service.api().post(PATH, &body()).prefer("respond-async").send().await;
+    if service.variant.is_queued() {
         assert_eq!(created.status, 202, "{created}");
         assert_eq!(created.header("preference-applied"), "respond-async");
     } else {
@@ -66,8 +66,8 @@ async fn a_client_may_ask_not_to_wait(stack: &Stack) {
     }
 }
 
-async fn preferences_that_mean_nothing_are_ignored(stack: &Stack) {
-    let api = stack.api();
+async fn preferences_that_mean_nothing_are_ignored(service: &Service) {
+    let api = service.api();
     for preference in ["wait=soon", "wait", "wait=-1", "wait=99999999999999999999", ";;=,", "return=minimal", ""] {
         let created = api.post(PATH, &body()).prefer(preference).send().await;
         assert!([201, 202].contains(&created.status), "{preference}: {created}");

@@ -3,7 +3,7 @@
 use reqwest::Method;
 use uuid::Uuid;
 
-use crate::harness::Stack;
+use crate::harness::Service;
 use crate::sample::PATH;
 
 on_every_variant!(
@@ -14,8 +14,8 @@ on_every_variant!(
     a_head_answers_as_a_get_without_the_body,
 );
 
-async fn an_answer_carries_its_version_and_how_it_may_be_cached(stack: &Stack) {
-    let api = stack.api();
+async fn an_answer_carries_its_version_and_how_it_may_be_cached(service: &Service) {
+    let api = service.api();
     let user = api.any_user().await;
     for call in [api.get(&user.path).token(&user.token), api.get(&user.path).token(&user.token)] {
         let answer = call.send().await.expect(200);
@@ -23,7 +23,7 @@ async fn an_answer_carries_its_version_and_how_it_may_be_cached(stack: &Stack) {
         assert_eq!(answer.header("cache-control"), "private, no-cache");
         assert_eq!(answer.header("content-type"), "application/json");
         assert!(!answer.token().is_empty());
-        if stack.variant.has_caches() {
+        if service.variant.has_caches() {
             let tiers = answer.header("cache-status");
             assert!(tiers.starts_with("memory; "), "{tiers}");
             assert_eq!(tiers.contains("; hit"), answer.find("age").is_some(), "{answer}");
@@ -33,13 +33,13 @@ async fn an_answer_carries_its_version_and_how_it_may_be_cached(stack: &Stack) {
     }
 }
 
-async fn an_unknown_user_is_a_404(stack: &Stack) {
+async fn an_unknown_user_is_a_404(service: &Service) {
     let path = format!("{PATH}/{}", Uuid::now_v7());
-    assert_eq!(stack.api().get(&path).send().await.kind(404), "not-found");
+    assert_eq!(service.api().get(&path).send().await.kind(404), "not-found");
 }
 
-async fn a_known_version_is_not_sent_again(stack: &Stack) {
-    let api = stack.api();
+async fn a_known_version_is_not_sent_again(service: &Service) {
+    let api = service.api();
     let user = api.any_user().await;
     for known in ["\"1\"", "W/\"1\"", "\"7\", \"1\"", "W/\"7\" ,W/\"1\"", "*"] {
         let answer = api.get(&user.path).token(&user.token).header("if-none-match", known).send().await;
@@ -51,8 +51,8 @@ async fn a_known_version_is_not_sent_again(stack: &Stack) {
     }
 }
 
-async fn another_version_than_the_known_ones_is_sent(stack: &Stack) {
-    let api = stack.api();
+async fn another_version_than_the_known_ones_is_sent(service: &Service) {
+    let api = service.api();
     let user = api.any_user().await;
     for known in ["\"2\"", "W/\"11\"", "\"\"", "\"a,1\", \"b\"", "1"] {
         let answer = api.get(&user.path).token(&user.token).header("if-none-match", known).send().await;
@@ -61,8 +61,8 @@ async fn another_version_than_the_known_ones_is_sent(stack: &Stack) {
     }
 }
 
-async fn a_head_answers_as_a_get_without_the_body(stack: &Stack) {
-    let api = stack.api();
+async fn a_head_answers_as_a_get_without_the_body(service: &Service) {
+    let api = service.api();
     let user = api.any_user().await;
     let head = |path: &str| api.call(Method::HEAD, path);
     let answer = head(&user.path).token(&user.token).send().await.expect(200);

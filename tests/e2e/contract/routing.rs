@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::harness::{Stack, unique};
+use crate::harness::{Service, unique};
 use crate::sample::{PATH, PREFIX, TEXT, UNIQUE, full_body, value};
 
 on_every_variant!(
@@ -18,13 +18,13 @@ on_every_variant!(
     another_content_type_is_refused_and_the_right_one_named,
 );
 
-async fn the_service_says_that_it_lives(stack: &Stack) {
-    let answer = stack.api().get("/health").send().await.expect(200);
+async fn the_service_says_that_it_lives(service: &Service) {
+    let answer = service.api().get("/health").send().await.expect(200);
     assert!(answer.find("cache-status").is_none());
 }
 
-async fn an_unknown_route_is_a_404(stack: &Stack) {
-    let api = stack.api();
+async fn an_unknown_route_is_a_404(service: &Service) {
+    let api = service.api();
     let id = Uuid::now_v7();
     let inside = format!("{PATH}/{id}/friends");
     for path in [
@@ -46,8 +46,8 @@ async fn an_unknown_route_is_a_404(stack: &Stack) {
     }
 }
 
-async fn a_wrong_method_is_a_405_that_names_the_right_ones(stack: &Stack) {
-    let api = stack.api();
+async fn a_wrong_method_is_a_405_that_names_the_right_ones(service: &Service) {
+    let api = service.api();
     let (user, command) = (format!("{PATH}/{}", Uuid::now_v7()), format!("/commands/{}", Uuid::now_v7()));
     let body = full_body("M", &value("m"));
     for (path, allowed, wrong) in [
@@ -65,8 +65,8 @@ async fn a_wrong_method_is_a_405_that_names_the_right_ones(stack: &Stack) {
     }
 }
 
-async fn an_id_that_is_no_lower_case_uuid_is_refused(stack: &Stack) {
-    let api = stack.api();
+async fn an_id_that_is_no_lower_case_uuid_is_refused(service: &Service) {
+    let api = service.api();
     let id = Uuid::now_v7();
     let wrong_ids = [
         "1".to_owned(),
@@ -89,8 +89,8 @@ async fn an_id_that_is_no_lower_case_uuid_is_refused(stack: &Stack) {
     }
 }
 
-async fn a_client_that_does_not_accept_json_is_refused(stack: &Stack) {
-    let api = stack.api();
+async fn a_client_that_does_not_accept_json_is_refused(service: &Service) {
+    let api = service.api();
     let word = unique("accept");
     let body = full_body(&word, &value(&word));
     for accept in ["text/html", "application/xml, text/*;q=0.5", "application/json;q=0"] {
@@ -106,8 +106,8 @@ async fn a_client_that_does_not_accept_json_is_refused(stack: &Stack) {
     }
 }
 
-async fn another_content_type_is_refused_and_the_right_one_named(stack: &Stack) {
-    let api = stack.api();
+async fn another_content_type_is_refused_and_the_right_one_named(service: &Service) {
+    let api = service.api();
     let user = api.any_user().await;
     let body = full_body("T", user.text(UNIQUE));
     for wrong in [Some("text/plain"), Some("application/x-www-form-urlencoded"), Some("application"), None] {

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::harness::client::kind_of;
-use crate::harness::{Stack, unique};
+use crate::harness::{Service, unique};
 use crate::sample::{
     FIELDS, ID, PATH, STATUS, STATUS_DEFAULT, STATUS_OTHER, TAKEN, TEXT, UNIQUE, full_body, held, value,
 };
@@ -27,8 +27,8 @@ on_every_variant!(
     a_user_may_keep_or_respell_its_own_value,
 );
 
-async fn a_create_is_acknowledged_and_the_user_can_be_read(stack: &Stack) {
-    let api = stack.api();
+async fn a_create_is_acknowledged_and_the_user_can_be_read(service: &Service) {
+    let api = service.api();
     let word = unique("Ada Lovelace");
     let given = full_body(&word, &value(&unique("ada")));
     let written = api.post(PATH, &given).write().await.expect(201);
@@ -37,7 +37,7 @@ async fn a_create_is_acknowledged_and_the_user_can_be_read(stack: &Stack) {
     let id = written.id.clone().unwrap();
     assert!(!acknowledged.token().is_empty());
     let body = acknowledged.json();
-    if stack.variant.is_queued() {
+    if service.variant.is_queued() {
         assert_eq!(acknowledged.status, 202);
         let command = body["command_id"].as_str().unwrap();
         assert_eq!(acknowledged.header("location"), format!("/commands/{command}"));
@@ -57,26 +57,26 @@ async fn a_create_is_acknowledged_and_the_user_can_be_read(stack: &Stack) {
     expected.as_object_mut().unwrap().extend(given.as_object().unwrap().clone());
     assert_eq!(user.body, expected);
     assert!(at.contains('T') && at.ends_with('Z'), "{at} is not RFC 3339 in UTC");
-    if !stack.variant.is_queued() {
+    if !service.variant.is_queued() {
         assert_eq!(body, expected);
     }
 }
 
-async fn a_status_can_be_given_at_creation(stack: &Stack) {
+async fn a_status_can_be_given_at_creation(service: &Service) {
     let mut body = full_body("S", &value(&unique("s")));
     body[STATUS] = STATUS_OTHER.into();
-    let user = stack.api().user_of(&body).await;
+    let user = service.api().user_of(&body).await;
     assert_eq!(user.text(STATUS), STATUS_OTHER);
 }
 
-async fn names_of_every_script_come_back_as_they_were_given(stack: &Stack) {
+async fn names_of_every_script_come_back_as_they_were_given(service: &Service) {
     let name = "Zoë 李 🦀 \"q\" \\ / <b> é\u{301}\u{200d}\u{feff}";
-    let user = stack.api().user_of(&full_body(name, &value(&unique("z")))).await;
+    let user = service.api().user_of(&full_body(name, &value(&unique("z")))).await;
     assert_eq!(user.text(TEXT), name);
 }
 
-async fn a_content_type_may_have_parameters_and_any_case(stack: &Stack) {
-    let api = stack.api();
+async fn a_content_type_may_have_parameters_and_any_case(service: &Service) {
+    let api = service.api();
     let body = full_body("C", &value(&unique("c")));
     let create = api.post(PATH, &body).header("content-type", "Application/JSON; charset=utf-8");
     let user = api.user(&create.write().await.expect(201)).await;
@@ -84,8 +84,8 @@ async fn a_content_type_may_have_parameters_and_any_case(stack: &Stack) {
     patch.header("content-type", "application/merge-patch+json;charset=UTF-8").write().await.expect(200);
 }
 
-async fn a_put_replaces_all_fields_and_the_status_defaults_to_active(stack: &Stack) {
-    let api = stack.api();
+async fn a_put_replaces_all_fields_and_the_status_defaults_to_active(service: &Service) {
+    let api = service.api();
     let (before, after) = (unique("before"), unique("after"));
     let mut body = full_body("Before", &value(&before));
     body[STATUS] = STATUS_OTHER.into();
@@ -100,8 +100,8 @@ async fn a_put_replaces_all_fields_and_the_status_defaults_to_active(stack: &Sta
     assert!(replaced.text("updated_at") > user.text("updated_at"));
 }
 
-async fn a_put_never_creates(stack: &Stack) {
-    let api = stack.api();
+async fn a_put_never_creates(service: &Service) {
+    let api = service.api();
     // Not a v7: nothing can be behind, at any stage.
     let path = format!("{PATH}/{}", Uuid::from_u128(rand::random::<u128>() & !(0xf << 76) | (0x4 << 76)));
     let body = full_body("N", &value(&unique("n")));
@@ -111,8 +111,8 @@ async fn a_put_never_creates(stack: &Stack) {
     assert_eq!(api.get(&path).send().await.kind(404), "not-found");
 }
 
-async fn a_patch_changes_only_what_it_names(stack: &Stack) {
-    let api = stack.api();
+async fn a_patch_changes_only_what_it_names(service: &Service) {
+    let api = service.api();
     let user = api.any_user().await;
     let written = api.patch(&user.path, &json!({STATUS: STATUS_OTHER})).write().await.expect(200);
     assert_eq!(written.version, Some(2));
@@ -123,14 +123,14 @@ async fn a_patch_changes_only_what_it_names(stack: &Stack) {
     expected["updated_at"] = patched.body["updated_at"].clone();
     assert_eq!(patched.body, expected);
     assert!(patched.text("updated_at") > user.text("updated_at"));
-    if !stack.variant.is_queued() {
+    if !service.variant.is_queued() {
         assert_eq!(written.answer.json(), expected);
         assert_eq!(written.answer.header("etag"), "\"2\"");
     }
 }
 
-async fn an_empty_patch_changes_no_field(stack: &Stack) {
-    let api = stack.api();
+async fn an_empty_patch_changes_no_field(service: &Service) {
+    let api = service.api();
     let user = api.any_user().await;
     let patched = api.user(&api.patch(&user.path, &json!({})).write().await.expect(200)).await;
     for field in FIELDS.iter().chain(&["id", "created_at"]) {
@@ -138,13 +138,13 @@ async fn an_empty_patch_changes_no_field(stack: &Stack) {
     }
 }
 
-async fn a_delete_answers_204_and_the_user_is_gone(stack: &Stack) {
-    let api = stack.api();
+async fn a_delete_answers_204_and_the_user_is_gone(service: &Service) {
+    let api = service.api();
     let user = api.any_user().await;
     let written = api.delete(&user.path).write().await.expect(204);
     let acknowledged = &written.answer;
     assert!(!acknowledged.token().is_empty());
-    if stack.variant.is_queued() {
+    if service.variant.is_queued() {
         assert_eq!(acknowledged.status, 202);
         assert_eq!(acknowledged.json()[ID], *user.id);
         assert_eq!(written.version, Some(2));
@@ -156,8 +156,8 @@ async fn a_delete_answers_204_and_the_user_is_gone(stack: &Stack) {
     assert_eq!(kind_of(&gone.problem(404)), "not-found");
 }
 
-async fn a_deleted_user_takes_no_more_writes(stack: &Stack) {
-    let api = stack.api();
+async fn a_deleted_user_takes_no_more_writes(service: &Service) {
+    let api = service.api();
     let user = api.any_user().await;
     api.delete(&user.path).write().await.expect(204);
     let body = full_body("Again", user.text(UNIQUE));
@@ -166,8 +166,8 @@ async fn a_deleted_user_takes_no_more_writes(stack: &Stack) {
     }
 }
 
-async fn each_write_makes_the_next_version(stack: &Stack) {
-    let api = stack.api();
+async fn each_write_makes_the_next_version(service: &Service) {
+    let api = service.api();
     let mut user = api.any_user().await;
     for version in 2..=5 {
         let name = format!("version {version}");
@@ -182,8 +182,8 @@ fn holding(value: &str) -> Value {
     full_body("Holder", value)
 }
 
-async fn a_value_that_is_unique_belongs_to_one_user_in_any_case(stack: &Stack) {
-    let api = stack.api();
+async fn a_value_that_is_unique_belongs_to_one_user_in_any_case(service: &Service) {
+    let api = service.api();
     let taken = value(&unique("taken"));
     api.user_of(&holding(&taken)).await;
     for again in [taken.clone(), taken.to_uppercase()] {
@@ -194,8 +194,8 @@ async fn a_value_that_is_unique_belongs_to_one_user_in_any_case(stack: &Stack) {
     assert_eq!(listed["items"].as_array().unwrap().len(), 1, "{listed}");
 }
 
-async fn a_taken_value_refuses_a_change_to_it_and_nothing_else_is_changed(stack: &Stack) {
-    let api = stack.api();
+async fn a_taken_value_refuses_a_change_to_it_and_nothing_else_is_changed(service: &Service) {
+    let api = service.api();
     let (first, second) = (api.any_user().await, api.any_user().await);
     let patch = full_body("Thief", first.text(UNIQUE));
     for call in [api.patch(&second.path, &patch), api.put(&second.path, &patch)] {
@@ -204,8 +204,8 @@ async fn a_taken_value_refuses_a_change_to_it_and_nothing_else_is_changed(stack:
     assert_eq!(api.reread(&second).await.body, second.body);
 }
 
-async fn a_value_that_was_given_up_is_free_again(stack: &Stack) {
-    let api = stack.api();
+async fn a_value_that_was_given_up_is_free_again(service: &Service) {
+    let api = service.api();
     let word = unique("free");
     let (old, new) = (value(&word), value(&format!("{word}-new")));
     let user = api.user_of(&holding(&old)).await;
@@ -215,8 +215,8 @@ async fn a_value_that_was_given_up_is_free_again(stack: &Stack) {
     api.user_of(&holding(&new)).await;
 }
 
-async fn a_user_may_keep_or_respell_its_own_value(stack: &Stack) {
-    let api = stack.api();
+async fn a_user_may_keep_or_respell_its_own_value(service: &Service) {
+    let api = service.api();
     let user = api.any_user().await;
     api.put(&user.path, &holding(user.text(UNIQUE))).write().await.expect(200);
     let respelt = user.text(UNIQUE).to_uppercase();

@@ -88,7 +88,7 @@ async fn step(stack: &Stack, dir: &Path, stage: &str, killed_at: usize) {
     let deadline = Instant::now() + STEP_MAX;
     let migrate = || {
         let mut command = ops::command(dir);
-        command.args(["--stack", &stack.url, "migrate", "advance", "--to", stage, "--soak", "1s"]);
+        command.args(["--stack", &stack.service.url, "migrate", "advance", "--to", stage, "--soak", "1s"]);
         command.args(["--retention", "0s", "--lease", "2s"]);
         command.kill_on_drop(true).stdout(Stdio::null()).stderr(Stdio::piped());
         command.spawn().unwrap()

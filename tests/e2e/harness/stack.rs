@@ -63,11 +63,27 @@ impl Variant {
     }
 }
 
+/// The service, wherever it runs.
+#[derive(Debug, Clone)]
+pub struct Service {
+    pub url: String,
+    pub variant: Variant,
+    /// The credentials of its clients, where it asks for some.
+    pub bearer: Option<String>,
+}
+
+impl Service {
+    /// Something that speaks HTTP with it; good for one test, because connections belong to the test's runtime.
+    pub fn api(&self) -> Api {
+        let api = Api::new(&self.url);
+        self.bearer.as_deref().map(|token| api.with_bearer(token)).unwrap_or(api)
+    }
+}
+
 /// The service on one machine, in processes of its own, which end with this one.
 #[derive(Debug)]
 pub struct Stack {
-    pub url: String,
-    pub variant: Variant,
+    pub service: Service,
     process: Leashed,
     /// What it said of itself before it was ready: what runs where.
     announced: Vec<String>,
@@ -93,7 +109,7 @@ impl Stack {
             process.kill();
             return Err(format!("it did not say `ready`, but:\n{}", output.last()));
         };
-        Ok(Self { url, variant, process, announced, output })
+        Ok(Self { service: Service { url, variant, bearer: None }, process, announced, output })
     }
 
     /// As [`Stack::try_start`].
@@ -101,9 +117,9 @@ impl Stack {
         Self::try_start(variant, arguments).unwrap_or_else(|why| panic!("the service does not start: {why}"))
     }
 
-    /// Something that speaks HTTP with it; good for one test, because connections belong to the test's runtime.
+    /// As [`Service::api`].
     pub fn api(&self) -> Api {
-        Api::new(&self.url)
+        self.service.api()
     }
 
     /// What it tells about itself.
@@ -156,7 +172,7 @@ impl Stack {
 
     /// The port at which it serves.
     pub fn port(&self) -> u16 {
-        self.url.rsplit_once(':').unwrap().1.parse().unwrap()
+        self.service.url.rsplit_once(':').unwrap().1.parse().unwrap()
     }
 
     /// Kills the service's own process, as a crash would; what it had started must end with it.

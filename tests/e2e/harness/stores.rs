@@ -53,7 +53,7 @@ impl Stores {
         Self {
             dynamodb: adapters::clients::dynamodb(&config("dynamodb")),
             sqs: adapters::clients::sqs(&config("sqs")),
-            is_fifo: stack.variant.queue() == "fifo",
+            is_fifo: stack.service.variant.queue() == "fifo",
             status,
         }
     }

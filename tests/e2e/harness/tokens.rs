@@ -1,6 +1,5 @@
 //! Bearer tokens, signed with a key that is made for each test.
 
-use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
@@ -11,28 +10,37 @@ use rsa::pkcs1::EncodeRsaPrivateKey;
 use rsa::traits::PublicKeyParts;
 use serde_json::{Value, json};
 
-pub const ISSUER: &str = "https://issuer.example";
 pub const AUDIENCE: &str = "watershed-tests";
 const KEY_ID: &str = "test";
 const KEY_BITS: usize = 2048;
+/// Longer than any test.
+const VALID_SECONDS: i64 = 3_600;
 
 /// Signs tokens.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Issuer {
+    /// Who it says that it is.
+    pub url: String,
     key: RsaPrivateKey,
 }
 
 impl Issuer {
-    pub fn new() -> Self {
-        Self { key: RsaPrivateKey::new(&mut rsa::rand_core::OsRng, KEY_BITS).unwrap() }
+    pub fn new(url: &str) -> Self {
+        Self { url: url.to_owned(), key: RsaPrivateKey::new(&mut rsa::rand_core::OsRng, KEY_BITS).unwrap() }
     }
 
-    /// Writes the public key as a JSON Web Key Set.
-    pub fn write_key_set(&self, path: &Path) {
+    /// The public key as a JSON Web Key Set.
+    pub fn key_set(&self) -> Value {
         let encode = |number: &rsa::BigUint| URL_SAFE_NO_PAD.encode(number.to_bytes_be());
         let key = json!({"kty": "RSA", "use": "sig", "alg": "RS256", "kid": KEY_ID,
             "n": encode(self.key.n()), "e": encode(self.key.e())});
-        std::fs::write(path, json!({"keys": [key]}).to_string()).unwrap();
+        json!({"keys": [key]})
+    }
+
+    /// The claims of a good token.
+    pub fn claims(&self, tenant: &str, subject: &str, scope: &str) -> Value {
+        json!({"iss": self.url, "aud": AUDIENCE, "sub": subject, "tenant_id": tenant, "scope": scope,
+            "iat": seconds_from_now(0), "exp": seconds_from_now(VALID_SECONDS)})
     }
 
     /// A token with these claims.
@@ -41,12 +49,6 @@ impl Issuer {
         let key = EncodingKey::from_rsa_der(self.key.to_pkcs1_der().unwrap().as_bytes());
         jsonwebtoken::encode(&header, claims, &key).unwrap()
     }
-}
-
-/// The claims of a good token.
-pub fn claims(tenant: &str, subject: &str, scope: &str) -> Value {
-    json!({"iss": ISSUER, "aud": AUDIENCE, "sub": subject, "tenant_id": tenant, "scope": scope,
-        "iat": seconds_from_now(0), "exp": seconds_from_now(300)})
 }
 
 /// Seconds since 1970, so many from now.

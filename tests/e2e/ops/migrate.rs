@@ -56,7 +56,7 @@ impl Site {
     async fn until(&self, phase: &str, arguments: &[&str]) -> Begun {
         eventually(&format!("{phase} begins"), async || {
             let mut command = command(self.dir.path());
-            command.args(["--stack", &self.stack.url, "migrate"]).args(arguments).kill_on_drop(true);
+            command.args(["--stack", &self.stack.service.url, "migrate"]).args(arguments).kill_on_drop(true);
             let mut process = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
             let mut said = BufReader::new(process.stderr.take().unwrap()).lines();
             let mut all = Vec::new();

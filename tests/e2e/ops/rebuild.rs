@@ -97,7 +97,7 @@ async fn build_and_kill(site: &Site) {
     let mut copied = 0;
     for kill_at in KILLS {
         let mut build = command(site.dir.path());
-        build.args(["--stack", &site.stack.url]).args(arguments).kill_on_drop(true).stdout(Stdio::null());
+        build.args(["--stack", &site.stack.service.url]).args(arguments).kill_on_drop(true).stdout(Stdio::null());
         let mut build = build.spawn().unwrap();
         let now = eventually("more is copied", async || {
             let told = site.watershed(&["rebuild", "status"]).await;

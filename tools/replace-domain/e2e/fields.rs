@@ -2,13 +2,13 @@
 
 use serde_json::json;
 
-use crate::harness::{Stack, unique};
+use crate::harness::{Service, unique};
 use crate::sample::{PATH, full_body};
 
 on_every_variant!(a_field_has_a_type_and_a_length, a_prefix_finds_references_in_any_case, a_cancelled_order_stays_so,);
 
-async fn a_field_has_a_type_and_a_length(stack: &Stack) {
-    let api = stack.api();
+async fn a_field_has_a_type_and_a_length(service: &Service) {
+    let api = service.api();
     let order = api.any_user().await;
     for (field, wrong) in [
         ("reference", json!("")),
@@ -36,8 +36,8 @@ async fn a_field_has_a_type_and_a_length(stack: &Stack) {
     assert_eq!(api.user(&written).await.body["quantity"], 10_000);
 }
 
-async fn a_prefix_finds_references_in_any_case(stack: &Stack) {
-    let api = stack.api();
+async fn a_prefix_finds_references_in_any_case(service: &Service) {
+    let api = service.api();
     let word = unique("Prefix");
     let mut orders = Vec::new();
     for reference in [format!("{word}-a"), format!("{}-B", word.to_uppercase()), format!("x-{word}")] {
@@ -47,8 +47,8 @@ async fn a_prefix_finds_references_in_any_case(stack: &Stack) {
     assert_eq!(found.json()["items"], json!(orders[..2]));
 }
 
-async fn a_cancelled_order_stays_so(stack: &Stack) {
-    let api = stack.api();
+async fn a_cancelled_order_stays_so(service: &Service) {
+    let api = service.api();
     let order = api.any_user().await;
     api.patch(&order.path, &json!({"status": "cancelled"})).write().await.expect(200);
     let revived = api.patch(&order.path, &json!({"status": "paid"})).write().await;

@@ -1,0 +1,191 @@
+//! The service as it is deployed: what the CDK synthesises, with the functions as `make package` builds them, on an
+//! emulator of AWS. It keeps the contract there, over TLS and with no more permissions than the deployment gives.
+//!
+//! `cdk deploy` does it, as people will: so the bootstrap, the packages, the policies and the update of a stack that
+//! failed are tried as well. What the emulator cannot do is listed, and the lists are checked.
+
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use futures::future::{LocalBoxFuture, join_all};
+use serde_json::{Map, Value, json};
+
+use crate::auth::{self, Guarded};
+use crate::contract;
+use crate::harness::aws::Aws;
+use crate::harness::gaps::assert_known;
+use crate::harness::poll::eventually_within;
+use crate::harness::tokens::{AUDIENCE, Issuer};
+use crate::harness::{Service, Variant, program, run};
+use crate::sample::{PATH, SCOPES};
+
+/// What is deployed: both kinds of acknowledgement, and every function but those with one operation.
+const VARIANTS: [Variant; 2] = [Variant::LambdaLith, Variant::Cqrs];
+/// 32 zero bytes.
+const SIGNING_KEYS: &str = "k1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+/// Requests a second, and at once: far more than the checks make.
+const THROTTLE: u32 = 200;
+/// How long a request may take to be in the access log.
+const LOG_MAX: Duration = Duration::from_secs(5);
+/// Checks of a service that run at a time.
+const AT_A_TIME: usize = 3;
+
+/// How ministack refuses a stack with alarms on the ratio or the sum of metrics.
+const NO_METRIC_MATH: &str = "Properties.Metrics (metric math) is not supported";
+
+/// What ministack is known not to do as AWS does, besides.
+const GAPS: &[(&str, &str)] = &[
+    ("what_is_not_utf_8_is_refused", "it replaces what is not UTF-8 in a body of JSON, as the function gets it"),
+    ("without_a_good_token_there_is_a_401", "its 401 has no WWW-Authenticate, and it takes tokens without an expiry"),
+    ("a_token_that_names_no_usable_tenant_opens_nothing", "it tells a function of a claim of null as the text `null`"),
+    ("an_access_log_tells_of_every_request", "it keeps the settings of access logs, and writes none"),
+    ("requests_beyond_the_throttle_are_refused", "it keeps the settings of throttling, and lets everything in"),
+];
+
+/// A deployment.
+struct Deployed<'a> {
+    aws: &'a Aws,
+    guarded: Guarded,
+    /// The service, for the checks that have a token at hand.
+    service: Service,
+}
+
+/// A check, ready to run.
+type Ready<'a> = (&'static str, Box<dyn Fn() + Send + 'a>);
+
+#[test]
+fn the_service_keeps_its_contract_where_the_cdk_deploys_it() {
+    if !is_wanted() {
+        return;
+    }
+    let aws = run(Aws::start(Path::new(env!("CARGO_TARGET_TMPDIR")).join("deployed")));
+    aws.bootstrap();
+    let (secret, issuer) = run(async {
+        let issuer = Issuer::new(&aws.issuer());
+        aws.publish(&issuer).await;
+        (aws.keep_secret("watershed/signing-keys", SIGNING_KEYS).await, issuer)
+    });
+    let config = json!({"base": "dev", "issuer": issuer.url, "audience": [AUDIENCE], "signingKeysSecret": secret,
+        "throttle": {"rate": THROTTLE, "burst": THROTTLE}});
+    let token = issuer.sign(&issuer.claims("local", "tester", &SCOPES.join(" ")));
+    let failed = VARIANTS.map(|variant| {
+        let service = deploy(&aws, variant, config.clone());
+        let guarded = Guarded { service: service.clone(), issuer: issuer.clone() };
+        let service = Service { bearer: Some(token.clone()), ..service };
+        Deployed { aws: &aws, guarded, service }.run_all()
+    });
+    for failed in &failed {
+        assert_known(failed, GAPS);
+    }
+}
+
+/// Whether this test is wanted, which needs the packages; says so where it is not.
+fn is_wanted() -> bool {
+    let wanted = std::env::var_os("WATERSHED_DEPLOY").is_some_and(|value| value == "1");
+    if !wanted {
+        println!("deployment: run by make test-deploy");
+    }
+    wanted
+}
+
+/// Deploys the service, but for what cannot be made there.
+fn deploy(aws: &Aws, variant: Variant, mut config: Value) -> Service {
+    let stage = variant.stage();
+    config["name"] = stage.into();
+    match aws.deploy(stage, &config) {
+        Ok(()) => panic!("ministack has learnt metric math: deploy once, with nothing left out"),
+        Err(said) => assert!(said.contains(NO_METRIC_MATH), "{said}"),
+    }
+    leave_out_metric_math(stage);
+    let outputs = aws.deploy_again(stage);
+    assert_eq!(outputs["Stage"], stage, "{outputs}");
+    Service { url: aws.api_at(&outputs["Url"]), variant, bearer: None }
+}
+
+/// Takes the alarms with metric math out of the template that was synthesised last.
+fn leave_out_metric_math(stage: &str) {
+    let template_file = synthesised(&format!("Watershed-{stage}.template.json"));
+    let mut template: Value = serde_json::from_slice(&std::fs::read(&template_file).unwrap()).unwrap();
+    let resources: &mut Map<String, Value> = template["Resources"].as_object_mut().unwrap();
+    resources.retain(|_, resource| resource["Properties"].get("Metrics").is_none());
+    std::fs::write(template_file, template.to_string()).unwrap();
+    // A template is kept under its digest, and not sent again if it is there.
+    let assets_file = synthesised(&format!("Watershed-{stage}.assets.json"));
+    let assets: Value = serde_json::from_slice(&std::fs::read(&assets_file).unwrap()).unwrap();
+    let files = assets["files"].as_object().unwrap();
+    let is_template = |asset: &Value| asset["source"]["path"] == format!("Watershed-{stage}.template.json");
+    let (digest, _) = files.iter().find(|(_, asset)| is_template(asset)).unwrap();
+    for file in [assets_file, synthesised("manifest.json")] {
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(file, text.replace(&format!("{digest}.json"), &format!("{digest}-left-out.json"))).unwrap();
+    }
+}
+
+fn synthesised(file: &str) -> PathBuf {
+    program::workspace().join("cdk/cdk.deployed").join(file)
+}
+
+impl Deployed<'_> {
+    /// Runs all checks, some at a time; returns those that failed.
+    fn run_all(&self) -> BTreeSet<&'static str> {
+        let of_contract = contract::checks().map(|(name, check)| self.ready(name, || check(&self.service)));
+        let of_tokens = auth::CHECKS.iter().map(|(name, check)| self.ready(name, || check(&self.guarded)));
+        let own: [Ready<'_>; 2] = [
+            self.ready("an_access_log_tells_of_every_request", || {
+                Box::pin(self.an_access_log_tells_of_every_request())
+            }),
+            self.ready("requests_beyond_the_throttle_are_refused", || {
+                Box::pin(self.requests_beyond_the_throttle_are_refused())
+            }),
+        ];
+        let checks: Vec<_> = of_contract.chain(of_tokens).chain(own).collect();
+        let (count, since) = (checks.len(), Instant::now());
+        let failed = side_by_side(checks);
+        let (stage, seconds) = (self.service.variant.stage(), since.elapsed().as_secs());
+        println!("{stage}: {} of {count} checks passed in {seconds} s; not: {failed:?}", count - failed.len());
+        failed
+    }
+
+    fn ready<'a>(&'a self, name: &'static str, check: impl Fn() -> LocalBoxFuture<'a, ()> + Send + 'a) -> Ready<'a> {
+        (name, Box::new(move || run(check())))
+    }
+
+    async fn an_access_log_tells_of_every_request(&self) {
+        self.service.api().get("/health").send().await.expect(200);
+        let stack = self.service.variant.stage();
+        eventually_within(LOG_MAX, "the access log tells of it", async || {
+            let logged = self.aws.logged(&format!("/aws/cloudformation/{stack}/ApiAccessLog")).await;
+            logged.iter().any(|event| event["message"].to_string().contains("integrationLatency")).then_some(())
+        })
+        .await;
+    }
+
+    /// Without a token, which no function sees.
+    async fn requests_beyond_the_throttle_are_refused(&self) {
+        let api = self.guarded.service.api();
+        let answers = join_all((0..4 * THROTTLE).map(|_| api.get(PATH).send_unchecked())).await;
+        assert!(answers.iter().any(|answer| answer.status == 429), "{} requests were let in", answers.len());
+    }
+}
+
+/// Runs checks, some at a time; returns those that failed.
+fn side_by_side(checks: Vec<Ready<'_>>) -> BTreeSet<&'static str> {
+    let checks = Mutex::new(checks.into_iter());
+    let next = || checks.lock().unwrap().next();
+    let work = || {
+        let mut failed = BTreeSet::new();
+        while let Some((name, check)) = next() {
+            if catch_unwind(AssertUnwindSafe(check)).is_err() {
+                failed.insert(name);
+            }
+        }
+        failed
+    };
+    std::thread::scope(|scope| {
+        let workers = [(); AT_A_TIME].map(|()| scope.spawn(work));
+        workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
+    })
+}
