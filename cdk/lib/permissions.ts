@@ -135,7 +135,7 @@ function ofNetwork(functionArn: string): PolicyStatement[] {
       effect: Effect.DENY,
       actions: NETWORK_INTERFACES,
       resources: ['*'],
-      conditions: { ArnEquals: { 'lambda:SourceFunctionArn': functionArn } },
+      conditions: { ArnLike: { 'lambda:SourceFunctionArn': [functionArn, `${functionArn}:*`] } },
     }),
   ];
 }
