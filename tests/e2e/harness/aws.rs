@@ -46,7 +46,7 @@ pub struct Aws {
 }
 
 impl Aws {
-    /// Starts it, with the key set of an issuer of tokens, as [`Aws::issuer`] names it.
+    /// Starts it; what it and the CDK say is kept in `logs`.
     pub async fn start(logs: PathBuf) -> Self {
         let program = program::workspace().join(".venv/bin/ministack");
         assert!(program.is_file(), "ministack is not installed: run `tools/setup.sh python`");
@@ -72,8 +72,6 @@ impl Aws {
             ("AWS_ENDPOINT_URL", endpoint.clone()),
             ("SSL_CERT_FILE", certificate.display().to_string()),
             ("TMPDIR", dir.path().display().to_string()),
-            // STOPGAP until functions read SIGNING_KEYS_SECRET
-            ("SIGNING_KEYS", "k1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=".to_owned()),
         ];
         let mut arguments: Vec<String> = environment.iter().map(|(name, value)| format!("{name}={value}")).collect();
         arguments.push(program.display().to_string());
