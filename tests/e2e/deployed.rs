@@ -130,16 +130,18 @@ fn synthesised(file: &str) -> PathBuf {
     program::workspace().join("cdk/cdk.deployed").join(file)
 }
 
+fn ready<'a>(name: &'static str, check: impl Fn() -> LocalBoxFuture<'a, ()> + Send + 'a) -> Ready<'a> {
+    (name, Box::new(move || run(check())))
+}
+
 impl Deployed<'_> {
     /// Runs all checks, some at a time; returns those that failed.
     fn run_all(&self) -> BTreeSet<&'static str> {
-        let of_contract = contract::checks().map(|(name, check)| self.ready(name, || check(&self.service)));
-        let of_tokens = auth::CHECKS.iter().map(|(name, check)| self.ready(name, || check(&self.guarded)));
+        let of_contract = contract::checks().map(|(name, check)| ready(name, || check(&self.service)));
+        let of_tokens = auth::CHECKS.iter().map(|(name, check)| ready(name, || check(&self.guarded)));
         let own: [Ready<'_>; 2] = [
-            self.ready("an_access_log_tells_of_every_request", || {
-                Box::pin(self.an_access_log_tells_of_every_request())
-            }),
-            self.ready("requests_beyond_the_throttle_are_refused", || {
+            ready("an_access_log_tells_of_every_request", || Box::pin(self.an_access_log_tells_of_every_request())),
+            ready("requests_beyond_the_throttle_are_refused", || {
                 Box::pin(self.requests_beyond_the_throttle_are_refused())
             }),
         ];
@@ -149,10 +151,6 @@ impl Deployed<'_> {
         let (stage, seconds) = (self.service.variant.stage(), since.elapsed().as_secs());
         println!("{stage}: {} of {count} checks passed in {seconds} s; not: {failed:?}", count - failed.len());
         failed
-    }
-
-    fn ready<'a>(&'a self, name: &'static str, check: impl Fn() -> LocalBoxFuture<'a, ()> + Send + 'a) -> Ready<'a> {
-        (name, Box::new(move || run(check())))
     }
 
     async fn an_access_log_tells_of_every_request(&self) {
