@@ -7,6 +7,8 @@ PROFILE := fast
 CARGO_TEST := cargo test --profile $(PROFILE) --no-fail-fast
 # The simulation has builds of its own: what it runs can be broken on purpose, and nothing else shall be.
 SERVICE := --workspace --exclude simulation
+# The front doors that are not built in by default, in every function that serves HTTP.
+FRONT_DOORS := --features read-fn/alb,read-fn/apigw_rest,write-fn/alb,write-fn/apigw_rest,lith-fn/alb,lith-fn/apigw_rest
 # End-to-end checks mostly wait: more of them at a time than there are processors.
 export RUST_TEST_THREADS := 6
 
@@ -21,6 +23,7 @@ test: ## Run all tests but the long ones
 	@tools/setup.sh redis python
 	cargo build --profile $(PROFILE) $(SERVICE) --bins --tests
 	tools/with-ministack.sh $(CARGO_TEST) $(SERVICE)
+	$(CARGO_TEST) $(SERVICE) $(FRONT_DOORS) --test front_doors
 	$(CARGO_TEST) -p simulation -- --show-output
 
 test-full: ## Run the end-to-end tests and the simulation again, with the long ones, and replace the domain
@@ -41,6 +44,7 @@ lint: ## Check format, lints, dependencies, spelling and the paths in the docs
 	@tools/setup.sh python deny
 	cargo fmt --all --check
 	cargo clippy --profile $(PROFILE) --workspace --all-targets --locked -- -D warnings
+	cargo clippy --profile $(PROFILE) $(SERVICE) $(FRONT_DOORS) --all-targets --locked -- -D warnings
 	.tools/bin/cargo-deny --log-level error check bans licenses sources
 	if [ -x .venv/bin/typos ]; then .venv/bin/typos; else echo "typos is not installed: spelling is not checked"; fi
 	tools/check-docs.sh
