@@ -9,6 +9,7 @@ use kernel::project::Projection;
 use kernel::seal::KeyRing;
 use serde::Serialize;
 
+use crate::http::incoming::Identity;
 use crate::stages::{Answer, Cache, Row, Source};
 
 /// A value that does not print.
@@ -263,6 +264,15 @@ impl MetricsConfig {
         }
         let (function, row) = (reader.text("AWS_LAMBDA_FUNCTION_NAME"), reader.row());
         reader.finish(|| Some(Some(Self { function: function?, stage: row?.stage })))
+    }
+}
+
+impl Identity {
+    /// Reads the environment, for front doors that do not say whose a request is: `TENANT` and `SUBJECT`.
+    pub fn read(lookup: Lookup<'_>) -> Result<Self, ConfigError> {
+        let mut reader = Reader::new(lookup);
+        let (tenant, subject) = (reader.parsed("TENANT"), reader.parsed("SUBJECT"));
+        reader.finish(|| Some(Self { tenant: tenant?, subject: subject? }))
     }
 }
 

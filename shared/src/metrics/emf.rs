@@ -217,7 +217,7 @@ mod tests {
     use crate::http::routes;
 
     fn source() -> MetricsConfig {
-        MetricsConfig { function: "read-fn".to_owned(), stage: "cqrs".to_owned() }
+        MetricsConfig { function: "read-fn".to_owned(), stage: "a-row".to_owned() }
     }
 
     fn lines(text: &[u8]) -> Vec<Value> {
@@ -275,7 +275,7 @@ mod tests {
         let told = lines(&request(&source(), Timestamp::from_micros(5_000), measured(StatusCode::NOT_FOUND, &[])));
         let [line] = told.as_slice() else { panic!("{told:?}") };
         assert_eq!(line["_aws"]["Timestamp"], 5);
-        assert_eq!((&line["Function"], &line["Stage"]), (&json!("read-fn"), &json!("cqrs")));
+        assert_eq!((&line["Function"], &line["Stage"]), (&json!("read-fn"), &json!("a-row")));
         assert_eq!(line["Route"], format!("GET {}", routes::ITEM));
         assert_eq!((&line["Requests"], &line["Errors"], &line["Latency"]), (&json!(1), &json!(0), &json!(1.234)));
         assert!(line.get("Layer").is_none());
