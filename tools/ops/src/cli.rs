@@ -107,7 +107,7 @@ pub(crate) enum Action {
 #[derive(Debug, Args)]
 pub(crate) struct CostOptions {
     /// Requests a second, on average over a month; 0 is idle.
-    #[arg(long, value_delimiter = ',', default_value = "0,1,100,10000", value_parser = rate)]
+    #[arg(long, value_delimiter = ',', allow_negative_numbers = true, default_value = "0,1,100,10000", value_parser = rate)]
     pub(crate) rates: Vec<f64>,
     #[command(flatten)]
     pub(crate) traffic: TrafficOptions,
@@ -120,7 +120,7 @@ pub(crate) struct CostOptions {
 #[derive(Debug, Args)]
 pub(crate) struct LimitsOptions {
     /// Requests a second.
-    #[arg(long, value_delimiter = ',', default_value = "10,100,1000,10000,100000,1000000", value_parser = rate)]
+    #[arg(long, value_delimiter = ',', allow_negative_numbers = true, default_value = "10,100,1000,10000,100000,1000000", value_parser = rate)]
     pub(crate) rates: Vec<f64>,
     #[command(flatten)]
     pub(crate) traffic: TrafficOptions,
@@ -133,10 +133,10 @@ pub(crate) struct LimitsOptions {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct TrafficOptions {
     /// Share of the requests that read one user; the others write.
-    #[arg(long, default_value = "0.9", value_parser = share)]
+    #[arg(long, default_value = "0.9", allow_negative_numbers = true, value_parser = share)]
     pub(crate) reads: f64,
     /// Share of the reads that ask a cache, memory or Redis, that it answers.
-    #[arg(long, default_value = "0.8", value_parser = share)]
+    #[arg(long, default_value = "0.8", allow_negative_numbers = true, value_parser = share)]
     pub(crate) hot: f64,
     /// Bytes of a user, as it is stored.
     #[arg(long, default_value = "500", value_parser = clap::value_parser!(u32).range(1..=400_000))]
@@ -182,7 +182,7 @@ pub(crate) struct TrafficOptions {
     #[arg(long, default_value = "6", value_parser = millis)]
     pub(crate) apply_ms: f64,
     /// Share of the requests that X-Ray traces, besides the first in every second.
-    #[arg(long, default_value = "0.05", value_parser = share)]
+    #[arg(long, default_value = "0.05", allow_negative_numbers = true, value_parser = share)]
     pub(crate) traced: f64,
 }
 

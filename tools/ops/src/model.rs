@@ -267,6 +267,17 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn what_makes_no_sense_is_refused_with_what_would() {
+        let refused =
+            |argument: &str, value: &str| Parsed::try_parse_from(["test", argument, value]).unwrap_err().to_string();
+        assert!(refused("--reads", "1.5").contains("a share is a number from 0 to 1"));
+        assert!(refused("--hot", "-0.1").contains("a share is a number from 0 to 1"));
+        assert!(refused("--apply-ms", "soon").contains("a number of milliseconds"));
+        assert!(refused("--memory", "64").contains("128..=10240"));
+        assert!(refused("--arch", "mips").contains("arm64, x86_64"));
+    }
+
+    #[test]
     fn a_fifo_queue_with_large_batches_is_refused() {
         let options = options(&["--queue", "fifo", "--batch", "11"]);
         assert!(Model::new(&options, None).unwrap_err().to_string().contains("--batch 10 or fewer"));
