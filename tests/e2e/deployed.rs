@@ -61,7 +61,9 @@ fn the_service_keeps_its_contract_where_the_cdk_deploys_it() {
     if !is_wanted() {
         return;
     }
-    let aws = run(Aws::start(Path::new(env!("CARGO_TARGET_TMPDIR")).join("deployed")));
+    let logs = Path::new(env!("CARGO_TARGET_TMPDIR")).join("deployed");
+    println!("what ministack and the CDK say is in {}", logs.display());
+    let aws = run(Aws::start(logs));
     aws.bootstrap();
     let (secret, issuer) = run(async {
         let issuer = Issuer::new(&aws.issuer());
