@@ -152,5 +152,8 @@ fn the_lith_says_what_it_lacks_outside_lambda() {
     assert!(!ended.status.success() && said.contains("TENANT is not set"), "{said}");
     let ended = server("http://127.0.0.1:9", 0).env_remove("WRITE_TABLE").env_remove("SIGNING_KEYS").output().unwrap();
     let said = String::from_utf8_lossy(&ended.stderr).into_owned();
-    assert!(said.contains("WRITE_TABLE is not set") && said.contains("SIGNING_KEYS is not set"), "{said}");
+    assert!(
+        said.contains("WRITE_TABLE is not set") && said.contains("SIGNING_KEYS or SIGNING_KEYS_SECRET must be set"),
+        "{said}"
+    );
 }
