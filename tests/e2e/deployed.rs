@@ -70,8 +70,9 @@ fn the_service_keeps_its_contract_where_the_cdk_deploys_it() {
         aws.publish(&issuer).await;
         (aws.keep_secret("watershed/signing-keys", SIGNING_KEYS).await, issuer)
     });
-    // As in production, with all options, but for Redis, which the emulator cannot run, and for what outlives a stack.
-    let config = json!({"base": "prod", "redis": false, "retainData": false, "domainEvents": true,
+    // As in production, with all options, but for Redis and CodeDeploy, which the emulator cannot run, and for what outlives
+    // a stack.
+    let config = json!({"base": "prod", "redis": false, "canary": false, "retainData": false, "domainEvents": true,
         "issuer": issuer.url, "audience": [AUDIENCE], "signingKeysSecret": secret,
         "throttle": {"rate": THROTTLE, "burst": THROTTLE}});
     let token = issuer.sign(&issuer.claims("local", "tester", &SCOPES.join(" ")));
