@@ -10,6 +10,8 @@ SERVICE := --workspace --exclude simulation
 # What is deployed, for measurements.
 FUNCTIONS := -p read-fn -p write-fn -p ingest-fn -p lith-fn
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+# The front doors that are not built in by default, in every function that serves HTTP.
+FRONT_DOORS := --features read-fn/alb,read-fn/apigw_rest,write-fn/alb,write-fn/apigw_rest,lith-fn/alb,lith-fn/apigw_rest
 # End-to-end checks mostly wait: more of them at a time than there are processors.
 export RUST_TEST_THREADS := 6
 
@@ -29,6 +31,7 @@ test: ## Run all tests but the long ones
 	@tools/setup.sh redis python
 	cargo build --profile $(PROFILE) $(SERVICE) --bins --tests
 	tools/with-ministack.sh $(CARGO_TEST) $(SERVICE)
+	$(CARGO_TEST) $(SERVICE) $(FRONT_DOORS) --test front_doors
 	$(CARGO_TEST) -p simulation -- --show-output
 	@tools/setup.sh node templates
 	cd cdk && npm test --silent
@@ -80,14 +83,16 @@ destroy: ## Take down what was deployed (CONFIG=my.json); tables that the config
 	@tools/setup.sh node
 	$(CDK) destroy --output cdk.deployed -c deploying=true -c config=$(CONFIG_PATH) Watershed-cqrs $(ARGS)
 
-lint: ## Check format, lints, dependencies, spelling and the paths in the docs
+lint: ## Check format, lints, dependencies, spelling, workflows and the paths in the docs
 	@tools/setup.sh python deny node
 	cd cdk && npm run --silent check
 	cargo fmt --all --check
 	cargo clippy --profile $(PROFILE) --workspace --all-targets --locked -- -D warnings
+	cargo clippy --profile $(PROFILE) $(SERVICE) $(FRONT_DOORS) --all-targets --locked -- -D warnings
 	.tools/bin/cargo-deny --log-level error check bans licenses sources
 	if [ -x .venv/bin/typos ]; then .venv/bin/typos; else echo "typos is not installed: spelling is not checked"; fi
+	if [ -x .venv/bin/zizmor ]; then .venv/bin/zizmor --offline --quiet .github; else echo "zizmor is not installed: workflows are not checked"; fi
 	tools/check-docs.sh
 
-setup: ## Install what is missing: redis-server, ministack, typos, cargo-deny, the CDK, checks of templates, cargo-lambda
+setup: ## Install what is missing: redis-server, ministack, typos, zizmor, cargo-deny, the CDK, checks of templates, cargo-lambda
 	@tools/setup.sh redis python deny node templates package

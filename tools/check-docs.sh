@@ -8,7 +8,7 @@ for document in README.md CHANGELOG.md docs/*.md docs/*/*.md; do
     [ -e "$document" ] || continue
     quoted=$(grep -oE '`[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)+/?`' "$document" | tr -d '`' |
         grep -E '(\.(rs|toml|json|md|sh|ts)|/)$' || true)
-    linked=$(grep -oE '\]\([^)#:]+' "$document" | sed 's/^](//' || true)
+    linked=$(grep -oE '\]\([^)#:]+' "$document" | sed 's/^](//' | grep -vxE 'https?' || true)
     for path in $quoted; do
         if [ ! -e "$path" ]; then echo "$document names $path, which does not exist" >&2; missing=1; fi
     done

@@ -5,9 +5,9 @@ set -eu
 cd "$(dirname "$0")/../cdk"
 
 node_modules/.bin/cdk synth --quiet --no-notices >/dev/null
-if [ ! -x ../.venv/bin/cfn-lint ] || [ ! -x ../.venv/bin/checkov ]; then
+if [ ! -x ../.venv-templates/bin/cfn-lint ] || [ ! -x ../.venv-templates/bin/checkov ]; then
     echo "cfn-lint or checkov is not installed: the templates are not checked" >&2
     exit 0
 fi
-../.venv/bin/cfn-lint --config-file .cfnlintrc.yaml
-../.venv/bin/checkov --config-file .checkov.yaml
+../.venv-templates/bin/cfn-lint --config-file .cfnlintrc.yaml
+../.venv-templates/bin/checkov --config-file .checkov.yaml

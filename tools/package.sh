@@ -12,7 +12,7 @@ if [ ! -d "$(rustc --print target-libdir --target "$target")" ]; then
     echo "Rust cannot build for $1 yet: run \`rustup target add $target\`" >&2
     exit 1
 fi
-if [ ! -x .venv/bin/cargo-lambda ]; then
+if [ ! -x .venv-package/bin/cargo-lambda ]; then
     echo "cargo-lambda is missing: see above" >&2
     exit 1
 fi
@@ -22,8 +22,13 @@ packages="read-fn write-fn ingest-fn lith-fn create-user-fn replace-user-fn upda
 # A build that fails must not leave the functions of an earlier one.
 rm -rf target/lambda
 # The linker, zig, is found through the Python of this environment.
-PATH="$PWD/.venv/bin:$PATH" cargo lambda build --release --locked --target "$target" --lambda-dir "$PWD/target/lambda" \
-    -p read-fn -p write-fn -p ingest-fn -p lith-fn -p ops
+build() {
+    PATH="$PWD/.venv-package/bin:$PATH" cargo lambda build --release --locked --target "$target" \
+        --lambda-dir "$PWD/target/lambda" "$@"
+}
+build -p read-fn -p write-fn -p ingest-fn -p lith-fn
+# Apart, because what is built together shares the features of its dependencies.
+build -p ops
 
 for package in $packages; do
     if [ ! -f "target/lambda/$package/bootstrap" ]; then

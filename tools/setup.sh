@@ -7,6 +7,7 @@ cd "$(dirname "$0")/.."
 ministack_version=1.5.33
 cryptography_version=50.0.2
 typos_version=1.52.0
+zizmor_version=1.32.0
 cargo_deny_version=0.20.2
 cargo_fuzz_version=0.13.2
 cfn_lint_version=1.58.0
@@ -34,14 +35,15 @@ install_redis() {
         "macOS: brew install redis). Without it the service runs on memory alone." >&2
 }
 
-# A group of tools from PyPI, in .venv. The first argument names the group; the others are what it needs.
+# A group of tools from PyPI, in an environment of its own: what one group needs may contradict what another does. The
+# first argument names the environment; the others are what it holds.
 install_from_pypi() {
-    group=$1
+    venv=$1
     shift
-    if [ "$(cat ".venv/installed-$group" 2>/dev/null)" = "$*" ]; then return; fi
-    echo "setup: installing $* from PyPI into .venv"
-    if python3 -m venv .venv && .venv/bin/pip install --quiet "$@"; then
-        echo "$*" > ".venv/installed-$group"
+    if [ "$(cat "$venv/installed" 2>/dev/null)" = "$*" ]; then return; fi
+    echo "setup: installing $* from PyPI into $venv"
+    if python3 -m venv "$venv" && "$venv/bin/pip" install --quiet "$@"; then
+        echo "$*" > "$venv/installed"
     else
         echo "setup: PyPI is out of reach, or python3-venv is missing: going on without $*" >&2
     fi
@@ -83,10 +85,10 @@ for part in "$@"; do
     case "$part" in
         redis) install_redis ;;
         # ministack verifies tokens where there is cryptography.
-        python) install_from_pypi python "ministack==$ministack_version" "cryptography==$cryptography_version" \
-            "typos==$typos_version" ;;
-        templates) install_from_pypi templates "cfn-lint==$cfn_lint_version" "checkov==$checkov_version" ;;
-        package) install_from_pypi package "cargo-lambda==$cargo_lambda_version" "ziglang==$ziglang_version" ;;
+        python) install_from_pypi .venv "ministack==$ministack_version" "cryptography==$cryptography_version" \
+            "typos==$typos_version" "zizmor==$zizmor_version" ;;
+        templates) install_from_pypi .venv-templates "cfn-lint==$cfn_lint_version" "checkov==$checkov_version" ;;
+        package) install_from_pypi .venv-package "cargo-lambda==$cargo_lambda_version" "ziglang==$ziglang_version" ;;
         node) install_node ;;
         deny) install_cargo_deny ;;
         fuzz) install_cargo_fuzz ;;

@@ -10,7 +10,7 @@ import {
 } from 'aws-cdk-lib/aws-apigatewayv2';
 import { HttpJwtAuthorizer } from 'aws-cdk-lib/aws-apigatewayv2-authorizers';
 import { HttpLambdaIntegration } from 'aws-cdk-lib/aws-apigatewayv2-integrations';
-import type { Function } from 'aws-cdk-lib/aws-lambda';
+import type { IFunction } from 'aws-cdk-lib/aws-lambda';
 import { LogGroup } from 'aws-cdk-lib/aws-logs';
 import { Construct } from 'constructs';
 import type { Config } from './config';
@@ -62,7 +62,7 @@ export class Api extends Construct {
   constructor(scope: Construct, config: Config, functions: Functions) {
     super(scope, 'Api');
     this.api = new HttpApi(this, 'HttpApi', { apiName: config.name, createDefaultStage: false });
-    const integrations = new Map<Function, HttpLambdaIntegration>();
+    const integrations = new Map<IFunction, HttpLambdaIntegration>();
     const integration = (...names: FunctionName[]) => {
       const target = functions.first(...names);
       if (target === undefined) {

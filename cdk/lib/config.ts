@@ -33,6 +33,8 @@ export interface Config {
     /** Whether ingest-fn's concurrency is set aside, so that no storm of requests can take it away. */
     readonly reserved: boolean;
   };
+  /** Whether new code takes a tenth of the invocations first, and goes back by itself when an alarm goes off. */
+  readonly canary: boolean;
   /** Which projection readers see: the version at the end of the read table's name. */
   readonly projection: number;
   /** Another one that is written as well, while one takes the place of the other. */
@@ -65,6 +67,7 @@ const PROD: Omit<Config, Own> = {
     pollers: { maximumConcurrency: 50 },
     reserved: true,
   },
+  canary: true,
   projection: 1,
   contributorInsights: true,
   domainEvents: false,
@@ -82,6 +85,7 @@ const BASES: Record<string, Omit<Config, Own>> = {
     throttle: { rate: 100, burst: 50 },
     // A new account has ten environments for all functions together: nothing to set aside.
     queue: { ...PROD.queue, pollers: { maximumConcurrency: 5 }, reserved: false },
+    canary: false,
     contributorInsights: false,
     nightlyVerify: false,
   },
@@ -173,6 +177,7 @@ const CHECKS: Record<keyof Config, Check> = {
     (value) => hasExactly(value, 'rate', 'burst') && Object.values(value).every(isWithin(1, 1_000_000)),
   ),
   queue: queueProblem,
+  canary: flag,
   projection: integer(1, 65_535),
   otherProjection: optional(integer(1, 65_535)),
   contributorInsights: flag,

@@ -1,6 +1,15 @@
 import { Duration, RemovalPolicy, Stack, Validations } from 'aws-cdk-lib';
 import { type IRole, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
-import { Code, EventSourceMapping, Function, LoggingFormat, Runtime, Tracing } from 'aws-cdk-lib/aws-lambda';
+import {
+  Alias,
+  Code,
+  EventSourceMapping,
+  Function,
+  type IFunction,
+  LoggingFormat,
+  Runtime,
+  Tracing,
+} from 'aws-cdk-lib/aws-lambda';
 import { LogGroup } from 'aws-cdk-lib/aws-logs';
 import { Construct } from 'constructs';
 import type { Cache } from './cache';
@@ -50,6 +59,7 @@ export interface FunctionsProps {
 /** The functions of a row, each with what it needs and no more. */
 export class Functions extends Construct {
   private readonly byName: Map<FunctionName, Function>;
+  private readonly aliasOf: Map<FunctionName, Alias>;
 
   constructor(
     scope: Construct,
@@ -57,7 +67,8 @@ export class Functions extends Construct {
   ) {
     super(scope, 'Functions');
     this.byName = new Map(props.row.functions.map((name) => [name, this.function(name)]));
-    const ingest = this.byName.get('ingest-fn');
+    this.aliasOf = new Map(props.config.canary ? this.all.map(([name, made]) => [name, this.alias(name, made)]) : []);
+    const ingest = this.first('ingest-fn');
     if (ingest !== undefined && props.commandQueue !== undefined) {
       this.connect(ingest, props.commandQueue, props.config.queue);
     }
@@ -67,16 +78,30 @@ export class Functions extends Construct {
     return [...this.byName];
   }
 
-  /** The first of these that the row deploys. */
-  first(...names: FunctionName[]): Function | undefined {
-    return names.map((name) => this.byName.get(name)).find((found) => found !== undefined);
+  /** What a function is called in AWS. */
+  nameOf(name: FunctionName): string {
+    return `${this.props.config.name}-${name}`;
+  }
+
+  /** What is invoked instead, where new versions are let in by and by. */
+  get aliases(): [FunctionName, Alias][] {
+    return [...this.aliasOf];
+  }
+
+  /** The first of these that the row deploys, as it is to be invoked. */
+  first(...names: FunctionName[]): IFunction | undefined {
+    return names.map((name) => this.aliasOf.get(name) ?? this.byName.get(name)).find((found) => found !== undefined);
+  }
+
+  private alias(name: FunctionName, made: Function): Alias {
+    return new Alias(this, `${name}-live`, { aliasName: 'live', version: made.currentVersion });
   }
 
   private function(name: FunctionName): Function {
     const { config, row, packages, network } = this.props;
     const inNetwork = this.cacheOf(name) !== undefined && network !== undefined;
     const { reserved, pollers } = config.queue;
-    const functionName = `${config.name}-${name}`;
+    const functionName = this.nameOf(name);
     const logGroupName = `/aws/lambda/${functionName}`;
     const logGroup = new LogGroup(this, `${name}-log`, {
       logGroupName,
@@ -117,6 +142,7 @@ export class Functions extends Construct {
     const readsStates = does(name, 'get', 'list') && row.reads_from === 'write-store';
     const variables = {
       STAGE: row.stage,
+      METRICS: 'emf',
       COMMANDS_TABLE: stores.commands.tableName,
       WRITE_TABLE: applies || readsStates ? stores.write.tableName : undefined,
       READ_TABLE: knowsViews ? stores.readName : undefined,
@@ -165,7 +191,7 @@ export class Functions extends Construct {
   }
 
   private connect(
-    ingest: Function,
+    ingest: IFunction,
     { queue }: CommandQueue,
     { batchSize, windowSeconds, pollers }: Config['queue'],
   ): void {

@@ -53,6 +53,8 @@ const MINUTE = Duration.minutes(1);
 /** Alarms with a topic, each with its page in docs/operations.md, and one dashboard. */
 export class Monitoring extends Construct {
   readonly topic: Topic;
+  /** Those that go off when new code of functions is bad. */
+  readonly ofFunctions: Alarm[];
 
   constructor(
     scope: Construct,
@@ -60,9 +62,8 @@ export class Monitoring extends Construct {
   ) {
     super(scope, 'Monitoring');
     this.topic = this.alarmTopic();
-    for (const [id, threshold] of Object.entries(this.thresholds())) {
-      this.alarm(id, threshold);
-    }
+    const alarms = new Map(Object.entries(this.thresholds()).map(([id, threshold]) => [id, this.alarm(id, threshold)]));
+    this.ofFunctions = ['ServerErrors', 'Latency', 'FunctionErrors'].flatMap((id) => alarms.get(id) ?? []);
     new Dashboard(this, 'Dashboard', {
       dashboardName: props.config.name,
       defaultInterval: Duration.hours(3),
@@ -88,7 +89,7 @@ export class Monitoring extends Construct {
     return topic;
   }
 
-  private alarm(id: string, { metric, above, minutes, means }: Threshold): void {
+  private alarm(id: string, { metric, above, minutes, means }: Threshold): Alarm {
     const alarm = new Alarm(this, id, {
       metric,
       threshold: above,
@@ -100,6 +101,7 @@ export class Monitoring extends Construct {
     });
     alarm.addAlarmAction(new SnsAction(this.topic));
     alarm.addOkAction(new SnsAction(this.topic));
+    return alarm;
   }
 
   private thresholds(): Record<string, Threshold> {

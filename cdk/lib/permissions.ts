@@ -3,7 +3,7 @@ import { Effect, PolicyDocument, PolicyStatement, type Role } from 'aws-cdk-lib/
 import type { Cache } from './cache';
 import type { CommandQueue } from './command-queue';
 import { appliesAtOnce, does, type FunctionName, holdsSigningKeys, queues, type Row } from './stages';
-import type { Stores } from './stores';
+import { INDEXES, type Stores } from './stores';
 
 /** What a function may be allowed to use. */
 export interface Uses {
@@ -57,7 +57,7 @@ function ofReads(name: FunctionName, { row, stores }: Uses): PolicyStatement[] {
     statements.push(allow(['dynamodb:GetItem'], table.tableArn));
   }
   if (does(name, 'list')) {
-    const indexes = ['by-name', 'by-status', 'by-email'].map((index) => `${table.tableArn}/index/${index}`);
+    const indexes = INDEXES.map((index) => `${table.tableArn}/index/by-${index}`);
     statements.push(allow(['dynamodb:Query'], ...indexes));
   }
   return statements;
@@ -135,7 +135,7 @@ function ofNetwork(functionArn: string): PolicyStatement[] {
       effect: Effect.DENY,
       actions: NETWORK_INTERFACES,
       resources: ['*'],
-      conditions: { ArnEquals: { 'lambda:SourceFunctionArn': functionArn } },
+      conditions: { ArnLike: { 'lambda:SourceFunctionArn': [functionArn, `${functionArn}:*`] } },
     }),
   ];
 }

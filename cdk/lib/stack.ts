@@ -9,6 +9,7 @@ import { Functions } from './functions';
 import { Monitoring } from './monitoring';
 import { Network } from './network';
 import type { Packages } from './packages';
+import { Rollout } from './rollout';
 import { type Row, usesRedis } from './stages';
 import { Stores } from './stores';
 import { Verification } from './verification';
@@ -34,7 +35,11 @@ export class Watershed extends Stack {
     const domainEvents = config.domainEvents ? new DomainEvents(this, config, stores.write) : undefined;
     const verified = config.nightlyVerify && row.writes_read_store;
     const verification = verified ? new Verification(this, config, stores, packages) : undefined;
-    new Monitoring(this, { config, row, api, functions, stores, commandQueue, cache, domainEvents, verification });
+    const watched = { config, row, api, functions, stores, commandQueue, cache, domainEvents, verification };
+    const monitoring = new Monitoring(this, watched);
+    if (config.canary) {
+      new Rollout(this, functions, monitoring.ofFunctions);
+    }
 
     this.tell('Stage', row.stage);
     this.tell('Url', api.api.apiEndpoint);

@@ -5,7 +5,7 @@ import type { Config } from './config';
 import type { Row } from './stages';
 
 /** The indexes that serve lists; see INDEXES in shared/users/src/list.rs. */
-const INDEXES = ['name', 'status', 'email'];
+export const INDEXES = ['name', 'status', 'email'];
 
 /** The tables, with keys, indexes and time to live as shared/adapters/src/tables.rs has them. */
 export class Stores extends Construct {

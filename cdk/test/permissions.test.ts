@@ -231,7 +231,10 @@ test("roles are taken on by the service that they are for, and have nothing of A
       assert.equal(role.ManagedPolicyArns, undefined, id);
       const [statement, ...more] = role.AssumeRolePolicyDocument.Statement;
       assert.equal(more.length, 0);
-      assert.match(statement.Principal.Service, /^(lambda|vpc-flow-logs|codebuild|scheduler)\.amazonaws\.com$/);
+      assert.match(
+        statement.Principal.Service,
+        /^(lambda|vpc-flow-logs|codebuild|codedeploy|scheduler)\.amazonaws\.com$/,
+      );
     }
   }
 });
@@ -280,6 +283,19 @@ test('the nightly comparison reads the two stores and itself, and is started by 
   );
   assert.equal(starts.length, 1);
   assert.match(starts[0]!, /^codebuild:StartBuild <VerificationProject\w+\.Arn>$/);
+});
+
+test('what shifts invocations to new versions may do so for these functions alone', () => {
+  for (const { stage, functions } of ROWS) {
+    const role = properties(of(stage), 'AWS::IAM::Role').find(([id]) => id.startsWith('Rollout'))![0];
+    const may = statementsOf(of(stage), role);
+    for (const { actions, resources } of may) {
+      const isOfAlarms = actions.join() === 'cloudwatch:DescribeAlarms';
+      assert.ok(isOfAlarms || actions.every((action) => /^lambda:(Get|UpdateAlias)/.test(action)), actions.join());
+      const named = functions.flatMap((name) => ['', ':live'].map((ending) => `:function:watershed-${name}${ending}`));
+      assert.ok(isOfAlarms || resources.every((on) => named.some((ending) => on.endsWith(ending))), resources.join());
+    }
+  }
 });
 
 test('the pipe of domain events reads the stream and puts events, and no more', () => {

@@ -110,8 +110,8 @@ function answering(stage: string, routeKey: string): string {
   const route = properties(from, 'AWS::ApiGatewayV2::Route').find(([, route]) => route.RouteKey === routeKey)![1];
   const integration = from.toJSON().Resources[route.Target['Fn::Join'][1][1].Ref].Properties;
   assert.equal(integration.PayloadFormatVersion, '2.0');
-  const id = integration.IntegrationUri['Fn::GetAtt'][0];
-  return from.toJSON().Resources[id].Properties.FunctionName.replace('watershed-', '');
+  const alias = from.toJSON().Resources[integration.IntegrationUri.Ref].Properties;
+  return from.toJSON().Resources[alias.FunctionName.Ref].Properties.FunctionName.replace('watershed-', '');
 }
 
 test('reads and writes go to functions of their own, and everything else to the one that says 404 and 405', () => {
@@ -207,7 +207,7 @@ test('who makes or opens tokens is told where the signing keys are, and nobody f
 
 test('a function is told what it uses, and nothing else', () => {
   const told = (stage: string, name: string) => Object.keys(functionOf(of(stage), name).Environment.Variables).sort();
-  const least = ['COMMANDS_TABLE', 'SIGNING_KEYS_SECRET', 'STAGE'];
+  const least = ['COMMANDS_TABLE', 'METRICS', 'SIGNING_KEYS_SECRET', 'STAGE'];
   const always = [...least, 'READ_TABLE'];
   const redis = ['REDIS_IAM_CACHE', 'REDIS_URL'];
   const queue = ['QUEUE_URL', 'VISIBILITY_TIMEOUT_SECONDS'];
@@ -224,12 +224,42 @@ test('a function is told what it uses, and nothing else', () => {
     [
       'cqrs',
       'ingest-fn',
-      ['COMMANDS_TABLE', 'STAGE', ...redis, ...queue, 'READ_TABLE', 'WRITE_TABLE', 'MAX_RECEIVE_COUNT'],
+      ['COMMANDS_TABLE', 'METRICS', 'STAGE', ...redis, ...queue, 'READ_TABLE', 'WRITE_TABLE', 'MAX_RECEIVE_COUNT'],
     ],
   ];
   for (const [stage, name, variables] of cases) {
     assert.deepEqual(told(stage, name), variables.sort(), `${name} at ${stage}`);
   }
+});
+
+test('in prod new versions are let in by and by, and thrown out when an alarm goes off; in dev they are there at once', () => {
+  for (const { stage, functions } of ROWS) {
+    const groups = properties(of(stage), 'AWS::CodeDeploy::DeploymentGroup');
+    assert.equal(groups.length, functions.length, stage);
+    for (const [, { DeploymentConfigName, AlarmConfiguration, AutoRollbackConfiguration }] of groups) {
+      assert.equal(DeploymentConfigName, 'CodeDeployDefault.LambdaCanary10Percent10Minutes');
+      assert.equal(AlarmConfiguration.Alarms.length, 3);
+      assert.ok(AutoRollbackConfiguration.Events.includes('DEPLOYMENT_STOP_ON_ALARM'));
+    }
+    const aliases = of(stage).findResources('AWS::Lambda::Alias');
+    assert.equal(Object.keys(aliases).length, functions.length);
+    for (const [id, { UpdatePolicy }] of Object.entries<any>(aliases)) {
+      assert.ok(UpdatePolicy.CodeDeployLambdaAliasUpdate.DeploymentGroupName.Ref, id);
+    }
+    // Nothing goes past the alias: neither requests nor messages.
+    for (const [id, { IntegrationUri }] of properties(of(stage), 'AWS::ApiGatewayV2::Integration')) {
+      assert.ok(IntegrationUri.Ref in aliases, id);
+    }
+    for (const [id, { FunctionName }] of properties(of(stage), 'AWS::Lambda::EventSourceMapping')) {
+      assert.match(JSON.stringify(FunctionName), /alias|live/i, id);
+    }
+    for (const [id, { FunctionName }] of properties(of(stage), 'AWS::Lambda::Permission')) {
+      assert.ok(FunctionName.Ref in aliases, id);
+    }
+  }
+  const dev = template('cqrs', { base: 'dev' });
+  dev.resourceCountIs('AWS::CodeDeploy::DeploymentGroup', 0);
+  dev.resourceCountIs('AWS::Lambda::Alias', 0);
 });
 
 // The command queue

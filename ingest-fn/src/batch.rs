@@ -4,20 +4,23 @@
 //! idempotent by version, so that a redelivery repairs whatever an earlier delivery left half done.
 
 use std::collections::HashSet;
+use std::iter;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use futures::future::FutureExt;
 use futures::stream::{self, StreamExt};
 use kernel::apply::{Applied, Order, Verdict};
+use kernel::clock::Timestamp;
 use kernel::domain::Domain;
 use kernel::envelope::{Envelope, Heading};
 use kernel::ids::AggregateKey;
 use kernel::mutant;
-use kernel::ports::{LOAD_KEYS_MAX, Snapshot};
+use kernel::ports::{LOAD_KEYS_MAX, Projected, Snapshot};
 use kernel::problem::Problem;
 use kernel::random::jitter;
 use kernel::record::CommandStatus;
+use shared::metrics::Tally;
 use shared::wiring::{DEFERRAL_MAX, IngestSide};
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, error, warn};
@@ -60,6 +63,15 @@ struct Group<C> {
     places: Vec<Vec<usize>>,
 }
 
+/// What became of a batch.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// The identities of the messages that must come again.
+    pub failed: Vec<String>,
+    /// What became of the commands, for metrics.
+    pub tally: Tally,
+}
+
 /// What became of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Fate {
@@ -71,6 +83,18 @@ enum Fate {
     Failed(String),
 }
 
+/// What this delivery of a command changed.
+#[derive(Debug, Clone, Copy, Default)]
+struct Effect {
+    /// Whether it took effect; `None` where that was not judged now.
+    applied: Option<bool>,
+    /// How long after its acceptance the view could be read, where this delivery saw to that.
+    lag: Option<Duration>,
+}
+
+/// What became of the message at a place in the batch.
+type Done = (usize, Fate, Effect);
+
 impl<D: Domain> Ingest<D> {
     /// Ingests through these ports; a message is given up by its queue after `receive_count_max` deliveries.
     #[must_use]
@@ -78,8 +102,8 @@ impl<D: Domain> Ingest<D> {
         Self { side, receive_count_max }
     }
 
-    /// Does what can be done before `deadline`; returns the identities of the messages that must come again.
-    pub async fn batch(&self, messages: &[Message], deadline: Instant) -> Vec<String> {
+    /// Does what can be done before `deadline`.
+    pub async fn batch(&self, messages: &[Message], deadline: Instant) -> Outcome {
         let mut fates: Vec<Fate> = vec![Fate::Failed("not reached".to_owned()); messages.len()];
         let groups = self.group(messages, &mut fates);
         let done: Vec<_> = stream::iter(chunks(groups))
@@ -87,7 +111,9 @@ impl<D: Domain> Ingest<D> {
             .flat_map(stream::iter)
             .collect()
             .await;
-        for (place, fate) in done {
+        let mut outcome = Outcome::default();
+        for (place, fate, effect) in done {
+            effect.count(&mut outcome.tally);
             if let Some(slot) = fates.get_mut(place) {
                 *slot = fate;
             }
@@ -95,8 +121,11 @@ impl<D: Domain> Ingest<D> {
         if mutant!(NotFoundByReceiveCount) {
             self.reject_the_patient(messages, &mut fates).await;
         }
-        let open = messages.iter().zip(fates).filter(|(_, fate)| *fate != Fate::Done);
-        stream::iter(open).then(|(message, fate)| self.hand_back(message, fate)).collect().await
+        for (message, fate) in messages.iter().zip(fates).filter(|(_, fate)| *fate != Fate::Done) {
+            outcome.tally.failed += usize::from(self.is_last_delivery(message));
+            outcome.failed.push(self.hand_back(message, fate).await);
+        }
+        outcome
     }
 
     /// Reads the messages. One that cannot be read holds back those behind it in its order group.
@@ -129,7 +158,7 @@ impl<D: Domain> Ingest<D> {
     }
 
     /// Works on as many aggregates as one read can load.
-    async fn chunk(&self, groups: Vec<Group<D::Command>>, deadline: Instant) -> Vec<(usize, Fate)> {
+    async fn chunk(&self, groups: Vec<Group<D::Command>>, deadline: Instant) -> Vec<Done> {
         let keys: Vec<_> = groups.iter().map(|group| group.key.clone()).collect();
         let answer_by = deadline.checked_sub(ANSWER_MARGIN).unwrap_or(deadline);
         let stored = match timeout_at(answer_by, self.side.applier.load(&keys)).await {
@@ -145,12 +174,7 @@ impl<D: Domain> Ingest<D> {
     }
 
     /// A panic or a lack of time fails one aggregate, not the batch.
-    async fn guarded(
-        &self,
-        group: Group<D::Command>,
-        stored: Option<Snapshot>,
-        deadline: Instant,
-    ) -> Vec<(usize, Fate)> {
+    async fn guarded(&self, group: Group<D::Command>, stored: Option<Snapshot>, deadline: Instant) -> Vec<Done> {
         if deadline.saturating_duration_since(Instant::now()) < START_MARGIN {
             return same_fate([&group], &Fate::Failed("out of time".to_owned()));
         }
@@ -166,22 +190,24 @@ impl<D: Domain> Ingest<D> {
         }
     }
 
-    async fn aggregate(&self, group: &Group<D::Command>, stored: Option<Snapshot>) -> Vec<(usize, Fate)> {
+    async fn aggregate(&self, group: &Group<D::Command>, stored: Option<Snapshot>) -> Vec<Done> {
         let applied = self.side.applier.apply(&group.key, &group.commands, stored).await;
         if let Some(error) = &applied.stopped_by {
             warn!(key = %group.key, error = error as &dyn std::error::Error, "commands are unfinished");
         }
         let projected = match applied.needs_projection() {
             true => self.side.projector.project(&group.key, &applied.current).await,
-            false => Ok(()),
+            false => Ok(Projected::Newer),
         };
-        if let Err(error) =
-            projected.or_else(|error| if mutant!(AcknowledgedBeforeProjection) { Ok(()) } else { Err(error) })
-        {
-            warn!(key = %group.key, error = &error as &dyn std::error::Error, "not projected");
-            return same_fate([group], &Fate::Failed(error.to_string()));
+        match projected {
+            Err(error) if !mutant!(AcknowledgedBeforeProjection) => {
+                warn!(key = %group.key, error = &error as &dyn std::error::Error, "not projected");
+                let again = |(place, _, effect)| (place, Fate::Failed(error.to_string()), effect);
+                group.done(&applied, None).into_iter().map(again).collect()
+            }
+            Ok(Projected::Stored) => group.done(&applied, Some(self.side.clock.now())),
+            Ok(Projected::Newer) | Err(_) => group.done(&applied, None),
         }
-        group.fates(&applied)
     }
 
     /// What the protocol must not do, for the simulation: how often a message was received says nothing about what is
@@ -214,10 +240,15 @@ impl<D: Domain> Ingest<D> {
                 "what it builds on did not come".to_owned()
             }
         };
-        if message.receive_count >= self.receive_count_max {
+        if self.is_last_delivery(message) {
             self.give_up(message, reason).await;
         }
         message.id.clone()
+    }
+
+    /// Whether the queue gives the message up, unless it is done now.
+    fn is_last_delivery(&self, message: &Message) -> bool {
+        message.receive_count >= self.receive_count_max
     }
 
     async fn give_up(&self, message: &Message, reason: String) {
@@ -231,7 +262,8 @@ impl<D: Domain> Ingest<D> {
 }
 
 impl<C> Group<C> {
-    fn fates<D: Domain>(&self, applied: &Applied<D>) -> Vec<(usize, Fate)> {
+    /// `shown_at` is when the view could be read, where this delivery saw to that.
+    fn done<D: Domain>(&self, applied: &Applied<D>, shown_at: Option<Timestamp>) -> Vec<Done> {
         let why = applied.stopped_by.as_ref().map_or_else(|| "not reached".to_owned(), ToString::to_string);
         let fate = |verdict: &Verdict| match verdict {
             Verdict::Final { .. } => Fate::Done,
@@ -239,7 +271,28 @@ impl<C> Group<C> {
             Verdict::Unfinished => Fate::Failed(why.clone()),
         };
         let verdicts = self.places.iter().zip(&applied.verdicts);
-        verdicts.flat_map(|(places, verdict)| places.iter().map(move |place| (*place, fate(verdict)))).collect()
+        let done = verdicts.flat_map(|(places, verdict)| {
+            // Of several messages with the same command the first one has the effect.
+            let effects = iter::once(Effect::of(verdict, shown_at)).chain(iter::repeat(Effect::default()));
+            places.iter().zip(effects).map(|(place, effect)| (*place, fate(verdict), effect)).collect::<Vec<_>>()
+        });
+        done.collect()
+    }
+}
+
+impl Effect {
+    fn of(verdict: &Verdict, shown_at: Option<Timestamp>) -> Self {
+        let Verdict::Final { record, duplicate } = verdict else { return Self::default() };
+        let applied = matches!(record.status, CommandStatus::Applied { .. });
+        let lag = |shown_at: Timestamp| shown_at.since(record.accepted_at).unwrap_or_default();
+        // A duplicate that has its view put is one whose first delivery died before it did.
+        Self { applied: (!duplicate).then_some(applied), lag: shown_at.filter(|_| applied).map(lag) }
+    }
+
+    fn count(self, tally: &mut Tally) {
+        tally.applied += usize::from(self.applied == Some(true));
+        tally.refused += usize::from(self.applied == Some(false));
+        tally.projection_lags.extend(self.lag);
     }
 }
 
@@ -267,8 +320,9 @@ fn chunks<C>(groups: Vec<Group<C>>) -> Vec<Vec<Group<C>>> {
     chunks
 }
 
-fn same_fate<'a, C: 'a>(groups: impl IntoIterator<Item = &'a Group<C>>, fate: &Fate) -> Vec<(usize, Fate)> {
-    groups.into_iter().flat_map(|group| group.places.iter().flatten()).map(|place| (*place, fate.clone())).collect()
+fn same_fate<'a, C: 'a>(groups: impl IntoIterator<Item = &'a Group<C>>, fate: &Fate) -> Vec<Done> {
+    let places = groups.into_iter().flat_map(|group| group.places.iter().flatten());
+    places.map(|place| (*place, fate.clone(), Effect::default())).collect()
 }
 
 /// 1 s, doubled with each delivery, up to [`DEFERRAL_MAX`]; at random by half, so that messages part.

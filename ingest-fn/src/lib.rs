@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use shared::config::{self, IngestConfig};
+use shared::metrics::Metrics;
 use shared::{ServedDomain, telemetry, wiring};
 use tokio::time::Instant;
 
@@ -20,18 +21,24 @@ pub async fn run() -> Result<(), Error> {
     let config = IngestConfig::read(&config::process)?;
     let side = wiring::ingest_side(&config).await?;
     let ingest = Arc::new(Ingest::new(side, config.receive_count_max));
+    let metrics = Metrics::read(&config::process)?;
     let handler = service_fn(move |event| {
-        let ingest = Arc::clone(&ingest);
-        async move { handle(&ingest, event).await }
+        let (ingest, metrics) = (Arc::clone(&ingest), metrics.clone());
+        async move { handle(&ingest, &metrics, event).await }
     });
     lambda_runtime::run_concurrent(handler).await
 }
 
 /// An error fails the whole batch: all of it comes again.
-async fn handle(ingest: &Ingest<ServedDomain>, event: LambdaEvent<SqsEvent>) -> Result<SqsBatchResponse, Error> {
+async fn handle(
+    ingest: &Ingest<ServedDomain>,
+    metrics: &Metrics,
+    event: LambdaEvent<SqsEvent>,
+) -> Result<SqsBatchResponse, Error> {
     let messages = event::messages(event.payload)?;
-    let failed = ingest.batch(&messages, due(event.context.deadline)).await;
-    Ok(event::response(failed))
+    let outcome = ingest.batch(&messages, due(event.context.deadline)).await;
+    metrics.batch(&outcome.tally);
+    Ok(event::response(outcome.failed))
 }
 
 /// When the function's time is up, given in milliseconds since 1970.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use adapters::memory::{MemoryQueue, MemorySharedCache, MemoryStores};
 use async_trait::async_trait;
-use ingest_fn::batch::{Ingest, Message};
+use ingest_fn::batch::{Ingest, Message, Outcome};
 use kernel::apply::{Applier, Order, Policy};
 use kernel::clock::{Clock, Timestamp};
 use kernel::envelope::{ENVELOPE_SCHEMA, Envelope, Expected};
@@ -16,6 +16,7 @@ use kernel::ids::{AggregateId, AggregateKey, CommandId, Stamp};
 use kernel::ports::{PortError, Projected, Snapshot, ViewWriter};
 use kernel::project::{Projection, Projector, ReadModel};
 use kernel::record::{CommandStatus, RecordKey};
+use shared::metrics::Tally;
 use shared::wiring::IngestSide;
 use tokio::time::Instant;
 
@@ -83,8 +84,12 @@ impl World {
         }
     }
 
-    async fn batch(&self, messages: &[Message]) -> Vec<String> {
+    async fn outcome(&self, messages: &[Message]) -> Outcome {
         self.ingest.batch(messages, Instant::now() + Duration::from_secs(9)).await
+    }
+
+    async fn batch(&self, messages: &[Message]) -> Vec<String> {
+        self.outcome(messages).await.failed
     }
 
     fn status(&self, envelope: &Envelope<CounterCommand>) -> Option<CommandStatus> {
@@ -182,8 +187,23 @@ async fn work_that_cannot_be_done_in_time_is_left_for_another_delivery() {
     let world = world(Order::Loose);
     let envelope = world.envelope(world.id(), open("a"));
     let soon = Instant::now() + Duration::from_secs(1);
-    assert_eq!(world.ingest.batch(&[carrying("m", &envelope)], soon).await, ["m"]);
+    assert_eq!(world.ingest.batch(&[carrying("m", &envelope)], soon).await.failed, ["m"]);
     assert_eq!(world.status(&envelope), None);
+}
+
+#[tokio::test]
+async fn a_batch_tells_what_became_of_its_commands_each_counted_once() {
+    let world = world(Order::Loose);
+    let id = world.id();
+    let opened = world.envelope(id, open("a"));
+    let again = world.envelope(id, open("a"));
+    world.clock.0.fetch_add(1_500_000, Ordering::SeqCst);
+    let early = Message { receive_count: 20, ..carrying("early", &world.envelope(world.id(), ADD)) };
+    let messages = [carrying("m1", &opened), carrying("m2", &opened), carrying("m3", &again), early];
+    let tally = world.outcome(&messages).await.tally;
+    assert_eq!((tally.applied, tally.refused, tally.failed), (1, 1, 1));
+    assert_eq!(tally.projection_lags.iter().map(Duration::as_millis).collect::<Vec<_>>(), [1_500]);
+    assert_eq!(world.outcome(&[carrying("m4", &opened)]).await.tally, Tally::default());
 }
 
 /// A read store that fails, then panics, then works.
@@ -213,6 +233,8 @@ async fn what_was_applied_but_not_projected_is_projected_by_the_redelivery() {
     assert_eq!(world.batch(&messages).await, ["m"]);
     assert_eq!(world.batch(&messages).await, ["m"]);
     assert!(world.stores.all_views().is_empty());
-    assert!(world.batch(&messages).await.is_empty());
+    let outcome = world.outcome(&messages).await;
+    assert!(outcome.failed.is_empty());
+    assert_eq!(outcome.tally.projection_lags.len(), 1, "the view can be read from now on");
     assert_eq!(world.stores.all_views().values().map(|view| view.version).collect::<Vec<_>>(), [1]);
 }

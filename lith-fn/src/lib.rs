@@ -6,6 +6,7 @@ mod server;
 use axum::Router;
 use shared::config::{self, ReadConfig, WriteConfig};
 use shared::http::middleware;
+use shared::metrics::Metrics;
 use shared::{front_door, telemetry, wiring};
 
 /// Serves invocations in Lambda, connections elsewhere, as the environment's variables say.
@@ -23,5 +24,6 @@ async fn router() -> Result<Router, lambda_http::Error> {
     let read = wiring::read_side(ReadConfig::read(&config::process)?).await?;
     let write = wiring::write_side(WriteConfig::read(&config::process)?).await?;
     read.warm_up().await;
-    Ok(middleware::finish(read_fn::routes::router(&read).merge(write_fn::routes::router(&write.submitter))))
+    let routes = read_fn::routes::router(&read).merge(write_fn::routes::router(&write.submitter));
+    Ok(middleware::finish(routes, Metrics::read(&config::process)?))
 }

@@ -1,5 +1,5 @@
 //! The plain HTTP server. There is no authorizer in front of it, so it serves one tenant and one sender, both from its
-//! configuration: put it behind something that checks who is asking.
+//! configuration: put it behind something that checks who is asking (docs/front-doors.md).
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -22,7 +22,7 @@ type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// Serves connections until it is told to stop, then finishes what it has begun.
 pub(crate) async fn run(router: Router, lookup: Lookup<'_>) -> Result<(), Error> {
-    let identity = identity(lookup)?;
+    let identity = Identity::read(lookup)?;
     let address = lookup("LISTEN_ADDR").unwrap_or_else(|| LISTEN_ADDR_DEFAULT.to_owned());
     let address: SocketAddr = address.parse().map_err(|error| format!("LISTEN_ADDR {error}"))?;
     let listener = TcpListener::bind(address).await.map_err(|error| format!("cannot listen on {address}: {error}"))?;
@@ -30,15 +30,6 @@ pub(crate) async fn run(router: Router, lookup: Lookup<'_>) -> Result<(), Error>
     let router = router.layer(from_fn(set_deadline)).layer(Extension(identity));
     axum::serve(listener, router).with_graceful_shutdown(told_to_stop()?).await?;
     Ok(())
-}
-
-fn identity(lookup: Lookup<'_>) -> Result<Identity, Error> {
-    let variable =
-        |name: &str| lookup(name).ok_or_else(|| format!("{name} is not set: outside Lambda it says whose the data is"));
-    Ok(Identity {
-        tenant: variable("TENANT")?.parse().map_err(|error| format!("TENANT {error}"))?,
-        subject: variable("SUBJECT")?.parse().map_err(|error| format!("SUBJECT {error}"))?,
-    })
 }
 
 async fn set_deadline(mut request: Request, next: Next) -> axum::response::Response {

@@ -6,6 +6,7 @@ pub mod routes;
 
 use axum::Router;
 use shared::config::{self, LookupConfig, ReadConfig};
+use shared::metrics::Metrics;
 use shared::wiring::{self, ReadSide};
 use shared::{front_door, http::middleware, telemetry};
 
@@ -42,5 +43,5 @@ async fn read_side() -> Result<ReadSide, lambda_http::Error> {
 }
 
 async fn serve(router: Router) -> Result<(), lambda_http::Error> {
-    front_door::run(middleware::finish(router)).await
+    front_door::run(middleware::finish(router, Metrics::read(&config::process)?)).await
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use kernel::ids::AggregateId;
-use kernel::query::{Answer, PageAnswer, Tier, TierReport, TierSaid};
+use kernel::query::{Answer, PageAnswer, TierReport, TierSaid};
 use kernel::record::{CommandRecord, CommandStatus};
 use kernel::submit::Known;
 use kernel::token::Token;
@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 use shared::http::conditional::{etag, none_match_names};
 use shared::http::problem::{self, HttpProblem};
 use shared::http::{CACHE_STATUS, CONSISTENCY_TOKEN, PREFERENCE_APPLIED, set};
+use shared::metrics::CachesAsked;
 
 /// Clients may keep an answer, and must ask whether it is still right before they use it.
 const REVALIDATE: HeaderValue = HeaderValue::from_static("private, no-cache");
@@ -34,7 +35,7 @@ pub(crate) fn user(answer: Answer, request: &HeaderMap) -> Response {
         // Said only where a stale answer was given: this is the flag.
         response.headers_mut().insert(PREFERENCE_APPLIED, HeaderValue::from_static("handling=lenient"));
     }
-    tell_caches(&mut response, age, &tiers);
+    tell_caches(&mut response, age, tiers);
     response
 }
 
@@ -45,7 +46,7 @@ pub(crate) fn page(page: PageAnswer, query: &str) -> Response {
     if let Some(cursor) = page.next_cursor {
         set(&mut response, header::LINK, format!("</users?{}>; rel=\"next\"", with_cursor(query, &cursor)));
     }
-    tell_caches(&mut response, page.age, &page.tiers);
+    tell_caches(&mut response, page.age, page.tiers);
     response
 }
 
@@ -56,21 +57,19 @@ fn with_cursor(query: &str, cursor: &str) -> String {
     next.extend_pairs(same).append_pair("cursor", cursor).finish()
 }
 
-/// `Age` (RFC 9111) and `Cache-Status` (RFC 9211); neither in the stages without a cache.
-fn tell_caches(response: &mut Response, age: Option<Duration>, tiers: &[TierReport]) {
+/// `Age` (RFC 9111) and `Cache-Status` (RFC 9211), for metrics as well; neither in the stages without a cache.
+fn tell_caches(response: &mut Response, age: Option<Duration>, tiers: Vec<TierReport>) {
     if let Some(age) = age {
         set(response, header::AGE, age.as_secs().to_string());
     }
     if !tiers.is_empty() {
         set(response, CACHE_STATUS, tiers.iter().map(tell_cache).collect::<Vec<_>>().join(", "));
+        response.extensions_mut().insert(CachesAsked(tiers));
     }
 }
 
 fn tell_cache(report: &TierReport) -> String {
-    let name = match report.tier {
-        Tier::Memory => "memory",
-        Tier::Redis => "redis",
-    };
+    let name = report.tier.name();
     match report.said {
         TierSaid::Hit(Some(ttl)) => format!("{name}; hit; ttl={}", ttl.as_secs()),
         TierSaid::Hit(None) => format!("{name}; hit"),

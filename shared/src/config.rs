@@ -7,7 +7,9 @@ use std::time::Duration;
 use adapters::read_table::ReadTable;
 use kernel::project::Projection;
 use kernel::seal::KeyRing;
+use serde::Serialize;
 
+use crate::http::incoming::Identity;
 use crate::stages::{Answer, Cache, Row, Source};
 
 /// A value that does not print.
@@ -155,6 +157,16 @@ pub struct IngestConfig {
     pub receive_count_max: u32,
 }
 
+/// Where metrics come from: the dimensions that all of them have.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct MetricsConfig {
+    /// `AWS_LAMBDA_FUNCTION_NAME`, which Lambda sets.
+    pub function: String,
+    /// `STAGE`.
+    pub stage: String,
+}
+
 /// Looks up an environment variable.
 pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
@@ -238,6 +250,29 @@ impl IngestConfig {
                 receive_count_max: receive_count_max?,
             })
         })
+    }
+}
+
+impl MetricsConfig {
+    /// Reads the environment; `None` where `METRICS` is not set, and no metrics are wanted.
+    pub fn read(lookup: Lookup<'_>) -> Result<Option<Self>, ConfigError> {
+        let mut reader = Reader::new(lookup);
+        match lookup("METRICS").as_deref() {
+            None => return Ok(None),
+            Some("emf") => {}
+            Some(_) => reader.errors.push("METRICS must be `emf`, or not be set".to_owned()),
+        }
+        let (function, row) = (reader.text("AWS_LAMBDA_FUNCTION_NAME"), reader.row());
+        reader.finish(|| Some(Some(Self { function: function?, stage: row?.stage })))
+    }
+}
+
+impl Identity {
+    /// Reads the environment, for front doors that do not say whose a request is: `TENANT` and `SUBJECT`.
+    pub fn read(lookup: Lookup<'_>) -> Result<Self, ConfigError> {
+        let mut reader = Reader::new(lookup);
+        let (tenant, subject) = (reader.parsed("TENANT"), reader.parsed("SUBJECT"));
+        reader.finish(|| Some(Self { tenant: tenant?, subject: subject? }))
     }
 }
 
@@ -422,6 +457,17 @@ mod tests {
         let with = read(&[("STAGE", "cqrs"), ("REDIS_URL", url), ("REDIS_IAM_CACHE", "cache")]).unwrap();
         let place = with.redis.unwrap();
         assert_eq!((place.url.0.as_str(), place.iam_cache.as_deref()), (url, Some("cache")));
+    }
+
+    #[test]
+    fn metrics_are_written_where_they_are_wanted_only() {
+        let lambda = [("AWS_LAMBDA_FUNCTION_NAME", "read-fn"), ("STAGE", "cqrs")];
+        assert!(MetricsConfig::read(&environment(&lambda)).unwrap().is_none());
+        let wanted = [&lambda[..], &[("METRICS", "emf")]].concat();
+        let config = MetricsConfig::read(&environment(&wanted)).unwrap().unwrap();
+        assert_eq!((config.function.as_str(), config.stage.as_str()), ("read-fn", "cqrs"));
+        let ConfigError(errors) = MetricsConfig::read(&environment(&[("METRICS", "statsd")])).unwrap_err();
+        assert_eq!(errors.len(), 3, "{errors:?}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 pub mod config;
 pub mod front_door;
 pub mod http;
+pub mod metrics;
 pub mod stages;
 pub mod telemetry;
 pub mod wiring;

@@ -74,8 +74,9 @@ fn the_service_keeps_its_contract_where_the_cdk_deploys_it() {
         aws.publish(&issuer).await;
         (aws.keep_secret("watershed/signing-keys", SIGNING_KEYS).await, issuer)
     });
-    // As in production, with all options, but for Redis, which the emulator cannot run, and for what outlives a stack.
-    let config = json!({"base": "prod", "redis": false, "retainData": false, "domainEvents": true,
+    // As in production, with all options, but for Redis and CodeDeploy, which the emulator cannot run, and for what outlives
+    // a stack.
+    let config = json!({"base": "prod", "redis": false, "canary": false, "retainData": false, "domainEvents": true,
         "issuer": issuer.url, "audience": [AUDIENCE], "signingKeysSecret": secret,
         "throttle": {"rate": THROTTLE, "burst": THROTTLE}});
     let token = issuer.sign(&issuer.claims("local", "tester", &SCOPES.join(" ")));
@@ -127,6 +128,10 @@ fn synthesised(file: &str) -> PathBuf {
     program::workspace().join("cdk/cdk.deployed").join(file)
 }
 
+fn ready<'a>(name: &'static str, check: impl Fn() -> LocalBoxFuture<'a, ()> + Send + 'a) -> Ready<'a> {
+    (name, Box::new(move || run(check())))
+}
+
 impl Deployed<'_> {
     /// Runs all checks, some at a time; returns those that failed.
     fn run_all(&self) -> BTreeSet<&'static str> {
@@ -171,10 +176,6 @@ impl Deployed<'_> {
         let held = said.lines().find(|line| line.contains(&pipe) && line.contains(NO_PIPE_TO_BUS));
         assert_eq!(held, None);
     }
-}
-
-fn ready<'a>(name: &'static str, check: impl Fn() -> LocalBoxFuture<'a, ()> + Send + 'a) -> Ready<'a> {
-    (name, Box::new(move || run(check())))
 }
 
 /// Runs checks, some at a time; returns those that failed.

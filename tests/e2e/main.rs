@@ -12,6 +12,7 @@ mod docs;
 mod evolution;
 mod faults;
 mod harness;
+mod metrics;
 mod ops;
 mod pipeline;
 mod queue_contract;

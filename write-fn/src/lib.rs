@@ -9,6 +9,7 @@ use std::sync::Arc;
 use axum::Router;
 use kernel::submit::Submitter;
 use shared::config::{self, WriteConfig};
+use shared::metrics::Metrics;
 use shared::{ServedDomain, front_door, http::middleware, telemetry, wiring};
 
 /// Serves invocations, as the environment's variables say.
@@ -40,5 +41,5 @@ async fn serve(routes: impl FnOnce(Arc<Submitter<ServedDomain>>) -> Router) -> R
     telemetry::init();
     let side = wiring::write_side(WriteConfig::read(&config::process)?).await?;
     side.warm_up().await;
-    front_door::run(middleware::finish(routes(side.submitter))).await
+    front_door::run(middleware::finish(routes(side.submitter), Metrics::read(&config::process)?)).await
 }

@@ -86,20 +86,24 @@ impl Projector {
         Self { models, cache, clock }
     }
 
-    /// Projects an aggregate. May be repeated, and may come late: an older view never replaces a newer one.
+    /// Projects an aggregate; tells whether that was news to the readers of the first model. May be repeated, and may
+    /// come late: an older view never replaces a newer one.
     ///
     /// The cache step is tried once and never fails the projection: an entry that it missed expires by itself.
-    pub async fn project<D: Domain>(&self, key: &AggregateKey, current: &Aggregate<D>) -> Result<(), PortError> {
+    pub async fn project<D: Domain>(&self, key: &AggregateKey, current: &Aggregate<D>) -> Result<Projected, PortError> {
+        let mut shown = Projected::Newer;
         for (place, model) in self.models.iter().enumerate() {
             if place > 0 && mutant!(OtherProjectionSkipped) {
                 break;
             }
             let projected = self.project_into(model, key, current).await;
-            if place == 0 || !mutant!(OtherProjectionNotRetried) {
+            if place == 0 {
+                shown = projected?;
+            } else if !mutant!(OtherProjectionNotRetried) {
                 projected?;
             }
         }
-        Ok(())
+        Ok(shown)
     }
 
     async fn project_into<D: Domain>(
@@ -107,7 +111,7 @@ impl Projector {
         model: &ReadModel,
         key: &AggregateKey,
         current: &Aggregate<D>,
-    ) -> Result<(), PortError> {
+    ) -> Result<Projected, PortError> {
         let fetched_at = self.clock.now();
         let view = current.view(key, model.projection);
         let cached = CachedView { version: view.version, body: view.body.clone(), fetched_at };
@@ -115,15 +119,17 @@ impl Projector {
         if mutant!(CacheBeforeReadStore) {
             self.update_cache(&cache_key, &cached).await;
         }
-        if let Some(views) = &model.views
-            && views.put(key, &view).await? == Projected::Newer
-        {
+        let projected = match &model.views {
+            Some(views) => views.put(key, &view).await?,
+            None => Projected::Stored,
+        };
+        if projected == Projected::Newer {
             debug!(%key, version = view.version, "a view as new or newer is there already");
         }
         if !mutant!(CacheBeforeReadStore) {
             self.update_cache(&cache_key, &cached).await;
         }
-        Ok(())
+        Ok(projected)
     }
 
     async fn update_cache(&self, key: &str, view: &CachedView) {

@@ -76,6 +76,17 @@ pub enum Tier {
     Redis,
 }
 
+impl Tier {
+    /// What it is called in answers and in metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Redis => "redis",
+        }
+    }
+}
+
 /// What a cache said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TierSaid {

@@ -14,7 +14,8 @@ use super::problem::HttpProblem;
 /// The largest body, in bytes: refused before it is parsed.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
 
-/// Who sent a request: from the claims that the front door has checked, and from nowhere else.
+/// Who sent a request: from the claims that the front door has checked or, where it checks none, from the configuration;
+/// never from the request.
 #[derive(Debug, Clone)]
 pub struct Identity {
     /// The claim `tenant_id`.

@@ -1,18 +1,20 @@
-//! What happens around every handler: a request id, problems written out, panics caught.
+//! What happens around every handler: a request id, problems written out, panics caught, metrics taken.
 
 use std::panic::AssertUnwindSafe;
 
 use ::http::Method;
 use axum::Router;
 use axum::body::Body;
-use axum::extract::Request;
-use axum::middleware::{Next, from_fn};
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
+use tokio::time::Instant;
 use tracing::Instrument;
 
 use super::problem::{HttpProblem, Unwritten};
 use super::{REQUEST_ID, routes, set};
+use crate::metrics::{CachesAsked, Measured, Metrics};
 
 /// The id of a request, from the front door; it is in every log line of the request, and in its answer.
 #[derive(Debug, Clone)]
@@ -20,8 +22,12 @@ pub struct RequestId(pub String);
 
 /// A function's routes with all that belongs around them. What they do not serve is answered here: with 405 where the
 /// service knows the path, with 404 where it does not.
-pub fn finish(router: Router) -> Router {
-    router.fallback(unserved).method_not_allowed_fallback(unserved).layer(from_fn(around))
+pub fn finish(router: Router, metrics: Metrics) -> Router {
+    let router = router.fallback(unserved).method_not_allowed_fallback(unserved).layer(from_fn(around));
+    match metrics.are_wanted() {
+        true => router.layer(from_fn_with_state(metrics, measure)),
+        false => router,
+    }
 }
 
 async fn unserved(request: Request) -> HttpProblem {
@@ -46,6 +52,20 @@ async fn around(request: Request, next: Next) -> Response {
         *response.body_mut() = Body::from(unwritten.write(&id));
     }
     set(&mut response, REQUEST_ID, id);
+    response
+}
+
+async fn measure(State(metrics): State<Metrics>, request: Request, next: Next) -> Response {
+    let began = Instant::now();
+    let route = routes::of(request.method(), request.uri().path());
+    let response = next.run(request).await;
+    let caches = response.extensions().get::<CachesAsked>();
+    metrics.request(Measured {
+        route,
+        status: response.status(),
+        latency: began.elapsed(),
+        caches: caches.map(|asked| asked.0.as_slice()).unwrap_or_default(),
+    });
     response
 }
 

@@ -1,5 +1,7 @@
 //! The table of routes. Each function serves its own part of it, and answers 404 and 405 for all of it.
 
+use std::fmt;
+
 use ::http::Method;
 
 /// All users; new users.
@@ -19,10 +21,35 @@ const TABLE: &[(&str, &[Method])] = &[
     (HEALTH, &[Method::GET, Method::HEAD]),
 ];
 
+/// One thing that can be asked of the service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Route {
+    method: &'static Method,
+    pattern: &'static str,
+}
+
+/// For example `GET /health`; the variable part of a path stays `{id}`.
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.method, self.pattern)
+    }
+}
+
+/// What is asked; `None` where there is no such path, or where it does not take this method.
+#[must_use]
+pub fn of(method: &Method, path: &str) -> Option<Route> {
+    let (pattern, methods) = find(path)?;
+    methods.iter().find(|taken| *taken == method).map(|method| Route { method, pattern })
+}
+
 /// What the path takes; `None` where there is no such path.
 #[must_use]
 pub fn allowed(path: &str) -> Option<&'static [Method]> {
-    TABLE.iter().find(|(pattern, _)| matches(pattern, path)).map(|(_, methods)| *methods)
+    find(path).map(|(_, methods)| *methods)
+}
+
+fn find(path: &str) -> Option<&'static (&'static str, &'static [Method])> {
+    TABLE.iter().find(|(pattern, _)| matches(pattern, path))
 }
 
 /// Whether a path fits a pattern: segment by segment, where `{id}` stands for any one that is not empty.
@@ -54,6 +81,17 @@ mod tests {
         assert_eq!(allowed("/users/7").map(join).unwrap(), "GET, HEAD, PUT, PATCH, DELETE");
         for unknown in ["", "/", "/users/", "/users/7/", "/users/7/8", "/user", "/commands", "users"] {
             assert_eq!(allowed(unknown), None, "{unknown}");
+        }
+    }
+
+    #[test]
+    fn a_route_is_known_by_its_pattern_whatever_the_path_says() {
+        let told = |method: &Method, path: &str| of(method, path).map(|route| route.to_string());
+        assert_eq!(told(&Method::GET, "/users/ada@example.com").unwrap(), "GET /users/{id}");
+        assert_eq!(told(&Method::POST, "/users").unwrap(), "POST /users");
+        let invented = Method::from_bytes(b"INVENTED").unwrap();
+        for (method, path) in [(&invented, "/users"), (&Method::POST, "/users/7"), (&Method::GET, "/nowhere")] {
+            assert_eq!(told(method, path), None, "{method} {path}");
         }
     }
 }

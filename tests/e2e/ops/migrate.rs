@@ -365,13 +365,13 @@ fn without_a_local_stack_the_operator_deploys_each_row() {
         for _ in 0..2 {
             let told = advance(&["--to", "read-store"]).await;
             let deploy = told.json["deploy"].as_str().unwrap_or_default();
-            assert!(told.code == 1 && deploy.contains("cdk deploy -c stage=read-store-expand"), "{told:?}");
+            assert!(told.code == 1 && deploy.contains("make deploy STAGE=read-store-expand"), "{told:?}");
             assert!(deploy.contains("STAGE=read-store-expand, READ_TABLE=watershed-read-v1"), "{told:?}");
         }
         advance(&["--stage", "read-store"]).await.is_refused("read-store is deployed, but");
         let told = advance(&["--stage", "read-store-expand"]).await;
         let deploy = told.json["deploy"].as_str().unwrap_or_default();
-        assert!(told.code == 1 && deploy.contains("cdk deploy -c stage=read-store "), "{told:?}");
+        assert!(told.code == 1 && deploy.contains("make deploy STAGE=read-store "), "{told:?}");
         assert_eq!((&told.json["copied"], &told.json["rows"]), (&json!(5), &json!(["read-store-expand"])), "{told:?}");
         let told = advance(&["--stage", "read-store"]).await;
         assert_eq!((told.code, &told.json["is_complete"]), (0, &json!(true)), "{told:?}");

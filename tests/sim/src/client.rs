@@ -67,7 +67,7 @@ impl Service {
             let batch = self.world.queue.receive().await;
             let messages: Vec<_> = batch.iter().map(message).collect();
             let deadline = Instant::now() + INGEST_TIMEOUT;
-            let ingest = async |ingest: &Ingest<User>| ingest.batch(&messages, deadline).await;
+            let ingest = async |ingest: &Ingest<User>| ingest.batch(&messages, deadline).await.failed;
             let Some(failed) = self.ingesters.invoke(None, ingest).await else { continue };
             let answer = serde_json::to_value(event::response(failed)).unwrap_or_default();
             for received in &batch {

@@ -76,7 +76,6 @@ impl Chart {
             let root = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
             self.draw(&root).map_err(|error| error.to_string())?;
         }
-        svg.push('\n');
         Ok(svg)
     }
 

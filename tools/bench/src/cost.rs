@@ -1,22 +1,6 @@
-//! What a million requests would cost on AWS: list prices, assumptions, and the arithmetic.
+//! What a million requests would cost on AWS: assumptions, and the arithmetic.
 
-/// US dollars in us-east-1, from the public price lists of 2026: <https://aws.amazon.com/lambda/pricing/>,
-/// <https://aws.amazon.com/api-gateway/pricing/>, <https://aws.amazon.com/dynamodb/pricing/on-demand/>,
-/// <https://aws.amazon.com/sqs/pricing/>.
-pub(crate) mod prices {
-    /// A million requests to an HTTP API.
-    pub(crate) const API_REQUESTS: f64 = 1.00;
-    /// A million invocations of Lambda.
-    pub(crate) const INVOCATIONS: f64 = 0.20;
-    /// A million gigabyte-seconds of Lambda, on arm64.
-    pub(crate) const GB_SECONDS: f64 = 13.33;
-    /// A million read request units of DynamoDB, on demand.
-    pub(crate) const READ_UNITS: f64 = 0.125;
-    /// A million write request units of DynamoDB, on demand.
-    pub(crate) const WRITE_UNITS: f64 = 0.625;
-    /// A million requests to a standard queue.
-    pub(crate) const QUEUE_REQUESTS: f64 = 0.40;
-}
+use prices::{HTTP_API, LAMBDA_ARM64, LAMBDA_REQUESTS, READ_UNITS, SQS_STANDARD, WRITE_UNITS};
 
 /// What is assumed of the traffic.
 pub(crate) mod assumptions {
@@ -66,12 +50,12 @@ impl Cost {
         let read_units =
             of_reads(usage.units_per_hot_read, usage.units_per_cold_read) + commands * usage.read_units_per_command;
         Self {
-            api: prices::API_REQUESTS,
-            invocations: (READS + commands * usage.invocations_per_command) * prices::INVOCATIONS,
-            duration: seconds * MEMORY_GB * prices::GB_SECONDS,
-            reads: read_units * prices::READ_UNITS,
-            writes: commands * usage.write_units_per_command * prices::WRITE_UNITS,
-            queue: commands * usage.queue_requests_per_command * prices::QUEUE_REQUESTS,
+            api: HTTP_API.of(1.0),
+            invocations: LAMBDA_REQUESTS.of(READS + commands * usage.invocations_per_command),
+            duration: LAMBDA_ARM64.of(seconds * MEMORY_GB),
+            reads: READ_UNITS.of(read_units),
+            writes: WRITE_UNITS.of(commands * usage.write_units_per_command),
+            queue: SQS_STANDARD.of(commands * usage.queue_requests_per_command),
         }
     }
 
@@ -117,7 +101,7 @@ mod tests {
         close(cost.api, 1.0);
         close(cost.invocations, (0.9 + 0.2) * 0.2);
         // 0.72 M × 1 ms + 0.18 M × 6 ms + 0.1 M × 10 ms are 2,800 s.
-        close(cost.duration, 0.0028 * 0.25 * 13.33);
+        close(cost.duration, 0.0028 * 0.25 * 13.3334);
         close(cost.reads, (0.18 + 0.2) * 0.125);
         close(cost.writes, 0.8 * 0.625);
         close(cost.queue, 0.3 * 0.4);

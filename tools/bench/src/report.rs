@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use crate::chart::{Bar, Chart, Layout, Series, short};
-use crate::cost::{Cost, Usage, assumptions, prices};
+use crate::cost::{Cost, Usage, assumptions};
 use crate::machine::Machine;
 use crate::measure::{IDLE_SECONDS, Measured, PACKAGINGS, Results, ShapeRound, StageRound};
 use crate::plan::{Scale, Shape};
@@ -231,12 +231,12 @@ impl Report<'_> {
              requests include those of the poller. Not included: a Redis node, which is paid by the hour, logs, and storage.\n\n\
              | stage | API | invocations | duration | read units | write units | queue | total |\n\
              | --- | --- | --- | --- | --- | --- | --- | --- |\n",
-            dollars(prices::API_REQUESTS),
-            dollars(prices::INVOCATIONS),
-            dollars(prices::GB_SECONDS),
-            prices::READ_UNITS,
-            prices::WRITE_UNITS,
-            dollars(prices::QUEUE_REQUESTS),
+            dollars(prices::HTTP_API.list()),
+            dollars(prices::LAMBDA_REQUESTS.list()),
+            dollars(prices::LAMBDA_ARM64.list()),
+            prices::READ_UNITS.list(),
+            prices::WRITE_UNITS.list(),
+            dollars(prices::SQS_STANDARD.list()),
             assumptions::READS * 100.0,
             assumptions::HOT * 100.0,
             assumptions::MEMORY_GB,
@@ -436,24 +436,28 @@ fn arithmetic(usage: &Usage) -> String {
     use assumptions::{HOT, MEMORY_GB, READS};
     let (commands, hot, cold) = (1.0 - READS, READS * HOT, READS * (1.0 - HOT));
     let parts = [
-        format!("{} × 1", prices::API_REQUESTS),
-        format!("{} × ({READS:.1} + {commands:.1} × {})", prices::INVOCATIONS, short(usage.invocations_per_command)),
+        format!("{} × 1", prices::HTTP_API.list()),
+        format!(
+            "{} × ({READS:.1} + {commands:.1} × {})",
+            prices::LAMBDA_REQUESTS.list(),
+            short(usage.invocations_per_command)
+        ),
         format!(
             "{} × {MEMORY_GB} × ({hot:.2} × {} + {cold:.2} × {} + {commands:.1} × {}) / 1,000",
-            prices::GB_SECONDS,
+            prices::LAMBDA_ARM64.list(),
             short(usage.hot_ms),
             short(usage.cold_ms),
             short(usage.command_ms)
         ),
         format!(
             "{} × ({hot:.2} × {} + {cold:.2} × {} + {commands:.1} × {})",
-            prices::READ_UNITS,
+            prices::READ_UNITS.list(),
             short(usage.units_per_hot_read),
             short(usage.units_per_cold_read),
             short(usage.read_units_per_command)
         ),
-        format!("{} × {commands:.1} × {}", prices::WRITE_UNITS, short(usage.write_units_per_command)),
-        format!("{} × {commands:.1} × {}", prices::QUEUE_REQUESTS, short(usage.queue_requests_per_command)),
+        format!("{} × {commands:.1} × {}", prices::WRITE_UNITS.list(), short(usage.write_units_per_command)),
+        format!("{} × {commands:.1} × {}", prices::SQS_STANDARD.list(), short(usage.queue_requests_per_command)),
     ];
     format!("{} = {}", parts.join(" + "), dollars(Cost::of(usage).total()))
 }

@@ -152,6 +152,7 @@ impl Backends {
             ("VISIBILITY_TIMEOUT_SECONDS", queue.map(|_| queue::VISIBILITY_TIMEOUT.as_secs().to_string())),
             ("MAX_RECEIVE_COUNT", queue.map(|_| queue::RECEIVES_MAX.to_string())),
             ("SIGNING_KEYS", Some(self.signing_keys.clone())),
+            ("METRICS", self.options.metrics.then(|| "emf".to_owned())),
             ("RUST_LOG", inherited("RUST_LOG")),
             ("PATH", inherited("PATH")),
             ("HOME", inherited("HOME")),

@@ -87,6 +87,9 @@ pub struct StackOptions {
     /// Use the queues at this endpoint instead of the embedded ones
     #[arg(long, value_name = "URL")]
     pub sqs_url: Option<String>,
+    /// Have the functions write their metrics among their logs
+    #[arg(long)]
+    pub metrics: bool,
     /// Use this Redis instead of starting one
     #[arg(long, value_name = "URL")]
     pub redis_url: Option<String>,

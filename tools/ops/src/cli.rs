@@ -2,10 +2,11 @@
 
 #![expect(clippy::doc_markdown, reason = "a terminal shows these texts as they are")]
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::{Span, SpanRelativeTo};
 use kernel::ids::Tenant;
 
@@ -90,6 +91,134 @@ pub(crate) enum Action {
     /// Look at one user, in all stores at once.
     #[command(subcommand)]
     User(ShowCommand),
+    /// Work out what the service costs on AWS, item by item. Asks nobody.
+    ///
+    /// List prices of us-east-1, without free tiers and discounts. --stage names the stage, cqrs unless given. --explain
+    /// prints the formulae, and every price with its source.
+    Cost(CostOptions),
+    /// Work out which quota of AWS each stage reaches first, and at how many requests a second. Asks nobody.
+    ///
+    /// Default quotas of us-east-1, at a steady rate. --stage names the stage that is shown rate by rate, cqrs unless given.
+    /// --explain prints every quota with its source.
+    Limits(LimitsOptions),
+}
+
+/// What to work out the cost of.
+#[derive(Debug, Args)]
+pub(crate) struct CostOptions {
+    /// Requests a second, on average over a month; 0 is idle.
+    #[arg(long, value_delimiter = ',', allow_negative_numbers = true, default_value = "0,1,100,10000", value_parser = rate)]
+    pub(crate) rates: Vec<f64>,
+    #[command(flatten)]
+    pub(crate) traffic: TrafficOptions,
+    /// Print the formulae and the prices instead.
+    #[arg(long)]
+    pub(crate) explain: bool,
+}
+
+/// What to hold against the quotas.
+#[derive(Debug, Args)]
+pub(crate) struct LimitsOptions {
+    /// Requests a second.
+    #[arg(long, value_delimiter = ',', allow_negative_numbers = true, default_value = "10,100,1000,10000,100000,1000000", value_parser = rate)]
+    pub(crate) rates: Vec<f64>,
+    #[command(flatten)]
+    pub(crate) traffic: TrafficOptions,
+    /// Print the quotas instead.
+    #[arg(long)]
+    pub(crate) explain: bool,
+}
+
+/// The traffic, and what serves it. Every write changes the name of a user.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct TrafficOptions {
+    /// Share of the requests that read one user; the others write.
+    #[arg(long, default_value = "0.9", allow_negative_numbers = true, value_parser = share)]
+    pub(crate) reads: f64,
+    /// Share of the reads that ask a cache, memory or Redis, that it answers.
+    #[arg(long, default_value = "0.8", allow_negative_numbers = true, value_parser = share)]
+    pub(crate) hot: f64,
+    /// Bytes of a user, as it is stored.
+    #[arg(long, default_value = "500", value_parser = clap::value_parser!(u32).range(1..=400_000))]
+    pub(crate) item_bytes: u32,
+    /// Users that are stored.
+    #[arg(long, default_value = "100000", value_parser = clap::value_parser!(u32))]
+    pub(crate) items: u32,
+    /// The type of the queue.
+    #[arg(long, default_value = "standard")]
+    pub(crate) queue: QueueType,
+    /// Commands in a full batch of ingest-fn.
+    #[arg(long, default_value = "10", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) batch: u32,
+    /// Seconds that a batch is waited for.
+    #[arg(long, default_value = "0", value_parser = clap::value_parser!(u32).range(0..=300))]
+    pub(crate) window: u32,
+    /// The processors of the functions.
+    #[arg(long, default_value = "arm64")]
+    pub(crate) arch: Architecture,
+    /// Leave Redis out where the stage has it, and with it the VPC and its endpoints.
+    #[arg(long)]
+    pub(crate) without_redis: bool,
+    /// Availability zones of the VPC.
+    #[arg(long, default_value = "2", value_parser = clap::value_parser!(u32).range(1..=6))]
+    pub(crate) zones: u32,
+    /// Memory of each function, in MB.
+    #[arg(long, default_value = "256", value_parser = clap::value_parser!(u32).range(128..=10_240))]
+    pub(crate) memory: u32,
+    /// Memory of ingest-fn, in MB.
+    #[arg(long, default_value = "512", value_parser = clap::value_parser!(u32).range(128..=10_240))]
+    pub(crate) ingest_memory: u32,
+    /// Milliseconds of a read that a cache answers. This and the next three are as measured in docs/evolution/report.md, and
+    /// 1 ms for each request to a store.
+    #[arg(long, default_value = "1", value_parser = millis)]
+    pub(crate) cached_ms: f64,
+    /// Milliseconds of a read that a store answers.
+    #[arg(long, default_value = "3", value_parser = millis)]
+    pub(crate) store_ms: f64,
+    /// Milliseconds of write-fn to queue a command.
+    #[arg(long, default_value = "3", value_parser = millis)]
+    pub(crate) queue_ms: f64,
+    /// Milliseconds to apply a command, in write-fn or, behind the queue, in ingest-fn.
+    #[arg(long, default_value = "6", value_parser = millis)]
+    pub(crate) apply_ms: f64,
+    /// Share of the requests that X-Ray traces, besides the first in every second.
+    #[arg(long, default_value = "0.05", allow_negative_numbers = true, value_parser = share)]
+    pub(crate) traced: f64,
+}
+
+/// The type of a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum QueueType {
+    /// Orders nothing.
+    Standard,
+    /// Orders the commands on each user.
+    Fifo,
+}
+
+/// The processors of the functions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Architecture {
+    /// Graviton.
+    Arm64,
+    /// Intel or AMD.
+    #[value(name = "x86_64")]
+    X86_64,
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    number(text, 0.0..=1e9, "requests a second are a number from 0 to 1000000000")
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    number(text, 0.0..=1.0, "a share is a number from 0 to 1, such as 0.9")
+}
+
+fn millis(text: &str) -> Result<f64, String> {
+    number(text, 0.001..=900_000.0, "a duration is a number of milliseconds, up to the 900000 that a function may take")
+}
+
+fn number(text: &str, range: RangeInclusive<f64>, wanted: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|number| range.contains(number)).ok_or_else(|| wanted.to_owned())
 }
 
 /// How to compare.

@@ -4,14 +4,20 @@
 mod audit;
 mod cli;
 mod compare;
+mod cost;
 mod dead_letters;
 mod deploy;
+#[cfg(test)]
+mod documents;
+mod limits;
 mod migrate;
+mod model;
 mod outcome;
 mod queue;
 mod rebuild;
 mod show;
 mod site;
+mod table;
 mod verify;
 
 use std::process::ExitCode;
@@ -39,14 +45,17 @@ pub async fn run() -> ExitCode {
 }
 
 async fn execute(arguments: &Arguments) -> Result<Outcome, Failure> {
-    let site = Site::find(&arguments.site).await?;
+    let stage = arguments.site.stage.as_deref();
+    let site = || Site::find(&arguments.site);
     match &arguments.action {
-        Action::Verify(options) => verify::run(&site, options).await,
-        Action::Rebuild(command) => rebuild::run(&site, command).await,
-        Action::Migrate(command) => migrate::run(site, &arguments.site, command).await,
-        Action::Dlq(command) => dead_letters::run(&site, command).await,
-        Action::Queue => queue::run(&site).await,
-        Action::Command(show) => show::command(&site, show).await,
-        Action::User(show) => show::user(&site, show).await,
+        Action::Verify(options) => verify::run(&site().await?, options).await,
+        Action::Rebuild(command) => rebuild::run(&site().await?, command).await,
+        Action::Migrate(command) => migrate::run(site().await?, &arguments.site, command).await,
+        Action::Dlq(command) => dead_letters::run(&site().await?, command).await,
+        Action::Queue => queue::run(&site().await?).await,
+        Action::Command(show) => show::command(&site().await?, show).await,
+        Action::User(show) => show::user(&site().await?, show).await,
+        Action::Cost(options) => cost::run(options, stage),
+        Action::Limits(options) => limits::run(options, stage),
     }
 }

@@ -1,5 +1,7 @@
 //! What is told in the end, to people or to scripts.
 
+use std::io::Write as _;
+
 use indicatif::{ProgressBar, ProgressStyle};
 use kernel::ports::PortError;
 use serde::Serialize;
@@ -27,14 +29,18 @@ impl Outcome {
         self.lines = lines;
     }
 
+    /// What people are told.
+    #[cfg(test)]
+    pub(crate) fn lines(&self) -> &[String] {
+        &self.lines
+    }
+
     pub(crate) fn print(&self, json: bool) {
-        if json {
-            println!("{}", self.document);
-        } else {
-            for line in &self.lines {
-                println!("{line}");
-            }
-        }
+        let document = [self.document.to_string()];
+        let lines = if json { document.as_slice() } else { self.lines.as_slice() };
+        let text: String = lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect();
+        // Who has read enough, such as `head`, hangs up.
+        let _ = std::io::stdout().write_all(text.as_bytes());
     }
 }
 
@@ -87,6 +93,9 @@ pub(crate) enum Failure {
     /// It does not fit what is going on.
     #[error("{0}")]
     Untimely(String),
+    /// What was asked for cannot be.
+    #[error("{0}")]
+    Impossible(&'static str),
     /// What was named is not there.
     #[error("{0}")]
     NotFound(String),

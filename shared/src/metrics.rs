@@ -1,0 +1,82 @@
+//! Metrics: what CloudWatch shall know of each request and of each batch; docs/operations.md has the table.
+//!
+//! They are lines on stdout, among the logs, in CloudWatch's embedded metric format: nothing is called, and nothing is
+//! kept between invocations, when an environment may be frozen or ended.
+
+mod emf;
+
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::http::StatusCode;
+use kernel::clock::{Clock, SystemClock};
+use kernel::query::TierReport;
+
+use crate::config::{ConfigError, Lookup, MetricsConfig};
+use crate::http::routes::Route;
+
+/// Writes metrics, where they are wanted.
+#[derive(Debug, Clone)]
+pub struct Metrics(Option<Arc<MetricsConfig>>);
+
+/// What was measured of one request.
+#[derive(Debug, Clone, Copy)]
+pub struct Measured<'a> {
+    /// `None` where the service has no such route.
+    pub route: Option<Route>,
+    /// What it was answered with.
+    pub status: StatusCode,
+    /// How long the answer took.
+    pub latency: Duration,
+    /// What caches said, where they were asked.
+    pub caches: &'a [TierReport],
+}
+
+/// What caches said on the way to an answer: the handler leaves it with the answer.
+#[derive(Debug, Clone)]
+pub struct CachesAsked(pub Vec<TierReport>);
+
+/// What became of the commands of one batch.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Took effect in this batch.
+    pub applied: usize,
+    /// Were judged in this batch, and had no effect: rejected, or superseded.
+    pub refused: usize,
+    /// Were given up in this batch: their messages are dead letters now.
+    pub failed: usize,
+    /// From the acceptance of each command that took effect until its view could be read, for the views that this batch
+    /// put.
+    pub projection_lags: Vec<Duration>,
+}
+
+impl Metrics {
+    /// As the environment says.
+    pub fn read(lookup: Lookup<'_>) -> Result<Self, ConfigError> {
+        Ok(Self(MetricsConfig::read(lookup)?.map(Arc::new)))
+    }
+
+    /// Whether there is anything to measure for.
+    #[must_use]
+    pub fn are_wanted(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Writes the metrics of a request.
+    pub fn request(&self, measured: Measured<'_>) {
+        self.write(|source| emf::request(source, SystemClock.now(), measured));
+    }
+
+    /// Writes the metrics of a batch.
+    pub fn batch(&self, tally: &Tally) {
+        self.write(|source| emf::batch(source, SystemClock.now(), tally));
+    }
+
+    fn write(&self, lines: impl FnOnce(&MetricsConfig) -> Vec<u8>) {
+        if let Some(source) = &self.0 {
+            // In one piece, so that nothing else comes in between. Work does not fail for want of its metrics.
+            let _ = std::io::stdout().write_all(&lines(source));
+        }
+    }
+}

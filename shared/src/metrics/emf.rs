@@ -1,0 +1,322 @@
+//! CloudWatch's embedded metric format: a JSON document a line, which names the metrics and dimensions among its members.
+//! <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>
+
+use std::time::Duration;
+
+use kernel::clock::Timestamp;
+use kernel::query::{TierReport, TierSaid};
+use serde::{Serialize, Serializer};
+
+use super::{Measured, Tally};
+use crate::config::MetricsConfig;
+use crate::http::routes::Route;
+
+const NAMESPACE: &str = "Watershed";
+
+/// What `Route` is for all requests that fit none, so that nobody can invent metrics.
+const NO_ROUTE: &str = "none";
+
+/// The most values that a metric of one document may have.
+const VALUES_MAX: usize = 100;
+
+/// What CloudWatch shall make of a document's members.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Directive {
+    namespace: &'static str,
+    dimensions: &'static [&'static [&'static str]],
+    metrics: &'static [Metric],
+}
+
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Metric {
+    name: &'static str,
+    unit: &'static str,
+}
+
+const fn count(name: &'static str) -> Metric {
+    Metric { name, unit: "Count" }
+}
+
+const fn milliseconds(name: &'static str) -> Metric {
+    Metric { name, unit: "Milliseconds" }
+}
+
+const REQUESTS: Directive = Directive {
+    namespace: NAMESPACE,
+    dimensions: &[&["Function", "Stage"], &["Function", "Stage", "Route"]],
+    metrics: &[count("Requests"), count("Errors"), milliseconds("Latency")],
+};
+
+const LOOKUPS: Directive = Directive {
+    namespace: NAMESPACE,
+    dimensions: &[&["Function", "Stage", "Layer"]],
+    metrics: &[count("CacheHits"), count("CacheMisses")],
+};
+
+const COMMANDS: Directive = Directive {
+    namespace: NAMESPACE,
+    dimensions: &[&["Function", "Stage"]],
+    metrics: &[count("CommandsApplied"), count("CommandsRefused"), count("CommandsFailed")],
+};
+
+const LAGS: Directive = Directive {
+    namespace: NAMESPACE,
+    dimensions: &[&["Function", "Stage"]],
+    metrics: &[milliseconds("ProjectionLag")],
+};
+
+/// One document.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Line<'a, M> {
+    #[serde(rename = "_aws")]
+    aws: Metadata,
+    #[serde(flatten)]
+    source: &'a MetricsConfig,
+    #[serde(flatten)]
+    members: M,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Metadata {
+    /// In milliseconds since 1970.
+    timestamp: u64,
+    cloud_watch_metrics: &'static [Directive],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct RequestMembers {
+    route: RouteName,
+    requests: u8,
+    errors: u8,
+    latency: f64,
+    #[serde(flatten)]
+    lookup: Option<LookupMembers>,
+}
+
+struct RouteName(Option<Route>);
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct LookupMembers {
+    layer: &'static str,
+    cache_hits: u8,
+    cache_misses: u8,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct BatchMembers {
+    commands_applied: usize,
+    commands_refused: usize,
+    commands_failed: usize,
+    #[serde(flatten)]
+    lags: Option<LagMembers>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct LagMembers {
+    projection_lag: Vec<f64>,
+}
+
+/// A line for a request, which also speaks of the first cache that was asked, and a line for each further cache: a
+/// document has one `Layer`.
+pub(super) fn request(source: &MetricsConfig, at: Timestamp, measured: Measured<'_>) -> Vec<u8> {
+    let mut lookups = measured.caches.iter().map(LookupMembers::of);
+    let lookup = lookups.next();
+    let directives: &[Directive] = if lookup.is_some() { &[REQUESTS, LOOKUPS] } else { &[REQUESTS] };
+    let members = RequestMembers {
+        route: RouteName(measured.route),
+        requests: 1,
+        errors: measured.status.is_server_error().into(),
+        latency: in_milliseconds(measured.latency),
+        lookup,
+    };
+    let mut lines = Lines { source, at, text: Vec::with_capacity(1024) };
+    lines.add(directives, members);
+    for lookup in lookups {
+        lines.add(&[LOOKUPS], lookup);
+    }
+    lines.text
+}
+
+/// A line for a batch, and more where it has more lags than one may hold.
+pub(super) fn batch(source: &MetricsConfig, at: Timestamp, tally: &Tally) -> Vec<u8> {
+    let mut lags = tally.projection_lags.chunks(VALUES_MAX).map(LagMembers::of);
+    let first = lags.next();
+    let directives: &[Directive] = if first.is_some() { &[COMMANDS, LAGS] } else { &[COMMANDS] };
+    let members = BatchMembers {
+        commands_applied: tally.applied,
+        commands_refused: tally.refused,
+        commands_failed: tally.failed,
+        lags: first,
+    };
+    let mut lines = Lines { source, at, text: Vec::new() };
+    lines.add(directives, members);
+    for more in lags {
+        lines.add(&[LAGS], more);
+    }
+    lines.text
+}
+
+struct Lines<'a> {
+    source: &'a MetricsConfig,
+    at: Timestamp,
+    text: Vec<u8>,
+}
+
+impl Lines<'_> {
+    fn add(&mut self, directives: &'static [Directive], members: impl Serialize) {
+        let aws = Metadata { timestamp: self.at.as_millis(), cloud_watch_metrics: directives };
+        // Texts and numbers in memory: nothing of this can fail.
+        if serde_json::to_writer(&mut self.text, &Line { aws, source: self.source, members }).is_ok() {
+            self.text.push(b'\n');
+        }
+    }
+}
+
+impl LookupMembers {
+    fn of(report: &TierReport) -> Self {
+        let is_hit = matches!(report.said, TierSaid::Hit(_));
+        Self { layer: report.tier.name(), cache_hits: is_hit.into(), cache_misses: (!is_hit).into() }
+    }
+}
+
+impl LagMembers {
+    fn of(lags: &[Duration]) -> Self {
+        Self { projection_lag: lags.iter().copied().map(in_milliseconds).collect() }
+    }
+}
+
+impl Serialize for RouteName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match &self.0 {
+            Some(route) => serializer.collect_str(route),
+            None => serializer.serialize_str(NO_ROUTE),
+        }
+    }
+}
+
+/// To the microsecond.
+fn in_milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use ::http::{Method, StatusCode};
+    use kernel::query::Tier;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::http::routes;
+
+    fn source() -> MetricsConfig {
+        MetricsConfig { function: "read-fn".to_owned(), stage: "a-row".to_owned() }
+    }
+
+    fn lines(text: &[u8]) -> Vec<Value> {
+        let text = std::str::from_utf8(text).unwrap();
+        assert!(text.ends_with('\n'));
+        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        lines.iter().for_each(assert_is_a_document);
+        lines
+    }
+
+    /// What the specification's JSON schema and its prose demand of a document.
+    fn assert_is_a_document(document: &Value) {
+        let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        let aws = &document["_aws"];
+        assert_eq!(keys(aws), ["CloudWatchMetrics", "Timestamp"]);
+        assert!(aws["Timestamp"].is_u64());
+        for directive in aws["CloudWatchMetrics"].as_array().unwrap() {
+            assert_eq!(keys(directive), ["Dimensions", "Metrics", "Namespace"]);
+            let namespace = directive["Namespace"].as_str().unwrap();
+            assert!((1..=1024).contains(&namespace.len()));
+            let dimension_sets = directive["Dimensions"].as_array().unwrap();
+            assert!(!dimension_sets.is_empty());
+            for set in dimension_sets {
+                let set = set.as_array().unwrap();
+                assert!(set.len() <= 30);
+                for dimension in set {
+                    assert!((1..=250).contains(&dimension.as_str().unwrap().len()));
+                    let value = document[dimension.as_str().unwrap()].as_str().unwrap();
+                    assert!((1..=1024).contains(&value.len()) && value.is_ascii() && !value.starts_with(':'));
+                }
+            }
+            let metrics = directive["Metrics"].as_array().unwrap();
+            assert!((1..=100).contains(&metrics.len()));
+            for metric in metrics {
+                assert_eq!(keys(metric), ["Name", "Unit"]);
+                assert!(["Count", "Milliseconds"].contains(&metric["Unit"].as_str().unwrap()));
+                match &document[metric["Name"].as_str().unwrap()] {
+                    Value::Number(_) => {}
+                    Value::Array(values) => {
+                        assert!((1..=100).contains(&values.len()) && values.iter().all(Value::is_number));
+                    }
+                    other => panic!("{metric} is {other} in {document}"),
+                }
+            }
+        }
+    }
+
+    fn measured(status: StatusCode, caches: &[TierReport]) -> Measured<'_> {
+        let route = routes::of(&Method::GET, &routes::ITEM.replace("{id}", "7"));
+        Measured { route, status, latency: Duration::from_micros(1234), caches }
+    }
+
+    #[test]
+    fn a_request_is_one_document_with_the_routes_pattern() {
+        let told = lines(&request(&source(), Timestamp::from_micros(5_000), measured(StatusCode::NOT_FOUND, &[])));
+        let [line] = told.as_slice() else { panic!("{told:?}") };
+        assert_eq!(line["_aws"]["Timestamp"], 5);
+        assert_eq!((&line["Function"], &line["Stage"]), (&json!("read-fn"), &json!("a-row")));
+        assert_eq!(line["Route"], format!("GET {}", routes::ITEM));
+        assert_eq!((&line["Requests"], &line["Errors"], &line["Latency"]), (&json!(1), &json!(0), &json!(1.234)));
+        assert!(line.get("Layer").is_none());
+    }
+
+    #[test]
+    fn an_error_is_what_went_wrong_here_and_a_path_that_does_not_exist_makes_no_metric_of_its_own() {
+        let failed = measured(StatusCode::SERVICE_UNAVAILABLE, &[]);
+        assert_eq!(lines(&request(&source(), Timestamp::from_micros(0), failed))[0]["Errors"], 1);
+        let nowhere = Measured { route: None, ..failed };
+        assert_eq!(lines(&request(&source(), Timestamp::from_micros(0), nowhere))[0]["Route"], NO_ROUTE);
+    }
+
+    #[test]
+    fn each_cache_that_was_asked_has_its_hit_or_miss_in_a_document() {
+        let report = |tier, said| TierReport { tier, said };
+        let tell = |caches: &[TierReport]| {
+            lines(&request(&source(), Timestamp::from_micros(0), measured(StatusCode::OK, caches)))
+                .iter()
+                .map(|line| (line["Layer"].clone(), line["CacheHits"].clone(), line["CacheMisses"].clone()))
+                .collect::<Vec<_>>()
+        };
+        let hit = TierSaid::Hit(None);
+        assert_eq!(tell(&[report(Tier::Memory, hit)]), [(json!("memory"), json!(1), json!(0))]);
+        for miss in [TierSaid::Miss, TierSaid::TooOld, TierSaid::Unavailable] {
+            let both = tell(&[report(Tier::Memory, miss), report(Tier::Redis, hit)]);
+            assert_eq!(both, [(json!("memory"), json!(0), json!(1)), (json!("redis"), json!(1), json!(0))]);
+        }
+    }
+
+    #[test]
+    fn a_batch_is_one_document_unless_it_has_more_lags_than_one_may_hold() {
+        let lags = |count| vec![Duration::from_millis(7); count];
+        let tell = |tally: &Tally| lines(&batch(&source(), Timestamp::from_micros(0), tally));
+        let quiet = tell(&Tally { refused: 2, failed: 1, ..Tally::default() });
+        assert_eq!((quiet.len(), quiet[0].get("ProjectionLag")), (1, None));
+        let counts = ["CommandsApplied", "CommandsRefused", "CommandsFailed"].map(|name| quiet[0][name].clone());
+        assert_eq!(counts, [0, 2, 1]);
+        let busy = tell(&Tally { applied: 250, projection_lags: lags(250), ..Tally::default() });
+        let told: Vec<_> = busy.iter().map(|line| line["ProjectionLag"].as_array().unwrap().len()).collect();
+        assert_eq!(told, [100, 100, 50]);
+        assert_eq!((&busy[0]["CommandsApplied"], busy[1].get("CommandsApplied")), (&json!(250), None));
+    }
+}

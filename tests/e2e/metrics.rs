@@ -1,0 +1,79 @@
+//! What the functions tell CloudWatch of themselves, as their processes write it.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::harness::{Stack, Variant, check, eventually};
+use crate::sample::PATH;
+
+/// The documents that a function has written.
+fn documents(stack: &Stack, function: &str) -> Vec<Value> {
+    let output = stack.last_output();
+    let of_function = output.lines().filter(|line| line.starts_with(&format!("{function} ")));
+    let texts = of_function.filter_map(|line| line.split_once("| ").map(|(_, text)| text));
+    texts.filter(|text| text.starts_with(r#"{"_aws""#)).map(|text| serde_json::from_str(text).unwrap()).collect()
+}
+
+fn sum(documents: &[Value], metric: &str) -> u64 {
+    documents.iter().filter_map(|document| document[metric].as_u64()).sum()
+}
+
+/// Hits and misses of each layer.
+fn caches(documents: &[Value]) -> BTreeMap<&str, (u64, u64)> {
+    let mut told = BTreeMap::new();
+    for document in documents {
+        if let Some(layer) = document["Layer"].as_str() {
+            let (hits, misses): &mut (u64, u64) = told.entry(layer).or_default();
+            *hits += document["CacheHits"].as_u64().unwrap();
+            *misses += document["CacheMisses"].as_u64().unwrap();
+        }
+    }
+    told
+}
+
+#[test]
+fn the_functions_tell_of_their_requests_caches_and_commands() {
+    let stack = Stack::start(Variant::Cqrs, &["--ephemeral", "--metrics"]);
+    check(&stack, async {
+        let api = stack.api();
+        let user = api.any_user().await;
+        let read = async || api.get(&user.path).send().await.expect(200);
+        read().await;
+        let before = caches(&documents(&stack, "read-fn")).get("memory").map_or(0, |(hits, _)| *hits);
+        // A read from memory, where the environment is the same and its two seconds have not passed.
+        eventually("a read is answered by memory", async || {
+            read().await;
+            (caches(&documents(&stack, "read-fn")).get("memory")?.0 > before).then_some(())
+        })
+        .await;
+        // A new environment has an empty memory: Redis answers.
+        stack.kill_environments("read-fn").await;
+        eventually("a read is answered by Redis", async || {
+            read().await;
+            (caches(&documents(&stack, "read-fn")).get("redis")?.0 > 0).then_some(())
+        })
+        .await;
+        let told = documents(&stack, "read-fn");
+        assert!(told.iter().all(|document| document["Function"] == "read-fn" && document["Stage"] == "cqrs"));
+        let of_user: Vec<_> =
+            told.iter().filter(|document| document["Route"] == format!("GET {PATH}/{{id}}")).cloned().collect();
+        assert!(sum(&of_user, "Requests") >= 3 && sum(&of_user, "Errors") == 0, "{of_user:?}");
+        assert!(of_user.iter().all(|document| document["Latency"].as_f64().unwrap() > 0.0), "{of_user:?}");
+        assert!(told.iter().all(|document| !document.to_string().contains(&user.path)), "{told:?}");
+        let applied = eventually("the ingest function tells of the command", async || {
+            documents(&stack, "ingest-fn").into_iter().find(|document| document["CommandsApplied"] == 1)
+        })
+        .await;
+        assert!(applied["ProjectionLag"][0].as_f64().unwrap() > 0.0, "{applied}");
+    });
+}
+
+#[test]
+fn nothing_is_told_unless_it_is_wanted() {
+    let stack = Stack::start(Variant::LambdaLith, &["--ephemeral"]);
+    check(&stack, async {
+        stack.api().any_user().await;
+        assert!(!stack.last_output().contains("_aws"), "{}", stack.last_output());
+    });
+}

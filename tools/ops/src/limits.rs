@@ -1,0 +1,360 @@
+//! Which quota of AWS each stage reaches first, and at how many requests a second.
+
+use serde::Serialize;
+use shared::stages::{Kind, Row};
+
+use crate::cli::{LimitsOptions, QueueType};
+use crate::model::Model;
+use crate::outcome::{Failure, Outcome};
+use crate::table::{Table, number};
+
+/// What an environment answers in a second, however short the requests are.
+const REQUESTS_PER_ENVIRONMENT: f64 = 10.0;
+/// Environments that a function gets in ten seconds.
+const ENVIRONMENTS_PER_SECOND: f64 = 100.0;
+/// Write units that a partition takes in a second.
+const PARTITION_WRITES: f64 = 1_000.0;
+
+/// A default quota in us-east-1, as it was in November 2026.
+#[derive(Debug, Serialize)]
+struct Quota {
+    name: &'static str,
+    most: f64,
+    set_by: SetBy,
+    helps: &'static str,
+    source: &'static str,
+    /// What one request a second takes of it, with full batches and all requests on one tenant.
+    #[serde(skip)]
+    taken: fn(&Model<'_>) -> f64,
+}
+
+/// Who has set a quota.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum SetBy {
+    /// The configuration `prod` of the CDK app: bounds what a mistake can cost.
+    Us,
+    /// AWS, which raises it on request.
+    AwsRaises,
+    /// AWS, for good.
+    Aws,
+}
+
+/// All that may be reached.
+static QUOTAS: [Quota; 13] = [
+    Quota {
+        name: "our throttle, requests a second",
+        most: 5_000.0,
+        set_by: SetBy::Us,
+        helps: "throttle in the configuration",
+        source: "cdk/lib/config.ts",
+        taken: |_| 1.0,
+    },
+    Quota {
+        name: "our maximum concurrency, batches at once",
+        most: 50.0,
+        set_by: SetBy::Us,
+        helps: "queue.pollers in the configuration",
+        source: "cdk/lib/config.ts",
+        taken: ingest_environments,
+    },
+    Quota {
+        name: "our bound of Redis, processing units a second",
+        most: 30_000.0,
+        set_by: SetBy::Us,
+        helps: "the bound, which is there for cost; a key's slot takes as much for good",
+        source: "cdk/lib/cache.ts",
+        taken: |model| model.cache_units(),
+    },
+    Quota {
+        name: "HTTP API, requests a second",
+        most: 10_000.0,
+        set_by: SetBy::AwsRaises,
+        helps: "ask AWS; another region or account",
+        source: "https://docs.aws.amazon.com/apigateway/latest/developerguide/limits.html",
+        taken: |_| 1.0,
+    },
+    Quota {
+        name: "Lambda, environments",
+        most: 1_000.0,
+        set_by: SetBy::AwsRaises,
+        helps: "ask AWS; Managed Instances, which serve several requests at once",
+        source: "https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html",
+        taken: |model| front_environments(model) + ingest_environments(model),
+    },
+    Quota {
+        name: "event source mapping, batches at once",
+        most: 1_250.0,
+        set_by: SetBy::Aws,
+        helps: "larger batches; provisioned pollers, 10 batches at once each",
+        source: "https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html",
+        taken: ingest_environments,
+    },
+    Quota {
+        name: "FIFO queue, high throughput, sends a second",
+        most: 70_000.0,
+        set_by: SetBy::AwsRaises,
+        helps: "a standard queue: correctness does not depend on order",
+        source: "https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html",
+        taken: fifo_sends,
+    },
+    Quota {
+        name: "one tenant's list, write units a second",
+        most: PARTITION_WRITES,
+        set_by: SetBy::Aws,
+        helps: "shards of the list; DynamoDB splits a partition that stays hot, after minutes",
+        source: "https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/bp-partition-key-design.html",
+        taken: list_writes,
+    },
+    Quota {
+        name: "a new table, write units a second",
+        most: 4_000.0,
+        set_by: SetBy::Aws,
+        helps: "warm throughput; twice the last peak comes by itself within 30 minutes",
+        source: "https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/warm-throughput.html",
+        taken: table_writes,
+    },
+    Quota {
+        name: "a new table, read units a second",
+        most: 12_000.0,
+        set_by: SetBy::Aws,
+        helps: "warm throughput; twice the last peak comes by itself within 30 minutes",
+        source: "https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/warm-throughput.html",
+        taken: |model| model.read_units_of_busiest(),
+    },
+    Quota {
+        name: "any table, write units a second",
+        most: 40_000.0,
+        set_by: SetBy::AwsRaises,
+        helps: "ask AWS; regions, with tenants divided among them",
+        source: "https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ServiceQuotas.html",
+        taken: table_writes,
+    },
+    Quota {
+        name: "any table, read units a second",
+        most: 40_000.0,
+        set_by: SetBy::AwsRaises,
+        helps: "ask AWS; a cache in front",
+        source: "https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ServiceQuotas.html",
+        taken: |model| model.read_units_of_busiest(),
+    },
+    Quota {
+        name: "Redis, connections",
+        most: 65_000.0,
+        set_by: SetBy::Aws,
+        helps: "Managed Instances: fewer environments; a second cache",
+        source: "https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/RedisConfiguration.html",
+        taken: cache_connections,
+    },
+];
+
+impl SetBy {
+    fn told(self) -> &'static str {
+        match self {
+            Self::Us => "us",
+            Self::AwsRaises => "AWS, raised on request",
+            Self::Aws => "AWS",
+        }
+    }
+}
+
+/// What one request a second takes of a quota.
+#[derive(Debug, Clone, Copy, Serialize)]
+struct Limit {
+    quota: &'static Quota,
+    per_request_a_second: f64,
+    /// Where it is reached.
+    requests_per_second: f64,
+}
+
+/// What scripts are told.
+#[derive(Debug, Serialize)]
+struct Document {
+    stages: Vec<StageLimits>,
+}
+
+#[derive(Debug, Serialize)]
+struct StageLimits {
+    stage: String,
+    /// The one that is reached first comes first.
+    limits: Vec<Limit>,
+}
+
+/// Works it out.
+pub(crate) fn run(options: &LimitsOptions, stage: Option<&str>) -> Result<Outcome, Failure> {
+    let model = Model::new(&options.traffic, stage)?;
+    let stages = Row::all()?.into_iter().filter(|row| row.kind == Kind::Stage);
+    let models: Vec<_> = stages.map(|row| Model { options: &options.traffic, row }).collect();
+    let lines = if options.explain {
+        explained()
+    } else {
+        [by_rate(&model, &options.rates), vec![String::new()], by_stage(&models)].concat()
+    };
+    let stages = models.iter().map(|model| StageLimits { stage: model.row.stage.clone(), limits: limits(model) });
+    Ok(Outcome::new(true, &Document { stages: stages.collect() }, lines))
+}
+
+/// Every quota that the stage takes of, the one that is reached first at the head.
+fn limits(model: &Model<'_>) -> Vec<Limit> {
+    let limit = |quota: &'static Quota| {
+        let per_request_a_second = (quota.taken)(model);
+        let requests_per_second = quota.most / per_request_a_second;
+        (per_request_a_second > 0.0).then_some(Limit { quota, per_request_a_second, requests_per_second })
+    };
+    let mut limits: Vec<Limit> = QUOTAS.iter().filter_map(limit).collect();
+    limits.sort_by(|one, other| one.requests_per_second.total_cmp(&other.requests_per_second));
+    limits
+}
+
+fn fifo_sends(model: &Model<'_>) -> f64 {
+    let is_fifo = model.is_queued() && model.options.queue == QueueType::Fifo;
+    if is_fifo { model.writes() } else { 0.0 }
+}
+
+fn list_writes(model: &Model<'_>) -> f64 {
+    model.writes() * model.write_units_of_list()
+}
+
+fn table_writes(model: &Model<'_>) -> f64 {
+    model.writes() * model.write_units_of_busiest()
+}
+
+/// Every environment keeps one.
+fn cache_connections(model: &Model<'_>) -> f64 {
+    if model.has_redis() { front_environments(model) + ingest_environments(model) } else { 0.0 }
+}
+
+/// Environments of the functions behind the front door.
+fn front_environments(model: &Model<'_>) -> f64 {
+    let options = model.options;
+    let cached = model.options.reads - model.by_store();
+    let read_ms = (cached * options.cached_ms + model.by_store() * options.store_ms) / options.reads.max(f64::EPSILON);
+    environments(options.reads, read_ms) + environments(model.writes(), model.write_ms())
+}
+
+/// Environments of ingest-fn, which are batches at once.
+fn ingest_environments(model: &Model<'_>) -> f64 {
+    let invocations = model.invocations(f64::MAX) - 1.0;
+    environments(invocations, model.ingest_ms(f64::MAX))
+}
+
+/// Little's law: what arrives in a second, times how long it stays; and at the least what an environment's own rate asks
+/// for.
+fn environments(per_second: f64, milliseconds: f64) -> f64 {
+    per_second * (milliseconds / 1_000.0).max(1.0 / REQUESTS_PER_ENVIRONMENT)
+}
+
+/// How much is taken of each quota at each rate.
+fn by_rate(model: &Model<'_>, rates: &[f64]) -> Vec<String> {
+    let limits = limits(model);
+    let heads = [model.row.stage.clone(), "quota".to_owned(), "reached at".to_owned()];
+    let mut table = Table::new(heads.into_iter().chain(rates.iter().map(|rate| format!("{}/s", number(*rate)))));
+    for Limit { quota, per_request_a_second, requests_per_second } in &limits {
+        let taken = |rate: &f64| {
+            let taken = rate * per_request_a_second;
+            format!("{}{}", number(taken), if taken > quota.most { "!" } else { "" })
+        };
+        let cells = [number(quota.most), format!("{}/s", number(*requests_per_second))];
+        table.row(quota.name, cells.into_iter().chain(rates.iter().map(taken)));
+    }
+    let needed = |title: &str, table: &mut Table, of: &dyn Fn(f64) -> f64| {
+        let blanks = [String::new(), String::new()];
+        table.row(title, blanks.into_iter().chain(rates.iter().map(|rate| number(of(*rate)))));
+    };
+    let shards = |rate: f64| (rate * list_writes(model) / PARTITION_WRITES).ceil().max(1.0);
+    needed("shards that one tenant's list needs", &mut table, &shards);
+    let seconds = |rate: f64| rate * front_environments(model) / ENVIRONMENTS_PER_SECOND;
+    needed("seconds from nothing to environments for it", &mut table, &seconds);
+    let mut lines = table.lines();
+    if let Some(Limit { quota, requests_per_second, .. }) = limits.first() {
+        let at = number(*requests_per_second);
+        lines.push(format!("reached first: {}, at {at} requests a second; what helps: {}", quota.name, quota.helps));
+    }
+    lines
+}
+
+/// Where each stage reaches each quota.
+fn by_stage(models: &[Model<'_>]) -> Vec<String> {
+    let heads = models.iter().map(|model| model.row.stage.clone());
+    let mut table = Table::new(std::iter::once("requests a second at most".to_owned()).chain(heads));
+    let all: Vec<_> = models.iter().map(limits).collect();
+    for quota in &QUOTAS {
+        let cell = |limits: &Vec<Limit>| {
+            let found = limits.iter().position(|limit| limit.quota.name == quota.name);
+            let first = if found == Some(0) { "*" } else { "" };
+            let at = found.and_then(|place| limits.get(place)).map(|limit| number(limit.requests_per_second));
+            at.map_or_else(|| "-".to_owned(), |at| format!("{first}{at}"))
+        };
+        let cells: Vec<_> = all.iter().map(cell).collect();
+        if cells.iter().any(|cell| cell != "-") {
+            table.row(quota.name, cells);
+        }
+    }
+    let mut lines = table.lines();
+    lines.push("* reached first".to_owned());
+    lines
+}
+
+/// The quotas.
+fn explained() -> Vec<String> {
+    let quota = |Quota { name, most, set_by, helps, source, .. }: &Quota| {
+        format!("{name}: {}, set by {}; what helps: {helps}; {source}", number(*most), set_by.told())
+    };
+    QUOTAS.iter().map(quota).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::tests::{close, options};
+
+    fn limits_of(stage: &str, arguments: &[&str]) -> Vec<Limit> {
+        limits(&Model::new(&options(arguments), Some(stage)).unwrap())
+    }
+
+    fn reached(limits: &[Limit], quota: &str) -> f64 {
+        limits.iter().find(|limit| limit.quota.name.starts_with(quota)).unwrap().requests_per_second
+    }
+
+    #[test]
+    fn environments_are_counted_by_littles_law_but_answer_no_more_than_ten_a_second() {
+        close(environments(100.0, 500.0), 50.0);
+        close(environments(100.0, 2.0), 10.0);
+    }
+
+    #[test]
+    fn a_list_of_one_tenant_takes_five_hundred_changes_of_name_a_second() {
+        let limits = limits_of("cqrs", &["--reads", "0"]);
+        close(reached(&limits, "one tenant's list"), 500.0);
+        assert!(limits[0].quota.name.starts_with("one tenant's list"));
+    }
+
+    #[test]
+    fn each_quota_is_reached_where_it_is_worked_out_by_hand() {
+        let cqrs = limits_of("cqrs", &[]);
+        close(reached(&cqrs, "HTTP API"), 10_000.0);
+        // 0.9 + 0.1 requests, ten a second to an environment, and 0.01 batches of 60 ms, which count as 100.
+        close(reached(&cqrs, "Lambda"), 1_000.0 / (0.1 + 0.001));
+        close(reached(&cqrs, "event source"), 1_250.0 / 0.001);
+        close(reached(&cqrs, "any table, write"), 40_000.0 / 0.2);
+        // One before each write, in the write store; 0.036 that no cache answers, in the read store.
+        close(reached(&cqrs, "a new table, read"), 12_000.0 / 0.1);
+        close(reached(&limits_of("read-write", &[]), "a new table, read"), 12_000.0);
+    }
+
+    #[test]
+    fn only_what_a_deployment_has_can_be_reached() {
+        let has = |limits: &[Limit], quota| limits.iter().any(|limit| limit.quota.name.starts_with(quota));
+        assert!(has(&limits_of("cqrs", &["--queue", "fifo"]), "FIFO") && !has(&limits_of("cqrs", &[]), "FIFO"));
+        assert!(has(&limits_of("cqrs", &[]), "Redis") && !has(&limits_of("cqrs", &["--without-redis"]), "Redis"));
+        assert!(!has(&limits_of("read-store", &[]), "event source"));
+    }
+
+    #[test]
+    fn more_shards_are_needed_with_every_thousand_units() {
+        let options = options(&["--reads", "0"]);
+        let lines = by_rate(&Model::new(&options, None).unwrap(), &[500.0, 501.0, 2_000.0]);
+        let shards = lines.iter().find(|line| line.starts_with("shards")).unwrap();
+        assert_eq!(shards.split_whitespace().rev().take(3).collect::<Vec<_>>(), ["4", "2", "1"]);
+    }
+}

@@ -1,0 +1,248 @@
+//! What AWS asks for what the service uses: US dollars in us-east-1, list prices without free tiers, discounts or taxes,
+//! looked up in November 2026. A price that changes is changed here and nowhere else.
+
+/// So many bytes are a gigabyte here. AWS bills some by 2^30 bytes, which is 7 % cheaper.
+pub const GIGABYTE: f64 = 1e9;
+/// So many hours are a month, as on AWS' own price lists.
+pub const HOURS_PER_MONTH: f64 = 730.0;
+/// What a month's traffic is multiplied with.
+pub const SECONDS_PER_MONTH: f64 = HOURS_PER_MONTH * 3_600.0;
+
+/// The price of one thing.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Price {
+    /// What is sold.
+    pub name: &'static str,
+    /// By which unit.
+    pub unit: &'static str,
+    /// Up to which quantity in a month a unit costs how many dollars; the last tier has no end.
+    pub tiers: &'static [(f64, f64)],
+    /// Where the price is published.
+    pub source: &'static str,
+}
+
+impl Price {
+    /// Dollars for the first unit.
+    #[must_use]
+    pub fn list(&self) -> f64 {
+        self.tiers.first().map_or(0.0, |(_, dollars)| *dollars)
+    }
+
+    /// Dollars for so many units in a month, each at the price of its tier.
+    #[must_use]
+    pub fn of(&self, units: f64) -> f64 {
+        let mut from = 0.0;
+        let of_tier = |(to, dollars): &(f64, f64)| {
+            let inside = (units.min(*to) - from).max(0.0);
+            from = *to;
+            inside * dollars
+        };
+        self.tiers.iter().map(of_tier).sum()
+    }
+}
+
+const NO_END: f64 = f64::INFINITY;
+
+/// The front door.
+pub const HTTP_API: Price = Price {
+    name: "HTTP API, metered by 512 KB",
+    unit: "million requests",
+    tiers: &[(300.0, 1.00), (NO_END, 0.90)],
+    source: "https://aws.amazon.com/api-gateway/pricing/",
+};
+/// Invocations, whoever makes them.
+pub const LAMBDA_REQUESTS: Price = Price {
+    name: "Lambda, requests",
+    unit: "million requests",
+    tiers: &[(NO_END, 0.20)],
+    source: "https://aws.amazon.com/lambda/pricing/",
+};
+/// Memory × time, on Graviton.
+pub const LAMBDA_ARM64: Price = Price {
+    name: "Lambda, duration on arm64, by the millisecond",
+    unit: "million GB-seconds",
+    tiers: &[(7_500.0, 13.3334), (18_750.0, 12.0001), (NO_END, 10.6667)],
+    source: "https://aws.amazon.com/lambda/pricing/",
+};
+/// Memory × time, on x86.
+pub const LAMBDA_X86_64: Price = Price {
+    name: "Lambda, duration on x86_64, by the millisecond",
+    unit: "million GB-seconds",
+    tiers: &[(6_000.0, 16.6667), (15_000.0, 15.0), (NO_END, 13.3334)],
+    source: "https://aws.amazon.com/lambda/pricing/",
+};
+/// A strongly consistent read is one for every 4 KB, an eventually consistent one half of that.
+pub const READ_UNITS: Price = Price {
+    name: "DynamoDB on demand, read request units of 4 KB",
+    unit: "million units",
+    tiers: &[(NO_END, 0.125)],
+    source: "https://aws.amazon.com/dynamodb/pricing/on-demand/",
+};
+/// A write is one for every 1 KB, twice that in a transaction, and as much again for each list entry.
+pub const WRITE_UNITS: Price = Price {
+    name: "DynamoDB on demand, write request units of 1 KB",
+    unit: "million units",
+    tiers: &[(NO_END, 0.625)],
+    source: "https://aws.amazon.com/dynamodb/pricing/on-demand/",
+};
+/// Tables and their indexes.
+pub const TABLE_STORAGE: Price = Price {
+    name: "DynamoDB, storage",
+    unit: "GB-months",
+    tiers: &[(NO_END, 0.25)],
+    source: "https://aws.amazon.com/dynamodb/pricing/on-demand/",
+};
+/// Continuous backups of tables, without their indexes.
+pub const POINT_IN_TIME_RECOVERY: Price = Price {
+    name: "DynamoDB, point-in-time recovery",
+    unit: "GB-months",
+    tiers: &[(NO_END, 0.20)],
+    source: "https://aws.amazon.com/dynamodb/pricing/on-demand/",
+};
+/// Sending, receiving, deleting, and polling in vain.
+pub const SQS_STANDARD: Price = Price {
+    name: "SQS, standard queue, by 64 KB",
+    unit: "million requests",
+    tiers: &[(100_000.0, 0.40), (200_000.0, 0.30), (NO_END, 0.24)],
+    source: "https://aws.amazon.com/sqs/pricing/",
+};
+/// A message on a standard queue that names its group, as all of ours do. The source is not AWS itself.
+pub const SQS_FAIR: Price = Price {
+    name: "SQS, fair queues, on top of a standard queue's",
+    unit: "million requests",
+    tiers: &[(NO_END, 0.10)],
+    source: "https://cloudburn.io/blog/amazon-sqs-pricing",
+};
+/// The same, in order.
+pub const SQS_FIFO: Price = Price {
+    name: "SQS, FIFO queue, by 64 KB",
+    unit: "million requests",
+    tiers: &[(100_000.0, 0.50), (200_000.0, 0.40), (NO_END, 0.35)],
+    source: "https://aws.amazon.com/sqs/pricing/",
+};
+/// What is stored in the cache, or the least that is billed: [`CACHE_GB_MIN`].
+pub const CACHE_STORAGE: Price = Price {
+    name: "ElastiCache Serverless for Valkey, storage, 0.1 GB at the least",
+    unit: "GB-hours",
+    tiers: &[(NO_END, 0.084)],
+    source: "https://aws.amazon.com/elasticache/pricing/",
+};
+/// What is asked of the cache.
+pub const CACHE_UNITS: Price = Price {
+    name: "ElastiCache Serverless for Valkey, processing units (ECPU) of 1 KB",
+    unit: "million units",
+    tiers: &[(NO_END, 0.0023)],
+    source: "https://aws.amazon.com/elasticache/pricing/",
+};
+/// The way out of a VPC to one service of AWS.
+pub const ENDPOINT_HOURS: Price = Price {
+    name: "Interface endpoint, per availability zone",
+    unit: "hours",
+    tiers: &[(NO_END, 0.01)],
+    source: "https://aws.amazon.com/privatelink/pricing/",
+};
+/// All that is logged by functions and by the front door.
+pub const LOGS: Price = Price {
+    name: "CloudWatch Logs, ingestion of Lambda's and other vended logs",
+    unit: "GB",
+    tiers: &[(10_000.0, 0.50), (30_000.0, 0.25), (50_000.0, 0.10), (NO_END, 0.05)],
+    source: "https://aws.amazon.com/cloudwatch/pricing/",
+};
+/// Each set of dimensions is one, in every month in which it is written.
+pub const METRICS: Price = Price {
+    name: "CloudWatch, custom metrics",
+    unit: "metrics",
+    tiers: &[(10_000.0, 0.30), (250_000.0, 0.10), (1_000_000.0, 0.05), (NO_END, 0.02)],
+    source: "https://aws.amazon.com/cloudwatch/pricing/",
+};
+/// An alarm on one metric.
+pub const ALARMS: Price = Price {
+    name: "CloudWatch, alarms of standard resolution",
+    unit: "alarms",
+    tiers: &[(NO_END, 0.10)],
+    source: "https://aws.amazon.com/cloudwatch/pricing/",
+};
+/// A dashboard.
+pub const DASHBOARDS: Price = Price {
+    name: "CloudWatch, dashboards",
+    unit: "dashboards",
+    tiers: &[(NO_END, 3.00)],
+    source: "https://aws.amazon.com/cloudwatch/pricing/",
+};
+/// What is sampled.
+pub const TRACES: Price = Price {
+    name: "X-Ray, traces recorded",
+    unit: "million traces",
+    tiers: &[(NO_END, 5.00)],
+    source: "https://aws.amazon.com/xray/pricing/",
+};
+/// A secret for a month; asking for it costs next to nothing.
+pub const SECRETS: Price = Price {
+    name: "Secrets Manager, secrets",
+    unit: "secrets",
+    tiers: &[(NO_END, 0.40)],
+    source: "https://aws.amazon.com/secrets-manager/pricing/",
+};
+/// Responses to clients, wherever in AWS they come from.
+pub const DATA_OUT: Price = Price {
+    name: "Data transfer out to the internet",
+    unit: "GB",
+    tiers: &[(10_000.0, 0.09), (50_000.0, 0.085), (150_000.0, 0.07), (NO_END, 0.05)],
+    source: "https://aws.amazon.com/ec2/pricing/on-demand/",
+};
+
+/// The least that is billed as stored in a cache, in gigabytes. Source: that of [`CACHE_STORAGE`].
+pub const CACHE_GB_MIN: f64 = 0.1;
+
+/// All of them.
+pub const ALL: [Price; 21] = [
+    HTTP_API,
+    LAMBDA_REQUESTS,
+    LAMBDA_ARM64,
+    LAMBDA_X86_64,
+    READ_UNITS,
+    WRITE_UNITS,
+    TABLE_STORAGE,
+    POINT_IN_TIME_RECOVERY,
+    SQS_STANDARD,
+    SQS_FAIR,
+    SQS_FIFO,
+    CACHE_STORAGE,
+    CACHE_UNITS,
+    ENDPOINT_HOURS,
+    LOGS,
+    METRICS,
+    ALARMS,
+    DASHBOARDS,
+    TRACES,
+    SECRETS,
+    DATA_OUT,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn close(one: f64, other: f64) {
+        assert!((one - other).abs() < 1e-9, "{one} is not {other}");
+    }
+
+    #[test]
+    fn every_unit_has_the_price_of_its_tier() {
+        close(HTTP_API.of(0.0), 0.0);
+        close(HTTP_API.of(300.0), 300.0);
+        close(HTTP_API.of(1_300.0), 300.0 + 900.0);
+        close(LOGS.of(60_000.0), 5_000.0 + 5_000.0 + 2_000.0 + 500.0);
+    }
+
+    #[test]
+    fn every_price_has_a_source_and_tiers_that_rise_to_no_end_and_get_cheaper() {
+        for Price { name, tiers, source, .. } in ALL {
+            assert!(source.starts_with("https://"), "{name}");
+            assert!(tiers.iter().all(|(_, dollars)| *dollars > 0.0), "{name}");
+            let falls = |pair: &[(f64, f64)]| pair[0].0 < pair[1].0 && pair[0].1 > pair[1].1;
+            assert!(tiers.windows(2).all(falls), "{name}");
+            assert_eq!(tiers.last().map(|(to, _)| *to), Some(NO_END), "{name}");
+        }
+    }
+}
