@@ -1,11 +1,11 @@
-import { RemovalPolicy, Stack, Validations } from 'aws-cdk-lib';
+import { RemovalPolicy, Validations } from 'aws-cdk-lib';
 import type { TableV2 } from 'aws-cdk-lib/aws-dynamodb';
 import { EventBus } from 'aws-cdk-lib/aws-events';
-import { Effect, PolicyDocument, PolicyStatement, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
 import { CfnPipe } from 'aws-cdk-lib/aws-pipes';
 import { Queue, QueueEncryption } from 'aws-cdk-lib/aws-sqs';
 import { Construct } from 'constructs';
 import type { Config } from './config';
+import { allow, roleFor } from './permissions';
 
 /** How often a change is offered to the bus before it is put aside. */
 const ATTEMPTS_MAX = 20;
@@ -35,22 +35,13 @@ export class DomainEvents extends Construct {
       id: 'AwsSolutions::AwsSolutions-SQS3',
       reason: 'It is a dead-letter queue: of the pipe.',
     });
-    const allow = (actions: string[], resource: string) =>
-      new PolicyStatement({ effect: Effect.ALLOW, actions, resources: [resource] });
-    const role = new Role(this, 'Role', {
-      assumedBy: new ServicePrincipal('pipes.amazonaws.com', {
-        conditions: { StringEquals: { 'aws:SourceAccount': Stack.of(this).account } },
-      }),
-      inlinePolicies: {
-        permissions: new PolicyDocument({
-          statements: [
-            allow(['dynamodb:DescribeStream', 'dynamodb:GetRecords', 'dynamodb:GetShardIterator'], stream),
-            allow(['events:PutEvents'], this.bus.eventBusArn),
-            allow(['sqs:SendMessage'], this.deadLetters.queueArn),
-          ],
-        }),
-      },
-    });
+    const role = roleFor(
+      this,
+      'pipes.amazonaws.com',
+      allow(['dynamodb:DescribeStream', 'dynamodb:GetRecords', 'dynamodb:GetShardIterator'], stream),
+      allow(['events:PutEvents'], this.bus.eventBusArn),
+      allow(['sqs:SendMessage'], this.deadLetters.queueArn),
+    );
     new CfnPipe(this, 'Pipe', {
       name: `${config.name}-changes`,
       roleArn: role.roleArn,

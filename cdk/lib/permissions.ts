@@ -1,5 +1,6 @@
-import { Validations } from 'aws-cdk-lib';
-import { Effect, PolicyDocument, PolicyStatement, type Role } from 'aws-cdk-lib/aws-iam';
+import { Stack, Validations } from 'aws-cdk-lib';
+import { Effect, PolicyDocument, PolicyStatement, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
+import type { Construct } from 'constructs';
 import type { Cache } from './cache';
 import type { CommandQueue } from './command-queue';
 import { appliesAtOnce, does, type FunctionName, holdsSigningKeys, queues, type Row } from './stages';
@@ -34,8 +35,18 @@ export function permissions(name: FunctionName, uses: Uses): PolicyDocument {
   return new PolicyDocument({ statements, minimize: true });
 }
 
-function allow(actions: string[], ...resources: string[]): PolicyStatement {
+export function allow(actions: string[], ...resources: string[]): PolicyStatement {
   return new PolicyStatement({ effect: Effect.ALLOW, actions, resources });
+}
+
+/** The role of a service of AWS that does something for this account, and for no other. */
+export function roleFor(scope: Construct, service: string, ...statements: PolicyStatement[]): Role {
+  return new Role(scope, 'Role', {
+    assumedBy: new ServicePrincipal(service, {
+      conditions: { StringEquals: { 'aws:SourceAccount': Stack.of(scope).account } },
+    }),
+    inlinePolicies: { permissions: new PolicyDocument({ statements }) },
+  });
 }
 
 /** Every function that answers requests looks a record up, at the latest to open its first connection as it starts. */

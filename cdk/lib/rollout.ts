@@ -1,9 +1,10 @@
 import { Stack, Validations } from 'aws-cdk-lib';
 import type { IAlarm } from 'aws-cdk-lib/aws-cloudwatch';
 import { LambdaApplication, LambdaDeploymentConfig, LambdaDeploymentGroup } from 'aws-cdk-lib/aws-codedeploy';
-import { Effect, PolicyDocument, PolicyStatement, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
+import type { Role } from 'aws-cdk-lib/aws-iam';
 import { Construct } from 'constructs';
 import type { Functions } from './functions';
+import { allow, roleFor } from './permissions';
 
 /**
  * New versions of functions take a tenth of the invocations for ten minutes, and then all. When one of these alarms goes
@@ -33,24 +34,15 @@ export class Rollout extends Construct {
     const functionArns = functions.all.map(([name]) =>
       Stack.of(this).formatArn({ service: 'lambda', resource: `function:${functions.nameOf(name)}` }),
     );
-    const allow = (actions: string[], ...resources: string[]) =>
-      new PolicyStatement({ effect: Effect.ALLOW, actions, resources });
-    const role = new Role(this, 'Role', {
-      assumedBy: new ServicePrincipal('codedeploy.amazonaws.com', {
-        conditions: { StringEquals: { 'aws:SourceAccount': Stack.of(this).account } },
-      }),
-      inlinePolicies: {
-        permissions: new PolicyDocument({
-          statements: [
-            allow(
-              ['lambda:GetAlias', 'lambda:UpdateAlias', 'lambda:GetProvisionedConcurrencyConfig'],
-              ...functionArns.flatMap((arn) => [arn, `${arn}:live`]),
-            ),
-            allow(['cloudwatch:DescribeAlarms'], '*'),
-          ],
-        }),
-      },
-    });
+    const role = roleFor(
+      this,
+      'codedeploy.amazonaws.com',
+      allow(
+        ['lambda:GetAlias', 'lambda:UpdateAlias', 'lambda:GetProvisionedConcurrencyConfig'],
+        ...functionArns.flatMap((arn) => [arn, `${arn}:live`]),
+      ),
+      allow(['cloudwatch:DescribeAlarms'], '*'),
+    );
     Validations.of(role).acknowledge({
       id: 'AwsSolutions::AwsSolutions-IAM5[Resource::*]',
       reason: 'CodeDeploy asks for the state of all its alarms in one call, which names no resource.',

@@ -7,7 +7,7 @@ import {
   Project,
   Source,
 } from 'aws-cdk-lib/aws-codebuild';
-import { Effect, PolicyDocument, PolicyStatement, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
+import type { Role } from 'aws-cdk-lib/aws-iam';
 import { Architecture } from 'aws-cdk-lib/aws-lambda';
 import { LogGroup } from 'aws-cdk-lib/aws-logs';
 import { Asset } from 'aws-cdk-lib/aws-s3-assets';
@@ -16,7 +16,7 @@ import { CodeBuildStartBuild } from 'aws-cdk-lib/aws-scheduler-targets';
 import { Construct } from 'constructs';
 import type { Config } from './config';
 import type { Packages } from './packages';
-import { acknowledgeLogStreams } from './permissions';
+import { acknowledgeLogStreams, allow, roleFor } from './permissions';
 import type { Stores } from './stores';
 
 /**
@@ -73,25 +73,16 @@ export class Verification extends Construct {
 
   /** What the tool calls: it scans both tables, and looks again at what differs. */
   private role(stores: Stores, tool: Asset, logGroupName: string): Role {
-    const allow = (actions: string[], ...resources: string[]) =>
-      new PolicyStatement({ effect: Effect.ALLOW, actions, resources });
     const logStreams = Stack.of(this).formatArn({ service: 'logs', resource: `log-group:${logGroupName}:*` });
     const tables = [stores.write, stores.read].filter((table) => table !== undefined).map((table) => table.tableArn);
-    const role = new Role(this, 'Role', {
-      assumedBy: new ServicePrincipal('codebuild.amazonaws.com', {
-        conditions: { StringEquals: { 'aws:SourceAccount': Stack.of(this).account } },
-      }),
-      inlinePolicies: {
-        permissions: new PolicyDocument({
-          statements: [
-            allow(['dynamodb:Scan', 'dynamodb:BatchGetItem'], ...tables),
-            allow(['dynamodb:DescribeTable'], stores.write.tableArn),
-            allow(['s3:GetObject', 's3:GetObjectVersion'], tool.bucket.arnForObjects(tool.s3ObjectKey)),
-            allow(['logs:CreateLogStream', 'logs:PutLogEvents'], logStreams),
-          ],
-        }),
-      },
-    });
+    const role = roleFor(
+      this,
+      'codebuild.amazonaws.com',
+      allow(['dynamodb:Scan', 'dynamodb:BatchGetItem'], ...tables),
+      allow(['dynamodb:DescribeTable'], stores.write.tableArn),
+      allow(['s3:GetObject', 's3:GetObjectVersion'], tool.bucket.arnForObjects(tool.s3ObjectKey)),
+      allow(['logs:CreateLogStream', 'logs:PutLogEvents'], logStreams),
+    );
     acknowledgeLogStreams(role, logGroupName);
     return role;
   }
