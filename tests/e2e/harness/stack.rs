@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -106,10 +107,14 @@ impl Stack {
             Leashed::start(program::watershed_local(), &[&place, arguments].concat(), Stdio::piped);
         let output = Arc::new(Output::default());
         let (lines, announcement) = mpsc::channel();
-        output.collect(outputs.0.unwrap(), move |line| drop(lines.send(line.to_owned())));
-        output.collect(outputs.1.unwrap(), |_| {});
+        let collectors = [
+            output.collect(outputs.0.unwrap(), move |line| drop(lines.send(line.to_owned()))),
+            output.collect(outputs.1.unwrap(), |_| {}),
+        ];
         let Some((announced, url)) = until_ready(&announcement) else {
             process.kill();
+            // It may have closed one stream before what it said on the other is read.
+            collectors.into_iter().for_each(|collector| collector.join().unwrap());
             return Err(format!("it did not say `ready`, but:\n{}", output.last()));
         };
         Ok(Self { service: Service { url, variant, bearer: None }, process, announced, output })
@@ -221,7 +226,12 @@ fn until_ready(lines: &mpsc::Receiver<String>) -> Option<(Vec<String>, String)> 
 struct Output(Mutex<VecDeque<String>>);
 
 impl Output {
-    fn collect(self: &Arc<Self>, from: impl Read + Send + 'static, on_line: impl Fn(&str) + Send + 'static) {
+    /// Keeps what comes, in a thread that ends when no process can write there any more.
+    fn collect(
+        self: &Arc<Self>,
+        from: impl Read + Send + 'static,
+        on_line: impl Fn(&str) + Send + 'static,
+    ) -> JoinHandle<()> {
         let this = Arc::clone(self);
         std::thread::spawn(move || {
             for line in BufReader::new(from).split(b'\n') {
@@ -234,7 +244,7 @@ impl Output {
                 }
                 lines.push_back(line);
             }
-        });
+        })
     }
 
     fn last(&self) -> String {
