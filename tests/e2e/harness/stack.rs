@@ -114,7 +114,9 @@ impl Stack {
         let Some((announced, url)) = until_ready(&announcement) else {
             process.kill();
             // It may have closed one stream before what it said on the other is read.
-            collectors.into_iter().for_each(|collector| collector.join().unwrap());
+            for collector in collectors {
+                collector.join().unwrap();
+            }
             return Err(format!("it did not say `ready`, but:\n{}", output.last()));
         };
         Ok(Self { service: Service { url, variant, bearer: None }, process, announced, output })
