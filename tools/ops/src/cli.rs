@@ -101,6 +101,12 @@ pub(crate) enum Action {
     /// Default quotas of us-east-1, at a steady rate. --stage names the stage that is shown rate by rate, cqrs unless given.
     /// --explain prints every quota with its source.
     Limits(LimitsOptions),
+    /// Simulate a load that grows: what is reached in which order, what becomes of requests then, and when the queue is empty
+    /// again. Asks nobody.
+    ///
+    /// One second after the other, with default quotas of us-east-1 and our own bounds, from a deployment that is new.
+    /// --stage names the stage, cqrs unless given.
+    Ramp(RampOptions),
 }
 
 /// What to work out the cost of.
@@ -127,6 +133,40 @@ pub(crate) struct LimitsOptions {
     /// Print the quotas instead.
     #[arg(long)]
     pub(crate) explain: bool,
+}
+
+/// What load to simulate, and what is turned on for it.
+#[derive(Debug, Args)]
+pub(crate) struct RampOptions {
+    /// Requests a second, step by step; after the last the load is that of the first again.
+    #[arg(long, value_delimiter = ',', allow_negative_numbers = true, default_value = "10,100,1000,10000,100000,1000000", value_parser = rate)]
+    pub(crate) rates: Vec<f64>,
+    /// Seconds from one rate to the next.
+    #[arg(long, default_value = "60", value_parser = clap::value_parser!(u32).range(0..=86_400))]
+    pub(crate) climb: u32,
+    /// Seconds that each rate is held.
+    #[arg(long, default_value = "300", value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub(crate) hold: u32,
+    /// Tenants, each with the same traffic.
+    #[arg(long, default_value = "1", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) tenants: u32,
+    /// Lift our own bounds, and those that AWS raises on request.
+    #[arg(long)]
+    pub(crate) raised: bool,
+    /// Give tables and indexes warm throughput for whatever comes.
+    #[arg(long)]
+    pub(crate) warm: bool,
+    /// Leave partitions whole: AWS does not promise when it splits one that stays hot; here it does after ten minutes.
+    #[arg(long)]
+    pub(crate) no_splits: bool,
+    /// Provisioned pollers, each with 10 batches at once, instead of a maximum concurrency.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(2..=10_000))]
+    pub(crate) pollers: Option<u32>,
+    /// Decides when requests come: the same seed, the same run.
+    #[arg(long, default_value = "1")]
+    pub(crate) seed: u64,
+    #[command(flatten)]
+    pub(crate) traffic: TrafficOptions,
 }
 
 /// The traffic, and what serves it. Every write changes the name of a user.

@@ -5,10 +5,11 @@ use std::path::Path;
 use clap::Parser as _;
 
 use crate::cli::{Action, Arguments};
-use crate::{cost, limits};
+use crate::quotas::{OUR_BURST, OUR_CACHE_UNITS, OUR_CONCURRENCY, OUR_THROTTLE, RECEIVES, VISIBILITY_SECONDS};
+use crate::{cost, limits, ramp};
 
 #[test]
-fn the_documents_show_what_cost_and_limits_print() {
+fn the_documents_show_what_cost_limits_and_ramp_print() {
     let shows = |document: &str, command: &str| {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(document);
         let text = std::fs::read_to_string(path).unwrap();
@@ -18,8 +19,27 @@ fn the_documents_show_what_cost_and_limits_print() {
     };
     shows("scale.md", "watershed limits");
     shows("scale.md", "watershed limits --explain");
+    shows("scale.md", "watershed ramp");
+    shows("scale.md", "watershed ramp --raised");
+    shows("scale.md", "watershed ramp --raised --warm --tenants 1000 --pollers 200 --climb 1800");
+    shows("scale.md", "watershed ramp --raised --no-splits --rates 10,6000 --hold 3600");
     shows("cost.md", "watershed cost");
     shows("cost.md", "watershed cost --stage lambda-lith");
+}
+
+#[test]
+fn our_own_bounds_are_those_of_the_cdk_app() {
+    let says = |file: &str, what: String| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../cdk/lib").join(file);
+        let text = std::fs::read_to_string(path).unwrap().replace('_', "");
+        assert!(text.contains(&what), "cdk/lib/{file} does not say {what}");
+    };
+    says("config.ts", format!("throttle: {{ rate: {OUR_THROTTLE}, burst: {OUR_BURST} }}"));
+    says("config.ts", format!("maximumConcurrency: {OUR_CONCURRENCY} }}"));
+    says("cache.ts", format!("maximum: {OUR_CACHE_UNITS} }}"));
+    says("command-queue.ts", format!("MAXRECEIVECOUNT = {RECEIVES};"));
+    says("command-queue.ts", "Duration.seconds(6 * INGESTTIMEOUT.toSeconds() + windowSeconds)".to_owned());
+    says("functions.ts", format!("INGESTTIMEOUT = Duration.seconds({});", VISIBILITY_SECONDS / 6));
 }
 
 fn printed(command: &str) -> String {
@@ -28,6 +48,7 @@ fn printed(command: &str) -> String {
     let outcome = match &arguments.action {
         Action::Cost(options) => cost::run(options, stage),
         Action::Limits(options) => limits::run(options, stage),
+        Action::Ramp(options) => ramp::run(options, stage),
         action => panic!("{action:?} asks others"),
     };
     outcome.unwrap().lines().join("\n")

@@ -14,6 +14,8 @@ mod migrate;
 mod model;
 mod outcome;
 mod queue;
+mod quotas;
+mod ramp;
 mod rebuild;
 mod show;
 mod site;
@@ -57,5 +59,6 @@ async fn execute(arguments: &Arguments) -> Result<Outcome, Failure> {
         Action::User(show) => show::user(&site().await?, show).await,
         Action::Cost(options) => cost::run(options, stage),
         Action::Limits(options) => limits::run(options, stage),
+        Action::Ramp(options) => ramp::run(options, stage),
     }
 }

@@ -6,14 +6,12 @@ use shared::stages::{Kind, Row};
 use crate::cli::{LimitsOptions, QueueType};
 use crate::model::Model;
 use crate::outcome::{Failure, Outcome};
+use crate::quotas::{
+    BATCHES, CACHE_CONNECTIONS, ENVIRONMENTS, ENVIRONMENTS_PER_SECOND, FIFO_SENDS, HTTP_API, NEW_TABLE_READS,
+    NEW_TABLE_WRITES, OUR_CACHE_UNITS, OUR_CONCURRENCY, OUR_THROTTLE, PARTITION_WRITES, REQUESTS_PER_ENVIRONMENT,
+    TABLE_UNITS,
+};
 use crate::table::{Table, number};
-
-/// What an environment answers in a second, however short the requests are.
-const REQUESTS_PER_ENVIRONMENT: f64 = 10.0;
-/// Environments that a function gets in ten seconds.
-const ENVIRONMENTS_PER_SECOND: f64 = 100.0;
-/// Write units that a partition takes in a second.
-const PARTITION_WRITES: f64 = 1_000.0;
 
 /// A default quota in us-east-1, as it was in November 2026.
 #[derive(Debug, Serialize)]
@@ -44,7 +42,7 @@ enum SetBy {
 static QUOTAS: [Quota; 13] = [
     Quota {
         name: "our throttle, requests a second",
-        most: 5_000.0,
+        most: OUR_THROTTLE,
         set_by: SetBy::Us,
         helps: "throttle in the configuration",
         source: "cdk/lib/config.ts",
@@ -52,7 +50,7 @@ static QUOTAS: [Quota; 13] = [
     },
     Quota {
         name: "our maximum concurrency, batches at once",
-        most: 50.0,
+        most: OUR_CONCURRENCY,
         set_by: SetBy::Us,
         helps: "queue.pollers in the configuration",
         source: "cdk/lib/config.ts",
@@ -60,7 +58,7 @@ static QUOTAS: [Quota; 13] = [
     },
     Quota {
         name: "our bound of Redis, processing units a second",
-        most: 30_000.0,
+        most: OUR_CACHE_UNITS,
         set_by: SetBy::Us,
         helps: "the bound, which is there for cost; a key's slot takes as much for good",
         source: "cdk/lib/cache.ts",
@@ -68,7 +66,7 @@ static QUOTAS: [Quota; 13] = [
     },
     Quota {
         name: "HTTP API, requests a second",
-        most: 10_000.0,
+        most: HTTP_API,
         set_by: SetBy::AwsRaises,
         helps: "ask AWS; another region or account",
         source: "https://docs.aws.amazon.com/apigateway/latest/developerguide/limits.html",
@@ -76,7 +74,7 @@ static QUOTAS: [Quota; 13] = [
     },
     Quota {
         name: "Lambda, environments",
-        most: 1_000.0,
+        most: ENVIRONMENTS,
         set_by: SetBy::AwsRaises,
         helps: "ask AWS; Managed Instances, which serve several requests at once",
         source: "https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html",
@@ -84,7 +82,7 @@ static QUOTAS: [Quota; 13] = [
     },
     Quota {
         name: "event source mapping, batches at once",
-        most: 1_250.0,
+        most: BATCHES,
         set_by: SetBy::Aws,
         helps: "larger batches; provisioned pollers, 10 batches at once each",
         source: "https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html",
@@ -92,7 +90,7 @@ static QUOTAS: [Quota; 13] = [
     },
     Quota {
         name: "FIFO queue, high throughput, sends a second",
-        most: 70_000.0,
+        most: FIFO_SENDS,
         set_by: SetBy::AwsRaises,
         helps: "a standard queue: correctness does not depend on order",
         source: "https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html",
@@ -108,7 +106,7 @@ static QUOTAS: [Quota; 13] = [
     },
     Quota {
         name: "a new table, write units a second",
-        most: 4_000.0,
+        most: NEW_TABLE_WRITES,
         set_by: SetBy::Aws,
         helps: "warm throughput; twice the last peak comes by itself within 30 minutes",
         source: "https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/warm-throughput.html",
@@ -116,7 +114,7 @@ static QUOTAS: [Quota; 13] = [
     },
     Quota {
         name: "a new table, read units a second",
-        most: 12_000.0,
+        most: NEW_TABLE_READS,
         set_by: SetBy::Aws,
         helps: "warm throughput; twice the last peak comes by itself within 30 minutes",
         source: "https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/warm-throughput.html",
@@ -124,7 +122,7 @@ static QUOTAS: [Quota; 13] = [
     },
     Quota {
         name: "any table, write units a second",
-        most: 40_000.0,
+        most: TABLE_UNITS,
         set_by: SetBy::AwsRaises,
         helps: "ask AWS; regions, with tenants divided among them",
         source: "https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ServiceQuotas.html",
@@ -132,7 +130,7 @@ static QUOTAS: [Quota; 13] = [
     },
     Quota {
         name: "any table, read units a second",
-        most: 40_000.0,
+        most: TABLE_UNITS,
         set_by: SetBy::AwsRaises,
         helps: "ask AWS; a cache in front",
         source: "https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ServiceQuotas.html",
@@ -140,7 +138,7 @@ static QUOTAS: [Quota; 13] = [
     },
     Quota {
         name: "Redis, connections",
-        most: 65_000.0,
+        most: CACHE_CONNECTIONS,
         set_by: SetBy::Aws,
         helps: "Managed Instances: fewer environments; a second cache",
         source: "https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/RedisConfiguration.html",
@@ -226,10 +224,7 @@ fn cache_connections(model: &Model<'_>) -> f64 {
 
 /// Environments of the functions behind the front door.
 fn front_environments(model: &Model<'_>) -> f64 {
-    let options = model.options;
-    let cached = model.options.reads - model.by_store();
-    let read_ms = (cached * options.cached_ms + model.by_store() * options.store_ms) / options.reads.max(f64::EPSILON);
-    environments(options.reads, read_ms) + environments(model.writes(), model.write_ms())
+    environments(model.options.reads, model.read_ms()) + environments(model.writes(), model.write_ms())
 }
 
 /// Environments of ingest-fn, which are batches at once.

@@ -70,7 +70,7 @@ impl<'a> Model<'a> {
         if self.row.has(Cache::Memory) { self.options.reads * self.options.hot } else { 0.0 }
     }
 
-    fn by_redis(&self) -> f64 {
+    pub(crate) fn by_redis(&self) -> f64 {
         let left = self.options.reads - self.by_memory();
         if self.has_redis() && self.row.has(Cache::Redis) { left * self.options.hot } else { 0.0 }
     }
@@ -79,7 +79,7 @@ impl<'a> Model<'a> {
         self.options.reads - self.by_memory() - self.by_redis()
     }
 
-    fn read_unit(&self) -> f64 {
+    pub(crate) fn read_unit(&self) -> f64 {
         (f64::from(self.options.item_bytes) / READ_UNIT_BYTES).ceil()
     }
 
@@ -100,10 +100,14 @@ impl<'a> Model<'a> {
         }
     }
 
-    /// What fills Redis is read strongly consistent, and so is the write store.
     fn read_units_of_reads(&self) -> f64 {
+        self.by_store() * self.read_units_of_miss()
+    }
+
+    /// Read units of a read that no cache answers. What fills Redis is read strongly consistent, and so is the write store.
+    pub(crate) fn read_units_of_miss(&self) -> f64 {
         let is_eventual = self.row.reads_from == Source::ReadStore && !self.has_redis();
-        self.by_store() * if is_eventual { self.read_unit() / 2.0 } else { self.read_unit() }
+        if is_eventual { self.read_unit() / 2.0 } else { self.read_unit() }
     }
 
     /// The state is read before each write.
@@ -145,6 +149,13 @@ impl<'a> Model<'a> {
     /// Milliseconds of an invocation of ingest-fn. Its commands are applied side by side in fact; this is the most.
     pub(crate) fn ingest_ms(&self, rate: f64) -> f64 {
         self.options.apply_ms * self.batch(rate)
+    }
+
+    /// Milliseconds of read-fn for a read, on average.
+    pub(crate) fn read_ms(&self) -> f64 {
+        let options = self.options;
+        let cached = options.reads - self.by_store();
+        (cached * options.cached_ms + self.by_store() * options.store_ms) / options.reads.max(f64::EPSILON)
     }
 
     /// Milliseconds of write-fn for a write.

@@ -36,8 +36,8 @@ impl Table {
 
 /// A number as people read it: 0.25, 12.5, 10,000.
 pub(crate) fn number(value: f64) -> String {
-    // What was worked out is not exact: 199.99999999999997 are 200.
-    let value = (value * 1e3).round() / 1e3;
+    // What was worked out is not exact: 199.99999999999997 are 200, and -1e-9 is 0, not -0.
+    let value = (value * 1e3).round() / 1e3 + 0.0;
     let decimals = match value {
         whole if whole.fract() == 0.0 || whole >= 100.0 => 0,
         tens if tens >= 10.0 => 1,
@@ -67,7 +67,7 @@ mod tests {
     #[test]
     fn numbers_are_grouped_by_thousands() {
         assert_eq!([0.0, 0.25, 999.0, 1_000.0, 1_234_567.8].map(number), ["0", "0.25", "999", "1,000", "1,234,568"]);
-        assert_eq!([12.34, 199.999_999_9].map(number), ["12.3", "200"]);
+        assert_eq!([12.34, 199.999_999_9, -1e-9].map(number), ["12.3", "200", "0"]);
         assert_eq!([0.0, 12.345, 1_234.5].map(dollars), ["0.00", "12.35", "1,234.50"]);
     }
 

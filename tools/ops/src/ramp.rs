@@ -1,0 +1,312 @@
+//! A load that grows tenfold and tenfold again, simulated: what is reached in which order, and what becomes of requests
+//! and commands then. Requests come at random (a Poisson process), in steps of a second; everything else is as AWS documents it.
+
+mod parts;
+mod service;
+
+use rand::SeedableRng as _;
+use rand::rngs::SmallRng;
+use rand_distr::{Distribution as _, Poisson};
+use serde::Serialize;
+
+use self::service::{Bound, Second, Service};
+use crate::cli::RampOptions;
+use crate::model::Model;
+use crate::outcome::{Failure, Outcome};
+use crate::quotas::RETENTION_SECONDS;
+use crate::table::{Table, number};
+
+/// What is told of the end of a step is of so many seconds.
+const END_SECONDS: f64 = 60.0;
+/// Less than half a command does not wait.
+const NOTHING: f64 = 0.5;
+
+/// What is told, to scripts as it is.
+#[derive(Debug, Serialize)]
+struct Ramp {
+    stage: String,
+    steps: Vec<Step>,
+    /// In the order in which it came.
+    reached: Vec<Reached>,
+    /// Commands that were accepted, if there is a queue.
+    accepted: f64,
+    dead_letters: f64,
+    /// Seconds at the first rate until nothing waits any more; none, if that takes longer than the queue keeps messages.
+    drained_after: Option<usize>,
+}
+
+/// What happened on the way to a rate, and while it was held.
+#[derive(Debug, Serialize)]
+struct Step {
+    requests_per_second: f64,
+    sum: Second,
+    environments: f64,
+    applied_per_second_at_the_end: f64,
+    commands_waiting: f64,
+    dead_letters: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct Reached {
+    bound: Bound,
+    after_seconds: usize,
+    requests_per_second: f64,
+}
+
+/// Simulates it.
+pub(crate) fn run(options: &RampOptions, stage: Option<&str>) -> Result<Outcome, Failure> {
+    let model = Model::new(&options.traffic, stage)?;
+    let ramp = Run::new(&model, options).ramp(options);
+    Ok(Outcome::new(true, &ramp, told(&ramp, &model)))
+}
+
+/// A simulation under way.
+struct Run<'a> {
+    model: &'a Model<'a>,
+    service: Service<'a>,
+    chance: SmallRng,
+    seconds: usize,
+    reached: Vec<Reached>,
+    accepted: f64,
+}
+
+impl<'a> Run<'a> {
+    fn new(model: &'a Model<'a>, options: &RampOptions) -> Self {
+        let chance = SmallRng::seed_from_u64(options.seed);
+        Self { model, service: Service::new(model, options), chance, seconds: 0, reached: Vec::new(), accepted: 0.0 }
+    }
+
+    fn ramp(mut self, options: &RampOptions) -> Ramp {
+        let first = options.rates.first().copied().unwrap_or_default();
+        let mut before = first;
+        let mut steps = Vec::new();
+        for rate in &options.rates {
+            steps.push(self.step(before, *rate, options));
+            before = *rate;
+        }
+        let drained_after = self.drain(first);
+        let (stage, dead_letters) = (self.model.row.stage.clone(), self.service.queue.dead);
+        Ramp { stage, steps, reached: self.reached, accepted: self.accepted, dead_letters, drained_after }
+    }
+
+    /// Climbs evenly to a rate, and holds it.
+    fn step(&mut self, before: f64, rate: f64, options: &RampOptions) -> Step {
+        let (climb, hold) = (f64::from(options.climb), f64::from(options.hold));
+        let mut sum = Second::default();
+        let mut applied_at_the_end = 0.0;
+        let end = END_SECONDS.min(hold);
+        for second in (0..options.climb + options.hold).map(f64::from) {
+            let climbed = if second < climb { second / climb } else { 1.0 };
+            let this = self.second(before + (rate - before) * climbed);
+            sum = sum.and(this);
+            applied_at_the_end += if second >= climb + hold - end { this.applied / end } else { 0.0 };
+        }
+        Step {
+            requests_per_second: rate,
+            sum,
+            environments: self.service.environments(),
+            applied_per_second_at_the_end: applied_at_the_end,
+            commands_waiting: self.service.queue.waiting(),
+            dead_letters: self.service.queue.dead,
+        }
+    }
+
+    /// Seconds until nothing waits any more.
+    fn drain(&mut self, rate: f64) -> Option<usize> {
+        (0..RETENTION_SECONDS).find(|_| {
+            let is_empty = self.service.queue.waiting() < NOTHING;
+            if !is_empty {
+                self.second(rate);
+            }
+            is_empty
+        })
+    }
+
+    fn second(&mut self, rate: f64) -> Second {
+        let mut come = |share: f64| Poisson::new(rate * share).map_or(0.0, |come| come.sample(&mut self.chance));
+        let (reads, writes) = (come(self.model.options.reads), come(self.model.writes()));
+        let this = self.service.second(reads, writes);
+        self.accepted += this.accepted;
+        for bound in self.service.reached.iter().skip(self.reached.len()) {
+            self.reached.push(Reached { bound: *bound, after_seconds: self.seconds, requests_per_second: rate });
+        }
+        self.seconds += 1;
+        this
+    }
+}
+
+impl Bound {
+    /// Its name, and what becomes of what does not get through.
+    fn told(self, is_queued: bool) -> [&'static str; 2] {
+        let of_writes = if is_queued { "commands wait" } else { "503" };
+        match self {
+            Self::OurThrottle => ["our throttle", "429"],
+            Self::HttpApi => ["HTTP API, requests a second", "429"],
+            Self::Environments => ["Lambda, environments of the account", "503"],
+            Self::EnvironmentGrowth => ["Lambda, new environments of a function", "503, until there are more"],
+            Self::Cache => ["Redis, processing units or connections", "the store is read"],
+            Self::TableReads => ["read units of a table", "503"],
+            Self::TableWrites => ["write units of a table", of_writes],
+            Self::List => ["write units of a tenant's list", of_writes],
+            Self::FifoSends => ["FIFO queue, sends", "503"],
+            Self::Batches => ["batches at once", "commands wait"],
+            Self::InFlight => ["messages in flight", "commands wait"],
+        }
+    }
+}
+
+fn told(ramp: &Ramp, model: &Model<'_>) -> Vec<String> {
+    let mut lines = [by_step(ramp, model.is_queued()), vec![String::new()], by_bound(ramp, model.is_queued())].concat();
+    if model.is_queued() {
+        lines.extend(of_queue(ramp));
+    }
+    lines
+}
+
+fn of_queue(ramp: &Ramp) -> [String; 2] {
+    let rate = number(ramp.steps.first().map_or(0.0, |step| step.requests_per_second));
+    let drained = match ramp.drained_after {
+        Some(seconds) => format!("nothing waits after {} seconds", grouped(seconds)),
+        None => "commands still wait when the queue forgets them".to_owned(),
+    };
+    let [dead, accepted] = [ramp.dead_letters, ramp.accepted].map(|commands| number(commands.round()));
+    [format!("back at {rate}/s: {drained}"), format!("dead letters: {dead} of {accepted} commands")]
+}
+
+fn by_step(ramp: &Ramp, is_queued: bool) -> Vec<String> {
+    let rates = ramp.steps.iter().map(|step| format!("{}/s", number(step.requests_per_second)));
+    let mut table = Table::new(std::iter::once(ramp.stage.clone()).chain(rates));
+    let mut row = |title: &str, cell: &dyn Fn(&Step) -> f64| table.row(title, ramp.steps.iter().map(cell).map(number));
+    let percent = |part: f64, step: &Step| 100.0 * part / step.sum.asked.max(1.0);
+    row("answered, % of requests", &|step| percent(step.sum.answered, step));
+    row("429, by the front door, %", &|step| percent(step.sum.too_many, step));
+    row("503, no environment is free, %", &|step| percent(step.sum.no_environment, step));
+    row("503, a store or the queue throttles, %", &|step| percent(step.sum.throttled, step));
+    row("cold starts, of 1,000 answered", &|step| 1_000.0 * step.sum.cold_starts / step.sum.answered.max(1.0));
+    row("environments behind the front door, in the end", &|step| step.environments.ceil());
+    row("writes applied a second, in the end", &|step| step.applied_per_second_at_the_end.round());
+    if is_queued {
+        row("commands that wait, in the end", &|step| step.commands_waiting.round());
+        row("dead letters, so far", &|step| step.dead_letters.round());
+    }
+    table.lines()
+}
+
+fn by_bound(ramp: &Ramp, is_queued: bool) -> Vec<String> {
+    if ramp.reached.is_empty() {
+        return vec!["nothing is reached".to_owned()];
+    }
+    let mut table =
+        Table::new(["reached, in this order", "second", "requests a second", "what then"].map(str::to_owned));
+    for Reached { bound, after_seconds, requests_per_second } in &ramp.reached {
+        let [name, then] = bound.told(is_queued);
+        table.row(name, [grouped(*after_seconds), number(requests_per_second.round()), then.to_owned()]);
+    }
+    table.lines()
+}
+
+/// Whole seconds as people read them.
+fn grouped(seconds: usize) -> String {
+    u32::try_from(seconds).map_or_else(|_| seconds.to_string(), |seconds| number(seconds.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::model::tests::close;
+
+    #[derive(Debug, Parser)]
+    struct Parsed {
+        #[command(flatten)]
+        ramp: RampOptions,
+    }
+
+    fn ramp(stage: &str, arguments: &[&str]) -> Ramp {
+        let options = Parsed::parse_from([&["test"], arguments].concat()).ramp;
+        let model = Model::new(&options.traffic, Some(stage)).unwrap();
+        Run::new(&model, &options).ramp(&options)
+    }
+
+    fn reached(ramp: &Ramp) -> Vec<Bound> {
+        ramp.reached.iter().map(|reached| reached.bound).collect()
+    }
+
+    #[test]
+    fn every_request_is_answered_or_refused_and_every_command_applied_or_waiting_or_dead() {
+        for stage in ["lambda-lith", "read-store", "cqrs"] {
+            for arguments in [&["--raised"][..], &["--raised", "--no-splits", "--hold", "1800"], &["--queue", "fifo"]] {
+                let ramp = ramp(stage, arguments);
+                for Step { sum, .. } in &ramp.steps {
+                    close(sum.answered + sum.too_many + sum.no_environment + sum.throttled, sum.asked);
+                }
+                let sum = ramp.steps.iter().map(|step| step.sum).fold(Second::default(), Second::and);
+                let last = ramp.steps.last().unwrap();
+                close(
+                    sum.accepted,
+                    if stage == "cqrs" { sum.applied + last.commands_waiting + last.dead_letters } else { 0.0 },
+                );
+            }
+        }
+    }
+
+    /// What is worked out without time and chance is a check of this, and the other way round: a climb so slow that nothing
+    /// has to grow.
+    #[test]
+    fn on_a_slow_climb_that_is_reached_first_which_the_quotas_say() {
+        let climb = ["--rates", "10,20000", "--climb", "40000", "--hold", "1", "--no-splits"];
+        let slow = |stage, arguments: &[&str]| {
+            let first = ramp(stage, &[&climb, arguments].concat()).reached.remove(0);
+            (first.bound, first.requests_per_second)
+        };
+        // A list takes 500 changes of name a second; chance is above the average now and then.
+        let is_near = |at: f64, most: f64| assert!((0.85..1.0).contains(&(at / most)), "{at} of {most}");
+        let (bound, at) = slow("cqrs", &["--raised"]);
+        assert_eq!(bound, Bound::List);
+        is_near(at, 5_000.0);
+        let (bound, at) = slow("cqrs", &["--tenants", "100"]);
+        assert_eq!(bound, Bound::OurThrottle);
+        is_near(at, 5_100.0);
+        // Beyond what a new table takes it has grown meanwhile.
+        assert!(reached(&ramp("read-write", &[&climb, &["--raised", "--tenants", "100"][..]].concat())).is_empty());
+    }
+
+    #[test]
+    fn the_seed_decides() {
+        let told = |seed| serde_json::to_string(&ramp("cqrs", &["--seed", seed])).unwrap();
+        assert_eq!(told("1"), told("1"));
+        assert_ne!(told("1"), told("2"));
+    }
+
+    #[test]
+    fn a_queue_takes_what_its_list_does_not_and_gives_it_back_later() {
+        let load = ["--rates", "10,8000", "--raised", "--no-splits", "--hold", "600"];
+        let (sync, queued) = (ramp("read-store", &load), ramp("cqrs", &load));
+        assert!(sync.steps[1].sum.throttled > 100_000.0, "{sync:?}");
+        assert!(queued.steps[1].sum.throttled < 1.0 && queued.steps[1].commands_waiting > 100_000.0, "{queued:?}");
+        assert!(queued.drained_after.is_some_and(|seconds| (300..1_000).contains(&seconds)), "{queued:?}");
+    }
+
+    #[test]
+    fn what_is_turned_on_helps_against_what_it_is_for() {
+        let first = |arguments: &[&str]| reached(&ramp("cqrs", arguments));
+        assert_eq!(first(&["--rates", "10,10000"])[..2], [Bound::List, Bound::OurThrottle]);
+        assert!(!first(&["--rates", "10,10000", "--raised"]).contains(&Bound::OurThrottle));
+        assert!(!first(&["--rates", "10,10000", "--raised", "--tenants", "10"]).contains(&Bound::List));
+        let hot = ["--rates", "10,40000", "--raised", "--tenants", "100"];
+        assert!(first(&hot).contains(&Bound::TableWrites));
+        assert!(!first(&[&hot[..], &["--warm"]].concat()).contains(&Bound::TableWrites));
+        let burst = ["--raised", "--tenants", "1000", "--warm"];
+        assert!(first(&burst).contains(&Bound::Batches));
+        assert!(!first(&[&burst[..], &["--pollers", "200"]].concat()).contains(&Bound::Batches));
+        assert!(first(&["--queue", "fifo", "--rates", "10,1000000", "--raised"]).contains(&Bound::EnvironmentGrowth));
+    }
+
+    #[test]
+    fn a_rate_of_nothing_is_answered_with_nothing() {
+        let ramp = ramp("cqrs", &["--rates", "0"]);
+        assert!(ramp.reached.is_empty() && ramp.drained_after == Some(0), "{ramp:?}");
+        close(ramp.steps[0].sum.asked, 0.0);
+    }
+}

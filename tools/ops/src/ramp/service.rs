@@ -1,0 +1,234 @@
+//! The service, second by second: what comes to it, and what its parts make of that.
+
+use serde::Serialize;
+use shared::stages::Source;
+
+use super::parts::{Environments, Lists, OnDemand, Queue, TokenBucket, part};
+use crate::cli::{QueueType, RampOptions};
+use crate::model::Model;
+use crate::quotas::{
+    BATCHES, BATCHES_AT_FIRST, BATCHES_PER_POLLER, BATCHES_PER_SECOND, CACHE_CONNECTIONS, ENVIRONMENTS,
+    ENVIRONMENTS_AT_ONCE, ENVIRONMENTS_PER_SECOND, FIFO_SENDS, HTTP_API, HTTP_API_BURST, IN_FLIGHT, NEW_TABLE_READS,
+    NEW_TABLE_WRITES, OUR_BURST, OUR_CACHE_UNITS, OUR_CONCURRENCY, OUR_THROTTLE, REQUESTS_PER_ENVIRONMENT, TABLE_UNITS,
+};
+
+/// Something that can be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Bound {
+    OurThrottle,
+    HttpApi,
+    Environments,
+    EnvironmentGrowth,
+    Cache,
+    TableReads,
+    TableWrites,
+    List,
+    FifoSends,
+    Batches,
+    InFlight,
+}
+
+/// What a second came to, in requests.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub(super) struct Second {
+    pub(super) asked: f64,
+    pub(super) answered: f64,
+    /// 429, by the front door.
+    pub(super) too_many: f64,
+    /// 503, because no environment was free.
+    pub(super) no_environment: f64,
+    /// 503, because a store or the queue throttled.
+    pub(super) throttled: f64,
+    /// Environments that were started.
+    pub(super) cold_starts: f64,
+    /// Commands that were queued.
+    pub(super) accepted: f64,
+    /// Commands that were applied.
+    pub(super) applied: f64,
+}
+
+impl Second {
+    /// Both, one after the other.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self {
+            asked: self.asked + other.asked,
+            answered: self.answered + other.answered,
+            too_many: self.too_many + other.too_many,
+            no_environment: self.no_environment + other.no_environment,
+            throttled: self.throttled + other.throttled,
+            cold_starts: self.cold_starts + other.cold_starts,
+            accepted: self.accepted + other.accepted,
+            applied: self.applied + other.applied,
+        }
+    }
+}
+
+/// Everything between a request and its effect.
+#[derive(Debug)]
+pub(super) struct Service<'a> {
+    model: &'a Model<'a>,
+    our_throttle: TokenBucket,
+    http_api: TokenBucket,
+    environments_most: f64,
+    readers: Environments,
+    writers: Environments,
+    cache_units: f64,
+    table_reads: OnDemand,
+    table_writes: OnDemand,
+    lists: Lists,
+    sends: TokenBucket,
+    batches: f64,
+    batches_most: f64,
+    pub(super) queue: Queue,
+    /// What was reached, in this order.
+    pub(super) reached: Vec<Bound>,
+}
+
+impl<'a> Service<'a> {
+    /// As it is deployed, with what the options turn on.
+    pub(super) fn new(model: &'a Model<'a>, options: &RampOptions) -> Self {
+        let bound = |most: f64| if options.raised { f64::INFINITY } else { most };
+        let function = || Environments::new(ENVIRONMENTS_AT_ONCE, ENVIRONMENTS_PER_SECOND);
+        let table = |new: f64| OnDemand::new(if options.warm { f64::INFINITY } else { new }, bound(TABLE_UNITS));
+        let provisioned = options.pollers.map(|pollers| f64::from(pollers) * BATCHES_PER_POLLER);
+        let batches_most = provisioned.unwrap_or(if options.raised { BATCHES } else { OUR_CONCURRENCY });
+        let reserved = if model.is_queued() { batches_most } else { 0.0 };
+        Self {
+            model,
+            our_throttle: TokenBucket::new(bound(OUR_THROTTLE), OUR_BURST),
+            http_api: TokenBucket::new(bound(HTTP_API), HTTP_API_BURST),
+            environments_most: (bound(ENVIRONMENTS) - reserved).max(0.0),
+            readers: function(),
+            writers: function(),
+            cache_units: bound(OUR_CACHE_UNITS),
+            table_reads: table(NEW_TABLE_READS),
+            table_writes: table(NEW_TABLE_WRITES),
+            lists: Lists::new(f64::from(options.tenants), !options.no_splits),
+            sends: TokenBucket::new(bound(FIFO_SENDS), 0.0),
+            batches: provisioned.unwrap_or(BATCHES_AT_FIRST),
+            batches_most,
+            queue: Queue::new(model.options.window),
+            reached: Vec::new(),
+        }
+    }
+
+    /// Environments of the functions behind the front door.
+    pub(super) fn environments(&self) -> f64 {
+        self.readers.count + self.writers.count
+    }
+
+    /// What becomes of so many requests, and of what is in the queue.
+    pub(super) fn second(&mut self, reads: f64, writes: f64) -> Second {
+        let (asked, environments) = (reads + writes, self.environments());
+        let let_in = self.front_door(asked);
+        let share = part(let_in, asked);
+        let (reads, writes) = self.functions(reads * share, writes * share);
+        let invoked = reads + writes;
+        let reads_of_store = self.reads_of_store(reads, writes);
+        let (accepted, commands) = if self.model.is_queued() { self.queue(writes) } else { (0.0, writes) };
+        let (found, applied) = self.stores(reads_of_store, commands);
+        if self.model.is_queued() {
+            self.queue.received(commands, applied);
+        }
+        let answered = reads - reads_of_store + found + if self.model.is_queued() { accepted } else { applied };
+        Second {
+            asked,
+            answered,
+            too_many: asked - let_in,
+            no_environment: let_in - invoked,
+            throttled: invoked - answered,
+            cold_starts: self.environments() - environments,
+            accepted,
+            applied,
+        }
+    }
+
+    /// Requests that are not answered 429.
+    fn front_door(&mut self, asked: f64) -> f64 {
+        let by_us = self.our_throttle.take(asked);
+        let by_aws = self.http_api.take(by_us);
+        self.note(by_us < asked, Bound::OurThrottle);
+        self.note(by_aws < by_us, Bound::HttpApi);
+        by_aws
+    }
+
+    /// Reads and writes that find an environment.
+    fn functions(&mut self, reads: f64, writes: f64) -> (f64, f64) {
+        let (read, write) = (self.model.read_ms() / 1_000.0, self.model.write_ms() / 1_000.0);
+        let needed = |requests: f64, seconds: f64| requests * seconds.max(1.0 / REQUESTS_PER_ENVIRONMENT);
+        let mut needs = [needed(reads, read), needed(writes, write)];
+        if self.model.row.functions.len() == 1 {
+            needs = [needs.iter().sum(), 0.0];
+        }
+        let others = self.writers.count;
+        self.readers.grow(needs[0], self.environments_most - others);
+        let others = self.readers.count;
+        self.writers.grow(needs[1], self.environments_most - others);
+        let served = [part(self.readers.count, needs[0]), part(self.writers.count, needs[1])];
+        let short = served.iter().any(|share| *share < 1.0);
+        let is_full = self.environments() >= self.environments_most;
+        self.note(short, if is_full { Bound::Environments } else { Bound::EnvironmentGrowth });
+        let of_writes = if self.model.row.functions.len() == 1 { served[0] } else { served[1] };
+        (reads * served[0], writes * of_writes)
+    }
+
+    /// Reads that no cache answers. What Redis refuses is read from the store instead.
+    fn reads_of_store(&mut self, reads: f64, writes: f64) -> f64 {
+        let model = self.model;
+        let of_reads = |share: f64| reads * part(share, model.options.reads);
+        if !model.has_redis() {
+            return of_reads(model.by_store());
+        }
+        let asked = (reads + writes) * model.cache_units();
+        let connected = part(CACHE_CONNECTIONS, self.environments() + self.batches);
+        let served = part(self.cache_units, asked).min(connected);
+        self.note(served < 1.0, Bound::Cache);
+        of_reads(model.by_store()) + of_reads(model.by_redis()) * (1.0 - served)
+    }
+
+    /// Writes that are accepted, and commands that ingest-fn is given.
+    fn queue(&mut self, writes: f64) -> (f64, f64) {
+        let model = self.model;
+        let accepted = if model.options.queue == QueueType::Fifo { self.sends.take(writes) } else { writes };
+        self.note(accepted < writes, Bound::FifoSends);
+        self.queue.send(accepted);
+        let seconds = (model.ingest_ms(f64::MAX) / 1_000.0).max(1.0 / REQUESTS_PER_ENVIRONMENT);
+        let by_batches = self.batches * f64::from(model.options.batch) / seconds;
+        let (visible, free) = (self.queue.visible(), (IN_FLIGHT - self.queue.in_flight()).max(0.0));
+        if visible > by_batches {
+            self.note(self.batches >= self.batches_most, Bound::Batches);
+            self.batches = (self.batches + BATCHES_PER_SECOND).min(self.batches_most);
+        }
+        self.note(free < visible.min(by_batches), Bound::InFlight);
+        (accepted, visible.min(by_batches).min(free))
+    }
+
+    /// Reads that the store answers, and commands that it applies. A command reads its user before it writes; an index that
+    /// is behind holds its table back.
+    fn stores(&mut self, reads: f64, commands: f64) -> (f64, f64) {
+        let model = self.model;
+        let read_first = if model.row.reads_from == Source::WriteStore { commands * model.read_unit() } else { 0.0 };
+        let read_units = reads * model.read_units_of_miss() + read_first;
+        let readable = part(self.table_reads.takes(), read_units);
+        let write_units = commands * model.write_units_of_busiest();
+        let list_units = commands * model.write_units_of_list();
+        let writable = part(self.table_writes.takes(), write_units);
+        let listable = part(self.lists.takes(), list_units);
+        let applied = readable.min(writable).min(listable);
+        self.note(readable < 1.0, Bound::TableReads);
+        // The narrower one is what holds commands back.
+        self.note(writable < listable, Bound::TableWrites);
+        self.note(listable < 1.0 && listable <= writable, Bound::List);
+        self.table_reads.consumed(read_units * readable);
+        self.table_writes.consumed(write_units * applied);
+        self.lists.consumed(list_units * applied);
+        (reads * readable, commands * applied)
+    }
+
+    fn note(&mut self, is_reached: bool, bound: Bound) {
+        if is_reached && !self.reached.contains(&bound) {
+            self.reached.push(bound);
+        }
+    }
+}
