@@ -80,7 +80,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// Hands out accept times that never go back or repeat within one environment, whatever its clock does.
+/// Hands out accept times that do not go back within one environment, nor within a session, whatever its clock does.
 #[derive(Debug, Default)]
 pub struct StampClock {
     last: AtomicU64,
@@ -88,15 +88,15 @@ pub struct StampClock {
 
 impl StampClock {
     /// The accept time for a command received at `now`, and greater than `floor`: the stamp that the client's session
-    /// has already seen.
+    /// has already seen. What one client has seen moves no other's accept times.
     pub fn next(&self, now: Timestamp, floor: Option<Timestamp>) -> Timestamp {
-        let least = floor.map_or(now, |floor| now.max(floor.plus_micros(1))).0;
         let advance = |last: u64| match mutant!(StampsGoBack) {
-            true => least,
-            false => least.max(last.saturating_add(1)),
+            true => now.0,
+            false => now.0.max(last.saturating_add(1)),
         };
         let last = self.last.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |last| Some(advance(last)));
-        Timestamp(advance(last.unwrap_or_default()))
+        let next = Timestamp(advance(last.unwrap_or_default()));
+        floor.map_or(next, |floor| next.max(floor.plus_micros(1)))
     }
 }
 
@@ -109,8 +109,16 @@ mod tests {
         let clock = StampClock::default();
         let first = clock.next(Timestamp(1_000), None);
         let second = clock.next(Timestamp(500), None);
-        let third = clock.next(Timestamp(500), Some(Timestamp(2_000)));
-        assert_eq!((first.0, second.0, third.0), (1_000, 1_001, 2_001));
+        let third = clock.next(Timestamp(500), Some(Timestamp(900)));
+        assert_eq!((first.0, second.0, third.0), (1_000, 1_001, 1_002));
+    }
+
+    #[test]
+    fn a_session_ahead_of_the_clock_takes_nobody_along() {
+        let clock = StampClock::default();
+        let ahead = clock.next(Timestamp(1_000), Some(Timestamp(2_000)));
+        let other = clock.next(Timestamp(1_000), None);
+        assert_eq!((ahead.0, other.0), (2_001, 1_001));
     }
 
     #[test]

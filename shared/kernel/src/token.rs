@@ -11,6 +11,10 @@ use crate::seal::{KeyRing, SealedFor};
 /// How long a token is good for.
 pub const TOKEN_TTL: Duration = Duration::from_hours(24);
 
+/// How far the clock that stamped a token's command may have been ahead of ours. A stamp far in the future would win over
+/// all later writes; Lambda's clocks differ by milliseconds.
+const AHEAD_MAX: Duration = Duration::from_mins(5);
+
 /// What a client's session has seen of one aggregate, or has asked of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Token {
@@ -33,6 +37,9 @@ pub enum TokenError {
     /// Older than [`TOKEN_TTL`].
     #[error("the token has expired")]
     Expired,
+    /// Stands for a command of the future.
+    #[error("the token stands for a write that is not made yet")]
+    Ahead,
     /// Given out for another aggregate.
     #[error("the token stands for something else")]
     OtherAggregate,
@@ -79,6 +86,9 @@ impl Token {
         if wire.e < now {
             return Err(TokenError::Expired);
         }
+        if wire.s.is_some_and(|stamp| stamp > now.plus(AHEAD_MAX)) {
+            return Err(TokenError::Ahead);
+        }
         if aggregate.is_some_and(|aggregate| aggregate != wire.a) {
             return Err(TokenError::OtherAggregate);
         }
@@ -124,16 +134,37 @@ mod tests {
         assert_eq!(Token::open(&keys(), &stranger, Some(aggregate), NOW, &text), Err(TokenError::Forged));
     }
 
-    fn any_token() -> impl Strategy<Value = Token> {
+    #[test]
+    fn a_token_that_is_ahead_of_time_is_refused() {
+        let stamped = |at: Timestamp| {
+            let token = Token { accepted_at: Some(at), ..Token::of_version(AggregateId::generate(NOW), 7) };
+            Token::open(&keys(), &tenant(), None, NOW, &token.seal(&keys(), &tenant(), NOW))
+        };
+        stamped(NOW.plus(AHEAD_MAX)).unwrap();
+        assert_eq!(stamped(NOW.plus(AHEAD_MAX).plus_micros(1)), Err(TokenError::Ahead));
+    }
+
+    /// Any that is not ahead of `now`.
+    fn any_token(now: Timestamp) -> impl Strategy<Value = Token> {
         let (command, accepted_at) = (prop::option::of(any_command()), prop::option::of(any_time()));
-        (any_aggregate(), any::<u64>(), command, accepted_at)
-            .prop_map(|(aggregate, floor, command, accepted_at)| Token { aggregate, floor, command, accepted_at })
+        (any_aggregate(), any::<u64>(), command, accepted_at).prop_map(
+            move |(aggregate, floor, command, accepted_at)| Token {
+                aggregate,
+                floor,
+                command,
+                accepted_at: accepted_at.map(|at| at.min(now)),
+            },
+        )
+    }
+
+    fn any_time_and_token() -> impl Strategy<Value = (Timestamp, Token)> {
+        any_time().prop_flat_map(|now| (Just(now), any_token(now)))
     }
 
     proptest! {
         #[test]
         fn a_token_is_good_for_its_tenant_and_aggregate_and_for_nothing_else(
-            token in any_token(), other in any_aggregate(), now in any_time(),
+            (now, token) in any_time_and_token(), other in any_aggregate(),
             owner in any_tenant(), stranger in any_tenant(),
         ) {
             let text = token.seal(&keys(), &owner, now);
@@ -147,7 +178,7 @@ mod tests {
 
         #[test]
         fn a_token_that_was_changed_or_cut_off_anywhere_is_refused(
-            token in any_token(), now in any_time(), at in any::<Index>(), by in any::<char>(),
+            (now, token) in any_time_and_token(), at in any::<Index>(), by in any::<char>(),
         ) {
             let text = token.seal(&keys(), &tenant(), now);
             for damaged in damaged(&text, at, by) {
