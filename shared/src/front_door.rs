@@ -124,9 +124,16 @@ fn identity(context: &RequestContext, behind_alb: Option<Identity>) -> Option<Id
 }
 
 fn claimed<'a>(claim: impl Fn(&str) -> Option<&'a str>) -> Option<Identity> {
+    let claim = |name| claim(name).filter(|text| is_name(text));
     let tenant: Tenant = claim(TENANT_CLAIM)?.parse().ok()?;
     let subject: Subject = claim(SUBJECT_CLAIM)?.parse().ok()?;
     Some(Identity { tenant, subject })
+}
+
+/// An HTTP API hands over every claim as a text, also one that is none, such as a list: `[a b]`. How it writes a null is not
+/// documented. Such a text must not become the one tenant of all whose issuer gives out no name.
+fn is_name(claim: &str) -> bool {
+    !claim.starts_with(['[', '{', '<']) && !claim.starts_with("map[") && !["null", "nil", "undefined"].contains(&claim)
 }
 
 #[cfg(test)]

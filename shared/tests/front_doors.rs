@@ -89,6 +89,22 @@ async fn an_http_api_is_understood() {
     assert_eq!(seen(&answer), expected);
 }
 
+#[tokio::test]
+async fn a_claim_that_is_no_name_is_nobodys() {
+    let mut event = sample(include_str!("front_doors/http-api.json"));
+    set(&mut event, "/rawPath", path("7"));
+    for (claim, nothing) in
+        ["null", "nil", "<nil>", "undefined", "[]", "[acme]", "[acme umbrella]", "{}", "map[]", "map[a:b]", "", "a#b"]
+            .into_iter()
+            .flat_map(|nothing| [("tenant_id", nothing), ("sub", nothing)])
+    {
+        let mut claims = claims();
+        claims[claim] = json!(nothing);
+        set(&mut event, "/requestContext/authorizer/jwt/claims", claims);
+        assert_eq!(answer(&event).await["statusCode"], 401, "{claim}: {nothing}");
+    }
+}
+
 /// The same payload as an HTTP API's; but its callers are IAM's, who are of no tenant.
 #[tokio::test]
 async fn a_function_url_is_understood_and_its_callers_are_nobodys_users() {

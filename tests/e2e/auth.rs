@@ -157,7 +157,15 @@ async fn without_a_good_token_there_is_a_401(guarded: &Guarded) {
 
 async fn a_token_that_names_no_usable_tenant_opens_nothing(guarded: &Guarded) {
     let mut nobody = guarded.issuer.claims("", "tester", &BOTH);
-    let tenants = [json!(""), json!("a#b"), json!("a b"), json!("x".repeat(200)), Value::Null];
+    let tenants = [
+        json!(""),
+        json!("a#b"),
+        json!("a b"),
+        json!("x".repeat(200)),
+        json!(["acme"]),
+        json!({"id": "acme"}),
+        Value::Null,
+    ];
     for tenant in tenants {
         nobody["tenant_id"] = tenant;
         let api = guarded.service.api().with_bearer(&guarded.issuer.sign(&nobody));
