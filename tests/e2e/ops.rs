@@ -47,12 +47,14 @@ impl Site {
         said(command(self.dir.path()).args(["--stack", &self.stack.service.url]).args(arguments)).await
     }
 
-    /// Runs `watershed --json` as on AWS, where no local stack is asked: with the variables that the functions have.
-    async fn elsewhere(&self) -> impl AsyncFn(&[&str]) -> Said {
+    /// Runs `watershed --json` as on AWS, where no local stack is asked: with the variables that the functions have, but
+    /// these.
+    async fn elsewhere<'a>(&'a self, without: &'a [&str]) -> impl AsyncFn(&[&str]) -> Said {
         let variables = self.stack.status().await["variables"].as_object().unwrap().clone();
         let credentials = [("AWS_REGION", "us-east-1"), ("AWS_ACCESS_KEY_ID", "x"), ("AWS_SECRET_ACCESS_KEY", "y")];
         async move |arguments| {
-            let variables = variables.iter().map(|(name, value)| (name.as_str(), value.as_str().unwrap()));
+            let variables = variables.iter().filter(|(name, _)| !without.contains(&name.as_str()));
+            let variables = variables.map(|(name, value)| (name.as_str(), value.as_str().unwrap()));
             said(command(self.dir.path()).envs(variables).envs(credentials).args(arguments)).await
         }
     }
@@ -296,6 +298,17 @@ fn a_user_and_a_command_are_shown_in_all_stores_at_once() {
         .await;
         let told = site.watershed(&["user", "show", &user.id, "--tenant", "another"]).await;
         assert_eq!((told.code, &told.json["state"]), (1, &Value::Null), "{told:?}");
+    });
+}
+
+#[test]
+fn a_user_is_shown_where_there_is_no_read_store() {
+    let site = Site::start(Variant::LambdaLith);
+    check(&site.stack, async {
+        let user = user(&site.stack.api()).await;
+        let told = site.elsewhere(&["READ_TABLE"]).await(&["user", "show", &user.id]).await;
+        let versions = ["state", "view"].map(|part| told.json[part]["version"].clone());
+        assert_eq!((told.code, versions), (0, [json!(1), Value::Null]), "{told:?}");
     });
 }
 

@@ -359,19 +359,22 @@ fn without_a_local_stack_the_operator_deploys_each_row() {
     let site = Site::start(Variant::RedisCache);
     check(&site.stack, async {
         users(&site.stack.api()).await;
-        let elsewhere = site.elsewhere().await;
+        let elsewhere = site.elsewhere(&[]).await;
         let advance =
             async |arguments: &[&str]| elsewhere(&[&["migrate", "advance"], &SHORT[..], arguments].concat()).await;
         for _ in 0..2 {
             let told = advance(&["--to", "read-store"]).await;
             let deploy = told.json["deploy"].as_str().unwrap_or_default();
-            assert!(told.code == 1 && deploy.contains("make deploy STAGE=read-store-expand"), "{told:?}");
+            assert!(
+                told.code == 1 && deploy.contains("make deploy STAGE=read-store-expand FROM=redis-cache "),
+                "{told:?}"
+            );
             assert!(deploy.contains("STAGE=read-store-expand, READ_TABLE=watershed-read-v1"), "{told:?}");
         }
         advance(&["--stage", "read-store"]).await.is_refused("read-store is deployed, but");
         let told = advance(&["--stage", "read-store-expand"]).await;
         let deploy = told.json["deploy"].as_str().unwrap_or_default();
-        assert!(told.code == 1 && deploy.contains("make deploy STAGE=read-store "), "{told:?}");
+        assert!(told.code == 1 && deploy.contains("make deploy STAGE=read-store FROM=read-store-expand "), "{told:?}");
         assert_eq!((&told.json["copied"], &told.json["rows"]), (&json!(5), &json!(["read-store-expand"])), "{told:?}");
         let told = advance(&["--stage", "read-store"]).await;
         assert_eq!((told.code, &told.json["is_complete"]), (0, &json!(true)), "{told:?}");

@@ -188,7 +188,7 @@ fn without_a_local_stack_it_is_said_what_to_deploy() {
     let site = Site::start(Variant::Cqrs);
     check(&site.stack, async {
         seed::users(&site.stack, 3).await;
-        let elsewhere = site.elsewhere().await;
+        let elsewhere = site.elsewhere(&[]).await;
         let told = elsewhere(&["rebuild", "build", "--to", "2"]).await;
         let deploy = told.json["deploy"].as_str().unwrap_or_default();
         assert!(told.code == 1 && deploy.contains("OTHER_READ_TABLE=watershed-read-v2"), "{told:?}");

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use shared::ServedDomain;
 
 use crate::cli::ShowCommand;
+use crate::compare::Stores;
 use crate::dead_letters::in_words;
 use crate::outcome::{Failure, Outcome};
 use crate::site::Site;
@@ -64,11 +65,15 @@ async fn everywhere(site: &Site, key: &AggregateKey) -> Result<Value, Failure> {
     let one = async |table: SnapshotTable| {
         Ok::<_, Failure>(table.load(std::slice::from_ref(key)).await?.into_iter().next().flatten())
     };
-    let read_table = site.read_table()?;
-    let state = one(site.states()?.snapshots()).await?;
-    let view = one(site.views(&read_table).snapshots()).await?;
-    let cached = match site.cache()? {
-        Some(cache) => cache.peek(&[read_table.projection.cache_key(key)]).await?.into_iter().next().flatten(),
+    let table = site.known_read_table().map(|_| site.written_read_table()).transpose()?.flatten();
+    let Stores { states, views, cache, projection } = site.stores(table.as_ref())?;
+    let state = one(states).await?;
+    let view = match views {
+        Some(views) => one(views).await?,
+        None => None,
+    };
+    let cached = match cache {
+        Some(cache) => cache.peek(&[projection.cache_key(key)]).await?.into_iter().next().flatten(),
         None => None,
     };
     let cached = cached.map(|cached| {

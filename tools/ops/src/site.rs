@@ -104,6 +104,12 @@ impl Site {
         read_table("READ_TABLE", name.ok_or(Failure::Unknown("the read store", "--read-table or READ_TABLE"))?)
     }
 
+    /// The same, unless nobody writes one at the row that is deployed: what there is of one says nothing then.
+    pub(crate) fn written_read_table(&self) -> Result<Option<ReadTable>, Failure> {
+        let is_written = self.row()?.is_none_or(|row| row.writes_read_store);
+        is_written.then(|| self.read_table()).transpose()
+    }
+
     /// The same table's name, if it is known.
     pub(crate) fn known_read_table(&self) -> Option<&str> {
         self.places.read_table.as_deref()

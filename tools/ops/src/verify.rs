@@ -17,9 +17,7 @@ struct Report<'a> {
 }
 
 pub(crate) async fn run(site: &Site, options: &VerifyOptions) -> Result<Outcome, Failure> {
-    // Where nobody writes a read store, what there is of one says nothing.
-    let has_views = site.row()?.is_none_or(|row| row.writes_read_store);
-    let table = has_views.then(|| site.read_table()).transpose()?;
+    let table = site.written_read_table()?;
     let stores = site.stores(table.as_ref())?;
     let comparison = stores.compare(options.segments).await?;
     let differences = &comparison.found;

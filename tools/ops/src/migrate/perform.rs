@@ -101,7 +101,7 @@ impl Run<'_> {
         let read = self.site.known_read_table().map(ToOwned::to_owned);
         let deployment = Deployment { stage: Some(row.clone()), read_table: read, other_read_table: None };
         if !is_told && let Deployed::NotYet(what) = deploy(&self.site, &deployment).await? {
-            let deploy = format!("make deploy STAGE={row} CONFIG=…");
+            let deploy = format!("make deploy STAGE={row} FROM={} CONFIG=…", step.before.stage);
             let then = "when nothing runs any more that was deployed before, run this again with";
             let line = format!("{what}, for example by `{deploy}`; {then} --stage {row}");
             return Ok(Some(Stop { lines: vec![line], deploy: Some(format!("{deploy} ({deployment})")) }));
