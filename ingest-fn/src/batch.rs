@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures::future::FutureExt;
 use futures::stream::{self, StreamExt};
 use kernel::apply::{Applied, Order, Verdict};
+use kernel::causes::Chain;
 use kernel::clock::Timestamp;
 use kernel::domain::Domain;
 use kernel::envelope::{Envelope, Heading};
@@ -145,7 +146,7 @@ impl<D: Domain> Ingest<D> {
                 }
                 Ok(envelope) => add(&mut groups, envelope.key::<D>(), envelope, place),
                 Err(error) => {
-                    error!(message_id = message.id, error = &error as &dyn std::error::Error, "unreadable message");
+                    error!(message_id = message.id, error = %Chain(&error), "unreadable message");
                     blocked.extend(order_group);
                     *fate = match mutant!(UnreadableIsAcknowledged) {
                         true => Fate::Done,
@@ -164,7 +165,7 @@ impl<D: Domain> Ingest<D> {
         let stored = match timeout_at(answer_by, self.side.applier.load(&keys)).await {
             Ok(Ok(stored)) => stored,
             Ok(Err(error)) => {
-                error!(error = &error as &dyn std::error::Error, "the batch was not loaded");
+                error!(error = %Chain(&error), "the batch was not loaded");
                 return same_fate(&groups, &Fate::Failed(error.to_string()));
             }
             Err(_) => return same_fate(&groups, &Fate::Failed("out of time".to_owned())),
@@ -193,7 +194,7 @@ impl<D: Domain> Ingest<D> {
     async fn aggregate(&self, group: &Group<D::Command>, stored: Option<Snapshot>) -> Vec<Done> {
         let applied = self.side.applier.apply(&group.key, &group.commands, stored).await;
         if let Some(error) = &applied.stopped_by {
-            warn!(key = %group.key, error = error as &dyn std::error::Error, "commands are unfinished");
+            warn!(key = %group.key, error = %Chain(error), "commands are unfinished");
         }
         let projected = match applied.needs_projection() {
             true => self.side.projector.project(&group.key, &applied.current).await,
@@ -201,7 +202,7 @@ impl<D: Domain> Ingest<D> {
         };
         match projected {
             Err(error) if !mutant!(AcknowledgedBeforeProjection) => {
-                warn!(key = %group.key, error = &error as &dyn std::error::Error, "not projected");
+                warn!(key = %group.key, error = %Chain(&error), "not projected");
                 let again = |(place, _, effect)| (place, Fate::Failed(error.to_string()), effect);
                 group.done(&applied, None).into_iter().map(again).collect()
             }
@@ -235,7 +236,7 @@ impl<D: Domain> Ingest<D> {
                 let delay = deferral(message.receive_count);
                 if let Err(error) = self.side.deferral.defer(&message.receipt_handle, delay).await {
                     // It comes again all the same, after the queue's visibility timeout.
-                    debug!(message_id = message.id, error = &error as &dyn std::error::Error, "not deferred");
+                    debug!(message_id = message.id, error = %Chain(&error), "not deferred");
                 }
                 "what it builds on did not come".to_owned()
             }
@@ -256,7 +257,7 @@ impl<D: Domain> Ingest<D> {
         let record = heading.record(CommandStatus::Failed { reason }, Some(self.side.clock.now()));
         if let Err(error) = self.side.records.put_failed(&record).await {
             // The dead letter tells the tale; an operator's `dlq sync` marks it from there.
-            error!(message_id = message.id, error = &error as &dyn std::error::Error, "the failure was not recorded");
+            error!(message_id = message.id, error = %Chain(&error), "the failure was not recorded");
         }
     }
 }

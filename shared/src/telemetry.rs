@@ -3,15 +3,47 @@
 //! Levels: `error` wants an operator; `warn` says that something was repaired or put off; `info` is rare; `debug` tells
 //! the way of single requests. Never logged: bodies, tokens, cursors, keys, names and email addresses. Identities are.
 
+use tracing::Subscriber;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// What is logged where `RUST_LOG` does not say.
 const FILTER_DEFAULT: &str = "info";
 
 /// Starts logging, once for a process; a second call changes nothing.
 pub fn init() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(FILTER_DEFAULT));
-    let subscriber = tracing_subscriber::fmt().json().flatten_event(true).with_current_span(true).with_span_list(false);
     // Another subscriber may be there already, where several functions run in one process.
-    let _ = subscriber.with_env_filter(filter).with_target(false).try_init();
+    let _ = subscriber(std::io::stdout).try_init();
+}
+
+fn subscriber<W: for<'a> MakeWriter<'a> + Send + Sync + 'static>(to: W) -> impl Subscriber + Send + Sync {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(FILTER_DEFAULT));
+    let json = tracing_subscriber::fmt().json().flatten_event(true).with_current_span(true).with_span_list(false);
+    json.with_env_filter(filter).with_target(false).with_writer(to).finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io;
+    use std::sync::Arc;
+
+    use kernel::ports::PortError;
+    use kernel::submit::SubmitError;
+    use serde_json::Value;
+
+    use super::*;
+    use crate::http::problem::HttpProblem;
+
+    #[test]
+    fn what_is_answered_503_is_logged_with_all_its_causes() {
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let to: Arc<File> = Arc::new(log.reopen().unwrap());
+        let error = PortError::Unavailable { port: "write store", cause: io::Error::other("throttled").into() };
+        tracing::subscriber::with_default(subscriber(to), || HttpProblem::from(SubmitError::Port(error)));
+        let line: Value = serde_json::from_str(&std::fs::read_to_string(log.path()).unwrap()).unwrap();
+        let said = (line["level"].as_str(), line["message"].as_str(), line["error"].as_str());
+        assert_eq!(said, (Some("ERROR"), Some("answered 503"), Some("write store is unavailable: throttled")));
+    }
 }

@@ -1,6 +1,5 @@
 //! Puts the parts together. Only this file, with the configuration, looks at a stage's row.
 
-use std::error::Error as _;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +18,7 @@ use adapters::secrets::{self, SecretError};
 use adapters::sqs::SqsQueue;
 use adapters::tables::TableNames;
 use kernel::apply::{Applier, Order, Policy};
+use kernel::causes::Chain;
 use kernel::clock::{Clock, SystemClock};
 use kernel::domain::Domain;
 use kernel::ids::CommandId;
@@ -248,13 +248,7 @@ pub enum WiringError {
 /// A `main` that fails prints this form: what is wrong, and why.
 impl fmt::Debug for WiringError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self}")?;
-        let mut cause = self.source();
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
+        write!(f, "{}", Chain(self))
     }
 }
 

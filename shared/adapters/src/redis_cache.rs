@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_config::SdkConfig;
+use kernel::causes::Chain;
 use kernel::ports::{CachedView, LEASE_TTL, Lease, Lookup, PortError, SharedCache, SharedCacheUpdater};
 use redis::aio::MultiplexedConnection;
 use redis::{Client, ConnectionAddr, FromRedisValue, RedisError, Script, ScriptInvocation};
@@ -154,7 +155,7 @@ impl RedisCache {
     /// again.
     pub async fn warm_up(&self) {
         if let Err(error) = self.link.connection().await {
-            debug!(error = &error as &dyn std::error::Error, "no connection yet");
+            debug!(error = %Chain(&error), "no connection yet");
         }
     }
 
@@ -194,7 +195,7 @@ impl RedisCache {
         match &result {
             Err(failure) if !failure.is_wrong_type() => {
                 // The circuit bounds how often this is said; what it keeps from being tried says nothing more.
-                warn!(error = failure as &dyn std::error::Error, "the shared cache fails");
+                warn!(error = %Chain(failure), "the shared cache fails");
                 permit.failed();
             }
             _ => permit.succeeded(),

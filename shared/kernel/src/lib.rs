@@ -31,6 +31,7 @@ pub const fn never() -> bool {
 }
 
 pub mod apply;
+pub mod causes;
 pub mod clock;
 pub mod cursor;
 pub mod domain;

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use tracing::debug;
 
 use crate::apply::Aggregate;
+use crate::causes::Chain;
 use crate::clock::Clock;
 use crate::domain::Domain;
 use crate::ids::AggregateKey;
@@ -136,7 +137,7 @@ impl Projector {
         if let Some(cache) = &self.cache
             && let Err(error) = cache.update(key, view, cache_ttl(view)).await
         {
-            debug!(key, error = &error as &dyn std::error::Error, "the cached view was not updated");
+            debug!(key, error = %Chain(&error), "the cached view was not updated");
         }
     }
 }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tokio::time::{Instant, sleep};
 use tracing::debug;
 
+use crate::causes::Chain;
 use crate::clock::{Clock, Timestamp};
 use crate::cursor::{self, CursorError};
 use crate::flight::Flights;
@@ -325,7 +326,7 @@ impl Queries {
             Ok(Lookup::Leased(lease)) => (TierSaid::Miss, Some(lease)),
             Ok(Lookup::Busy) => (TierSaid::Miss, None),
             Err(error) => {
-                debug!(error = &error as &dyn std::error::Error, "the shared cache did not answer");
+                debug!(error = %Chain(&error), "the shared cache did not answer");
                 (TierSaid::Unavailable, None)
             }
         };
@@ -404,7 +405,7 @@ async fn look_up(shared: &dyn SharedCache, key: &str) -> Result<Lookup, PortErro
 async fn fill(shared: &dyn SharedCache, key: &str, lease: &Lease, view: &CachedView) {
     match shared.fill(key, lease, view, cache_ttl(view)).await {
         Ok(landed) => debug!(key, landed, "filled the shared cache"),
-        Err(error) => debug!(key, error = &error as &dyn std::error::Error, "the shared cache was not filled"),
+        Err(error) => debug!(key, error = %Chain(&error), "the shared cache was not filled"),
     }
 }
 

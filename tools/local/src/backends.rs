@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use adapters::clients;
 use adapters::tables::{self, TableError, TableNames};
+use kernel::causes::Chain;
 use kernel::domain::Domain;
 use shared::ServedDomain;
 use shared::stages::{Cache, Row};
@@ -24,19 +25,14 @@ pub enum BackendError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// No embedded queues.
-    #[error("{}", chain(.0))]
+    #[error("{}", Chain(.0))]
     QueueServer(#[from] queue::ServerError),
     /// The tables cannot be prepared.
-    #[error("{}", chain(.0))]
+    #[error("{}", Chain(.0))]
     Tables(#[from] TableError),
     /// The queues cannot be prepared.
-    #[error("{}", chain(.0))]
+    #[error("{}", Chain(.0))]
     Queues(#[from] QueueError),
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |error| error.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// Tables, queues and cache. What has been started is there until everything ends.

@@ -1,0 +1,57 @@
+//! Errors as they are logged.
+
+use std::error::Error;
+use std::fmt;
+
+use serde_json::error::Category;
+
+/// An error and all that caused it: `write store is unavailable: throttled: …`. What formats logs takes the first alone.
+#[derive(Debug, Clone, Copy)]
+pub struct Chain<'a>(pub &'a dyn Error);
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            match error.downcast_ref() {
+                Some(error) => unquoted(error, f)?,
+                None => write!(f, ": {error}")?,
+            }
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+/// The library's own text quotes what it has read, and logs hold no personal data.
+fn unquoted(error: &serde_json::Error, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let kind = match error.classify() {
+        Category::Io => "input",
+        Category::Syntax => "syntax",
+        Category::Data => "data",
+        Category::Eof => "end",
+    };
+    write!(f, ": JSON, wrong {kind} at line {}, column {}", error.line(), error.column())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+    use crate::domain::DecodeError;
+    use crate::ports::PortError;
+
+    #[test]
+    fn an_error_is_told_with_all_its_causes() {
+        let error = PortError::Unavailable { port: "write store", cause: io::Error::other("throttled").into() };
+        assert_eq!(Chain(&error).to_string(), "write store is unavailable: throttled");
+    }
+
+    #[test]
+    fn what_was_read_is_not_quoted() {
+        let error = DecodeError::from(serde_json::from_str::<u64>("\"Ada\"").unwrap_err());
+        assert_eq!(Chain(&error).to_string(), "malformed: JSON, wrong data at line 1, column 5");
+    }
+}
