@@ -141,17 +141,38 @@ test('reads and writes go to functions of their own, and everything else to the 
   }
 });
 
-test('requests are throttled, counted by route, and logged without path, query or token', () => {
+test('requests are throttled, and those without a token far more', () => {
+  const throttles = (from: ReturnType<typeof of>) => {
+    const [[, stage]] = properties(from, 'AWS::ApiGatewayV2::Stage') as [[string, any]];
+    assert.deepEqual(Object.keys(stage.RouteSettings), ['$default']);
+    return [stage.DefaultRouteSettings, stage.RouteSettings.$default];
+  };
+  const limits = (rate: number, burst: number) => ({ ThrottlingBurstLimit: burst, ThrottlingRateLimit: rate });
+  assert.deepEqual(throttles(of('cqrs')), [limits(5_000, 2_500), limits(50, 50)]);
+  assert.deepEqual(throttles(template('cqrs', { throttle: { rate: 20, burst: 80 } })), [
+    limits(20, 80),
+    limits(20, 50),
+  ]);
+});
+
+test('the stage is made after the one route that it has settings for', () => {
+  for (const { stage } of ROWS) {
+    const { Resources } = of(stage).toJSON();
+    const [made] = Object.values<any>(of(stage).findResources('AWS::ApiGatewayV2::Stage'));
+    const routeKeys = made.DependsOn.map((id: string) => Resources[id].Properties.RouteKey);
+    assert.deepEqual(routeKeys, ['$default'], stage);
+  }
+});
+
+test('requests are logged with their tenant, without path, query or token, as JSON also where something went wrong', () => {
   const [[, stage]] = properties(of('cqrs'), 'AWS::ApiGatewayV2::Stage') as [[string, any]];
-  assert.deepEqual(stage.DefaultRouteSettings, {
-    DetailedMetricsEnabled: true,
-    ThrottlingBurstLimit: 2_500,
-    ThrottlingRateLimit: 5_000,
-  });
   assert.ok(stage.AccessLogSettings.DestinationArn);
   const { Format } = stage.AccessLogSettings;
   assert.equal(JSON.parse(Format).route, '$context.routeKey');
+  assert.equal(JSON.parse(Format).tenant, '$context.authorizer.claims.tenant_id');
   assert.doesNotMatch(Format, /\$context\.(path|rawPath|queryString)|authorization/i);
+  // It brings quotes of its own.
+  assert.doesNotMatch(Format, /messageString/);
 });
 
 // The functions
