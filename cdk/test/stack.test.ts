@@ -369,6 +369,21 @@ test('tables are on demand, can be restored to any second, and forget what has e
   }
 });
 
+test('which keys are throttled is told of tables only: the keys of indexes hold names', () => {
+  for (const contributorInsights of [true, false]) {
+    for (const [, found] of properties(template('cqrs', { contributorInsights }), 'AWS::DynamoDB::GlobalTable')) {
+      const [{ ContributorInsightsSpecification, GlobalSecondaryIndexes }] = found.Replicas;
+      assert.equal(ContributorInsightsSpecification.Enabled, contributorInsights, found.TableName);
+      const told = (GlobalSecondaryIndexes ?? []).map((index: any) => [
+        index.IndexName,
+        index.ContributorInsightsSpecification,
+      ]);
+      const indexes = (found.GlobalSecondaryIndexes ?? []).map(({ IndexName }: any) => [IndexName, { Enabled: false }]);
+      assert.deepEqual(told, indexes, found.TableName);
+    }
+  }
+});
+
 test('tables have the keys and indexes that the adapters ask for', () => {
   const key = (name: string) => ({ AttributeName: name, KeyType: 'HASH' });
   for (const [, found] of properties(of('cqrs'), 'AWS::DynamoDB::GlobalTable')) {
