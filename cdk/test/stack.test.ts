@@ -534,12 +534,15 @@ test('nothing leaves the account through an endpoint', () => {
 
 // What tells how it goes
 
+const alarms = (stage: string) => properties(of(stage), 'AWS::CloudWatch::Alarm').map(([, alarm]) => alarm);
+/** The metrics that an alarm watches with metric math. */
+const watched = (alarm: any): any[] => (alarm.Metrics ?? []).flatMap(({ MetricStat }: any) => MetricStat?.Metric ?? []);
+
 test('somebody is told of errors, delays, throttles, a backlog, dead letters and a projection that lags', () => {
-  const alarms = (stage: string) => properties(of(stage), 'AWS::CloudWatch::Alarm').map(([, alarm]) => alarm);
   for (const { stage, queue_deployed, writes_redis, writes_read_store } of ROWS) {
     assert.equal(
       alarms(stage).length,
-      5 + (queue_deployed ? 4 : 0) + (writes_redis ? 1 : 0) + (writes_read_store ? 1 : 0),
+      6 + (queue_deployed ? 4 : 0) + (writes_redis ? 1 : 0) + (writes_read_store ? 2 : 0),
       stage,
     );
     for (const { AlarmActions, OKActions, AlarmDescription } of alarms(stage)) {
@@ -553,6 +556,34 @@ test('somebody is told of errors, delays, throttles, a backlog, dead letters and
     { Name: 'Function', Value: 'watershed-ingest-fn' },
     { Name: 'Stage', Value: 'cqrs' },
   ]);
+});
+
+test('one command that is given up is one too many', () => {
+  const failed = alarms('cqrs').find(({ MetricName }) => MetricName === 'CommandsFailed');
+  assert.deepEqual(
+    [failed.Threshold, failed.EvaluationPeriods, failed.DatapointsToAlarm, failed.Period],
+    [0, 1, 1, 60],
+  );
+});
+
+test('throttled reads and writes are told of each table and each of its indexes, ten metrics to an alarm at most', () => {
+  for (const { stage } of ROWS) {
+    const places = alarms(stage).flatMap((alarm) => {
+      assert.ok(watched(alarm).length <= 10, alarm.AlarmDescription);
+      return watched(alarm)
+        .filter(({ Namespace }) => Namespace === 'AWS/DynamoDB')
+        .map(({ MetricName, Dimensions }) => {
+          const dimension = (name: string) => Dimensions.find(({ Name }: any) => Name === name)?.Value;
+          return `${MetricName} ${dimension('TableName').Ref} ${dimension('GlobalSecondaryIndexName') ?? ''}`;
+        });
+    });
+    const wanted = properties(of(stage), 'AWS::DynamoDB::GlobalTable').flatMap(([id, { GlobalSecondaryIndexes }]) =>
+      ['', ...(GlobalSecondaryIndexes ?? []).map(({ IndexName }: any) => IndexName)].flatMap((index) =>
+        ['ReadThrottleEvents', 'WriteThrottleEvents'].map((metric) => `${metric} ${id} ${index}`),
+      ),
+    );
+    assert.deepEqual(places.sort(), wanted.sort(), stage);
+  }
 });
 
 test('alarms may be published, in the clear never, and are sent to who is named', () => {
@@ -588,6 +619,10 @@ test('one dashboard shows routes, caches, the queue, throttles and what the bill
     for (const title of wanted) {
       assert.ok(body(stage).includes(title), `${title} at ${stage}`);
     }
+  }
+  for (const metric of ['ConsumedWriteCapacityUnits', 'ConsumedReadCapacityUnits']) {
+    const ofIndexes = body('cqrs').match(new RegExp(`${metric}\\W+GlobalSecondaryIndexName`, 'g'));
+    assert.equal(ofIndexes?.length, 6, metric);
   }
 });
 
