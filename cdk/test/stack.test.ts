@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { Match } from 'aws-cdk-lib/assertions';
 import { usesRedis } from '../lib/stages';
@@ -584,6 +585,22 @@ test('throttled reads and writes are told of each table and each of its indexes,
     );
     assert.deepEqual(places.sort(), wanted.sort(), stage);
   }
+});
+
+test("the operators' document has every alarm, with its threshold and its time, and no other", () => {
+  const documented = readFileSync('../docs/operations.md', 'utf8').matchAll(
+    /^\| `(\w+)` \| [^|]+ \| ([\d,]+)[^|]* \| (\d+) \| \[/gm,
+  );
+  const made = [...ROWS.map(({ stage }) => of(stage)), template('cqrs', { domainEvents: true })].flatMap((from) =>
+    properties(from, 'AWS::CloudWatch::Alarm').map(([id, { Threshold, EvaluationPeriods }]) => {
+      const called = id.replace(/^Monitoring(\w+)[0-9A-F]{8}$/, '$1');
+      return `${called}: above ${Threshold} for ${EvaluationPeriods}`;
+    }),
+  );
+  assert.deepEqual(
+    [...documented].map(([, id, above, minutes]) => `${id}: above ${above!.replace(',', '')} for ${minutes}`).sort(),
+    [...new Set(made)].sort(),
+  );
 });
 
 test('alarms may be published, in the clear never, and are sent to who is named', () => {
