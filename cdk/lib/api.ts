@@ -43,7 +43,10 @@ const DEFAULT: FunctionName[] = ['lith-fn', 'read-fn', 'get-user-fn'];
 /** Requests a second of everybody without a token, and at once: enough for load balancers that ask whether it lives. */
 const DEFAULT_THROTTLE = 50;
 
-/** Which request, of which tenant, what became of it, how long it took. No path and no query, which may hold an email address. */
+/**
+ * Which request, of which tenant, what became of it, how long it took. No path and no query, which may hold an email
+ * address.
+ */
 const ACCESS_LOG = {
   requestId: '$context.requestId',
   time: '$context.requestTime',
