@@ -1,6 +1,7 @@
 import { RemovalPolicy, Validations } from 'aws-cdk-lib';
 import { AccessLogFormat } from 'aws-cdk-lib/aws-apigateway';
 import {
+  CfnStage,
   HttpApi,
   HttpMethod,
   HttpRoute,
@@ -39,7 +40,13 @@ const ROUTES: [path: string, scope: string, methods: HttpMethod[], ...functions:
 /** What answers everything else, without a token: liveness, 404, and 405 for other methods. */
 const DEFAULT: FunctionName[] = ['lith-fn', 'read-fn', 'get-user-fn'];
 
-/** Which request, what became of it, how long it took. No path and no query, which may hold an email address. */
+/** Requests a second of everybody without a token, and at once: enough for load balancers that ask whether it lives. */
+const DEFAULT_THROTTLE = 50;
+
+/**
+ * Which request, of which tenant, what became of it, how long it took. No path and no query, which may hold an email
+ * address.
+ */
 const ACCESS_LOG = {
   requestId: '$context.requestId',
   time: '$context.requestTime',
@@ -51,7 +58,8 @@ const ACCESS_LOG = {
   integrationLatency: '$context.integrationLatency',
   integrationError: '$context.integrationErrorMessage',
   authorizerError: '$context.authorizer.error',
-  error: '$context.error.messageString',
+  error: '$context.error.message',
+  tenant: '$context.authorizer.claims.tenant_id',
   ip: '$context.identity.sourceIp',
 };
 
@@ -89,23 +97,32 @@ export class Api extends Construct {
       reason:
         'It answers 404, 405 and liveness, which tell nothing and take nothing. Every route with data asks for a token.',
     });
-    this.stage(config);
+    // A stage can have settings for those routes only that are there already.
+    this.stage(config).node.addDependency(rest);
   }
 
-  private stage(config: Config): void {
+  private stage(config: Config): HttpStage {
     const log = new LogGroup(this, 'AccessLog', {
       retention: config.logRetentionDays,
       removalPolicy: RemovalPolicy.DESTROY,
     });
-    new HttpStage(this, 'Stage', {
+    const { rate, burst } = config.throttle;
+    const stage = new HttpStage(this, 'Stage', {
       httpApi: this.api,
       autoDeploy: true,
-      detailedMetricsEnabled: true,
-      throttle: { rateLimit: config.throttle.rate, burstLimit: config.throttle.burst },
+      throttle: { rateLimit: rate, burstLimit: burst },
       accessLogSettings: {
         destination: new LogGroupLogDestination(log),
         format: AccessLogFormat.custom(JSON.stringify(ACCESS_LOG)),
       },
     });
+    // Anybody may ask there, and each request runs the function that serves reads: it must not crowd those out.
+    (stage.node.defaultChild as CfnStage).routeSettings = {
+      $default: {
+        ThrottlingRateLimit: Math.min(DEFAULT_THROTTLE, rate),
+        ThrottlingBurstLimit: Math.min(DEFAULT_THROTTLE, burst),
+      },
+    };
+    return stage;
   }
 }

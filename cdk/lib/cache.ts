@@ -14,8 +14,12 @@ const LIMITS: CfnServerlessCache.CacheUsageLimitsProperty = {
   ecpuPerSecond: { maximum: 30_000 },
 };
 
-/** What shared/adapters/src/redis_cache.rs and the operators' tool send, and nothing else. */
-const COMMANDS = '-@all +@connection +get +set +pttl +type +del +eval +evalsha +script|load';
+/**
+ * What shared/adapters/src/redis_cache.rs sends, by itself and in its scripts, and nothing else. `CLIENT SETINFO` the
+ * redis crate says as it connects; `AUTH` is allowed to whoever has yet to log in. The rest of @connection could stop or
+ * end other clients' connections.
+ */
+const COMMANDS = '-@all +client|setinfo +get +set +pttl +type +del +eval +evalsha +script|load';
 
 /** The cache that environments share: ElastiCache Serverless for Valkey. The functions log in by IAM. */
 export class Cache extends Construct {

@@ -11,6 +11,7 @@ import {
   TreatMissingData,
 } from 'aws-cdk-lib/aws-cloudwatch';
 import { SnsAction } from 'aws-cdk-lib/aws-cloudwatch-actions';
+import type { TableV2 } from 'aws-cdk-lib/aws-dynamodb';
 import { Effect, PolicyStatement, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
 import { Topic } from 'aws-cdk-lib/aws-sns';
 import { EmailSubscription } from 'aws-cdk-lib/aws-sns-subscriptions';
@@ -148,15 +149,7 @@ export class Monitoring extends Construct {
         means:
           'The account has no environments left for the functions: ask AWS for a higher quota of concurrent executions.',
       },
-      TableThrottles: {
-        metric: total(
-          stores.all.flatMap((table) => throttles(table.tableName)),
-          'Throttled requests to the tables',
-        ),
-        above: 0,
-        minutes: 3,
-        means: 'DynamoDB refuses requests: see "Throttling" and "A hot tenant" in docs/operations.md.',
-      },
+      ...this.ofTables(stores),
       ...(commandQueue && this.ofQueue(commandQueue)),
       ...(cache && {
         CacheThrottles: {
@@ -189,6 +182,17 @@ export class Monitoring extends Construct {
     };
   }
 
+  /** One for each, because an alarm takes ten metrics at most, and a table with its indexes has eight. */
+  private ofTables(stores: Stores): Record<string, Threshold> {
+    const threshold = (table: TableV2): Threshold => ({
+      metric: throttles(stores, table, 'Throttled reads and writes'),
+      above: 0,
+      minutes: 3,
+      means: 'DynamoDB refuses requests: see "Throttling" and "A hot tenant" in docs/operations.md.',
+    });
+    return Object.fromEntries(stores.all.map((table) => [`${table.node.id}TableThrottles`, threshold(table)]));
+  }
+
   private ofQueue({ queue, deadLetters }: CommandQueue): Record<string, Threshold> {
     return {
       Backlog: {
@@ -212,8 +216,9 @@ export class Monitoring extends Construct {
       CommandsFailed: {
         metric: this.ofIngest('CommandsFailed', 'Sum'),
         above: 0,
-        minutes: 5,
-        means: 'Commands fail and come again: the log of ingest-fn says why, before they become dead letters.',
+        // Only last deliveries count: there is no second minute to wait for.
+        minutes: 1,
+        means: 'Commands were given up, and are dead letters now: see "Dead letters" in docs/operations.md.',
       },
     };
   }
@@ -260,10 +265,7 @@ export class Monitoring extends Construct {
           functions.all.map(([, made]) => made.metricThrottles({ period: MINUTE })),
           'invocations',
         ),
-        total(
-          stores.all.flatMap((table) => throttles(table.tableName)),
-          'requests to tables',
-        ),
+        ...stores.all.map((table) => throttles(stores, table, `table ${table.node.id}`)),
       ]),
     ];
   }
@@ -295,7 +297,7 @@ export class Monitoring extends Construct {
     const { api, functions, stores, commandQueue, cache } = this.props;
     const hour = Duration.hours(1);
     const units = (metricName: string) =>
-      stores.all.map((table) => named(table.metric(metricName, { statistic: 'Sum', period: hour }), table.node.id));
+      stores.all.map((table) => total(ofTable(stores, table, metricName), table.node.id, hour));
     return [
       graph('Requests and invocations an hour', [
         api.api.metricCount({ period: hour }),
@@ -339,15 +341,26 @@ function ofCache(cache: Cache, metricName: string, period: Duration): Metric {
   return new Metric({ namespace: 'AWS/ElastiCache', metricName, dimensionsMap, statistic: 'Sum', period });
 }
 
-/** Of one table, indexes included. */
-function throttles(tableName: string): Metric[] {
-  const of = { namespace: 'AWS/DynamoDB', dimensionsMap: { TableName: tableName }, statistic: 'Sum', period: MINUTE };
-  return ['ReadThrottleEvents', 'WriteThrottleEvents'].map((metricName) => new Metric({ ...of, metricName }));
+/** A metric of a table, and of each of its indexes: the table's does not count them. */
+function ofTable(stores: Stores, table: TableV2, metricName: string): Metric[] {
+  const indexes = stores.indexesOf(table).map((GlobalSecondaryIndexName) => ({ GlobalSecondaryIndexName }));
+  return [{}, ...indexes].map((index) => {
+    const dimensionsMap = { TableName: table.tableName, ...index };
+    return new Metric({ namespace: 'AWS/DynamoDB', metricName, dimensionsMap, statistic: 'Sum' });
+  });
+}
+
+function throttles(stores: Stores, table: TableV2, label: string): MathExpression {
+  const names = ['ReadThrottleEvents', 'WriteThrottleEvents'];
+  return total(
+    names.flatMap((metricName) => ofTable(stores, table, metricName)),
+    label,
+  );
 }
 
 /** The sum of metrics. Their ids hold the label, because those of one graph share a namespace. */
-function total(metrics: IMetric[], label: string): MathExpression {
+function total(metrics: IMetric[], label: string, period = MINUTE): MathExpression {
   const prefix = label.toLowerCase().replace(/\W/g, '');
   const usingMetrics = Object.fromEntries(metrics.map((metric, place) => [`${prefix}${place}`, metric]));
-  return new MathExpression({ expression: `SUM([${Object.keys(usingMetrics)}])`, usingMetrics, label, period: MINUTE });
+  return new MathExpression({ expression: `SUM([${Object.keys(usingMetrics)}])`, usingMetrics, label, period });
 }

@@ -1,5 +1,12 @@
 import { RemovalPolicy } from 'aws-cdk-lib';
-import { AttributeType, Billing, ContributorInsightsMode, StreamViewType, TableV2 } from 'aws-cdk-lib/aws-dynamodb';
+import {
+  AttributeType,
+  Billing,
+  CfnGlobalTable,
+  ContributorInsightsMode,
+  StreamViewType,
+  TableV2,
+} from 'aws-cdk-lib/aws-dynamodb';
 import { Construct } from 'constructs';
 import type { Config } from './config';
 import type { Row } from './stages';
@@ -43,6 +50,11 @@ export class Stores extends Construct {
     return [this.write, this.commands, this.read, this.otherRead].filter((table) => table !== undefined);
   }
 
+  /** What the indexes of a table are called. */
+  indexesOf(table: TableV2): string[] {
+    return table === this.commands ? [] : INDEXES.map(indexName);
+  }
+
   /** The version of the projection ends the name, and the logical id: flipping two of them touches neither table. */
   private views(projection: number): TableV2 {
     return this.table(`ReadV${projection}`, `read-v${projection}`, INDEXES);
@@ -54,11 +66,11 @@ export class Stores extends Construct {
       readUnitsPerSecond: warmThroughput.reads,
       writeUnitsPerSecond: warmThroughput.writes,
     };
-    return new TableV2(this, id, {
+    const table = new TableV2(this, id, {
       tableName: `${this.config.name}-${name}`,
       partitionKey: { name: 'pk', type: AttributeType.STRING },
       globalSecondaryIndexes: indexes.map((index) => ({
-        indexName: `by-${index}`,
+        indexName: indexName(index),
         partitionKey: { name: `${index}_p`, type: AttributeType.STRING },
         sortKey: { name: `${index}_s`, type: AttributeType.STRING },
         ...(warm && { warmThroughput: warm }),
@@ -76,5 +88,27 @@ export class Stores extends Construct {
       ...(warm && { warmThroughput: warm }),
       ...(streamed && { dynamoStream: StreamViewType.NEW_IMAGE }),
     });
+    tellNoKeysOf(table, indexes);
+    return table;
+  }
+}
+
+function indexName(index: string): string {
+  return `by-${index}`;
+}
+
+/**
+ * Contributor Insights shows keys as they are: those of tables are ids and digests, but those of indexes hold users'
+ * names. An index would do as its table does, and the construct has no setting of its own for it.
+ */
+function tellNoKeysOf(table: TableV2, indexes: string[]): void {
+  if (indexes.length > 0) {
+    (table.node.defaultChild as CfnGlobalTable).addPropertyOverride(
+      'Replicas.0.GlobalSecondaryIndexes',
+      indexes.map((index) => ({
+        IndexName: indexName(index),
+        ContributorInsightsSpecification: { Enabled: false },
+      })),
+    );
   }
 }

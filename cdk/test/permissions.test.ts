@@ -1,44 +1,12 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import type { Template } from 'aws-cdk-lib/assertions';
+import { Template } from 'aws-cdk-lib/assertions';
 import { type FunctionName, type Row, rowOf, usesRedis } from '../lib/stages';
-import { isAllowed, type Statement, statementsOf } from './policies';
-import { config, functionOf, of, properties, ROWS, template } from './support';
+import { allowances, isAllowed, type Statement, statementsOf } from './policies';
+import { config, functionOf, of, properties, ROWS, synthesise, template } from './support';
 
 const DOCUMENT = '../docs/security.md';
-
-/** Whatever a function could be allowed by mistake, and more. */
-const ACTIONS = Object.entries({
-  dynamodb: `BatchGetItem BatchWriteItem ConditionCheckItem CreateBackup CreateTable DeleteBackup DeleteItem DeleteResourcePolicy
-    DeleteTable DescribeStream DescribeTable DescribeTimeToLive EnableKinesisStreamingDestination ExportTableToPointInTime GetItem
-    GetRecords GetResourcePolicy GetShardIterator ImportTable ListStreams ListTables PartiQLDelete PartiQLInsert PartiQLSelect
-    PartiQLUpdate PutItem PutResourcePolicy Query RestoreTableFromBackup RestoreTableToPointInTime Scan TagResource
-    UpdateContinuousBackups UpdateItem UpdateTable UpdateTimeToLive`,
-  sqs: `AddPermission ChangeMessageVisibility CreateQueue DeleteMessage DeleteQueue GetQueueAttributes GetQueueUrl
-    ListDeadLetterSourceQueues ListQueues PurgeQueue ReceiveMessage RemovePermission SendMessage SetQueueAttributes
-    StartMessageMoveTask CancelMessageMoveTask ListMessageMoveTasks TagQueue`,
-  secretsmanager: `CancelRotateSecret CreateSecret DeleteSecret DescribeSecret GetResourcePolicy GetSecretValue ListSecrets
-    PutResourcePolicy PutSecretValue RestoreSecret RotateSecret UpdateSecret UpdateSecretVersionStage BatchGetSecretValue`,
-  elasticache: `Connect CreateServerlessCache DeleteServerlessCache DescribeServerlessCaches DescribeUsers ModifyServerlessCache
-    ModifyUser ModifyUserGroup CreateUser DeleteUser ExportServerlessCacheSnapshot`,
-  logs: `CreateLogGroup CreateLogStream DeleteLogGroup DeleteLogStream DescribeLogGroups DescribeLogStreams FilterLogEvents
-    GetLogEvents PutLogEvents PutRetentionPolicy PutSubscriptionFilter StartQuery`,
-  xray: 'GetTraceSummaries BatchGetTraces PutTelemetryRecords PutTraceSegments GetSamplingRules',
-  ec2: `AssignPrivateIpAddresses AttachNetworkInterface AuthorizeSecurityGroupEgress CreateNetworkInterface CreateRoute
-    DeleteNetworkInterface DescribeInstances DescribeNetworkInterfaces DescribeSubnets DescribeVpcs ModifyNetworkInterfaceAttribute
-    RunInstances UnassignPrivateIpAddresses`,
-  lambda:
-    'InvokeFunction InvokeAsync UpdateFunctionCode UpdateFunctionConfiguration GetFunction AddPermission DeleteFunction',
-  iam: 'PassRole CreateRole PutRolePolicy AttachRolePolicy CreateUser CreateAccessKey GetRole',
-  kms: 'Decrypt Encrypt GenerateDataKey CreateGrant',
-  s3: 'GetObject PutObject ListBucket DeleteObject',
-  sns: 'Publish Subscribe',
-  events: 'PutEvents PutRule',
-  ssm: 'GetParameter GetParameters PutParameter',
-  sts: 'AssumeRole GetFederationToken',
-  cloudwatch: 'PutMetricData DeleteAlarms',
-}).flatMap(([service, names]) => names.split(/\s+/).map((name) => `${service}:${name}`));
 
 /** What the document says: for each function of a row, what it may do on what. */
 type Grants = Map<string, Map<string, string[]>>;
@@ -70,66 +38,65 @@ function quoted(text: string): string[] {
 const DOCUMENTED = documented();
 
 /** What a function of a row may do according to the document; `anything` stands for every resource. */
-function granted(row: Row, name: FunctionName): Map<string, string[]> {
+function granted(row: Row, name: FunctionName, redis: boolean): Map<string, string[]> {
   const everywhere = DOCUMENTED.get('everywhere')!;
   const every = everywhere.get('every function')!;
-  const network = usesRedis(row, name) ? everywhere.get('who uses the cache')!.get('anything')! : [];
-  const own = DOCUMENTED.get(row.stage)!.get(name)!;
+  const network = redis && usesRedis(row, name) ? everywhere.get('who uses the cache')!.get('anything')! : [];
+  const own = [...DOCUMENTED.get(row.stage)!.get(name)!].filter(([on]) => redis || on !== 'cache');
   return new Map([...own, ['its log', every.get('its log')!], ['anything', [...every.get('anything')!, ...network]]]);
 }
 
-/** The resources of a deployment by what the document calls them, and some that no function has to do with. */
-function resources(from: Template, name: FunctionName): [called: string, arn: string][] {
+/** The resources that a function may have to do with, by what the document calls them, as a policy must name them. */
+function resources(from: Template, name: FunctionName): [called: string, resource: string][] {
   const found: [string, string][] = [];
   for (const [id, table] of properties(from, 'AWS::DynamoDB::GlobalTable')) {
     const called = `${table.TableName.replace(/^watershed-/, '').replace(/-v1$/, '')} table`;
-    found.push([called, `<${id}.Arn>`], [`${called}'s stream`, `<${id}.Arn>/stream/2026-01-01`]);
+    found.push([called, `<${id}.Arn>`]);
     for (const { IndexName } of table.GlobalSecondaryIndexes ?? []) {
       found.push([`${called}'s indexes`, `<${id}.Arn>/index/${IndexName}`]);
     }
-    found.push([`${called}'s other indexes`, `<${id}.Arn>/index/by-else`]);
   }
   for (const [id, { QueueName }] of properties(from, 'AWS::SQS::Queue')) {
-    found.push([QueueName.endsWith('-dlq') ? 'dead letters' : 'command queue', `<${id}.Arn>`]);
+    found.push([/-dlq(\.fifo)?$/.test(QueueName) ? 'dead letters' : 'command queue', `<${id}.Arn>`]);
   }
-  const log = (of: string) =>
-    `arn:aws:logs:eu-central-1:111122223333:log-group:/aws/lambda/watershed-${of}:log-stream:one`;
-  const arn = (rest: string) => `arn:aws:${rest}`;
-  found.push(
+  const arn = (service: string, rest: string) => `arn:aws:${service}:eu-central-1:111122223333:${rest}`;
+  for (const [, { ServerlessCacheName }] of properties(from, 'AWS::ElastiCache::ServerlessCache')) {
+    found.push(['cache', arn('elasticache', `serverlesscache:${ServerlessCacheName}`)]);
+  }
+  for (const [, { UserName }] of properties(from, 'AWS::ElastiCache::User')) {
+    found.push(['cache', arn('elasticache', `user:${UserName}`)]);
+  }
+  return [
+    ...found,
     ['signing keys', config().signingKeysSecret],
-    ['cache', arn('elasticache:eu-central-1:111122223333:serverlesscache:watershed')],
-    ['cache', arn('elasticache:eu-central-1:111122223333:user:watershed')],
-    ['another cache', arn('elasticache:eu-central-1:111122223333:serverlesscache:other')],
-    ['another user', arn('elasticache:eu-central-1:111122223333:user:default')],
-    ['its log', log(name)],
-    ["another's log", log('other-fn')],
-    ['another table', arn('dynamodb:eu-central-1:111122223333:table/other')],
-    ['another queue', arn('sqs:eu-central-1:111122223333:other')],
-    ['another secret', arn('secretsmanager:eu-central-1:111122223333:secret:other-AbCdEf')],
-    ['a function', arn(`lambda:eu-central-1:111122223333:function:watershed-${name}`)],
-    ['a role', arn('iam::111122223333:role/other')],
-    ['a bucket', arn('s3:::other')],
-    ['everything', '*'],
-  );
-  return found;
+    ['its log', arn('logs', `log-group:/aws/lambda/watershed-${name}:*`)],
+    ['anything', '*'],
+  ];
 }
 
 function statements(from: Template, name: FunctionName): Statement[] {
   return statementsOf(from, functionOf(from, name).Role['Fn::GetAtt'][0]);
 }
 
-/** What is allowed and should not be, and the other way round. */
-function differences(row: Row, from: Template, name: FunctionName): string[] {
-  const [policy, grants] = [statements(from, name), granted(row, name)];
-  const asked = new Set([...ACTIONS, ...[...grants.values()].flat()]);
-  return resources(from, name).flatMap(([called, resource]) =>
-    [...asked].flatMap((action) => {
-      const wanted = [called, 'anything'].some((on) => grants.get(on)?.includes(action));
-      const allowed = isAllowed(policy, action, resource);
-      return wanted === allowed
-        ? []
-        : [`${row.stage}: ${name} ${allowed ? 'may' : 'may not'} ${action} on ${called} (${resource})`];
-    }),
+/** What is allowed and should not be, under whatever condition; and what should be, and is not without one. */
+function differences(row: Row, from: Template, name: FunctionName, redis = true): string[] {
+  const [policy, grants, known] = [statements(from, name), granted(row, name, redis), resources(from, name)];
+  const called = new Map(known.map(([called, resource]) => [resource, called]));
+  const tooMuch = allowances(policy)
+    .filter(([action, resource]) => !grants.get(called.get(resource) ?? '')?.includes(action))
+    .map(([action, resource]) => `may ${action} on ${called.get(resource) ?? resource}`);
+  const tooLittle = [...grants].flatMap(([on, actions]) => {
+    const named = known.filter(([called]) => called === on);
+    const missing = actions.filter((action) => !named.every(([, resource]) => isAllowed(policy, action, resource)));
+    return named.length === 0 ? [`has no ${on}`] : missing.map((action) => `may not ${action} on ${on}`);
+  });
+  return [...tooMuch, ...tooLittle].map((difference) => `${row.stage}: ${name} ${difference}`);
+}
+
+/** All of all functions, at these rows. */
+function allDifferences(templates: Map<string, Template>, redis = true): string[] {
+  return [...templates].flatMap(([stage, from]) =>
+    rowOf(stage).functions.flatMap((name) => differences(rowOf(stage), from, name, redis)),
   );
 }
 
@@ -141,32 +108,106 @@ test('the document has a table for every row, and names every function of it and
 });
 
 test('each function may do what the document says, on what it says, and nothing more', () => {
-  for (const row of ROWS) {
-    for (const name of row.functions) {
-      assert.deepEqual(differences(row, of(row.stage), name), []);
-    }
-  }
+  assert.deepEqual(allDifferences(new Map(ROWS.map(({ stage }) => [stage, of(stage)]))), []);
 });
 
-test('what the document grants is there to be granted', () => {
-  for (const row of ROWS) {
-    for (const name of row.functions) {
-      const known = new Set(resources(of(row.stage), name).map(([called]) => called));
-      const unknown = [...granted(row, name).keys()].filter((on) => on !== 'anything' && !known.has(on));
-      assert.deepEqual(unknown, [], `${name} at ${row.stage}`);
-    }
-  }
+test('nor may it do anything else with a FIFO queue', () => {
+  const queue = { fifo: true, batchSize: 10, windowSeconds: 0, pollers: { maximumConcurrency: 5 }, reserved: false };
+  const rows = ROWS.filter((row) => row.queue_deployed);
+  assert.deepEqual(allDifferences(synthesise(rows, config({ queue }))), []);
 });
 
-test('the matrix notices what is allowed too much and too little', () => {
-  const row = rowOf('cqrs');
-  const grants = DOCUMENTED.get('cqrs')!.get('write-fn')!;
-  const before = grants.get('read table')!;
-  grants.set('read table', []);
-  assert.match(differences(row, of('cqrs'), 'write-fn').join(), /write-fn may dynamodb:GetItem on read table/);
-  grants.set('read table', [...before, 'dynamodb:Scan']);
-  assert.match(differences(row, of('cqrs'), 'write-fn').join(), /write-fn may not dynamodb:Scan on read table/);
-  grants.set('read table', before);
+test('without Redis nobody may use a cache or the network', () => {
+  const rows = ROWS.filter((row) => row.writes_redis);
+  assert.deepEqual(allDifferences(synthesise(rows, config({ redis: false })), false), []);
+});
+
+const ROLE = functionOf(of('cqrs'), 'write-fn').Role['Fn::GetAtt'][0];
+const STREAM = 'arn:aws:kinesis:eu-central-1:111122223333:stream/other';
+
+/** What the matrix says of write-fn in `cqrs` where its policy, or something besides, is changed. */
+function noticed(change: (policy: any[], resources: any, readTable: object) => void): string {
+  const changed = structuredClone(of('cqrs').toJSON());
+  const policy = changed.Resources[ROLE].Properties.Policies[0].PolicyDocument.Statement;
+  const [id] = properties(of('cqrs'), 'AWS::DynamoDB::GlobalTable').find(([id]) => id.startsWith('StoresRead'))!;
+  change(policy, changed.Resources, { 'Fn::GetAtt': [id, 'Arn'] });
+  return differences(rowOf('cqrs'), Template.fromJSON(changed), 'write-fn').join('\n');
+}
+
+test('the matrix notices what is allowed too much, wherever and under whatever condition', () => {
+  const allowing = (Action: string, Resource: any, more = {}) => ({ Effect: 'Allow', Action, Resource, ...more });
+  const only = { Condition: { StringEquals: { 'aws:RequestedRegion': 'eu-central-1' } } };
+  assert.equal(
+    noticed(() => {}),
+    '',
+  );
+  assert.match(
+    noticed((policy, _, readTable) => policy.push(allowing('dynamodb:Scan', readTable))),
+    /write-fn may dynamodb:Scan on read table$/,
+  );
+  assert.match(
+    noticed((policy, _, readTable) => policy.push(allowing('dynamodb:PutItem', readTable, only))),
+    /may dynamodb:PutItem on read table$/,
+  );
+  assert.match(
+    noticed((policy) => policy.push(allowing('kinesis:PutRecord', STREAM))),
+    /may kinesis:PutRecord on arn:aws:kinesis/,
+  );
+  assert.match(
+    noticed((policy, _, readTable) => policy.push(allowing('dynamodb:Get*', readTable))),
+    /may dynamodb:Get\* on read table$/,
+  );
+  assert.match(
+    noticed((policy) => policy.push(allowing('sqs:SendMessage', '*'))),
+    /may sqs:SendMessage on anything$/,
+  );
+  assert.throws(
+    () => noticed((policy) => policy.push({ Effect: 'Allow', NotAction: 'sqs:SendMessage', Resource: '*' })),
+    /not understood/,
+  );
+});
+
+test('the matrix reads every policy that is attached to the role', () => {
+  const document = {
+    PolicyDocument: { Statement: [{ Effect: 'Allow', Action: 'kinesis:PutRecord', Resource: STREAM }] },
+  };
+  const [role, other] = [{ Ref: ROLE }, { Ref: 'Another' }];
+  const attach = (Type: string, more: object) =>
+    noticed((_, resources) => (resources.Attached = { Type, Properties: { ...document, ...more } }));
+  assert.match(attach('AWS::IAM::Policy', { Roles: [other, role] }), /may kinesis:PutRecord/);
+  assert.match(attach('AWS::IAM::ManagedPolicy', { Roles: [role] }), /may kinesis:PutRecord/);
+  assert.match(attach('AWS::IAM::RolePolicy', { RoleName: role }), /may kinesis:PutRecord/);
+  assert.equal(attach('AWS::IAM::RolePolicy', { RoleName: other }), '');
+  assert.throws(() => attach('AWS::IAM::ManagedPolicy', { Roles: ['by-name'] }), /cannot tell which role/);
+  assert.throws(
+    () => noticed((_, resources) => (resources[ROLE].Properties.ManagedPolicyArns = ['arn:aws:iam::aws:policy/Any'])),
+    /not in the template/,
+  );
+});
+
+test('the matrix notices what is allowed too little, and what is documented and is not there', () => {
+  const sends = (policy: any[]) => policy.find(({ Action }) => Action === 'sqs:SendMessage');
+  const tooLittle = /write-fn may not sqs:SendMessage on command queue$/;
+  assert.match(
+    noticed((policy) => policy.splice(policy.indexOf(sends(policy)), 1)),
+    tooLittle,
+  );
+  assert.match(
+    noticed((policy) => (sends(policy).Condition = { Bool: { 'aws:SecureTransport': 'true' } })),
+    tooLittle,
+  );
+  assert.match(
+    noticed((policy) => policy.push({ ...sends(policy), Effect: 'Deny', Action: 'sqs:*' })),
+    tooLittle,
+  );
+  assert.match(
+    noticed((_, resources) => {
+      for (const [id] of properties(of('cqrs'), 'AWS::SQS::Queue')) {
+        delete resources[id];
+      }
+    }),
+    /write-fn has no command queue$/,
+  );
 });
 
 test('in cqrs read-fn has nothing to do with the write store, and write-fn with Redis or the network', () => {
@@ -263,9 +304,7 @@ test('while one read store takes the place of another, ingest-fn may put views i
     ([, { TableName }]) => TableName === 'watershed-read-v2',
   )![0];
   const may = (name: FunctionName) =>
-    ACTIONS.filter(
-      (action) => action.startsWith('dynamodb:') && isAllowed(statements(from, name), action, `<${other}.Arn>`),
-    );
+    allowances(statements(from, name)).flatMap(([action, on]) => (on.startsWith(`<${other}.`) ? [action] : []));
   assert.deepEqual([may('read-fn'), may('write-fn'), may('ingest-fn')], [[], [], ['dynamodb:PutItem']]);
 });
 

@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict';
 import type { Template } from 'aws-cdk-lib/assertions';
 import { properties } from './support';
 
@@ -38,23 +39,47 @@ export function resolve(value: any): string {
 
 const list = (value: any): any[] => (Array.isArray(value) ? value : [value]);
 
+/** What may attach a policy to roles, and to which. */
+const ATTACHED: Record<string, (properties: any) => any[]> = {
+  'AWS::IAM::Policy': ({ Roles }) => Roles ?? [],
+  'AWS::IAM::ManagedPolicy': ({ Roles }) => Roles ?? [],
+  'AWS::IAM::RolePolicy': ({ RoleName }) => [RoleName],
+};
+
 /** All statements that apply to a role, wherever they are written. */
 export function statementsOf(from: Template, role: string): Statement[] {
   const [, own] = properties(from, 'AWS::IAM::Role').find(([id]) => id === role)!;
-  const attached = properties(from, 'AWS::IAM::Policy').filter(([, { Roles }]) =>
-    Roles.some((of: any) => of.Ref === role),
+  assert.equal(own.ManagedPolicyArns, undefined, `${role} has policies that are not in the template`);
+  const attached = Object.entries(ATTACHED).flatMap(([type, rolesOf]) =>
+    properties(from, type)
+      .map(([, policy]) => policy)
+      .filter((policy) => rolesOf(policy).some((of) => roleCalled(of) === role)),
   );
-  const documents = [...(own.Policies ?? []), ...attached.map(([, policy]) => policy)].map(
-    (policy) => policy.PolicyDocument,
-  );
-  return documents
-    .flatMap(({ Statement }) => Statement)
-    .map((statement) => ({
-      effect: statement.Effect,
-      actions: list(statement.Action),
-      resources: list(statement.Resource).map(resolve),
-      conditions: statement.Condition,
-    }));
+  return [...(own.Policies ?? []), ...attached]
+    .flatMap(({ PolicyDocument }) => list(PolicyDocument.Statement))
+    .map(statementFrom);
+}
+
+/** A role goes by its logical id: its name could be that of any. */
+function roleCalled(of: any): string {
+  assert.equal(typeof of.Ref, 'string', `cannot tell which role ${JSON.stringify(of)} is`);
+  return of.Ref;
+}
+
+function statementFrom(written: any): Statement {
+  const { Effect, Action, Resource, Condition, Sid, ...more } = written;
+  // Such as NotAction, which allows everything but what it names.
+  assert.deepEqual(more, {}, 'a statement with parts that are not understood');
+  return { effect: Effect, actions: list(Action), resources: list(Resource).map(resolve), conditions: Condition };
+}
+
+/** Every action and resource that is allowed, as it is written, and be it under a condition. */
+export function allowances(statements: Statement[]): [action: string, resource: string][] {
+  return statements
+    .filter(({ effect }) => effect === 'Allow')
+    .flatMap(({ actions, resources }) =>
+      actions.flatMap((action) => resources.map((resource): [string, string] => [action, resource])),
+    );
 }
 
 /** Whether Lambda, in the function's name, may do this: conditions hold for the function's own code only. */

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { Match } from 'aws-cdk-lib/assertions';
 import { usesRedis } from '../lib/stages';
@@ -141,17 +142,38 @@ test('reads and writes go to functions of their own, and everything else to the 
   }
 });
 
-test('requests are throttled, counted by route, and logged without path, query or token', () => {
+test('requests are throttled, and those without a token far more', () => {
+  const throttles = (from: ReturnType<typeof of>) => {
+    const [[, stage]] = properties(from, 'AWS::ApiGatewayV2::Stage') as [[string, any]];
+    assert.deepEqual(Object.keys(stage.RouteSettings), ['$default']);
+    return [stage.DefaultRouteSettings, stage.RouteSettings.$default];
+  };
+  const limits = (rate: number, burst: number) => ({ ThrottlingBurstLimit: burst, ThrottlingRateLimit: rate });
+  assert.deepEqual(throttles(of('cqrs')), [limits(5_000, 2_500), limits(50, 50)]);
+  assert.deepEqual(throttles(template('cqrs', { throttle: { rate: 20, burst: 80 } })), [
+    limits(20, 80),
+    limits(20, 50),
+  ]);
+});
+
+test('the stage is made after the one route that it has settings for', () => {
+  for (const { stage } of ROWS) {
+    const { Resources } = of(stage).toJSON();
+    const [made] = Object.values<any>(of(stage).findResources('AWS::ApiGatewayV2::Stage'));
+    const routeKeys = made.DependsOn.map((id: string) => Resources[id].Properties.RouteKey);
+    assert.deepEqual(routeKeys, ['$default'], stage);
+  }
+});
+
+test('requests are logged with their tenant, without path, query or token, as JSON also where something went wrong', () => {
   const [[, stage]] = properties(of('cqrs'), 'AWS::ApiGatewayV2::Stage') as [[string, any]];
-  assert.deepEqual(stage.DefaultRouteSettings, {
-    DetailedMetricsEnabled: true,
-    ThrottlingBurstLimit: 2_500,
-    ThrottlingRateLimit: 5_000,
-  });
   assert.ok(stage.AccessLogSettings.DestinationArn);
   const { Format } = stage.AccessLogSettings;
   assert.equal(JSON.parse(Format).route, '$context.routeKey');
+  assert.equal(JSON.parse(Format).tenant, '$context.authorizer.claims.tenant_id');
   assert.doesNotMatch(Format, /\$context\.(path|rawPath|queryString)|authorization/i);
+  // It brings quotes of its own.
+  assert.doesNotMatch(Format, /messageString/);
 });
 
 // The functions
@@ -348,6 +370,21 @@ test('tables are on demand, can be restored to any second, and forget what has e
   }
 });
 
+test('which keys are throttled is told of tables only: the keys of indexes hold names', () => {
+  for (const contributorInsights of [true, false]) {
+    for (const [, found] of properties(template('cqrs', { contributorInsights }), 'AWS::DynamoDB::GlobalTable')) {
+      const [{ ContributorInsightsSpecification, GlobalSecondaryIndexes }] = found.Replicas;
+      assert.equal(ContributorInsightsSpecification.Enabled, contributorInsights, found.TableName);
+      const told = (GlobalSecondaryIndexes ?? []).map((index: any) => [
+        index.IndexName,
+        index.ContributorInsightsSpecification,
+      ]);
+      const indexes = (found.GlobalSecondaryIndexes ?? []).map(({ IndexName }: any) => [IndexName, { Enabled: false }]);
+      assert.deepEqual(told, indexes, found.TableName);
+    }
+  }
+});
+
 test('tables have the keys and indexes that the adapters ask for', () => {
   const key = (name: string) => ({ AttributeName: name, KeyType: 'HASH' });
   for (const [, found] of properties(of('cqrs'), 'AWS::DynamoDB::GlobalTable')) {
@@ -447,7 +484,7 @@ test('the cache is Valkey, bounded, and logged in to by IAM over TLS', () => {
     UserId: 'watershed',
     UserName: 'watershed',
     AuthenticationMode: { Type: 'iam' },
-    AccessString: Match.stringLikeRegexp('^on ~\\* -@all '),
+    AccessString: 'on ~* -@all +client|setinfo +get +set +pttl +type +del +eval +evalsha +script|load',
   });
   const { REDIS_URL, REDIS_IAM_CACHE } = functionOf(from, 'read-fn').Environment.Variables;
   assert.equal(REDIS_URL['Fn::Join'][1][0], 'rediss://watershed@');
@@ -498,12 +535,15 @@ test('nothing leaves the account through an endpoint', () => {
 
 // What tells how it goes
 
+const alarms = (stage: string) => properties(of(stage), 'AWS::CloudWatch::Alarm').map(([, alarm]) => alarm);
+/** The metrics that an alarm watches with metric math. */
+const watched = (alarm: any): any[] => (alarm.Metrics ?? []).flatMap(({ MetricStat }: any) => MetricStat?.Metric ?? []);
+
 test('somebody is told of errors, delays, throttles, a backlog, dead letters and a projection that lags', () => {
-  const alarms = (stage: string) => properties(of(stage), 'AWS::CloudWatch::Alarm').map(([, alarm]) => alarm);
   for (const { stage, queue_deployed, writes_redis, writes_read_store } of ROWS) {
     assert.equal(
       alarms(stage).length,
-      5 + (queue_deployed ? 4 : 0) + (writes_redis ? 1 : 0) + (writes_read_store ? 1 : 0),
+      6 + (queue_deployed ? 4 : 0) + (writes_redis ? 1 : 0) + (writes_read_store ? 2 : 0),
       stage,
     );
     for (const { AlarmActions, OKActions, AlarmDescription } of alarms(stage)) {
@@ -517,6 +557,50 @@ test('somebody is told of errors, delays, throttles, a backlog, dead letters and
     { Name: 'Function', Value: 'watershed-ingest-fn' },
     { Name: 'Stage', Value: 'cqrs' },
   ]);
+});
+
+test('one command that is given up is one too many', () => {
+  const failed = alarms('cqrs').find(({ MetricName }) => MetricName === 'CommandsFailed');
+  assert.deepEqual(
+    [failed.Threshold, failed.EvaluationPeriods, failed.DatapointsToAlarm, failed.Period],
+    [0, 1, 1, 60],
+  );
+});
+
+test('throttled reads and writes are told of each table and each of its indexes, ten metrics to an alarm at most', () => {
+  for (const { stage } of ROWS) {
+    const places = alarms(stage).flatMap((alarm) => {
+      assert.ok(watched(alarm).length <= 10, alarm.AlarmDescription);
+      return watched(alarm)
+        .filter(({ Namespace }) => Namespace === 'AWS/DynamoDB')
+        .map(({ MetricName, Dimensions }) => {
+          const dimension = (name: string) => Dimensions.find(({ Name }: any) => Name === name)?.Value;
+          return `${MetricName} ${dimension('TableName').Ref} ${dimension('GlobalSecondaryIndexName') ?? ''}`;
+        });
+    });
+    const wanted = properties(of(stage), 'AWS::DynamoDB::GlobalTable').flatMap(([id, { GlobalSecondaryIndexes }]) =>
+      ['', ...(GlobalSecondaryIndexes ?? []).map(({ IndexName }: any) => IndexName)].flatMap((index) =>
+        ['ReadThrottleEvents', 'WriteThrottleEvents'].map((metric) => `${metric} ${id} ${index}`),
+      ),
+    );
+    assert.deepEqual(places.sort(), wanted.sort(), stage);
+  }
+});
+
+test("the operators' document has every alarm, with its threshold and its time, and no other", () => {
+  const documented = readFileSync('../docs/operations.md', 'utf8').matchAll(
+    /^\| `(\w+)` \| [^|]+ \| ([\d,]+)[^|]* \| (\d+) \| \[/gm,
+  );
+  const made = [...ROWS.map(({ stage }) => of(stage)), template('cqrs', { domainEvents: true })].flatMap((from) =>
+    properties(from, 'AWS::CloudWatch::Alarm').map(([id, { Threshold, EvaluationPeriods }]) => {
+      const called = id.replace(/^Monitoring(\w+)[0-9A-F]{8}$/, '$1');
+      return `${called}: above ${Threshold} for ${EvaluationPeriods}`;
+    }),
+  );
+  assert.deepEqual(
+    [...documented].map(([, id, above, minutes]) => `${id}: above ${above!.replace(',', '')} for ${minutes}`).sort(),
+    [...new Set(made)].sort(),
+  );
 });
 
 test('alarms may be published, in the clear never, and are sent to who is named', () => {
@@ -552,6 +636,10 @@ test('one dashboard shows routes, caches, the queue, throttles and what the bill
     for (const title of wanted) {
       assert.ok(body(stage).includes(title), `${title} at ${stage}`);
     }
+  }
+  for (const metric of ['ConsumedWriteCapacityUnits', 'ConsumedReadCapacityUnits']) {
+    const ofIndexes = body('cqrs').match(new RegExp(`${metric}\\W+GlobalSecondaryIndexName`, 'g'));
+    assert.equal(ofIndexes?.length, 6, metric);
   }
 });
 
