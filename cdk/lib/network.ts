@@ -1,5 +1,6 @@
-import { Aws, RemovalPolicy } from 'aws-cdk-lib';
+import { Aws, RemovalPolicy, Tags } from 'aws-cdk-lib';
 import {
+  CfnSecurityGroupIngress,
   FlowLogDestination,
   FlowLogTrafficType,
   GatewayVpcEndpointAwsService,
@@ -32,6 +33,8 @@ export class Network extends Construct {
 
   constructor(scope: Construct, config: Config, row: Row) {
     super(scope, 'Network');
+    // Otherwise each construct's path, in which the row is, would rename everything from row to row.
+    Tags.of(this).add('Name', config.name, { priority: 200 });
     this.vpc = new Vpc(this, 'Vpc', {
       maxAzs: 2,
       natGateways: 0,
@@ -59,6 +62,21 @@ export class Network extends Construct {
     this.endpoints(row);
   }
 
+  /**
+   * Lets the functions in at a port of a group. Not by the group's own `addIngressRule`: the logical ids of its rules hold
+   * the whole path of the peer, in which the row is, and the same rule under another id is refused as a duplicate.
+   */
+  letFunctionsIn(to: SecurityGroup, port: number): void {
+    new CfnSecurityGroupIngress(to, 'FromFunctions', {
+      groupId: to.securityGroupId,
+      sourceSecurityGroupId: this.functions.securityGroupId,
+      ipProtocol: 'tcp',
+      fromPort: port,
+      toPort: port,
+      description: 'Functions that use Redis',
+    });
+  }
+
   private endpoints(row: Row): void {
     const inside = row.functions.filter((name) => usesRedis(row, name));
     const sameAccount = () =>
@@ -81,7 +99,7 @@ export class Network extends Construct {
         description: `Endpoint of ${id}`,
         allowAllOutbound: false,
       });
-      securityGroup.addIngressRule(this.functions, Port.tcp(443), 'Functions that use Redis');
+      this.letFunctionsIn(securityGroup, 443);
       const endpoint = this.vpc.addInterfaceEndpoint(id, { service, securityGroups: [securityGroup], open: false });
       endpoint.addToPolicy(sameAccount());
     };

@@ -43,6 +43,37 @@ test('what holds data keeps its logical id and its definition from row to row', 
   }
 });
 
+/** Made anew with functions and named after their logical ids: two that say the same do not contradict each other. */
+const MADE_ANEW = ['AWS::Lambda::Version', 'AWS::Lambda::Permission', 'AWS::CodeDeploy::DeploymentGroup'];
+
+test('nothing is in two rows under two logical ids, so that no step makes anew what is there already', () => {
+  const ids = (stage: string) => {
+    const resources = Object.entries<any>(of(stage).toJSON().Resources);
+    const kept = resources.filter(([, { Type }]) => !MADE_ANEW.includes(Type));
+    return new Map(kept.map(([id, { Type, Properties }]) => [id, JSON.stringify([Type, Properties])]));
+  };
+  for (const here of ROWS) {
+    for (const there of ROWS) {
+      const [before, after] = [ids(here.stage), ids(there.stage)];
+      const gone = new Map([...before].filter(([id]) => !after.has(id)).map(([id, text]) => [text, id]));
+      const again = [...after].filter(([id, text]) => !before.has(id) && gone.has(text));
+      assert.deepEqual(again, [], `from ${here.stage} to ${there.stage}`);
+    }
+  }
+});
+
+test('the network stays as it is from row to row', () => {
+  const networks = ROWS.filter((row) => row.writes_redis && !row.queue_deployed).map(({ stage }) => {
+    const resources = Object.entries<any>(of(stage).toJSON().Resources);
+    return Object.fromEntries(resources.filter(([id]) => /^(Network|Cache)/.test(id)));
+  });
+  const [first, ...others] = networks;
+  assert.ok(Object.keys(first!).length > 15);
+  for (const other of others) {
+    assert.deepEqual(other, first);
+  }
+});
+
 test('no step along the path takes a table away, and a step back takes the read store only', () => {
   const tables = (stage: string) =>
     properties(of(stage), 'AWS::DynamoDB::GlobalTable').map(([, { TableName }]) => TableName);
