@@ -73,10 +73,10 @@ synth: ## Write the templates of the seven stages to cdk/cdk.out (CONFIG=prod, d
 	$(CDK) synth --quiet $(if $(CONFIG),-c config=$(CONFIG_PATH))
 	@ls cdk/cdk.out/Watershed-*.template.json
 
-deploy: ## Deploy a row of shared/stages.json to AWS (STAGE=cqrs CONFIG=my.json)
+deploy: ## Deploy a row of shared/stages.json to AWS (STAGE=cqrs CONFIG=my.json, and FROM=cqrs-expand if it takes that row's place)
 	@if [ -z "$(STAGE)" ] || [ -z "$(CONFIG)" ]; then echo "say what to deploy, and how: make deploy STAGE=cqrs CONFIG=my.json" >&2; exit 2; fi
 	@tools/setup.sh node
-	$(CDK) deploy --output cdk.deployed -c deploying=true -c stage=$(STAGE) -c config=$(CONFIG_PATH) $(ARGS)
+	$(CDK) deploy --output cdk.deployed -c deploying=true -c stage=$(STAGE) $(if $(FROM),-c from=$(FROM)) -c config=$(CONFIG_PATH) $(ARGS)
 
 destroy: ## Take down what was deployed (CONFIG=my.json); tables that the configuration retains stay
 	@if [ -z "$(CONFIG)" ]; then echo "say what to take down: make destroy CONFIG=my.json" >&2; exit 2; fi

@@ -15,7 +15,7 @@ import { AnyPrincipal, Effect, PolicyStatement } from 'aws-cdk-lib/aws-iam';
 import { LogGroup } from 'aws-cdk-lib/aws-logs';
 import { Construct } from 'constructs';
 import type { Config } from './config';
-import { holdsSigningKeys, queues, type Row, usesRedis } from './stages';
+import { does, type FunctionName, holdsSigningKeys, queues, type Row, usesRedis } from './stages';
 
 /**
  * The network in which Redis is, and the functions that use it; there is none where nobody does.
@@ -31,7 +31,7 @@ export class Network extends Construct {
   /** Of the functions. */
   readonly functions: SecurityGroup;
 
-  constructor(scope: Construct, config: Config, row: Row) {
+  constructor(scope: Construct, config: Config, rows: readonly Row[]) {
     super(scope, 'Network');
     // Otherwise each construct's path, in which the row is, would rename everything from row to row.
     Tags.of(this).add('Name', config.name, { priority: 200 });
@@ -59,7 +59,7 @@ export class Network extends Construct {
     // DynamoDB's addresses are public, and its list of prefixes has no name that a template can tell. There is no route
     // to any other public address.
     this.functions.addEgressRule(Peer.anyIpv4(), Port.tcp(443), 'AWS, through the endpoints');
-    this.endpoints(row);
+    this.endpoints(rows);
   }
 
   /**
@@ -77,8 +77,9 @@ export class Network extends Construct {
     });
   }
 
-  private endpoints(row: Row): void {
-    const inside = row.functions.filter((name) => usesRedis(row, name));
+  private endpoints(rows: readonly Row[]): void {
+    const anyInside = (asks: (row: Row, name: FunctionName) => boolean) =>
+      rows.some((row) => row.functions.some((name) => usesRedis(row, name) && asks(row, name)));
     const sameAccount = () =>
       new PolicyStatement({
         effect: Effect.ALLOW,
@@ -103,10 +104,10 @@ export class Network extends Construct {
       const endpoint = this.vpc.addInterfaceEndpoint(id, { service, securityGroups: [securityGroup], open: false });
       endpoint.addToPolicy(sameAccount());
     };
-    if (inside.some(holdsSigningKeys)) {
+    if (anyInside((_, name) => holdsSigningKeys(name))) {
       reach('SecretsManager', InterfaceVpcEndpointAwsService.SECRETS_MANAGER);
     }
-    if (inside.some((name) => name === 'ingest-fn' || queues(row, name))) {
+    if (anyInside((row, name) => does(name, 'ingest') || queues(row, name))) {
       reach('Sqs', InterfaceVpcEndpointAwsService.SQS);
     }
   }

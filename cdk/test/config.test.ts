@@ -145,6 +145,11 @@ test('what is missing or wrong is said in a line, before anything is deployed', 
       /^the secret .* is in account 111122223333, eu-central-1, and you deploy to .*us-east-1$/m,
     ],
     [{}, here, /^`csqr` is not a stage/],
+    [
+      { stage: 'cqrs', from: 'read-store' },
+      here,
+      /^one does not come from `read-store` to cqrs: FROM must be cqrs-expand$/m,
+    ],
     [{ config: undefined }, here, /^say how it is set up/],
     [{ config: 'dev' }, here, /^the configuration dev cannot be used:\nissuer is missing/],
   ];
