@@ -19,7 +19,7 @@ function main(): void {
     app.node.tryGetContext(key),
   );
   if (config === undefined && (stage !== undefined || deploying !== undefined)) {
-    throw new Refusal('say how it is set up: -c config=dev, prod, or a JSON file such as cdk/config.example.json');
+    throw new Refusal('say how it is set up: -c config=<a JSON file such as cdk/config.example.json>');
   }
   const settings = loadConfig(config ?? EXAMPLE);
   if (deploying !== undefined) {

@@ -91,23 +91,18 @@ const BASES: Record<string, Omit<Config, Own>> = {
   },
 };
 
-/** Reads `dev`, `prod`, or a file that says what is different from one of them. */
-export function loadConfig(choice: string): Config {
-  if (choice in BASES) {
-    return parseConfig({ base: choice }, `the configuration ${choice}`);
-  }
-  if (!existsSync(choice)) {
-    throw new Refusal(
-      `\`${choice}\` is not a configuration: choose dev, prod, or a JSON file such as cdk/config.example.json`,
-    );
+/** Reads a file that says what is different from `dev` or `prod`. */
+export function loadConfig(file: string): Config {
+  if (!existsSync(file)) {
+    throw new Refusal(`\`${file}\` is not there: name a JSON file such as cdk/config.example.json`);
   }
   let given: unknown;
   try {
-    given = JSON.parse(readFileSync(choice, 'utf8'));
+    given = JSON.parse(readFileSync(file, 'utf8'));
   } catch (error) {
-    throw new Refusal(`${choice} is not JSON: ${(error as Error).message}`);
+    throw new Refusal(`${file} is not JSON: ${(error as Error).message}`);
   }
-  return parseConfig(given, choice);
+  return parseConfig(given, file);
 }
 
 /** Everything that is wrong with a configuration is said at once. */
