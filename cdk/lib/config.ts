@@ -15,6 +15,8 @@ export interface Config {
    * `aws secretsmanager create-secret --name watershed/signing-keys --secret-string "k1:$(openssl rand -base64 32)"`
    */
   readonly signingKeysSecret: string;
+  /** How often the keys in it have changed: raising it has functions start anew, which read them as they start. */
+  readonly keysRevision: number;
   /** Whether tables are protected, and outlive the stack or a row that does without them. */
   readonly retainData: boolean;
   readonly logRetentionDays: number;
@@ -56,6 +58,7 @@ type Own = 'issuer' | 'audience' | 'signingKeysSecret';
 
 const PROD: Omit<Config, Own> = {
   name: 'watershed',
+  keysRevision: 1,
   retainData: true,
   logRetentionDays: 90,
   redis: true,
@@ -161,6 +164,7 @@ const CHECKS: Record<keyof Config, Check> = {
     'must be the ARN of the secret with the signing keys, such as `aws secretsmanager create-secret` prints it',
     /^arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:\d{12}:secret:.+-[A-Za-z0-9]{6}$/,
   ),
+  keysRevision: integer(1, 1_000_000),
   retainData: flag,
   logRetentionDays: says(
     'must be a retention that CloudWatch Logs offers: 1, 3, 5, 7, 14, 30, 60, 90, … days',

@@ -155,6 +155,8 @@ export class Functions extends Construct {
       REDIS_URL: cache?.url,
       REDIS_IAM_CACHE: cache?.name,
       SIGNING_KEYS_SECRET: holdsSigningKeys(name) ? config.signingKeysSecret : undefined,
+      // Nobody reads it. Another one makes another version, and with it environments that know the keys of today.
+      SIGNING_KEYS_REVISION: holdsSigningKeys(name) ? config.keysRevision.toString() : undefined,
     };
     return Object.fromEntries(
       Object.entries(variables).filter((entry): entry is [string, string] => entry[1] !== undefined),

@@ -84,6 +84,7 @@ test('values that AWS would refuse are refused here', () => {
   const wrong: [object, RegExp][] = [
     [{ name: 'Watershed' }, /name must be/],
     [{ name: 'a-name-that-is-longer-than-any' }, /name must be/],
+    [{ keysRevision: 1.5 }, /keysRevision must be a whole number/],
     [{ logRetentionDays: 8 }, /logRetentionDays must be/],
     [{ throttle: { rate: 0, burst: 1 } }, /throttle must be/],
     [{ queue: { ...queue, batchSize: 100 } }, /needs windowSeconds of 1 or more/],

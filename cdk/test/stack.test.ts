@@ -236,9 +236,25 @@ test('who makes or opens tokens is told where the signing keys are, and nobody f
   }
 });
 
+test('when the keys have changed, who knows them starts anew, in a version of its own where there are versions', () => {
+  const raised = template('cqrs', { keysRevision: 2 });
+  const versions = (from: ReturnType<typeof of>, name: string) =>
+    Object.keys(from.findResources('AWS::Lambda::Version')).filter((id) => id.includes(name));
+  for (const name of ['read-fn', 'write-fn', 'ingest-fn']) {
+    const revisions = [of('cqrs'), raised].map(
+      (from) => functionOf(from, name).Environment.Variables.SIGNING_KEYS_REVISION,
+    );
+    const knowsKeys = name !== 'ingest-fn';
+    assert.deepEqual(revisions, knowsKeys ? ['1', '2'] : [undefined, undefined], name);
+    const [before, after] = [of('cqrs'), raised].map((from) => versions(from, name.replace('-', '')));
+    assert.equal(before!.length, 1);
+    assert.equal(before!.join() === after!.join(), !knowsKeys, name);
+  }
+});
+
 test('a function is told what it uses, and nothing else', () => {
   const told = (stage: string, name: string) => Object.keys(functionOf(of(stage), name).Environment.Variables).sort();
-  const least = ['COMMANDS_TABLE', 'METRICS', 'SIGNING_KEYS_SECRET', 'STAGE'];
+  const least = ['COMMANDS_TABLE', 'METRICS', 'SIGNING_KEYS_REVISION', 'SIGNING_KEYS_SECRET', 'STAGE'];
   const always = [...least, 'READ_TABLE'];
   const redis = ['REDIS_IAM_CACHE', 'REDIS_URL'];
   const queue = ['QUEUE_URL', 'VISIBILITY_TIMEOUT_SECONDS'];
