@@ -15,9 +15,9 @@ FRONT_DOORS := --features read-fn/alb,read-fn/apigw_rest,write-fn/alb,write-fn/a
 # End-to-end checks mostly wait: more of them at a time than there are processors.
 export RUST_TEST_THREADS := 6
 
-# What is packaged for, and how it is deployed: dev, prod or a file.
+# What is packaged for, and how it is deployed: a file such as cdk/config.example.json.
 ARCH := x86_64
-CONFIG_PATH = $(if $(wildcard $(CONFIG)),$(abspath $(CONFIG)),$(CONFIG))
+CONFIG_PATH = $(abspath $(CONFIG))
 CDK := cd cdk && node_modules/.bin/cdk
 
 help: ## List the targets
@@ -68,15 +68,15 @@ package: ## Build the functions for Lambda into target/lambda (ARCH=arm64 for Gr
 	@tools/setup.sh package
 	tools/package.sh $(ARCH)
 
-synth: ## Write the templates of the seven stages to cdk/cdk.out (CONFIG=prod, dev or a file)
+synth: ## Write the templates of the seven stages to cdk/cdk.out (CONFIG=my.json, a file such as cdk/config.example.json)
 	@tools/setup.sh node
 	$(CDK) synth --quiet $(if $(CONFIG),-c config=$(CONFIG_PATH))
 	@ls cdk/cdk.out/Watershed-*.template.json
 
-deploy: ## Deploy a row of shared/stages.json to AWS (STAGE=cqrs CONFIG=my.json)
-	@if [ -z "$(STAGE)" ] || [ -z "$(CONFIG)" ]; then echo "say what to deploy, and how: make deploy STAGE=cqrs CONFIG=my.json" >&2; exit 2; fi
+deploy: ## Deploy a row of shared/stages.json to AWS (STAGE=cqrs CONFIG=my.json, and FROM=cqrs-expand if it takes that row's place)
+	@if [ -z "$(STAGE)" ] || [ -z "$(CONFIG)" ]; then echo "say what to deploy, and how: make deploy STAGE=cqrs CONFIG=my.json, a file such as cdk/config.example.json" >&2; exit 2; fi
 	@tools/setup.sh node
-	$(CDK) deploy --output cdk.deployed -c deploying=true -c stage=$(STAGE) -c config=$(CONFIG_PATH) $(ARGS)
+	$(CDK) deploy --output cdk.deployed -c deploying=true -c stage=$(STAGE) $(if $(FROM),-c from=$(FROM)) -c config=$(CONFIG_PATH) $(ARGS)
 
 destroy: ## Take down what was deployed (CONFIG=my.json); tables that the configuration retains stay
 	@if [ -z "$(CONFIG)" ]; then echo "say what to take down: make destroy CONFIG=my.json" >&2; exit 2; fi

@@ -1,29 +1,33 @@
 #!/usr/bin/env node
 /**
  * `cdk synth`: the templates of the seven stages, to look at.
- * `cdk deploy -c stage=… -c config=…`: one row; see `make deploy`, which also passes `-c deploying=true`.
+ * `cdk deploy -c stage=… -c from=… -c config=…`: one row, coming from another one or not; see `make deploy`, which also
+ * passes `-c deploying=true`.
  */
 import { join } from 'node:path';
 import { addStacks, newApp } from '../lib/app';
 import { type Config, loadConfig } from '../lib/config';
 import { Packages } from '../lib/packages';
 import { Refusal } from '../lib/refusal';
-import { allRows, rowOf } from '../lib/stages';
+import { allRows, rowBefore, rowOf } from '../lib/stages';
 
 const EXAMPLE = join(__dirname, '../config.example.json');
 
 function main(): void {
   const app = newApp();
-  const [stage, config, deploying] = ['stage', 'config', 'deploying'].map((key) => app.node.tryGetContext(key));
+  const [stage, from, config, deploying] = ['stage', 'from', 'config', 'deploying'].map((key) =>
+    app.node.tryGetContext(key),
+  );
   if (config === undefined && (stage !== undefined || deploying !== undefined)) {
-    throw new Refusal('say how it is set up: -c config=dev, prod, or a JSON file such as cdk/config.example.json');
+    throw new Refusal('say how it is set up: -c config=<a JSON file such as cdk/config.example.json>');
   }
   const settings = loadConfig(config ?? EXAMPLE);
   if (deploying !== undefined) {
     checkAccount(settings);
   }
   if (stage !== undefined) {
-    addStacks(app, settings, [rowOf(stage)], Packages.built());
+    const row = rowOf(stage);
+    addStacks(app, settings, [row], Packages.built(), from === undefined ? row : rowBefore(row, from));
   } else {
     const rows = allRows().filter((row) => row.kind === 'stage');
     addStacks(app, settings, rows, packagesToLookAt());

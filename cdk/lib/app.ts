@@ -12,7 +12,7 @@ export function newApp(outdir?: string): App {
   return app;
 }
 
-/** The service at each of these rows: templates of the same stack. */
-export function addStacks(app: App, config: Config, rows: Row[], packages: Packages): Watershed[] {
-  return rows.map((row) => new Watershed(app, config, row, packages));
+/** The service at each of these rows, coming from another one or not: templates of the same stack. */
+export function addStacks(app: App, config: Config, rows: Row[], packages: Packages, from?: Row): Watershed[] {
+  return rows.map((row) => new Watershed(app, config, row, packages, from));
 }

@@ -1,5 +1,5 @@
 import { Fn, Stack } from 'aws-cdk-lib';
-import { Port, SecurityGroup } from 'aws-cdk-lib/aws-ec2';
+import { CfnSecurityGroupEgress, SecurityGroup } from 'aws-cdk-lib/aws-ec2';
 import { CfnServerlessCache, CfnUser, CfnUserGroup } from 'aws-cdk-lib/aws-elasticache';
 import { Construct } from 'constructs';
 import type { Config } from './config';
@@ -46,8 +46,15 @@ export class Cache extends Construct {
       description: 'Redis',
       allowAllOutbound: false,
     });
-    securityGroup.addIngressRule(network.functions, Port.tcp(PORT), 'Functions that use Redis');
-    network.functions.addEgressRule(securityGroup, Port.tcp(PORT), 'Redis');
+    network.letFunctionsIn(securityGroup, PORT);
+    new CfnSecurityGroupEgress(securityGroup, 'OfFunctions', {
+      groupId: network.functions.securityGroupId,
+      destinationSecurityGroupId: securityGroup.securityGroupId,
+      ipProtocol: 'tcp',
+      fromPort: PORT,
+      toPort: PORT,
+      description: 'Redis',
+    });
     const cache = new CfnServerlessCache(this, 'Cache', {
       engine: 'valkey',
       majorEngineVersion: '8',

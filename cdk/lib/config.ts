@@ -15,6 +15,8 @@ export interface Config {
    * `aws secretsmanager create-secret --name watershed/signing-keys --secret-string "k1:$(openssl rand -base64 32)"`
    */
   readonly signingKeysSecret: string;
+  /** How often the keys in it have changed: raising it has functions start anew, which read them as they start. */
+  readonly keysRevision: number;
   /** Whether tables are protected, and outlive the stack or a row that does without them. */
   readonly retainData: boolean;
   readonly logRetentionDays: number;
@@ -56,6 +58,7 @@ type Own = 'issuer' | 'audience' | 'signingKeysSecret';
 
 const PROD: Omit<Config, Own> = {
   name: 'watershed',
+  keysRevision: 1,
   retainData: true,
   logRetentionDays: 90,
   redis: true,
@@ -91,23 +94,18 @@ const BASES: Record<string, Omit<Config, Own>> = {
   },
 };
 
-/** Reads `dev`, `prod`, or a file that says what is different from one of them. */
-export function loadConfig(choice: string): Config {
-  if (choice in BASES) {
-    return parseConfig({ base: choice }, `the configuration ${choice}`);
-  }
-  if (!existsSync(choice)) {
-    throw new Refusal(
-      `\`${choice}\` is not a configuration: choose dev, prod, or a JSON file such as cdk/config.example.json`,
-    );
+/** Reads a file that says what is different from `dev` or `prod`. */
+export function loadConfig(file: string): Config {
+  if (!existsSync(file)) {
+    throw new Refusal(`\`${file}\` is not there: name a JSON file such as cdk/config.example.json`);
   }
   let given: unknown;
   try {
-    given = JSON.parse(readFileSync(choice, 'utf8'));
+    given = JSON.parse(readFileSync(file, 'utf8'));
   } catch (error) {
-    throw new Refusal(`${choice} is not JSON: ${(error as Error).message}`);
+    throw new Refusal(`${file} is not JSON: ${(error as Error).message}`);
   }
-  return parseConfig(given, choice);
+  return parseConfig(given, file);
 }
 
 /** Everything that is wrong with a configuration is said at once. */
@@ -166,6 +164,7 @@ const CHECKS: Record<keyof Config, Check> = {
     'must be the ARN of the secret with the signing keys, such as `aws secretsmanager create-secret` prints it',
     /^arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:\d{12}:secret:.+-[A-Za-z0-9]{6}$/,
   ),
+  keysRevision: integer(1, 1_000_000),
   retainData: flag,
   logRetentionDays: says(
     'must be a retention that CloudWatch Logs offers: 1, 3, 5, 7, 14, 30, 60, 90, … days',

@@ -38,10 +38,16 @@ export class DomainEvents extends Construct {
     const role = roleFor(
       this,
       'pipes.amazonaws.com',
+      // https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-pipes-permissions.html
       allow(['dynamodb:DescribeStream', 'dynamodb:GetRecords', 'dynamodb:GetShardIterator'], stream),
+      allow(['dynamodb:ListStreams'], '*'),
       allow(['events:PutEvents'], this.bus.eventBusArn),
       allow(['sqs:SendMessage'], this.deadLetters.queueArn),
     );
+    Validations.of(role).acknowledge({
+      id: 'AwsSolutions::AwsSolutions-IAM5[Resource::*]',
+      reason: 'ListStreams tells the names of streams, and nothing of what is in them; the call names no stream.',
+    });
     new CfnPipe(this, 'Pipe', {
       name: `${config.name}-changes`,
       roleArn: role.roleArn,

@@ -49,6 +49,8 @@ const MEMORY_MB: Record<FunctionName, number> = {
 export interface FunctionsProps {
   readonly config: Config;
   readonly row: Row;
+  /** That one, and the one that it takes the place of, if it does now. */
+  readonly rows: readonly Row[];
   readonly packages: Packages;
   readonly stores: Stores;
   readonly commandQueue: CommandQueue | undefined;
@@ -153,6 +155,8 @@ export class Functions extends Construct {
       REDIS_URL: cache?.url,
       REDIS_IAM_CACHE: cache?.name,
       SIGNING_KEYS_SECRET: holdsSigningKeys(name) ? config.signingKeysSecret : undefined,
+      // Nobody reads it. Another one makes another version, and with it environments that know the keys of today.
+      SIGNING_KEYS_REVISION: holdsSigningKeys(name) ? config.keysRevision.toString() : undefined,
     };
     return Object.fromEntries(
       Object.entries(variables).filter((entry): entry is [string, string] => entry[1] !== undefined),
@@ -161,13 +165,12 @@ export class Functions extends Construct {
 
   /** Nothing else adds to its policy. */
   private role(name: FunctionName, functionName: string, logGroupName: string): IRole {
-    const { config, row, stores, commandQueue } = this.props;
+    const { config, rows, stores, commandQueue, cache } = this.props;
     const stack = Stack.of(this);
-    const policy = permissions(name, {
-      row,
+    const policy = permissions(name, rows, {
       stores,
       commandQueue,
-      cache: this.cacheOf(name),
+      cache,
       signingKeysSecret: config.signingKeysSecret,
       logGroupArn: stack.formatArn({ service: 'logs', resource: `log-group:${logGroupName}` }),
       functionArn: stack.formatArn({ service: 'lambda', resource: `function:${functionName}` }),

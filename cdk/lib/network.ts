@@ -1,5 +1,6 @@
-import { Aws, RemovalPolicy } from 'aws-cdk-lib';
+import { Aws, RemovalPolicy, Tags } from 'aws-cdk-lib';
 import {
+  CfnSecurityGroupIngress,
   FlowLogDestination,
   FlowLogTrafficType,
   GatewayVpcEndpointAwsService,
@@ -14,7 +15,7 @@ import { AnyPrincipal, Effect, PolicyStatement } from 'aws-cdk-lib/aws-iam';
 import { LogGroup } from 'aws-cdk-lib/aws-logs';
 import { Construct } from 'constructs';
 import type { Config } from './config';
-import { holdsSigningKeys, queues, type Row, usesRedis } from './stages';
+import { does, type FunctionName, holdsSigningKeys, queues, type Row, usesRedis } from './stages';
 
 /**
  * The network in which Redis is, and the functions that use it; there is none where nobody does.
@@ -30,8 +31,10 @@ export class Network extends Construct {
   /** Of the functions. */
   readonly functions: SecurityGroup;
 
-  constructor(scope: Construct, config: Config, row: Row) {
+  constructor(scope: Construct, config: Config, rows: readonly Row[]) {
     super(scope, 'Network');
+    // Otherwise each construct's path, in which the row is, would rename everything from row to row.
+    Tags.of(this).add('Name', config.name, { priority: 200 });
     this.vpc = new Vpc(this, 'Vpc', {
       maxAzs: 2,
       natGateways: 0,
@@ -56,11 +59,27 @@ export class Network extends Construct {
     // DynamoDB's addresses are public, and its list of prefixes has no name that a template can tell. There is no route
     // to any other public address.
     this.functions.addEgressRule(Peer.anyIpv4(), Port.tcp(443), 'AWS, through the endpoints');
-    this.endpoints(row);
+    this.endpoints(rows);
   }
 
-  private endpoints(row: Row): void {
-    const inside = row.functions.filter((name) => usesRedis(row, name));
+  /**
+   * Lets the functions in at a port of a group. Not by the group's own `addIngressRule`: the logical ids of its rules hold
+   * the whole path of the peer, in which the row is, and the same rule under another id is refused as a duplicate.
+   */
+  letFunctionsIn(to: SecurityGroup, port: number): void {
+    new CfnSecurityGroupIngress(to, 'FromFunctions', {
+      groupId: to.securityGroupId,
+      sourceSecurityGroupId: this.functions.securityGroupId,
+      ipProtocol: 'tcp',
+      fromPort: port,
+      toPort: port,
+      description: 'Functions that use Redis',
+    });
+  }
+
+  private endpoints(rows: readonly Row[]): void {
+    const anyInside = (asks: (row: Row, name: FunctionName) => boolean) =>
+      rows.some((row) => row.functions.some((name) => usesRedis(row, name) && asks(row, name)));
     const sameAccount = () =>
       new PolicyStatement({
         effect: Effect.ALLOW,
@@ -81,14 +100,14 @@ export class Network extends Construct {
         description: `Endpoint of ${id}`,
         allowAllOutbound: false,
       });
-      securityGroup.addIngressRule(this.functions, Port.tcp(443), 'Functions that use Redis');
+      this.letFunctionsIn(securityGroup, 443);
       const endpoint = this.vpc.addInterfaceEndpoint(id, { service, securityGroups: [securityGroup], open: false });
       endpoint.addToPolicy(sameAccount());
     };
-    if (inside.some(holdsSigningKeys)) {
+    if (anyInside((_, name) => holdsSigningKeys(name))) {
       reach('SecretsManager', InterfaceVpcEndpointAwsService.SECRETS_MANAGER);
     }
-    if (inside.some((name) => name === 'ingest-fn' || queues(row, name))) {
+    if (anyInside((row, name) => does(name, 'ingest') || queues(row, name))) {
       reach('Sqs', InterfaceVpcEndpointAwsService.SQS);
     }
   }

@@ -1,17 +1,16 @@
 import { Stack, Validations } from 'aws-cdk-lib';
+import type { TableV2 } from 'aws-cdk-lib/aws-dynamodb';
 import { Effect, PolicyDocument, PolicyStatement, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
 import type { Construct } from 'constructs';
 import type { Cache } from './cache';
 import type { CommandQueue } from './command-queue';
-import { appliesAtOnce, does, type FunctionName, holdsSigningKeys, queues, type Row } from './stages';
+import { appliesAtOnce, does, type FunctionName, holdsSigningKeys, queues, type Row, usesRedis } from './stages';
 import { INDEXES, type Stores } from './stores';
 
 /** What a function may be allowed to use. */
 export interface Uses {
-  readonly row: Row;
   readonly stores: Stores;
   readonly commandQueue: CommandQueue | undefined;
-  /** Where the function uses it. */
   readonly cache: Cache | undefined;
   readonly signingKeysSecret: string;
   readonly logGroupArn: string;
@@ -19,20 +18,22 @@ export interface Uses {
 }
 
 /**
- * What a function may do: what its adapters call, on what they call it on, and nothing else. docs/security.md has it as
- * a table for people, to which test/permissions.test.ts holds the policies.
+ * What a function may do in each of these rows that has it: what its adapters call, on what they call it on, and nothing
+ * else. docs/security.md has it as a table for people, to which test/permissions.test.ts holds the policies.
  *
  * BatchGetItem loads states; a transaction needs what its actions would need one by one: PutItem for states, claims,
  * records and views, DeleteItem for claims that are given back.
  */
-export function permissions(name: FunctionName, uses: Uses): PolicyDocument {
-  const statements = [
-    ...ofCommands(name, uses),
-    ...ofReads(name, uses),
-    ...ofWrites(name, uses),
-    ...ofPlatform(name, uses),
-  ];
-  return new PolicyDocument({ statements, minimize: true });
+export function permissions(name: FunctionName, rows: readonly Row[], uses: Uses): PolicyDocument {
+  const having = rows.filter(({ functions }) => functions.includes(name));
+  const ofRows = having.flatMap((row) => [
+    ...ofCommands(name, row, uses),
+    ...ofReads(name, row, uses),
+    ...ofWrites(name, row, uses),
+    ...ofQueue(name, row, uses),
+  ]);
+  const inNetwork = having.some((row) => usesRedis(row, name)) ? ofCache(uses) : [];
+  return new PolicyDocument({ statements: [...ofRows, ...ofPlatform(name, uses), ...inNetwork], minimize: true });
 }
 
 export function allow(actions: string[], ...resources: string[]): PolicyStatement {
@@ -50,7 +51,7 @@ export function roleFor(scope: Construct, service: string, ...statements: Policy
 }
 
 /** Every function that answers requests looks a record up, at the latest to open its first connection as it starts. */
-function ofCommands(name: FunctionName, { row, stores }: Uses): PolicyStatement[] {
+function ofCommands(name: FunctionName, row: Row, { stores }: Uses): PolicyStatement[] {
   const statements = [];
   if (!does(name, 'ingest')) {
     statements.push(allow(['dynamodb:GetItem'], stores.commands.tableArn));
@@ -61,33 +62,35 @@ function ofCommands(name: FunctionName, { row, stores }: Uses): PolicyStatement[
   return statements;
 }
 
-function ofReads(name: FunctionName, { row, stores }: Uses): PolicyStatement[] {
-  const table = row.reads_from === 'read-store' && stores.read !== undefined ? stores.read : stores.write;
+function ofReads(name: FunctionName, row: Row, { stores }: Uses): PolicyStatement[] {
+  const tables = row.reads_from === 'read-store' ? stores.views : [stores.write];
   const statements = [];
   if (does(name, 'get')) {
-    statements.push(allow(['dynamodb:GetItem'], table.tableArn));
+    statements.push(allow(['dynamodb:GetItem'], ...arns(tables)));
   }
   if (does(name, 'list')) {
-    const indexes = INDEXES.map((index) => `${table.tableArn}/index/by-${index}`);
+    const indexes = arns(tables).flatMap((arn) => INDEXES.map((index) => `${arn}/index/by-${index}`));
     statements.push(allow(['dynamodb:Query'], ...indexes));
   }
   return statements;
 }
 
-function ofWrites(name: FunctionName, { row, stores, commandQueue }: Uses): PolicyStatement[] {
+function ofWrites(name: FunctionName, row: Row, { stores }: Uses): PolicyStatement[] {
+  if (!appliesAtOnce(row, name) && !does(name, 'ingest')) {
+    return [];
+  }
+  const statements = [allow(['dynamodb:BatchGetItem', 'dynamodb:PutItem'], stores.write.tableArn)];
+  if (does(name, 'change', 'delete', 'ingest')) {
+    statements.push(allow(['dynamodb:DeleteItem'], stores.write.tableArn));
+  }
+  if (row.writes_read_store) {
+    statements.push(allow(['dynamodb:PutItem'], ...arns(stores.views)));
+  }
+  return statements;
+}
+
+function ofQueue(name: FunctionName, row: Row, { stores, commandQueue }: Uses): PolicyStatement[] {
   const statements = [];
-  if (appliesAtOnce(row, name) || does(name, 'ingest')) {
-    statements.push(allow(['dynamodb:BatchGetItem', 'dynamodb:PutItem'], stores.write.tableArn));
-    if (does(name, 'change', 'delete', 'ingest')) {
-      statements.push(allow(['dynamodb:DeleteItem'], stores.write.tableArn));
-    }
-    if (stores.read !== undefined) {
-      statements.push(allow(['dynamodb:PutItem'], stores.read.tableArn));
-    }
-  }
-  if (does(name, 'ingest') && stores.otherRead !== undefined) {
-    statements.push(allow(['dynamodb:PutItem'], stores.otherRead.tableArn));
-  }
   if (commandQueue !== undefined && does(name, 'ingest')) {
     // Lambda takes the messages in the function's name; what comes too early the function itself puts off.
     const actions = [
@@ -98,18 +101,19 @@ function ofWrites(name: FunctionName, { row, stores, commandQueue }: Uses): Poli
     ];
     statements.push(allow(actions, commandQueue.queue.queueArn));
   }
-  if (commandQueue !== undefined && stores.read !== undefined && queues(row, name)) {
+  if (commandQueue !== undefined && queues(row, name)) {
     statements.push(allow(['sqs:SendMessage'], commandQueue.queue.queueArn));
     // For clients that wait for the outcome.
-    statements.push(allow(['dynamodb:GetItem'], stores.read.tableArn));
+    statements.push(allow(['dynamodb:GetItem'], ...arns(stores.views)));
   }
   return statements;
 }
 
-function ofPlatform(
-  name: FunctionName,
-  { cache, signingKeysSecret, logGroupArn, functionArn }: Uses,
-): PolicyStatement[] {
+function arns(tables: TableV2[]): string[] {
+  return tables.map((table) => table.tableArn);
+}
+
+function ofPlatform(name: FunctionName, { signingKeysSecret, logGroupArn }: Uses): PolicyStatement[] {
   const statements = [
     // Log streams are named by Lambda, a new one for each environment.
     allow(['logs:CreateLogStream', 'logs:PutLogEvents'], `${logGroupArn}:*`),
@@ -119,10 +123,11 @@ function ofPlatform(
   if (holdsSigningKeys(name)) {
     statements.push(allow(['secretsmanager:GetSecretValue'], signingKeysSecret));
   }
-  if (cache !== undefined) {
-    statements.push(allow(['elasticache:Connect'], ...cache.arns), ...ofNetwork(functionArn));
-  }
   return statements;
+}
+
+function ofCache({ cache, functionArn }: Uses): PolicyStatement[] {
+  return cache === undefined ? [] : [allow(['elasticache:Connect'], ...cache.arns), ...ofNetwork(functionArn)];
 }
 
 /** https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html */

@@ -10,7 +10,8 @@ import { allow, roleFor } from './permissions';
  * New versions of functions take a tenth of the invocations for ten minutes, and then all. When one of these alarms goes
  * off meanwhile, everything goes back to the old ones, and the update of the stack fails.
  *
- * What runs side by side are two neighbouring rows at most, which no step minds (docs/adr/0011).
+ * What runs side by side are two neighbouring rows at most, which no step minds (docs/adr/0011), if roles allow for both
+ * (docs/adr/0016).
  */
 export class Rollout extends Construct {
   constructor(scope: Construct, functions: Functions, alarms: IAlarm[]) {

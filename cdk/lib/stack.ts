@@ -19,18 +19,23 @@ import { Verification } from './verification';
  *
  * The stack's name does not tell the row, and what stays from row to row keeps its logical id: so another row is an
  * update of the same stack, in which nothing that holds data is touched.
+ *
+ * While one row takes the place of another, what runs of the earlier one still needs what it needed. So what is told where
+ * it comes from also has what that row rests upon, until it is deployed without (docs/adr/0016).
  */
 export class Watershed extends Stack {
-  constructor(scope: Construct, config: Config, row: Row, packages: Packages) {
+  constructor(scope: Construct, config: Config, row: Row, packages: Packages, from = row) {
     super(scope, `Watershed-${row.stage}`, { stackName: config.name, description: `Watershed, stage ${row.stage}` });
 
-    const withRedis = config.redis && row.functions.some((name) => usesRedis(row, name));
+    const rows = from.stage === row.stage ? [row] : [row, from];
+    const withQueue = rows.some((row) => row.queue_deployed);
+    const withRedis = config.redis && rows.some((row) => row.functions.some((name) => usesRedis(row, name)));
 
-    const stores = new Stores(this, config, row);
-    const commandQueue = row.queue_deployed ? new CommandQueue(this, config) : undefined;
-    const network = withRedis ? new Network(this, config, row) : undefined;
+    const stores = new Stores(this, config, rows);
+    const commandQueue = withQueue ? new CommandQueue(this, config) : undefined;
+    const network = withRedis ? new Network(this, config, rows) : undefined;
     const cache = network && new Cache(this, config, network);
-    const functions = new Functions(this, { config, row, packages, stores, commandQueue, network, cache });
+    const functions = new Functions(this, { config, row, rows, packages, stores, commandQueue, network, cache });
     const api = new Api(this, config, functions);
     const domainEvents = config.domainEvents ? new DomainEvents(this, config, stores.write) : undefined;
     const verified = config.nightlyVerify && row.writes_read_store;

@@ -53,6 +53,22 @@ export function rowOf(stage: string): Row {
   return row;
 }
 
+/**
+ * The row that a deployment of another one comes from: one deployment leads there, on the way to a later stage or on the
+ * way back; see Row::step in shared/src/stages.rs.
+ */
+export function rowBefore(row: Row, from: string): Row {
+  const back = allRows().reverse();
+  const there = allRows().filter(({ kind }) => kind !== 'contract');
+  const known = [there, back].flatMap((way) => way.filter((_, place) => way[place + 1]?.stage === row.stage));
+  const found = [row, ...known].find(({ stage }) => stage === from);
+  if (found === undefined) {
+    const names = known.map(({ stage }) => stage).join(' or ');
+    throw new Refusal(`one does not come from \`${from}\` to ${row.stage}: FROM must be ${names}`);
+  }
+  return found;
+}
+
 /** Whether a function has one of these tasks. */
 export function does(name: FunctionName, ...tasks: Task[]): boolean {
   return TASKS[name].some((task) => tasks.includes(task));

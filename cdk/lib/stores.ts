@@ -28,26 +28,34 @@ export class Stores extends Construct {
   constructor(
     scope: Construct,
     private readonly config: Config,
-    row: Row,
+    rows: readonly Row[],
   ) {
     super(scope, 'Stores');
     this.write = this.table('Write', 'write', INDEXES, config.domainEvents);
     this.commands = this.table('Commands', 'commands', []);
-    if (row.writes_read_store) {
-      this.read = this.views(config.projection);
-      if (config.otherProjection !== undefined && row.queue_deployed) {
-        this.otherRead = this.views(config.otherProjection);
+    if (rows.some((row) => row.writes_read_store)) {
+      this.read = this.ofProjection(config.projection);
+      if (config.otherProjection !== undefined && rows.some((row) => row.queue_deployed)) {
+        this.otherRead = this.ofProjection(config.otherProjection);
       }
     }
   }
 
-  /** Told in every row: it also says which projection the caches hold, and that must not change between rows. */
+  /**
+   * Told in every row: it also says which projection the caches hold, and that must not change between rows. A text also
+   * where there is such a table, so that nothing about a function changes when the table goes.
+   */
   get readName(): string {
-    return this.read?.tableName ?? `${this.config.name}-read-v${this.config.projection}`;
+    return `${this.config.name}-read-v${this.config.projection}`;
   }
 
   get all(): TableV2[] {
-    return [this.write, this.commands, this.read, this.otherRead].filter((table) => table !== undefined);
+    return [this.write, this.commands, ...this.views];
+  }
+
+  /** Those that hold views. When readers go from one to the other, some still look into the first for a while. */
+  get views(): TableV2[] {
+    return [this.read, this.otherRead].filter((table) => table !== undefined);
   }
 
   /** What the indexes of a table are called. */
@@ -56,7 +64,7 @@ export class Stores extends Construct {
   }
 
   /** The version of the projection ends the name, and the logical id: flipping two of them touches neither table. */
-  private views(projection: number): TableV2 {
+  private ofProjection(projection: number): TableV2 {
     return this.table(`ReadV${projection}`, `read-v${projection}`, INDEXES);
   }
 

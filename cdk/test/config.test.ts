@@ -45,7 +45,7 @@ test('an unknown stage is refused with those that are known', () => {
 test('dev and prod want what only their owner knows', () => {
   for (const base of ['dev', 'prod']) {
     refused(
-      () => loadConfig(base),
+      () => parseConfig({ base }, 'it'),
       /issuer is missing/,
       /audience is missing/,
       /signingKeysSecret is missing/,
@@ -54,8 +54,8 @@ test('dev and prod want what only their owner knows', () => {
   }
 });
 
-test('a configuration that is not there is refused with those that are', () => {
-  refused(() => loadConfig('staging'), /`staging` is not a configuration: choose dev, prod, or a JSON file/);
+test('a configuration that is not there is refused with one that is', () => {
+  refused(() => loadConfig('dev'), /^`dev` is not there: name a JSON file such as cdk\/config\.example\.json$/);
   refused(() => loadConfig(file('{')), /is not JSON/);
   refused(() => loadConfig(file('[]')), /must be a JSON object/);
   refused(() => loadConfig(file('{"base": "staging"}')), /base must be prod or dev/);
@@ -84,6 +84,7 @@ test('values that AWS would refuse are refused here', () => {
   const wrong: [object, RegExp][] = [
     [{ name: 'Watershed' }, /name must be/],
     [{ name: 'a-name-that-is-longer-than-any' }, /name must be/],
+    [{ keysRevision: 1.5 }, /keysRevision must be a whole number/],
     [{ logRetentionDays: 8 }, /logRetentionDays must be/],
     [{ throttle: { rate: 0, burst: 1 } }, /throttle must be/],
     [{ queue: { ...queue, batchSize: 100 } }, /needs windowSeconds of 1 or more/],
@@ -145,8 +146,13 @@ test('what is missing or wrong is said in a line, before anything is deployed', 
       /^the secret .* is in account 111122223333, eu-central-1, and you deploy to .*us-east-1$/m,
     ],
     [{}, here, /^`csqr` is not a stage/],
+    [
+      { stage: 'cqrs', from: 'read-store' },
+      here,
+      /^one does not come from `read-store` to cqrs: FROM must be cqrs-expand$/m,
+    ],
     [{ config: undefined }, here, /^say how it is set up/],
-    [{ config: 'dev' }, here, /^the configuration dev cannot be used:\nissuer is missing/],
+    [{ config: 'dev' }, here, /^`dev` is not there/],
   ];
   for (const [context, environment, says] of attempts) {
     const { status, stderr } = app(context, environment);

@@ -20,10 +20,10 @@ export function config(different: object = {}): Config {
   return parseConfig({ ...OWN, ...different }, 'the configuration of a test');
 }
 
-/** The templates of these rows. */
-export function synthesise(rows: Row[], settings: Config = config()): Map<string, Template> {
+/** The templates of these rows, when they come from another one if any. */
+export function synthesise(rows: Row[], settings: Config = config(), from?: Row): Map<string, Template> {
   const app = newApp(mkdtempSync(join(tmpdir(), 'watershed-templates-')));
-  const stacks = addStacks(app, settings, rows, packages);
+  const stacks = addStacks(app, settings, rows, packages, from);
   app.synth();
   return new Map(rows.map((row, place) => [row.stage, Template.fromStack(stacks[place]!)]));
 }

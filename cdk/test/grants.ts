@@ -1,0 +1,103 @@
+import { readFileSync } from 'node:fs';
+import type { Template } from 'aws-cdk-lib/assertions';
+import { type FunctionName, type Row, usesRedis } from '../lib/stages';
+import { allowances, isAllowed, type Statement, statementsOf } from './policies';
+import { config, functionOf, properties } from './support';
+
+const DOCUMENT = '../docs/security.md';
+
+/** What the document says: for each function of a row, what it may do on what. */
+export type Grants = Map<string, Map<string, string[]>>;
+
+/** Reads the tables: a heading names rows, or says `everywhere`; a line has a function, a resource and actions. */
+function documented(): Map<string, Grants> {
+  const rows = new Map<string, Grants>();
+  let named: string[] = [];
+  for (const line of readFileSync(DOCUMENT, 'utf8').split('\n')) {
+    const cells = line.split('|').map((cell) => cell.trim());
+    if (line.startsWith('#')) {
+      named = line === '### everywhere' ? ['everywhere'] : line.startsWith('### ') ? quoted(line) : [];
+    } else if (cells.length === 6 && !['function', '---'].includes(cells[1]!)) {
+      const [, name, resource, actions] = cells as [string, string, string, string];
+      for (const row of named) {
+        const grants = rows.get(row) ?? new Map();
+        const ofFunction = grants.get(name) ?? new Map();
+        rows.set(row, grants.set(name, ofFunction.set(resource, quoted(actions))));
+      }
+    }
+  }
+  return rows;
+}
+
+function quoted(text: string): string[] {
+  return [...text.matchAll(/`([^`]+)`/g)].map(([, found]) => found!);
+}
+
+export const DOCUMENTED = documented();
+
+/** What a function may do in a row, or in several, according to the document; `anything` is what a policy cannot name more closely. */
+export function granted(name: FunctionName, ...rows: Row[]): Map<string, string[]> {
+  const everywhere = DOCUMENTED.get('everywhere')!;
+  const every = everywhere.get('every function')!;
+  const having = rows.filter(({ functions }) => functions.includes(name));
+  const grants = new Map([
+    ['its log', every.get('its log')!],
+    ['anything', every.get('anything')!],
+  ]);
+  for (const row of having) {
+    const network = usesRedis(row, name) ? everywhere.get('who uses the cache')! : [];
+    for (const [on, actions] of [...DOCUMENTED.get(row.stage)!.get(name)!, ...network]) {
+      grants.set(on, [...(grants.get(on) ?? []), ...actions]);
+    }
+  }
+  return grants;
+}
+
+/** The resources that a function may have to do with, by what the document calls them, as a policy must name them. */
+export function resources(from: Template, name: FunctionName): [called: string, resource: string][] {
+  const found: [string, string][] = [];
+  for (const [id, table] of properties(from, 'AWS::DynamoDB::GlobalTable')) {
+    const called = `${table.TableName.replace(/^watershed-/, '')
+      .replace(/-v1$/, '')
+      .replace(/^read-v2$/, 'other read')} table`;
+    found.push([called, `<${id}.Arn>`]);
+    for (const { IndexName } of table.GlobalSecondaryIndexes ?? []) {
+      found.push([`${called}'s indexes`, `<${id}.Arn>/index/${IndexName}`]);
+    }
+  }
+  for (const [id, { QueueName }] of properties(from, 'AWS::SQS::Queue')) {
+    found.push([/-dlq(\.fifo)?$/.test(QueueName) ? 'dead letters' : 'command queue', `<${id}.Arn>`]);
+  }
+  const arn = (service: string, rest: string) => `arn:aws:${service}:eu-central-1:111122223333:${rest}`;
+  for (const [, { ServerlessCacheName }] of properties(from, 'AWS::ElastiCache::ServerlessCache')) {
+    found.push(['cache', arn('elasticache', `serverlesscache:${ServerlessCacheName}`)]);
+  }
+  for (const [, { UserName }] of properties(from, 'AWS::ElastiCache::User')) {
+    found.push(['cache', arn('elasticache', `user:${UserName}`)]);
+  }
+  return [
+    ...found,
+    ['signing keys', config().signingKeysSecret],
+    ['its log', arn('logs', `log-group:/aws/lambda/watershed-${name}:*`)],
+    ['anything', '*'],
+  ];
+}
+
+export function statements(from: Template, name: FunctionName): Statement[] {
+  return statementsOf(from, functionOf(from, name).Role['Fn::GetAtt'][0]);
+}
+
+/** What is allowed and should not be, under whatever condition; and what should be, and is not without one. */
+export function differences(from: Template, name: FunctionName, grants: Map<string, string[]>): string[] {
+  const [policy, known] = [statements(from, name), resources(from, name)];
+  const called = new Map(known.map(([called, resource]) => [resource, called]));
+  const tooMuch = allowances(policy)
+    .filter(([action, resource]) => !grants.get(called.get(resource) ?? '')?.includes(action))
+    .map(([action, resource]) => `may ${action} on ${called.get(resource) ?? resource}`);
+  const tooLittle = [...grants].flatMap(([on, actions]) => {
+    const named = known.filter(([called]) => called === on);
+    const missing = actions.filter((action) => !named.every(([, resource]) => isAllowed(policy, action, resource)));
+    return named.length === 0 ? [`has no ${on}`] : missing.map((action) => `may not ${action} on ${on}`);
+  });
+  return [...tooMuch, ...tooLittle].map((difference) => `${name} ${difference}`);
+}

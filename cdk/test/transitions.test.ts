@@ -1,0 +1,92 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Template } from 'aws-cdk-lib/assertions';
+import { Refusal } from '../lib/refusal';
+import { type Row, rowBefore, rowOf } from '../lib/stages';
+import { differences, granted } from './grants';
+import { of, ROWS, synthesise } from './support';
+
+/** Every row, and those to which one deployment leads from it. */
+const NEXT: [from: Row, rows: Row[]][] = [
+  ['single-responsibility', 'lambda-lith'],
+  ['lambda-lith', 'single-responsibility', 'read-write'],
+  ['read-write', 'lambda-lith', 'memory-cache'],
+  ['memory-cache', 'read-write', 'redis-cache-expand'],
+  ['redis-cache-expand', 'memory-cache', 'redis-cache'],
+  ['redis-cache', 'redis-cache-expand', 'read-store-expand'],
+  ['read-store-expand', 'redis-cache', 'read-store'],
+  ['read-store', 'read-store-expand', 'cqrs-idle'],
+  ['cqrs-idle', 'read-store', 'cqrs-expand'],
+  ['cqrs-drain', 'cqrs-idle'],
+  ['cqrs-expand', 'cqrs-drain', 'cqrs'],
+  ['cqrs', 'cqrs-expand'],
+].map(([from, ...rows]) => [rowOf(from!), rows.map(rowOf)]);
+
+/** Each row as it is deployed while it takes the place of another; cdk-nag has looked at all of them. */
+const MOVES = NEXT.flatMap(([from, rows]) => {
+  const templates = synthesise(rows, undefined, from);
+  return rows.map((to) => ({ from, to, during: templates.get(to.stage)!, named: `${from.stage} to ${to.stage}` }));
+});
+
+/** The logical ids of what functions rest upon: tables, queues, Redis and its network. */
+function foundations(template: Template): string[] {
+  const isFoundation = ([, { Type }]: [string, any]) => /^AWS::(DynamoDB|SQS|ElastiCache|EC2)::/.test(Type);
+  const found = Object.entries<any>(template.toJSON().Resources).filter(isFoundation);
+  return found.map(([id]) => id).sort();
+}
+
+test('one comes to a row from those next to it on the way there and on the way back, or is refused with these', () => {
+  for (const to of ROWS) {
+    const known = NEXT.filter(([, rows]) => rows.some((row) => row.stage === to.stage)).map(([from]) => from.stage);
+    for (const { stage } of ROWS) {
+      if (known.includes(stage) || stage === to.stage) {
+        assert.equal(rowBefore(to, stage).stage, stage);
+      } else {
+        assert.throws(
+          () => rowBefore(to, stage),
+          (error: Error) => error instanceof Refusal && known.every((name) => error.message.includes(name)),
+          `${stage} to ${to.stage}`,
+        );
+      }
+    }
+  }
+  assert.throws(() => rowBefore(rowOf('cqrs'), 'csqr'), /^Error: one does not come from `csqr` to cqrs: FROM must be/);
+});
+
+test('while one row takes the place of another, a function may do what either allows, and nothing more', () => {
+  for (const { from, to, during, named } of MOVES) {
+    for (const name of to.functions) {
+      assert.deepEqual(differences(during, name, granted(name, to, from)), [], named);
+    }
+  }
+});
+
+test('while one row takes the place of another, what either rests upon is there, and nothing more', () => {
+  for (const { from, to, during, named } of MOVES) {
+    const either = new Set([...foundations(of(from.stage)), ...foundations(of(to.stage))]);
+    assert.deepEqual(foundations(during), [...either].sort(), named);
+  }
+});
+
+test('functions are those of the row that comes, so that they stay as they are when the rest of the other goes', () => {
+  for (const { to, during, named } of MOVES) {
+    for (const type of ['Function', 'Version', 'Alias', 'EventSourceMapping', 'Permission']) {
+      const ofType = (template: Template) => {
+        const found = Object.entries(template.findResources(`AWS::Lambda::${type}`));
+        return found.map(([id, { Properties }]) => [id, Properties]);
+      };
+      assert.deepEqual(ofType(during), ofType(of(to.stage)), named);
+    }
+  }
+});
+
+test('while write-fn goes over to the queue, its earlier version still applies commands', () => {
+  const { during } = MOVES.find(({ named }) => named === 'cqrs-expand to cqrs')!;
+  const missing = differences(during, 'write-fn', granted('write-fn', rowOf('cqrs-expand')));
+  assert.deepEqual(missing, []);
+});
+
+test('a row that comes from itself is the row', () => {
+  const cqrs = rowOf('cqrs');
+  assert.deepEqual(synthesise([cqrs], undefined, rowBefore(cqrs, 'cqrs')).get('cqrs')!.toJSON(), of('cqrs').toJSON());
+});
