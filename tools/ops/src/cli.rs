@@ -221,7 +221,7 @@ pub(crate) struct TrafficOptions {
     /// Milliseconds to apply a command, in write-fn or, behind the queue, in ingest-fn.
     #[arg(long, default_value = "6", value_parser = millis)]
     pub(crate) apply_ms: f64,
-    /// Share of the requests that X-Ray traces, besides the first in every second.
+    /// Share of the requests that X-Ray traces, besides the first in every second; 0 is tracing turned off.
     #[arg(long, default_value = "0.05", allow_negative_numbers = true, value_parser = share)]
     pub(crate) traced: f64,
 }

@@ -15,14 +15,15 @@ mod assumed {
     pub(super) const ALARMS: f64 = 3.0;
     /// Errors and throttles.
     pub(super) const ALARMS_PER_FUNCTION: f64 = 2.0;
-    /// Throttles of reads and of writes.
+    /// Throttles of reads and of writes, of each table and of each list.
     pub(super) const ALARMS_PER_TABLE: f64 = 2.0;
+    pub(super) const ALARMS_OF_LISTS: f64 = 2.0 * LISTS;
     /// Age of the oldest message, dead letters, lag of projections, commands that failed.
     pub(super) const ALARMS_OF_QUEUE: f64 = 4.0;
     /// Throttles of Redis; the nightly comparison of the stores.
     pub(super) const ALARMS_OF_REDIS: f64 = 1.0;
     pub(super) const ALARMS_OF_READ_STORE: f64 = 1.0;
-    /// Requests, errors and latency, of each function and of each route.
+    /// Requests, errors and latency, of each function that answers requests and of each route.
     pub(super) const METRICS_PER_FUNCTION: f64 = 3.0;
     pub(super) const METRICS_PER_ROUTE: f64 = 3.0;
     /// Hits and misses.
@@ -37,7 +38,7 @@ mod assumed {
     /// A poller waits for twenty seconds at an empty queue.
     pub(super) const POLLS_PER_HOUR: f64 = 180.0;
     /// Platform lines and metrics of an invocation, and the front door's line about a request, in bytes.
-    pub(super) const LOG_BYTES_PER_INVOCATION: f64 = 1_000.0;
+    pub(super) const LOG_BYTES_PER_INVOCATION: f64 = 1_300.0;
     pub(super) const LOG_BYTES_PER_REQUEST: f64 = 400.0;
     /// Status line, headers and TLS around a response's body.
     pub(super) const RESPONSE_BYTES: f64 = 600.0;
@@ -194,7 +195,12 @@ fn metered(model: &Model<'_>, rate: f64) -> Vec<Item> {
         item("records, stored", "writes of 45 days × 500 bytes, in GB", prices::TABLE_STORAGE, records),
         item("records, backed up", "the same", prices::POINT_IN_TIME_RECOVERY, records),
         item("logs", "requests × 400 bytes + invocations × 1,000 bytes, in GB", prices::LOGS, gb(logged)),
-        item("metrics", "3 per function and route, 2 per cache, 4 behind a queue", prices::METRICS, written),
+        item(
+            "metrics",
+            "3 per function that answers and per route, 2 per cache, 4 behind a queue",
+            prices::METRICS,
+            written,
+        ),
         item(
             "traces",
             "the first request a second + a share of the others",
@@ -220,10 +226,12 @@ fn metered(model: &Model<'_>, rate: f64) -> Vec<Item> {
 /// Metrics with an alarm.
 fn alarms(model: &Model<'_>) -> f64 {
     let row = &model.row;
-    let tables = 2.0 + one(row.writes_read_store);
+    let with_lists = 1.0 + one(row.writes_read_store);
+    let tables = 1.0 + with_lists;
     assumed::ALARMS
         + assumed::ALARMS_PER_FUNCTION * count(row.functions.len())
         + assumed::ALARMS_PER_TABLE * tables
+        + assumed::ALARMS_OF_LISTS * with_lists
         + assumed::ALARMS_OF_QUEUE * one(row.queue_deployed)
         + assumed::ALARMS_OF_REDIS * one(model.has_redis())
         + assumed::ALARMS_OF_READ_STORE * one(row.writes_read_store)
@@ -231,7 +239,8 @@ fn alarms(model: &Model<'_>) -> f64 {
 
 /// Metrics that are written.
 fn metrics(row: &Row) -> f64 {
-    assumed::METRICS_PER_FUNCTION * count(row.functions.len())
+    let answering = row.functions.iter().filter(|name| *name != "ingest-fn").count();
+    assumed::METRICS_PER_FUNCTION * count(answering)
         + assumed::METRICS_PER_ROUTE * assumed::ROUTES
         + assumed::METRICS_PER_CACHE * count(row.caches.len())
         + assumed::METRICS_OF_QUEUE * one(row.queue_deployed)
@@ -314,9 +323,9 @@ mod tests {
         close(dollars_of(&bill, "Lambda duration"), 262.8 * 0.0033 * 0.25 * 13.3334);
         close(dollars_of(&bill, "read units"), 262.8 * 0.125);
         close(dollars_of(&bill, "write units"), 26.28 * 9.0 * 0.625);
-        // 600 + 450 bytes out, 400 + 1,000 bytes logged.
+        // 600 + 450 bytes out, 400 + 1,300 bytes logged.
         close(dollars_of(&bill, "data out"), 262.8 * 1.05 * 0.09);
-        close(dollars_of(&bill, "logs"), 262.8 * 1.4 * 0.50);
+        close(dollars_of(&bill, "logs"), 262.8 * 1.7 * 0.50);
         close(dollars_of(&bill, "traces"), (2.628 + 0.05 * 260.172) * 5.0);
         close(dollars_of(&bill, "records, stored"), 26.28 * 0.5 * (45.0 * 24.0 / 730.0) * 0.25);
         // One function and seven routes.
@@ -352,7 +361,7 @@ mod tests {
         close(dollars_of(&idle, "interface endpoints"), 2.0 * 2.0 * 7.30);
         close(dollars_of(&idle, "polling the queue"), 0.657 * 0.40);
         // 3 of the front door, 6 of three functions, 6 of three tables, 4 of the queue, and 2 more.
-        close(dollars_of(&idle, "alarms"), 2.10);
+        close(dollars_of(&idle, "alarms"), 3.30);
         close(dollars_of(&idle, "users, stored"), 2.0 * 0.06 * 4.0 * 0.25);
     }
 

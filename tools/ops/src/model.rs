@@ -196,9 +196,10 @@ impl<'a> Model<'a> {
         reads + self.writes() * each
     }
 
-    /// Traces a second: the first request in every second, and a share of the others.
+    /// Traces a second: the first request in every second, and a share of the others; none of either if that share is none.
     pub(crate) fn traces(&self, rate: f64) -> f64 {
-        rate.min(1.0) + self.options.traced * (rate - 1.0).max(0.0)
+        let first = if self.options.traced > 0.0 { rate.min(1.0) } else { 0.0 };
+        first + self.options.traced * (rate - 1.0).max(0.0)
     }
 }
 
@@ -275,6 +276,14 @@ pub(crate) mod tests {
         close(model.batch(1_000.0), 10.0);
         close(model.queue_requests(1_000.0), 0.5 * 1.2);
         close(model.queue_requests(0.0), 0.5 * 3.0);
+    }
+
+    #[test]
+    fn of_requests_a_first_in_each_second_is_traced_and_a_share_of_the_others_or_none() {
+        let traces = |share, rate| Model::new(&options(&["--traced", share]), None).unwrap().traces(rate);
+        close(traces("0.05", 0.5), 0.5);
+        close(traces("0.05", 101.0), 6.0);
+        close(traces("0", 101.0), 0.0);
     }
 
     #[test]
