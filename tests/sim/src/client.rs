@@ -191,7 +191,8 @@ impl Client {
             Precondition::Seen | Precondition::None => Expected::Unsaid,
         };
         let created = seen.is_some_and(|seen| seen.created);
-        let operation = Operation { command: command.clone(), expected, created };
+        let token = seen.and_then(|seen| seen.token.clone()).filter(|_| write.token);
+        let operation = Operation { command: command.clone(), expected, created, in_session: token.is_some() };
         let request = Request {
             tenant: self.tenant.clone(),
             subject: "client".parse().unwrap_or_else(|_| unreachable!("a plain word is a subject")),
@@ -200,7 +201,7 @@ impl Client {
             idempotency_key: write.keyed.then(|| format!("{}-{}", self.number, self.operations)),
             aggregate,
             expected,
-            token: seen.and_then(|seen| seen.token.clone()).filter(|_| write.token),
+            token,
             traceparent: None,
             command,
         };

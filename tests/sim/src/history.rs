@@ -80,6 +80,8 @@ pub(crate) struct Operation {
     pub(crate) expected: Expected,
     /// What the client knew of the user's creation when it sent this.
     pub(crate) created: bool,
+    /// Whether it was sent with a token, whose stamp it comes after.
+    pub(crate) in_session: bool,
 }
 
 /// A command as the service took it in.
@@ -116,7 +118,7 @@ pub(crate) struct Events {
     pub(crate) views: BTreeMap<(Projection, AggregateKey), Vec<(Instant, Snapshot)>>,
     pub(crate) violations: Vec<Violation>,
     pub(crate) reads: u64,
-    /// What each environment accepted last.
+    /// What each environment accepted last, outside a session: what a client has seen moves no other's stamps.
     latest_stamps: BTreeMap<u64, Timestamp>,
     /// Whether an environment serves several requests at a time, so that what it accepts first may be sent last.
     is_concurrent: bool,
@@ -259,7 +261,8 @@ impl Events {
                 let taken = Taken { operation, aggregate, stamp, place, acknowledged: false };
                 self.commands.insert(stamp.command, taken);
                 // Under an idempotency key it may carry the stamp that another environment gave it.
-                if stamp.command.accepted_at().is_some() && !self.is_concurrent {
+                let in_session = self.operations.get(operation).is_some_and(|operation| operation.in_session);
+                if stamp.command.accepted_at().is_some() && !self.is_concurrent && !in_session {
                     let latest = self.latest_stamps.insert(environment, stamp.at);
                     if latest.is_some_and(|latest| latest >= stamp.at) {
                         let detail = format!("environment {environment} went back to {}", stamp.at);
