@@ -37,6 +37,13 @@ export interface Config {
   };
   /** Whether new code takes a tenth of the invocations first, and goes back by itself when an alarm goes off. */
   readonly canary: boolean;
+  /** Whether X-Ray traces the functions. How many invocations it traces AWS decides. */
+  readonly tracing: boolean;
+  /**
+   * How many environments each function may have that takes writes and no reads, so that writes which wait cannot take
+   * those of reads. As many are set aside for it. Without, none are.
+   */
+  readonly writeConcurrency?: number;
   /** Which projection readers see: the version at the end of the read table's name. */
   readonly projection: number;
   /** Another one that is written as well, while one takes the place of the other. */
@@ -71,6 +78,7 @@ const PROD: Omit<Config, Own> = {
     reserved: true,
   },
   canary: true,
+  tracing: true,
   projection: 1,
   contributorInsights: true,
   domainEvents: false,
@@ -177,6 +185,8 @@ const CHECKS: Record<keyof Config, Check> = {
   ),
   queue: queueProblem,
   canary: flag,
+  tracing: flag,
+  writeConcurrency: optional(integer(1, 1_000_000)),
   projection: integer(1, 65_535),
   otherProjection: optional(integer(1, 65_535)),
   contributorInsights: flag,

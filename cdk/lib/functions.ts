@@ -18,7 +18,16 @@ import type { Config } from './config';
 import type { Network } from './network';
 import type { Packages } from './packages';
 import { acknowledgeLogStreams, permissions } from './permissions';
-import { appliesAtOnce, does, type FunctionName, holdsSigningKeys, queues, type Row, usesRedis } from './stages';
+import {
+  appliesAtOnce,
+  does,
+  type FunctionName,
+  holdsSigningKeys,
+  queues,
+  type Row,
+  usesRedis,
+  writesOnly,
+} from './stages';
 import type { Stores } from './stores';
 
 /** As long as a client may have it wait, with `Prefer: wait`. */
@@ -102,7 +111,7 @@ export class Functions extends Construct {
   private function(name: FunctionName): Function {
     const { config, row, packages, network } = this.props;
     const inNetwork = this.cacheOf(name) !== undefined && network !== undefined;
-    const { reserved, pollers } = config.queue;
+    const reserved = this.reserved(name);
     const functionName = this.nameOf(name);
     const logGroupName = `/aws/lambda/${functionName}`;
     const logGroup = new LogGroup(this, `${name}-log`, {
@@ -119,19 +128,28 @@ export class Functions extends Construct {
       architecture: packages.architecture(name),
       memorySize: MEMORY_MB[name],
       timeout: does(name, 'ingest') ? INGEST_TIMEOUT : HTTP_TIMEOUT,
-      // What applies acknowledged commands does not compete with requests for the account's concurrency.
-      ...(does(name, 'ingest') && reserved && { reservedConcurrentExecutions: concurrency(pollers) }),
+      ...(reserved !== undefined && { reservedConcurrentExecutions: reserved }),
       environment: this.environment(name),
       role: this.role(name, functionName, logGroupName),
       logGroup,
       loggingFormat: LoggingFormat.JSON,
-      tracing: Tracing.ACTIVE,
+      tracing: config.tracing ? Tracing.ACTIVE : Tracing.PASS_THROUGH,
       ...(inNetwork && {
         vpc: network.vpc,
         vpcSubnets: { subnets: network.vpc.isolatedSubnets },
         securityGroups: [network.functions],
       }),
     });
+  }
+
+  /** The concurrency that is set aside for a function, and that it cannot exceed. */
+  private reserved(name: FunctionName): number | undefined {
+    const { queue, writeConcurrency } = this.props.config;
+    // What applies acknowledged commands does not compete with requests for the account's concurrency.
+    if (does(name, 'ingest') && queue.reserved) {
+      return concurrency(queue.pollers);
+    }
+    return writesOnly(name) ? writeConcurrency : undefined;
   }
 
   /** What shared/src/config.rs reads. */
@@ -172,6 +190,7 @@ export class Functions extends Construct {
       commandQueue,
       cache,
       signingKeysSecret: config.signingKeysSecret,
+      tracing: config.tracing,
       logGroupArn: stack.formatArn({ service: 'logs', resource: `log-group:${logGroupName}` }),
       functionArn: stack.formatArn({ service: 'lambda', resource: `function:${functionName}` }),
     });

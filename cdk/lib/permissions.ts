@@ -13,6 +13,7 @@ export interface Uses {
   readonly commandQueue: CommandQueue | undefined;
   readonly cache: Cache | undefined;
   readonly signingKeysSecret: string;
+  readonly tracing: boolean;
   readonly logGroupArn: string;
   readonly functionArn: string;
 }
@@ -113,13 +114,15 @@ function arns(tables: TableV2[]): string[] {
   return tables.map((table) => table.tableArn);
 }
 
-function ofPlatform(name: FunctionName, { signingKeysSecret, logGroupArn }: Uses): PolicyStatement[] {
+function ofPlatform(name: FunctionName, { signingKeysSecret, tracing, logGroupArn }: Uses): PolicyStatement[] {
   const statements = [
     // Log streams are named by Lambda, a new one for each environment.
     allow(['logs:CreateLogStream', 'logs:PutLogEvents'], `${logGroupArn}:*`),
-    // X-Ray has no resources.
-    allow(['xray:PutTraceSegments', 'xray:PutTelemetryRecords'], '*'),
   ];
+  if (tracing) {
+    // X-Ray has no resources.
+    statements.push(allow(['xray:PutTraceSegments', 'xray:PutTelemetryRecords'], '*'));
+  }
   if (holdsSigningKeys(name)) {
     statements.push(allow(['secretsmanager:GetSecretValue'], signingKeysSecret));
   }

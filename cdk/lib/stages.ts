@@ -74,6 +74,11 @@ export function does(name: FunctionName, ...tasks: Task[]): boolean {
   return TASKS[name].some((task) => tasks.includes(task));
 }
 
+/** Whether a function takes requests that write, and none that read. */
+export function writesOnly(name: FunctionName): boolean {
+  return does(name, 'create', 'change', 'delete') && !does(name, 'get', 'list', 'look-up');
+}
+
 /** Whether a function writes to the write store while the client waits. */
 export function appliesAtOnce(row: Row, name: FunctionName): boolean {
   return does(name, 'create', 'change', 'delete') && row.writes_answer !== 'accepted';

@@ -42,6 +42,18 @@ test('without Redis nobody may use a cache or the network', () => {
   assert.deepEqual(allDifferences(synthesise(rows, config({ redis: false })), without), []);
 });
 
+test('without tracing nobody may send traces', () => {
+  const without = (name: FunctionName, row: Row) => {
+    const grants = granted(name, row);
+    grants.set(
+      'anything',
+      grants.get('anything')!.filter((action) => !action.startsWith('xray:')),
+    );
+    return grants;
+  };
+  assert.deepEqual(allDifferences(synthesise(ROWS, config({ tracing: false })), without), []);
+});
+
 const ROLE = functionOf(of('cqrs'), 'write-fn').Role['Fn::GetAtt'][0];
 const STREAM = 'arn:aws:kinesis:eu-central-1:111122223333:stream/other';
 

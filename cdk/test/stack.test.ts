@@ -227,6 +227,25 @@ test('what applies acknowledged commands has concurrency of its own, unless the 
   assert.equal(functionOf(template('cqrs', { base: 'dev' }), 'ingest-fn').ReservedConcurrentExecutions, undefined);
 });
 
+test('what takes writes only has as many environments as configured, and what serves reads has no bound', () => {
+  const reserved = (stage: string, different: object) => {
+    const found = properties(template(stage, different), 'AWS::Lambda::Function').map(([, made]) => made);
+    const bounded = found.filter((made) => made.ReservedConcurrentExecutions !== undefined);
+    return Object.fromEntries(bounded.map((made) => [made.FunctionName, made.ReservedConcurrentExecutions]));
+  };
+  const bound = { writeConcurrency: 200 };
+  assert.deepEqual(reserved('single-responsibility', bound), {
+    'watershed-create-user-fn': 200,
+    'watershed-replace-user-fn': 200,
+    'watershed-update-user-fn': 200,
+    'watershed-delete-user-fn': 200,
+  });
+  assert.deepEqual(reserved('lambda-lith', bound), {});
+  assert.deepEqual(reserved('read-store', bound), { 'watershed-write-fn': 200 });
+  assert.deepEqual(reserved('cqrs', bound), { 'watershed-write-fn': 200, 'watershed-ingest-fn': 50 });
+  assert.deepEqual(reserved('cqrs', {}), { 'watershed-ingest-fn': 50 });
+});
+
 test('functions log JSON, which is kept as long as configured, and are traced', () => {
   for (const { stage, functions } of ROWS) {
     for (const [, found] of properties(of(stage), 'AWS::Lambda::Function')) {
@@ -241,6 +260,12 @@ test('functions log JSON, which is kept as long as configured, and are traced', 
       { LogGroupName: Match.stringLikeRegexp('^/aws/lambda/') },
       functions.length,
     );
+  }
+});
+
+test('without tracing functions are not traced', () => {
+  for (const [id, found] of properties(template('cqrs', { tracing: false }), 'AWS::Lambda::Function')) {
+    assert.deepEqual(found.TracingConfig, { Mode: 'PassThrough' }, id);
   }
 });
 

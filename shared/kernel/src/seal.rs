@@ -31,8 +31,8 @@ pub fn encode(bytes: &[u8]) -> String {
 ///
 /// 1. the new key is last, so that it is believed everywhere before anything is made with it;
 /// 2. the new key is first, and makes all that is new;
-/// 3. the old key is left out, 45 days later, when the record of the last command whose id it has signed is gone. Tokens
-///    and cursors end after a day.
+/// 3. the old key is left out, 63 days later, when the record of the last command whose id it has signed is gone: 4 days
+///    in the queue, 14 as a dead letter, and 45 of the record. Tokens and cursors end after a day.
 pub struct KeyRing(Vec<Key>);
 
 struct Key {

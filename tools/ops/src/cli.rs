@@ -14,7 +14,8 @@ use kernel::ids::Tenant;
 /// letters.
 ///
 /// Where things are is told by the variables that the functions have as well (AWS_ENDPOINT_URL_DYNAMODB, WRITE_TABLE and
-/// so on, see --help), or asked of a local stack with --stack. Credentials are found as the AWS CLI finds them.
+/// so on, see --help), or asked of a local stack with --stack. Credentials come from the environment, a profile's file,
+/// a container or an instance; for SSO, export those of the AWS CLI.
 ///
 /// Exit codes: 0, all is well; 1, done, and something is not as it should be; 2, wrong usage; 3, could not be done.
 #[derive(Debug, Parser)]
