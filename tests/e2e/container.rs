@@ -1,11 +1,12 @@
 //! The lambda-lith outside Lambda: a plain HTTP server, as in a container; and what the container is built from.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use adapters::contract::port;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
@@ -45,14 +46,10 @@ impl Drop for Running {
     }
 }
 
-fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
-}
-
 #[test]
 fn the_lith_serves_connections_outside_lambda_and_ends_when_told_to() {
     let stack = Stack::start(Variant::LambdaLith, &["--ephemeral"]);
-    let port = free_port();
+    let port = port::unused();
     let mut running = Running(server(&stack.endpoint("dynamodb"), port).spawn().unwrap());
     check(&stack, async {
         let api = Api::new(&format!("http://127.0.0.1:{port}"));
@@ -73,7 +70,7 @@ fn the_lith_serves_connections_outside_lambda_and_ends_when_told_to() {
 /// A load balancer asks it all the time, and takes away what does not answer.
 #[tokio::test]
 async fn the_server_is_healthy_while_its_stores_are_away() {
-    let port = free_port();
+    let port = port::unused();
     let _running = Running(server("http://127.0.0.1:9", port).spawn().unwrap());
     let api = Api::new(&format!("http://127.0.0.1:{port}"));
     let health = eventually("the server listens", async || api.get("/health").try_send().await.ok()).await;
@@ -83,7 +80,7 @@ async fn the_server_is_healthy_while_its_stores_are_away() {
 #[test]
 fn what_the_server_has_begun_it_finishes_when_it_is_told_to_stop() {
     let stack = Stack::start(Variant::LambdaLith, &["--ephemeral"]);
-    let port = free_port();
+    let port = port::unused();
     let mut running = Running(server(&stack.endpoint("dynamodb"), port).spawn().unwrap());
     check(&stack, async {
         let connect = || TcpStream::connect((Ipv4Addr::LOCALHOST, port));

@@ -10,6 +10,7 @@
 
 pub mod cache;
 pub mod memory_cache;
+pub mod port;
 pub mod queue;
 pub mod records;
 pub mod sample;

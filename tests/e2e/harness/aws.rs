@@ -10,6 +10,7 @@ use std::process::{Command, Output};
 use std::sync::Arc;
 use std::time::Duration;
 
+use adapters::contract::port;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -53,7 +54,7 @@ impl Aws {
         let program = program::workspace().join(".venv/bin/ministack");
         assert!(program.is_file(), "ministack is not installed: run `tools/setup.sh python`");
         std::fs::create_dir_all(&logs).unwrap();
-        let (dir, address) = (tempfile::tempdir().unwrap(), free_address());
+        let (dir, address) = (tempfile::tempdir().unwrap(), SocketAddr::from((Ipv4Addr::LOCALHOST, port::unused())));
         let endpoint = format!("https://{address}");
         let certified = rcgen::generate_simple_self_signed([address.ip().to_string()]).unwrap();
         let (certificate, key) = (certificate(dir.path()), dir.path().join("key.pem"));
@@ -241,10 +242,6 @@ fn cdk() -> PathBuf {
 
 fn certificate(dir: &Path) -> PathBuf {
     dir.join("certificate.pem")
-}
-
-fn free_address() -> SocketAddr {
-    std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
 }
 
 /// Takes HTTP to what speaks TLS at that address, for as long as this process lives; returns where.

@@ -1,9 +1,10 @@
 //! A redis-server that a test can stop, kill and bring back.
 
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use adapters::contract::port;
 use nix::sys::signal::Signal;
 
 use super::program::{self, Leashed};
@@ -30,7 +31,7 @@ impl Redis {
 
     /// Starts one on a free port.
     pub fn start() -> Self {
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+        let port = port::unused();
         Self { port, process: start(port) }
     }
 

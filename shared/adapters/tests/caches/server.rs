@@ -1,9 +1,10 @@
 //! A redis-server that a test can stop, kill and bring back.
 
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use adapters::contract::port;
 use adapters::redis_cache::RedisCache;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -24,8 +25,7 @@ pub(crate) struct Server {
 impl Server {
     /// A port on which nobody listens yet.
     pub(crate) fn down() -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let port = listener.local_addr().unwrap().port();
+        let port = port::unused();
         Self { scheme: "redis", port, options: vec!["--port".to_owned(), port.to_string()], process: None }
     }
 
