@@ -43,7 +43,6 @@ const NO_PIPE_TO_BUS: &str = "delivers to sns and states, not to events";
 const GAPS: &[(&str, &str)] = &[
     ("what_is_not_utf_8_is_refused", "it replaces what is not UTF-8 in a body of JSON, as the function gets it"),
     ("without_a_good_token_there_is_a_401", "its 401 has no WWW-Authenticate, and it takes tokens without an expiry"),
-    ("a_token_that_names_no_usable_tenant_opens_nothing", "it tells a function of a claim of null as the text `null`"),
     ("an_access_log_tells_of_every_request", "it keeps the settings of access logs, and writes none"),
     ("requests_beyond_the_throttle_are_refused", "it keeps the settings of throttling, and lets everything in"),
     ("changes_go_on_to_the_event_bus", "its pipes read the stream of the table, and deliver to other targets only"),
