@@ -50,7 +50,7 @@ test-deploy: package ## Deploy to an emulator of AWS by the CDK, and check the c
 	cargo build --profile $(PROFILE) $(SERVICE) --bins --tests
 	WATERSHED_DEPLOY=1 $(CARGO_TEST) $(SERVICE) --test e2e -- --show-output deployed::
 
-soak: ## Simulate seed after seed (ARGS="--count 1000000 --from 20000" or "--seconds 600")
+soak: ## Simulate seed after seed (ARGS="--count 1000000 --from 20000" or "--count 9999999 --seconds 600")
 	cargo run --profile $(PROFILE) -p simulation -- $(ARGS)
 
 fuzz: ## Fuzz every parser that meets input (ARGS="seconds per target"; needs the nightly toolchain)
