@@ -106,7 +106,7 @@ fn item(name: &'static str, formula: &'static str, price: Price, units: f64) -> 
 /// What costs the same whatever the traffic is.
 fn fixed(model: &Model<'_>) -> Vec<Item> {
     let Model { options, row } = model;
-    let formula = "3 + 2 per function and table + 4 of the queue + 1 of Redis + 1 of the read store";
+    let formula = "3 + 2 per function, table and list + 4 of the queue + 1 of Redis + 1 of the read store";
     let mut items = vec![
         item("alarms", formula, prices::ALARMS, alarms(model)),
         item("dashboard", "1", prices::DASHBOARDS, 1.0),
@@ -194,7 +194,7 @@ fn metered(model: &Model<'_>, rate: f64) -> Vec<Item> {
         ),
         item("records, stored", "writes of 45 days × 500 bytes, in GB", prices::TABLE_STORAGE, records),
         item("records, backed up", "the same", prices::POINT_IN_TIME_RECOVERY, records),
-        item("logs", "requests × 400 bytes + invocations × 1,000 bytes, in GB", prices::LOGS, gb(logged)),
+        item("logs", "requests × 400 bytes + invocations × 1,300 bytes, in GB", prices::LOGS, gb(logged)),
         item(
             "metrics",
             "3 per function that answers and per route, 2 per cache, 4 behind a queue",
