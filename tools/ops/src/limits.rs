@@ -4,12 +4,11 @@ use serde::Serialize;
 use shared::stages::{Kind, Row};
 
 use crate::cli::{LimitsOptions, QueueType};
-use crate::model::Model;
+use crate::model::{Model, environments};
 use crate::outcome::{Failure, Outcome};
 use crate::quotas::{
     BATCHES, CACHE_CONNECTIONS, ENVIRONMENTS, ENVIRONMENTS_PER_SECOND, FIFO_SENDS, HTTP_API, NEW_TABLE_READS,
-    NEW_TABLE_WRITES, OUR_CACHE_UNITS, OUR_CONCURRENCY, OUR_THROTTLE, PARTITION_WRITES, REQUESTS_PER_ENVIRONMENT,
-    TABLE_UNITS,
+    NEW_TABLE_WRITES, OUR_CACHE_UNITS, OUR_CONCURRENCY, OUR_THROTTLE, PARTITION_WRITES, TABLE_UNITS,
 };
 use crate::table::{Table, number};
 
@@ -231,12 +230,6 @@ fn front_environments(model: &Model<'_>) -> f64 {
 fn ingest_environments(model: &Model<'_>) -> f64 {
     let invocations = model.invocations(f64::MAX) - 1.0;
     environments(invocations, model.ingest_ms(f64::MAX))
-}
-
-/// Little's law: what arrives in a second, times how long it stays; and at the least what an environment's own rate asks
-/// for.
-fn environments(per_second: f64, milliseconds: f64) -> f64 {
-    per_second * (milliseconds / 1_000.0).max(1.0 / REQUESTS_PER_ENVIRONMENT)
 }
 
 /// How much is taken of each quota at each rate.

@@ -8,6 +8,7 @@ use shared::stages::{Answer, Cache, Row, Source};
 
 use crate::cli::{QueueType, TrafficOptions};
 use crate::outcome::Failure;
+use crate::quotas::REQUESTS_PER_ENVIRONMENT;
 
 /// The stage, where none is named.
 const STAGE_DEFAULT: &str = "cqrs";
@@ -201,6 +202,12 @@ impl<'a> Model<'a> {
         let first = if self.options.traced > 0.0 { rate.min(1.0) } else { 0.0 };
         first + self.options.traced * (rate - 1.0).max(0.0)
     }
+}
+
+/// Environments at work, by Little's law: what arrives in a second, times how long it stays; and at the least what an environment's own rate asks
+/// for.
+pub(crate) fn environments(per_second: f64, milliseconds: f64) -> f64 {
+    per_second * (milliseconds / 1_000.0).max(1.0 / REQUESTS_PER_ENVIRONMENT)
 }
 
 /// Millions in a month, of so many a second.

@@ -5,11 +5,11 @@ use shared::stages::Source;
 
 use super::parts::{Environments, Lists, OnDemand, Queue, TokenBucket, part};
 use crate::cli::{QueueType, RampOptions};
-use crate::model::Model;
+use crate::model::{Model, environments};
 use crate::quotas::{
     BATCHES, BATCHES_AT_FIRST, BATCHES_PER_POLLER, BATCHES_PER_SECOND, CACHE_CONNECTIONS, ENVIRONMENTS,
     ENVIRONMENTS_AT_ONCE, ENVIRONMENTS_PER_SECOND, FIFO_SENDS, HTTP_API, HTTP_API_BURST, IN_FLIGHT, NEW_TABLE_READS,
-    NEW_TABLE_WRITES, OUR_BURST, OUR_CACHE_UNITS, OUR_CONCURRENCY, OUR_THROTTLE, REQUESTS_PER_ENVIRONMENT, TABLE_UNITS,
+    NEW_TABLE_WRITES, OUR_BURST, OUR_CACHE_UNITS, OUR_CONCURRENCY, OUR_THROTTLE, TABLE_UNITS,
 };
 
 /// Something that can be reached.
@@ -155,22 +155,21 @@ impl<'a> Service<'a> {
 
     /// Reads and writes that find an environment.
     fn functions(&mut self, reads: f64, writes: f64) -> (f64, f64) {
-        let (read, write) = (self.model.read_ms() / 1_000.0, self.model.write_ms() / 1_000.0);
-        let needed = |requests: f64, seconds: f64| requests * seconds.max(1.0 / REQUESTS_PER_ENVIRONMENT);
-        let mut needs = [needed(reads, read), needed(writes, write)];
-        if self.model.row.functions.len() == 1 {
-            needs = [needs.iter().sum(), 0.0];
-        }
-        let others = self.writers.count;
-        self.readers.grow(needs[0], self.environments_most - others);
-        let others = self.readers.count;
-        self.writers.grow(needs[1], self.environments_most - others);
-        let served = [part(self.readers.count, needs[0]), part(self.writers.count, needs[1])];
-        let short = served.iter().any(|share| *share < 1.0);
+        let model = self.model;
+        let (needed_by_reads, needed_by_writes) =
+            (environments(reads, model.read_ms()), environments(writes, model.write_ms()));
+        let is_one_function = model.row.functions.len() == 1;
+        let (read, write) = match is_one_function {
+            true => (needed_by_reads + needed_by_writes, 0.0),
+            false => (needed_by_reads, needed_by_writes),
+        };
+        self.readers.grow(read, self.environments_most - self.writers.count);
+        self.writers.grow(write, self.environments_most - self.readers.count);
+        let (of_reads, of_writes) = (part(self.readers.count, read), part(self.writers.count, write));
         let is_full = self.environments() >= self.environments_most;
-        self.note(short, if is_full { Bound::Environments } else { Bound::EnvironmentGrowth });
-        let of_writes = if self.model.row.functions.len() == 1 { served[0] } else { served[1] };
-        (reads * served[0], writes * of_writes)
+        let bound = if is_full { Bound::Environments } else { Bound::EnvironmentGrowth };
+        self.note(of_reads.min(of_writes) < 1.0, bound);
+        (reads * of_reads, writes * if is_one_function { of_reads } else { of_writes })
     }
 
     /// Reads that no cache answers. What Redis refuses is read from the store instead.
@@ -193,8 +192,7 @@ impl<'a> Service<'a> {
         let accepted = if model.options.queue == QueueType::Fifo { self.sends.take(writes) } else { writes };
         self.note(accepted < writes, Bound::FifoSends);
         self.queue.send(accepted);
-        let seconds = (model.ingest_ms(f64::MAX) / 1_000.0).max(1.0 / REQUESTS_PER_ENVIRONMENT);
-        let by_batches = self.batches * f64::from(model.options.batch) / seconds;
+        let by_batches = self.batches * f64::from(model.options.batch) / environments(1.0, model.ingest_ms(f64::MAX));
         let (visible, free) = (self.queue.visible(), (IN_FLIGHT - self.queue.in_flight()).max(0.0));
         if visible > by_batches {
             self.note(self.batches >= self.batches_most, Bound::Batches);
