@@ -8,6 +8,7 @@ use adapters::secrets::{self, SecretError};
 use axum::Router;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
+use kernel::causes::Chain;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -24,12 +25,6 @@ async fn answer(headers: HeaderMap, body: String) -> (StatusCode, String) {
     (status, answer.to_string())
 }
 
-/// What is said of the causes of an error.
-fn chain(error: &SecretError) -> String {
-    let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
-}
-
 #[tokio::test]
 async fn a_secret_is_its_text_or_an_error_that_says_why_not() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -38,7 +33,7 @@ async fn a_secret_is_its_text_or_an_error_that_says_why_not() {
     assert_eq!(secrets::read(&aws, "text").await.unwrap(), "k1:secret");
     assert!(matches!(secrets::read(&aws, "bytes").await, Err(SecretError::NoText)));
     for (id, reason) in [("absent", "no such secret"), ("forbidden", "AccessDeniedException")] {
-        let said = chain(&secrets::read(&aws, id).await.unwrap_err());
+        let said = Chain(&secrets::read(&aws, id).await.unwrap_err()).to_string();
         assert!(said.contains(reason), "{said}");
     }
 }
@@ -58,6 +53,6 @@ async fn ministack_gives_a_secret_by_name_and_by_arn() {
     }
     client.put_secret_value().secret_id(&name).secret_string("k2:second").send().await.unwrap();
     assert_eq!(secrets::read(&aws, &arn).await.unwrap(), "k2:second");
-    let said = chain(&secrets::read(&aws, "absent").await.unwrap_err());
+    let said = Chain(&secrets::read(&aws, "absent").await.unwrap_err()).to_string();
     assert!(said.contains("ResourceNotFoundException"), "{said}");
 }
