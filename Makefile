@@ -2,12 +2,14 @@
 .DEFAULT_GOAL := help
 .PHONY: help run test test-full test-deploy soak fuzz evolution-report package synth deploy destroy lint setup
 
-# One profile for everything that is run here: optimised a little, compiled quickly.
+# One profile and one set of features for everything that runs here, so that each dependency compiles once.
 PROFILE := fast
+# Selected beside a single package, it gives that package's dependencies the features that the whole workspace asks for.
+UNIFIED := -p unified-features
 CARGO_TEST := cargo test --profile $(PROFILE) --no-fail-fast
-# The simulation has builds of its own: what it runs can be broken on purpose, and nothing else shall be.
-SERVICE := --workspace --exclude simulation
-# What is deployed, for measurements.
+# Only these builds have mutants in them.
+SIMULATION := -p simulation $(UNIFIED) --features simulation/mutants
+# The packages for Lambda, for measurements. They keep their own features.
 FUNCTIONS := -p read-fn -p write-fn -p ingest-fn -p lith-fn
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 # The front doors that are not built in by default, in every function that serves HTTP.
@@ -25,33 +27,35 @@ help: ## List the targets
 
 run: ## Serve at http://127.0.0.1:3000 (ARGS="--help" lists the options)
 	@tools/setup.sh redis
-	cargo run --profile $(PROFILE) -p local --bin watershed-local -- $(ARGS)
+	cargo build --profile $(PROFILE) -p local $(UNIFIED) --bin watershed-local
+	$(TARGET_DIR)/$(PROFILE)/watershed-local $(ARGS)
 
 test: ## Run all tests but the long ones
 	@tools/setup.sh redis python
-	cargo build --profile $(PROFILE) $(SERVICE) --bins --tests
-	tools/with-ministack.sh $(CARGO_TEST) $(SERVICE)
-	$(CARGO_TEST) $(SERVICE) $(FRONT_DOORS) --test front_doors
-	$(CARGO_TEST) -p simulation -- --show-output
+	cargo build --profile $(PROFILE) --workspace --bins --tests
+	tools/with-ministack.sh $(CARGO_TEST) --workspace
+	$(CARGO_TEST) --workspace $(FRONT_DOORS) --test front_doors
+	$(CARGO_TEST) $(SIMULATION) --test simulation -- --show-output
 	@tools/setup.sh node templates
 	cd cdk && npm test --silent
 	tools/check-templates.sh
 
 test-full: ## Run the end-to-end tests and the simulation again, with the long ones, and replace the domain
 	@tools/setup.sh redis python
-	cargo build --profile $(PROFILE) $(SERVICE) --bins --tests
-	WATERSHED_LONG=1 tools/with-ministack.sh $(CARGO_TEST) $(SERVICE) --test e2e -- --show-output
-	WATERSHED_LONG=1 $(CARGO_TEST) -p simulation -- --show-output
+	cargo build --profile $(PROFILE) --workspace --bins --tests
+	WATERSHED_LONG=1 tools/with-ministack.sh $(CARGO_TEST) --workspace --test e2e -- --show-output
+	WATERSHED_LONG=1 $(CARGO_TEST) $(SIMULATION) --test simulation -- --show-output
 	tools/replace-domain/run.sh
 	$(MAKE) test-deploy
 
 test-deploy: package ## Deploy to an emulator of AWS by the CDK, and check the contract there (minutes, after the packages)
 	@tools/setup.sh redis python node
-	cargo build --profile $(PROFILE) $(SERVICE) --bins --tests
-	WATERSHED_DEPLOY=1 $(CARGO_TEST) $(SERVICE) --test e2e -- --show-output deployed::
+	cargo build --profile $(PROFILE) --workspace --bins --tests
+	WATERSHED_DEPLOY=1 $(CARGO_TEST) --workspace --test e2e -- --show-output deployed::
 
 soak: ## Simulate seed after seed (ARGS="--count 1000000 --from 20000" or "--count 9999999 --seconds 600")
-	cargo run --profile $(PROFILE) -p simulation -- $(ARGS)
+	cargo build --profile $(PROFILE) $(SIMULATION) --bin simulate
+	$(TARGET_DIR)/$(PROFILE)/simulate $(ARGS)
 
 fuzz: ## Fuzz every parser that meets input (ARGS="seconds per target"; needs the nightly toolchain)
 	@tools/setup.sh fuzz
@@ -60,7 +64,7 @@ fuzz: ## Fuzz every parser that meets input (ARGS="seconds per target"; needs th
 evolution-report: ## Measure the stages side by side: docs/evolution/report.md (ARGS="--seed 2"; 12 minutes after the builds)
 	@tools/setup.sh redis
 	cargo build --release --bins $(FUNCTIONS)
-	cargo build --profile $(PROFILE) $(SERVICE) --bins --tests
+	cargo build --profile $(PROFILE) --workspace --bins --tests
 	$(TARGET_DIR)/$(PROFILE)/evolution-report --functions-dir $(TARGET_DIR)/release \
 		--watershed-local $(TARGET_DIR)/$(PROFILE)/watershed-local $(ARGS)
 
@@ -88,7 +92,8 @@ lint: ## Check format, lints, dependencies, spelling, workflows and the paths in
 	cd cdk && npm run --silent check
 	cargo fmt --all --check
 	cargo clippy --profile $(PROFILE) --workspace --all-targets --locked -- -D warnings
-	cargo clippy --profile $(PROFILE) $(SERVICE) $(FRONT_DOORS) --all-targets --locked -- -D warnings
+	cargo clippy --profile $(PROFILE) --workspace $(FRONT_DOORS) --all-targets --locked -- -D warnings
+	cargo clippy --profile $(PROFILE) $(SIMULATION) --all-targets --locked -- -D warnings
 	.tools/bin/cargo-deny --log-level error check bans licenses sources
 	if [ -x .venv/bin/typos ]; then .venv/bin/typos; else echo "typos is not installed: spelling is not checked"; fi
 	if [ -x .venv/bin/zizmor ]; then .venv/bin/zizmor --offline --quiet .github; else echo "zizmor is not installed: workflows are not checked"; fi

@@ -4,6 +4,7 @@
 #![expect(unreachable_pub, reason = "nothing in a test is reachable from elsewhere; `pub` marks what modules share")]
 
 mod auth;
+mod builds;
 mod chaos;
 mod container;
 mod contract;

@@ -51,7 +51,7 @@ fn build() -> Result<PathBuf, String> {
         }
     }
     let built = command
-        .args(["build", "--quiet", "--workspace", "--exclude", "simulation", "--bins", "--tests", "--profile", profile])
+        .args(["build", "--quiet", "--workspace", "--bins", "--tests", "--profile", profile])
         .arg("--target-dir")
         .arg(target_dir)
         .current_dir(workspace())

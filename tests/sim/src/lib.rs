@@ -5,6 +5,8 @@
 //!
 //! A crash is the end of an invocation at one of its awaits: its future is dropped.
 
+#![cfg(feature = "mutants")]
+
 mod chance;
 mod check;
 mod client;

@@ -123,6 +123,6 @@ fn show(plan: &Plan, mutant: Option<Mutant>) -> ExitCode {
         println!("{violation}");
     }
     let broken = mutant.map(|mutant| format!(" --mutant {mutant}")).unwrap_or_default();
-    println!("again: cargo run --profile fast -p simulation -- --seed {}{broken}", plan.seed);
+    println!("again: make soak ARGS=\"--seed {}{broken}\"", plan.seed);
     ExitCode::FAILURE
 }

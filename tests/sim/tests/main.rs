@@ -50,7 +50,7 @@ fn told(report: &Report) -> String {
 fn whatever_fails_the_invariants_hold() {
     let seeds = if long_tests_wanted() { SEEDS_LONG } else { SEEDS };
     if let Some((seed, report)) = first_failure(seeds, None) {
-        let again = format!("cargo run --profile fast -p simulation -- --seed {seed}");
+        let again = format!("make soak ARGS=\"--seed {seed}\"");
         panic!("seed {seed} of {seeds}:\n{}\nto see it cut down: {again}", told(&report));
     }
     println!("{seeds} seeds hold");
