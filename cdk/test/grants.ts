@@ -35,15 +35,11 @@ function quoted(text: string): string[] {
 
 export const DOCUMENTED = documented();
 
-/** What a function may do in a row, or in several, according to the document; `anything` is what a policy cannot name more closely. */
+/** The permissions of a function in a row, or in several, by the document; `anything` stands for the resource `*`. */
 export function granted(name: FunctionName, ...rows: Row[]): Map<string, string[]> {
   const everywhere = DOCUMENTED.get('everywhere')!;
-  const every = everywhere.get('every function')!;
   const having = rows.filter(({ functions }) => functions.includes(name));
-  const grants = new Map([
-    ['its log', every.get('its log')!],
-    ['anything', every.get('anything')!],
-  ]);
+  const grants = new Map(everywhere.get('every function')!);
   for (const row of having) {
     const network = usesRedis(row, name) ? everywhere.get('who uses the cache')! : [];
     for (const [on, actions] of [...DOCUMENTED.get(row.stage)!.get(name)!, ...network]) {
