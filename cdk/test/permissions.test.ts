@@ -259,8 +259,9 @@ test('the nightly comparison reads the two stores and itself, and is started by 
   const starts = statementsOf(of('cqrs'), role('SchedulerRole')).map(
     ({ actions, resources }) => `${actions} ${resources}`,
   );
-  assert.equal(starts.length, 1);
+  assert.equal(starts.length, 2);
   assert.match(starts[0]!, /^codebuild:StartBuild <VerificationProject\w+\.Arn>$/);
+  assert.match(starts[1]!, /^sqs:SendMessage <VerificationDeadLetters\w+\.Arn>$/);
 });
 
 test('what shifts invocations to new versions may do so for these functions alone', () => {
