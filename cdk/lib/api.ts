@@ -1,17 +1,20 @@
-import { RemovalPolicy, Validations } from 'aws-cdk-lib';
+import { RemovalPolicy, Stack, Validations } from 'aws-cdk-lib';
 import { AccessLogFormat } from 'aws-cdk-lib/aws-apigateway';
 import {
   CfnStage,
   HttpApi,
+  HttpIntegrationType,
   HttpMethod,
   HttpRoute,
+  type HttpRouteIntegrationConfig,
+  HttpRouteIntegration,
   HttpRouteKey,
   HttpStage,
   LogGroupLogDestination,
+  PayloadFormatVersion,
 } from 'aws-cdk-lib/aws-apigatewayv2';
 import { HttpJwtAuthorizer } from 'aws-cdk-lib/aws-apigatewayv2-authorizers';
-import { HttpLambdaIntegration } from 'aws-cdk-lib/aws-apigatewayv2-integrations';
-import type { IFunction } from 'aws-cdk-lib/aws-lambda';
+import { CfnPermission, type IFunction } from 'aws-cdk-lib/aws-lambda';
 import { LogGroup } from 'aws-cdk-lib/aws-logs';
 import { Construct } from 'constructs';
 import type { Config } from './config';
@@ -63,42 +66,88 @@ const ACCESS_LOG = {
   ip: '$context.identity.sourceIp',
 };
 
+/** Has a function answer routes. The permission lets the front door invoke it. */
+class FunctionIntegration extends HttpRouteIntegration {
+  constructor(
+    private readonly target: IFunction,
+    readonly permission: CfnPermission,
+  ) {
+    super(target.node.id);
+  }
+
+  bind(): HttpRouteIntegrationConfig {
+    return {
+      type: HttpIntegrationType.AWS_PROXY,
+      uri: this.target.functionArn,
+      payloadFormatVersion: PayloadFormatVersion.VERSION_2_0,
+    };
+  }
+}
+
 /** The front door. */
 export class Api extends Construct {
   readonly api: HttpApi;
+  private readonly integrations = new Map<IFunction, FunctionIntegration>();
 
-  constructor(scope: Construct, config: Config, functions: Functions) {
+  constructor(
+    scope: Construct,
+    config: Config,
+    private readonly functions: Functions,
+  ) {
     super(scope, 'Api');
     this.api = new HttpApi(this, 'HttpApi', { apiName: config.name, createDefaultStage: false });
-    const integrations = new Map<IFunction, HttpLambdaIntegration>();
-    const integration = (...names: FunctionName[]) => {
-      const target = functions.first(...names);
-      if (target === undefined) {
-        throw new Error(`no row goes without all of ${names.join(', ')}`);
-      }
-      const found =
-        integrations.get(target) ??
-        new HttpLambdaIntegration(target.node.id, target, { scopePermissionToRoute: false });
-      integrations.set(target, found);
-      return found;
-    };
     const authorizer = new HttpJwtAuthorizer('Tokens', config.issuer, { jwtAudience: [...config.audience] });
     for (const [path, scope, methods, ...names] of ROUTES) {
-      const target = integration(...names);
-      this.api.addRoutes({ path, methods, integration: target, authorizer, authorizationScopes: [scope] });
+      const integration = this.integration(...names);
+      const routes = this.api.addRoutes({ path, methods, integration, authorizer, authorizationScopes: [scope] });
+      routes.forEach((route) => route.node.addDependency(integration.permission));
     }
-    const rest = new HttpRoute(this, 'Default', {
+    // A stage can have settings for those routes only that are there already.
+    this.stage(config).node.addDependency(this.defaultRoute());
+  }
+
+  /** A route goes to no function that it may not invoke yet, so each depends on the permission. */
+  private integration(...names: FunctionName[]): FunctionIntegration {
+    const target = this.functions.first(...names);
+    if (target === undefined) {
+      throw new Error(`no row goes without all of ${names.join(', ')}`);
+    }
+    const found = this.integrations.get(target) ?? new FunctionIntegration(target, this.permission(target));
+    this.integrations.set(target, found);
+    return found;
+  }
+
+  /**
+   * By whatever route of this API. The pattern has two parts behind the API, because `$default` is invoked as
+   * `<api>/<stage>/$default`, other routes as `<api>/<stage>/<method>/<path>`; and a wildcard also stands for slashes.
+   */
+  private permission(target: IFunction): CfnPermission {
+    return new CfnPermission(this, `Invoke-${target.node.id}`, {
+      action: 'lambda:InvokeFunction',
+      functionName: target.functionArn,
+      principal: 'apigateway.amazonaws.com',
+      sourceArn: Stack.of(this).formatArn({
+        service: 'execute-api',
+        resource: this.api.apiId,
+        resourceName: '*/*',
+      }),
+    });
+  }
+
+  private defaultRoute(): HttpRoute {
+    const integration = this.integration(...DEFAULT);
+    const route = new HttpRoute(this, 'Default', {
       httpApi: this.api,
       routeKey: HttpRouteKey.DEFAULT,
-      integration: integration(...DEFAULT),
+      integration,
     });
-    Validations.of(rest).acknowledge({
+    route.node.addDependency(integration.permission);
+    Validations.of(route).acknowledge({
       id: 'AwsSolutions::AwsSolutions-APIG4',
       reason:
         'It answers 404, 405 and liveness, which tell nothing and take nothing. Every route with data asks for a token.',
     });
-    // A stage can have settings for those routes only that are there already.
-    this.stage(config).node.addDependency(rest);
+    return route;
   }
 
   private stage(config: Config): HttpStage {

@@ -46,7 +46,7 @@ test('what holds data keeps its logical id and its definition from row to row', 
 });
 
 /** Made anew with functions and named after their logical ids: two that say the same do not contradict each other. */
-const MADE_ANEW = ['AWS::Lambda::Version', 'AWS::Lambda::Permission', 'AWS::CodeDeploy::DeploymentGroup'];
+const MADE_ANEW = ['AWS::Lambda::Version', 'AWS::CodeDeploy::DeploymentGroup'];
 
 test('nothing is in two rows under two logical ids, so that no step makes anew what is there already', () => {
   const ids = (stage: string) => {
