@@ -45,18 +45,22 @@ function packagesToLookAt(): Packages {
 }
 
 /** The CDK's command line says where it would deploy to, if it knows. */
-function checkAccount({ signingKeysSecret }: Config): void {
+function checkAccount({ signingKeysSecret, domain }: Config): void {
   const { CDK_DEFAULT_ACCOUNT: account, CDK_DEFAULT_REGION: region } = process.env;
   if (!account || !region) {
     throw new Refusal(
       `no AWS ${account ? 'region' : 'account'} to deploy to: log in with the AWS CLI, or set AWS_PROFILE and AWS_REGION`,
     );
   }
-  const [, , , secretRegion, secretAccount] = signingKeysSecret.split(':');
-  if (secretAccount !== account || secretRegion !== region) {
-    throw new Refusal(
-      `the secret with the signing keys is in account ${secretAccount}, ${secretRegion}, and you deploy to ${account}, ${region}`,
-    );
+  const named = {
+    'the secret with the signing keys': signingKeysSecret,
+    'the certificate of the domain': domain?.certificate,
+  };
+  for (const [called, arn] of Object.entries(named)) {
+    const [, , , itsRegion, itsAccount] = arn?.split(':') ?? [];
+    if (arn !== undefined && (itsAccount !== account || itsRegion !== region)) {
+      throw new Refusal(`${called} is in account ${itsAccount}, ${itsRegion}, and you deploy to ${account}, ${region}`);
+    }
   }
 }
 

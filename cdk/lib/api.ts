@@ -1,7 +1,9 @@
 import { RemovalPolicy, Stack, Validations } from 'aws-cdk-lib';
 import { AccessLogFormat } from 'aws-cdk-lib/aws-apigateway';
 import {
+  ApiMapping,
   CfnStage,
+  DomainName,
   HttpApi,
   HttpIntegrationType,
   HttpMethod,
@@ -12,8 +14,10 @@ import {
   HttpStage,
   LogGroupLogDestination,
   PayloadFormatVersion,
+  SecurityPolicy,
 } from 'aws-cdk-lib/aws-apigatewayv2';
 import { HttpJwtAuthorizer } from 'aws-cdk-lib/aws-apigatewayv2-authorizers';
+import { Certificate } from 'aws-cdk-lib/aws-certificatemanager';
 import { CfnPermission, type IFunction } from 'aws-cdk-lib/aws-lambda';
 import { LogGroup } from 'aws-cdk-lib/aws-logs';
 import { Construct } from 'constructs';
@@ -86,6 +90,10 @@ class FunctionIntegration extends HttpRouteIntegration {
 /** The front door. */
 export class Api extends Construct {
   readonly api: HttpApi;
+  /** Where clients find it. */
+  readonly url: string;
+  /** What the DNS record of the domain points to, if there is a domain. */
+  readonly domainTarget?: string;
   private readonly integrations = new Map<IFunction, FunctionIntegration>();
 
   constructor(
@@ -94,15 +102,28 @@ export class Api extends Construct {
     private readonly functions: Functions,
   ) {
     super(scope, 'Api');
-    this.api = new HttpApi(this, 'HttpApi', { apiName: config.name, createDefaultStage: false });
+    const { domain } = config;
+    this.api = new HttpApi(this, 'HttpApi', {
+      apiName: config.name,
+      createDefaultStage: false,
+      // Clients who do not use the domain would pass by what is put in front of it.
+      ...(domain && { disableExecuteApiEndpoint: true }),
+    });
     const authorizer = new HttpJwtAuthorizer('Tokens', config.issuer, { jwtAudience: [...config.audience] });
     for (const [path, scope, methods, ...names] of ROUTES) {
       const integration = this.integration(...names);
       const routes = this.api.addRoutes({ path, methods, integration, authorizer, authorizationScopes: [scope] });
       routes.forEach((route) => route.node.addDependency(integration.permission));
     }
+    const stage = this.stage(config);
     // A stage can have settings for those routes only that are there already.
-    this.stage(config).node.addDependency(this.defaultRoute());
+    stage.node.addDependency(this.defaultRoute());
+    if (domain === undefined) {
+      this.url = this.api.apiEndpoint;
+    } else {
+      this.url = `https://${domain.name}`;
+      this.domainTarget = this.domain(domain, stage).regionalDomainName;
+    }
   }
 
   /** A route goes to no function that it may not invoke yet, so each depends on the permission. */
@@ -147,6 +168,16 @@ export class Api extends Construct {
         'It answers 404, 405 and liveness, which tell nothing and take nothing. Every route with data asks for a token.',
     });
     return route;
+  }
+
+  private domain({ name, certificate }: NonNullable<Config['domain']>, stage: HttpStage): DomainName {
+    const domain = new DomainName(this, 'Domain', {
+      domainName: name,
+      certificate: Certificate.fromCertificateArn(this, 'Certificate', certificate),
+      securityPolicy: SecurityPolicy.TLS_1_2,
+    });
+    new ApiMapping(this, 'Mapping', { api: this.api, domainName: domain, stage });
+    return domain;
   }
 
   private stage(config: Config): HttpStage {
