@@ -2,7 +2,7 @@
 /**
  * `cdk synth`: the templates of the seven stages, to look at.
  * `cdk deploy -c stage=… -c from=… -c config=…`: one row, coming from another one or not; see `make deploy`, which also
- * passes `-c deploying=true`.
+ * passes `-c deploying=true`. With `-c first=true` data is retained and protected from the next deployment on only.
  */
 import { join } from 'node:path';
 import { addStacks, newApp } from '../lib/app';
@@ -15,13 +15,18 @@ const EXAMPLE = join(__dirname, '../config.example.json');
 
 function main(): void {
   const app = newApp();
-  const [stage, from, config, deploying] = ['stage', 'from', 'config', 'deploying'].map((key) =>
+  const [stage, from, config, deploying, first] = ['stage', 'from', 'config', 'deploying', 'first'].map((key) =>
     app.node.tryGetContext(key),
   );
   if (config === undefined && (stage !== undefined || deploying !== undefined)) {
     throw new Refusal('say how it is set up: -c config=<a JSON file such as cdk/config.example.json>');
   }
-  const settings = loadConfig(config ?? EXAMPLE);
+  if (first !== undefined && from !== undefined) {
+    throw new Refusal('the first deployment takes the place of no row: leave out FROM, or `-c first`');
+  }
+  const loaded = loadConfig(config ?? EXAMPLE);
+  // A rollback cannot take away a protected table, and the next try would find it in its way.
+  const settings = first === undefined ? loaded : { ...loaded, retainData: false };
   if (deploying !== undefined) {
     checkAccount(settings);
   }

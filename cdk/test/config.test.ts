@@ -161,6 +161,7 @@ test('what is missing or wrong is said in a line, before anything is deployed', 
       here,
       /^the certificate of the domain is in account 111122223333, us-east-1, and you deploy to .*eu-central-1$/m,
     ],
+    [{ first: true, from: 'read-store' }, here, /^the first deployment takes the place of no row/],
     [{ config: undefined }, here, /^say how it is set up/],
     [{ config: 'dev' }, here, /^`dev` is not there/],
   ];
