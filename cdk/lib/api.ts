@@ -51,9 +51,9 @@ const DEFAULT: FunctionName[] = ['lith-fn', 'read-fn', 'get-user-fn'];
 const DEFAULT_THROTTLE = 50;
 
 /**
- * Which request, what became of it, how long it took. Nothing that somebody else writes: API Gateway does not promise to
- * escape what it puts in, so a quotation mark in a claim or in the text of an error could end the JSON. What a request
- * asked for may hold an email address besides. The function's log has the tenant, under `functionRequestId`.
+ * The format of the access log: it holds only text that API Gateway makes up. API Gateway does not promise to escape the
+ * values of variables. A quotation mark in a claim, or in the message of an error, could break the JSON of a line. Paths
+ * and queries stay out because they may hold email addresses. The function's log has the tenant, by `functionRequestId`.
  */
 const ACCESS_LOG = {
   requestId: '$context.requestId',
@@ -69,7 +69,7 @@ const ACCESS_LOG = {
   ip: '$context.identity.sourceIp',
 };
 
-/** Has a function answer routes. The permission lets the front door invoke it. */
+/** Has a function answer routes, with the permission that each of these routes depends on. */
 class FunctionIntegration extends HttpRouteIntegration {
   constructor(
     private readonly target: IFunction,
@@ -90,9 +90,9 @@ class FunctionIntegration extends HttpRouteIntegration {
 /** The front door. */
 export class Api extends Construct {
   readonly api: HttpApi;
-  /** Where clients find it. */
+  /** The address for clients. */
   readonly url: string;
-  /** What the DNS record of the domain points to, if there is a domain. */
+  /** The host that the DNS record of the domain points to, if there is a domain. */
   readonly domainTarget?: string;
   private readonly integrations = new Map<IFunction, FunctionIntegration>();
 
@@ -106,13 +106,14 @@ export class Api extends Construct {
     this.api = new HttpApi(this, 'HttpApi', {
       apiName: config.name,
       createDefaultStage: false,
-      // Clients who do not use the domain would pass by what is put in front of it.
+      // Otherwise clients could bypass a firewall in front of the domain.
       ...(domain && { disableExecuteApiEndpoint: true }),
     });
     const authorizer = new HttpJwtAuthorizer('Tokens', config.issuer, { jwtAudience: [...config.audience] });
     for (const [path, scope, methods, ...names] of ROUTES) {
       const integration = this.integration(...names);
       const routes = this.api.addRoutes({ path, methods, integration, authorizer, authorizationScopes: [scope] });
+      // A route that goes live before its permission answers 500.
       routes.forEach((route) => route.node.addDependency(integration.permission));
     }
     const stage = this.stage(config);
@@ -126,7 +127,7 @@ export class Api extends Construct {
     }
   }
 
-  /** A route goes to no function that it may not invoke yet, so each depends on the permission. */
+  /** Returns the integration of the first of these functions that the row deploys. */
   private integration(...names: FunctionName[]): FunctionIntegration {
     const target = this.functions.first(...names);
     if (target === undefined) {
@@ -138,8 +139,8 @@ export class Api extends Construct {
   }
 
   /**
-   * By whatever route of this API. The pattern has two parts behind the API, because `$default` is invoked as
-   * `<api>/<stage>/$default`, other routes as `<api>/<stage>/<method>/<path>`; and a wildcard also stands for slashes.
+   * Lets every route of this API invoke a function. API Gateway invokes `$default` as `<api>/<stage>/$default`, and other
+   * routes as `<api>/<stage>/<method>/<path>`. The pattern matches both: a wildcard also matches slashes.
    */
   private permission(target: IFunction): CfnPermission {
     return new CfnPermission(this, `Invoke-${target.node.id}`, {

@@ -11,7 +11,7 @@ export const MAX_RECEIVE_COUNT = 20;
 /**
  * The commands on their way to the write store, and those that could not be applied.
  *
- * CloudFormation names the queues: one that an earlier deployment has left behind is never in the way of a new one.
+ * CloudFormation names the queues, so a queue that an earlier deployment has left never collides with a new one.
  */
 export class CommandQueue extends Construct {
   readonly queue: Queue;
@@ -48,9 +48,8 @@ export class CommandQueue extends Construct {
   }
 
   /**
-   * Has CloudFormation refuse to replace the queue by one of the other type: nobody would read what is in the one that
-   * is left. A parameter keeps its value from one update to the next for as long as the template has it, so a row
-   * without a queue forgets it.
+   * Has CloudFormation refuse to replace the queue by one of the other type: no function would read the commands that are
+   * left in the old one. The parameter keeps its value from update to update. A row without a queue drops it.
    */
   private refuseAnotherType(type: 'standard' | 'fifo'): void {
     const deployed = new CfnParameter(this, 'Type', {

@@ -23,8 +23,8 @@ export interface Config {
   /** Whether the rows that can use Redis have it. Without, the service runs on memory alone. */
   readonly redis: boolean;
   /**
-   * A domain name for the front door, and the ARN of the certificate for it in AWS Certificate Manager, of the region that
-   * is deployed to. The address that API Gateway gives every API answers no longer then.
+   * The domain name of the front door, and the ARN of its certificate in AWS Certificate Manager, in the same region. The
+   * address that API Gateway gives to every API is then disabled.
    */
   readonly domain?: { readonly name: string; readonly certificate: string };
   /** Requests a second of all clients together, and how many may come at once. */

@@ -23,7 +23,7 @@ export const NEXT: [from: Row, rows: Row[]][] = [
 export interface Move {
   readonly from: Row;
   readonly to: Row;
-  /** What is deployed meanwhile; cdk-nag has looked at it. */
+  /** The template that is deployed with `FROM`. cdk-nag has checked it. */
   readonly during: Template;
   readonly named: string;
 }

@@ -19,10 +19,10 @@ function ofType(from: Template, type: RegExp): [id: string, resource: any][] {
   return resources(from).filter(([, { Type }]) => type.test(Type));
 }
 
-/** What holds what clients were promised to find again, and the policies on it. */
+/** Resources that hold data of clients, and the policies on them. */
 const HOLDS_DATA = /^AWS::(DynamoDB|SQS)::/;
 
-test('in prod nothing that holds data is ever deleted, whatever changes; in dev it goes with the rest', () => {
+test('in prod no table and no queue is ever deleted, whatever changes; in dev they go with the stack', () => {
   for (const [base, policy] of [
     ['prod', 'Retain'],
     ['dev', 'Delete'],
@@ -37,7 +37,7 @@ test('in prod nothing that holds data is ever deleted, whatever changes; in dev 
   }
 });
 
-test('what is retained does not come in the way of its successor, but for a read table, which is deleted first', () => {
+test('no retained resource blocks its successor, except a read table, which the operator deletes first', () => {
   const named = (from: Template) => {
     const retained = resources(from).filter(([, { DeletionPolicy }]) => /^Retain/.test(DeletionPolicy ?? ''));
     const texts = retained.flatMap(([, { Properties }]) =>
@@ -77,7 +77,7 @@ test('CloudFormation has room to name a FIFO queue', () => {
   }
 });
 
-/** Whether CloudFormation would update a stack of the one template to the other one: what it remembers must hold. */
+/** Whether the rules of a template accept the parameters of the deployed one. */
 function isLetThrough(deployed: Template, next: Template): boolean {
   const { Parameters: known = {} } = deployed.toJSON();
   const { Parameters: parameters = {}, Rules: rules = {} } = next.toJSON();
@@ -112,7 +112,7 @@ test('the type of the queue cannot change while there is one, and can on the way
   }
 });
 
-test('what becomes retained and protected after the first deployment stays the same resource', () => {
+test('the deployment after the first one retains and protects the same resources, and replaces none', () => {
   const [first, next] = [false, true].map((retainData) => template('cqrs', { retainData }));
   const comparable = (from: Template) =>
     ofType(from, HOLDS_DATA).map(([id, { Properties }]) => {

@@ -63,7 +63,7 @@ function permissionsOf(from: Template, { target, arns }: Route): string[] {
   return letting.map(([id]) => id);
 }
 
-/** What is there before a resource: all that it depends upon, and what these depend upon. */
+/** The resources that a resource depends on, directly or through others. */
 function before(from: Template, id: string, found = new Set<string>()): Set<string> {
   const { DependsOn = [], Properties } = from.toJSON().Resources[id] ?? {};
   const referred = JSON.stringify(Properties ?? {}).matchAll(/"Ref":"([^"]+)"|"Fn::GetAtt":\["([^"]+)"/g);
@@ -75,7 +75,7 @@ function before(from: Template, id: string, found = new Set<string>()): Set<stri
   return found;
 }
 
-/** What API Gateway may not invoke, or may invoke too late. */
+/** The routes that API Gateway may not invoke, or that may go live too early. */
 function faults(from: Template): string[] {
   return routesOf(from).flatMap((route) => {
     const permissions = permissionsOf(from, route);
@@ -132,7 +132,7 @@ test('a permission that does not fit, or that comes too late, is noticed', () =>
         Properties.SourceArn['Fn::Join'][1].splice(-1, 1, ending);
       }
     });
-  // What the CDK's own construct allows.
+  // The pattern of the CDK's own construct.
   assert.deepEqual(withPattern('/*/*/*'), ['$default is answered 500']);
   const routeKeys = routesOf(DEPLOYMENTS[0]![1]).map(({ routeKey }) => routeKey);
   const failing = (fails: (routeKey: string) => boolean) =>

@@ -197,7 +197,7 @@ test('the stage is made after the one route that it has settings for', () => {
   }
 });
 
-/** What API Gateway makes up by itself: ids, times, numbers, addresses, names of ours and of its kinds of errors. */
+/** Variables that hold no text of a client, an issuer or a function. */
 const OF_API_GATEWAY = [
   'error.responseType',
   'identity.sourceIp',
@@ -220,7 +220,7 @@ test('a line of the access log is JSON whatever a client, an issuer or a functio
     const variables = [...Format.matchAll(/\$context\.([A-Za-z0-9_.]+)/g)].map(([, name]) => name!);
     assert.deepEqual(variables.sort(), OF_API_GATEWAY, stage);
     assert.equal(Format.split('$').length - 1, variables.length, 'no other variable');
-    // What has no value is a dash.
+    // API Gateway writes a dash for a missing value.
     const line = JSON.parse(Format.replaceAll(/\$context\.[A-Za-z0-9_.]+/g, '-'));
     assert.ok(Object.values(line).every((value) => value === '-'));
   }

@@ -32,9 +32,9 @@ pub struct Measured<'a> {
     pub latency: Duration,
     /// What caches said, where they were asked.
     pub caches: &'a [TierReport],
-    /// The id of the request, by which the front door's log has it as well.
+    /// The id of the request. The front door's log has it, too.
     pub request_id: &'a str,
-    /// Whose request it was, if the front door said so.
+    /// The tenant whose request it was, if the front door named one.
     pub tenant: Option<&'a Tenant>,
 }
 

@@ -92,7 +92,7 @@ struct Metadata {
 #[serde(rename_all = "PascalCase")]
 struct RequestMembers<'a> {
     route: RouteName,
-    /// No dimensions, which would be a metric for each, but to be searched for.
+    /// For searches only: as a dimension each id would make a metric.
     request_id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     tenant: Option<&'a str>,
