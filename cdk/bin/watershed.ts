@@ -2,7 +2,7 @@
 /**
  * `cdk synth`: the templates of the seven stages, to look at.
  * `cdk deploy -c stage=… -c from=… -c config=…`: one row, coming from another one or not; see `make deploy`, which also
- * passes `-c deploying=true`.
+ * passes `-c deploying=true`. With `-c first=true` data is retained and protected from the next deployment on only.
  */
 import { join } from 'node:path';
 import { addStacks, newApp } from '../lib/app';
@@ -15,13 +15,18 @@ const EXAMPLE = join(__dirname, '../config.example.json');
 
 function main(): void {
   const app = newApp();
-  const [stage, from, config, deploying] = ['stage', 'from', 'config', 'deploying'].map((key) =>
+  const [stage, from, config, deploying, first] = ['stage', 'from', 'config', 'deploying', 'first'].map((key) =>
     app.node.tryGetContext(key),
   );
   if (config === undefined && (stage !== undefined || deploying !== undefined)) {
     throw new Refusal('say how it is set up: -c config=<a JSON file such as cdk/config.example.json>');
   }
-  const settings = loadConfig(config ?? EXAMPLE);
+  if (first !== undefined && from !== undefined) {
+    throw new Refusal('the first deployment takes the place of no row: leave out FROM, or `-c first`');
+  }
+  const loaded = loadConfig(config ?? EXAMPLE);
+  // A rollback cannot take away a protected table, and the next try would find it in its way.
+  const settings = first === undefined ? loaded : { ...loaded, retainData: false };
   if (deploying !== undefined) {
     checkAccount(settings);
   }
@@ -45,18 +50,22 @@ function packagesToLookAt(): Packages {
 }
 
 /** The CDK's command line says where it would deploy to, if it knows. */
-function checkAccount({ signingKeysSecret }: Config): void {
+function checkAccount({ signingKeysSecret, domain }: Config): void {
   const { CDK_DEFAULT_ACCOUNT: account, CDK_DEFAULT_REGION: region } = process.env;
   if (!account || !region) {
     throw new Refusal(
       `no AWS ${account ? 'region' : 'account'} to deploy to: log in with the AWS CLI, or set AWS_PROFILE and AWS_REGION`,
     );
   }
-  const [, , , secretRegion, secretAccount] = signingKeysSecret.split(':');
-  if (secretAccount !== account || secretRegion !== region) {
-    throw new Refusal(
-      `the secret with the signing keys is in account ${secretAccount}, ${secretRegion}, and you deploy to ${account}, ${region}`,
-    );
+  const named = {
+    'the secret with the signing keys': signingKeysSecret,
+    'the certificate of the domain': domain?.certificate,
+  };
+  for (const [called, arn] of Object.entries(named)) {
+    const [, , , itsRegion, itsAccount] = arn?.split(':') ?? [];
+    if (arn !== undefined && (itsAccount !== account || itsRegion !== region)) {
+      throw new Refusal(`${called} is in account ${itsAccount}, ${itsRegion}, and you deploy to ${account}, ${region}`);
+    }
   }
 }
 

@@ -1,17 +1,24 @@
-import { RemovalPolicy, Validations } from 'aws-cdk-lib';
+import { RemovalPolicy, Stack, Validations } from 'aws-cdk-lib';
 import { AccessLogFormat } from 'aws-cdk-lib/aws-apigateway';
 import {
+  ApiMapping,
   CfnStage,
+  DomainName,
   HttpApi,
+  HttpIntegrationType,
   HttpMethod,
   HttpRoute,
+  type HttpRouteIntegrationConfig,
+  HttpRouteIntegration,
   HttpRouteKey,
   HttpStage,
   LogGroupLogDestination,
+  PayloadFormatVersion,
+  SecurityPolicy,
 } from 'aws-cdk-lib/aws-apigatewayv2';
 import { HttpJwtAuthorizer } from 'aws-cdk-lib/aws-apigatewayv2-authorizers';
-import { HttpLambdaIntegration } from 'aws-cdk-lib/aws-apigatewayv2-integrations';
-import type { IFunction } from 'aws-cdk-lib/aws-lambda';
+import { Certificate } from 'aws-cdk-lib/aws-certificatemanager';
+import { CfnPermission, type IFunction } from 'aws-cdk-lib/aws-lambda';
 import { LogGroup } from 'aws-cdk-lib/aws-logs';
 import { Construct } from 'constructs';
 import type { Config } from './config';
@@ -44,61 +51,134 @@ const DEFAULT: FunctionName[] = ['lith-fn', 'read-fn', 'get-user-fn'];
 const DEFAULT_THROTTLE = 50;
 
 /**
- * Which request, of which tenant, what became of it, how long it took. No path and no query, which may hold an email
- * address.
+ * The format of the access log: it holds only text that API Gateway makes up. API Gateway does not promise to escape the
+ * values of variables. A quotation mark in a claim, or in the message of an error, could break the JSON of a line. Paths
+ * and queries stay out because they may hold email addresses. The function's log has the tenant, by `functionRequestId`.
  */
 const ACCESS_LOG = {
   requestId: '$context.requestId',
   time: '$context.requestTime',
   route: '$context.routeKey',
   status: '$context.status',
+  error: '$context.error.responseType',
   bytes: '$context.responseLength',
   latency: '$context.responseLatency',
   integrationStatus: '$context.integrationStatus',
   integrationLatency: '$context.integrationLatency',
-  integrationError: '$context.integrationErrorMessage',
-  authorizerError: '$context.authorizer.error',
-  error: '$context.error.message',
-  tenant: '$context.authorizer.claims.tenant_id',
+  functionRequestId: '$context.integration.requestId',
   ip: '$context.identity.sourceIp',
 };
+
+/** Has a function answer routes, with the permission that each of these routes depends on. */
+class FunctionIntegration extends HttpRouteIntegration {
+  constructor(
+    private readonly target: IFunction,
+    readonly permission: CfnPermission,
+  ) {
+    super(target.node.id);
+  }
+
+  bind(): HttpRouteIntegrationConfig {
+    return {
+      type: HttpIntegrationType.AWS_PROXY,
+      uri: this.target.functionArn,
+      payloadFormatVersion: PayloadFormatVersion.VERSION_2_0,
+    };
+  }
+}
 
 /** The front door. */
 export class Api extends Construct {
   readonly api: HttpApi;
+  /** The address for clients. */
+  readonly url: string;
+  /** The host that the DNS record of the domain points to, if there is a domain. */
+  readonly domainTarget?: string;
+  private readonly integrations = new Map<IFunction, FunctionIntegration>();
 
-  constructor(scope: Construct, config: Config, functions: Functions) {
+  constructor(
+    scope: Construct,
+    config: Config,
+    private readonly functions: Functions,
+  ) {
     super(scope, 'Api');
-    this.api = new HttpApi(this, 'HttpApi', { apiName: config.name, createDefaultStage: false });
-    const integrations = new Map<IFunction, HttpLambdaIntegration>();
-    const integration = (...names: FunctionName[]) => {
-      const target = functions.first(...names);
-      if (target === undefined) {
-        throw new Error(`no row goes without all of ${names.join(', ')}`);
-      }
-      const found =
-        integrations.get(target) ??
-        new HttpLambdaIntegration(target.node.id, target, { scopePermissionToRoute: false });
-      integrations.set(target, found);
-      return found;
-    };
+    const { domain } = config;
+    this.api = new HttpApi(this, 'HttpApi', {
+      apiName: config.name,
+      createDefaultStage: false,
+      // Otherwise clients could bypass a firewall in front of the domain.
+      ...(domain && { disableExecuteApiEndpoint: true }),
+    });
     const authorizer = new HttpJwtAuthorizer('Tokens', config.issuer, { jwtAudience: [...config.audience] });
     for (const [path, scope, methods, ...names] of ROUTES) {
-      const target = integration(...names);
-      this.api.addRoutes({ path, methods, integration: target, authorizer, authorizationScopes: [scope] });
+      const integration = this.integration(...names);
+      const routes = this.api.addRoutes({ path, methods, integration, authorizer, authorizationScopes: [scope] });
+      // A route that goes live before its permission answers 500.
+      routes.forEach((route) => route.node.addDependency(integration.permission));
     }
-    const rest = new HttpRoute(this, 'Default', {
+    const stage = this.stage(config);
+    // A stage can have settings for those routes only that are there already.
+    stage.node.addDependency(this.defaultRoute());
+    if (domain === undefined) {
+      this.url = this.api.apiEndpoint;
+    } else {
+      this.url = `https://${domain.name}`;
+      this.domainTarget = this.domain(domain, stage).regionalDomainName;
+    }
+  }
+
+  /** Returns the integration of the first of these functions that the row deploys. */
+  private integration(...names: FunctionName[]): FunctionIntegration {
+    const target = this.functions.first(...names);
+    if (target === undefined) {
+      throw new Error(`no row goes without all of ${names.join(', ')}`);
+    }
+    const found = this.integrations.get(target) ?? new FunctionIntegration(target, this.permission(target));
+    this.integrations.set(target, found);
+    return found;
+  }
+
+  /**
+   * Lets every route of this API invoke a function. API Gateway invokes `$default` as `<api>/<stage>/$default`, and other
+   * routes as `<api>/<stage>/<method>/<path>`. The pattern matches both: a wildcard also matches slashes.
+   */
+  private permission(target: IFunction): CfnPermission {
+    return new CfnPermission(this, `Invoke-${target.node.id}`, {
+      action: 'lambda:InvokeFunction',
+      functionName: target.functionArn,
+      principal: 'apigateway.amazonaws.com',
+      sourceArn: Stack.of(this).formatArn({
+        service: 'execute-api',
+        resource: this.api.apiId,
+        resourceName: '*/*',
+      }),
+    });
+  }
+
+  private defaultRoute(): HttpRoute {
+    const integration = this.integration(...DEFAULT);
+    const route = new HttpRoute(this, 'Default', {
       httpApi: this.api,
       routeKey: HttpRouteKey.DEFAULT,
-      integration: integration(...DEFAULT),
+      integration,
     });
-    Validations.of(rest).acknowledge({
+    route.node.addDependency(integration.permission);
+    Validations.of(route).acknowledge({
       id: 'AwsSolutions::AwsSolutions-APIG4',
       reason:
         'It answers 404, 405 and liveness, which tell nothing and take nothing. Every route with data asks for a token.',
     });
-    // A stage can have settings for those routes only that are there already.
-    this.stage(config).node.addDependency(rest);
+    return route;
+  }
+
+  private domain({ name, certificate }: NonNullable<Config['domain']>, stage: HttpStage): DomainName {
+    const domain = new DomainName(this, 'Domain', {
+      domainName: name,
+      certificate: Certificate.fromCertificateArn(this, 'Certificate', certificate),
+      securityPolicy: SecurityPolicy.TLS_1_2,
+    });
+    new ApiMapping(this, 'Mapping', { api: this.api, domainName: domain, stage });
+    return domain;
   }
 
   private stage(config: Config): HttpStage {

@@ -1,13 +1,18 @@
-import { Duration } from 'aws-cdk-lib';
+import { CfnParameter, CfnRule, Duration, Fn } from 'aws-cdk-lib';
 import { DeduplicationScope, FifoThroughputLimit, Queue, QueueEncryption, type QueueProps } from 'aws-cdk-lib/aws-sqs';
 import { Construct } from 'constructs';
 import type { Config } from './config';
 import { INGEST_TIMEOUT } from './functions';
+import { retain } from './retention';
 
 /** How often a message is received before it is given up. Deferrals count as well, so it is generous. */
 export const MAX_RECEIVE_COUNT = 20;
 
-/** The commands on their way to the write store, and those that could not be applied. */
+/**
+ * The commands on their way to the write store, and those that could not be applied.
+ *
+ * CloudFormation names the queues, so a queue that an earlier deployment has left never collides with a new one.
+ */
 export class CommandQueue extends Construct {
   readonly queue: Queue;
   readonly deadLetters: Queue;
@@ -17,7 +22,6 @@ export class CommandQueue extends Construct {
   constructor(scope: Construct, config: Config) {
     super(scope, 'CommandQueue');
     const { fifo, windowSeconds } = config.queue;
-    const ending = fifo ? '.fifo' : '';
     const kind: QueueProps = {
       encryption: QueueEncryption.SQS_MANAGED,
       enforceSSL: true,
@@ -31,15 +35,37 @@ export class CommandQueue extends Construct {
     this.visibilityTimeout = Duration.seconds(6 * INGEST_TIMEOUT.toSeconds() + windowSeconds);
     this.deadLetters = new Queue(this, 'DeadLetters', {
       ...kind,
-      queueName: `${config.name}-commands-dlq${ending}`,
       retentionPeriod: Duration.days(14),
     });
     this.queue = new Queue(this, 'Commands', {
       ...kind,
-      queueName: `${config.name}-commands${ending}`,
       retentionPeriod: Duration.days(4),
       visibilityTimeout: this.visibilityTimeout,
       deadLetterQueue: { queue: this.deadLetters, maxReceiveCount: MAX_RECEIVE_COUNT },
     });
+    retain(this, config);
+    this.refuseAnotherType(fifo ? 'fifo' : 'standard');
+  }
+
+  /**
+   * Has CloudFormation refuse to replace the queue by one of the other type: no function would read the commands that are
+   * left in the old one. The parameter keeps its value from update to update. A row without a queue drops it.
+   */
+  private refuseAnotherType(type: 'standard' | 'fifo'): void {
+    const deployed = new CfnParameter(this, 'Type', {
+      default: type,
+      description: 'The type of the command queue. CloudFormation remembers it while the queue is deployed.',
+    });
+    deployed.overrideLogicalId('QueueType');
+    const rule = new CfnRule(this, 'TypeStays', {
+      assertions: [
+        {
+          assert: Fn.conditionEquals(deployed.valueAsString, type),
+          assertDescription:
+            'queue.fifo does not change while there is a queue: see "Change the type of the queue" in docs/deploy.md',
+        },
+      ],
+    });
+    rule.overrideLogicalId('QueueTypeStays');
   }
 }

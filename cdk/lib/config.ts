@@ -17,11 +17,16 @@ export interface Config {
   readonly signingKeysSecret: string;
   /** How often the keys in it have changed: raising it has functions start anew, which read them as they start. */
   readonly keysRevision: number;
-  /** Whether tables are protected, and outlive the stack or a row that does without them. */
+  /** Whether tables are protected, and tables and queues outlive the stack or a row that does without them. */
   readonly retainData: boolean;
   readonly logRetentionDays: number;
   /** Whether the rows that can use Redis have it. Without, the service runs on memory alone. */
   readonly redis: boolean;
+  /**
+   * The domain name of the front door, and the ARN of its certificate in AWS Certificate Manager, in the same region. The
+   * address that API Gateway gives to every API is then disabled.
+   */
+  readonly domain?: { readonly name: string; readonly certificate: string };
   /** Requests a second of all clients together, and how many may come at once. */
   readonly throttle: { readonly rate: number; readonly burst: number };
   readonly queue: {
@@ -179,6 +184,7 @@ const CHECKS: Record<keyof Config, Check> = {
     isRetention,
   ),
   redis: flag,
+  domain: optional(domainProblem),
   throttle: says(
     'must be {"rate", "burst"}, whole numbers from 1 on',
     (value) => hasExactly(value, 'rate', 'burst') && Object.values(value).every(isWithin(1, 1_000_000)),
@@ -203,6 +209,23 @@ const CHECKS: Record<keyof Config, Check> = {
   nightlyVerify: flag,
   alarmEmail: optional(text('must be an email address', /^\S+@\S+$/)),
 };
+
+const HOST_NAME = /^(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])$/;
+const CERTIFICATE = /^arn:aws[a-z-]*:acm:[a-z0-9-]+:\d{12}:certificate\/[A-Za-z0-9-]+$/;
+
+function domainProblem(value: unknown): string | undefined {
+  if (!hasExactly(value, 'name', 'certificate')) {
+    return 'must be {"name", "certificate"}';
+  }
+  const { name, certificate } = value;
+  if (typeof name !== 'string' || !HOST_NAME.test(name)) {
+    return 'must have a name such as api.example.com: in lower case, without https:// and without a path';
+  }
+  if (typeof certificate !== 'string' || !CERTIFICATE.test(certificate)) {
+    return 'must have the ARN of its certificate, such as `aws acm request-certificate` prints it';
+  }
+  return undefined;
+}
 
 function queueProblem(value: unknown): string | undefined {
   if (!hasExactly(value, 'fifo', 'batchSize', 'windowSeconds', 'pollers', 'reserved')) {

@@ -47,7 +47,8 @@ export class Watershed extends Stack {
     }
 
     this.tell('Stage', row.stage);
-    this.tell('Url', api.api.apiEndpoint);
+    this.tell('Url', api.url);
+    this.tell('DomainTarget', api.domainTarget);
     // What the operators' tool is told; see docs/operations.md.
     this.tell('WriteTable', stores.write.tableName);
     this.tell('CommandsTable', stores.commands.tableName);

@@ -1,4 +1,3 @@
-import { RemovalPolicy } from 'aws-cdk-lib';
 import {
   AttributeType,
   Billing,
@@ -9,6 +8,7 @@ import {
 } from 'aws-cdk-lib/aws-dynamodb';
 import { Construct } from 'constructs';
 import type { Config } from './config';
+import { retain } from './retention';
 import type { Row } from './stages';
 
 /** The indexes that serve lists; see INDEXES in shared/users/src/list.rs. */
@@ -39,6 +39,7 @@ export class Stores extends Construct {
         this.otherRead = this.ofProjection(config.otherProjection);
       }
     }
+    retain(this, config);
   }
 
   /**
@@ -92,7 +93,6 @@ export class Stores extends Construct {
         mode: ContributorInsightsMode.THROTTLED_KEYS,
       },
       deletionProtection: retainData,
-      removalPolicy: retainData ? RemovalPolicy.RETAIN : RemovalPolicy.DESTROY,
       ...(warm && { warmThroughput: warm }),
       ...(streamed && { dynamoStream: StreamViewType.NEW_IMAGE }),
     });

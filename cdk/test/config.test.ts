@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -140,6 +140,8 @@ function app(context: object, environment: object) {
 
 test('what is missing or wrong is said in a line, before anything is deployed', () => {
   const here = { CDK_DEFAULT_ACCOUNT: '111122223333', CDK_DEFAULT_REGION: 'eu-central-1' };
+  const own = JSON.parse(readFileSync('config.example.json', 'utf8'));
+  const elsewhere = { name: 'api.example.com', certificate: 'arn:aws:acm:us-east-1:111122223333:certificate/0-1-2' };
   const attempts: [object, object, RegExp][] = [
     [{}, {}, /^no AWS account to deploy to: log in/],
     [{}, { ...here, CDK_DEFAULT_REGION: '' }, /^no AWS region to deploy to/],
@@ -154,6 +156,12 @@ test('what is missing or wrong is said in a line, before anything is deployed', 
       here,
       /^one does not come from `read-store` to cqrs: FROM must be cqrs-expand$/m,
     ],
+    [
+      { config: file(JSON.stringify({ ...own, domain: elsewhere })) },
+      here,
+      /^the certificate of the domain is in account 111122223333, us-east-1, and you deploy to .*eu-central-1$/m,
+    ],
+    [{ first: true, from: 'read-store' }, here, /^the first deployment takes the place of no row/],
     [{ config: undefined }, here, /^say how it is set up/],
     [{ config: 'dev' }, here, /^`dev` is not there/],
   ];

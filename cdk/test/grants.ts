@@ -61,8 +61,8 @@ export function resources(from: Template, name: FunctionName): [called: string, 
       found.push([`${called}'s indexes`, `<${id}.Arn>/index/${IndexName}`]);
     }
   }
-  for (const [id, { QueueName }] of properties(from, 'AWS::SQS::Queue').filter(([id]) => /^CommandQueue/.test(id))) {
-    found.push([/-dlq(\.fifo)?$/.test(QueueName) ? 'dead letters' : 'command queue', `<${id}.Arn>`]);
+  for (const [id] of properties(from, 'AWS::SQS::Queue').filter(([id]) => /^CommandQueue/.test(id))) {
+    found.push([id.includes('DeadLetters') ? 'dead letters' : 'command queue', `<${id}.Arn>`]);
   }
   const arn = (service: string, rest: string) => `arn:aws:${service}:eu-central-1:111122223333:${rest}`;
   for (const [, { ServerlessCacheName }] of properties(from, 'AWS::ElastiCache::ServerlessCache')) {

@@ -95,14 +95,31 @@ export function isAllowed(statements: Statement[], action: string, resource: str
   return allowed === true && denied === false;
 }
 
+/**
+ * As `ArnLike` compares: case counts, and each of the six parts between colons is compared by itself. Within the last one
+ * `*` stands for slashes as well. (The API reference says that Lambda compares a SourceArn by `StringLike`, the policies
+ * that it makes say `ArnLike`, which lets in less.)
+ */
+export function arnLike(pattern: string, arn: string): boolean {
+  const [patterns, parts] = [pattern, arn].map((text) => {
+    const [arn, partition, service, region, account, ...resource] = text.split(':');
+    return [arn, partition, service, region, account, resource.join(':')];
+  });
+  return parts!.every((part, place) => wildcards(patterns![place]!).test(part!));
+}
+
 /** As IAM compares: `*` is any text, `?` any character. */
 function matches(pattern: string, text: string): boolean {
   if (!/[*?]/.test(pattern)) {
     return pattern.toLowerCase() === text.toLowerCase();
   }
+  return wildcards(pattern, 'i').test(text);
+}
+
+function wildcards(pattern: string, flags = ''): RegExp {
   const escaped = pattern
     .replace(/[.+^${}()|[\]\\]/g, '\\$&')
     .replaceAll('*', '.*')
     .replaceAll('?', '.');
-  return new RegExp(`^${escaped}$`, 'i').test(text);
+  return new RegExp(`^${escaped}$`, flags);
 }

@@ -2,31 +2,12 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Template } from 'aws-cdk-lib/assertions';
 import { Refusal } from '../lib/refusal';
-import { type Row, rowBefore, rowOf } from '../lib/stages';
+import { rowBefore, rowOf } from '../lib/stages';
 import { differences, granted } from './grants';
-import { of, ROWS, synthesise } from './support';
+import { moves, NEXT } from './moves';
+import { config, of, ROWS, synthesise } from './support';
 
-/** Every row, and those to which one deployment leads from it. */
-const NEXT: [from: Row, rows: Row[]][] = [
-  ['single-responsibility', 'lambda-lith'],
-  ['lambda-lith', 'single-responsibility', 'read-write'],
-  ['read-write', 'lambda-lith', 'memory-cache'],
-  ['memory-cache', 'read-write', 'redis-cache-expand'],
-  ['redis-cache-expand', 'memory-cache', 'redis-cache'],
-  ['redis-cache', 'redis-cache-expand', 'read-store-expand'],
-  ['read-store-expand', 'redis-cache', 'read-store'],
-  ['read-store', 'read-store-expand', 'cqrs-idle'],
-  ['cqrs-idle', 'read-store', 'cqrs-expand'],
-  ['cqrs-drain', 'cqrs-idle'],
-  ['cqrs-expand', 'cqrs-drain', 'cqrs'],
-  ['cqrs', 'cqrs-expand'],
-].map(([from, ...rows]) => [rowOf(from!), rows.map(rowOf)]);
-
-/** Each row as it is deployed while it takes the place of another; cdk-nag has looked at all of them. */
-const MOVES = NEXT.flatMap(([from, rows]) => {
-  const templates = synthesise(rows, undefined, from);
-  return rows.map((to) => ({ from, to, during: templates.get(to.stage)!, named: `${from.stage} to ${to.stage}` }));
-});
+const MOVES = moves(config());
 
 /**
  * The logical ids of what functions rest upon: tables, queues, Redis and its network. The nightly comparison has a queue

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use ::http::StatusCode;
 use kernel::clock::{Clock, SystemClock};
+use kernel::ids::Tenant;
 use kernel::query::TierReport;
 
 use crate::config::{ConfigError, Lookup, MetricsConfig};
@@ -31,6 +32,10 @@ pub struct Measured<'a> {
     pub latency: Duration,
     /// What caches said, where they were asked.
     pub caches: &'a [TierReport],
+    /// The id of the request. The front door's log has it, too.
+    pub request_id: &'a str,
+    /// The tenant whose request it was, if the front door named one.
+    pub tenant: Option<&'a Tenant>,
 }
 
 /// What caches said on the way to an answer: the handler leaves it with the answer.

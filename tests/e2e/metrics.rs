@@ -61,6 +61,13 @@ fn the_functions_tell_of_their_requests_caches_and_commands() {
         assert!(sum(&of_user, "Requests") >= 3 && sum(&of_user, "Errors") == 0, "{of_user:?}");
         assert!(of_user.iter().all(|document| document["Latency"].as_f64().unwrap() > 0.0), "{of_user:?}");
         assert!(told.iter().all(|document| !document.to_string().contains(&user.path)), "{told:?}");
+        let answer = read().await;
+        let id = answer.header("x-request-id").to_owned();
+        let line = eventually("the request is told of by its id", async || {
+            documents(&stack, "read-fn").into_iter().find(|document| document["RequestId"] == id.as_str())
+        })
+        .await;
+        assert_eq!(line["Tenant"], "local", "{line}");
         let applied = eventually("the ingest function tells of the command", async || {
             documents(&stack, "ingest-fn").into_iter().find(|document| document["CommandsApplied"] == 1)
         })

@@ -12,6 +12,7 @@ use futures::FutureExt;
 use tokio::time::Instant;
 use tracing::Instrument;
 
+use super::incoming::Identity;
 use super::problem::{HttpProblem, Unwritten};
 use super::{REQUEST_ID, routes, set};
 use crate::metrics::{CachesAsked, Measured, Metrics};
@@ -58,13 +59,17 @@ async fn around(request: Request, next: Next) -> Response {
 async fn measure(State(metrics): State<Metrics>, request: Request, next: Next) -> Response {
     let began = Instant::now();
     let route = routes::of(request.method(), request.uri().path());
+    let tenant = request.extensions().get::<Identity>().map(|identity| identity.tenant.clone());
     let response = next.run(request).await;
+    let request_id = response.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok());
     let caches = response.extensions().get::<CachesAsked>();
     metrics.request(Measured {
         route,
         status: response.status(),
         latency: began.elapsed(),
         caches: caches.map(|asked| asked.0.as_slice()).unwrap_or_default(),
+        request_id: request_id.unwrap_or_default(),
+        tenant: tenant.as_ref(),
     });
     response
 }

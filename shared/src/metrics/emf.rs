@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use kernel::clock::Timestamp;
+use kernel::ids::Tenant;
 use kernel::query::{TierReport, TierSaid};
 use serde::{Serialize, Serializer};
 
@@ -89,8 +90,12 @@ struct Metadata {
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct RequestMembers {
+struct RequestMembers<'a> {
     route: RouteName,
+    /// For searches only: as a dimension each id would make a metric.
+    request_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tenant: Option<&'a str>,
     requests: u8,
     errors: u8,
     latency: f64,
@@ -133,6 +138,8 @@ pub(super) fn request(source: &MetricsConfig, at: Timestamp, measured: Measured<
     let directives: &[Directive] = if lookup.is_some() { &[REQUESTS, LOOKUPS] } else { &[REQUESTS] };
     let members = RequestMembers {
         route: RouteName(measured.route),
+        request_id: measured.request_id,
+        tenant: measured.tenant.map(Tenant::as_str),
         requests: 1,
         errors: measured.status.is_server_error().into(),
         latency: in_milliseconds(measured.latency),
@@ -269,7 +276,7 @@ mod tests {
 
     fn measured(status: StatusCode, caches: &[TierReport]) -> Measured<'_> {
         let route = routes::of(&Method::GET, &routes::ITEM.replace("{id}", "7"));
-        Measured { route, status, latency: Duration::from_micros(1234), caches }
+        Measured { route, status, latency: Duration::from_micros(1234), caches, request_id: "a-request", tenant: None }
     }
 
     #[test]
@@ -281,6 +288,17 @@ mod tests {
         assert_eq!(line["Route"], format!("GET {}", routes::ITEM));
         assert_eq!((&line["Requests"], &line["Errors"], &line["Latency"]), (&json!(1), &json!(0), &json!(1.234)));
         assert!(line.get("Layer").is_none());
+    }
+
+    #[test]
+    fn a_request_is_told_with_its_id_and_its_tenant_whatever_a_tenant_is_called() {
+        let tenant: Tenant = r#"a","Tenant":"b\"#.parse().unwrap();
+        let ok = measured(StatusCode::OK, &[]);
+        let of_tenant = Measured { tenant: Some(&tenant), ..ok };
+        let told = lines(&request(&source(), Timestamp::from_micros(0), of_tenant));
+        assert_eq!((&told[0]["RequestId"], &told[0]["Tenant"]), (&json!("a-request"), &json!(tenant.as_str())));
+        let of_nobody = lines(&request(&source(), Timestamp::from_micros(0), ok));
+        assert_eq!((&of_nobody[0]["RequestId"], of_nobody[0].get("Tenant")), (&json!("a-request"), None));
     }
 
     #[test]

@@ -1,0 +1,66 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Refusal } from '../lib/refusal';
+import { config, of, properties, ROWS, synthesise } from './support';
+
+const CERTIFICATE = 'arn:aws:acm:eu-central-1:111122223333:certificate/12345678-abcd-4ef0-9876-0123456789ab';
+const DOMAIN = { name: 'api.example.com', certificate: CERTIFICATE };
+
+test('with a domain clients come by it alone, over TLS 1.2 or newer, and the outputs say where it must point', () => {
+  for (const [stage, from] of synthesise(ROWS, config({ domain: DOMAIN }))) {
+    const [[domainId, domain]] = properties(from, 'AWS::ApiGatewayV2::DomainName') as [[string, any]];
+    assert.equal(domain.DomainName, 'api.example.com', stage);
+    assert.deepEqual(domain.DomainNameConfigurations, [
+      { CertificateArn: CERTIFICATE, EndpointType: 'REGIONAL', SecurityPolicy: 'TLS_1_2' },
+    ]);
+    const [[apiId, api]] = properties(from, 'AWS::ApiGatewayV2::Api') as [[string, any]];
+    const [[stageId, made]] = properties(from, 'AWS::ApiGatewayV2::Stage') as [[string, any]];
+    const [mapping] = Object.values<any>(from.findResources('AWS::ApiGatewayV2::ApiMapping'));
+    // No key: the whole domain, without a base path.
+    assert.deepEqual(mapping.Properties, { ApiId: { Ref: apiId }, DomainName: { Ref: domainId }, Stage: '$default' });
+    assert.equal(made.StageName, '$default');
+    assert.deepEqual(mapping.DependsOn, [stageId]);
+    assert.equal(api.DisableExecuteApiEndpoint, true);
+    const { Url, DomainTarget } = from.toJSON().Outputs;
+    assert.equal(Url.Value, 'https://api.example.com');
+    assert.deepEqual(DomainTarget.Value, { 'Fn::GetAtt': [domainId, 'RegionalDomainName'] });
+  }
+});
+
+test('without a domain clients come by the address of the API', () => {
+  of('cqrs').resourceCountIs('AWS::ApiGatewayV2::DomainName', 0);
+  const [[apiId, api]] = properties(of('cqrs'), 'AWS::ApiGatewayV2::Api') as [[string, any]];
+  assert.equal(api.DisableExecuteApiEndpoint, undefined);
+  const { Url, DomainTarget } = of('cqrs').toJSON().Outputs;
+  assert.deepEqual(Url.Value, { 'Fn::GetAtt': [apiId, 'ApiEndpoint'] });
+  assert.equal(DomainTarget, undefined);
+});
+
+test('a domain that could not be made is refused with the reason', () => {
+  const cases: [domain: unknown, reason: RegExp][] = [
+    ['api.example.com', /^domain must be \{"name", "certificate"\}$/m],
+    [{ name: 'api.example.com' }, /^domain must be \{"name", "certificate"\}$/m],
+    [{ ...DOMAIN, path: 'v1' }, /^domain must be \{"name", "certificate"\}$/m],
+    ...[
+      'https://api.example.com',
+      'api.example.com/v1',
+      'API.example.com',
+      'example',
+      '*.example.com',
+      'a..com',
+      '',
+    ].map((name): [unknown, RegExp] => [{ ...DOMAIN, name }, /^domain must have a name such as api\.example\.com/m]),
+    [{ ...DOMAIN, certificate: 'arn:aws:iam::111122223333:server-certificate/x' }, /^domain must have the ARN of its/m],
+    [{ ...DOMAIN, certificate: '' }, /aws acm request-certificate/],
+  ];
+  for (const [domain, reason] of cases) {
+    assert.throws(
+      () => config({ domain }),
+      (error: Error) => error instanceof Refusal && reason.test(error.message),
+      JSON.stringify(domain),
+    );
+  }
+  for (const name of ['api.example.com', 'example.co', 'xn--bcher-kva.example', 'a-b.c1.xn--p1ai']) {
+    assert.equal(config({ domain: { ...DOMAIN, name } }).domain?.name, name);
+  }
+});

@@ -1,0 +1,37 @@
+import type { Template } from 'aws-cdk-lib/assertions';
+import type { Config } from '../lib/config';
+import { type Row, rowOf } from '../lib/stages';
+import { synthesise } from './support';
+
+/** Every row, and those to which one deployment leads from it. */
+export const NEXT: [from: Row, rows: Row[]][] = [
+  ['single-responsibility', 'lambda-lith'],
+  ['lambda-lith', 'single-responsibility', 'read-write'],
+  ['read-write', 'lambda-lith', 'memory-cache'],
+  ['memory-cache', 'read-write', 'redis-cache-expand'],
+  ['redis-cache-expand', 'memory-cache', 'redis-cache'],
+  ['redis-cache', 'redis-cache-expand', 'read-store-expand'],
+  ['read-store-expand', 'redis-cache', 'read-store'],
+  ['read-store', 'read-store-expand', 'cqrs-idle'],
+  ['cqrs-idle', 'read-store', 'cqrs-expand'],
+  ['cqrs-drain', 'cqrs-idle'],
+  ['cqrs-expand', 'cqrs-drain', 'cqrs'],
+  ['cqrs', 'cqrs-expand'],
+].map(([from, ...rows]) => [rowOf(from!), rows.map(rowOf)]);
+
+/** A row that takes the place of another. */
+export interface Move {
+  readonly from: Row;
+  readonly to: Row;
+  /** The template that is deployed with `FROM`. cdk-nag has checked it. */
+  readonly during: Template;
+  readonly named: string;
+}
+
+/** Every way from a row to the next one. */
+export function moves(settings: Config): Move[] {
+  return NEXT.flatMap(([from, rows]) => {
+    const templates = synthesise(rows, settings, from);
+    return rows.map((to) => ({ from, to, during: templates.get(to.stage)!, named: `${from.stage} to ${to.stage}` }));
+  });
+}

@@ -1,0 +1,185 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Template } from 'aws-cdk-lib/assertions';
+import { moves } from './moves';
+import { arnLike, resolve } from './policies';
+import { config, properties, ROWS, synthesise } from './support';
+
+/** Every row at rest, and every row that takes the place of another; with aliases before the functions, and without. */
+const DEPLOYMENTS: [named: string, from: Template][] = [true, false].flatMap((canary) => {
+  const settings = config({ canary });
+  const named = (name: string) => `${name}, ${canary ? 'with' : 'without'} canary`;
+  return [
+    ...[...synthesise(ROWS, settings)].map(([stage, from]): [string, Template] => [named(stage), from]),
+    ...moves(settings).map((move): [string, Template] => [named(move.named), move.during]),
+  ];
+});
+
+const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];
+
+/**
+ * The ARNs under which API Gateway may invoke the function of a route: `<api>/<stage>/<method>/<path>`, and
+ * `<api>/<stage>/$default` (https://github.com/aws/serverless-application-model/issues/1860). AWS does not say whether the
+ * path is that of the route or of the request, nor what stands for `ANY`: so each of them counts.
+ */
+function invokedAs(api: string, stage: string, routeKey: string): string[] {
+  const arn = (rest: string) => `arn:aws:execute-api:eu-central-1:111122223333:${api}/${stage}/${rest}`;
+  const [method, path] = routeKey.split(' ');
+  if (path === undefined) {
+    return [arn(routeKey)];
+  }
+  const ofRequest = path.replaceAll(/\{[^}]+\+\}/g, 'any/depth').replaceAll(/\{[^}]+\}/g, 'an-id');
+  const methods = method === 'ANY' ? ['ANY', ...METHODS] : [method];
+  return methods.flatMap((method) => [...new Set([path, ofRequest])].map((path) => arn(`${method}${path}`)));
+}
+
+/** A route with the function that answers it, an alias or not. */
+interface Route {
+  readonly id: string;
+  readonly routeKey: string;
+  readonly target: string;
+  readonly arns: string[];
+}
+
+function routesOf(from: Template): Route[] {
+  const [[, { StageName }]] = properties(from, 'AWS::ApiGatewayV2::Stage') as [[string, any]];
+  const integrations = new Map(properties(from, 'AWS::ApiGatewayV2::Integration'));
+  return properties(from, 'AWS::ApiGatewayV2::Route').map(([id, { ApiId, RouteKey, Target }]) => {
+    const integration = integrations.get(/<(.+)>/.exec(resolve(Target))![1]!);
+    const arns = invokedAs(resolve(ApiId), StageName, RouteKey);
+    return { id, routeKey: RouteKey, target: resolve(integration.IntegrationUri), arns };
+  });
+}
+
+/** The logical ids of the permissions that let API Gateway invoke the function of a route, under each of its ARNs. */
+function permissionsOf(from: Template, { target, arns }: Route): string[] {
+  const letting = properties(from, 'AWS::Lambda::Permission').filter(
+    ([, { Action, FunctionName, Principal, SourceArn }]) =>
+      Action === 'lambda:InvokeFunction' &&
+      Principal === 'apigateway.amazonaws.com' &&
+      resolve(FunctionName) === target &&
+      arns.every((arn) => arnLike(resolve(SourceArn), arn)),
+  );
+  return letting.map(([id]) => id);
+}
+
+/** The resources that a resource depends on, directly or through others. */
+function before(from: Template, id: string, found = new Set<string>()): Set<string> {
+  const { DependsOn = [], Properties } = from.toJSON().Resources[id] ?? {};
+  const referred = JSON.stringify(Properties ?? {}).matchAll(/"Ref":"([^"]+)"|"Fn::GetAtt":\["([^"]+)"/g);
+  const next = [...[DependsOn].flat(), ...[...referred].map(([, ref, attribute]) => ref ?? attribute!)];
+  for (const other of next.filter((other) => !found.has(other))) {
+    found.add(other);
+    before(from, other, found);
+  }
+  return found;
+}
+
+/** The routes that API Gateway may not invoke, or that may go live too early. */
+function faults(from: Template): string[] {
+  return routesOf(from).flatMap((route) => {
+    const permissions = permissionsOf(from, route);
+    if (permissions.length === 0) {
+      return [`${route.routeKey} is answered 500`];
+    }
+    const earlier = before(from, route.id);
+    return permissions.some((id) => earlier.has(id)) ? [] : [`${route.routeKey} may come before its permission`];
+  });
+}
+
+test('API Gateway may invoke the function of every route, before the route is there', () => {
+  assert.ok(DEPLOYMENTS.length > 60);
+  for (const [named, from] of DEPLOYMENTS) {
+    assert.ok(routesOf(from).length > 10, named);
+    assert.deepEqual(faults(from), [], named);
+  }
+});
+
+test('an alias is invoked, and nothing else, where new versions are let in by and by', () => {
+  for (const [named, from] of DEPLOYMENTS) {
+    const kind = named.endsWith('with canary') ? 'AWS::Lambda::Alias' : 'AWS::Lambda::Function';
+    const invocable = Object.keys(from.findResources(kind));
+    for (const { routeKey, target } of routesOf(from)) {
+      assert.ok(
+        invocable.some((id) => [`<${id}>`, `<${id}.Arn>`].includes(target)),
+        `${routeKey} of ${named}`,
+      );
+    }
+    for (const [id, { FunctionName }] of properties(from, 'AWS::Lambda::Permission')) {
+      assert.ok(
+        invocable.some((id) => [`<${id}>`, `<${id}.Arn>`].includes(resolve(FunctionName))),
+        `${id} of ${named}`,
+      );
+    }
+  }
+});
+
+/** The faults of a row after a change to its resources. */
+function faultsAfter(change: (resource: any, type: string) => void): string[] {
+  const changed = structuredClone(DEPLOYMENTS[0]![1].toJSON());
+  Object.values<any>(changed.Resources).forEach((resource) => change(resource, resource.Type));
+  return faults(Template.fromJSON(changed));
+}
+
+test('a permission that does not fit, or that comes too late, is noticed', () => {
+  assert.deepEqual(
+    faultsAfter(() => {}),
+    [],
+  );
+  const withPattern = (ending: string) =>
+    faultsAfter(({ Properties }, type) => {
+      if (type === 'AWS::Lambda::Permission') {
+        Properties.SourceArn['Fn::Join'][1].splice(-1, 1, ending);
+      }
+    });
+  // The pattern of the CDK's own construct.
+  assert.deepEqual(withPattern('/*/*/*'), ['$default is answered 500']);
+  const routeKeys = routesOf(DEPLOYMENTS[0]![1]).map(({ routeKey }) => routeKey);
+  const failing = (fails: (routeKey: string) => boolean) =>
+    routeKeys.filter(fails).map((routeKey) => `${routeKey} is answered 500`);
+  assert.deepEqual(
+    withPattern('/*/$default'),
+    failing((routeKey) => routeKey !== '$default'),
+  );
+  assert.deepEqual(
+    withPattern('/*/GET/*'),
+    failing((routeKey) => !routeKey.startsWith('GET ')),
+  );
+  assert.deepEqual(
+    withPattern('/prod/*'),
+    failing(() => true),
+  );
+  const late = faultsAfter((resource, type) => {
+    if (type.startsWith('AWS::ApiGatewayV2::')) {
+      delete resource.DependsOn;
+    }
+  });
+  assert.deepEqual(
+    late,
+    routeKeys.map((routeKey) => `${routeKey} may come before its permission`),
+  );
+});
+
+test('an ARN is compared part by part, and a wildcard stands for slashes but not for colons', () => {
+  const arn = 'arn:aws:execute-api:eu-central-1:111122223333:api/$default/GET/users';
+  const cases: [pattern: string, matches: boolean][] = [
+    ['arn:aws:execute-api:eu-central-1:111122223333:api/*', true],
+    ['arn:aws:execute-api:eu-central-1:111122223333:api/*/*', true],
+    ['arn:aws:execute-api:*:*:api/*/*/users', true],
+    ['arn:aws:execute-api:eu-central-1:111122223333:api/?default/GET/users', true],
+    ['arn:aws:execute-api:eu-central-1:111122223333:api/*/*/*/*', false],
+    ['arn:aws:execute-api:eu-central-1:111122223333:api/*/get/users', false],
+    ['arn:aws:execute-api:*:api/*', false],
+  ];
+  for (const [pattern, fits] of cases) {
+    assert.equal(arnLike(pattern, arn), fits, pattern);
+  }
+});
+
+test('of a route that takes any method or path every method and path is tried', () => {
+  assert.deepEqual(
+    invokedAs('api', '$default', 'OPTIONS /{proxy+}').map((arn) => arn.split(':')[5]),
+    ['api/$default/OPTIONS/{proxy+}', 'api/$default/OPTIONS/any/depth'],
+  );
+  assert.equal(invokedAs('api', '$default', 'ANY /users/{id}').length, 2 * (METHODS.length + 1));
+});
