@@ -37,7 +37,7 @@ export interface Config {
   };
   /** Whether new code takes a tenth of the invocations first, and goes back by itself when an alarm goes off. */
   readonly canary: boolean;
-  /** Whether X-Ray traces the functions. How many invocations it traces AWS decides. */
+  /** Whether X-Ray traces the functions. AWS decides how many invocations it traces. The code makes no spans of its own. */
   readonly tracing: boolean;
   /**
    * How many environments each function may have that takes writes and no reads, so that writes which wait cannot take
@@ -78,7 +78,7 @@ const PROD: Omit<Config, Own> = {
     reserved: true,
   },
   canary: true,
-  tracing: true,
+  tracing: false,
   projection: 1,
   contributorInsights: true,
   domainEvents: false,

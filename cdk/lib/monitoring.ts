@@ -13,8 +13,10 @@ import {
 import { SnsAction } from 'aws-cdk-lib/aws-cloudwatch-actions';
 import type { TableV2 } from 'aws-cdk-lib/aws-dynamodb';
 import { Effect, PolicyStatement, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
+import type { Alias } from 'aws-cdk-lib/aws-lambda';
 import { Topic } from 'aws-cdk-lib/aws-sns';
 import { EmailSubscription } from 'aws-cdk-lib/aws-sns-subscriptions';
+import type { IQueue } from 'aws-cdk-lib/aws-sqs';
 import { Construct } from 'constructs';
 import type { Api } from './api';
 import type { Cache } from './cache';
@@ -22,7 +24,7 @@ import type { CommandQueue } from './command-queue';
 import type { Config } from './config';
 import type { DomainEvents } from './domain-events';
 import type { Functions } from './functions';
-import type { Row } from './stages';
+import { does, type FunctionName, queues, type Row } from './stages';
 import type { Stores } from './stores';
 import type { Verification } from './verification';
 
@@ -39,23 +41,37 @@ export interface MonitoringProps {
   readonly verification: Verification | undefined;
 }
 
-/** When somebody is told. */
-interface Threshold {
+/** An alarm that goes off when a metric, measured each minute, is too high. */
+interface TooHigh {
   readonly metric: IMetric;
-  /** Worse than this, for so many minutes. */
   readonly above: number;
+  /** How many minutes must be too high: in a row, or among the last `outOf`. */
   readonly minutes: number;
-  /** What it means and where to read on. */
+  readonly outOf?: number;
+  /** The description: the alarm's meaning, and the place to read on. */
   readonly means: string;
 }
 
+/** An alarm that goes off when something that must happen did not: missing data counts as a miss. */
+interface Overdue {
+  readonly metric: IMetric;
+  readonly fewerThan: number;
+  readonly hours: number;
+  readonly means: string;
+}
+
+type Thresholds = Record<string, TooHigh | Overdue>;
+
 const MINUTE = Duration.minutes(1);
+const HOUR = Duration.hours(1);
+
+/** A canary lasts ten minutes, and its tenth of a quiet function's traffic does not fill every minute. */
+const CANARY_MINUTES = 10;
 
 /** Alarms with a topic, each with its page in docs/operations.md, and one dashboard. */
 export class Monitoring extends Construct {
   readonly topic: Topic;
-  /** Those that go off when new code of functions is bad. */
-  readonly ofFunctions: Alarm[];
+  private readonly alarms: Map<string, Alarm>;
 
   constructor(
     scope: Construct,
@@ -63,13 +79,29 @@ export class Monitoring extends Construct {
   ) {
     super(scope, 'Monitoring');
     this.topic = this.alarmTopic();
-    const alarms = new Map(Object.entries(this.thresholds()).map(([id, threshold]) => [id, this.alarm(id, threshold)]));
-    this.ofFunctions = ['ServerErrors', 'Latency', 'FunctionErrors'].flatMap((id) => alarms.get(id) ?? []);
+    this.alarms = new Map(Object.entries(this.thresholds()).map(([id, threshold]) => [id, this.alarm(id, threshold)]));
     new Dashboard(this, 'Dashboard', {
       dashboardName: props.config.name,
       defaultInterval: Duration.hours(3),
       widgets: [this.requests(), this.reads(), ...(props.commandQueue ? [this.commands()] : []), this.costs()],
     });
+  }
+
+  /**
+   * The alarms that take new code of a function back: its own, those of the commands that it sends or applies, and
+   * the front door's, because readers may fail on what a writer stored.
+   *
+   * CodeDeploy takes ten alarms for a deployment group.
+   * https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/aws-properties-codedeploy-deploymentgroup-alarmconfiguration.html
+   */
+  rollbackAlarms(name: FunctionName): Alarm[] {
+    const ofCommands = queues(this.props.row, name) || does(name, 'ingest');
+    const ids = [
+      ...['ServerErrors', 'Latency', 'InvocationErrors'].map((what) => idOf(name, what)),
+      ...(ofCommands ? ['DeliveriesFailed', 'CommandsFailed', 'ProjectionLag'] : []),
+      'ServerErrors',
+    ];
+    return ids.flatMap((id) => this.alarms.get(id) ?? []);
   }
 
   private alarmTopic(): Topic {
@@ -90,33 +122,53 @@ export class Monitoring extends Construct {
     return topic;
   }
 
-  private alarm(id: string, { metric, above, minutes, means }: Threshold): Alarm {
+  private alarm(id: string, threshold: TooHigh | Overdue): Alarm {
     const alarm = new Alarm(this, id, {
-      metric,
-      threshold: above,
-      comparisonOperator: ComparisonOperator.GREATER_THAN_THRESHOLD,
-      evaluationPeriods: minutes,
-      datapointsToAlarm: minutes,
-      treatMissingData: TreatMissingData.NOT_BREACHING,
-      alarmDescription: means,
+      metric: threshold.metric,
+      alarmDescription: threshold.means,
+      ...('above' in threshold ? whenTooHigh(threshold) : whenOverdue(threshold)),
     });
     alarm.addAlarmAction(new SnsAction(this.topic));
     alarm.addOkAction(new SnsAction(this.topic));
     return alarm;
   }
 
-  private thresholds(): Record<string, Threshold> {
-    const { api, stores, functions, commandQueue, domainEvents, cache, verification } = this.props;
+  private thresholds(): Thresholds {
+    const { stores, commandQueue, domainEvents, cache, verification } = this.props;
+    return {
+      ...this.ofFrontDoor(),
+      ...this.ofFunctions(),
+      ...this.ofNewCode(),
+      ...this.ofTables(stores),
+      ...(commandQueue && this.ofQueue(commandQueue)),
+      ...(cache && {
+        CacheThrottles: {
+          metric: ofCache(cache, 'ThrottledCmds', MINUTE),
+          above: 0,
+          minutes: 5,
+          means:
+            'Redis is at the limit in cdk/lib/cache.ts. Reads go to the store meanwhile: see "Redis is down" in docs/operations.md.',
+        },
+      }),
+      ...(verification && ofVerification(verification)),
+      ...(domainEvents && {
+        UnpublishedEvents: {
+          metric: waitingIn(domainEvents.deadLetters),
+          above: 0,
+          minutes: 1,
+          means: 'Changes could not be published on the event bus: they wait in a queue of their own.',
+        },
+      }),
+    };
+  }
+
+  private ofFrontDoor(): Thresholds {
+    const { api } = this.props.api;
     return {
       ServerErrors: {
-        metric: new MathExpression({
-          expression: '100 * errors / MAX([requests, 1])',
-          usingMetrics: {
-            errors: api.api.metricServerError({ period: MINUTE }),
-            requests: api.api.metricCount({ period: MINUTE }),
-          },
-          label: 'Requests answered with 5xx, %',
-          period: MINUTE,
+        metric: percentage('errors', 'requests', 'Requests answered with 5xx, %', {
+          errors: api.metricServerError({ period: MINUTE }),
+          requests: api.metricCount({ period: MINUTE }),
         }),
         above: 1,
         minutes: 5,
@@ -124,12 +176,18 @@ export class Monitoring extends Construct {
           'More than 1 % of the requests are answered with 5xx: look at the log of the function that answers the route.',
       },
       Latency: {
-        metric: api.api.metricLatency({ statistic: 'p99', period: MINUTE }),
+        metric: api.metricLatency({ statistic: 'p99', period: MINUTE }),
         above: 2_000,
         minutes: 5,
         means:
           'One request in a hundred takes more than 2 s: see "Throttling" and "Redis is down" in docs/operations.md.',
       },
+    };
+  }
+
+  private ofFunctions(): Thresholds {
+    const { functions } = this.props;
+    return {
       FunctionErrors: {
         metric: total(
           functions.all.map(([, made]) => made.metricErrors({ period: MINUTE })),
@@ -149,42 +207,52 @@ export class Monitoring extends Construct {
         means:
           'The account has no environments left for the functions: ask AWS for a higher quota of concurrent executions.',
       },
-      ...this.ofTables(stores),
-      ...(commandQueue && this.ofQueue(commandQueue)),
-      ...(cache && {
-        CacheThrottles: {
-          metric: ofCache(cache, 'ThrottledCmds', MINUTE),
-          above: 0,
-          minutes: 5,
-          means:
-            'Redis is at the limit in cdk/lib/cache.ts. Reads go to the store meanwhile: see "Redis is down" in docs/operations.md.',
-        },
-      }),
-      ...(verification && {
-        NotVerified: {
-          metric: verification.project.metricFailedBuilds({ period: Duration.minutes(5) }),
-          above: 0,
-          minutes: 1,
-          means: 'The nightly comparison of the stores found a difference, or could not end: its log says which.',
-        },
-      }),
-      ...(domainEvents && {
-        UnpublishedEvents: {
-          metric: domainEvents.deadLetters.metricApproximateNumberOfMessagesVisible({
-            statistic: 'Maximum',
-            period: MINUTE,
-          }),
-          above: 0,
-          minutes: 1,
-          means: 'Changes could not be published on the event bus: they wait in a queue of their own.',
-        },
-      }),
+    };
+  }
+
+  /**
+   * Alarms for each function that has a canary. A tenth of one function's requests is hard to see at the front door,
+   * and easy to see among the requests of that function.
+   */
+  private ofNewCode(): Thresholds {
+    const alarms = this.props.functions.aliases.map(([name, alias]): Thresholds => ({
+      ...(!does(name, 'ingest') && this.ofAnswers(name)),
+      [idOf(name, 'InvocationErrors')]: {
+        metric: errorsOfVersion(alias),
+        above: 0,
+        minutes: 3,
+        outOf: CANARY_MINUTES,
+        means: `Invocations of the newest version of ${name} fail: its log says why. A deployment under way goes back.`,
+      },
+    }));
+    return Object.assign({}, ...alarms);
+  }
+
+  private ofAnswers(name: FunctionName): Thresholds {
+    return {
+      [idOf(name, 'ServerErrors')]: {
+        metric: percentage('errors', 'requests', `Requests that ${name} answers with 5xx, %`, {
+          errors: this.ofFunction(name, 'Errors', 'Sum'),
+          requests: this.ofFunction(name, 'Requests', 'Sum'),
+        }),
+        above: 1,
+        minutes: 3,
+        outOf: CANARY_MINUTES,
+        means: `${name} answers more than 1 % of its requests with 5xx: its log says why. A deployment under way goes back.`,
+      },
+      [idOf(name, 'Latency')]: {
+        metric: this.ofFunction(name, 'Latency', 'p99'),
+        above: 2_000,
+        minutes: 5,
+        outOf: CANARY_MINUTES,
+        means: `One request in a hundred takes ${name} more than 2 s: see "Errors and delays" in docs/operations.md.`,
+      },
     };
   }
 
   /** One for each, because an alarm takes ten metrics at most, and a table with its indexes has eight. */
-  private ofTables(stores: Stores): Record<string, Threshold> {
-    const threshold = (table: TableV2): Threshold => ({
+  private ofTables(stores: Stores): Thresholds {
+    const threshold = (table: TableV2): TooHigh => ({
       metric: throttles(stores, table, 'Throttled reads and writes'),
       above: 0,
       minutes: 3,
@@ -193,7 +261,7 @@ export class Monitoring extends Construct {
     return Object.fromEntries(stores.all.map((table) => [`${table.node.id}TableThrottles`, threshold(table)]));
   }
 
-  private ofQueue({ queue, deadLetters }: CommandQueue): Record<string, Threshold> {
+  private ofQueue({ queue, deadLetters }: CommandQueue): Thresholds {
     return {
       Backlog: {
         metric: queue.metricApproximateAgeOfOldestMessage({ statistic: 'Maximum', period: MINUTE }),
@@ -202,7 +270,7 @@ export class Monitoring extends Construct {
         means: 'Commands wait for more than two minutes: see "The backlog grows" in docs/operations.md.',
       },
       DeadLetters: {
-        metric: deadLetters.metricApproximateNumberOfMessagesVisible({ statistic: 'Maximum', period: MINUTE }),
+        metric: waitingIn(deadLetters),
         above: 0,
         minutes: 1,
         means: 'A command that was acknowledged could not be applied: see "Dead letters" in docs/operations.md.',
@@ -220,13 +288,31 @@ export class Monitoring extends Construct {
         minutes: 1,
         means: 'Commands were given up, and are dead letters now: see "Dead letters" in docs/operations.md.',
       },
+      DeliveriesFailed: {
+        metric: percentage('failed', 'applied + refused + failed', 'Deliveries of commands that failed, %', {
+          applied: this.ofIngest('CommandsApplied', 'Sum'),
+          refused: this.ofIngest('CommandsRefused', 'Sum'),
+          failed: this.ofIngest('DeliveriesFailed', 'Sum'),
+        }),
+        above: 1,
+        minutes: 3,
+        outOf: CANARY_MINUTES,
+        means: 'ingest-fn fails at more than 1 % of the commands, and tries them again: its log says why.',
+      },
     };
   }
 
-  /** A metric that ingest-fn tells of itself. */
   private ofIngest(metricName: string, statistic: string): Metric {
-    const { config, row } = this.props;
-    const dimensionsMap = { Function: `${config.name}-ingest-fn`, Stage: row.stage };
+    return this.ofFunction('ingest-fn', metricName, statistic);
+  }
+
+  /**
+   * A metric that a function writes of itself, by the dimensions in shared/src/metrics/emf.rs. While one row takes the
+   * place of another, only the new code writes under the new row's name.
+   */
+  private ofFunction(name: FunctionName, metricName: string, statistic: string): Metric {
+    const { functions, row } = this.props;
+    const dimensionsMap = { Function: functions.nameOf(name), Stage: row.stage };
     return new Metric({ namespace: 'Watershed', metricName, dimensionsMap, statistic, period: MINUTE });
   }
 
@@ -280,37 +366,35 @@ export class Monitoring extends Construct {
       graph('Age of the oldest command, s', [
         queue.metricApproximateAgeOfOldestMessage({ statistic: 'Maximum', period: MINUTE }),
       ]),
-      graph('Commands that wait, and dead letters', [
-        queue.metricApproximateNumberOfMessagesVisible({ statistic: 'Maximum', period: MINUTE }),
-        deadLetters.metricApproximateNumberOfMessagesVisible({ statistic: 'Maximum', period: MINUTE }),
-      ]),
+      graph('Commands that wait, and dead letters', [waitingIn(queue), waitingIn(deadLetters)]),
       graph('Until it is readable, ms', [this.ofIngest('ProjectionLag', 'p50'), this.ofIngest('ProjectionLag', 'p99')]),
       graph(
         'Commands',
-        ['CommandsApplied', 'CommandsRefused', 'CommandsFailed'].map((name) => this.ofIngest(name, 'Sum')),
+        ['CommandsApplied', 'CommandsRefused', 'CommandsFailed', 'DeliveriesFailed'].map((name) =>
+          this.ofIngest(name, 'Sum'),
+        ),
       ),
     ];
   }
 
-  /** What the bill is made of. */
+  /** The quantities that AWS bills. */
   private costs(): IWidget[] {
     const { api, functions, stores, commandQueue, cache } = this.props;
-    const hour = Duration.hours(1);
     const units = (metricName: string) =>
-      stores.all.map((table) => total(ofTable(stores, table, metricName), table.node.id, hour));
+      stores.all.map((table) => total(ofTable(stores, table, metricName), table.node.id, HOUR));
     return [
       graph('Requests and invocations an hour', [
-        api.api.metricCount({ period: hour }),
-        ...functions.all.map(([name, made]) => named(made.metricInvocations({ period: hour }), name)),
-        ...(commandQueue ? [commandQueue.queue.metricNumberOfMessagesSent({ period: hour })] : []),
+        api.api.metricCount({ period: HOUR }),
+        ...functions.all.map(([name, made]) => named(made.metricInvocations({ period: HOUR }), name)),
+        ...(commandQueue ? [commandQueue.queue.metricNumberOfMessagesSent({ period: HOUR })] : []),
       ]),
       graph(
         'Milliseconds of functions an hour',
-        functions.all.map(([name, made]) => named(made.metricDuration({ statistic: 'Sum', period: hour }), name)),
+        functions.all.map(([name, made]) => named(made.metricDuration({ statistic: 'Sum', period: HOUR }), name)),
       ),
       graph('Write units an hour', units('ConsumedWriteCapacityUnits')),
       graph('Read units an hour', units('ConsumedReadCapacityUnits')),
-      ...(cache ? [graph('Redis, ECPU an hour', [ofCache(cache, 'ElastiCacheProcessingUnits', hour)])] : []),
+      ...(cache ? [graph('Redis, ECPU an hour', [ofCache(cache, 'ElastiCacheProcessingUnits', HOUR)])] : []),
     ];
   }
 
@@ -326,6 +410,76 @@ export class Monitoring extends Construct {
     const query = `MetricName="${metricName}" Stage="${row.stage}" Function=(${functions}) ${condition}`.trimEnd();
     return `SEARCH('{Watershed,Function,${dimension},Stage} ${query}', '${statistic}', 60)`;
   }
+}
+
+function whenTooHigh({ above, minutes, outOf = minutes }: TooHigh) {
+  return {
+    threshold: above,
+    comparisonOperator: ComparisonOperator.GREATER_THAN_THRESHOLD,
+    evaluationPeriods: outOf,
+    datapointsToAlarm: minutes,
+    treatMissingData: TreatMissingData.NOT_BREACHING,
+  };
+}
+
+function whenOverdue({ fewerThan, hours }: Overdue) {
+  return {
+    threshold: fewerThan,
+    comparisonOperator: ComparisonOperator.LESS_THAN_THRESHOLD,
+    evaluationPeriods: hours,
+    datapointsToAlarm: hours,
+    treatMissingData: TreatMissingData.BREACHING,
+  };
+}
+
+/** The id of an alarm of a function, such as `ReadFnLatency`. */
+function idOf(name: FunctionName, what: string): string {
+  return name.replace(/(?:^|-)(\w)/g, (_, letter: string) => letter.toUpperCase()) + what;
+}
+
+/**
+ * How many invocations of the newest version failed. The version counts alone, so that a deployment which mends a crash
+ * is not taken back for the crashes of the version before.
+ *
+ * https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-view.html: with the dimension `ExecutedVersion`,
+ * metrics are those of a version behind a weighted alias.
+ */
+function errorsOfVersion(alias: Alias): Metric {
+  const errors = alias.metricErrors({ period: MINUTE });
+  return errors.with({ dimensionsMap: { ...errors.dimensions, ExecutedVersion: alias.version.version } });
+}
+
+function ofVerification({ project, deadLetters }: Verification): Thresholds {
+  return {
+    NotVerified: {
+      metric: project.metricSucceededBuilds({ period: HOUR }),
+      fewerThan: 1,
+      // A night, and two hours for the comparison to end.
+      hours: 26,
+      means:
+        'The nightly comparison of the stores found a difference, could not end, or did not start: its log says which.',
+    },
+    VerificationNotStarted: {
+      metric: waitingIn(deadLetters),
+      above: 0,
+      minutes: 1,
+      means: 'The schedule could not start the nightly comparison: a message in a queue of its own says why.',
+    },
+  };
+}
+
+function waitingIn(queue: IQueue): Metric {
+  return queue.metricApproximateNumberOfMessagesVisible({ statistic: 'Maximum', period: MINUTE });
+}
+
+/**
+ * How many in a hundred of `all` are `part`, and 0 if there are none at all. Arrays hold series only, so that
+ * `MAX([requests, 1])` is no way around a division by zero: CloudWatch refuses it.
+ * https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/using-metric-math.html#metric-math-syntax
+ */
+function percentage(part: string, all: string, label: string, usingMetrics: Record<string, IMetric>): MathExpression {
+  const expression = `IF((${all}) > 0, 100 * ${part} / (${all}), 0)`;
+  return new MathExpression({ expression, usingMetrics, label, period: MINUTE });
 }
 
 function graph(title: string, left: IMetric[]): GraphWidget {

@@ -1,32 +1,35 @@
 import { Stack, Validations } from 'aws-cdk-lib';
-import type { IAlarm } from 'aws-cdk-lib/aws-cloudwatch';
 import { LambdaApplication, LambdaDeploymentConfig, LambdaDeploymentGroup } from 'aws-cdk-lib/aws-codedeploy';
 import type { Role } from 'aws-cdk-lib/aws-iam';
 import { Construct } from 'constructs';
 import type { Functions } from './functions';
+import type { Monitoring } from './monitoring';
 import { allow, roleFor } from './permissions';
 
 /**
- * New versions of functions take a tenth of the invocations for ten minutes, and then all. When one of these alarms goes
- * off meanwhile, everything goes back to the old ones, and the update of the stack fails.
+ * New versions of functions take a tenth of the invocations for ten minutes, and then all. When one of a function's
+ * rollback alarms goes off meanwhile, its alias goes back to the old version, and the update of the stack fails, which
+ * brings the other functions back.
  *
- * What runs side by side are two neighbouring rows at most, which no step minds (docs/adr/0011), if roles allow for both
+ * At most two neighbouring rows run side by side, as the steps allow (docs/adr/0011), and the roles too
  * (docs/adr/0016).
  */
 export class Rollout extends Construct {
-  constructor(scope: Construct, functions: Functions, alarms: IAlarm[]) {
+  constructor(scope: Construct, functions: Functions, monitoring: Monitoring) {
     super(scope, 'Rollout');
     const application = new LambdaApplication(this, 'Application');
     // The construct would attach a policy of AWS's, which covers every function of the account.
     const role = this.role(functions).withoutPolicyUpdates();
     for (const [name, alias] of functions.aliases) {
-      new LambdaDeploymentGroup(this, name, {
+      const group = new LambdaDeploymentGroup(this, name, {
         application,
         alias,
         role,
-        alarms,
+        alarms: monitoring.rollbackAlarms(name),
         deploymentConfig: LambdaDeploymentConfig.CANARY_10PERCENT_10MINUTES,
       });
+      // The alarms look at the new version before it is invoked.
+      alias.node.addDependency(group);
     }
   }
 

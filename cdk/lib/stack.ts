@@ -43,7 +43,7 @@ export class Watershed extends Stack {
     const watched = { config, row, api, functions, stores, commandQueue, cache, domainEvents, verification };
     const monitoring = new Monitoring(this, watched);
     if (config.canary) {
-      new Rollout(this, functions, monitoring.ofFunctions);
+      new Rollout(this, functions, monitoring);
     }
 
     this.tell('Stage', row.stage);

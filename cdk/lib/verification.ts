@@ -13,6 +13,7 @@ import { LogGroup } from 'aws-cdk-lib/aws-logs';
 import { Asset } from 'aws-cdk-lib/aws-s3-assets';
 import { Schedule, ScheduleExpression } from 'aws-cdk-lib/aws-scheduler';
 import { CodeBuildStartBuild } from 'aws-cdk-lib/aws-scheduler-targets';
+import { Queue, QueueEncryption } from 'aws-cdk-lib/aws-sqs';
 import { Construct } from 'constructs';
 import type { Config } from './config';
 import type { Packages } from './packages';
@@ -28,6 +29,8 @@ import type { Stores } from './stores';
  */
 export class Verification extends Construct {
   readonly project: Project;
+  /** Starts that the schedule could not make. */
+  readonly deadLetters: Queue;
 
   constructor(scope: Construct, config: Config, stores: Stores, packages: Packages) {
     super(scope, 'Verification');
@@ -64,10 +67,20 @@ export class Verification extends Construct {
       id: 'AwsSolutions::AwsSolutions-CB4',
       reason: 'It produces nothing to encrypt: no artifacts, no cache.',
     });
+    this.deadLetters = new Queue(this, 'DeadLetters', {
+      encryption: QueueEncryption.SQS_MANAGED,
+      enforceSSL: true,
+      retentionPeriod: Duration.days(14),
+      removalPolicy: RemovalPolicy.DESTROY,
+    });
+    Validations.of(this.deadLetters).acknowledge({
+      id: 'AwsSolutions::AwsSolutions-SQS3',
+      reason: 'It is a dead-letter queue: of the schedule.',
+    });
     new Schedule(this, 'Nightly', {
       description: 'Starts the comparison of the stores',
       schedule: ScheduleExpression.cron({ hour: '3', minute: '17', timeZone: TimeZone.ETC_UTC }),
-      target: new CodeBuildStartBuild(this.project, { retryAttempts: 3 }),
+      target: new CodeBuildStartBuild(this.project, { retryAttempts: 3, deadLetterQueue: this.deadLetters }),
     });
   }
 

@@ -35,15 +35,11 @@ function quoted(text: string): string[] {
 
 export const DOCUMENTED = documented();
 
-/** What a function may do in a row, or in several, according to the document; `anything` is what a policy cannot name more closely. */
+/** The permissions of a function in a row, or in several, by the document; `anything` stands for the resource `*`. */
 export function granted(name: FunctionName, ...rows: Row[]): Map<string, string[]> {
   const everywhere = DOCUMENTED.get('everywhere')!;
-  const every = everywhere.get('every function')!;
   const having = rows.filter(({ functions }) => functions.includes(name));
-  const grants = new Map([
-    ['its log', every.get('its log')!],
-    ['anything', every.get('anything')!],
-  ]);
+  const grants = new Map(everywhere.get('every function')!);
   for (const row of having) {
     const network = usesRedis(row, name) ? everywhere.get('who uses the cache')! : [];
     for (const [on, actions] of [...DOCUMENTED.get(row.stage)!.get(name)!, ...network]) {
@@ -65,7 +61,7 @@ export function resources(from: Template, name: FunctionName): [called: string, 
       found.push([`${called}'s indexes`, `<${id}.Arn>/index/${IndexName}`]);
     }
   }
-  for (const [id, { QueueName }] of properties(from, 'AWS::SQS::Queue')) {
+  for (const [id, { QueueName }] of properties(from, 'AWS::SQS::Queue').filter(([id]) => /^CommandQueue/.test(id))) {
     found.push([/-dlq(\.fifo)?$/.test(QueueName) ? 'dead letters' : 'command queue', `<${id}.Arn>`]);
   }
   const arn = (service: string, rest: string) => `arn:aws:${service}:eu-central-1:111122223333:${rest}`;

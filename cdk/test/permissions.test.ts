@@ -42,16 +42,16 @@ test('without Redis nobody may use a cache or the network', () => {
   assert.deepEqual(allDifferences(synthesise(rows, config({ redis: false })), without), []);
 });
 
-test('without tracing nobody may send traces', () => {
-  const without = (name: FunctionName, row: Row) => {
+test('with tracing every function may send traces as well', () => {
+  const traced = (name: FunctionName, row: Row) => {
     const grants = granted(name, row);
-    grants.set(
-      'anything',
-      grants.get('anything')!.filter((action) => !action.startsWith('xray:')),
-    );
+    grants.set('anything', [
+      ...(grants.get('anything') ?? []),
+      ...DOCUMENTED.get('everywhere')!.get('a traced function')!.get('anything')!,
+    ]);
     return grants;
   };
-  assert.deepEqual(allDifferences(synthesise(ROWS, config({ tracing: false })), without), []);
+  assert.deepEqual(allDifferences(synthesise(ROWS, config({ tracing: true })), traced), []);
 });
 
 const ROLE = functionOf(of('cqrs'), 'write-fn').Role['Fn::GetAtt'][0];
@@ -172,7 +172,7 @@ test('no action is a wildcard, and no resource but those that the document expla
       for (const found of wild) {
         assert.match(
           found,
-          /^(logs,logs arn:aws:logs:\S+:log-group:\/aws\/lambda\/watershed-[a-z-]+:\*|(ec2,|xray,)*xray \*)$/,
+          /^(logs,logs arn:aws:logs:\S+:log-group:\/aws\/lambda\/watershed-[a-z-]+:\*|(ec2,)*ec2 \*)$/,
         );
       }
     }
@@ -259,8 +259,9 @@ test('the nightly comparison reads the two stores and itself, and is started by 
   const starts = statementsOf(of('cqrs'), role('SchedulerRole')).map(
     ({ actions, resources }) => `${actions} ${resources}`,
   );
-  assert.equal(starts.length, 1);
+  assert.equal(starts.length, 2);
   assert.match(starts[0]!, /^codebuild:StartBuild <VerificationProject\w+\.Arn>$/);
+  assert.match(starts[1]!, /^sqs:SendMessage <VerificationDeadLetters\w+\.Arn>$/);
 });
 
 test('what shifts invocations to new versions may do so for these functions alone', () => {

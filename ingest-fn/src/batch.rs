@@ -124,6 +124,7 @@ impl<D: Domain> Ingest<D> {
         }
         for (message, fate) in messages.iter().zip(fates).filter(|(_, fate)| *fate != Fate::Done) {
             outcome.tally.failed += usize::from(self.is_last_delivery(message));
+            outcome.tally.deliveries_failed += usize::from(matches!(fate, Fate::Failed(_)));
             outcome.failed.push(self.hand_back(message, fate).await);
         }
         outcome

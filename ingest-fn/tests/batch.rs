@@ -206,6 +206,19 @@ async fn a_batch_tells_what_became_of_its_commands_each_counted_once() {
     assert_eq!(world.outcome(&[carrying("m4", &opened)]).await.tally, Tally::default());
 }
 
+#[tokio::test]
+async fn a_delivery_that_failed_is_counted_and_one_that_came_too_early_is_not() {
+    let stores = MemoryStores::default();
+    let troubled = Arc::new(Troubled { puts: AtomicU64::new(0), views: stores.views() });
+    let world = world_with(Order::Loose, stores, troubled);
+    let (opened, early) = (world.envelope(world.id(), open("a")), world.envelope(world.id(), ADD));
+    let unprojected = carrying("unprojected", &opened);
+    let messages = [message("unreadable", "{".to_owned()), carrying("early", &early), unprojected];
+    let outcome = world.outcome(&messages).await;
+    assert_eq!((outcome.failed.len(), outcome.tally.deliveries_failed), (3, 2));
+    assert_eq!(outcome.tally.failed, 0, "none of them is given up");
+}
+
 /// A read store that fails, then panics, then works.
 #[derive(Debug)]
 struct Troubled {

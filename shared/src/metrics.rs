@@ -46,6 +46,9 @@ pub struct Tally {
     pub refused: usize,
     /// Were given up in this batch: their messages are dead letters now.
     pub failed: usize,
+    /// Deliveries that failed, so that SQS delivers their messages again or gives them up. Deferred messages do not count:
+    /// they came too early, and nothing is wrong with them.
+    pub deliveries_failed: usize,
     /// From the acceptance of each command that took effect until its view could be read, for the views that this batch
     /// put.
     pub projection_lags: Vec<Duration>,

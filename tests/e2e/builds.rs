@@ -46,7 +46,8 @@ fn has_mutants(command: &str) -> bool {
 /// The commands of the Makefile that compile the workspace with the profile `fast`.
 fn cargo_commands() -> BTreeSet<String> {
     let printed = output(Command::new("make").arg("--dry-run").args(TARGETS).env_remove("MAKEFLAGS"));
-    let cargo = printed.lines().filter(|line| line.contains("--profile fast")).filter_map(|line| line.split_once("cargo "));
+    let cargo =
+        printed.lines().filter(|line| line.contains("--profile fast")).filter_map(|line| line.split_once("cargo "));
     let commands: BTreeSet<_> = cargo.map(|(_, arguments)| format!("cargo {arguments}")).collect();
     assert!(commands.len() > 5, "only {commands:?} were found");
     commands
@@ -64,7 +65,7 @@ fn features(command: &str) -> Features {
         tree.args(pair);
     }
     let mut found = Features::new();
-    for line in output(&mut tree).lines() {
+    for line in output(&mut tree).lines().filter(|line| !line.is_empty()) {
         let (package, features) = line.trim_end_matches(" (*)").split_once('|').unwrap();
         found.entry(package.to_owned()).or_default().insert(features.to_owned());
     }

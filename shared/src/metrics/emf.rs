@@ -58,7 +58,7 @@ const LOOKUPS: Directive = Directive {
 const COMMANDS: Directive = Directive {
     namespace: NAMESPACE,
     dimensions: &[&["Function", "Stage"]],
-    metrics: &[count("CommandsApplied"), count("CommandsRefused"), count("CommandsFailed")],
+    metrics: &[count("CommandsApplied"), count("CommandsRefused"), count("CommandsFailed"), count("DeliveriesFailed")],
 };
 
 const LAGS: Directive = Directive {
@@ -114,6 +114,7 @@ struct BatchMembers {
     commands_applied: usize,
     commands_refused: usize,
     commands_failed: usize,
+    deliveries_failed: usize,
     #[serde(flatten)]
     lags: Option<LagMembers>,
 }
@@ -154,6 +155,7 @@ pub(super) fn batch(source: &MetricsConfig, at: Timestamp, tally: &Tally) -> Vec
         commands_applied: tally.applied,
         commands_refused: tally.refused,
         commands_failed: tally.failed,
+        deliveries_failed: tally.deliveries_failed,
         lags: first,
     };
     let mut lines = Lines { source, at, text: Vec::new() };
@@ -310,10 +312,10 @@ mod tests {
     fn a_batch_is_one_document_unless_it_has_more_lags_than_one_may_hold() {
         let lags = |count| vec![Duration::from_millis(7); count];
         let tell = |tally: &Tally| lines(&batch(&source(), Timestamp::from_micros(0), tally));
-        let quiet = tell(&Tally { refused: 2, failed: 1, ..Tally::default() });
+        let quiet = tell(&Tally { refused: 2, failed: 1, deliveries_failed: 3, ..Tally::default() });
         assert_eq!((quiet.len(), quiet[0].get("ProjectionLag")), (1, None));
-        let counts = ["CommandsApplied", "CommandsRefused", "CommandsFailed"].map(|name| quiet[0][name].clone());
-        assert_eq!(counts, [0, 2, 1]);
+        let names = ["CommandsApplied", "CommandsRefused", "CommandsFailed", "DeliveriesFailed"];
+        assert_eq!(names.map(|name| quiet[0][name].clone()), [0, 2, 1, 3]);
         let busy = tell(&Tally { applied: 250, projection_lags: lags(250), ..Tally::default() });
         let told: Vec<_> = busy.iter().map(|line| line["ProjectionLag"].as_array().unwrap().len()).collect();
         assert_eq!(told, [100, 100, 50]);

@@ -246,8 +246,8 @@ pub(crate) struct TrafficOptions {
     /// Milliseconds to apply a command, in write-fn or, behind the queue, in ingest-fn.
     #[arg(long, default_value = "6", value_parser = millis)]
     pub(crate) apply_ms: f64,
-    /// Share of the requests that X-Ray traces, besides the first in every second; 0 is tracing turned off.
-    #[arg(long, default_value = "0.05", allow_negative_numbers = true, value_parser = share)]
+    /// Share of the requests that X-Ray traces, besides the first in every second: 0.05 if `tracing` is on, 0 if it is off.
+    #[arg(long, default_value = "0", allow_negative_numbers = true, value_parser = share)]
     pub(crate) traced: f64,
 }
 

@@ -9,27 +9,31 @@ use crate::model::{DAYS_PER_MONTH, Model, POLLERS, millions};
 use crate::outcome::{Failure, Outcome};
 use crate::table::{Table, dollars, number};
 
-/// What is assumed of the deployment, besides the options.
+/// Assumptions about the deployment, besides the options.
 mod assumed {
     /// Metrics with an alarm. The front door's errors, requests and latency.
     pub(super) const ALARMS: f64 = 3.0;
-    /// Errors and throttles.
-    pub(super) const ALARMS_PER_FUNCTION: f64 = 2.0;
+    /// Errors, throttles, and errors of the newest version.
+    pub(super) const ALARMS_PER_FUNCTION: f64 = 3.0;
+    /// Errors, requests and latency of a function that answers requests.
+    pub(super) const ALARMS_PER_ANSWERING: f64 = 3.0;
     /// Throttles of reads and of writes, of each table and of each list.
     pub(super) const ALARMS_PER_TABLE: f64 = 2.0;
     pub(super) const ALARMS_OF_LISTS: f64 = 2.0 * LISTS;
-    /// Age of the oldest message, dead letters, lag of projections, commands that failed.
-    pub(super) const ALARMS_OF_QUEUE: f64 = 4.0;
-    /// Throttles of Redis; the nightly comparison of the stores.
+    /// Age of the oldest message, dead letters, lag of projections, commands that failed; and for the share of failed
+    /// deliveries those that failed and commands applied and refused.
+    pub(super) const ALARMS_OF_QUEUE: f64 = 7.0;
+    /// Throttles of Redis.
     pub(super) const ALARMS_OF_REDIS: f64 = 1.0;
-    pub(super) const ALARMS_OF_READ_STORE: f64 = 1.0;
+    /// The nightly comparison of the stores: its successes, and starts that failed.
+    pub(super) const ALARMS_OF_READ_STORE: f64 = 2.0;
     /// Requests, errors and latency, of each function that answers requests and of each route.
     pub(super) const METRICS_PER_FUNCTION: f64 = 3.0;
     pub(super) const METRICS_PER_ROUTE: f64 = 3.0;
     /// Hits and misses.
     pub(super) const METRICS_PER_CACHE: f64 = 2.0;
-    /// Lag, and commands applied, refused and failed.
-    pub(super) const METRICS_OF_QUEUE: f64 = 4.0;
+    /// Lag, commands applied, refused and failed, and deliveries that failed.
+    pub(super) const METRICS_OF_QUEUE: f64 = 5.0;
     /// Of the HTTP contract.
     pub(super) const ROUTES: f64 = 7.0;
     /// Where functions in a VPC get the signing keys, and where ingest-fn puts messages off.
@@ -105,10 +109,10 @@ fn item(name: &'static str, formula: &'static str, price: Price, units: f64) -> 
     Item { name, formula, dollars_per_month: price.of(units) }
 }
 
-/// What costs the same whatever the traffic is.
+/// Items that cost the same at any traffic.
 fn fixed(model: &Model<'_>) -> Vec<Item> {
     let Model { options, row } = model;
-    let formula = "3 + 2 per function, table and list + 4 of the queue + 1 of Redis + 1 of the read store";
+    let formula = "3 + 3 per function, 3 more if it answers requests + 2 per table and list + 7 of the queue + 1 of Redis + 2 of the read store";
     let mut items = vec![
         item("alarms", formula, prices::ALARMS, alarms(model)),
         item("dashboard", "1", prices::DASHBOARDS, 1.0),
@@ -199,17 +203,15 @@ fn metered(model: &Model<'_>, rate: f64) -> Vec<Item> {
         item("logs", "requests × 400 bytes + invocations × 1,300 bytes, in GB", prices::LOGS, gb(logged)),
         item(
             "metrics",
-            "3 per function that answers and per route, 2 per cache, 4 behind a queue",
+            "3 per function that answers and per route, 2 per cache, 5 behind a queue",
             prices::METRICS,
             written,
         ),
-        item(
-            "traces",
-            "the first request a second + a share of the others",
-            prices::TRACES,
-            millions(model.traces(rate)),
-        ),
     ];
+    if options.traced > 0.0 {
+        let formula = "the first request a second + a share of the others";
+        items.push(item("traces", formula, prices::TRACES, millions(model.traces(rate))));
+    }
     if model.is_queued() {
         let formula = "writes × (1 to send + 2 ÷ batch, or ÷ 10, to receive and delete)";
         items.push(item("queue requests", formula, queue_price(options), requests * model.queue_requests(rate)));
@@ -232,6 +234,7 @@ fn alarms(model: &Model<'_>) -> f64 {
     let tables = 1.0 + with_lists;
     assumed::ALARMS
         + assumed::ALARMS_PER_FUNCTION * count(row.functions.len())
+        + assumed::ALARMS_PER_ANSWERING * count(answering(row))
         + assumed::ALARMS_PER_TABLE * tables
         + assumed::ALARMS_OF_LISTS * with_lists
         + assumed::ALARMS_OF_QUEUE * one(row.queue_deployed)
@@ -241,11 +244,15 @@ fn alarms(model: &Model<'_>) -> f64 {
 
 /// Metrics that are written.
 fn metrics(row: &Row) -> f64 {
-    let answering = row.functions.iter().filter(|name| *name != "ingest-fn").count();
-    assumed::METRICS_PER_FUNCTION * count(answering)
+    assumed::METRICS_PER_FUNCTION * count(answering(row))
         + assumed::METRICS_PER_ROUTE * assumed::ROUTES
         + assumed::METRICS_PER_CACHE * count(row.caches.len())
         + assumed::METRICS_OF_QUEUE * one(row.queue_deployed)
+}
+
+/// How many functions answer requests.
+fn answering(row: &Row) -> usize {
+    row.functions.iter().filter(|name| *name != "ingest-fn").count()
 }
 
 fn queue_price(options: &TrafficOptions) -> Price {
@@ -323,7 +330,7 @@ mod tests {
 
     #[test]
     fn a_lith_at_a_hundred_requests_a_second_costs_what_is_worked_out_by_hand() {
-        let bill = bill("lambda-lith", 100.0, &[]);
+        let bill = bill("lambda-lith", 100.0, &["--traced", "0.05"]);
         // 100 × 730 × 3,600 = 262.8 million requests.
         close(dollars_of(&bill, "HTTP API"), 262.8);
         close(dollars_of(&bill, "Lambda requests"), 262.8 * 0.20);
@@ -368,8 +375,9 @@ mod tests {
         close(dollars_of(&idle, "Redis, stored"), 0.1 * 0.084 * 730.0);
         close(dollars_of(&idle, "interface endpoints"), 2.0 * 2.0 * 7.30);
         close(dollars_of(&idle, "polling the queue"), 0.657 * 0.40);
-        // 3 of the front door, 6 of three functions, 6 of three tables, 4 of the queue, and 2 more.
-        close(dollars_of(&idle, "alarms"), 3.30);
+        // 3 of the front door, 9 of three functions and 6 more of two that answer, 6 of three tables and 12 of six lists, 7
+        // of the queue, 1 of Redis, 2 of the read store.
+        close(dollars_of(&idle, "alarms"), 4.60);
         close(dollars_of(&idle, "users, stored"), 2.0 * 0.06 * 4.0 * 0.25);
     }
 
@@ -387,6 +395,14 @@ mod tests {
                 assert!(per_million.is_sorted_by(|less, more| less >= more), "{stage}");
             }
         }
+    }
+
+    #[test]
+    fn traces_cost_nothing_unless_a_share_is_traced() {
+        let has_traces =
+            |arguments: &[&str]| bill("cqrs", 100.0, arguments).items.iter().any(|item| item.name == "traces");
+        assert!(!has_traces(&[]));
+        assert!(has_traces(&["--traced", "0.05"]));
     }
 
     #[test]

@@ -1,0 +1,531 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import type { Template } from 'aws-cdk-lib/assertions';
+import { aggregatesSeries, all, evaluate, type Expression, parse, type Series, type Type, typeOf } from './metric-math';
+import { resolve } from './policies';
+import { of, properties, ROWS, template } from './support';
+
+/** Every row as `prod` has it, and configurations that make further alarms or fewer. */
+const TEMPLATES = new Map<string, Template>([
+  ...ROWS.map(({ stage }): [string, Template] => [stage, of(stage)]),
+  ['cqrs with all options', template('cqrs', { domainEvents: true, otherProjection: 2, tracing: true })],
+  ['cqrs in dev', template('cqrs', { base: 'dev' })],
+]);
+
+const alarmsOf = (from: Template) => properties(from, 'AWS::CloudWatch::Alarm');
+const called = (logicalId: string) => logicalId.replace(/^Monitoring(\w+)[0-9A-F]{8}$/, '$1');
+
+// Metric math
+
+const SERIES = new Map<string, Type>([
+  ['a', 'TS'],
+  ['b', 'TS'],
+]);
+
+test('what CloudWatch refuses of metric math is refused here', () => {
+  const refused = [
+    'MAX([a, 1])',
+    'SUM([a, 2.5])',
+    '100 * a / MAX([b, 1])',
+    'IF(a > 0, MAX([a, 1]), 0)',
+    'SUM([a, AVG(b)])',
+    'SUM([a, [b, -1]])',
+    'a + c',
+    'MAX([A, b])',
+    'max([a, b])',
+    'IF([a, b], a, b)',
+    'IF(1 > 0, 2, 3)',
+    "SUM('a')",
+    'SUM([a, b)',
+    'a b',
+    'a +',
+    '(a, b)',
+    'a ? b',
+  ];
+  for (const text of refused) {
+    assert.throws(() => typeOf(parse(text), SERIES), `${text} was let through`);
+  }
+});
+
+test('what CloudWatch takes of metric math is understood here, and texts are not read as expressions', () => {
+  const search = `SEARCH('{Watershed,Function,Stage} MetricName="[a, 1]" Function=("x" OR "y")', 'Sum', 60)`;
+  const types: [string, Type][] = [
+    ['SUM([a, b])', 'TS'],
+    ['SUM(a)', 'S'],
+    ['a / SUM(a)', 'TS'],
+    ['[a, b] * 2', 'TS[]'],
+    ['IF(a > 0 AND b >= 1, 100 * a / (a + b), 0)', 'TS'],
+    [search, 'TS[]'],
+    [`100 * SUM(${search}) / (SUM(${search}) + a)`, 'TS'],
+  ];
+  for (const [text, type] of types) {
+    assert.equal(typeOf(parse(text), SERIES), type, text);
+  }
+});
+
+test('metric math is evaluated as CloudWatch documents it', () => {
+  const ids = new Map<string, Series>([
+    ['a', [10, 0, undefined, 5, undefined]],
+    ['b', [1, 2, 3, undefined, undefined]],
+  ]);
+  const values = (text: string) => evaluate(parse(text), ids, 5);
+  assert.deepEqual(values('SUM([a, b])'), [11, 2, 3, 5, undefined]);
+  assert.deepEqual(values('b / a'), [0.1, undefined, undefined, 0, undefined]);
+  assert.deepEqual(values('IF(a > 0, 100 * b / a, 0)'), [10, 0, undefined, 0, undefined]);
+  assert.deepEqual(values('IF((a + b) > 4, 1 + 1, 0)'), [2, 0, 0, 2, undefined]);
+});
+
+/**
+ * https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_MetricDataQuery.html and
+ * https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/using-metric-math.html: how ids are spelt.
+ */
+const ID = /^[a-z]\w{0,254}$/;
+
+/** A metric or an expression, as an alarm or a widget of a dashboard has it. */
+interface Query {
+  readonly id: string;
+  readonly expression: Expression | undefined;
+  readonly isShown: boolean;
+}
+
+function queryOf(id: string, expression: string | undefined, isShown: boolean): Query {
+  return { id, expression: expression === undefined ? undefined : parse(expression), isShown };
+}
+
+/** The types of all ids, in whatever order they are written. Throws if an id is twice there, or an expression is wrong. */
+function typesOf(queries: Query[]): Map<string, Type> {
+  for (const { id } of queries) {
+    assert.match(id, ID);
+    assert.equal(queries.filter((query) => query.id === id).length, 1, `the id ${id} is there twice`);
+  }
+  const types = new Map<string, Type>();
+  let left = queries;
+  while (left.length > 0) {
+    const waiting = left.map(({ id }) => id);
+    const ready = left.filter(({ expression }) => !usesAny(expression, waiting));
+    assert.ok(ready.length > 0, 'expressions refer to each other in a circle');
+    for (const { id, expression } of ready) {
+      types.set(id, expression === undefined ? 'TS' : typeOf(expression, types));
+    }
+    left = left.filter((query) => !ready.includes(query));
+  }
+  return types;
+}
+
+function usesAny(expression: Expression | undefined, ids: string[]): boolean {
+  return expression !== undefined && all(expression).some((part) => part.kind === 'id' && ids.includes(part.name));
+}
+
+function queriesOf(alarm: any): Query[] {
+  return (alarm.Metrics ?? []).map(({ Id, Expression, ReturnData = true }: any) => queryOf(Id, Expression, ReturnData));
+}
+
+/**
+ * Limits: https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html. One series, no SEARCH,
+ * and no function that makes a scalar of all data points, because an alarm retrieves more points than it evaluates:
+ * https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/using-metric-math.html.
+ */
+function checkAlarm(alarm: any): void {
+  const queries = queriesOf(alarm);
+  const types = typesOf(queries);
+  const stats = (alarm.Metrics ?? []).flatMap(({ MetricStat }: any) => MetricStat ?? []);
+  const periods: number[] = alarm.Metrics ? stats.map(({ Period }: any) => Period) : [alarm.Period];
+  assert.equal(new Set(periods).size, 1, 'the metrics of an alarm have one period');
+  const seconds = periods[0]! * alarm.EvaluationPeriods;
+  assert.ok(seconds <= (periods[0]! < 3_600 ? 86_400 : 604_800), `${seconds} s are too long`);
+  assert.ok(alarm.DatapointsToAlarm <= alarm.EvaluationPeriods);
+  if (alarm.Metrics === undefined) {
+    return;
+  }
+  assert.ok(stats.length <= 10 && queries.length - stats.length <= 10, 'ten metrics and ten expressions at most');
+  const shown = queries.filter(({ isShown }) => isShown);
+  assert.equal(shown.length, 1, 'an alarm watches one result');
+  assert.equal(types.get(shown[0]!.id), 'TS', 'an alarm watches a single series');
+  for (const { expression } of queries) {
+    if (expression !== undefined) {
+      const isSearch = (part: Expression) => part.kind === 'call' && part.name === 'SEARCH';
+      assert.ok(!all(expression).some(isSearch), 'SEARCH is for dashboards');
+      assert.ok(!aggregatesSeries(expression, types), 'an alarm aggregates no series');
+    }
+  }
+}
+
+test('CloudWatch takes the metric math and the periods of every alarm', () => {
+  for (const [name, from] of TEMPLATES) {
+    for (const [id, alarm] of alarmsOf(from)) {
+      assert.doesNotThrow(() => checkAlarm(alarm), `${id} at ${name}`);
+    }
+  }
+});
+
+test('the check of alarms finds what CloudWatch would refuse', () => {
+  const [, alarm] = alarmsOf(of('cqrs')).find(([id]) => called(id) === 'ServerErrors')!;
+  const refused = (change: (alarm: any) => void, says: RegExp) => {
+    const changed = structuredClone(alarm);
+    change(changed);
+    assert.throws(() => checkAlarm(changed), says);
+  };
+  const expressed = (text: string) => (alarm: any) => {
+    alarm.Metrics.find(({ Expression }: any) => Expression !== undefined).Expression = text;
+  };
+  refused(expressed('100 * errors / MAX([requests, 1])'), /an array holds time series/);
+  refused(expressed('errors / request'), /no metric has the id request/);
+  refused(expressed("SEARCH('{AWS/Lambda} Errors', 'Sum', 60)"), /single series/);
+  refused(expressed("SUM(SEARCH('{AWS/Lambda} Errors', 'Sum', 60))"), /SEARCH is for dashboards/);
+  refused(expressed('[errors, requests]'), /single series/);
+  refused(expressed('errors / SUM(requests)'), /aggregates no series/);
+  refused((alarm) => (alarm.Metrics[1].Id = 'Errors'), /Errors/);
+  refused((alarm) => (alarm.Metrics[1].ReturnData = true), /one result/);
+  refused((alarm) => (alarm.Metrics[1].MetricStat.Period = 300), /one period/);
+  refused((alarm) => (alarm.EvaluationPeriods = 1_441), /too long/);
+  refused((alarm) => {
+    const more = Array.from({ length: 9 }, (_, index) => ({ ...alarm.Metrics[1], Id: `m${index}` }));
+    alarm.Metrics.push(...more);
+  }, /ten metrics/);
+});
+
+/** The widgets' metrics: https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/CloudWatch-Dashboard-Body-Structure.html */
+function metricsOfWidgets(from: Template): any[][][] {
+  return properties(from, 'AWS::CloudWatch::Dashboard').flatMap(([, { DashboardBody }]) =>
+    JSON.parse(resolve(DashboardBody)).widgets.map(({ properties }: any) => properties.metrics),
+  );
+}
+
+test('CloudWatch takes the metric math of every dashboard', () => {
+  for (const [name, from] of TEMPLATES) {
+    const widgets = metricsOfWidgets(from);
+    assert.ok(widgets.length >= 10, name);
+    for (const metrics of widgets) {
+      const queries = metrics.map((parts, index): Query => {
+        const { id = `unnamed${index}`, expression, visible = true } = parts.at(-1);
+        return queryOf(id, expression, visible);
+      });
+      const types = typesOf(queries);
+      for (const { id } of queries.filter(({ isShown }) => isShown)) {
+        assert.notEqual(types.get(id), 'S', `${id} at ${name}`);
+      }
+      assert.ok(queries.length <= 500, name);
+    }
+  }
+});
+
+// Our own metrics
+
+/** The sets of dimensions that shared/src/metrics/emf.rs writes a metric under, each in order. */
+function written(): Map<string, string[]> {
+  const source = readFileSync('../shared/src/metrics/emf.rs', 'utf8');
+  const directives = source.matchAll(/dimensions: &\[((?:&\[[^\]]*\](?:, )?)+)\],\s*metrics: &\[([^\]]*)\]/g);
+  const sets = new Map<string, string[]>();
+  for (const [, dimensions, metrics] of directives) {
+    const names = [...dimensions!.matchAll(/&\[([^\]]*)\]/g)].map(([, set]) => inOrder(set!.match(/\w+/g)!));
+    for (const [, metric] of metrics!.matchAll(/\w+\("(\w+)"\)/g)) {
+      sets.set(metric!, names);
+    }
+  }
+  return sets;
+}
+
+const inOrder = (dimensions: string[]) => [...dimensions].sort().join();
+
+/** The metrics of an alarm, each with name and dimensions. */
+function watched(alarm: any): any[] {
+  const stats = (alarm.Metrics ?? []).flatMap(({ MetricStat }: any) => MetricStat?.Metric ?? []);
+  return alarm.Metrics ? stats : [alarm];
+}
+
+test('every metric of our own that an alarm watches is written under these very dimensions', () => {
+  const sets = written();
+  assert.ok(sets.size >= 9, [...sets.keys()].join());
+  let found = 0;
+  for (const { stage, functions } of ROWS) {
+    for (const [id, alarm] of alarmsOf(of(stage))) {
+      for (const { Namespace, MetricName, Dimensions } of watched(alarm)) {
+        if (Namespace === 'Watershed') {
+          const values = new Map<string, string>(Dimensions.map(({ Name, Value }: any) => [Name, Value]));
+          assert.ok(sets.get(MetricName)?.includes(inOrder([...values.keys()])), `${id} at ${stage}`);
+          assert.equal(values.get('Stage'), stage);
+          assert.ok(
+            functions.some((name) => `watershed-${name}` === values.get('Function')),
+            `${id} at ${stage}`,
+          );
+          found += 1;
+        }
+      }
+    }
+  }
+  assert.ok(found > 50, `${found} found`);
+});
+
+test('every metric of our own that a dashboard shows is written under these very dimensions', () => {
+  const sets = written();
+  for (const { stage } of ROWS) {
+    for (const parts of metricsOfWidgets(of(stage)).flat()) {
+      const { expression = '' } = parts.at(-1);
+      for (const [, schema, metric] of expression.matchAll(/SEARCH\('\{Watershed,([^}]*)\} MetricName="(\w+)"/g)) {
+        assert.ok(sets.get(metric)?.includes(inOrder(schema.split(','))), `${metric} by ${schema}`);
+      }
+      if (parts[0] === 'Watershed') {
+        const names = parts.slice(2, -1).filter((_, index) => index % 2 === 0);
+        assert.ok(sets.get(parts[1])?.includes(inOrder(names)), `${parts[1]} by ${names}`);
+      }
+    }
+  }
+});
+
+// Rollback alarms
+
+/** Metrics by what identifies them, with a value for each period. */
+type Measured = Record<string, Series>;
+
+const identityOf = ({ Namespace, MetricName, Dimensions }: any) => {
+  const dimensions = Dimensions.map(({ Name, Value }: any) => `${Name}=${resolve(Value)}`);
+  return `${Namespace} ${MetricName} ${dimensions.sort().join()}`;
+};
+
+/**
+ * Whether an alarm goes off in one of these periods. Missing data is what the alarm says it is:
+ * https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarms-and-missing-data.html
+ */
+function goesOff(alarm: any, measured: Measured, periods: number): boolean {
+  const breaches = valuesOf(alarm, measured, periods).map((value) => {
+    if (value === undefined) {
+      return alarm.TreatMissingData === 'breaching';
+    }
+    return alarm.ComparisonOperator === 'LessThanThreshold' ? value < alarm.Threshold : value > alarm.Threshold;
+  });
+  return breaches.some((_, last) => {
+    const evaluated = breaches.slice(Math.max(0, last + 1 - alarm.EvaluationPeriods), last + 1);
+    return evaluated.filter(Boolean).length >= alarm.DatapointsToAlarm;
+  });
+}
+
+function valuesOf(alarm: any, measured: Measured, periods: number): Series {
+  const none = Array<undefined>(periods).fill(undefined);
+  if (alarm.Metrics === undefined) {
+    return measured[identityOf(alarm)] ?? none;
+  }
+  const metrics = alarm.Metrics.filter(({ MetricStat }: any) => MetricStat !== undefined);
+  const ids = new Map<string, Series>(
+    metrics.map(({ Id, MetricStat }: any) => [Id, measured[identityOf(MetricStat.Metric)] ?? none]),
+  );
+  return evaluate(parse(alarm.Metrics.find(({ ReturnData }: any) => ReturnData).Expression), ids, periods);
+}
+
+/** A canary, in minutes: a tenth of each function's traffic goes to its new version. */
+const CANARY = 10;
+const each = (value: number): Series => Array(CANARY).fill(value);
+
+const ours = (metric: string, name: string) => `Watershed ${metric} Function=watershed-${name},Stage=cqrs`;
+
+function frontDoor(metric: string): string {
+  const [[id]] = properties(of('cqrs'), 'AWS::ApiGatewayV2::Api') as [[string, any]];
+  return `AWS/ApiGateway ${metric} ApiId=<${id}>`;
+}
+
+/** Invocations of the new version of a function that failed. */
+function crashes(name: string, version = newVersionOf(name)): string {
+  const [id] = properties(of('cqrs'), 'AWS::Lambda::Function').find(
+    ([, { FunctionName }]) => FunctionName === `watershed-${name}`,
+  )!;
+  return `AWS/Lambda Errors ExecutedVersion=${version},FunctionName=<${id}>,Resource=<${id}>:live`;
+}
+
+function newVersionOf(name: string): string {
+  const [id] = Object.keys(of('cqrs').findResources('AWS::Lambda::Version')).filter((id) =>
+    id.includes(name.replace('-', '')),
+  );
+  return `<${id}.Version>`;
+}
+
+/** A hundred requests a second, one in ten a write, and all is well. */
+const HEALTHY: Measured = {
+  [frontDoor('Count')]: each(6_000),
+  [frontDoor('5xx')]: each(0),
+  [frontDoor('Latency')]: each(80),
+  [ours('Requests', 'read-fn')]: each(5_400),
+  [ours('Errors', 'read-fn')]: each(0),
+  [ours('Latency', 'read-fn')]: each(30),
+  [ours('Requests', 'write-fn')]: each(600),
+  [ours('Errors', 'write-fn')]: each(0),
+  [ours('Latency', 'write-fn')]: each(60),
+  [ours('CommandsApplied', 'ingest-fn')]: each(590),
+  [ours('CommandsRefused', 'ingest-fn')]: each(10),
+  [ours('CommandsFailed', 'ingest-fn')]: each(0),
+  [ours('DeliveriesFailed', 'ingest-fn')]: each(0),
+  [ours('ProjectionLag', 'ingest-fn')]: each(250),
+};
+
+/** A fault of new code, the function that has it, the alarm that must see it, and how the canary shows. */
+const FAULTS: [fault: string, name: string, alarm: string, measured: Measured][] = [
+  ['read-fn answers 500', 'read-fn', 'ReadFnServerErrors', { [ours('Errors', 'read-fn')]: each(540) }],
+  [
+    'write-fn answers 503, which is one in a hundred answers of the front door',
+    'write-fn',
+    'WriteFnServerErrors',
+    { [ours('Errors', 'write-fn')]: each(60), [frontDoor('5xx')]: each(60) },
+  ],
+  ['read-fn is slow', 'read-fn', 'ReadFnLatency', { [ours('Latency', 'read-fn')]: each(5_000) }],
+  ['write-fn is slow', 'write-fn', 'WriteFnLatency', { [ours('Latency', 'write-fn')]: each(5_000) }],
+  ['read-fn runs out of memory', 'read-fn', 'ReadFnInvocationErrors', { [crashes('read-fn')]: each(540) }],
+  [
+    'write-fn does not start, and is asked in three minutes of ten',
+    'write-fn',
+    'WriteFnInvocationErrors',
+    { [crashes('write-fn')]: [1, undefined, undefined, undefined, 1, undefined, undefined, undefined, 1, undefined] },
+  ],
+  ['ingest-fn runs out of time', 'ingest-fn', 'IngestFnInvocationErrors', { [crashes('ingest-fn')]: each(6) }],
+  [
+    'ingest-fn cannot store what it applies, and old code mends that at the next delivery',
+    'ingest-fn',
+    'DeliveriesFailed',
+    { [ours('DeliveriesFailed', 'ingest-fn')]: each(60) },
+  ],
+  [
+    'write-fn queues commands that ingest-fn cannot read',
+    'write-fn',
+    'DeliveriesFailed',
+    { [ours('DeliveriesFailed', 'ingest-fn')]: each(60) },
+  ],
+  [
+    'ingest-fn gives up at a first delivery',
+    'ingest-fn',
+    'CommandsFailed',
+    { [ours('CommandsFailed', 'ingest-fn')]: [undefined, undefined, 1] },
+  ],
+  ['ingest-fn projects late', 'ingest-fn', 'ProjectionLag', { [ours('ProjectionLag', 'ingest-fn')]: each(60_000) }],
+  [
+    'read-fn makes answers that the front door cannot read',
+    'read-fn',
+    'ServerErrors',
+    { [frontDoor('5xx')]: each(540) },
+  ],
+  ['ingest-fn stores views that read-fn cannot read', 'ingest-fn', 'ServerErrors', { [frontDoor('5xx')]: each(300) }],
+];
+
+/** The rollback alarms of a function, by name. */
+function rollbackAlarms(stage: string, name: string): Map<string, any> {
+  const group = groupOf(stage, name);
+  const all = new Map(alarmsOf(of(stage)));
+  const ids: string[] = group.AlarmConfiguration.Alarms.map(({ Name }: any) => Name.Ref);
+  return new Map(ids.map((id) => [called(id), all.get(id)]));
+}
+
+function groupOf(stage: string, name: string): any {
+  const groups = properties(of(stage), 'AWS::CodeDeploy::DeploymentGroup');
+  return groups.find(([id]) => id.startsWith(`Rollout${name.replaceAll('-', '')}`))![1];
+}
+
+for (const [fault, name, expected, measured] of FAULTS) {
+  test(`new code goes back if ${fault}`, () => {
+    const alarms = rollbackAlarms('cqrs', name);
+    const off = [...alarms].filter(([, alarm]) => goesOff(alarm, { ...HEALTHY, ...measured }, CANARY));
+    assert.ok(
+      off.some(([id]) => id === expected),
+      `off: ${off.map(([id]) => id)}, of ${[...alarms.keys()]}`,
+    );
+  });
+}
+
+test('good code stays', () => {
+  for (const name of ['read-fn', 'write-fn', 'ingest-fn']) {
+    for (const [id, alarm] of rollbackAlarms('cqrs', name)) {
+      assert.equal(goesOff(alarm, HEALTHY, CANARY), false, id);
+      assert.equal(goesOff(alarm, {}, CANARY), false, `${id} without data`);
+    }
+  }
+});
+
+test('the front door alone does not see that new code of write-fn fails', () => {
+  const alarm = rollbackAlarms('cqrs', 'write-fn').get('ServerErrors');
+  assert.equal(goesOff(alarm, { ...HEALTHY, [frontDoor('5xx')]: each(60) }, CANARY), false);
+});
+
+test('code that mends a crash is not taken back for the crashes of the version before', () => {
+  for (const name of ['read-fn', 'write-fn', 'ingest-fn']) {
+    for (const [id, alarm] of rollbackAlarms('cqrs', name)) {
+      assert.equal(goesOff(alarm, { ...HEALTHY, [crashes(name, '41')]: each(100) }, CANARY), false, id);
+    }
+  }
+});
+
+test('a fault is known for each rollback alarm', () => {
+  const known = new Set(FAULTS.map(([, , alarm]) => alarm));
+  for (const name of ['read-fn', 'write-fn', 'ingest-fn']) {
+    assert.deepEqual(
+      [...rollbackAlarms('cqrs', name).keys()].filter((id) => !known.has(id)),
+      [],
+      name,
+    );
+  }
+});
+
+test('new code is judged by the alarms of its own function, by those of its commands, and by no more than ten', () => {
+  for (const { stage, functions, queue_deployed, writes_answer } of ROWS) {
+    for (const name of functions) {
+      const ids = [...rollbackAlarms(stage, name).keys()];
+      const prefix = name.replace(/(?:^|-)(\w)/g, (_, letter) => letter.toUpperCase());
+      const own = name === 'ingest-fn' ? ['InvocationErrors'] : ['ServerErrors', 'Latency', 'InvocationErrors'];
+      const sends = name === 'write-fn' && writes_answer !== 'result';
+      const ofCommands = (sends && queue_deployed) || name === 'ingest-fn';
+      const wanted = [
+        ...own.map((what) => `${prefix}${what}`),
+        ...(ofCommands ? ['DeliveriesFailed', 'CommandsFailed', 'ProjectionLag'] : []),
+        'ServerErrors',
+      ];
+      assert.deepEqual(ids, wanted, `${name} at ${stage}`);
+      assert.ok(ids.length <= 10, `${name} at ${stage}`);
+    }
+  }
+});
+
+test('the alarms look at the new version before it is invoked', () => {
+  for (const { stage } of ROWS) {
+    for (const [id, alias] of Object.entries<any>(of(stage).findResources('AWS::Lambda::Alias'))) {
+      const { DeploymentGroupName } = alias.UpdatePolicy.CodeDeployLambdaAliasUpdate;
+      assert.ok(alias.DependsOn.includes(DeploymentGroupName.Ref), id);
+    }
+  }
+});
+
+// The nightly comparison
+
+test('somebody is told if no comparison of the stores has succeeded for 26 hours, also if none has begun', () => {
+  const [, alarm] = alarmsOf(of('cqrs')).find(([id]) => called(id) === 'NotVerified')!;
+  assert.deepEqual([alarm.Namespace, alarm.MetricName, alarm.Period], ['AWS/CodeBuild', 'SucceededBuilds', 3_600]);
+  const successes = (...hours: number[]) => ({
+    [identityOf(alarm)]: Array.from({ length: 72 }, (_, hour) => (hours.includes(hour) ? 1 : undefined)),
+  });
+  assert.equal(goesOff(alarm, successes(3, 27, 51), 72), false, 'every night');
+  assert.equal(goesOff(alarm, successes(3, 28, 51), 72), false, 'a night that took an hour longer');
+  assert.equal(goesOff(alarm, successes(3, 51), 72), true, 'one night without');
+  assert.equal(goesOff(alarm, {}, 72), true, 'never');
+});
+
+test('what the schedule cannot start is kept, encrypted, for two weeks, and somebody is told', () => {
+  const from = of('cqrs');
+  const [[, { Target }]] = properties(from, 'AWS::Scheduler::Schedule') as [[string, any]];
+  const [id] = Target.DeadLetterConfig.Arn['Fn::GetAtt'];
+  const queue = from.findResources('AWS::SQS::Queue')[id]!['Properties'];
+  assert.deepEqual([queue.SqsManagedSseEnabled, queue.MessageRetentionPeriod], [true, 14 * 24 * 3_600]);
+  const policies = properties(from, 'AWS::SQS::QueuePolicy').filter(([, { Queues }]) => Queues[0].Ref === id);
+  const [denied] = policies[0]![1].PolicyDocument.Statement;
+  assert.deepEqual([denied.Effect, denied.Condition], ['Deny', { Bool: { 'aws:SecureTransport': 'false' } }]);
+  const [, alarm] = alarmsOf(from).find(([id]) => called(id) === 'VerificationNotStarted')!;
+  assert.equal(
+    goesOff(alarm, { [`AWS/SQS ApproximateNumberOfMessagesVisible QueueName=<${id}.QueueName>`]: [1] }, 1),
+    true,
+  );
+});
+
+// The cost of alarms
+
+test('`watershed cost` counts the metrics with an alarm as they are', () => {
+  const document = readFileSync('../docs/cost.md', 'utf8');
+  for (const stage of ['cqrs', 'lambda-lith']) {
+    const count = alarmsOf(of(stage)).reduce((sum, [, alarm]) => sum + watched(alarm).length, 0);
+    const shown = new RegExp(`^${stage}, \\$ a month .*\\nalarms +(\\d+\\.\\d+)`, 'm').exec(document);
+    // A metric with an alarm is $0.10 a month: tools/prices/src/lib.rs.
+    assert.equal(shown?.[1], (count / 10).toFixed(2), stage);
+  }
+});
