@@ -1,29 +1,36 @@
 # `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help run test test-full test-deploy soak fuzz evolution-report package synth deploy destroy lint setup
+.PHONY: help run test test-full test-deploy soak fuzz evolution-report package synth deploy smoke destroy lint tools setup
 
+# What is given on the command line or in the environment: taken as it is, neither make nor a shell reads commands in it.
+# Recipes find it in their environment, as "$$STAGE". Only ARGS is pasted: it is the words of a command line.
+ARCH := x86_64
+define literal
+ifneq ($(origin $(1)),undefined)
+override $(1) := $$(value $(1))
+export $(1)
+endif
+endef
+$(foreach name,STAGE FROM CONFIG ARCH URL TOKEN CARGO_TARGET_DIR,$(eval $(call literal,$(name))))
+
+# Everything else that a recipe pastes is said here, and nowhere else.
 # One profile and one set of features for everything that runs here, so that each dependency compiles once.
-PROFILE := fast
+override PROFILE := fast
 # Selected beside a single package, it gives that package's dependencies the features that the whole workspace asks for.
-UNIFIED := -p unified-features
-CARGO_TEST := cargo test --profile $(PROFILE) --no-fail-fast
+override UNIFIED := -p unified-features
+override CARGO_TEST := cargo test --profile $(PROFILE) --no-fail-fast
 # Only these builds have mutants in them.
-SIMULATION := -p simulation $(UNIFIED) --features simulation/mutants
+override SIMULATION := -p simulation $(UNIFIED) --features simulation/mutants
 # The packages for Lambda, for measurements. They keep their own features.
-FUNCTIONS := -p read-fn -p write-fn -p ingest-fn -p lith-fn
-TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+override FUNCTIONS := -p read-fn -p write-fn -p ingest-fn -p lith-fn
+override TARGET_DIR := "$${CARGO_TARGET_DIR:-target}"
 # The front doors that are not built in by default, in every function that serves HTTP.
-FRONT_DOORS := --features read-fn/alb,read-fn/apigw_rest,write-fn/alb,write-fn/apigw_rest,lith-fn/alb,lith-fn/apigw_rest
+override FRONT_DOORS := --features read-fn/alb,read-fn/apigw_rest,write-fn/alb,write-fn/apigw_rest,lith-fn/alb,lith-fn/apigw_rest
 # End-to-end checks mostly wait: more of them at a time than there are processors.
 export RUST_TEST_THREADS := 6
 
-# What is packaged for, and how it is deployed: a file such as cdk/config.example.json.
-ARCH := x86_64
-CONFIG_PATH = $(abspath $(CONFIG))
-CDK := cd cdk && node_modules/.bin/cdk
-
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
 run: ## Serve at http://127.0.0.1:3000 (ARGS="--help" lists the options)
 	@tools/setup.sh redis
@@ -69,23 +76,22 @@ evolution-report: ## Measure the stages side by side: docs/evolution/report.md (
 		--watershed-local $(TARGET_DIR)/$(PROFILE)/watershed-local $(ARGS)
 
 package: ## Build the functions for Lambda into target/lambda (ARCH=arm64 for Graviton)
-	@tools/setup.sh package
-	tools/package.sh $(ARCH)
+	@tools/package.sh "$$ARCH"
 
 synth: ## Write the templates of the seven stages to cdk/cdk.out (CONFIG=my.json, a file such as cdk/config.example.json)
-	@tools/setup.sh node
-	$(CDK) synth --quiet $(if $(CONFIG),-c config=$(CONFIG_PATH))
+	@tools/cdk.sh synth
 	@ls cdk/cdk.out/Watershed-*.template.json
 
 deploy: ## Deploy a row of shared/stages.json to AWS (STAGE=cqrs CONFIG=my.json, and FROM=cqrs-expand if it takes that row's place)
-	@if [ -z "$(STAGE)" ] || [ -z "$(CONFIG)" ]; then echo "say what to deploy, and how: make deploy STAGE=cqrs CONFIG=my.json, a file such as cdk/config.example.json" >&2; exit 2; fi
-	@tools/setup.sh node
-	$(CDK) deploy --output cdk.deployed -c deploying=true -c stage=$(STAGE) $(if $(FROM),-c from=$(FROM)) -c config=$(CONFIG_PATH) $(ARGS)
+	@tools/cdk.sh deploy $(ARGS)
+
+smoke: ## Try a service as its clients do (URL=https://…, with an access token in the variable WATERSHED_TOKEN)
+	@if [ -z "$$URL" ]; then echo "say where it serves: make smoke URL=…, the stack's output Url" >&2; exit 2; fi
+	@cargo build --quiet --profile $(PROFILE) -p ops $(UNIFIED) --bin watershed
+	@WATERSHED_TOKEN="$${TOKEN:-$$WATERSHED_TOKEN}" $(TARGET_DIR)/$(PROFILE)/watershed smoke --url="$$URL" $(ARGS)
 
 destroy: ## Take down what was deployed (CONFIG=my.json); tables that the configuration retains stay
-	@if [ -z "$(CONFIG)" ]; then echo "say what to take down: make destroy CONFIG=my.json" >&2; exit 2; fi
-	@tools/setup.sh node
-	$(CDK) destroy --output cdk.deployed -c deploying=true -c config=$(CONFIG_PATH) Watershed-cqrs $(ARGS)
+	@tools/cdk.sh destroy $(ARGS)
 
 lint: ## Check format, lints, dependencies, spelling, workflows and the paths in the docs
 	@tools/setup.sh python deny node
@@ -98,6 +104,9 @@ lint: ## Check format, lints, dependencies, spelling, workflows and the paths in
 	if [ -x .venv/bin/typos ]; then .venv/bin/typos; else echo "typos is not installed: spelling is not checked"; fi
 	if [ -x .venv/bin/zizmor ]; then .venv/bin/zizmor --offline --quiet .github; else echo "zizmor is not installed: workflows are not checked"; fi
 	tools/check-docs.sh
+
+tools: ## Install `watershed`, the operators' command line, with cargo
+	cargo install --path tools/ops --locked --profile $(PROFILE)
 
 setup: ## Install what is missing: redis-server, ministack, typos, zizmor, cargo-deny, the CDK, checks of templates, cargo-lambda
 	@tools/setup.sh redis python deny node templates package

@@ -12,6 +12,7 @@ if [ ! -d "$(rustc --print target-libdir --target "$target")" ]; then
     echo "Rust cannot build for $1 yet: run \`rustup target add $target\`" >&2
     exit 1
 fi
+tools/setup.sh package
 if [ ! -x .venv-package/bin/cargo-lambda ]; then
     echo "cargo-lambda is missing: see above" >&2
     exit 1

@@ -159,11 +159,12 @@ export class Functions extends Construct {
     const applies = appliesAtOnce(row, name) || does(name, 'ingest');
     const knowsViews = applies || queues(row, name) || does(name, 'get', 'list');
     const usesQueue = queues(row, name) || does(name, 'ingest');
+    const knowsRecords = applies || queues(row, name) || does(name, 'get', 'look-up');
     const readsStates = does(name, 'get', 'list') && row.reads_from === 'write-store';
     const variables = {
       STAGE: row.stage,
       METRICS: 'emf',
-      COMMANDS_TABLE: stores.commands.tableName,
+      COMMANDS_TABLE: knowsRecords ? stores.commands.tableName : undefined,
       WRITE_TABLE: applies || readsStates ? stores.write.tableName : undefined,
       READ_TABLE: knowsViews ? stores.readName : undefined,
       OTHER_READ_TABLE: does(name, 'ingest') ? stores.otherRead?.tableName : undefined,

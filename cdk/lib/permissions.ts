@@ -51,10 +51,10 @@ export function roleFor(scope: Construct, service: string, ...statements: Policy
   });
 }
 
-/** Every function that answers requests looks a record up, at the latest to open its first connection as it starts. */
 function ofCommands(name: FunctionName, row: Row, { stores }: Uses): PolicyStatement[] {
   const statements = [];
-  if (!does(name, 'ingest')) {
+  // For a token that stands for a command, for who asks what became of one, and for clients that wait for the outcome.
+  if (does(name, 'get', 'look-up') || queues(row, name)) {
     statements.push(allow(['dynamodb:GetItem'], stores.commands.tableArn));
   }
   if (appliesAtOnce(row, name) || queues(row, name) || does(name, 'ingest')) {

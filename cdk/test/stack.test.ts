@@ -329,6 +329,7 @@ test('a function is told what it uses, and nothing else', () => {
   const cases: [string, string, string[]][] = [
     ['single-responsibility', 'get-command-fn', least],
     ['single-responsibility', 'create-user-fn', [...always, 'WRITE_TABLE']],
+    ['single-responsibility', 'list-users-fn', [...least.slice(1), 'READ_TABLE', 'WRITE_TABLE']],
     ['lambda-lith', 'lith-fn', [...always, 'WRITE_TABLE']],
     ['redis-cache-expand', 'read-fn', [...always, 'WRITE_TABLE']],
     ['redis-cache-expand', 'write-fn', [...always, ...redis, 'WRITE_TABLE']],

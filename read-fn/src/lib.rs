@@ -5,7 +5,7 @@ mod respond;
 pub mod routes;
 
 use axum::Router;
-use shared::config::{self, LookupConfig, ReadConfig};
+use shared::config::{self, ListConfig, LookupConfig, ReadConfig};
 use shared::metrics::Metrics;
 use shared::wiring::{self, ReadSide};
 use shared::{front_door, http::middleware, telemetry};
@@ -24,8 +24,9 @@ pub async fn run_get_user() -> Result<(), lambda_http::Error> {
 
 /// As [`run`], for `GET /users`.
 pub async fn run_list_users() -> Result<(), lambda_http::Error> {
-    let side = read_side().await?;
-    serve(routes::users(side.queries)).await
+    telemetry::init();
+    let lists = wiring::lists(ListConfig::read(&config::process)?).await?;
+    serve(routes::users(lists)).await
 }
 
 /// As [`run`], for `GET /commands/{id}`.

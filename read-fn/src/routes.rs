@@ -9,7 +9,7 @@ use axum::routing::get;
 use http::StatusCode;
 use kernel::domain::Domain;
 use kernel::ids::{AggregateId, AggregateKey};
-use kernel::query::{ListRequest, Queries, ReadRequest};
+use kernel::query::{ListRequest, Lists, Queries, ReadRequest};
 use kernel::submit::CommandLookup;
 use percent_encoding::percent_decode_str;
 use shared::http::incoming::Incoming;
@@ -29,7 +29,7 @@ const LIMIT_MAX: usize = 100;
 
 /// The read side's part of the table.
 pub fn router(side: &ReadSide) -> Router {
-    user(side.queries.clone()).merge(users(side.queries.clone())).merge(command(side.commands.clone())).merge(health())
+    user(side.queries.clone()).merge(users(side.lists.clone())).merge(command(side.commands.clone())).merge(health())
 }
 
 /// `GET /users/{id}`.
@@ -38,8 +38,8 @@ pub fn user(queries: Arc<Queries>) -> Router {
 }
 
 /// `GET /users`.
-pub fn users(queries: Arc<Queries>) -> Router {
-    Router::new().route(routes::COLLECTION, get(list_users)).with_state(queries)
+pub fn users(lists: Arc<Lists>) -> Router {
+    Router::new().route(routes::COLLECTION, get(list_users)).with_state(lists)
 }
 
 /// `GET /commands/{id}`.
@@ -68,7 +68,7 @@ async fn get_user(State(queries): State<Arc<Queries>>, incoming: Incoming) -> Re
     Ok(respond::user(answer, &incoming.headers))
 }
 
-async fn list_users(State(queries): State<Arc<Queries>>, incoming: Incoming) -> Result<Response, HttpProblem> {
+async fn list_users(State(lists): State<Arc<Lists>>, incoming: Incoming) -> Result<Response, HttpProblem> {
     let query = ListQuery::parse(&incoming.query)?;
     let request = ListRequest {
         scope: query.filter.scope(),
@@ -76,7 +76,7 @@ async fn list_users(State(queries): State<Arc<Queries>>, incoming: Incoming) -> 
         cursor: query.cursor.as_deref(),
         limit: query.limit,
     };
-    let page = queries.list(&request).await?;
+    let page = lists.page(&request).await?;
     Ok(respond::page(page, &incoming.query))
 }
 

@@ -60,6 +60,19 @@ pub struct ReadConfig {
     pub keys: KeySource,
 }
 
+/// The configuration of lists.
+#[derive(Debug)]
+pub struct ListConfig {
+    /// The stage.
+    pub row: Row,
+    /// As for the read side.
+    pub views_table: String,
+    /// As for the read side.
+    pub projection: Projection,
+    /// Sign cursors.
+    pub keys: KeySource,
+}
+
 /// What is needed to tell what became of commands.
 #[derive(Debug)]
 pub struct LookupConfig {
@@ -181,12 +194,7 @@ impl ReadConfig {
     pub fn read(lookup: Lookup<'_>) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(lookup);
         let row = reader.row();
-        let table = match row.as_ref().map(|row| row.reads_from) {
-            Some(Source::WriteStore) => "WRITE_TABLE",
-            Some(Source::ReadStore) | None => "READ_TABLE",
-        };
-        let views_table = reader.text(table);
-        let projection = projection(reader.optional("READ_TABLE").as_ref());
+        let (views_table, projection) = reader.views(row.as_ref());
         let commands_table = reader.text("COMMANDS_TABLE");
         let redis = reader.redis(row.as_ref().is_some_and(|row| row.has(Cache::Redis)));
         let keys = reader.keys();
@@ -200,6 +208,17 @@ impl ReadConfig {
                 keys: keys?,
             })
         })
+    }
+}
+
+impl ListConfig {
+    /// Reads the environment.
+    pub fn read(lookup: Lookup<'_>) -> Result<Self, ConfigError> {
+        let mut reader = Reader::new(lookup);
+        let row = reader.row();
+        let (views_table, projection) = reader.views(row.as_ref());
+        let keys = reader.keys();
+        reader.finish(|| Some(Self { row: row?, views_table: views_table?, projection, keys: keys? }))
     }
 }
 
@@ -313,6 +332,15 @@ impl<'a> Reader<'a> {
         Row::of(&name).map_err(|error| self.errors.push(format!("STAGE {error}"))).ok()
     }
 
+    /// The table to read, and the projection in it.
+    fn views(&mut self, row: Option<&Row>) -> (Option<String>, Projection) {
+        let table = match row.map(|row| row.reads_from) {
+            Some(Source::WriteStore) => "WRITE_TABLE",
+            Some(Source::ReadStore) | None => "READ_TABLE",
+        };
+        (self.text(table), projection(self.optional("READ_TABLE").as_ref()))
+    }
+
     fn redis(&mut self, is_wanted: bool) -> Option<RedisPlace> {
         if !is_wanted {
             return None;
@@ -420,6 +448,8 @@ mod tests {
         let WriteRoute::Direct { places, queued_before: false } = config.route else { panic!("{config:?}") };
         assert!(places.read_table.is_none() && places.redis.is_none());
         assert_eq!(ReadConfig::read(&environment(&direct)).unwrap().views_table, "w");
+        let without_records = [("STAGE", "single-responsibility"), ("WRITE_TABLE", "w"), ("SIGNING_KEYS", KEYS)];
+        assert_eq!(ListConfig::read(&environment(&without_records)).unwrap().views_table, "w");
         let ConfigError(errors) =
             WriteConfig::read(&environment(&[("STAGE", "cqrs"), ("COMMANDS_TABLE", "c"), ("SIGNING_KEYS", KEYS)]))
                 .unwrap_err();

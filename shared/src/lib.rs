@@ -6,6 +6,7 @@ pub mod http;
 pub mod metrics;
 pub mod stages;
 pub mod telemetry;
+mod warm_up;
 pub mod wiring;
 
 /// The domain that the service serves. Everything but its routes knows it by this name alone:

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use crate::ServedDomain;
 use crate::config::{
-    DirectPlaces, IngestConfig, KeySource, LookupConfig, QueuePlaces, ReadConfig, RedisPlace, WriteConfig, WriteRoute,
+    DirectPlaces, IngestConfig, KeySource, ListConfig, LookupConfig, QueuePlaces, ReadConfig, RedisPlace, WriteConfig,
+    WriteRoute,
 };
-use crate::stages::{Cache, Source};
-use adapters::clients::{self, SdkConfig};
+use crate::stages::{Cache, Row, Source};
+use crate::warm_up::FirstCall;
+use adapters::clients::{self, DynamoDb, SdkConfig};
 use adapters::dynamo::{DynamoRecords, DynamoViewStore, DynamoWriteStore};
 use adapters::moka_cache::MokaCache;
 use adapters::read_table::ReadTable;
@@ -21,13 +23,9 @@ use kernel::apply::{Applier, Order, Policy};
 use kernel::causes::Chain;
 use kernel::clock::{Clock, SystemClock};
 use kernel::domain::Domain;
-use kernel::ids::CommandId;
-use kernel::ports::{
-    MemoryCache, MessageDeferral, RecordReader, RecordWriter, SharedCache, SharedCacheUpdater, ViewReader,
-};
-use kernel::project::{ProjectingReader, Projector, ReadModel};
-use kernel::query::Queries;
-use kernel::record::RecordKey;
+use kernel::ports::{MemoryCache, MessageDeferral, RecordWriter, SharedCache, SharedCacheUpdater, ViewReader};
+use kernel::project::{ProjectingReader, Projection, Projector, ReadModel};
+use kernel::query::{Lists, Queries};
 use kernel::seal::{KeyRing, KeyRingError};
 use kernel::submit::{CommandLookup, DirectRoute, QueueRoute, Route, Submitter};
 
@@ -40,39 +38,25 @@ pub const DEFERRAL_MAX: Duration = Duration::from_secs(20);
 /// The read side.
 #[derive(Debug)]
 pub struct ReadSide {
-    /// Answers queries.
+    /// Answers queries of one view.
     pub queries: Arc<Queries>,
+    /// Answers queries of lists.
+    pub lists: Arc<Lists>,
     /// Tells what became of commands.
     pub commands: Arc<CommandLookup>,
-    /// What a first request will talk to.
-    first: Arc<dyn RecordReader>,
+    first: FirstCall,
     redis: Option<Arc<RedisCache>>,
 }
 
 impl ReadSide {
-    /// Makes the first connections while the environment starts, when the processor is fast and nobody waits.
+    /// Makes the first connections.
     pub async fn warm_up(&self) {
         let redis = async {
             if let Some(redis) = &self.redis {
                 redis.warm_up().await;
             }
         };
-        tokio::join!(warm_up(self.first.as_ref()), redis);
-    }
-}
-
-impl WriteSide {
-    /// Makes the first connection while the environment starts, when the processor is fast and nobody waits.
-    pub async fn warm_up(&self) {
-        warm_up(self.first.as_ref()).await;
-    }
-}
-
-/// Asks for a record that does not exist. Whether it succeeds does not matter: the first request will find out.
-async fn warm_up(records: &dyn RecordReader) {
-    if let Ok(tenant) = "warm-up".parse() {
-        let command = CommandId::generate(SystemClock.now());
-        let _ = records.get(&RecordKey { tenant, command }).await;
+        tokio::join!(self.first.make(), redis);
     }
 }
 
@@ -81,8 +65,14 @@ async fn warm_up(records: &dyn RecordReader) {
 pub struct WriteSide {
     /// Takes commands in.
     pub submitter: Arc<Submitter<ServedDomain>>,
-    /// What a first request will talk to.
-    first: Arc<dyn RecordReader>,
+    first: FirstCall,
+}
+
+impl WriteSide {
+    /// Makes the first connection.
+    pub async fn warm_up(&self) {
+        self.first.make().await;
+    }
 }
 
 /// The ingest side.
@@ -103,41 +93,58 @@ pub struct IngestSide<D: Domain> {
 /// Wires the read side.
 pub async fn read_side(config: ReadConfig) -> Result<ReadSide, WiringError> {
     let aws = clients::aws().await;
-    let dynamodb = clients::dynamodb(&aws);
-    let records = Arc::new(DynamoRecords::new(dynamodb.clone(), &config.commands_table));
-    let stored = DynamoViewStore::new(dynamodb, &config.views_table, ServedDomain::INDEXES);
-    let views: Arc<dyn ViewReader> = match config.row.reads_from {
-        Source::ReadStore => Arc::new(stored),
-        Source::WriteStore => Arc::new(ProjectingReader::<ServedDomain>::new(Arc::new(stored), config.projection)),
-    };
-    let memory =
-        config.row.has(Cache::Memory).then(|| Arc::new(MokaCache::new(MEMORY_CACHE_BYTES_MAX)) as Arc<dyn MemoryCache>);
+    let records = Arc::new(DynamoRecords::new(clients::dynamodb(&aws), &config.commands_table));
+    let views = views(&aws, &config.row, &config.views_table, config.projection);
+    let memory = memory(&config.row);
     let redis = redis(config.redis.as_ref(), &aws)?;
     let shared = redis.clone().map(|redis| redis as Arc<dyn SharedCache>);
     let (clock, keys) = (clock(), keys(config.keys, &aws).await?);
     Ok(ReadSide {
         queries: Arc::new(Queries::new(
             config.projection,
-            views,
+            views.clone(),
             records.clone(),
-            memory,
+            memory.clone(),
             shared,
             clock.clone(),
             keys.clone(),
         )),
-        commands: Arc::new(CommandLookup::new(records.clone(), clock, keys)),
-        first: records,
+        lists: Arc::new(Lists::new(config.projection, views.clone(), memory, clock.clone(), keys.clone())),
+        commands: Arc::new(CommandLookup::new(records, clock, keys)),
+        first: FirstCall::View(views),
         redis,
     })
 }
 
-/// Wires what tells what became of commands, alone.
+/// Wires what answers queries of lists, alone, and makes its first connection.
+pub async fn lists(config: ListConfig) -> Result<Arc<Lists>, WiringError> {
+    let aws = clients::aws().await;
+    let views = views(&aws, &config.row, &config.views_table, config.projection);
+    let keys = keys(config.keys, &aws).await?;
+    FirstCall::Page(views.clone()).make().await;
+    Ok(Arc::new(Lists::new(config.projection, views, memory(&config.row), clock(), keys)))
+}
+
+/// Wires what tells what became of commands, alone, and makes its first connection.
 pub async fn command_lookup(config: LookupConfig) -> Result<Arc<CommandLookup>, WiringError> {
     let aws = clients::aws().await;
     let records = Arc::new(DynamoRecords::new(clients::dynamodb(&aws), &config.commands_table));
     let keys = keys(config.keys, &aws).await?;
-    warm_up(records.as_ref()).await;
+    FirstCall::Record(records.clone()).make().await;
     Ok(Arc::new(CommandLookup::new(records, clock(), keys)))
+}
+
+/// The store that answers queries.
+fn views(aws: &SdkConfig, row: &Row, table: &str, projection: Projection) -> Arc<dyn ViewReader> {
+    let stored = Arc::new(DynamoViewStore::new(clients::dynamodb(aws), table, ServedDomain::INDEXES));
+    match row.reads_from {
+        Source::ReadStore => stored,
+        Source::WriteStore => Arc::new(ProjectingReader::<ServedDomain>::new(stored, projection)),
+    }
+}
+
+fn memory(row: &Row) -> Option<Arc<dyn MemoryCache>> {
+    row.has(Cache::Memory).then(|| Arc::new(MokaCache::new(MEMORY_CACHE_BYTES_MAX)) as Arc<dyn MemoryCache>)
 }
 
 /// Wires the write side.
@@ -150,40 +157,42 @@ pub async fn write_side(config: WriteConfig) -> Result<WriteSide, WiringError> {
         records: records.clone(),
         views: Arc::new(DynamoViewStore::new(dynamodb.clone(), places.read_table.name, ServedDomain::INDEXES)),
     };
-    let direct = |places, horizon| direct_route(&aws, &config.commands_table, places, horizon);
-    let route = match config.route {
-        WriteRoute::Queue(places) => Route::Queue(queue(places)),
+    let store = |places: &DirectPlaces| Arc::new(write_store(&dynamodb, &config.commands_table, places));
+    let (route, first) = match config.route {
+        WriteRoute::Queue(places) => (Route::Queue(queue(places)), FirstCall::Record(records)),
         // Nothing can be behind, because nothing is queued.
-        WriteRoute::Direct { places, queued_before } => Route::Direct {
-            direct: direct(places, Duration::ZERO)?,
-            queued_before: queued_before.then(|| records.clone() as Arc<dyn RecordWriter>),
-        },
+        WriteRoute::Direct { places, queued_before } => {
+            let store = store(&places);
+            let direct = direct_route(&aws, store.clone(), places, Duration::ZERO)?;
+            let queued_before = queued_before.then_some(records as Arc<dyn RecordWriter>);
+            (Route::Direct { direct, queued_before }, FirstCall::State(store))
+        }
         WriteRoute::Either { direct: places, queue: queue_places, visibility_timeout, honours_async } => {
-            Route::Either {
-                direct: direct(places, horizon(visibility_timeout))?,
-                queue: queue(queue_places),
-                honours_async,
-            }
+            let store = store(&places);
+            let direct = direct_route(&aws, store.clone(), places, horizon(visibility_timeout))?;
+            (Route::Either { direct, queue: queue(queue_places), honours_async }, FirstCall::State(store))
         }
     };
     let submitter = Arc::new(Submitter::new(route, clock(), keys(config.keys, &aws).await?));
-    Ok(WriteSide { submitter, first: records })
+    Ok(WriteSide { submitter, first })
+}
+
+fn write_store(dynamodb: &DynamoDb, commands_table: &str, places: &DirectPlaces) -> DynamoWriteStore {
+    // Without a read store no transaction names one.
+    let read = places.read_table.as_ref().map(|table| table.name.clone()).unwrap_or_default();
+    let names = TableNames { write: places.write_table.clone(), commands: commands_table.to_owned(), read };
+    DynamoWriteStore::new(dynamodb, &names, ServedDomain::INDEXES)
 }
 
 /// What is needed to apply commands where they come in.
 fn direct_route(
     aws: &SdkConfig,
-    commands_table: &str,
+    store: Arc<DynamoWriteStore>,
     places: DirectPlaces,
     horizon: Duration,
 ) -> Result<DirectRoute<ServedDomain>, WiringError> {
-    let DirectPlaces { write_table, read_table, projection, redis } = places;
-    let view_in_transaction = read_table.is_some();
-    // Without a read store no transaction names one.
-    let read = read_table.map(|table| table.name).unwrap_or_default();
-    let names = TableNames { write: write_table, commands: commands_table.to_owned(), read };
-    let store = Arc::new(DynamoWriteStore::new(&clients::dynamodb(aws), &names, ServedDomain::INDEXES));
-    let policy = Policy { horizon, order: Order::Loose, projection, view_in_transaction };
+    let DirectPlaces { read_table, projection, redis, .. } = places;
+    let policy = Policy { horizon, order: Order::Loose, projection, view_in_transaction: read_table.is_some() };
     let models = vec![ReadModel { projection, views: None }];
     Ok(DirectRoute {
         applier: Applier::new(store, clock(), policy),

@@ -10,9 +10,9 @@ use crate::harness::tokens::{AUDIENCE, Issuer, seconds_from_now};
 use crate::harness::{Api, Service, Stack, Variant, check, unique};
 use crate::sample::{PATH, SCOPES, TEXT, finding, full_body, value};
 
-const READ: &str = SCOPES[0];
+pub const READ: &str = SCOPES[0];
 const WRITE: &str = SCOPES[1];
-static BOTH: LazyLock<String> = LazyLock::new(|| SCOPES.join(" "));
+pub static BOTH: LazyLock<String> = LazyLock::new(|| SCOPES.join(" "));
 
 /// A service that verifies tokens, and who signs them.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ impl Guarded {
 }
 
 /// One for each side: with a queue the tenant travels in messages as well.
-fn guarded(variant: Variant) -> &'static (Stack, Guarded) {
+pub fn guarded(variant: Variant) -> &'static (Stack, Guarded) {
     static STACKS: [OnceLock<(Stack, Guarded)>; 2] = [const { OnceLock::new() }; 2];
     STACKS[usize::from(variant.is_queued())].get_or_init(|| {
         let issuer = Issuer::new("https://issuer.example");

@@ -21,6 +21,7 @@ use crate::harness::poll::eventually_within;
 use crate::harness::tokens::{AUDIENCE, Issuer};
 use crate::harness::{Service, Variant, program, run, wanted};
 use crate::sample::{PATH, SCOPES};
+use crate::smoke::smoke;
 
 /// What is deployed: both kinds of acknowledgement, and every function but those with one operation.
 const VARIANTS: [Variant; 2] = [Variant::LambdaLith, Variant::Cqrs];
@@ -136,7 +137,8 @@ impl Deployed<'_> {
     fn run_all(&self) -> BTreeSet<&'static str> {
         let of_contract = contract::checks().map(|(name, check)| ready(name, || check(&self.service)));
         let of_tokens = auth::CHECKS.iter().map(|(name, check)| ready(name, || check(&self.guarded)));
-        let own: [Ready<'_>; 3] = [
+        let own: [Ready<'_>; 4] = [
+            ready("a_smoke_test_passes", || Box::pin(self.a_smoke_test_passes())),
             ready("an_access_log_tells_of_every_request", || Box::pin(self.an_access_log_tells_of_every_request())),
             ready("requests_beyond_the_throttle_are_refused", || {
                 Box::pin(self.requests_beyond_the_throttle_are_refused())
@@ -149,6 +151,12 @@ impl Deployed<'_> {
         let (stage, seconds) = (self.service.variant.stage(), since.elapsed().as_secs());
         println!("{stage}: {} of {count} checks passed in {seconds} s; not: {failed:?}", count - failed.len());
         failed
+    }
+
+    /// As after every deployment.
+    async fn a_smoke_test_passes(&self) {
+        smoke(&self.service.url, self.service.bearer.as_deref(), &["--timeout", "5m"]).await.is_well();
+        smoke(&self.service.url, None, &["--public"]).await.is_well();
     }
 
     async fn an_access_log_tells_of_every_request(&self) {

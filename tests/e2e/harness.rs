@@ -9,6 +9,7 @@ pub mod poll;
 pub mod program;
 pub mod proxy;
 pub mod redis;
+pub mod scripted;
 pub mod seed;
 pub mod stack;
 pub mod stores;

@@ -13,11 +13,13 @@ mod docs;
 mod evolution;
 mod faults;
 mod harness;
+mod makefile;
 mod metrics;
 mod ops;
 mod pipeline;
 mod queue_contract;
 mod sample;
-
+mod smoke;
 mod sqs_conformance;
 mod walks;
+mod warm_up;

@@ -157,7 +157,7 @@ pub enum QueryError {
     Port(#[from] Arc<PortError>),
 }
 
-/// Answers queries.
+/// Answers queries of one view.
 #[derive(Debug)]
 pub struct Queries {
     projection: Projection,
@@ -168,6 +168,16 @@ pub struct Queries {
     clock: Arc<dyn Clock>,
     keys: Arc<KeyRing>,
     flights: Flights<Result<Fetched, Arc<PortError>>>,
+}
+
+/// Answers queries of lists.
+#[derive(Debug)]
+pub struct Lists {
+    projection: Projection,
+    views: Arc<dyn ViewReader>,
+    memory: Option<Arc<dyn MemoryCache>>,
+    clock: Arc<dyn Clock>,
+    keys: Arc<KeyRing>,
 }
 
 /// What was found below memory.
@@ -271,7 +281,7 @@ impl Queries {
         let cached = self.projection.cache_key(key);
         let mut tiers = Vec::with_capacity(2);
         if let Some(memory) = &self.memory {
-            let (found, said) = self.ask_memory(memory.as_ref(), &cached, floor, MEMORY_TTL);
+            let (found, said) = ask_memory(memory.as_ref(), self.clock.as_ref(), &cached, floor, MEMORY_TTL);
             tiers.push(TierReport { tier: Tier::Memory, said });
             if let Some(entry) = found {
                 return Ok(Fetched { view: entry.view, read_at: entry.read_at, cached: true, tiers });
@@ -285,22 +295,6 @@ impl Queries {
         self.remember(&cached, &found);
         tiers.append(&mut found.tiers);
         Ok(Fetched { tiers, ..found })
-    }
-
-    fn ask_memory(
-        &self,
-        memory: &dyn MemoryCache,
-        key: &str,
-        floor: u64,
-        ttl: Duration,
-    ) -> (Option<MemoryEntry>, TierSaid) {
-        let Some(entry) = memory.get(key) else { return (None, TierSaid::Miss) };
-        // A negative age, where the clock went back, is expired as well.
-        match self.clock.now().since(entry.read_at).filter(|age| *age < ttl) {
-            None => (None, TierSaid::Miss),
-            Some(_) if entry.view.version < floor => (None, TierSaid::TooOld),
-            Some(age) => (Some(entry), TierSaid::Hit(Some(ttl.saturating_sub(age)))),
-        }
     }
 
     fn remember(&self, key: &str, found: &Fetched) {
@@ -349,9 +343,22 @@ impl Queries {
         let (version, body) = stored.map(|view| (view.version, view.body)).unwrap_or_default();
         Ok((CachedView { version, body, fetched_at: read_at }, read_at))
     }
+}
+
+impl Lists {
+    /// Answers from `views`, which are of this projection, through memory if there is one.
+    pub fn new(
+        projection: Projection,
+        views: Arc<dyn ViewReader>,
+        memory: Option<Arc<dyn MemoryCache>>,
+        clock: Arc<dyn Clock>,
+        keys: Arc<KeyRing>,
+    ) -> Self {
+        Self { projection, views, memory, clock, keys }
+    }
 
     /// One page of a list; stale by [`PAGE_TTL`] plus the index's own delay at most.
-    pub async fn list(&self, request: &ListRequest<'_>) -> Result<PageAnswer, QueryError> {
+    pub async fn page(&self, request: &ListRequest<'_>) -> Result<PageAnswer, QueryError> {
         let ListRequest { scope, tenant, cursor, limit } = request;
         // No tenant, index or partition contains a line break, so the parts cannot be shifted.
         let bound_to = format!("{}\n{}\n{}\n{}", self.projection, scope.index, scope.partition, scope.sort_prefix);
@@ -361,7 +368,7 @@ impl Queries {
         let cached = format!("L{limit}\n{tenant}\n{bound_to}\n{place}");
         let mut tiers = Vec::new();
         if let Some(memory) = &self.memory {
-            let (found, said) = self.ask_memory(memory.as_ref(), &cached, 0, PAGE_TTL);
+            let (found, said) = ask_memory(memory.as_ref(), self.clock.as_ref(), &cached, 0, PAGE_TTL);
             tiers.push(TierReport { tier: Tier::Memory, said });
             if let Some((body, next_cursor)) = found.as_ref().and_then(|entry| unframe(entry.view.body.as_ref()?)) {
                 let age = found.and_then(|entry| self.clock.now().since(entry.view.fetched_at));
@@ -387,6 +394,23 @@ impl Queries {
             memory.put(&cached, MemoryEntry { view, read_at });
         }
         Ok(PageAnswer { body, next_cursor, age: None, tiers })
+    }
+}
+
+/// Asks memory for an entry that is neither expired nor older than the floor.
+fn ask_memory(
+    memory: &dyn MemoryCache,
+    clock: &dyn Clock,
+    key: &str,
+    floor: u64,
+    ttl: Duration,
+) -> (Option<MemoryEntry>, TierSaid) {
+    let Some(entry) = memory.get(key) else { return (None, TierSaid::Miss) };
+    // A negative age, where the clock went back, is expired as well.
+    match clock.now().since(entry.read_at).filter(|age| *age < ttl) {
+        None => (None, TierSaid::Miss),
+        Some(_) if entry.view.version < floor => (None, TierSaid::TooOld),
+        Some(age) => (Some(entry), TierSaid::Hit(Some(ttl.saturating_sub(age)))),
     }
 }
 

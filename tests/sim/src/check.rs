@@ -203,7 +203,7 @@ async fn pages(reader: &functions::Reader, tenant: &Tenant) -> Vec<String> {
     let (mut ids, mut cursor) = (Vec::new(), None::<String>);
     loop {
         let request = ListRequest { scope: Filter::All.scope(), tenant, cursor: cursor.as_deref(), limit: 2 };
-        let Ok(page) = reader.queries.list(&request).await else { return ids };
+        let Ok(page) = reader.lists.page(&request).await else { return ids };
         let body: Value = serde_json::from_slice(&page.body).unwrap_or_default();
         let items = body.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
         ids.extend(items.iter().filter_map(|item| item.get("id")?.as_str().map(ToOwned::to_owned)));

@@ -15,7 +15,7 @@ use kernel::apply::{Applier, Order, Policy};
 use kernel::clock::Clock;
 use kernel::ports::{MemoryCache, RecordWriter, SharedCache, SharedCacheUpdater, ViewReader, WriteStore};
 use kernel::project::{ProjectingReader, Projection, Projector, ReadModel};
-use kernel::query::Queries;
+use kernel::query::{Lists, Queries};
 use kernel::submit::{CommandLookup, DirectRoute, QueueRoute, Route, Submitter};
 use shared::stages::{Answer, Cache, Row, Source};
 use shared::wiring::{DEFERRAL_MAX, IngestSide};
@@ -41,6 +41,7 @@ const POLLS_MAX: u64 = 40;
 #[derive(Debug)]
 pub(crate) struct Reader {
     pub(crate) queries: Queries,
+    pub(crate) lists: Lists,
     pub(crate) commands: CommandLookup,
 }
 
@@ -168,20 +169,22 @@ fn updater(world: &Arc<World>, row: &Row) -> Option<Arc<dyn SharedCacheUpdater>>
 
 pub(crate) fn reader(world: &Arc<World>, deployment: &Deployment) -> Reader {
     let (clock, row) = (world.a_clock(), &deployment.row);
-    let records = records(world);
+    let (records, views, keys) = (records(world), views(world, deployment), &world.keys);
     let (memory, shared) =
         (world.setup.memory && row.has(Cache::Memory), world.setup.shared_cache && row.has(Cache::Redis));
+    let memory = memory.then(|| Arc::new(UnboundedMemoryCache::default()) as Arc<dyn MemoryCache>);
     Reader {
         queries: Queries::new(
             deployment.read,
-            views(world, deployment),
+            views.clone(),
             records.clone(),
-            memory.then(|| Arc::new(UnboundedMemoryCache::default()) as Arc<dyn MemoryCache>),
+            memory.clone(),
             shared.then(|| behind_network(world, world.cache.clone()) as Arc<dyn SharedCache>),
             clock.clone(),
-            world.keys.clone(),
+            keys.clone(),
         ),
-        commands: CommandLookup::new(records, clock, world.keys.clone()),
+        lists: Lists::new(deployment.read, views, memory, clock.clone(), keys.clone()),
+        commands: CommandLookup::new(records, clock, keys.clone()),
     }
 }
 

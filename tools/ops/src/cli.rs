@@ -2,13 +2,17 @@
 
 #![expect(clippy::doc_markdown, reason = "a terminal shows these texts as they are")]
 
+use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use http::Uri;
+use http::uri::Scheme;
 use jiff::{Span, SpanRelativeTo};
 use kernel::ids::Tenant;
+use serde::Serialize;
 
 /// Looks after a Watershed service: compares its stores, repairs them, brings it to other stages, and deals with dead
 /// letters.
@@ -92,6 +96,12 @@ pub(crate) enum Action {
     /// Look at one user, in all stores at once.
     #[command(subcommand)]
     User(ShowCommand),
+    /// Try a deployment as its clients do, through its front door: the smoke test.
+    ///
+    /// Creates a user, reads, lists, changes and deletes it, and checks each answer. The access token comes from the variable
+    /// WATERSHED_TOKEN, so that no list of processes shows it. A local stack needs none. Exits with 1 at the first check that
+    /// fails, and deletes the user.
+    Smoke(SmokeOptions),
     /// Work out what the service costs on AWS, item by item. Asks nobody.
     ///
     /// List prices of us-east-1, without free tiers and discounts. --stage names the stage, cqrs unless given. --explain
@@ -108,6 +118,20 @@ pub(crate) enum Action {
     /// One second after the other, with default quotas of us-east-1 and our own bounds, from a deployment that is new.
     /// --stage names the stage, cqrs unless given.
     Ramp(RampOptions),
+}
+
+/// The service to try.
+#[derive(Debug, Args)]
+pub(crate) struct SmokeOptions {
+    /// The stack's output Url, or a domain name of your own, such as https://api.example.com.
+    #[arg(long, value_name = "URL", value_parser = service_url)]
+    pub(crate) url: String,
+    /// The time for all checks. A deletion after a failure takes up to 10s more.
+    #[arg(long, default_value = "60s", value_parser = patience)]
+    pub(crate) timeout: Duration,
+    /// Make only the checks without a token: liveness, 404, 405, and that data is refused.
+    #[arg(long)]
+    pub(crate) public: bool,
 }
 
 /// What to work out the cost of.
@@ -194,7 +218,7 @@ pub(crate) struct TrafficOptions {
     /// Seconds that a batch is waited for.
     #[arg(long, default_value = "0", value_parser = clap::value_parser!(u32).range(0..=300))]
     pub(crate) window: u32,
-    /// The processors of the functions.
+    /// The processors of the functions. `make package` builds for x86_64, unless it is given ARCH=arm64.
     #[arg(long, default_value = "arm64")]
     pub(crate) arch: Architecture,
     /// Leave Redis out where the stage has it, and with it the VPC and its endpoints.
@@ -237,13 +261,25 @@ pub(crate) enum QueueType {
 }
 
 /// The processors of the functions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
 pub(crate) enum Architecture {
     /// Graviton.
+    #[serde(rename = "arm64")]
     Arm64,
     /// Intel or AMD.
+    #[serde(rename = "x86_64")]
     #[value(name = "x86_64")]
     X86_64,
+}
+
+/// As AWS and the option spell it.
+impl fmt::Display for Architecture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Arm64 => "arm64",
+            Self::X86_64 => "x86_64",
+        })
+    }
 }
 
 fn rate(text: &str) -> Result<f64, String> {
@@ -383,6 +419,26 @@ pub(crate) struct HoldOptions {
     /// Who does it.
     #[arg(long, env = "USER", default_value = "unknown", value_name = "NAME")]
     pub(crate) operator: String,
+}
+
+/// The URL of a service, without a slash at its end.
+fn service_url(text: &str) -> Result<String, String> {
+    let is_service = |uri: &Uri| {
+        let is_http = uri.scheme().is_some_and(|scheme| [Scheme::HTTP, Scheme::HTTPS].contains(scheme));
+        let has_host = uri.host().is_some_and(|host| !host.is_empty());
+        is_http && has_host && uri.query().is_none() && !uri.to_string().contains('@')
+    };
+    let wanted =
+        "give it as the stack's output Url is, such as https://abcdefghij.execute-api.eu-central-1.amazonaws.com";
+    let uri = text.parse::<Uri>().ok().filter(is_service).ok_or(wanted)?;
+    Ok(uri.to_string().trim_end_matches('/').to_owned())
+}
+
+/// From a second to an hour.
+fn patience(text: &str) -> Result<Duration, String> {
+    let read = duration(text).map_err(|error| error.to_string())?;
+    let range = Duration::from_secs(1)..=Duration::from_secs(3_600);
+    if range.contains(&read) { Ok(read) } else { Err("give 1s or more, up to 1h".to_owned()) }
 }
 
 /// `90s`, `5m`, `14d` or so.

@@ -79,6 +79,7 @@ struct Bill {
 #[derive(Debug, Serialize)]
 struct Document<'a> {
     stage: &'a str,
+    architecture: Architecture,
     bills: &'a [Bill],
 }
 
@@ -87,7 +88,8 @@ pub(crate) fn run(options: &CostOptions, stage: Option<&str>) -> Result<Outcome,
     let model = Model::new(&options.traffic, stage)?;
     let bills: Vec<Bill> = options.rates.iter().map(|rate| Bill::of(&model, *rate)).collect();
     let lines = if options.explain { explained(&model) } else { shown(&model, &bills) };
-    Ok(Outcome::new(true, &Document { stage: &model.row.stage, bills: &bills }, lines))
+    let document = Document { stage: &model.row.stage, architecture: options.traffic.arch, bills: &bills };
+    Ok(Outcome::new(true, &document, lines))
 }
 
 impl Bill {
@@ -266,12 +268,18 @@ fn count(parts: usize) -> f64 {
 }
 
 /// What people are shown.
+/// The stage and the processors, for example `cqrs on arm64`.
+fn on_what(Model { options, row }: &Model<'_>) -> String {
+    format!("{} on {}", row.stage, options.arch)
+}
+
 fn shown(model: &Model<'_>, bills: &[Bill]) -> Vec<String> {
     let heads = bills.iter().map(|bill| match bill.requests_per_second {
         0.0 => "idle".to_owned(),
         rate => format!("{}/s", number(rate)),
     });
-    let mut table = Table::new(std::iter::once(format!("{}, $ a month", model.row.stage)).chain(heads));
+    let title = format!("{}, $ a month", on_what(model));
+    let mut table = Table::new(std::iter::once(title).chain(heads));
     for (index, item) in bills.first().map(|bill| bill.items.as_slice()).unwrap_or_default().iter().enumerate() {
         let cells = bills.iter().filter_map(|bill| bill.items.get(index)).map(|item| dollars(item.dollars_per_month));
         table.row(item.name, cells);
@@ -285,7 +293,7 @@ fn shown(model: &Model<'_>, bills: &[Bill]) -> Vec<String> {
 /// The formulae, the prices, and what is left out.
 fn explained(model: &Model<'_>) -> Vec<String> {
     let items = [fixed(model), metered(model, 1.0)].concat();
-    let mut lines = vec![format!("{}, what is multiplied with the price:", model.row.stage)];
+    let mut lines = vec![format!("{}, what is multiplied with the price:", on_what(model))];
     lines.extend(items.iter().map(|item| format!("  {:20} {}", item.name, item.formula)));
     lines.push("prices, in $, us-east-1:".to_owned());
     for Price { name, unit, tiers, source } in prices::ALL {
@@ -409,6 +417,17 @@ mod tests {
         close(dollars_of(&x86, "Lambda duration") / dollars_of(&arm, "Lambda duration"), 16.6667 / 13.3334);
         let fifo = bill("cqrs", 100.0, &["--queue", "fifo"]);
         close(dollars_of(&fifo, "queue requests"), dollars_of(&arm, "queue requests") * 1.25);
+    }
+
+    #[test]
+    fn the_bill_and_its_explanation_say_which_processors_they_are_for() {
+        for (arguments, arch) in [(&[][..], "arm64"), (&["--arch", "x86_64"], "x86_64")] {
+            let options = options(arguments);
+            let model = Model::new(&options, None).unwrap();
+            let heads = [shown(&model, &[]), explained(&model)].map(|lines| lines[0].clone());
+            assert!(heads.iter().all(|head| head.starts_with(&format!("cqrs on {arch}, "))), "{heads:?}");
+            assert_eq!(serde_json::to_value(options.arch).unwrap(), arch);
+        }
     }
 
     #[test]

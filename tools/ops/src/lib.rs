@@ -19,6 +19,7 @@ mod ramp;
 mod rebuild;
 mod show;
 mod site;
+mod smoke;
 mod table;
 mod verify;
 
@@ -57,6 +58,7 @@ async fn execute(arguments: &Arguments) -> Result<Outcome, Failure> {
         Action::Queue => queue::run(&site().await?).await,
         Action::Command(show) => show::command(&site().await?, show).await,
         Action::User(show) => show::user(&site().await?, show).await,
+        Action::Smoke(options) => smoke::run(options).await,
         Action::Cost(options) => cost::run(options, stage),
         Action::Limits(options) => limits::run(options, stage),
         Action::Ramp(options) => ramp::run(options, stage),

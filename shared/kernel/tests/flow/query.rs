@@ -13,7 +13,9 @@ use kernel::ports::{
     ViewReader, ViewWriter,
 };
 use kernel::project::{Projection, Projector, ReadModel};
-use kernel::query::{Answer, ListRequest, ListScope, Queries, QueryError, ReadRequest, Tier, TierReport, TierSaid};
+use kernel::query::{
+    Answer, ListRequest, ListScope, Lists, Queries, QueryError, ReadRequest, Tier, TierReport, TierSaid,
+};
 use kernel::record::CommandStatus;
 use kernel::token::{Token, TokenError};
 use tokio::time::Instant;
@@ -48,6 +50,7 @@ impl ViewReader for Counted {
 /// One execution environment with a memory of its own, in a world that it shares.
 struct Environment {
     queries: Queries,
+    lists: Lists,
     store: Arc<Counted>,
 }
 
@@ -58,16 +61,18 @@ fn environment(world: &World) -> Environment {
 fn environment_with(world: &World, shared: Option<Arc<dyn SharedCache>>) -> Environment {
     let (reads, strong) = (AtomicU32::new(0), AtomicU32::new(0));
     let store = Arc::new(Counted { views: Arc::new(world.stores.views()), reads, strong });
+    let (memory, clock, keys) = (Arc::new(UnboundedMemoryCache::default()), &world.clock, &world.keys);
     let queries = Queries::new(
         Projection::FIRST,
         store.clone(),
         Arc::new(world.stores.records()),
-        Some(Arc::new(UnboundedMemoryCache::default())),
+        Some(memory.clone()),
         shared,
-        world.clock.clone(),
-        world.keys.clone(),
+        clock.clone(),
+        keys.clone(),
     );
-    Environment { queries, store }
+    let lists = Lists::new(Projection::FIRST, store.clone(), Some(memory), clock.clone(), keys.clone());
+    Environment { queries, lists, store }
 }
 
 impl Environment {
@@ -342,7 +347,7 @@ async fn pages_cover_a_list_once_and_a_cursor_fits_its_own_list_only() {
     let (mut seen, mut cursor) = (Vec::new(), None);
     loop {
         let (scope, at, limit) = list(cursor.as_deref(), 2);
-        let page = here.queries.list(&ListRequest { scope, tenant: &tenant, cursor: at.as_deref(), limit }).await;
+        let page = here.lists.page(&ListRequest { scope, tenant: &tenant, cursor: at.as_deref(), limit }).await;
         let page = page.unwrap();
         seen.push(String::from_utf8(page.body.to_vec()).unwrap());
         cursor = page.next_cursor;
@@ -356,16 +361,16 @@ async fn pages_cover_a_list_once_and_a_cursor_fits_its_own_list_only() {
 
     let reads = here.reads();
     let (mut scope, _, limit) = list(None, 2);
-    let first = here.queries.list(&ListRequest { scope: scope.clone(), tenant: &tenant, cursor: None, limit }).await;
+    let first = here.lists.page(&ListRequest { scope: scope.clone(), tenant: &tenant, cursor: None, limit }).await;
     let first = first.unwrap();
     assert!(matches!(first.tiers[0].said, TierSaid::Hit(_)));
     assert_eq!((&first.body[..], here.reads()), (seen[0].as_bytes(), reads), "the page comes from memory, whole");
     let (same, at, limit) = list(first.next_cursor.as_deref(), 2);
-    let second = here.queries.list(&ListRequest { scope: same, tenant: &tenant, cursor: at.as_deref(), limit }).await;
+    let second = here.lists.page(&ListRequest { scope: same, tenant: &tenant, cursor: at.as_deref(), limit }).await;
     assert_eq!(&second.unwrap().body[..], seen[1].as_bytes());
     scope.sort_prefix = "a".to_owned();
     let cursor = first.next_cursor.as_deref();
-    let foreign = here.queries.list(&ListRequest { scope, tenant: &tenant, cursor, limit }).await;
+    let foreign = here.lists.page(&ListRequest { scope, tenant: &tenant, cursor, limit }).await;
     assert!(matches!(foreign, Err(QueryError::Cursor(CursorError::Forged))));
 }
 

@@ -1,0 +1,103 @@
+//! An HTTP server that answers as a test says.
+
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::thread;
+
+/// A request, as it came.
+#[derive(Debug)]
+pub struct Asked {
+    /// Such as `GET /health`.
+    pub what: String,
+    headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+/// How to answer.
+#[derive(Debug)]
+pub enum Reply {
+    /// With this status and this JSON.
+    Json(u16, String),
+    /// As what serves at this URL does.
+    AsAt(String),
+    /// What serves at this URL gets the request, and its answer is lost.
+    LostAt(String),
+    /// Not at all.
+    Never,
+}
+
+/// Serves for as long as this process lives; returns where. Every connection takes one request.
+pub fn serve(reply: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> String {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let reply = Arc::new(reply);
+    thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let reply = Arc::clone(&reply);
+            thread::spawn(move || {
+                // Whoever asks may go away at any time.
+                let _ = answer(&client, reply.as_ref());
+            });
+        }
+    });
+    url
+}
+
+fn answer(client: &TcpStream, reply: &dyn Fn(&Asked) -> Reply) -> io::Result<()> {
+    let asked = Asked::read(client)?;
+    match reply(&asked) {
+        Reply::Json(status, body) => {
+            let head = format!("HTTP/1.1 {status} Scripted\r\ncontent-type: application/json\r\nconnection: close\r\n");
+            write!(&mut &*client, "{head}content-length: {}\r\n\r\n{body}", body.len())?;
+        }
+        Reply::AsAt(url) => drop(io::copy(&mut asked.pass_on(&url)?, &mut &*client)?),
+        Reply::LostAt(url) => {
+            io::copy(&mut asked.pass_on(&url)?, &mut io::sink())?;
+            wait_for_the_end(client)?;
+        }
+        Reply::Never => wait_for_the_end(client)?,
+    }
+    client.shutdown(Shutdown::Both)
+}
+
+/// Until whoever asks has gone.
+fn wait_for_the_end(mut client: &TcpStream) -> io::Result<()> {
+    io::copy(&mut client, &mut io::sink()).map(drop)
+}
+
+impl Asked {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
+    }
+
+    fn read(client: &TcpStream) -> io::Result<Self> {
+        let mut reader = BufReader::new(client);
+        let mut line = String::new();
+        reader.read_line(&mut line)?;
+        let what = line.trim_end().trim_end_matches(" HTTP/1.1").to_owned();
+        let mut headers = Vec::new();
+        loop {
+            let mut line = String::new();
+            reader.read_line(&mut line)?;
+            let Some((name, value)) = line.trim_end().split_once(':') else { break };
+            headers.push((name.to_lowercase(), value.trim().to_owned()));
+        }
+        let mut asked = Self { what, headers, body: Vec::new() };
+        let length = asked.header("content-length").and_then(|length| length.parse().ok()).unwrap_or_default();
+        reader.take(length).read_to_end(&mut asked.body)?;
+        Ok(asked)
+    }
+
+    /// Asks what serves at the URL; returns where the answer comes from.
+    fn pass_on(&self, url: &str) -> io::Result<TcpStream> {
+        let mut server = TcpStream::connect(url.trim_start_matches("http://"))?;
+        write!(server, "{} HTTP/1.1\r\n", self.what)?;
+        for (name, value) in self.headers.iter().filter(|(name, _)| name != "connection") {
+            write!(server, "{name}: {value}\r\n")?;
+        }
+        server.write_all(b"connection: close\r\n\r\n")?;
+        server.write_all(&self.body)?;
+        Ok(server)
+    }
+}

@@ -1,0 +1,240 @@
+//! What people and workflows give to `make` is data: nothing in it is ever a command.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use shared::stages::Row;
+use tempfile::TempDir;
+
+use crate::harness::program;
+
+/// Programs that the recipes call, in whose place a test puts its own.
+const PROGRAMS: [&str; 6] = ["cargo", "node", "npm", "python3", "rustc", "rustup"];
+/// What may be pasted into a recipe: the words of a command line, and make itself.
+const PASTED: [&str; 2] = ["ARGS", "MAKE"];
+
+/// A place in which whatever is called leaves a trace.
+struct Trap {
+    dir: TempDir,
+}
+
+impl Trap {
+    fn set() -> Self {
+        let trap = Self { dir: tempfile::tempdir().unwrap() };
+        for name in PROGRAMS {
+            trap.program(name, &format!("touch {}", trap.trace().display()));
+        }
+        trap
+    }
+
+    fn program(&self, name: &str, script: &str) {
+        let path = self.dir.path().join(name);
+        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    fn trace(&self) -> PathBuf {
+        self.dir.path().join("trace")
+    }
+
+    /// Texts that would leave the trace if make or a shell took a part of them for a command; each begins like something
+    /// good.
+    fn hostile(&self, good: &str) -> Vec<String> {
+        let touch = format!("touch {}", self.trace().display());
+        let endings = [
+            format!("; {touch} #"),
+            format!("\n{touch}\n"),
+            format!(" & {touch} & "),
+            format!("$({touch})"),
+            format!("$$({touch})"),
+            format!("$(shell {touch})"),
+            format!("`{touch}`"),
+            format!("\"; {touch}; \""),
+            format!("'; {touch}; '"),
+            " --help".to_owned(),
+        ];
+        endings.map(|ending| format!("{good}{ending}")).into()
+    }
+
+    fn make(&self) -> Command {
+        let mut make = make();
+        make.env("PATH", self.path());
+        make
+    }
+
+    fn path(&self) -> String {
+        format!("{}:{}", self.dir.path().display(), std::env::var("PATH").unwrap())
+    }
+
+    /// A target directory with that program as the operators' tool.
+    fn tool_at(&self, program: &Path) -> PathBuf {
+        let target_dir = self.dir.path().join("target");
+        std::fs::create_dir_all(target_dir.join("fast")).unwrap();
+        symlink(program, target_dir.join("fast/watershed")).unwrap();
+        target_dir
+    }
+
+    /// Has make refuse a value that is given on the command line, and one that is in the environment; nothing else may
+    /// happen. Returns what it says.
+    fn refused(&self, target: &str, name: &str, value: &str, others: &[&str]) -> String {
+        let said = [
+            self.make().arg(target).args(others).arg(format!("{name}={value}")).output().unwrap(),
+            self.make().arg(target).args(others).env(name, value).output().unwrap(),
+        ]
+        .map(|Output { status, stdout, stderr }| {
+            let said = String::from_utf8(stderr).unwrap();
+            assert_eq!(status.code(), Some(2), "make {target} {name}={value}: {said}");
+            assert_eq!(String::from_utf8(stdout).unwrap(), "", "make {target} {name}={value}");
+            said
+        });
+        assert!(!self.trace().exists(), "make {target} {name}={value} runs something");
+        let [said, from_environment] = said;
+        assert_eq!(said, from_environment, "make {target} {name}={value}");
+        said
+    }
+}
+
+/// `make`, as nobody has called it yet: this test may run under one.
+fn make() -> Command {
+    let mut make = Command::new("make");
+    make.current_dir(program::workspace());
+    for name in ["MAKEFLAGS", "MFLAGS", "MAKELEVEL", "STAGE", "FROM", "CONFIG", "URL", "TOKEN", "WATERSHED_TOKEN"] {
+        make.env_remove(name);
+    }
+    make
+}
+
+/// What is said, without what make says of it.
+fn lines(said: &str) -> Vec<&str> {
+    said.lines().filter(|line| !line.starts_with("make: ")).collect()
+}
+
+fn rows() -> String {
+    let rows: Vec<_> = Row::all().unwrap().into_iter().map(|row| row.stage).collect();
+    rows.join(", ")
+}
+
+#[test]
+fn a_row_that_does_not_exist_is_refused_in_one_line_that_lists_those_that_do() {
+    let trap = Trap::set();
+    for (name, others) in [("STAGE", &["CONFIG=cdk/config.example.json"][..]), ("FROM", &["STAGE=cqrs", "CONFIG=x"])] {
+        let wrong = [trap.hostile("cqrs"), trap.hostile("cqrs-expand"), vec!["cqrs ".to_owned(), "CQRS".to_owned()]];
+        for value in wrong.concat() {
+            let said = trap.refused("deploy", name, &value, others);
+            let [line] = lines(&said)[..] else { panic!("{said}") };
+            assert!(
+                line.starts_with(&format!("{name} is no row of shared/stages.json: cqrs")) || value == "CQRS",
+                "{said}"
+            );
+            assert!(line.ends_with(&format!("Choose one of {}", rows())), "{said}");
+        }
+    }
+}
+
+#[test]
+fn a_workflow_checks_its_rows_as_make_does() {
+    let trap = Trap::set();
+    let check = |stage: &str, from: &str| {
+        let mut check = Command::new(program::workspace().join("tools/cdk.sh"));
+        check.arg("check").env("STAGE", stage).env("FROM", from).env("PATH", trap.path());
+        check.output().unwrap()
+    };
+    for value in trap.hostile("cqrs") {
+        for said in [check(&value, ""), check("cqrs", &value)] {
+            assert_eq!(said.status.code(), Some(2), "{value}: {said:?}");
+        }
+    }
+    assert!(!trap.trace().exists());
+    for Row { stage, .. } in Row::all().unwrap() {
+        for said in [check(&stage, ""), check("cqrs", &stage)] {
+            assert!(said.status.success(), "{stage}: {said:?}");
+        }
+    }
+    let workflow = std::fs::read_to_string(program::workspace().join(".github/workflows/deploy.yml")).unwrap();
+    assert!(workflow.contains("run: tools/cdk.sh check"));
+}
+
+#[test]
+fn a_configuration_a_processor_and_a_url_are_no_commands_either() {
+    let trap = Trap::set();
+    for (target, others) in [("deploy", &["STAGE=cqrs"][..]), ("destroy", &[]), ("synth", &[])] {
+        for value in trap.hostile("cdk/config.example.json") {
+            let said = trap.refused(target, "CONFIG", &value, others);
+            let [line] = lines(&said)[..] else { panic!("{said}") };
+            assert!(line.starts_with("CONFIG is no file: cdk/config.example.json"), "{said}");
+        }
+    }
+    for value in trap.hostile("x86_64") {
+        // The Makefile has a default, which a variable of the environment does not replace.
+        let refused = trap.make().args(["package", &format!("ARCH={value}")]).output().unwrap();
+        let said = String::from_utf8(refused.stderr).unwrap();
+        assert_eq!((refused.status.code(), lines(&said)), (Some(2), vec!["ARCH must be x86_64 or arm64"]), "{value}");
+    }
+    assert!(!trap.trace().exists());
+    // The tool is built already.
+    trap.program("cargo", "");
+    let target_dir = trap.tool_at(program::watershed());
+    for value in trap.hostile("https://example.com") {
+        let said = trap.refused("smoke", "URL", &value, &[&format!("CARGO_TARGET_DIR={}", target_dir.display())]);
+        assert!(said.contains("give it as the stack's output Url is"), "{said}");
+    }
+}
+
+#[test]
+fn what_is_missing_is_said_before_anything_is_installed() {
+    let trap = Trap::set();
+    for (target, others, says) in [
+        ("deploy", &[][..], "say what to deploy, and how: make deploy STAGE="),
+        ("deploy", &["STAGE=cqrs"], "say how it is set up: make deploy … CONFIG="),
+        ("destroy", &[], "say how it is set up: make destroy … CONFIG="),
+        ("smoke", &[], "say where it serves: make smoke URL="),
+    ] {
+        let refused = trap.make().arg(target).args(others).output().unwrap();
+        let said = String::from_utf8(refused.stderr).unwrap();
+        let [line] = lines(&said)[..] else { panic!("{said}") };
+        assert!(refused.status.code() == Some(2) && line.starts_with(says), "{said}");
+    }
+    assert!(!trap.trace().exists());
+}
+
+#[test]
+fn a_token_is_handed_on_by_the_environment_alone() {
+    let trap = Trap::set();
+    trap.program("cargo", "");
+    trap.program("tool", &format!("echo \"$*, $WATERSHED_TOKEN\" >>{}", trap.trace().display()));
+    let target_dir = trap.tool_at(&trap.dir.path().join("tool"));
+    let smoke = |name: &str| {
+        let mut make = trap.make();
+        make.args(["smoke", "URL=https://example.com", "ARGS=--json"])
+            .env(name, "a$b c")
+            .env("CARGO_TARGET_DIR", &target_dir);
+        assert!(make.output().unwrap().status.success());
+    };
+    smoke("WATERSHED_TOKEN");
+    smoke("TOKEN");
+    let called = std::fs::read_to_string(trap.trace()).unwrap();
+    assert_eq!(called, "smoke --url=https://example.com --json, a$b c\n".repeat(2));
+}
+
+#[test]
+fn no_recipe_pastes_what_is_given() {
+    let text = std::fs::read_to_string(program::workspace().join("Makefile")).unwrap();
+    let recipes = text.lines().filter(|line| line.starts_with('\t')).collect::<Vec<_>>().join("\n");
+    let pasted = recipes.split("$(").skip(1).filter_map(|rest| rest.split(')').next());
+    let names: BTreeSet<_> = pasted.filter(|name| !PASTED.contains(name)).collect();
+    assert!(names.len() > 4, "only {names:?} are pasted");
+    let given = ["STAGE", "FROM", "CONFIG", "ARCH", "URL", "TOKEN", "CARGO_TARGET_DIR"];
+    let targets: Vec<_> =
+        text.lines().filter_map(|line| line.split_once(": ##").or(line.split_once(": package ##"))).collect();
+    assert!(targets.len() > 10, "only {targets:?} were found");
+    for name in names.into_iter().chain(given) {
+        assert!(name.chars().all(|c| c.is_ascii_uppercase() || c == '_'), "`{name}` is more than a variable");
+        let mut make = make();
+        make.arg("--dry-run").args(targets.iter().map(|(target, _)| target)).arg(format!("{name}=is-pasted"));
+        let printed = make.output().unwrap();
+        assert!(printed.status.success(), "{printed:?}");
+        assert!(!String::from_utf8(printed.stdout).unwrap().contains("is-pasted"), "{name} is pasted into a recipe");
+    }
+}

@@ -1,0 +1,335 @@
+//! `watershed smoke`, against services that answer as they should, and against such as do not.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::Output;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use adapters::contract::port;
+use serde_json::Value;
+use tempfile::NamedTempFile;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::Command;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+
+use crate::auth::{BOTH, Guarded, READ, guarded};
+use crate::harness::proxy::{Line, Proxy};
+use crate::harness::scripted::{self, Asked, Reply};
+use crate::harness::tokens::Issuer;
+use crate::harness::{Service, Stack, Variant, check, eventually, program, run, shared, unique};
+
+/// The stages at which it runs here: every function of the table but ingest-fn alone, both kinds of acknowledgement, all
+/// caches.
+const VARIANTS: [Variant; 5] =
+    [Variant::SingleResponsibility, Variant::LambdaLith, Variant::RedisCache, Variant::Cqrs, Variant::CqrsFifo];
+/// What is checked where writes are answered with their result, without a token.
+const CHECKS: [&str; 12] =
+    ["health", "404", "405", "write", "command", "read", "list", "change", "replace", "read", "delete", "read"];
+/// What the front door says by itself if it may not invoke a function.
+const BROKEN: &str = r#"{"message":"Internal Server Error"}"#;
+/// What a failed run may take longer than `--timeout`: the deletion of what it has created, on a busy machine.
+const LONGER_MAX: Duration = Duration::from_secs(20);
+
+/// What the smoke test said.
+#[derive(Debug)]
+pub struct Said {
+    pub code: i32,
+    pub json: Value,
+    pub lines: Vec<String>,
+    pub error: String,
+}
+
+/// Runs it twice, once for scripts and once for people.
+pub async fn smoke(url: &str, token: Option<&str>, arguments: &[&str]) -> Said {
+    let told = tool(url, token, arguments).await;
+    let document = tool(url, token, &[arguments, &["--json"]].concat()).await;
+    assert_eq!(told.status, document.status, "{told:?}, {document:?}");
+    Said {
+        code: told.status.code().unwrap_or_else(|| panic!("{told:?}")),
+        json: serde_json::from_slice(&document.stdout).unwrap_or_default(),
+        lines: String::from_utf8(told.stdout).unwrap().lines().map(str::to_owned).collect(),
+        error: String::from_utf8(told.stderr).unwrap(),
+    }
+}
+
+async fn tool(url: &str, token: Option<&str>, arguments: &[&str]) -> Output {
+    let mut tool = Command::new(program::watershed());
+    tool.env_clear().args(["smoke", "--url", url]).args(arguments);
+    tool.envs(token.map(|token| ("WATERSHED_TOKEN", token)));
+    tool.output().await.unwrap()
+}
+
+impl Said {
+    /// The names of the checks that passed.
+    fn passed(&self) -> Vec<&str> {
+        let passed = self.json["passed"].as_array().unwrap_or_else(|| panic!("{self:?}"));
+        passed.iter().map(|passed| passed["check"].as_str().unwrap()).collect()
+    }
+
+    /// Everything is as it should be.
+    pub fn is_well(&self) {
+        assert_eq!((self.code, self.error.as_str(), &self.json["failed"]), (0, "", &Value::Null), "{self:?}");
+        assert_eq!(self.lines.iter().filter(|line| line.starts_with("ok ")).count(), self.passed().len(), "{self:?}");
+        assert!(self.lines.last().is_some_and(|line| line.contains("answers as it should")), "{self:?}");
+    }
+
+    /// One line says that this check failed, and all of these.
+    #[track_caller]
+    fn failed(&self, check: &str, says: &[&str]) {
+        assert_eq!((self.code, self.error.as_str()), (1, ""), "{self:?}");
+        let failures: Vec<_> = self.lines.iter().filter(|line| line.starts_with("FAILED ")).collect();
+        let [line] = failures[..] else { panic!("{self:?}") };
+        assert_eq!(self.lines.last(), Some(line));
+        assert!(line.split_whitespace().nth(1) == Some(check) && self.json["failed"]["check"] == check, "{self:?}");
+        for text in says {
+            assert!(line.contains(text), "{line:?} does not say {text:?}");
+        }
+    }
+
+    /// The path of the user that it created.
+    fn user(&self) -> String {
+        let passed = self.json["passed"].as_array().unwrap();
+        let call = |passed: &Value| passed["call"].as_str().unwrap().to_owned();
+        let read = passed.iter().map(call).find(|call| call.starts_with("GET /users/"));
+        read.unwrap_or_else(|| panic!("{self:?}")).split_off("GET ".len())
+    }
+}
+
+#[test]
+fn a_smoke_test_passes_at_every_kind_of_stage_and_leaves_nothing() {
+    for variant in VARIANTS {
+        let stack = shared(variant);
+        check(stack, async {
+            let said = smoke(&stack.service.url, None, &[]).await;
+            said.is_well();
+            let mut wanted: Vec<&str> = CHECKS.into();
+            if variant.is_queued() {
+                // Every write has a command; the first one's is among them already.
+                let is_write = |name: &str| ["change", "replace", "delete"].contains(&name);
+                let with_command = |name| std::iter::once(name).chain(is_write(name).then_some("command"));
+                wanted = CHECKS.into_iter().flat_map(with_command).collect();
+            }
+            assert_eq!(said.passed(), wanted, "{variant:?}");
+            is_gone(stack, &said.user()).await;
+        });
+    }
+}
+
+/// Other environments may remember it for a moment.
+async fn is_gone(stack: &Stack, user: &str) {
+    let answer = async || stack.api().get(user).send().await;
+    eventually("the user is gone", async || (answer().await.status == 404).then_some(())).await;
+}
+
+#[test]
+fn a_token_opens_what_is_guarded_and_without_one_only_the_rest_is_checked() {
+    let (stack, guarded) = guarded(Variant::Cqrs);
+    check(stack, async {
+        let url = &stack.service.url;
+        let said = smoke(url, Some(&token(guarded, &BOTH)), &[]).await;
+        said.is_well();
+        assert_eq!(said.passed()[..5], ["health", "404", "405", "401", "write"]);
+
+        let said = smoke(url, None, &["--public"]).await;
+        said.is_well();
+        assert_eq!(said.passed(), ["health", "404", "405", "401"]);
+        assert!(said.json["unchecked"].as_array().unwrap().contains(&"write".into()), "{said:?}");
+        assert!(said.lines.iter().any(|line| line.starts_with("skipped ") && line.contains("write")), "{said:?}");
+    });
+}
+
+#[test]
+fn a_wrong_token_is_pointed_at() {
+    let (stack, guarded) = guarded(Variant::LambdaLith);
+    check(stack, async {
+        let url = &stack.service.url;
+        smoke(url, None, &[]).await.failed("write", &["expected 201 or 202, got 401", "WATERSHED_TOKEN is not set"]);
+        let other = Issuer::new(&guarded.issuer.url);
+        let forged = other.sign(&other.claims("local", "tester", &BOTH));
+        for token in [forged.as_str(), "nonsense"] {
+            let said = smoke(url, Some(token), &[]).await;
+            said.failed(
+                "write",
+                &["got 401", "the token in WATERSHED_TOKEN: its issuer, audience, time and signature"],
+            );
+            assert!(!format!("{said:?}").contains(token), "the token is told");
+        }
+        smoke(url, Some(&token(guarded, READ)), &[]).await.failed("write", &["got 403", "scopes"]);
+        let said = smoke(url, Some("a\u{7f}b"), &[]).await;
+        assert!(said.code == 3 && said.error.contains("WATERSHED_TOKEN has characters"), "{said:?}");
+    });
+}
+
+#[test]
+fn a_service_that_asks_nobody_for_a_token_does_not_pass_as_guarded() {
+    let stack = shared(Variant::LambdaLith);
+    check(stack, async {
+        for (token, arguments) in [(Some("any"), &[][..]), (None, &["--public"])] {
+            let said = smoke(&stack.service.url, token, arguments).await;
+            said.failed("401", &["expected 401, got 200", "asks nobody for a token"]);
+        }
+    });
+}
+
+fn token(guarded: &Guarded, scope: &str) -> String {
+    guarded.issuer.sign(&guarded.issuer.claims(&unique("smoke"), "tester", scope))
+}
+
+/// The service, with a front door that answers some requests by itself.
+fn behind(service: &Service, broken: impl Fn(&str) -> Option<Reply> + Send + Sync + 'static) -> String {
+    let url = service.url.clone();
+    scripted::serve(move |asked: &Asked| broken(&asked.what).unwrap_or_else(|| Reply::AsAt(url.clone())))
+}
+
+#[test]
+fn a_front_door_that_may_not_invoke_a_function_is_pointed_at() {
+    let stack = shared(Variant::SingleResponsibility);
+    check(stack, async {
+        let broken = || Reply::Json(500, BROKEN.to_owned());
+        let url = scripted::serve(move |_| broken());
+        let said = smoke(&url, None, &[]).await;
+        said.failed("health", &["GET /health: expected 200, got 500", "the Lambda permission of $default"]);
+
+        // Each route has a permission of its own.
+        for (method, path, check) in [
+            ("POST", "/health", "405"),
+            ("POST", "/users", "write"),
+            ("GET", "/commands/", "command"),
+            ("GET", "/users/", "read"),
+            ("GET", "/users?", "list"),
+            ("PATCH", "/users/", "change"),
+            ("PUT", "/users/", "replace"),
+            ("DELETE", "/users/", "delete"),
+        ] {
+            for (status, body, says) in [(500, BROKEN, "permission"), (404, r#"{"message":"Not Found"}"#, "the URL")] {
+                let begins = format!("{method} {path}");
+                let url = behind(&stack.service, move |what| {
+                    what.starts_with(&begins).then(|| Reply::Json(status, body.to_owned()))
+                });
+                let said = smoke(&url, None, &["--timeout", "30s"]).await;
+                said.failed(check, &[&format!("got {status} {body}"), says]);
+                // Who answers 500 to a create may have taken it.
+                let may_be_left = method == "DELETE" || (check == "write" && status == 500);
+                assert_eq!(said.json["left"].is_string(), may_be_left, "{said:?}");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_failed_run_deletes_what_it_has_created_or_says_where_that_is() {
+    let stack = shared(Variant::Cqrs);
+    check(stack, async {
+        let broken = || Reply::Json(503, r#"{"message":"Service Unavailable"}"#.to_owned());
+        let url = behind(&stack.service, move |what| what.starts_with("PATCH ").then(broken));
+        let said = smoke(&url, None, &[]).await;
+        said.failed("change", &["got 503", "the function's log"]);
+        assert_eq!(said.json["left"], Value::Null, "{said:?}");
+        is_gone(stack, &said.user()).await;
+
+        // The answer to the create is lost: the user is found by its email address.
+        let lost = stack.service.url.clone();
+        let url = behind(&stack.service, move |what| (what == "POST /users").then(|| Reply::LostAt(lost.clone())));
+        let said = smoke(&url, None, &["--timeout", "3s"]).await;
+        said.failed("write", &["expected an answer, got none in 3 s"]);
+        assert_eq!(said.json["left"], Value::Null, "{said:?}");
+
+        let url = behind(&stack.service, move |what| what.starts_with("DELETE ").then(broken));
+        let said = smoke(&url, None, &[]).await;
+        said.failed("delete", &["got 503"]);
+        let told = said.lines.iter().find_map(|line| line.strip_prefix("left "));
+        let told = told.and_then(|told| told.strip_suffix(": it may still exist: delete it"));
+        for left in [said.json["left"].as_str(), told] {
+            let left = left.unwrap_or_else(|| panic!("{said:?}")).trim();
+            stack.api().get(left).send().await.expect(200);
+            stack.api().delete(left).send().await.expect(202);
+        }
+    });
+}
+
+#[test]
+fn an_answer_of_another_service_is_no_answer_of_this_one() {
+    run(async {
+        let url = scripted::serve(|_| Reply::Json(200, r#"{"status":"ok"}"#.to_owned()));
+        smoke(&url, None, &[]).await.failed("health", &["expected 200 of a function", "that of this service"]);
+    });
+}
+
+#[test]
+fn what_does_not_answer_is_told_in_time() {
+    let stack = shared(Variant::LambdaLith);
+    check(stack, async {
+        let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, port::unused()));
+        let said = smoke(&format!("http://{nowhere}"), None, &[]).await;
+        said.failed("health", &["expected an answer, got", "refused", "the URL"]);
+
+        let silent = Proxy::before(&stack.service.url);
+        silent.set(Line::Silent);
+        let began = Instant::now();
+        let said = smoke(&silent.url(), None, &["--timeout", "2s"]).await;
+        said.failed("health", &["got none in 2 s", "--timeout"]);
+        // It ran twice.
+        assert!(began.elapsed() < 2 * (Duration::from_secs(2) + LONGER_MAX), "{:?}", began.elapsed());
+    });
+}
+
+#[test]
+fn rubbish_is_no_url() {
+    run(async {
+        for url in [
+            "",
+            "nowhere",
+            "127.0.0.1:3000",
+            "ftp://example.com",
+            "https://",
+            "https://a b",
+            "https://me:pw@host/",
+            "/x",
+        ] {
+            let said = smoke(url, None, &[]).await;
+            assert!(said.code == 2 && said.error.contains("give it as the stack's output Url is"), "{url}: {said:?}");
+        }
+        for timeout in ["0s", "-1s", "2h", "soon"] {
+            let argument = format!("--timeout={timeout}");
+            assert_eq!(smoke("http://127.0.0.1:9", None, &[&argument]).await.code, 2, "{timeout}");
+        }
+    });
+}
+
+#[test]
+fn a_service_with_a_certificate_is_spoken_to_by_tls() {
+    let stack = shared(Variant::LambdaLith);
+    check(stack, async {
+        let host = Ipv4Addr::LOCALHOST.to_string();
+        let certified = rcgen::generate_simple_self_signed([host.clone()]).unwrap();
+        let trusted = NamedTempFile::new().unwrap();
+        std::fs::write(trusted.path(), certified.cert.pem()).unwrap();
+        let key = certified.signing_key.serialize_der().try_into().unwrap();
+        let config = ServerConfig::builder().with_no_client_auth();
+        let config = config.with_single_cert(vec![certified.cert.der().clone()], key).unwrap();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let url = format!("https://{host}:{}/", listener.local_addr().unwrap().port());
+        let serving = tokio::spawn(terminate_tls(listener, TlsAcceptor::from(Arc::new(config)), stack.service.clone()));
+        let mut tool = Command::new(program::watershed());
+        tool.env_clear().args(["smoke", "--url", &url]);
+        let distrusted = tool.output().await.unwrap();
+        assert!(!distrusted.status.success(), "{distrusted:?}");
+        let trusting = tool.env("SSL_CERT_FILE", trusted.path()).output().await.unwrap();
+        assert!(trusting.status.success(), "{trusting:?}");
+        serving.abort();
+    });
+}
+
+async fn terminate_tls(listener: TcpListener, acceptor: TlsAcceptor, service: Service) {
+    loop {
+        let (client, _) = listener.accept().await.unwrap();
+        let (acceptor, address) = (acceptor.clone(), service.url.trim_start_matches("http://").to_owned());
+        tokio::spawn(async move {
+            // Who does not trust the certificate goes away.
+            let mut client = acceptor.accept(client).await?;
+            let mut server = TcpStream::connect(address).await?;
+            tokio::io::copy_bidirectional(&mut client, &mut server).await
+        });
+    }
+}

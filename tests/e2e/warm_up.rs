@@ -1,0 +1,136 @@
+//! What a function asks for while it starts, it may also ask for: docs/security.md says so, to which the CDK's policies are
+//! held.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::time::Duration;
+
+use serde_json::Value;
+use shared::stages::Row;
+
+use crate::harness::program::{self, Leashed};
+use crate::harness::scripted::{self, Asked, Reply};
+
+/// How long a function may take until it asks for its first invocation: the machine may be busy.
+const START_MAX: Duration = Duration::from_secs(60);
+/// What a function asks for when it has started.
+const NEXT: &str = "GET /2018-06-01/runtime/invocation/next";
+/// It is invoked by a queue, and nobody waits for it.
+const BEHIND_THE_QUEUE: &str = "ingest-fn";
+
+/// What each function of each row may do on what: an action and a resource, as the document calls it.
+type Matrix = BTreeMap<(String, String), Vec<(String, String)>>;
+
+#[test]
+fn each_function_opens_its_first_connection_by_a_call_that_the_document_allows_it() {
+    let documented = documented();
+    for row in Row::all().unwrap() {
+        for function in row.functions.iter().filter(|function| *function != BEHIND_THE_QUEUE) {
+            let allowed = &documented[&(row.stage.clone(), function.clone())];
+            let knows_records = allowed.iter().any(|(_, on)| on == "commands table");
+            let asked = first_calls(function, &row.stage, knows_records);
+            assert!(!asked.is_empty(), "{function} at {row} does not warm up");
+            for (action, on) in asked {
+                let may = allowed.contains(&(action.clone(), on.clone()));
+                assert!(may, "{function} at {row} begins with {action} on the {on}, and may do {allowed:?}");
+            }
+        }
+    }
+}
+
+/// The tables of docs/security.md: a heading names rows, a line has a function, a resource and actions.
+fn documented() -> Matrix {
+    let text = std::fs::read_to_string(program::workspace().join("docs/security.md")).unwrap();
+    let (mut rows, mut matrix) = (Vec::new(), Matrix::new());
+    for line in text.lines() {
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        match cells.as_slice() {
+            [heading] if heading.starts_with('#') => rows = quoted(heading),
+            [_, function, on, actions, _, _] => {
+                for row in &rows {
+                    let may = matrix.entry((row.clone(), (*function).to_owned())).or_default();
+                    may.extend(quoted(actions).into_iter().map(|action| (action, (*on).to_owned())));
+                }
+            }
+            _ => {}
+        }
+    }
+    matrix
+}
+
+fn quoted(text: &str) -> Vec<String> {
+    text.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+/// Starts a function as Lambda does; returns what it asks of AWS before it asks for its first invocation.
+fn first_calls(function: &str, stage: &str, knows_records: bool) -> Vec<(String, String)> {
+    let (calls, called) = mpsc::channel();
+    let (ready, is_ready) = mpsc::channel();
+    let url = scripted::serve(move |asked| reply(asked, &calls, &ready));
+    let name = |name: &str, value: &str| format!("{name}={value}");
+    let mut arguments = vec![
+        name("AWS_LAMBDA_RUNTIME_API", url.trim_start_matches("http://")),
+        name("AWS_LAMBDA_FUNCTION_NAME", function),
+        name("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256"),
+        name("AWS_LAMBDA_FUNCTION_VERSION", "1"),
+        name("AWS_LAMBDA_LOG_GROUP_NAME", "log"),
+        name("AWS_LAMBDA_LOG_STREAM_NAME", "log"),
+        name("AWS_ENDPOINT_URL", &url),
+        name("AWS_REGION", "us-east-1"),
+        name("AWS_ACCESS_KEY_ID", "x"),
+        name("AWS_SECRET_ACCESS_KEY", "y"),
+        name("SIGNING_KEYS", "k1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="),
+        name("STAGE", stage),
+        name("WRITE_TABLE", "write"),
+        name("READ_TABLE", "read-v1"),
+        name("QUEUE_URL", &format!("{url}/0/queue")),
+        name("VISIBILITY_TIMEOUT_SECONDS", "60"),
+    ];
+    arguments.extend(knows_records.then(|| name("COMMANDS_TABLE", "commands")));
+    arguments.push(built(function));
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let (process, _) = Leashed::start(&program::find("env").unwrap(), &arguments, Stdio::inherit);
+    let started = is_ready.recv_timeout(START_MAX);
+    process.kill();
+    assert!(started.is_ok(), "{function} at {stage} did not ask for an invocation");
+    calls_so_far(&called)
+}
+
+fn calls_so_far(called: &Receiver<(String, String)>) -> Vec<(String, String)> {
+    called.try_iter().collect()
+}
+
+fn built(function: &str) -> String {
+    let dir = program::watershed().parent().unwrap_or(Path::new(""));
+    dir.join(function).to_str().unwrap().to_owned()
+}
+
+/// There is nothing in any store, and no invocation.
+fn reply(asked: &Asked, calls: &Sender<(String, String)>, ready: &Sender<()>) -> Reply {
+    if asked.what == NEXT {
+        // The test may have seen enough.
+        let _ = ready.send(());
+        return Reply::Never;
+    }
+    let _ = calls.send(call(asked));
+    Reply::Json(200, "{}".to_owned())
+}
+
+/// The action and the resource, as the document calls them.
+fn call(asked: &Asked) -> (String, String) {
+    let target = asked.header("x-amz-target").unwrap_or(&asked.what);
+    let (service, operation) = target.split_once('.').unwrap_or(("", target));
+    let request: Value = serde_json::from_slice(&asked.body).unwrap_or_default();
+    let table = match &request["RequestItems"] {
+        Value::Object(tables) => tables.keys().next().map(String::as_str),
+        _ => request["TableName"].as_str(),
+    };
+    let table = table.unwrap_or_default().trim_end_matches("-v1");
+    let indexes = if request["IndexName"].is_string() { "'s indexes" } else { "" };
+    match service {
+        "DynamoDB_20120810" => (format!("dynamodb:{operation}"), format!("{table} table{indexes}")),
+        _ => (target.to_owned(), asked.what.clone()),
+    }
+}
