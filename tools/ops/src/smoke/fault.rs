@@ -91,8 +91,8 @@ impl Seen<'_> {
         match self.status {
             401 if !self.has_token => format!("the token: none was sent, because {TOKEN_VARIABLE} is not set"),
             401 => format!(
-                "the token in {TOKEN_VARIABLE}: its issuer, audience, time and signature; `authorizerError` in the \
-                 access log says which"
+                "the token in {TOKEN_VARIABLE}: its issuer, audience, time and signature; the header \
+                 `WWW-Authenticate` says which"
             ),
             403 if self.has_token => {
                 format!("the token in {TOKEN_VARIABLE}: it needs the scopes of reads and of writes")
@@ -100,10 +100,7 @@ impl Seen<'_> {
             403 => "the host name: its API mapping, and whether the execute-api endpoint is disabled".to_owned(),
             404 => "the URL, with its path: the front door has no such route".to_owned(),
             429 => "the throttle of the API: others use it up".to_owned(),
-            500 => format!(
-                "the Lambda permission of {route}, or a function that ended without an answer: `integrationError` in \
-                 the access log says which"
-            ),
+            500 => format!("the Lambda permission of {route}; or the function's log, if it ended without an answer"),
             502..=504 => "the function's log: it took too long, was throttled, or ended".to_owned(),
             _ => "whether the URL is that of this service: no function of it gave this answer".to_owned(),
         }
@@ -132,7 +129,7 @@ mod tests {
             (Seen { status: 403, ..SEEN }, "the host name"),
             (Seen { status: 404, ..SEEN }, "the URL"),
             (guarded, "the Lambda permission of this route"),
-            (Seen { status: 401, ..guarded }, "authorizerError"),
+            (Seen { status: 401, ..guarded }, "WWW-Authenticate"),
             (Seen { status: 401, has_token: false, ..guarded }, "WATERSHED_TOKEN is not set"),
             (Seen { status: 403, ..guarded }, "the scopes"),
             (Seen { status: 401, request_id: Some("r-1"), ..guarded }, "`tenant_id`"),
