@@ -8,8 +8,9 @@ import {
   HttpIntegrationType,
   HttpMethod,
   HttpRoute,
-  type HttpRouteIntegrationConfig,
   HttpRouteIntegration,
+  type HttpRouteIntegrationBindOptions,
+  type HttpRouteIntegrationConfig,
   HttpRouteKey,
   HttpStage,
   LogGroupLogDestination,
@@ -69,11 +70,11 @@ const ACCESS_LOG = {
   ip: '$context.identity.sourceIp',
 };
 
-/** Has a function answer routes, with the permission that each of these routes depends on. */
+/** Has a function answer routes. A route that goes live before the permission answers 500, so each depends on it. */
 class FunctionIntegration extends HttpRouteIntegration {
   constructor(
     private readonly target: IFunction,
-    readonly permission: CfnPermission,
+    private readonly permission: CfnPermission,
   ) {
     super(target.node.id);
   }
@@ -84,6 +85,10 @@ class FunctionIntegration extends HttpRouteIntegration {
       uri: this.target.functionArn,
       payloadFormatVersion: PayloadFormatVersion.VERSION_2_0,
     };
+  }
+
+  protected override completeBind({ route }: HttpRouteIntegrationBindOptions): void {
+    route.node.addDependency(this.permission);
   }
 }
 
@@ -112,9 +117,7 @@ export class Api extends Construct {
     const authorizer = new HttpJwtAuthorizer('Tokens', config.issuer, { jwtAudience: [...config.audience] });
     for (const [path, scope, methods, ...names] of ROUTES) {
       const integration = this.integration(...names);
-      const routes = this.api.addRoutes({ path, methods, integration, authorizer, authorizationScopes: [scope] });
-      // A route that goes live before its permission answers 500.
-      routes.forEach((route) => route.node.addDependency(integration.permission));
+      this.api.addRoutes({ path, methods, integration, authorizer, authorizationScopes: [scope] });
     }
     const stage = this.stage(config);
     // A stage can have settings for those routes only that are there already.
@@ -156,13 +159,11 @@ export class Api extends Construct {
   }
 
   private defaultRoute(): HttpRoute {
-    const integration = this.integration(...DEFAULT);
     const route = new HttpRoute(this, 'Default', {
       httpApi: this.api,
       routeKey: HttpRouteKey.DEFAULT,
-      integration,
+      integration: this.integration(...DEFAULT),
     });
-    route.node.addDependency(integration.permission);
     Validations.of(route).acknowledge({
       id: 'AwsSolutions::AwsSolutions-APIG4',
       reason:

@@ -137,7 +137,7 @@ impl Aws {
     }
 
     /// Calls an API that speaks JSON.
-    async fn call(&self, service: &str, target: &str, body: &Value) -> Value {
+    pub async fn call(&self, service: &str, target: &str, body: &Value) -> Value {
         let headers = [("x-amz-target", target), ("content-type", "application/x-amz-json-1.1")];
         self.request(service, Method::POST, "/", &headers, body.to_string()).await.expect(200).json()
     }
@@ -169,23 +169,40 @@ impl Aws {
         self.run("bootstrap", cdk.args(["bootstrap", &account])).unwrap_or_else(|said| panic!("{said}"));
     }
 
-    /// Deploys a stage as people do: `make deploy`. What was said, if that failed.
-    pub fn deploy(&self, stage: &str, config: &Value) -> Result<(), String> {
-        let file = self.dir.path().join(format!("{stage}.json"));
-        std::fs::write(&file, config.to_string()).unwrap();
+    /// Deploys a stage by `make deploy`, with these options of the CDK. Returns the output if that fails.
+    pub fn deploy(&self, stage: &str, config: &Value, options: &str) -> Result<(), String> {
         let mut make = self.command(Path::new("make"), program::workspace());
-        make.args(["deploy", &format!("STAGE={stage}"), &format!("CONFIG={}", file.display())]);
-        self.run(&format!("deploy-{stage}"), make.arg("ARGS=--require-approval never"))
+        make.args(["deploy", &format!("STAGE={stage}"), &format!("CONFIG={}", self.kept(config))]);
+        self.run(&format!("deploy-{stage}"), make.arg(format!("ARGS=--require-approval never {options}")))
     }
 
-    /// Deploys what [`Aws::deploy`] has synthesised last, changed in the meantime; returns what the stack of that name tells.
-    pub fn deploy_again(&self, name: &str) -> Value {
+    /// Synthesises the template that [`Aws::deploy`] would deploy, or the one that `FROM` deploys.
+    pub fn synthesise(&self, stage: &str, from: Option<&str>, config: &Value) {
+        let mut cdk = self.command(&cdk(), &program::workspace().join("cdk"));
+        cdk.args(["synth", "--quiet", "--output", "cdk.deployed"]);
+        cdk.args(["-c", &format!("stage={stage}"), "-c", &format!("config={}", self.kept(config))]);
+        if let Some(from) = from {
+            cdk.args(["-c", &format!("from={from}")]);
+        }
+        self.run(&format!("synth-{stage}"), &mut cdk).unwrap_or_else(|said| panic!("{said}"));
+    }
+
+    /// Deploys the last synthesised template, with the changes that a test has made to it. Returns the outputs of the stack
+    /// of that name, or the output of the CDK if that fails.
+    pub fn deploy_again(&self, name: &str) -> Result<Value, String> {
         let outputs = self.dir.path().join(format!("{name}.outputs.json"));
         let mut cdk = self.command(&cdk(), &program::workspace().join("cdk"));
         cdk.args(["deploy", "--app", "cdk.deployed", "--require-approval", "never", "--outputs-file"]).arg(&outputs);
-        self.run(&format!("deploy-again-{name}"), &mut cdk).unwrap_or_else(|said| panic!("{said}"));
+        self.run(&format!("deploy-again-{name}"), &mut cdk)?;
         let outputs: Value = serde_json::from_slice(&std::fs::read(outputs).unwrap()).unwrap();
-        outputs[name].clone()
+        Ok(outputs[name].clone())
+    }
+
+    /// Writes a configuration to a file; returns its path.
+    fn kept(&self, config: &Value) -> String {
+        let file = self.dir.path().join("config.json");
+        std::fs::write(&file, config.to_string()).unwrap();
+        file.display().to_string()
     }
 
     /// Where an API serves at whose URL a stack says that it does; its stage must be the default one.

@@ -1,0 +1,85 @@
+//! Deployments after others: a first one that fails, and the way from `cqrs` back to `read-store` and forward again, with
+//! retained queues.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::{alone, deploy_in_vain, leave_out_metric_math};
+use crate::harness::aws::Aws;
+use crate::harness::tokens::AUDIENCE;
+use crate::harness::{run, wanted};
+
+const STACK: &str = "again";
+/// The message with which CloudFormation refuses another type of queue.
+const TYPE_STAYS: &str = "queue.fifo does not change while there is a queue";
+
+#[test]
+fn a_first_deployment_can_fail_and_a_retained_queue_keeps_its_commands_and_is_never_in_the_way() {
+    if !wanted("WATERSHED_DEPLOY", "make test-deploy") {
+        return;
+    }
+    let _alone = alone();
+    let logs = Path::new(env!("CARGO_TARGET_TMPDIR")).join("deployed-again");
+    println!("what ministack and the CDK say is in {}", logs.display());
+    let aws = run(Aws::start(logs));
+    aws.bootstrap();
+    a_first_deployment_that_fails_leaves_nothing_behind(&aws);
+    let first = deploy(&aws, "cqrs", None, &config("standard"));
+    let queue = first["QueueUrl"].as_str().unwrap();
+    run(aws.call("sqs", "AmazonSQS.SendMessage", &json!({"QueueUrl": queue, "MessageBody": "a command"})));
+
+    let said = try_to_deploy(&aws, "cqrs", None, &config("fifo")).unwrap_err();
+    assert!(said.contains(TYPE_STAYS), "{said}");
+
+    deploy(&aws, "read-store", Some("cqrs-idle"), &config("standard"));
+    let without = deploy(&aws, "read-store", None, &config("standard"));
+    assert_eq!(without["QueueUrl"], Value::Null);
+    assert_eq!(run(held(&aws, queue)), 1);
+
+    // A queue of the other type: ministack, unlike AWS, would name one of the same type like the one that is left.
+    let second = deploy(&aws, "cqrs", None, &config("fifo"));
+    let successor = second["QueueUrl"].as_str().unwrap();
+    assert_ne!(successor, queue);
+    assert_eq!((run(held(&aws, queue)), run(held(&aws, successor))), (1, 0));
+}
+
+/// CloudFormation deletes everything again, so the next try finds no table of the same name.
+fn a_first_deployment_that_fails_leaves_nothing_behind(aws: &Aws) {
+    deploy_in_vain(aws, "cqrs", &config("standard"), "-c first=true");
+    let tables = run(aws.call("dynamodb", "DynamoDB_20120810.ListTables", &json!({})));
+    assert_eq!(tables["TableNames"], json!([]));
+    leave_out_metric_math("cqrs");
+    aws.deploy_again(STACK).unwrap_or_else(|said| panic!("{said}"));
+}
+
+fn config(queue: &str) -> Value {
+    let secret = "arn:aws:secretsmanager:us-east-1:000000000000:secret:watershed/signing-keys-AbCdEf";
+    let certificate = "arn:aws:acm:us-east-1:000000000000:certificate/12345678-abcd-4ef0-9876-0123456789ab";
+    json!({"base": "prod", "name": STACK, "redis": false, "canary": false, "domainEvents": true,
+        "issuer": "https://issuer.example.com/", "audience": [AUDIENCE], "signingKeysSecret": secret,
+        "domain": {"name": "api.example.com", "certificate": certificate},
+        "queue": {"fifo": queue == "fifo", "batchSize": 10, "windowSeconds": 0, "reserved": false,
+            "pollers": {"maximumConcurrency": 5}}})
+}
+
+/// Deploys a row without the alarms that the emulator refuses.
+fn try_to_deploy(aws: &Aws, stage: &str, from: Option<&str>, config: &Value) -> Result<Value, String> {
+    aws.synthesise(stage, from, config);
+    leave_out_metric_math(stage);
+    aws.deploy_again(STACK)
+}
+
+fn deploy(aws: &Aws, stage: &str, from: Option<&str>, config: &Value) -> Value {
+    let outputs = try_to_deploy(aws, stage, from, config).unwrap_or_else(|said| panic!("{said}"));
+    assert_eq!((&outputs["Stage"], &outputs["Url"]), (&json!(stage), &json!("https://api.example.com")));
+    outputs
+}
+
+/// How many messages a queue holds. ingest-fn may have received some of them: while it was deployed it polled the queue.
+async fn held(aws: &Aws, queue: &str) -> u64 {
+    let asked = json!({"QueueUrl": queue, "AttributeNames": ["All"]});
+    let attributes = aws.call("sqs", "AmazonSQS.GetQueueAttributes", &asked).await;
+    let number = |name: &str| attributes["Attributes"][name].as_str().unwrap().parse::<u64>().unwrap();
+    ["", "NotVisible", "Delayed"].map(|state| number(&format!("ApproximateNumberOfMessages{state}"))).iter().sum()
+}
