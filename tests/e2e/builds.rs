@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::harness::program;
 
 /// The targets that build programs for this machine.
-const TARGETS: [&str; 6] = ["run", "test", "test-full", "test-deploy", "soak", "lint"];
+const TARGETS: [&str; 7] = ["run", "test", "test-full", "test-deploy", "soak", "smoke", "lint"];
 
 /// The sets of features that each package compiles with. A package for build scripts can have another set than the same
 /// package for programs.

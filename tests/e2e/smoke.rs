@@ -149,10 +149,8 @@ fn a_wrong_token_is_pointed_at() {
         let forged = other.sign(&other.claims("local", "tester", &BOTH));
         for token in [forged.as_str(), "nonsense"] {
             let said = smoke(url, Some(token), &[]).await;
-            said.failed(
-                "write",
-                &["got 401", "the token in WATERSHED_TOKEN: its issuer, audience, time and signature"],
-            );
+            let says = ["got 401", "WWW-Authenticate: Bearer", "the token in WATERSHED_TOKEN: its issuer, audience"];
+            said.failed("write", &says);
             assert!(!format!("{said:?}").contains(token), "the token is told");
         }
         smoke(url, Some(&token(guarded, READ)), &[]).await.failed("write", &["got 403", "scopes"]);

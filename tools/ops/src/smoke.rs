@@ -26,8 +26,10 @@ const TOKEN_VARIABLE: &str = "WATERSHED_TOKEN";
 const NEEDS_TOKEN: [&str; 7] = ["write", "command", "read", "list", "change", "replace", "delete"];
 /// The time for the deletion of a user after a failure.
 const CLEAN_UP_MAX: Duration = Duration::from_secs(10);
-/// The first pause before a check is repeated, and the longest: each pause is twice the one before.
-const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(1)];
+/// The first pause before a check is repeated. Each pause is twice the one before.
+const PAUSE_FIRST: Duration = Duration::from_millis(100);
+/// The longest pause before a check is repeated.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// A check that passed.
 #[derive(Debug, Serialize)]
@@ -162,7 +164,9 @@ impl Run {
     async fn without_token(&mut self, public: bool) -> Result<(), Fault> {
         self.step = "health";
         let answer = self.service.send(Call::of_default_route(Method::GET, routes::HEALTH)).await?;
-        answer.json(200)?;
+        if answer.text(&answer.json(200)?, "status")? != "ok" {
+            return Err(answer.fault("200 with the status ok"));
+        }
         self.pass(&answer, "200");
 
         self.step = "404";
@@ -203,7 +207,8 @@ impl Run {
         answer.expect(&[201, 202])?;
         let document = answer.document()?;
         let id = answer.text(&document, if answer.status() == 202 { sample::ID } else { "id" })?;
-        self.user = Some(Created { id: Some(id.clone()), token: None });
+        let token = answer.header("consistency-token").ok().map(str::to_owned);
+        self.user = Some(Created { id: Some(id.clone()), token });
         if answer.status() == 201 {
             answer.has("location", &item(&id))?;
         }
@@ -252,7 +257,7 @@ impl Run {
         answer.header("retry-after")?;
         self.pass(answer, "202");
         self.step = "command";
-        let mut pause = PAUSES[0];
+        let mut pause = PAUSE_FIRST;
         loop {
             let answer = self.service.send(Call::new(Method::GET, path.clone())).await?;
             let document = answer.json(200)?;
@@ -299,7 +304,7 @@ impl Run {
     /// Waits until the list has the user: lists may be some seconds old.
     async fn list(&mut self, id: &str) -> Result<(), Fault> {
         self.step = "list";
-        let mut pause = PAUSES[0];
+        let mut pause = PAUSE_FIRST;
         loop {
             let answer = self.service.send(Call::new(Method::GET, self.finding())).await?;
             if listed(&answer.json(200)?).any(|listed| listed == id) {
@@ -364,12 +369,12 @@ impl Run {
         self.passed.push(Passed { check: self.step, call, found, milliseconds });
     }
 
-    /// Waits a little longer than the last time; false, if there is no time left.
+    /// Waits, each time longer than before; returns false if no time is left.
     async fn waits(&self, pause: &mut Duration) -> bool {
         let has_time = Instant::now() + *pause < self.service.deadline();
         if has_time {
             sleep(*pause).await;
-            *pause = (*pause * 2).min(PAUSES[1]);
+            *pause = (*pause * 2).min(PAUSE_MAX);
         }
         has_time
     }

@@ -91,8 +91,8 @@ impl Seen<'_> {
         match self.status {
             401 if !self.has_token => format!("the token: none was sent, because {TOKEN_VARIABLE} is not set"),
             401 => format!(
-                "the token in {TOKEN_VARIABLE}: its issuer, audience, time and signature; the header \
-                 `WWW-Authenticate` says which"
+                "the token in {TOKEN_VARIABLE}: its issuer, audience, time and signature, of which \
+                 `WWW-Authenticate` names one"
             ),
             403 if self.has_token => {
                 format!("the token in {TOKEN_VARIABLE}: it needs the scopes of reads and of writes")

@@ -186,7 +186,9 @@ impl Answer {
 
     /// The fault that expected something else than this answer.
     pub(super) fn fault(&self, expected: impl Into<String>) -> Fault {
-        self.fault_of(expected, format!("{} {}", self.status, excerpt(&self.body)).trim_end())
+        let found = format!("{} {}", self.status, excerpt(&self.body));
+        let reason = self.find("www-authenticate").map(|reason| format!(", WWW-Authenticate: {reason}"));
+        self.fault_of(expected, &format!("{}{}", found.trim_end(), reason.unwrap_or_default()))
     }
 
     fn fault_of(&self, expected: impl Into<String>, found: &str) -> Fault {
