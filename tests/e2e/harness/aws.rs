@@ -169,20 +169,20 @@ impl Aws {
         self.run("bootstrap", cdk.args(["bootstrap", &account])).unwrap_or_else(|said| panic!("{said}"));
     }
 
-    /// Deploys a stage by `make deploy`, with these options of the CDK. Returns the output if that fails.
-    pub fn deploy(&self, stage: &str, config: &Value, options: &str) -> Result<(), String> {
+    /// Deploys a stage by `make deploy`. Returns the output if that fails.
+    pub fn deploy(&self, stage: &str, config: &Value) -> Result<(), String> {
         let mut make = self.command(Path::new("make"), program::workspace());
         make.args(["deploy", &format!("STAGE={stage}"), &format!("CONFIG={}", self.kept(config))]);
-        self.run(&format!("deploy-{stage}"), make.arg(format!("ARGS=--require-approval never {options}")))
+        self.run(&format!("deploy-{stage}"), make.arg("ARGS=--require-approval never"))
     }
 
-    /// Synthesises the template that [`Aws::deploy`] would deploy, or the one that `FROM` deploys.
-    pub fn synthesise(&self, stage: &str, from: Option<&str>, config: &Value) {
+    /// Synthesises the template of a stage, with more context such as `from=cqrs-idle`.
+    pub fn synthesise(&self, stage: &str, config: &Value, context: &[&str]) {
         let mut cdk = self.command(&cdk(), &program::workspace().join("cdk"));
         cdk.args(["synth", "--quiet", "--output", "cdk.deployed"]);
         cdk.args(["-c", &format!("stage={stage}"), "-c", &format!("config={}", self.kept(config))]);
-        if let Some(from) = from {
-            cdk.args(["-c", &format!("from={from}")]);
+        for given in context {
+            cdk.args(["-c", given]);
         }
         self.run(&format!("synth-{stage}"), &mut cdk).unwrap_or_else(|said| panic!("{said}"));
     }
