@@ -524,7 +524,7 @@ test('`watershed cost` counts the metrics with an alarm as they are', () => {
   const document = readFileSync('../docs/cost.md', 'utf8');
   for (const stage of ['cqrs', 'lambda-lith']) {
     const count = alarmsOf(of(stage)).reduce((sum, [, alarm]) => sum + watched(alarm).length, 0);
-    const shown = new RegExp(`^${stage}, \\$ a month .*\\nalarms +(\\d+\\.\\d+)`, 'm').exec(document);
+    const shown = new RegExp(`^${stage} on .*, \\$ a month .*\\nalarms +(\\d+\\.\\d+)`, 'm').exec(document);
     // A metric with an alarm is $0.10 a month: tools/prices/src/lib.rs.
     assert.equal(shown?.[1], (count / 10).toFixed(2), stage);
   }
