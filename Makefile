@@ -90,7 +90,7 @@ smoke: ## Try a service as its clients do (URL=https://…, with an access token
 	@cargo build --quiet --profile $(PROFILE) -p ops $(UNIFIED) --bin watershed
 	@WATERSHED_TOKEN="$${TOKEN:-$$WATERSHED_TOKEN}" $(TARGET_DIR)/$(PROFILE)/watershed smoke --url="$$URL" $(ARGS)
 
-destroy: ## Take down what was deployed (CONFIG=my.json); tables that the configuration retains stay
+destroy: ## Take down what was deployed (CONFIG=my.json); tables and queues that the configuration retains stay
 	@tools/cdk.sh destroy $(ARGS)
 
 lint: ## Check format, lints, dependencies, spelling, workflows and the paths in the docs
