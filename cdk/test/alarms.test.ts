@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import type { Template } from 'aws-cdk-lib/assertions';
+import { INDEXES } from '../lib/stores';
 import { aggregatesSeries, all, evaluate, type Expression, parse, type Series, type Type, typeOf } from './metric-math';
 import { resolve } from './policies';
 import { of, properties, ROWS, template } from './support';
@@ -520,7 +521,10 @@ test('what the schedule cannot start is kept, encrypted, for two weeks, and some
 
 // The cost of alarms
 
-test('`watershed cost` counts the metrics with an alarm as they are', () => {
+// docs/cost.md prices the lists of users: another domain has other indexes, and each index has alarms.
+const ofUsers = INDEXES.join() === 'name,status,email';
+
+test('`watershed cost` counts the metrics with an alarm as they are', { skip: !ofUsers }, () => {
   const document = readFileSync('../docs/cost.md', 'utf8');
   for (const stage of ['cqrs', 'lambda-lith']) {
     const count = alarmsOf(of(stage)).reduce((sum, [, alarm]) => sum + watched(alarm).length, 0);
