@@ -11,7 +11,12 @@ override $(1) := $$(value $(1))
 export $(1)
 endif
 endef
-$(foreach name,STAGE FROM CONFIG ARCH URL TOKEN CARGO_TARGET_DIR,$(eval $(call literal,$(name))))
+$(foreach name,STAGE FROM CONFIG ARCH URL WATERSHED_TOKEN CARGO_TARGET_DIR,$(eval $(call literal,$(name))))
+# TOKEN counts on the command line alone: in the environment it may be the secret of something else.
+ifeq ($(origin TOKEN),command line)
+override WATERSHED_TOKEN := $(value TOKEN)
+export WATERSHED_TOKEN
+endif
 
 # Everything else that a recipe pastes is said here, and nowhere else.
 # One profile and one set of features for everything that runs here, so that each dependency compiles once.
@@ -88,7 +93,7 @@ deploy: ## Deploy a row of shared/stages.json to AWS (STAGE=cqrs CONFIG=my.json,
 smoke: ## Try a service as its clients do (URL=https://…, with an access token in the variable WATERSHED_TOKEN)
 	@if [ -z "$$URL" ]; then echo "say where it serves: make smoke URL=…, the stack's output Url" >&2; exit 2; fi
 	@cargo build --quiet --profile $(PROFILE) -p ops $(UNIFIED) --bin watershed
-	@WATERSHED_TOKEN="$${TOKEN:-$$WATERSHED_TOKEN}" $(TARGET_DIR)/$(PROFILE)/watershed smoke --url="$$URL" $(ARGS)
+	@$(TARGET_DIR)/$(PROFILE)/watershed smoke --url="$$URL" $(ARGS)
 
 destroy: ## Take down what was deployed (CONFIG=my.json); tables and queues that the configuration retains stay
 	@tools/cdk.sh destroy $(ARGS)

@@ -11,8 +11,8 @@ export interface Config {
   /** Whom the tokens are for; one of these. */
   readonly audience: readonly string[];
   /**
-   * ARN of the secret that holds the signing keys. Made once, by hand, because it must outlive every stack:
-   * `aws secretsmanager create-secret --name watershed/signing-keys --secret-string "k1:$(openssl rand -base64 32)"`
+   * ARN of the secret that holds the signing keys. Made once, by hand, because it must outlive every stack: docs/deploy.md
+   * has the command.
    */
   readonly signingKeysSecret: string;
   /** How often the keys in it have changed: raising it has functions start anew, which read them as they start. */

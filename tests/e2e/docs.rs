@@ -82,6 +82,18 @@ fn every_link_to_a_heading_finds_it() {
     }
 }
 
+#[test]
+fn no_command_in_a_document_has_a_secret_among_its_arguments() {
+    let configuration = program::workspace().join("cdk/lib/config.ts");
+    for document in documents().into_iter().chain([configuration]) {
+        let text = fs::read_to_string(&document).unwrap();
+        let secrets = text.split("--secret-string").skip(1);
+        let in_file = secrets.clone().all(|rest| rest.starts_with(" file://"));
+        let as_header = text.contains("-H \"Authorization: Bearer");
+        assert!(in_file && !as_header, "{} shows a secret in the list of processes", document.display());
+    }
+}
+
 /// The links of a document that name a heading: its own path, the path that is linked, the heading's anchor.
 fn links_to_headings(document: &Path) -> Vec<(PathBuf, PathBuf, String)> {
     let text = fs::read_to_string(document).unwrap();
