@@ -1,4 +1,4 @@
-//! What people and workflows give to `make` is data: nothing in it is ever a command.
+//! `make` takes the values of people and workflows as data: nothing in them is ever a command.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -12,7 +12,7 @@ use crate::harness::program;
 
 /// Programs that the recipes call, in whose place a test puts its own.
 const PROGRAMS: [&str; 6] = ["cargo", "node", "npm", "python3", "rustc", "rustup"];
-/// What may be pasted into a recipe: the words of a command line, and make itself.
+/// The variables that recipes may paste: the words of a command line, and make itself.
 const PASTED: [&str; 2] = ["ARGS", "MAKE"];
 
 /// A place in which whatever is called leaves a trace.
@@ -106,7 +106,7 @@ fn make() -> Command {
     make
 }
 
-/// What is said, without what make says of it.
+/// The lines of a message, without those of make itself.
 fn lines(said: &str) -> Vec<&str> {
     said.lines().filter(|line| !line.starts_with("make: ")).collect()
 }

@@ -23,15 +23,15 @@ use crate::harness::{Service, Stack, Variant, check, eventually, program, run, s
 /// caches.
 const VARIANTS: [Variant; 5] =
     [Variant::SingleResponsibility, Variant::LambdaLith, Variant::RedisCache, Variant::Cqrs, Variant::CqrsFifo];
-/// What is checked where writes are answered with their result, without a token.
+/// The checks without a token at a stage that answers writes with their result.
 const CHECKS: [&str; 12] =
     ["health", "404", "405", "write", "command", "read", "list", "change", "replace", "read", "delete", "read"];
-/// What the front door says by itself if it may not invoke a function.
+/// The answer of a front door that may not invoke a function.
 const BROKEN: &str = r#"{"message":"Internal Server Error"}"#;
-/// What a failed run may take longer than `--timeout`: the deletion of what it has created, on a busy machine.
+/// The time that a failed run may take after `--timeout`, for its deletion on a busy machine.
 const LONGER_MAX: Duration = Duration::from_secs(20);
 
-/// What the smoke test said.
+/// The output of the smoke test.
 #[derive(Debug)]
 pub struct Said {
     pub code: i32,
@@ -207,7 +207,7 @@ fn a_front_door_that_may_not_invoke_a_function_is_pointed_at() {
                 });
                 let said = smoke(&url, None, &["--timeout", "30s"]).await;
                 said.failed(check, &[&format!("got {status} {body}"), says]);
-                // Who answers 500 to a create may have taken it.
+                // A create with the answer 500 may have taken effect.
                 let may_be_left = method == "DELETE" || (check == "write" && status == 500);
                 assert_eq!(said.json["left"].is_string(), may_be_left, "{said:?}");
             }
@@ -324,7 +324,7 @@ async fn terminate_tls(listener: TcpListener, acceptor: TlsAcceptor, service: Se
         let (client, _) = listener.accept().await.unwrap();
         let (acceptor, address) = (acceptor.clone(), service.url.trim_start_matches("http://").to_owned());
         tokio::spawn(async move {
-            // Who does not trust the certificate goes away.
+            // A client that does not trust the certificate goes away.
             let mut client = acceptor.accept(client).await?;
             let mut server = TcpStream::connect(address).await?;
             tokio::io::copy_bidirectional(&mut client, &mut server).await

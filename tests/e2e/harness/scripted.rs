@@ -19,9 +19,9 @@ pub struct Asked {
 pub enum Reply {
     /// With this status and this JSON.
     Json(u16, String),
-    /// As what serves at this URL does.
+    /// As the server at this URL does.
     AsAt(String),
-    /// What serves at this URL gets the request, and its answer is lost.
+    /// The server at this URL gets the request, and its answer is lost.
     LostAt(String),
     /// Not at all.
     Never,
@@ -36,7 +36,7 @@ pub fn serve(reply: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> String 
         for client in listener.incoming().flatten() {
             let reply = Arc::clone(&reply);
             thread::spawn(move || {
-                // Whoever asks may go away at any time.
+                // The client may go away at any time.
                 let _ = answer(&client, reply.as_ref());
             });
         }
@@ -61,7 +61,7 @@ fn answer(client: &TcpStream, reply: &dyn Fn(&Asked) -> Reply) -> io::Result<()>
     client.shutdown(Shutdown::Both)
 }
 
-/// Until whoever asks has gone.
+/// Waits until the client has gone.
 fn wait_for_the_end(mut client: &TcpStream) -> io::Result<()> {
     io::copy(&mut client, &mut io::sink()).map(drop)
 }
@@ -89,7 +89,7 @@ impl Asked {
         Ok(asked)
     }
 
-    /// Asks what serves at the URL; returns where the answer comes from.
+    /// Sends the request to the server at the URL; returns the connection with the answer.
     fn pass_on(&self, url: &str) -> io::Result<TcpStream> {
         let mut server = TcpStream::connect(url.trim_start_matches("http://"))?;
         write!(server, "{} HTTP/1.1\r\n", self.what)?;
