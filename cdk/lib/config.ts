@@ -6,9 +6,9 @@ import { Refusal } from './refusal';
 export interface Config {
   /** Of the stack, and what the names of all that is in it begin with. */
   readonly name: string;
-  /** Who issues the access tokens: an OpenID Connect issuer. */
+  /** The OpenID Connect issuer of the access tokens. */
   readonly issuer: string;
-  /** Whom the tokens are for; one of these. */
+  /** The accepted audiences: a token names one of them. */
   readonly audience: readonly string[];
   /**
    * ARN of the secret that holds the signing keys. Made once, by hand, because it must outlive every stack: docs/deploy.md

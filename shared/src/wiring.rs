@@ -93,8 +93,9 @@ pub struct IngestSide<D: Domain> {
 /// Wires the read side.
 pub async fn read_side(config: ReadConfig) -> Result<ReadSide, WiringError> {
     let aws = clients::aws().await;
-    let records = Arc::new(DynamoRecords::new(clients::dynamodb(&aws), &config.commands_table));
-    let views = views(&aws, &config.row, &config.views_table, config.projection);
+    let dynamodb = clients::dynamodb(&aws);
+    let records = Arc::new(DynamoRecords::new(dynamodb.clone(), &config.commands_table));
+    let views = views(dynamodb, &config.row, &config.views_table, config.projection);
     let memory = memory(&config.row);
     let redis = redis(config.redis.as_ref(), &aws)?;
     let shared = redis.clone().map(|redis| redis as Arc<dyn SharedCache>);
@@ -119,7 +120,7 @@ pub async fn read_side(config: ReadConfig) -> Result<ReadSide, WiringError> {
 /// Wires what answers queries of lists, alone, and makes its first connection.
 pub async fn lists(config: ListConfig) -> Result<Arc<Lists>, WiringError> {
     let aws = clients::aws().await;
-    let views = views(&aws, &config.row, &config.views_table, config.projection);
+    let views = views(clients::dynamodb(&aws), &config.row, &config.views_table, config.projection);
     let keys = keys(config.keys, &aws).await?;
     FirstCall::Page(views.clone()).make().await;
     Ok(Arc::new(Lists::new(config.projection, views, memory(&config.row), clock(), keys)))
@@ -135,8 +136,8 @@ pub async fn command_lookup(config: LookupConfig) -> Result<Arc<CommandLookup>, 
 }
 
 /// The store that answers queries.
-fn views(aws: &SdkConfig, row: &Row, table: &str, projection: Projection) -> Arc<dyn ViewReader> {
-    let stored = Arc::new(DynamoViewStore::new(clients::dynamodb(aws), table, ServedDomain::INDEXES));
+fn views(dynamodb: DynamoDb, row: &Row, table: &str, projection: Projection) -> Arc<dyn ViewReader> {
+    let stored = Arc::new(DynamoViewStore::new(dynamodb, table, ServedDomain::INDEXES));
     match row.reads_from {
         Source::ReadStore => stored,
         Source::WriteStore => Arc::new(ProjectingReader::<ServedDomain>::new(stored, projection)),

@@ -165,8 +165,8 @@ fn told(value: &Value) -> String {
     }
 }
 
-/// What stands in backquotes.
-fn quoted(text: &str) -> impl Iterator<Item = &str> {
+/// The texts in backquotes.
+pub fn quoted(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }
 

@@ -2,7 +2,6 @@
 //! held.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::process::Stdio;
 use std::sync::mpsc::{self, Sender};
 use std::time::Duration;
@@ -10,6 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 use shared::stages::Row;
 
+use crate::docs::quoted;
 use crate::harness::program::{self, Leashed};
 use crate::harness::scripted::{self, Asked, Reply};
 
@@ -42,25 +42,21 @@ fn each_function_opens_its_first_connection_by_a_call_that_the_document_allows_i
 /// The tables of docs/security.md: a heading names rows, a line has a function, a resource and actions.
 fn documented() -> Matrix {
     let text = std::fs::read_to_string(program::workspace().join("docs/security.md")).unwrap();
-    let (mut rows, mut matrix) = (Vec::new(), Matrix::new());
+    let (mut rows, mut matrix) = (Vec::<String>::new(), Matrix::new());
     for line in text.lines() {
         let cells: Vec<&str> = line.split('|').map(str::trim).collect();
         match cells.as_slice() {
-            [heading] if heading.starts_with('#') => rows = quoted(heading),
+            [heading] if heading.starts_with('#') => rows = quoted(heading).map(str::to_owned).collect(),
             [_, function, on, actions, _, _] => {
                 for row in &rows {
                     let may = matrix.entry((row.clone(), (*function).to_owned())).or_default();
-                    may.extend(quoted(actions).into_iter().map(|action| (action, (*on).to_owned())));
+                    may.extend(quoted(actions).map(|action| (action.to_owned(), (*on).to_owned())));
                 }
             }
             _ => {}
         }
     }
     matrix
-}
-
-fn quoted(text: &str) -> Vec<String> {
-    text.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
 /// Starts a function as Lambda does; returns what it asks of AWS before it asks for its first invocation.
@@ -88,18 +84,13 @@ fn first_calls(function: &str, stage: &str, knows_records: bool) -> Vec<(String,
         name("VISIBILITY_TIMEOUT_SECONDS", "60"),
     ];
     arguments.extend(knows_records.then(|| name("COMMANDS_TABLE", "commands")));
-    arguments.push(built(function));
+    arguments.push(program::function(function).to_str().unwrap().to_owned());
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let (process, _) = Leashed::start(&program::find("env").unwrap(), &arguments, Stdio::inherit);
     let started = is_ready.recv_timeout(START_MAX);
     process.kill();
     assert!(started.is_ok(), "{function} at {stage} did not ask for an invocation");
     called.try_iter().collect()
-}
-
-fn built(function: &str) -> String {
-    let dir = program::watershed().parent().unwrap_or(Path::new(""));
-    dir.join(function).to_str().unwrap().to_owned()
 }
 
 /// There is nothing in any store, and no invocation.

@@ -24,6 +24,11 @@ pub fn watershed() -> &'static Path {
     &PROGRAM
 }
 
+/// The binary of a function, as Lambda starts it.
+pub fn function(name: &str) -> PathBuf {
+    built(name)
+}
+
 fn built(program: &str) -> PathBuf {
     static DIR: LazyLock<Result<PathBuf, String>> = LazyLock::new(build);
     DIR.as_ref().unwrap_or_else(|why| panic!("cannot build {program}: {why}")).join(program)
