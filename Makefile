@@ -43,7 +43,7 @@ run: ## Serve at http://127.0.0.1:3000 (ARGS="--help" lists the options)
 	$(TARGET_DIR)/$(PROFILE)/watershed-local $(ARGS)
 
 test: ## Run all tests but the long ones
-	@tools/setup.sh redis python
+	@tools/setup.sh redis chromium python
 	cargo build --profile $(PROFILE) --workspace --bins --tests
 	tools/with-ministack.sh $(CARGO_TEST) --workspace
 	$(CARGO_TEST) --workspace $(FRONT_DOORS) --test front_doors
@@ -53,7 +53,7 @@ test: ## Run all tests but the long ones
 	tools/check-templates.sh
 
 test-full: ## Run the end-to-end tests and the simulation again, with the long ones, and replace the domain
-	@tools/setup.sh redis python
+	@tools/setup.sh redis chromium python
 	cargo build --profile $(PROFILE) --workspace --bins --tests
 	WATERSHED_LONG=1 tools/with-ministack.sh $(CARGO_TEST) --workspace --test e2e -- --show-output
 	WATERSHED_LONG=1 $(CARGO_TEST) $(SIMULATION) --test simulation -- --show-output
@@ -113,5 +113,5 @@ lint: ## Check format, lints, dependencies, spelling, workflows and the paths in
 tools: ## Install `watershed`, the operators' command line, with cargo
 	cargo install --path tools/ops --locked --profile $(PROFILE)
 
-setup: ## Install what is missing: redis-server, ministack, typos, zizmor, cargo-deny, the CDK, checks of templates, cargo-lambda
-	@tools/setup.sh redis python deny node templates package
+setup: ## Install what is missing: redis-server, chromium, ministack, typos, zizmor, cargo-deny, the CDK, checks of templates, cargo-lambda
+	@tools/setup.sh redis chromium python deny node templates package

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what is missing and can be installed, by name.
-# Usage: tools/setup.sh [redis] [python] [deny] [fuzz] [node] [templates] [package]
+# Usage: tools/setup.sh [redis] [chromium] [python] [deny] [fuzz] [node] [templates] [package]
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -16,23 +16,34 @@ cargo_lambda_version=1.9.2
 ziglang_version=0.15.2
 node_version_min=20
 
-install_redis() {
-    if command -v redis-server >/dev/null; then return; fi
-    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-        echo "setup: installing redis-server with apt-get"
-        # The stack starts a server of its own: the package must not start another one.
-        policy=/usr/sbin/policy-rc.d
-        if [ ! -e "$policy" ]; then
-            printf '#!/bin/sh\nexit 101\n' > "$policy"
-            chmod +x "$policy"
-            trap 'rm -f "$policy"' EXIT
-        fi
-        if { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq redis-server; } >/dev/null 2>&1
-        then return; fi
-        echo "setup: apt-get could not install redis-server" >&2
+# Installs Debian packages by name. Returns false if that is not possible here.
+install_from_debian() {
+    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then return 1; fi
+    echo "setup: installing $* with apt-get"
+    # The stack starts servers of its own: no package may start another one.
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -e "$policy" ]; then
+        printf '#!/bin/sh\nexit 101\n' > "$policy"
+        chmod +x "$policy"
+        trap 'rm -f "$policy"' EXIT
     fi
+    if { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@"; } \
+        >/dev/null 2>&1
+    then return; fi
+    echo "setup: apt-get could not install $*" >&2
+    return 1
+}
+
+install_redis() {
+    if command -v redis-server >/dev/null || install_from_debian redis-server; then return; fi
     echo "setup: redis-server 7.0 or newer is missing: install it (Debian: apt-get install redis-server;" \
         "macOS: brew install redis). Without it the service runs on memory alone." >&2
+}
+
+install_chromium() {
+    if command -v chromium >/dev/null || install_from_debian chromium; then return; fi
+    echo "setup: chromium is missing: install it (Debian: apt-get install chromium)." \
+        "Without it no test opens a page in a browser." >&2
 }
 
 # A group of tools from PyPI, in an environment of its own: what one group needs may contradict what another does. The
@@ -54,11 +65,7 @@ node_is_new_enough() {
 }
 
 install_node() {
-    if ! node_is_new_enough && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-        echo "setup: installing nodejs and npm with apt-get"
-        { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq nodejs npm; } >/dev/null 2>&1 || true
-    fi
-    if ! node_is_new_enough; then
+    if ! node_is_new_enough && { ! install_from_debian nodejs npm || ! node_is_new_enough; }; then
         echo "setup: Node.js $node_version_min or newer, with npm, is missing: install it from https://nodejs.org" >&2
         exit 1
     fi
@@ -84,6 +91,7 @@ install_cargo_fuzz() {
 for part in "$@"; do
     case "$part" in
         redis) install_redis ;;
+        chromium) install_chromium ;;
         # ministack verifies tokens where there is cryptography.
         python) install_from_pypi .venv "ministack==$ministack_version" "cryptography==$cryptography_version" \
             "typos==$typos_version" "zizmor==$zizmor_version" ;;
@@ -92,6 +100,6 @@ for part in "$@"; do
         node) install_node ;;
         deny) install_cargo_deny ;;
         fuzz) install_cargo_fuzz ;;
-        *) echo "setup: $part is none of redis, python, deny, fuzz, node, templates, package" >&2; exit 2 ;;
+        *) echo "setup: $part is none of redis, chromium, python, deny, fuzz, node, templates, package" >&2; exit 2 ;;
     esac
 done

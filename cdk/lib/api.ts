@@ -1,8 +1,12 @@
-import { RemovalPolicy, Stack, Validations } from 'aws-cdk-lib';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Duration, RemovalPolicy, Stack, Validations } from 'aws-cdk-lib';
 import { AccessLogFormat } from 'aws-cdk-lib/aws-apigateway';
 import {
   ApiMapping,
   CfnStage,
+  CorsHttpMethod,
+  type CorsPreflightOptions,
   DomainName,
   HttpApi,
   HttpIntegrationType,
@@ -27,6 +31,7 @@ import type { Functions } from './functions';
 import type { FunctionName } from './stages';
 
 const { GET, HEAD, POST, PUT, PATCH, DELETE } = HttpMethod;
+const CORS = join(__dirname, '../../shared/cors.json');
 const READ = 'users:read';
 const WRITE = 'users:write';
 
@@ -70,6 +75,18 @@ const ACCESS_LOG = {
   ip: '$context.identity.sourceIp',
 };
 
+/** The headers of CORS, for every origin alike. The local stack reads the same file. */
+function preflight(origins: readonly string[]): CorsPreflightOptions {
+  const { allow_methods, allow_headers, expose_headers, max_age_seconds } = JSON.parse(readFileSync(CORS, 'utf8'));
+  return {
+    allowOrigins: [...origins],
+    allowMethods: allow_methods.map((method: keyof typeof CorsHttpMethod) => CorsHttpMethod[method]),
+    allowHeaders: allow_headers,
+    exposeHeaders: expose_headers,
+    maxAge: Duration.seconds(max_age_seconds),
+  };
+}
+
 /** Has a function answer routes. A route that goes live before the permission answers 500, so each depends on it. */
 class FunctionIntegration extends HttpRouteIntegration {
   constructor(
@@ -107,17 +124,21 @@ export class Api extends Construct {
     private readonly functions: Functions,
   ) {
     super(scope, 'Api');
-    const { domain } = config;
+    const { cors, domain } = config;
     this.api = new HttpApi(this, 'HttpApi', {
       apiName: config.name,
       createDefaultStage: false,
       // Otherwise clients could bypass a firewall in front of the domain.
       ...(domain && { disableExecuteApiEndpoint: true }),
+      ...(cors && { corsPreflight: preflight(cors) }),
     });
     const authorizer = new HttpJwtAuthorizer('Tokens', config.issuer, { jwtAudience: [...config.audience] });
     for (const [path, scope, methods, ...names] of ROUTES) {
       const integration = this.integration(...names);
       this.api.addRoutes({ path, methods, integration, authorizer, authorizationScopes: [scope] });
+    }
+    if (cors !== undefined) {
+      this.optionsRoute();
     }
     const stage = this.stage(config);
     // A stage can have settings for those routes only that are there already.
@@ -170,6 +191,22 @@ export class Api extends Construct {
         'It answers 404, 405 and liveness, which tell nothing and take nothing. Every route with data asks for a token.',
     });
     return route;
+  }
+
+  /**
+   * Takes `OPTIONS` away from `$default`, whose throttle is too low for the preflights of many pages.
+   * https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-cors.html asks for this route.
+   */
+  private optionsRoute(): void {
+    const route = new HttpRoute(this, 'Options', {
+      httpApi: this.api,
+      routeKey: HttpRouteKey.with('/{proxy+}', HttpMethod.OPTIONS),
+      integration: this.integration(...DEFAULT),
+    });
+    Validations.of(route).acknowledge({
+      id: 'AwsSolutions::AwsSolutions-APIG4',
+      reason: 'A browser sends preflights without a token. The answer tells the methods of a path, and nothing else.',
+    });
   }
 
   private domain({ name, certificate }: NonNullable<Config['domain']>, stage: HttpStage): DomainName {

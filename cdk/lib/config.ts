@@ -27,6 +27,8 @@ export interface Config {
    * address that API Gateway gives to every API is then disabled.
    */
   readonly domain?: { readonly name: string; readonly certificate: string };
+  /** The origins whose pages may call the API from a browser, such as `https://app.example.com`. Without, none may. */
+  readonly cors?: readonly string[];
   /** Requests a second of all clients together, and how many may come at once. */
   readonly throttle: { readonly rate: number; readonly burst: number };
   readonly queue: {
@@ -185,6 +187,12 @@ const CHECKS: Record<keyof Config, Check> = {
   ),
   redis: flag,
   domain: optional(domainProblem),
+  cors: optional(
+    says(
+      'must be a list of origins such as https://app.example.com: no path, no slash at the end, no wildcard',
+      (value) => isTextList(value) && value.every(isOrigin),
+    ),
+  ),
   throttle: says(
     'must be {"rate", "burst"}, whole numbers from 1 on',
     (value) => hasExactly(value, 'rate', 'burst') && Object.values(value).every(isWithin(1, 1_000_000)),
@@ -276,7 +284,12 @@ function isWithin(min: number, max: number): (value: unknown) => boolean {
   return (value) => Number.isInteger(value) && Number(value) >= min && Number(value) <= max;
 }
 
-function isTextList(value: unknown): boolean {
+/** Returns true if a browser writes the origin of its pages like this. */
+function isOrigin(text: string): boolean {
+  return /^https?:/.test(text) && !text.includes('*') && URL.canParse(text) && new URL(text).origin === text;
+}
+
+function isTextList(value: unknown): value is string[] {
   return Array.isArray(value) && value.length > 0 && value.every((item) => typeof item === 'string' && item !== '');
 }
 

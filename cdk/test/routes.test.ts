@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { Template } from 'aws-cdk-lib/assertions';
 import { moves } from './moves';
 import { arnLike, resolve } from './policies';
-import { config, properties, ROWS, synthesise } from './support';
+import { config, properties, ROWS, synthesise, template } from './support';
 
 /** Every row at rest, and every row that takes the place of another; with aliases before the functions, and without. */
 const DEPLOYMENTS: [named: string, from: Template][] = [true, false].flatMap((canary) => {
@@ -14,6 +14,7 @@ const DEPLOYMENTS: [named: string, from: Template][] = [true, false].flatMap((ca
     ...moves(settings).map((move): [string, Template] => [named(move.named), move.during]),
   ];
 });
+DEPLOYMENTS.push(['cqrs with CORS, with canary', template('cqrs', { cors: ['https://app.example.com'] })]);
 
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];
 

@@ -8,6 +8,7 @@ mod builds;
 mod chaos;
 mod container;
 mod contract;
+mod cors;
 mod deployed;
 mod docs;
 mod evolution;

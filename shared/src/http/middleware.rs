@@ -2,7 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 
-use ::http::Method;
+use ::http::{Method, StatusCode, header};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -21,8 +21,8 @@ use crate::metrics::{CachesAsked, Measured, Metrics};
 #[derive(Debug, Clone)]
 pub struct RequestId(pub String);
 
-/// A function's routes with all that belongs around them. What they do not serve is answered here: with 405 where the
-/// service knows the path, with 404 where it does not.
+/// A function's routes with all that belongs around them. Other requests get 404 if the service does not know the path,
+/// 204 for `OPTIONS`, and 405 otherwise.
 pub fn finish(router: Router, metrics: Metrics) -> Router {
     let router = router.fallback(unserved).method_not_allowed_fallback(unserved).layer(from_fn(around));
     match metrics.are_wanted() {
@@ -31,11 +31,19 @@ pub fn finish(router: Router, metrics: Metrics) -> Router {
     }
 }
 
-async fn unserved(request: Request) -> HttpProblem {
-    match routes::allowed(request.uri().path()) {
-        Some(allowed) => HttpProblem::method_not_allowed(request.method(), allowed),
-        None => HttpProblem::no_route(),
+async fn unserved(request: Request) -> Result<Response, HttpProblem> {
+    let allowed = routes::allowed(request.uri().path()).ok_or_else(HttpProblem::no_route)?;
+    match *request.method() {
+        Method::OPTIONS => Ok(options(allowed)),
+        ref method => Err(HttpProblem::method_not_allowed(method, allowed)),
     }
+}
+
+/// Tells the methods of a path (RFC 9110, section 9.3.7). Headers of CORS are the front door's to add.
+fn options(allowed: &[Method]) -> Response {
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    set(&mut response, header::ALLOW, routes::allow(allowed));
+    response
 }
 
 async fn around(request: Request, next: Next) -> Response {

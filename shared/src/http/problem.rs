@@ -133,7 +133,7 @@ impl HttpProblem {
     /// 405: the route does not take this method.
     #[must_use]
     pub fn method_not_allowed(method: &Method, allowed: &[Method]) -> Self {
-        let allowed = routes::join(allowed);
+        let allowed = routes::allow(allowed);
         let detail = format!("{method} is not allowed here: use one of {allowed}");
         let problem = Self::new("method-not-allowed", 405, "Method not allowed", detail);
         match HeaderValue::from_str(&allowed) {

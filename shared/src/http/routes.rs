@@ -65,10 +65,10 @@ fn matches(pattern: &str, path: &str) -> bool {
     }
 }
 
-/// Methods as the `Allow` header lists them (RFC 9110, section 10.2.1).
+/// The value of the `Allow` header (RFC 9110, section 10.2.1). Every path takes `OPTIONS`.
 #[must_use]
-pub fn join(methods: &[Method]) -> String {
-    methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ")
+pub fn allow(methods: &[Method]) -> String {
+    methods.iter().chain([&Method::OPTIONS]).map(Method::as_str).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -77,8 +77,8 @@ mod tests {
 
     #[test]
     fn a_path_is_known_by_its_segments() {
-        assert_eq!(allowed("/users").map(join).unwrap(), "GET, HEAD, POST");
-        assert_eq!(allowed("/users/7").map(join).unwrap(), "GET, HEAD, PUT, PATCH, DELETE");
+        assert_eq!(allowed("/users").map(allow).unwrap(), "GET, HEAD, POST, OPTIONS");
+        assert_eq!(allowed("/users/7").map(allow).unwrap(), "GET, HEAD, PUT, PATCH, DELETE, OPTIONS");
         for unknown in ["", "/", "/users/", "/users/7/", "/users/7/8", "/user", "/commands", "users"] {
             assert_eq!(allowed(unknown), None, "{unknown}");
         }

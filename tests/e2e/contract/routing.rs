@@ -39,7 +39,7 @@ async fn an_unknown_route_is_a_404(service: &Service) {
         "/health/x",
         &format!("/{PATH}"),
     ] {
-        for method in [Method::GET, Method::POST, Method::DELETE] {
+        for method in [Method::GET, Method::POST, Method::DELETE, Method::OPTIONS] {
             let answer = api.call(method.clone(), path).send().await;
             assert_eq!(answer.status, 404, "{method} {path}: {answer}");
         }
@@ -51,16 +51,17 @@ async fn a_wrong_method_is_a_405_that_names_the_right_ones(service: &Service) {
     let (user, command) = (format!("{PATH}/{}", Uuid::now_v7()), format!("/commands/{}", Uuid::now_v7()));
     let body = full_body("M", &value("m"));
     for (path, allowed, wrong) in [
-        (PATH, &["GET", "HEAD", "POST"][..], &["PUT", "PATCH", "DELETE"][..]),
-        (&user, &["DELETE", "GET", "HEAD", "PATCH", "PUT"], &["POST"]),
-        (&command, &["GET", "HEAD"], &["POST", "PUT", "PATCH", "DELETE"]),
-        ("/health", &["GET", "HEAD"], &["POST", "PUT", "PATCH", "DELETE"]),
+        (PATH, &["GET", "HEAD", "OPTIONS", "POST"][..], &["PUT", "PATCH", "DELETE"][..]),
+        (&user, &["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "PUT"], &["POST"]),
+        (&command, &["GET", "HEAD", "OPTIONS"], &["POST", "PUT", "PATCH", "DELETE"]),
+        ("/health", &["GET", "HEAD", "OPTIONS"], &["POST", "PUT", "PATCH", "DELETE"]),
     ] {
         for method in wrong {
             let answer = api.post(path, &body).with_method(method).send().await;
             assert_eq!(answer.status, 405, "{answer}");
             let named: BTreeSet<&str> = answer.header("allow").split(',').map(str::trim).collect();
             assert_eq!(named, allowed.iter().copied().collect(), "{answer}");
+            assert_eq!(api.call(Method::OPTIONS, path).send().await.expect(204).header("allow"), answer.header("allow"));
         }
     }
 }

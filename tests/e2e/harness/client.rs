@@ -1,6 +1,8 @@
 //! HTTP, with what every answer must have checked on every answer.
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use reqwest::Method;
@@ -282,8 +284,16 @@ impl Answer {
         pointers
     }
 
+    /// Each header of an answer is of use to pages as well, but for those of the connection and those of CORS itself.
+    fn assert_is_exposed(&self) {
+        let is_for_pages = |name: &str| !["connection", "date", "vary"].contains(&name) && !name.starts_with("access-");
+        let hidden = self.headers.keys().find(|name| is_for_pages(name.as_str()) && !exposed().contains(name.as_str()));
+        assert_eq!(hidden, None, "shared/cors.json does not expose it: {self}");
+    }
+
     fn assert_is_from_a_function(&self) {
         assert!(!self.header("x-request-id").is_empty(), "{self}");
+        self.assert_is_exposed();
         if self.status < 400 {
             return;
         }
@@ -297,6 +307,17 @@ impl Answer {
         assert_eq!(problem["status"], self.status, "{self}");
         assert!(problem["instance"].as_str().is_some_and(|instance| !instance.is_empty()), "{self}");
     }
+}
+
+/// The headers that a page of another origin may read: those of `shared/cors.json`, and those that it may always read
+/// (<https://fetch.spec.whatwg.org/#cors-safelisted-response-header-name>).
+fn exposed() -> &'static BTreeSet<String> {
+    static EXPOSED: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
+        let table: Value = serde_json::from_str(include_str!("../../../shared/cors.json")).unwrap();
+        let ours = table["expose_headers"].as_array().unwrap().iter().map(|name| name.as_str().unwrap().to_owned());
+        ours.chain(["cache-control", "content-length", "content-type"].map(str::to_owned)).collect()
+    });
+    &EXPOSED
 }
 
 /// Checks what every problem must have, also one that is part of a status document (RFC 9457).

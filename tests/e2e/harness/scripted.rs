@@ -19,6 +19,8 @@ pub struct Asked {
 pub enum Reply {
     /// With this status and this JSON.
     Json(u16, String),
+    /// With this page, in HTML.
+    Page(String),
     /// As the server at this URL does.
     AsAt(String),
     /// The server at this URL gets the request, and its answer is lost.
@@ -47,10 +49,8 @@ pub fn serve(reply: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> String 
 fn answer(client: &TcpStream, reply: &dyn Fn(&Asked) -> Reply) -> io::Result<()> {
     let asked = Asked::read(client)?;
     match reply(&asked) {
-        Reply::Json(status, body) => {
-            let head = format!("HTTP/1.1 {status} Scripted\r\ncontent-type: application/json\r\nconnection: close\r\n");
-            write!(&mut &*client, "{head}content-length: {}\r\n\r\n{body}", body.len())?;
-        }
+        Reply::Json(status, body) => write_to(client, status, "application/json", &body)?,
+        Reply::Page(body) => write_to(client, 200, "text/html", &body)?,
         Reply::AsAt(url) => drop(io::copy(&mut asked.pass_on(&url)?, &mut &*client)?),
         Reply::LostAt(url) => {
             io::copy(&mut asked.pass_on(&url)?, &mut io::sink())?;
@@ -59,6 +59,11 @@ fn answer(client: &TcpStream, reply: &dyn Fn(&Asked) -> Reply) -> io::Result<()>
         Reply::Never => wait_for_the_end(client)?,
     }
     client.shutdown(Shutdown::Both)
+}
+
+fn write_to(mut client: &TcpStream, status: u16, content_type: &str, body: &str) -> io::Result<()> {
+    let head = format!("HTTP/1.1 {status} Scripted\r\ncontent-type: {content_type}\r\nconnection: close\r\n");
+    write!(client, "{head}content-length: {}\r\n\r\n{body}", body.len())
 }
 
 /// Waits until the client has gone.

@@ -1,5 +1,6 @@
 //! The front door: an HTTP API of API Gateway.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +13,12 @@ use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tower::util::option_layer;
+use tower::{Layer, ServiceExt, service_fn};
+use tower_http::cors::CorsLayer;
 use uuid::Uuid;
 
+use crate::cors;
 use crate::environments::InvokeError;
 use crate::events::{self, Origin};
 use crate::jwt::{Authorizer, Claims, Denied};
@@ -44,11 +49,25 @@ pub struct Gateway {
     pub port: u16,
 }
 
-/// Serves until `stop`, then lets the requests under way finish.
-pub async fn serve(listener: TcpListener, gateway: Arc<Gateway>, stop: CancellationToken) {
+/// Serves until `stop`, then lets the requests under way finish. `cors` answers preflights: no function sees them.
+pub async fn serve(listener: TcpListener, gateway: Arc<Gateway>, cors: Option<CorsLayer>, stop: CancellationToken) {
+    let cors = option_layer(cors);
     serve::serve(listener, CONNECTIONS_MAX, stop, move |peer, request| {
         let gateway = Arc::clone(&gateway);
-        async move { gateway.answer(peer, request).await }
+        let behind = service_fn(move |request| {
+            let gateway = Arc::clone(&gateway);
+            async move { Ok(gateway.answer(peer, request).await) }
+        });
+        let (behind, is_preflight) = (cors.layer(behind), cors::is_preflight(&request));
+        async move {
+            let answer: Result<_, Infallible> = behind.oneshot(request).await;
+            let mut response = answer.unwrap_or_else(|never| match never {});
+            // An HTTP API answers with another status than the layer.
+            if is_preflight && response.status() == StatusCode::OK {
+                *response.status_mut() = StatusCode::NO_CONTENT;
+            }
+            response
+        }
     })
     .await;
 }

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use options::{Options, Role};
 
 mod backends;
+mod cors;
 pub mod deployment;
 pub mod environments;
 pub mod events;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use http::HeaderValue;
 
 /// Runs the whole service on this machine: gateway, functions in processes of their own, queue, tables and cache.
 #[derive(Debug, Parser)]
@@ -81,6 +82,9 @@ pub struct StackOptions {
     /// Audience that tokens must name
     #[arg(long, value_name = "NAME", default_value = "watershed", requires = "jwks")]
     pub audience: String,
+    /// Let pages of this origin call the service from a browser (CORS), such as http://localhost:8080; may be repeated
+    #[arg(long, value_name = "ORIGIN", value_parser = crate::cors::origin)]
+    pub cors: Vec<HeaderValue>,
     /// Use the tables at this endpoint instead of the embedded ones
     #[arg(long, value_name = "URL")]
     pub dynamodb_url: Option<String>,

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::backends::{BackendError, Backends};
+use crate::cors;
 use crate::deployment::{Deployment, DeploymentError, Deployments};
 use crate::gateway::{self, Gateway};
 use crate::jwt::{Authorizer, KeySetError};
@@ -50,6 +51,9 @@ pub enum StackError {
         /// What is the matter with it.
         cause: KeySetError,
     },
+    /// The table of CORS headers is wrong.
+    #[error("cannot use shared/cors.json: {0}")]
+    Cors(#[from] serde_json::Error),
     /// What the functions need is not to be had.
     #[error(transparent)]
     Backend(#[from] BackendError),
@@ -100,6 +104,7 @@ impl Stack {
     /// Starts everything; `runner` is this very program.
     pub async fn start(options: &StackOptions, runner: &Path) -> Result<Self, StackError> {
         let authorizer = authorizer(options)?;
+        let cors = cors::layer(&options.cors)?;
         let listener = bind(options.port).await?;
         let port = listener.local_addr()?.port();
         let first = Deployment::first(options)?;
@@ -110,7 +115,7 @@ impl Stack {
         let (stop, serving) = (CancellationToken::new(), TaskTracker::new());
         let status = Status { deployments: deployments.clone() };
         let gateway = Arc::new(Gateway { status, authorizer, port });
-        serving.spawn(gateway::serve(listener, gateway, stop.clone()));
+        serving.spawn(gateway::serve(listener, gateway, cors, stop.clone()));
         serving.close();
         let (url, lines) = (format!("http://127.0.0.1:{port}"), deployments.lines().await);
         Ok(Self { url, lines, deployments, stop, serving, _data_dir: data_dir })
