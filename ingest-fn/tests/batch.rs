@@ -1,11 +1,12 @@
 //! Batches over stores in memory: what is done, what comes again, what is told to have failed.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
+#![expect(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use adapters::faults::{Fault, FaultPlan, Faulty, Operation};
 use adapters::memory::{MemoryQueue, MemorySharedCache, MemoryStores};
 use async_trait::async_trait;
 use ingest_fn::batch::{Ingest, Message, Outcome};
@@ -13,7 +14,7 @@ use kernel::apply::{Applier, Order, Policy};
 use kernel::clock::{Clock, Timestamp};
 use kernel::envelope::{ENVELOPE_SCHEMA, Envelope, Expected};
 use kernel::ids::{AggregateId, AggregateKey, CommandId, Stamp};
-use kernel::ports::{PortError, Projected, Snapshot, ViewWriter};
+use kernel::ports::{MessageDeferral, PortError, Projected, Snapshot, ViewWriter, WriteStore};
 use kernel::project::{Projection, Projector, ReadModel};
 use kernel::record::{CommandStatus, RecordKey};
 use shared::metrics::Tally;
@@ -47,16 +48,27 @@ fn world(order: Order) -> World {
 }
 
 fn world_with(order: Order, stores: MemoryStores, views: Arc<dyn ViewWriter>) -> World {
+    let write = Arc::new(stores.write());
+    world_over(order, stores, write, views, None)
+}
+
+fn world_over(
+    order: Order,
+    stores: MemoryStores,
+    write: Arc<dyn WriteStore>,
+    views: Arc<dyn ViewWriter>,
+    deferral: Option<Arc<dyn MessageDeferral>>,
+) -> World {
     let clock = Arc::new(ManualClock(AtomicU64::new(1_790_000_000_000_000)));
     let policy =
         Policy { horizon: Duration::from_secs(60), order, projection: Projection::FIRST, view_in_transaction: false };
     let cache = Arc::new(MemorySharedCache::new(clock.clone()));
     let model = ReadModel { projection: Projection::FIRST, views: Some(views) };
     let side = IngestSide {
-        applier: Applier::new(Arc::new(stores.write()), clock.clone(), policy),
+        applier: Applier::new(write, clock.clone(), policy),
         projector: Projector::new(vec![model], Some(cache), clock.clone()),
         records: Arc::new(stores.records()),
-        deferral: Arc::new(MemoryQueue::new(clock.clone())),
+        deferral: deferral.unwrap_or_else(|| Arc::new(MemoryQueue::new(clock.clone()))),
         clock: clock.clone(),
     };
     World { clock, stores, ingest: Ingest::new(side, 20) }
@@ -189,6 +201,91 @@ async fn work_that_cannot_be_done_in_time_is_left_for_another_delivery() {
     let soon = Instant::now() + Duration::from_secs(1);
     assert_eq!(world.ingest.batch(&[carrying("m", &envelope)], soon).await.failed, ["m"]);
     assert_eq!(world.status(&envelope), None);
+}
+
+/// A plan by which one operation never ends.
+fn hangs(hanging: Operation) -> Arc<dyn FaultPlan> {
+    struct Hangs(Operation);
+
+    #[async_trait]
+    impl FaultPlan for Hangs {
+        async fn decide(&self, operation: Operation) -> Fault {
+            if operation == self.0 {
+                std::future::pending::<()>().await;
+            }
+            Fault::None
+        }
+    }
+    Arc::new(Hangs(hanging))
+}
+
+/// An invocation that runs out of time answers nothing: then the messages that were done come again as well.
+#[tokio::test(start_paused = true)]
+async fn whatever_hangs_the_answer_gets_out_before_the_deadline() {
+    for operation in [Operation::Load, Operation::Commit, Operation::PutView] {
+        let stores = MemoryStores::default();
+        let write = Arc::new(Faulty::new(Arc::new(stores.write()), hangs(operation)));
+        let views = Arc::new(Faulty::new(Arc::new(stores.views()), hangs(operation)));
+        let world = world_over(Order::Loose, stores, write, views, None);
+        let envelope = world.envelope(world.id(), open("a"));
+        let deadline = Instant::now() + Duration::from_secs(9);
+        assert_eq!(world.ingest.batch(&[carrying("m", &envelope)], deadline).await.failed, ["m"]);
+        let left = deadline.saturating_duration_since(Instant::now());
+        assert!((Duration::from_millis(250)..Duration::from_secs(2)).contains(&left), "{operation:?}: {left:?} left");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn work_is_begun_only_if_there_is_time_for_it() {
+    for (left, failed) in [(1_900, 1), (2_100, 0)] {
+        let world = world(Order::Loose);
+        let envelope = world.envelope(world.id(), open("a"));
+        let deadline = Instant::now() + Duration::from_millis(left);
+        assert_eq!(world.ingest.batch(&[carrying("m", &envelope)], deadline).await.failed.len(), failed, "{left} ms");
+    }
+}
+
+/// Remembers for how long messages were put off.
+#[derive(Debug, Default)]
+struct Deferrals(Mutex<Vec<(String, Duration)>>);
+
+#[async_trait]
+impl MessageDeferral for Deferrals {
+    async fn defer(&self, receipt_handle: &str, delay: Duration) -> Result<(), PortError> {
+        self.0.lock().unwrap().push((receipt_handle.to_owned(), delay));
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn what_comes_too_early_is_put_off_for_longer_each_time_up_to_twenty_seconds() {
+    let (stores, deferrals) = (MemoryStores::default(), Arc::new(Deferrals::default()));
+    let (write, views) = (Arc::new(stores.write()), Arc::new(stores.views()));
+    let world = world_over(Order::Loose, stores, write, views, Some(deferrals.clone()));
+    let early = world.envelope(world.id(), ADD);
+    let longest = [(1, 1), (2, 2), (3, 4), (4, 8), (5, 16), (6, 20), (7, 20), (19, 20)];
+    for (receive_count, seconds) in longest {
+        let mut put_off = Vec::new();
+        for _ in 0..20 {
+            let message = Message { receive_count, ..carrying("m", &early) };
+            assert_eq!(world.batch(&[message]).await, ["m"]);
+            let (receipt_handle, delay) = deferrals.0.lock().unwrap().pop().unwrap();
+            assert_eq!(receipt_handle, "handle of m");
+            put_off.push(delay);
+        }
+        let longest = Duration::from_secs(seconds);
+        assert!(put_off.iter().all(|delay| (longest / 2..=longest).contains(delay)), "{receive_count}: {put_off:?}");
+        assert!(put_off.iter().any(|delay| *delay != put_off[0]), "messages that met once would meet for ever");
+    }
+}
+
+#[tokio::test]
+async fn what_failed_is_left_to_the_queues_own_timeout() {
+    let (stores, deferrals) = (MemoryStores::default(), Arc::new(Deferrals::default()));
+    let (write, views) = (Arc::new(stores.write()), Arc::new(stores.views()));
+    let world = world_over(Order::Loose, stores, write, views, Some(deferrals.clone()));
+    assert_eq!(world.batch(&[message("poison", "{".to_owned())]).await, ["poison"]);
+    assert!(deferrals.0.lock().unwrap().is_empty());
 }
 
 #[tokio::test]

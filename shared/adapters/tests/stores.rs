@@ -10,8 +10,12 @@ mod faults;
 mod items;
 #[path = "stores/operators.rs"]
 mod operators;
+#[path = "stores/reads.rs"]
+mod reads;
 #[path = "stores/tables.rs"]
 mod tables;
+#[path = "stores/timeouts.rs"]
+mod timeouts;
 
 use adapters::clients;
 use adapters::contract::{Stores, records, sample, view_store, write_store};

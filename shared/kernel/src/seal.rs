@@ -159,6 +159,8 @@ impl SealedFor<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use proptest::prelude::*;
     use proptest::sample::Index;
 
@@ -235,6 +237,40 @@ mod tests {
         assert!(both.open(&here, &sealed).is_ok() && new.open(&here, &sealed).is_err());
         assert_eq!(both.verify_command(&a, &id), Some(command));
         assert_eq!(new.verify_command(&a, &id), None);
+    }
+
+    #[test]
+    fn the_first_key_makes_what_is_new() {
+        let a = tenant("a");
+        let here = SealedFor { purpose: "cursor", tenant: &a, scope: "" };
+        let command = CommandId::generate(Timestamp::from_micros(1));
+        let (first, last) = (ring(&["b"]), ring(&["a"]));
+        for keys in [ring(&["b", "a"]), ring(&["b", "c", "a"])] {
+            let (sealed, id) = (keys.seal(&here, b"plain"), keys.sign_command(&a, command));
+            assert!(first.open(&here, &sealed).is_ok() && last.open(&here, &sealed).is_err());
+            assert_eq!((first.verify_command(&a, &id), last.verify_command(&a, &id)), (Some(command), None));
+        }
+    }
+
+    /// One nonce for two texts gives away both (RFC 8439, section 4). Two environments have the same key.
+    #[test]
+    fn no_nonce_is_used_twice() {
+        let a = tenant("a");
+        let here = SealedFor { purpose: "cursor", tenant: &a, scope: "" };
+        let nonce = |keys: &KeyRing| {
+            let sealed = keys.seal(&here, b"plain");
+            URL_SAFE_NO_PAD.decode(sealed.split_once('.').unwrap().1).unwrap()[..NONCE_LEN].to_vec()
+        };
+        let environments = [ring(&["a"]), ring(&["a"])];
+        let nonces: BTreeSet<_> = environments.iter().flat_map(|keys| (0..500).map(|_| nonce(keys))).collect();
+        assert_eq!(nonces.len(), 1_000);
+    }
+
+    /// The odds of a guess are those of the MAC's length.
+    #[test]
+    fn a_command_id_carries_a_mac_of_64_bits() {
+        let id = ring(&["a"]).sign_command(&tenant("a"), CommandId::generate(Timestamp::from_micros(1)));
+        assert_eq!(URL_SAFE_NO_PAD.decode(id.split_once('.').unwrap().1).unwrap().len(), 8);
     }
 
     #[test]

@@ -391,6 +391,7 @@ impl fmt::Display for Difference {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::Service;
 
     fn difference(expected_version: u64, found_version: Option<u64>) -> Difference {
         let key = "U#local#01a1fd43-133d-7798-8872-5fdfc48912aa";
@@ -420,5 +421,33 @@ mod tests {
             assert_eq!(before.has_moved_on(&now), has_moved_on, "{expected} {found:?}");
         }
         assert!(!difference(5, Some(7)).has_moved_on(&difference(6, Some(7))), "a view that nobody wrote");
+    }
+
+    #[tokio::test]
+    async fn every_user_and_every_place_in_a_list_is_compared() {
+        let service = Service::at("read-store", |_, _| None).await;
+        let mut keys = Vec::new();
+        for _ in 0..6 {
+            keys.push(service.user().await);
+        }
+        let changes: [fn(&mut Snapshot); 4] = [
+            |_| {},
+            |view| view.index[0].sort.push('z'),
+            |view| view.index[0].partition.push('z'),
+            |view| drop(view.index.pop()),
+        ];
+        for (key, change) in keys.iter().zip(changes) {
+            service.view(key, Projection::FIRST, change).await;
+        }
+        let outcome = service.run(&["verify", "--segments", "2"]).await.unwrap();
+        assert!(!outcome.is_well);
+        let told = outcome.lines().join("\n");
+        for (key, wrong) in keys.iter().zip([None, Some("view_differs"), Some("view_differs"), Some("view_differs")]) {
+            let line = told.lines().find(|line| line.starts_with(&key.to_string()));
+            assert_eq!(line.is_some(), wrong.is_some(), "{told}");
+            assert!(line.is_none_or(|line| wrong.is_some_and(|wrong| line.contains(wrong))), "{told}");
+        }
+        assert_eq!(told.matches("view_missing").count(), 2, "{told}");
+        assert!(told.contains("6 users, 4 views"), "{told}");
     }
 }

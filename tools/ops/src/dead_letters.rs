@@ -355,3 +355,191 @@ async fn each_chosen(
     worked?;
     Ok(tally.outcome(verb))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+    use std::sync::{Arc, Mutex};
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::testing::Service;
+
+    const REDRIVE: [&str; 6] = ["dlq", "redrive", "--all", "--rate", "1000", "--audit-log"];
+    const DISCARD: [&str; 4] = ["dlq", "discard", "--all", "--audit-log"];
+
+    /// A dead letter with a command that nobody else has sent.
+    fn letter(id: &str) -> Value {
+        let body = json!({ "schema": 1, "tenant": "acme", "subject": "ada", "aggregate": uuid::Uuid::now_v7(),
+            "stamp": { "at": 1_790_000_000_000_000_u64, "command": uuid::Uuid::now_v7() }, "expected": "unsaid" });
+        json!({ "MessageId": id, "ReceiptHandle": format!("handle of {id}"), "Body": body.to_string() })
+    }
+
+    fn letters(ids: &[&str]) -> Vec<Value> {
+        ids.iter().map(|id| letter(id)).collect()
+    }
+
+    /// What the command of a dead letter is recorded as.
+    async fn status(service: &Service, letter: &Value) -> Option<CommandStatus> {
+        let heading = Heading::parse(letter["Body"].as_str().unwrap()).unwrap();
+        let key = heading.record(CommandStatus::Pending, None).key;
+        service.records.get(&key).await.unwrap().map(|record| record.status)
+    }
+
+    /// A dead-letter queue, and how many lines the audit log had at each change to a queue.
+    struct Dead {
+        service: Service,
+        log: PathBuf,
+        _dir: tempfile::TempDir,
+        written: Arc<Mutex<Vec<usize>>>,
+    }
+
+    fn lines(log: &Path) -> usize {
+        std::fs::read_to_string(log).unwrap_or_default().lines().count()
+    }
+
+    impl Dead {
+        /// One that holds these letters; an operation is refused.
+        async fn with(letters: &[Value], refused: &'static str) -> Self {
+            let (letters, written) = (Mutex::new(letters.to_vec()), Arc::<Mutex<Vec<usize>>>::default());
+            let dir = tempfile::tempdir().unwrap();
+            let log = dir.path().join("audit.jsonl");
+            let (seen, file) = (Arc::clone(&written), log.clone());
+            let service = Service::at("cqrs", move |operation, _| {
+                if ["SendMessage", "DeleteMessage"].contains(&operation) {
+                    seen.lock().unwrap().push(lines(&file));
+                }
+                match operation {
+                    "ReceiveMessage" => {
+                        Some((200, json!({ "Messages": std::mem::take(&mut *letters.lock().unwrap()) })))
+                    }
+                    _ if operation == refused => Some((400, json!({ "__type": "x#Refused", "message": "no" }))),
+                    _ => None,
+                }
+            });
+            Self { service: service.await, log, _dir: dir, written }
+        }
+
+        async fn run(&self, command: &[&str]) -> Result<Outcome, Failure> {
+            self.service.run(&[command, &[self.log.to_str().unwrap()]].concat()).await
+        }
+
+        /// The changes to queues and records in their order, each with the message that it is about.
+        fn changes(&self) -> Vec<(String, String)> {
+            let heard = self.service.heard().into_iter();
+            let changes = heard.filter(|(what, _)| {
+                ["SendMessage", "DeleteMessage", "ChangeMessageVisibility", "PutItem"].contains(&what.as_str())
+            });
+            let text = |value: &Value| value.as_str().map(str::to_owned);
+            changes.map(|(what, body)| (what, text(&body["ReceiptHandle"]).unwrap_or_default())).collect()
+        }
+    }
+
+    fn due(changes: &[(&str, &str)]) -> Vec<(String, String)> {
+        let handle = |id: &str| if id.is_empty() { String::new() } else { format!("handle of {id}") };
+        changes.iter().map(|(what, id)| ((*what).to_owned(), handle(id))).collect()
+    }
+
+    #[tokio::test]
+    async fn a_dead_letter_is_written_down_then_sent_back_then_deleted() {
+        let letters = letters(&["a", "b"]);
+        let dead = Dead::with(&letters, "").await;
+        let outcome = dead.run(&REDRIVE).await.unwrap();
+        assert_eq!(outcome.lines(), ["2 dead letters looked at, 2 sent back, 0 left as they are, 0 unreadable"]);
+        assert_eq!(*dead.written.lock().unwrap(), [1, 1, 2, 2]);
+        let heard = dead.service.heard();
+        let sent: Vec<_> = heard.iter().filter(|(what, _)| what == "SendMessage").map(|(_, body)| body).collect();
+        for (sent, letter) in sent.iter().zip(&letters) {
+            assert_eq!(sent["MessageBody"], letter["Body"]);
+            assert!(sent["QueueUrl"].as_str().unwrap().ends_with("/0/commands"));
+        }
+        let log = std::fs::read_to_string(&dead.log).unwrap();
+        let log: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        for (line, letter) in log.iter().zip(&letters) {
+            assert_eq!((&line["message_id"], &line["body"]), (&letter["MessageId"], &letter["Body"]));
+        }
+        let order: Vec<_> =
+            heard.iter().filter(|(what, _)| what.ends_with("eMessage") || what == "SendMessage").collect();
+        let deleted =
+            |letter: &Value| order.iter().position(|(_, body)| body["ReceiptHandle"] == letter["ReceiptHandle"]);
+        let sent = |letter: &Value| order.iter().position(|(_, body)| body["MessageBody"] == letter["Body"]);
+        assert!(letters.iter().all(|letter| sent(letter) < deleted(letter)), "{order:?}");
+    }
+
+    #[tokio::test]
+    async fn a_dead_letter_that_is_not_taken_back_stays_where_it_is() {
+        let dead = Dead::with(&letters(&["a", "b"]), "SendMessage").await;
+        assert!(dead.run(&REDRIVE).await.is_err());
+        let given_back = [("SendMessage", ""), ("ChangeMessageVisibility", "a"), ("ChangeMessageVisibility", "b")];
+        assert_eq!(dead.changes(), due(&given_back));
+    }
+
+    /// A FIFO queue swallows what it has seen under the same deduplication id less than five minutes ago.
+    #[tokio::test]
+    async fn a_dead_letter_is_sent_back_to_its_group_under_an_id_that_no_message_had() {
+        let mut letters = letters(&["a", "b", "standard"]);
+        for (letter, id) in letters.iter_mut().zip(["old", "old"]) {
+            letter["Attributes"] = json!({ "MessageGroupId": "group", "MessageDeduplicationId": id });
+        }
+        letters[2]["Attributes"] = json!({ "MessageGroupId": "group" });
+        letters[0]["MessageAttributes"] = json!({ "x": { "DataType": "String", "StringValue": "y" } });
+        let dead = Dead::with(&letters, "").await;
+        dead.run(&REDRIVE).await.unwrap();
+        let sent = dead.service.heard().into_iter().filter(|(what, _)| what == "SendMessage");
+        let sent: Vec<Value> = sent.map(|(_, body)| body).collect();
+        assert!(sent.iter().all(|sent| sent["MessageGroupId"] == "group"), "{sent:?}");
+        let ids: Vec<_> = sent.iter().map(|sent| sent["MessageDeduplicationId"].as_str()).collect();
+        let [Some(first), Some(second), None] = ids[..] else { panic!("{ids:?}") };
+        assert!(first != second && ![first, second].contains(&"old"), "{ids:?}");
+        assert_eq!(sent[0]["MessageAttributes"], letters[0]["MessageAttributes"]);
+    }
+
+    #[tokio::test]
+    async fn a_dead_letter_is_written_down_then_its_command_marked_then_deleted() {
+        let letters = [letter("a"), json!({ "MessageId": "b", "ReceiptHandle": "handle of b", "Body": "poison" })];
+        let dead = Dead::with(&letters, "").await;
+        dead.run(&DISCARD).await.unwrap();
+        assert_eq!(dead.changes(), due(&[("PutItem", ""), ("DeleteMessage", "a"), ("DeleteMessage", "b")]));
+        assert_eq!(*dead.written.lock().unwrap(), [1, 2]);
+        assert!(matches!(status(&dead.service, &letters[0]).await, Some(CommandStatus::Failed { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_dead_letter_whose_command_cannot_be_marked_stays_where_it_is() {
+        let dead = Dead::with(&letters(&["a", "b"]), "PutItem").await;
+        assert!(dead.run(&DISCARD).await.is_err());
+        let given_back = [("PutItem", ""), ("ChangeMessageVisibility", "a"), ("ChangeMessageVisibility", "b")];
+        assert_eq!(dead.changes(), due(&given_back));
+    }
+
+    #[tokio::test]
+    async fn nothing_is_done_that_cannot_be_written_down_and_nothing_that_is_only_asked_for() {
+        for command in [&REDRIVE[..], &DISCARD] {
+            let dead = Dead::with(&letters(&["a"]), "").await;
+            let nowhere = [command, &["/nonexistent/log"]].concat();
+            assert!(matches!(dead.service.run(&nowhere).await, Err(Failure::Audit { .. })));
+            assert_eq!(dead.changes(), due(&[("ChangeMessageVisibility", "a")]));
+            let dead = Dead::with(&letters(&["a"]), "").await;
+            let asked = [&command[..3], &["--dry-run"], &command[3..]].concat();
+            assert!(dead.run(&asked).await.unwrap().lines()[0].contains("1 would be"));
+            assert_eq!((dead.changes(), lines(&dead.log)), (due(&[("ChangeMessageVisibility", "a")]), 0));
+        }
+    }
+
+    #[tokio::test]
+    async fn commands_without_an_outcome_are_marked_and_their_dead_letters_given_back() {
+        let letters = letters(&["a", "b"]);
+        let dead = Dead::with(&letters, "").await;
+        let heading = Heading::parse(letters[1]["Body"].as_str().unwrap()).unwrap();
+        let failed = CommandStatus::Failed { reason: "known".to_owned() };
+        dead.service.records.put_failed(&heading.record(failed.clone(), Some(SystemClock.now()))).await.unwrap();
+        dead.service.run(&["dlq", "sync"]).await.unwrap();
+        let given_back = [("PutItem", ""), ("ChangeMessageVisibility", "a"), ("ChangeMessageVisibility", "b")];
+        assert_eq!(dead.changes(), due(&given_back));
+        assert!(
+            matches!(status(&dead.service, &letters[0]).await, Some(CommandStatus::Failed { reason }) if reason == DIED)
+        );
+        assert_eq!(status(&dead.service, &letters[1]).await, Some(failed), "an outcome is never written over");
+    }
+}

@@ -21,6 +21,8 @@ mod show;
 mod site;
 mod smoke;
 mod table;
+#[cfg(test)]
+mod testing;
 mod verify;
 
 use std::process::ExitCode;

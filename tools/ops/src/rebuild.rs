@@ -159,3 +159,45 @@ fn yours(what: &str, then: &str) -> Outcome {
     let document = json!({ "deploy": what });
     Outcome::new(false, &document, vec![format!("{what}; {then}")])
 }
+
+#[cfg(test)]
+mod tests {
+    use kernel::ports::Snapshot;
+
+    use super::*;
+    use crate::testing::{DEPLOYMENT, Service};
+
+    const NEXT: Projection = Projection(2);
+
+    #[tokio::test]
+    async fn nothing_is_copied_before_the_last_environment_that_does_not_know_the_new_read_store_is_gone() {
+        let service = Service::at("cqrs", |_, _| None).await;
+        for _ in 0..3 {
+            service.user().await;
+        }
+        let outcome = service.run(&["rebuild", "build", "--to", "2", "--segments", "2"]).await.unwrap();
+        assert!(outcome.is_well, "{:?}", outcome.lines());
+        assert!(outcome.lines().join("\n").contains("3 users, 3 views"), "{:?}", outcome.lines());
+        let heard: Vec<_> = service.heard().into_iter().map(|(what, body)| (what.clone(), body.clone())).collect();
+        let place = |wanted: &str, body: Option<Value>| {
+            heard.iter().position(|(what, said)| what == wanted && body.as_ref().is_none_or(|body| body == said))
+        };
+        let (deployed, gone) = (place(DEPLOYMENT, None).unwrap(), place("draining", Some(json!(0))).unwrap());
+        assert!(deployed < gone && gone < place("Scan", None).unwrap(), "{heard:?}");
+    }
+
+    #[tokio::test]
+    async fn readers_see_the_other_read_store_only_if_its_lists_are_right_as_well() {
+        let service = Service::at("cqrs", |_, _| None).await.with_other_read_table();
+        let key = service.user().await;
+        let moved: fn(&mut Snapshot) = |view| view.index[0].sort.push('z');
+        service.view(&key, Projection::FIRST, |_| {}).await;
+        service.view(&key, NEXT, moved).await;
+        let outcome = service.run(&["rebuild", "flip"]).await.unwrap();
+        assert!(!outcome.is_well && outcome.lines().join("\n").contains("readers still see read-v1"));
+        assert_eq!(service.deployed(), []);
+        service.view(&key, NEXT, |_| {}).await;
+        assert!(service.run(&["rebuild", "flip"]).await.unwrap().is_well);
+        assert_eq!(service.deployed(), [("read-v2".to_owned(), "cqrs".to_owned())]);
+    }
+}

@@ -359,7 +359,15 @@ impl ViewReader for SnapshotTable {
                 .expression_attribute_names("#sort", index_sort_attribute(query.index))
                 .expression_attribute_values(":prefix", item::s(query.sort_prefix.as_str()));
         }
-        let found = request.key_condition_expression(condition).send().await.map_err(unavailable(self.port))?;
+        let mut request = request.key_condition_expression(condition);
+        let found = loop {
+            let found = request.clone().send().await.map_err(unavailable(self.port))?;
+            match found.last_evaluated_key {
+                // A page without entries has no place where the next one could begin.
+                Some(end) if found.items().is_empty() => request = request.set_exclusive_start_key(Some(end)),
+                _ => break found,
+            }
+        };
         // A page also ends at 1 MB.
         let more = found.items().len() > limit || found.last_evaluated_key.is_some();
         let entries = found.items().iter().take(limit).map(|item| self.decode_entry(query, item));

@@ -148,5 +148,8 @@ mod tests {
         let second = link.connection().await.unwrap();
         assert!(!Arc::ptr_eq(&first, &second));
         assert!(Arc::ptr_eq(&second, &link.connection().await.unwrap()));
+        // The clock went back: the age is not known.
+        lock(&link.current).as_mut().unwrap().made_at = SystemTime::now() + Duration::from_secs(60);
+        assert!(!Arc::ptr_eq(&second, &link.connection().await.unwrap()));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind};
 use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use adapters::contract::cache::{key, view};
@@ -10,6 +11,7 @@ use kernel::ports::{Lookup, PortError, SharedCache, SharedCacheUpdater};
 use nix::sys::signal::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, oneshot};
 
 use super::server::{PATIENCE, Server};
 
@@ -133,6 +135,154 @@ pub(crate) async fn closed_in_the_meantime(server: &Server) {
         server.command(&["CLIENT", "KILL", "TYPE", "normal"]);
         cache.update(&key, &view(version + 1), PATIENCE).await.unwrap();
     }
+}
+
+/// The name of a primary: connections go to the place that it leads to when they are made.
+struct Name {
+    port: u16,
+    place: Arc<Mutex<(Ipv4Addr, u16)>>,
+    stranded: Arc<Notify>,
+}
+
+impl Name {
+    async fn of(server: &Server) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let name = Self { port, place: Arc::new(Mutex::new(server.address())), stranded: Arc::default() };
+        let (place, stranded) = (Arc::clone(&name.place), Arc::clone(&name.stranded));
+        tokio::spawn(async move {
+            loop {
+                let (client, _) = listener.accept().await.unwrap();
+                let place = *place.lock().unwrap();
+                tokio::spawn(pass_on(client, place, Arc::clone(&stranded)));
+            }
+        });
+        name
+    }
+
+    fn cache(&self) -> RedisCache {
+        RedisCache::new(&format!("redis://127.0.0.1:{}", self.port)).unwrap()
+    }
+
+    fn lead_to(&self, server: &Server) {
+        *self.place.lock().unwrap() = server.address();
+    }
+
+    /// Whatever is sent on the connections that there are arrives nowhere any more.
+    fn strand_connections(&self) {
+        self.stranded.notify_waiters();
+    }
+}
+
+async fn pass_on(mut client: TcpStream, place: (Ipv4Addr, u16), stranded: Arc<Notify>) -> io::Result<()> {
+    let mut server = TcpStream::connect(place).await?;
+    tokio::select! {
+        copied = copy_bidirectional(&mut client, &mut server) => copied.map(drop),
+        () = stranded.notified() => std::future::pending().await,
+    }
+}
+
+/// A failover of ElastiCache: the name leads to another node, and the old primary takes no writes.
+#[tokio::test]
+async fn after_a_failover_one_operation_fails_and_the_next_one_reaches_the_new_primary() {
+    let refused = async |cache: &RedisCache| match cache.update("k", &view(9), PATIENCE).await {
+        Err(PortError::Unavailable { cause, .. }) => cause.to_string(),
+        other => panic!("a replica took it: {other:?}"),
+    };
+    let looked = async |cache: &RedisCache| failure(cache).await;
+    for updates in [false, true] {
+        let (old, new) = (Server::start(&[]), Server::start(&[]));
+        let name = Name::of(&old).await;
+        let cache = name.cache().with_operation_timeout(PATIENCE);
+        until_it_answers(&cache).await;
+        name.lead_to(&new);
+        let nobody = Server::down().address().1.to_string();
+        old.command(&["REPLICAOF", "127.0.0.1", &nobody]);
+        let said = if updates { refused(&cache).await } else { looked(&cache).await };
+        assert!(said.to_lowercase().contains("read only"), "{said}");
+        assert!(matches!(cache.get_or_lease("k").await.unwrap(), Lookup::Leased(_)), "the new one holds nothing yet");
+    }
+}
+
+/// As a network that drops the packets of a connection that it has forgotten while the environment was frozen.
+#[tokio::test]
+async fn a_connection_that_leads_nowhere_is_not_used_again() {
+    let server = Server::start(&[]);
+    let name = Name::of(&server).await;
+    let cache = name.cache().with_operation_timeout(Duration::from_secs(2));
+    until_it_answers(&cache).await;
+    name.strand_connections();
+    assert_eq!(failure(&cache).await, "no answer in time");
+    until_it_answers(&cache).await;
+}
+
+/// Keeps the first read back, and ends its connection; takes it to the server when that is wanted.
+async fn delay_the_first_read(
+    listener: TcpListener,
+    server: (Ipv4Addr, u16),
+    wanted: oneshot::Receiver<()>,
+    arrived: oneshot::Sender<()>,
+) {
+    let (late, mut place) = loop {
+        let (mut client, _) = listener.accept().await.unwrap();
+        let mut server = TcpStream::connect(server).await.unwrap();
+        if let Ok(late) = first_read(&mut client, &mut server).await {
+            break (late, server);
+        }
+    };
+    tokio::spawn(async move {
+        wanted.await.unwrap();
+        place.write_all(&late).await.unwrap();
+        assert!(place.read(&mut [0; 1024]).await.unwrap() > 0);
+        arrived.send(()).unwrap();
+    });
+    loop {
+        let (mut client, _) = listener.accept().await.unwrap();
+        let mut server = TcpStream::connect(server).await.unwrap();
+        tokio::spawn(async move { copy_bidirectional(&mut client, &mut server).await });
+    }
+}
+
+/// Passes everything on until there is a read, which it returns.
+async fn first_read(client: &mut TcpStream, server: &mut TcpStream) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; 64 * 1024];
+    loop {
+        let asked = client.read(&mut bytes).await?;
+        if asked == 0 {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+        if bytes[..asked].windows(4).any(|window| window == b"PTTL") {
+            return Ok(bytes[..asked].to_vec());
+        }
+        server.write_all(&bytes[..asked]).await?;
+        let answered = server.read(&mut bytes).await?;
+        client.write_all(&bytes[..answered]).await?;
+    }
+}
+
+/// The first attempt brings back a lease, after a writer has ended that of the second one.
+#[tokio::test]
+async fn a_lease_that_an_earlier_attempt_brings_back_fills_nothing() {
+    let server = Server::start(&[]);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("redis://{}", listener.local_addr().unwrap());
+    let ((want, wanted), (arrive, arrived)) = (oneshot::channel(), oneshot::channel());
+    tokio::spawn(delay_the_first_read(listener, server.address(), wanted, arrive));
+    let cache = RedisCache::new(&url).unwrap().with_operation_timeout(PATIENCE);
+    let deadline = Instant::now() + PATIENCE;
+    let lease = loop {
+        match cache.get_or_lease("k").await {
+            Ok(Lookup::Leased(lease)) => break lease,
+            Ok(other) => panic!("no lease: {other:?}"),
+            Err(error) => assert!(Instant::now() < deadline, "{error:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
+    cache.update("k", &view(2), PATIENCE).await.unwrap();
+    want.send(()).unwrap();
+    arrived.await.unwrap();
+    assert_eq!(cache.get_or_lease("k").await.unwrap(), Lookup::Busy, "the late request was carried out");
+    assert!(!cache.fill("k", &lease, &view(1), PATIENCE).await.unwrap(), "what was read before the write is stale");
 }
 
 /// Passes everything on until the answer to a read has arrived from the server; that one is lost, with the connection.

@@ -12,7 +12,8 @@ use super::serve;
 async fn the_environment_names_the_endpoints() {
     const DYNAMODB: &str = "AWS_ENDPOINT_URL_DYNAMODB";
     if std::env::var_os(DYNAMODB).is_some() {
-        let config = clients::aws().await;
+        let (config, local) = (clients::aws().await, clients::local("http://127.0.0.1:1"));
+        assert_eq!((config.timeout_config(), config.retry_config()), (local.timeout_config(), local.retry_config()));
         clients::dynamodb(&config).list_tables().send().await.unwrap();
         let error = clients::sqs(&config).list_queues().send().await.unwrap_err();
         assert!(matches!(error, aws_sdk_sqs::error::SdkError::DispatchFailure(_)), "{error:?}");

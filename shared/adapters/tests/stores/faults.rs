@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use adapters::clients;
 use adapters::contract::Stores;
 use adapters::contract::sample::{applied, claim, key, record, snapshot, step, tenant};
+use aws_sdk_dynamodb::Client;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
@@ -21,7 +22,7 @@ use super::names;
 type Script = dyn Fn(usize, &Value) -> (u16, Value) + Send + Sync;
 
 /// The requests that were received, each an operation with its body.
-type Requests = Arc<Mutex<Vec<(String, Value)>>>;
+pub(crate) type Requests = Arc<Mutex<Vec<(String, Value)>>>;
 
 #[derive(Clone)]
 struct Scripted {
@@ -38,15 +39,23 @@ async fn answer(State(scripted): State<Scripted>, headers: HeaderMap, body: Stri
     (StatusCode::from_u16(status).unwrap(), answer.to_string())
 }
 
-/// Stores whose n-th request, from 0, is answered by `script`.
-async fn scripted(script: impl Fn(usize, &Value) -> (u16, Value) + Send + Sync + 'static) -> (Stores, Requests) {
+/// A client whose n-th request, from 0, is answered by `script`.
+pub(crate) async fn scripted_client(
+    script: impl Fn(usize, &Value) -> (u16, Value) + Send + Sync + 'static,
+) -> (Client, Requests) {
     let requests = Requests::default();
     let state = Scripted { script: Arc::new(script), requests: Arc::clone(&requests) };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let router = Router::new().fallback(answer).with_state(state);
     tokio::spawn(async move { axum::serve(listener, router).await });
-    (Stores::dynamo(&clients::dynamodb(&clients::local(&url)), &names()), requests)
+    (clients::dynamodb(&clients::local(&url)), requests)
+}
+
+/// Stores over such a client.
+async fn scripted(script: impl Fn(usize, &Value) -> (u16, Value) + Send + Sync + 'static) -> (Stores, Requests) {
+    let (client, requests) = scripted_client(script).await;
+    (Stores::dynamo(&client, &names()), requests)
 }
 
 fn error(code: &str, message: &str) -> Value {

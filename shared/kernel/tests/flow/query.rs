@@ -138,6 +138,30 @@ async fn memory_is_believed_for_two_seconds_and_never_when_the_clock_goes_back()
     let age = world.clock.now().since(read_at).unwrap();
     world.clock.pass(Duration::from_secs(2).saturating_sub(age));
     assert_eq!(here.get(id).await.view.version, 1);
+    write(&world, id, Add(1), true).await;
+    world.clock.go_back(Duration::from_secs(1));
+    let answer = here.get(id).await;
+    assert_eq!((answer.view.version, said(&answer)[0]), (2, (Tier::Memory, TierSaid::Miss)));
+}
+
+#[tokio::test]
+async fn a_page_in_memory_is_believed_for_five_seconds_and_never_when_the_clock_goes_back() {
+    let world = World::new();
+    let (here, tenant) = (environment(&world), tenant());
+    let items = async || {
+        let (scope, cursor, limit) = list(None, 9);
+        let page = here.lists.page(&ListRequest { scope, tenant: &tenant, cursor: cursor.as_deref(), limit }).await;
+        String::from_utf8(page.unwrap().body.to_vec()).unwrap().matches("@1").count()
+    };
+    assert_eq!(items().await, 0);
+    write(&world, world.new_id(), open("a"), true).await;
+    world.clock.pass(Duration::from_millis(4_990));
+    assert_eq!(items().await, 0);
+    world.clock.pass(Duration::from_millis(10));
+    assert_eq!(items().await, 1);
+    write(&world, world.new_id(), open("b"), true).await;
+    world.clock.go_back(Duration::from_secs(1));
+    assert_eq!(items().await, 2);
 }
 
 #[tokio::test]
@@ -228,6 +252,50 @@ async fn a_token_that_demands_too_much_is_told_so_or_gets_a_flagged_answer_if_it
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_answer_keeps_what_the_session_has_seen_and_done_and_a_stale_one_lowers_nothing() {
+    let world = World::new();
+    let id = world.new_id();
+    write(&world, id, open("a"), true).await;
+    let here = environment(&world);
+    let accepted_at = Some(world.clock.now());
+    for (floor, lenient, stale) in [(0, false, false), (1, false, false), (9, true, true)] {
+        let session = Token { accepted_at, ..Token::of_version(id, floor) };
+        let answer = here.try_get(id, Some(&token(&world, &session)), lenient).await.unwrap();
+        assert_eq!((answer.view.version, answer.stale), (1, stale));
+        let next = Token::open(&world.keys, &tenant(), Some(id), world.clock.now(), &answer.token).unwrap();
+        assert_eq!((next.floor, next.accepted_at), (floor.max(1), accepted_at));
+    }
+    // The outcome of the command that the token names is not known.
+    let command = Some(CommandId::generate(world.clock.now()));
+    let session = token(&world, &Token { command, ..Token::of_version(id, 9) });
+    let answer = here.try_get(id, Some(&session), true).await.unwrap();
+    let next = Token::open(&world.keys, &tenant(), Some(id), world.clock.now(), &answer.token).unwrap();
+    assert_eq!((answer.stale, next.floor), (true, 9));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_waits_until_its_answer_is_due_and_no_longer() {
+    let world = World::new();
+    let id = world.new_id();
+    write(&world, id, open("a"), true).await;
+    let here = environment(&world);
+    let unseen = token(&world, &Token::of_version(id, 9));
+    let command = Some(CommandId::generate(world.clock.now()));
+    let pending = token(&world, &Token { command, ..Token::of_version(id, 0) });
+    for token in [unseen, pending] {
+        for (left, waits) in [(1_000, 1_000), (0, 0), (60_000, 5_000)] {
+            let began = Instant::now();
+            let deadline = began + Duration::from_millis(left);
+            let request = ReadRequest { key: key(id), token: Some(&token), lenient: false, deadline };
+            let refused = here.queries.get(&request).await;
+            assert!(matches!(refused, Err(QueryError::NotYetConsistent)), "{refused:?}");
+            let waited = began.elapsed().as_millis();
+            assert!((waits..waits + 10).contains(&waited), "{waited} ms of {waits}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_token_waits_for_the_command_that_it_names() {
     let world = World::new();
     let id = world.new_id();
@@ -272,6 +340,8 @@ async fn a_token_waits_for_the_version_that_it_demands() {
     let (answer, ()) = tokio::join!(here.try_get(id, Some(&demand), false), projecting);
     let answer = answer.unwrap();
     assert_eq!((answer.view.version, answer.stale), (2, false));
+    // An eventual read could miss the projection for ever.
+    assert_eq!((here.reads(), here.reads() > 2), (here.store.strong.load(Ordering::SeqCst), true));
     // It is remembered as of when it was read, not of when it was first asked for.
     world.clock.pass(Duration::from_millis(1_500));
     assert_eq!(here.get(id).await.view.version, 2);
@@ -320,6 +390,49 @@ impl SharedCache for Down {
 
     async fn fill(&self, _: &str, _: &Lease, _: &kernel::ports::CachedView, _: Duration) -> Result<bool, PortError> {
         Err(down())
+    }
+}
+
+/// A shared cache that counts how often it is asked.
+#[derive(Debug)]
+struct Asked {
+    cache: Arc<dyn SharedCache>,
+    times: AtomicU32,
+}
+
+#[async_trait]
+impl SharedCache for Asked {
+    async fn get_or_lease(&self, key: &str) -> Result<Lookup, PortError> {
+        self.times.fetch_add(1, Ordering::SeqCst);
+        self.cache.get_or_lease(key).await
+    }
+
+    async fn fill(&self, key: &str, lease: &Lease, view: &CachedView, ttl: Duration) -> Result<bool, PortError> {
+        self.cache.fill(key, lease, view, ttl).await
+    }
+}
+
+/// The pauses are 10 to 20 ms each: a fill is met by the second look, by the third, or by none.
+#[tokio::test(start_paused = true)]
+async fn what_another_environment_is_filling_is_asked_for_twice_more() {
+    for (filled_after, times, reads) in [(5, 2, 0), (20, 3, 0), (60, 3, 1)] {
+        let world = World::new();
+        let id = world.new_id();
+        write(&world, id, open("a"), true).await;
+        let place = Projection::FIRST.cache_key(&key(id));
+        let Lookup::Leased(lease) = world.cache.get_or_lease(&place).await.unwrap() else { panic!("no lease") };
+        let asked = Arc::new(Asked { cache: world.cache.clone(), times: AtomicU32::new(0) });
+        let here = environment_with(&world, Some(asked.clone()));
+        let filling = async {
+            tokio::time::sleep(Duration::from_millis(filled_after)).await;
+            let view = CachedView { version: 1, body: Some("a=0@1".into()), fetched_at: world.clock.now() };
+            assert!(world.cache.fill(&place, &lease, &view, Duration::from_secs(9)).await.unwrap());
+        };
+        let (answer, ()) = tokio::join!(here.get(id), filling);
+        assert_eq!((answer.view.version, here.reads()), (1, reads), "filled after {filled_after} ms");
+        let asked = asked.times.load(Ordering::SeqCst);
+        // Two short pauses are over after 20 ms.
+        assert!(asked == times || (filled_after == 20 && asked == 2), "{asked} times, not {times}");
     }
 }
 
@@ -372,6 +485,47 @@ async fn pages_cover_a_list_once_and_a_cursor_fits_its_own_list_only() {
     let cursor = first.next_cursor.as_deref();
     let foreign = here.lists.page(&ListRequest { scope, tenant: &tenant, cursor, limit }).await;
     assert!(matches!(foreign, Err(QueryError::Cursor(CursorError::Forged))));
+}
+
+/// A store whose pages have one entry at most, however many are wanted.
+#[derive(Debug)]
+struct ShortPages(Arc<dyn ViewReader>);
+
+#[async_trait]
+impl ViewReader for ShortPages {
+    async fn get(&self, key: &AggregateKey, consistency: Consistency) -> Result<Option<Snapshot>, PortError> {
+        self.0.get(key, consistency).await
+    }
+
+    async fn list(&self, query: &ListQuery) -> Result<Page, PortError> {
+        self.0.list(&ListQuery { limit: 1, ..query.clone() }).await
+    }
+}
+
+#[tokio::test]
+async fn a_page_that_is_shorter_than_its_limit_is_not_the_last_one_unless_the_store_says_so() {
+    let world = World::new();
+    for label in ["a", "b", "c"] {
+        write(&world, world.new_id(), open(label), true).await;
+    }
+    let store = Arc::new(ShortPages(Arc::new(world.stores.views())));
+    for memory in [None, Some(Arc::new(UnboundedMemoryCache::default()) as _)] {
+        let lists = Lists::new(Projection::FIRST, store.clone(), memory, world.clock.clone(), world.keys.clone());
+        let (mut seen, mut cursor) = (Vec::new(), None);
+        loop {
+            let (scope, at, limit) = list(cursor.as_deref(), 100);
+            let page =
+                lists.page(&ListRequest { scope, tenant: &tenant(), cursor: at.as_deref(), limit }).await.unwrap();
+            let body = String::from_utf8(page.body.to_vec()).unwrap();
+            seen.push(body[r#"{"items":["#.len()..][..1].to_owned());
+            assert_eq!(body.ends_with("null}"), page.next_cursor.is_none(), "{body}");
+            cursor = page.next_cursor;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        assert_eq!(seen, ["a", "b", "c"]);
+    }
 }
 
 #[tokio::test]

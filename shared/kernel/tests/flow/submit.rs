@@ -1,12 +1,18 @@
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use adapters::memory::{MemoryRecords, MemoryStores, MemoryViewStore};
+use async_trait::async_trait;
 use kernel::apply::Order;
 use kernel::clock::Clock as _;
 use kernel::envelope::{Envelope, Expected};
-use kernel::ids::AggregateId;
-use kernel::project::{Projection, Projector, ReadModel};
-use kernel::record::{COMMAND_AGE_MAX, CommandStatus};
+use kernel::ids::{AggregateId, AggregateKey};
+use kernel::ports::{
+    Consistency, ListQuery, Page, PortError, RecordReader, RecordWriter, Snapshot, ViewReader, ViewWriter as _,
+};
+use kernel::project::{ProjectingReader, Projection, Projector, ReadModel};
+use kernel::record::{COMMAND_AGE_MAX, CommandRecord, CommandStatus, RecordKey};
 use kernel::submit::{
     CommandLookup, DirectRoute, Known, Preference, QueueRoute, Receipt, Request, Route, SubmitError, Submitter,
 };
@@ -15,7 +21,7 @@ use tokio::time::Instant;
 
 use crate::counter::CounterCommand::{Add, Close};
 use crate::counter::{Counter, CounterCommand};
-use crate::world::{World, apply_with, open, tenant};
+use crate::world::{World, apply_with, key, open, tenant};
 
 fn queued(world: &World) -> Submitter<Counter> {
     Submitter::new(Route::Queue(queue_route(world)), world.clock.clone(), world.keys.clone())
@@ -186,6 +192,93 @@ async fn a_client_that_waits_is_told_the_outcome_and_one_whose_time_is_up_is_not
     let outcome = receipt.unwrap().outcome.unwrap();
     assert_eq!(outcome.status, CommandStatus::Applied { version: 1 });
     assert_eq!(outcome.current.unwrap().body.unwrap(), "a=0@1");
+}
+
+/// A read store that eventual reads see nothing of.
+#[derive(Debug)]
+struct Lagging(MemoryViewStore);
+
+#[async_trait]
+impl ViewReader for Lagging {
+    async fn get(&self, key: &AggregateKey, consistency: Consistency) -> Result<Option<Snapshot>, PortError> {
+        match consistency {
+            Consistency::Strong => self.0.get(key, consistency).await,
+            Consistency::Eventual => Ok(None),
+        }
+    }
+
+    async fn list(&self, query: &ListQuery) -> Result<Page, PortError> {
+        self.0.list(query).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_command_left_is_read_strongly_consistent_for_a_client_that_waits() {
+    let world = World::new();
+    let route = QueueRoute { views: Arc::new(Lagging(world.stores.views())), ..queue_route(&world) };
+    let submitter = Submitter::<Counter>::new(Route::Queue(route), world.clock.clone(), world.keys.clone());
+    let ingesting = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        ingest(&world).await;
+    };
+    let until = Instant::now() + Duration::from_secs(1);
+    let (receipt, ()) = tokio::join!(submitter.submit(request(None, None, open("a")), waiting(until)), ingesting);
+    assert_eq!(receipt.unwrap().outcome.unwrap().current.unwrap().body.unwrap(), "a=0@1");
+}
+
+#[tokio::test]
+async fn states_that_are_shown_at_once_are_read_strongly_consistent() {
+    let world = World::new();
+    let id = world.new_id();
+    let applied = world.apply(&[world.command(id, open("a"))]).await;
+    let states = MemoryStores::default().views();
+    states.put(&key(id), &applied.current.encode(&key(id), Projection::FIRST)).await.unwrap();
+    let shown = ProjectingReader::<Counter>::new(Arc::new(Lagging(states)), Projection::FIRST);
+    for consistency in [Consistency::Eventual, Consistency::Strong] {
+        let view = shown.get(&key(id), consistency).await.unwrap();
+        assert_eq!(view.map(|view| view.version), Some(1), "{consistency:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_waits_is_answered_in_time_and_looks_are_seldom() {
+    let world = World::new();
+    let looks = Arc::new(Looks { records: world.stores.records(), times: AtomicU32::new(0) });
+    let route = QueueRoute { records: looks.clone(), ..queue_route(&world) };
+    let submitter = Submitter::<Counter>::new(Route::Queue(route), world.clock.clone(), world.keys.clone());
+    let (began, wait) = (Instant::now(), Duration::from_secs(10));
+    let receipt = submitter.submit(request(None, None, open("a")), waiting(began + wait)).await.unwrap();
+    assert!(receipt.outcome.is_none());
+    assert!((wait..wait + Duration::from_millis(10)).contains(&began.elapsed()), "{:?}", began.elapsed());
+    // 10 ms, half as long again each time, up to 200 ms; each look is a read that is paid for.
+    let looks = looks.times.load(Ordering::SeqCst);
+    assert!((50..70).contains(&looks), "{looks} looks");
+}
+
+/// Records that count how often they are read.
+#[derive(Debug)]
+struct Looks {
+    records: MemoryRecords,
+    times: AtomicU32,
+}
+
+#[async_trait]
+impl RecordReader for Looks {
+    async fn get(&self, key: &RecordKey) -> Result<Option<CommandRecord>, PortError> {
+        self.times.fetch_add(1, Ordering::SeqCst);
+        self.records.get(key).await
+    }
+}
+
+#[async_trait]
+impl RecordWriter for Looks {
+    async fn put_pending(&self, record: &CommandRecord) -> Result<Option<CommandRecord>, PortError> {
+        self.records.put_pending(record).await
+    }
+
+    async fn put_failed(&self, record: &CommandRecord) -> Result<Option<CommandRecord>, PortError> {
+        self.records.put_failed(record).await
+    }
 }
 
 #[tokio::test]

@@ -26,6 +26,11 @@ impl ManualClock {
     pub(crate) fn pass(&self, time: Duration) {
         self.0.fetch_add(u64::try_from(time.as_micros()).unwrap(), Ordering::SeqCst);
     }
+
+    /// Sets the clock back, as a correction of the system's clock does.
+    pub(crate) fn go_back(&self, time: Duration) {
+        self.0.fetch_sub(u64::try_from(time.as_micros()).unwrap(), Ordering::SeqCst);
+    }
 }
 
 impl Clock for ManualClock {

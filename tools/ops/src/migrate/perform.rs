@@ -237,3 +237,125 @@ pub(super) fn friendly(duration: Duration) -> String {
     let span = Span::try_from(duration).and_then(|span| span.round(days));
     span.map_or_else(|_| format!("{duration:?}"), |span| format!("{span:#}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use kernel::project::Projection;
+    use serde_json::{Value, json};
+
+    use crate::testing::{DEPLOYMENT, Service};
+
+    const AT_ONCE: [&str; 4] = ["--soak", "0s", "--retention", "0s"];
+
+    fn rows(service: &Service) -> Vec<String> {
+        service.deployed().into_iter().map(|(_, row)| row).collect()
+    }
+
+    #[tokio::test]
+    async fn readers_are_cut_over_only_if_lists_are_right_as_well() {
+        let service = Service::at("redis-cache", |_, _| None).await;
+        let (right, wrong) = (service.user().await, service.user().await);
+        service.view(&right, Projection::FIRST, |_| {}).await;
+        // Filling leaves alone what has the version already.
+        service.view(&wrong, Projection::FIRST, |view| view.index[0].sort.push('z')).await;
+        let advance = [&["migrate", "advance", "--to", "read-store"], &AT_ONCE[..]].concat();
+        let outcome = service.run(&advance).await.unwrap();
+        assert!(
+            !outcome.is_well && outcome.lines().join("\n").contains("2 compared: 1 wrong"),
+            "{:?}",
+            outcome.lines()
+        );
+        assert_eq!(rows(&service), ["read-store-expand"]);
+        service.view(&wrong, Projection::FIRST, |_| {}).await;
+        let outcome = service.run(&advance).await.unwrap();
+        assert!(outcome.is_well, "{:?}", outcome.lines());
+        assert_eq!(rows(&service), ["read-store"]);
+    }
+
+    #[tokio::test]
+    async fn a_read_store_is_filled_when_the_last_environment_that_does_not_write_it_is_gone_and_compared_before_it_is_read()
+     {
+        let service = Service::at("redis-cache", |_, _| None).await;
+        for _ in 0..3 {
+            service.user().await;
+        }
+        let advance = [&["migrate", "advance", "--to", "read-store"], &AT_ONCE[..]].concat();
+        let outcome = service.run(&advance).await.unwrap();
+        // Once before the cut-over, and once after it.
+        let told = outcome.lines().join("\n");
+        assert!(outcome.is_well && told.contains("3 users copied, 6 compared: 0 wrong"), "{told}");
+        let heard = service.heard();
+        let places = |wanted: &str| {
+            let found = heard.iter().enumerate().filter(|(_, (what, _))| what == wanted);
+            found.map(|(place, (_, body))| (place, body.clone())).collect::<Vec<_>>()
+        };
+        let [(expanded, _), (cut_over, _)] = places(DEPLOYMENT).try_into().unwrap();
+        let gone = places("draining").into_iter().find(|(_, left)| *left == json!(0)).unwrap().0;
+        let scans: Vec<usize> = places("Scan").into_iter().map(|(place, _)| place).collect();
+        assert!(expanded < gone && scans.iter().all(|scan| *scan > gone), "{heard:?}");
+        // The comparisons load views, which the filling never does.
+        let compared =
+            places("BatchGetItem").into_iter().filter(|(_, body)| body["RequestItems"]["read-v1"].is_object());
+        let compared: Vec<usize> = compared.map(|(place, _)| place).collect();
+        assert!(compared.iter().any(|place| *place < cut_over), "{heard:?}");
+        assert!(compared.iter().any(|place| *place > cut_over), "{heard:?}");
+    }
+
+    /// Tells the counts of a queue, one after the other, then that it is empty: waiting, in flight, delayed.
+    fn counting(
+        queue: &'static str,
+        counts: impl IntoIterator<Item = [u64; 3]>,
+    ) -> impl Fn(&str, &Value) -> Option<(u16, Value)> + Send + Sync {
+        let counts: Mutex<Vec<_>> = Mutex::new(counts.into_iter().collect());
+        move |operation, body| {
+            if operation != "GetQueueAttributes" {
+                return None;
+            }
+            let mut counts = counts.lock().unwrap();
+            let is_meant = body["QueueUrl"].as_str().unwrap().ends_with(queue) && !counts.is_empty();
+            let [visible, in_flight, delayed] = if is_meant { counts.remove(0) } else { [0; 3] };
+            let attributes = json!({
+                "ApproximateNumberOfMessages": visible.to_string(),
+                "ApproximateNumberOfMessagesNotVisible": in_flight.to_string(),
+                "ApproximateNumberOfMessagesDelayed": delayed.to_string(),
+            });
+            Some((200, json!({ "Attributes": attributes })))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_queue_falls_out_of_use_when_nothing_waits_is_in_flight_or_comes_later_at_two_looks_in_a_row() {
+        let looks = [[1, 0, 0], [0, 1, 0], [0, 0, 0], [0, 0, 1], [0, 0, 0], [0, 0, 0]];
+        let service = Service::at("cqrs", counting("commands", looks)).await;
+        let advance = [&["migrate", "advance", "--to", "read-store"], &AT_ONCE[..]].concat();
+        let outcome = service.run(&advance).await.unwrap();
+        assert!(outcome.is_well, "{:?}", outcome.lines());
+        let heard = service.heard().into_iter();
+        let heard = heard.filter_map(|(what, body)| match what.as_str() {
+            DEPLOYMENT => Some(body["STAGE"].as_str().unwrap().to_owned()),
+            "GetQueueAttributes" => Some(body["QueueUrl"].as_str().unwrap().rsplit('/').next().unwrap().to_owned()),
+            _ => None,
+        });
+        let looks = ["commands"; 6];
+        // The queue is looked at again, and its dead letters, before both go.
+        let due =
+            [&["cqrs-expand", "cqrs-drain"], &looks[..], &["cqrs-idle", "commands", "commands", "dead", "read-store"]]
+                .concat();
+        assert_eq!(heard.collect::<Vec<_>>(), due);
+    }
+
+    #[tokio::test]
+    async fn a_queue_does_not_go_while_a_dead_letter_waits_is_being_looked_at_or_comes_later() {
+        let attempts = [[1, 0, 0], [0, 1, 0], [0, 0, 1]].map(async |dead| {
+            let service = Service::at("cqrs", counting("dead", [dead])).await;
+            let advance = [&["migrate", "advance", "--to", "read-store"], &AT_ONCE[..]].concat();
+            let outcome = service.run(&advance).await.unwrap();
+            let told = outcome.lines().join("\n");
+            assert!(!outcome.is_well && told.contains("1 dead letters would be lost"), "{told}");
+            assert_eq!(rows(&service), ["cqrs-expand", "cqrs-drain", "cqrs-idle"]);
+        });
+        futures::future::join_all(attempts).await;
+    }
+}

@@ -1,0 +1,78 @@
+//! A store that does not answer costs its callers a bounded time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use adapters::clients;
+use adapters::contract::Stores;
+use adapters::contract::sample::{key, tenant};
+use axum::Router;
+use axum::extract::State;
+use kernel::causes::Chain;
+use kernel::ports::{Consistency, PortError, Snapshot};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::time::timeout;
+
+use super::names;
+
+/// Something for a busy machine.
+const SLACK: Duration = Duration::from_millis(1_500);
+
+/// Counts what it is asked, leaves the first requests unanswered, and answers that there is nothing.
+async fn silent_for(requests: usize) -> (String, Arc<AtomicUsize>) {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let answer = async move |State(asked): State<Arc<AtomicUsize>>| {
+        if asked.fetch_add(1, Ordering::SeqCst) < requests {
+            std::future::pending::<()>().await;
+        }
+        "{}"
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let router = Router::new().fallback(answer).with_state(Arc::clone(&asked));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (url, asked)
+}
+
+/// Reads a view, and tells how long that took.
+async fn read(url: &str) -> (Result<Option<Snapshot>, PortError>, Duration) {
+    let stores = Stores::dynamo(&clients::dynamodb(&clients::local(url)), &names());
+    let began = Instant::now();
+    (stores.views.get(&key(&tenant()), Consistency::Strong).await, began.elapsed())
+}
+
+#[tokio::test]
+async fn an_attempt_that_is_not_answered_leaves_time_for_another_one() {
+    let (url, asked) = silent_for(1).await;
+    let (found, took) = read(&url).await;
+    assert_eq!(found.unwrap(), None);
+    assert_eq!(asked.load(Ordering::SeqCst), 2);
+    assert!(took < Duration::from_secs(2) + SLACK, "{took:?}");
+}
+
+#[tokio::test]
+async fn an_operation_that_is_not_answered_ends_after_two_attempts_and_four_seconds() {
+    let (url, asked) = silent_for(usize::MAX).await;
+    let (found, took) = read(&url).await;
+    assert!(matches!(found, Err(PortError::Unavailable { .. })), "{found:?}");
+    assert_eq!(asked.load(Ordering::SeqCst), 2);
+    assert!(took < Duration::from_secs(4) + SLACK, "{took:?}");
+}
+
+/// The queue of connections that nobody accepts is full: one more is not made.
+#[tokio::test]
+async fn a_connection_that_is_not_made_is_given_up_after_a_second_and_tried_again() {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(0).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut waiting = Vec::new();
+    while let Ok(connection) = timeout(Duration::from_millis(300), TcpStream::connect(address)).await {
+        waiting.push(connection.unwrap());
+    }
+    let (found, took) = read(&format!("http://{address}")).await;
+    let error = Chain(&found.unwrap_err()).to_string();
+    assert!(error.contains("connect timeout occurred after 1s"), "{error}");
+    assert!(took > Duration::from_secs(3), "three attempts are made: {took:?}");
+}

@@ -1,0 +1,223 @@
+//! What the unit tests share: a service to look after, in this process. Its tables are real, and its stack and its queues
+//! answer as a test says. Each page of a scan has one item: most meet no user, and none of those is the last one.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use adapters::clients;
+use adapters::dynamo::{DynamoRecords, DynamoViewStore, DynamoWriteStore};
+use adapters::tables::{TableNames, create, create_all};
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::response::IntoResponse;
+use clap::Parser as _;
+use dynoxide::{Database, server};
+use kernel::clock::{Clock as _, SystemClock};
+use kernel::domain::Domain as _;
+use kernel::ids::{AggregateId, AggregateKey};
+use kernel::ports::{Claim, Snapshot, StateChange, Transaction, ViewWriter as _, WriteStore as _};
+use kernel::project::Projection;
+use serde_json::{Value, json};
+use shared::ServedDomain;
+use tokio::net::TcpListener;
+
+use crate::cli::Arguments;
+use crate::compare::expected;
+use crate::outcome::{Failure, Outcome};
+
+/// The path at which a stack is deployed to.
+pub(crate) const DEPLOYMENT: &str = "/_local/deployment";
+/// The statuses of a stack whose environments of the deployment before still run: so many, and then none.
+const DRAINING: [usize; 3] = [2, 1, 0];
+
+/// What answers an operation of AWS with this body, if not the service itself.
+type Script = dyn Fn(&str, &Value) -> Option<(u16, Value)> + Send + Sync;
+
+/// A service to look after.
+pub(crate) struct Service {
+    url: String,
+    shared: Arc<Shared>,
+    states: DynamoWriteStore,
+    pub(crate) records: DynamoRecords,
+    database: clients::DynamoDb,
+}
+
+struct Shared {
+    /// Where the tables are.
+    database: String,
+    variables: Mutex<Value>,
+    draining: Mutex<Vec<usize>>,
+    script: Box<Script>,
+    heard: Mutex<Vec<(String, Value)>>,
+}
+
+fn names() -> TableNames {
+    TableNames { write: "write".to_owned(), commands: "commands".to_owned(), read: "read-v1".to_owned() }
+}
+
+/// Serves as long as the test's runtime lives.
+async fn serve(router: Router) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    url
+}
+
+impl Service {
+    /// A service at this row, with an empty read store of the first projection and one of the second.
+    pub(crate) async fn at(
+        stage: &str,
+        script: impl Fn(&str, &Value) -> Option<(u16, Value)> + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let database = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(server::serve_with_shutdown(listener, Database::memory().unwrap(), std::future::pending()));
+        let client = clients::dynamodb(&clients::local(&database));
+        create_all(&client, &names(), ServedDomain::INDEXES).await.unwrap();
+        create(&client, "read-v2", ServedDomain::INDEXES).await.unwrap();
+        let shared = Arc::new(Shared {
+            database,
+            variables: Mutex::default(),
+            draining: Mutex::default(),
+            script: Box::new(script),
+            heard: Mutex::default(),
+        });
+        let url = serve(Router::new().fallback(answer).with_state(Arc::clone(&shared))).await;
+        *shared.variables.lock().unwrap() = json!({
+            "STAGE": stage, "AWS_ENDPOINT_URL_DYNAMODB": url, "AWS_ENDPOINT_URL_SQS": url,
+            "WRITE_TABLE": names().write, "COMMANDS_TABLE": names().commands, "READ_TABLE": names().read,
+            "QUEUE_URL": format!("{url}/0/commands"), "DEAD_LETTER_QUEUE_URL": format!("{url}/0/dead"),
+        });
+        Self {
+            url,
+            shared,
+            states: DynamoWriteStore::new(&client, &names(), ServedDomain::INDEXES),
+            records: DynamoRecords::new(client.clone(), names().commands),
+            database: client,
+        }
+    }
+
+    /// Has a second read store written as well.
+    pub(crate) fn with_other_read_table(self) -> Self {
+        self.shared.variables.lock().unwrap()["OTHER_READ_TABLE"] = json!("read-v2");
+        self
+    }
+
+    /// Stores a user, with the claim to something unique; returns its key.
+    pub(crate) async fn user(&self) -> AggregateKey {
+        let tenant: kernel::ids::Tenant = "acme".parse().unwrap();
+        let id = AggregateId::generate(SystemClock.now());
+        let key = AggregateKey { kind: ServedDomain::KIND, tenant: tenant.clone(), id };
+        let claim = Claim { tenant, kind: "name", value: id.to_string() };
+        let transaction = Transaction {
+            key: key.clone(),
+            state: Some(StateChange { expected: 0, next: state() }),
+            records: Vec::new(),
+            claims_taken: vec![claim],
+            claims_released: Vec::new(),
+            view: None,
+        };
+        self.states.commit(&transaction).await.unwrap();
+        key
+    }
+
+    /// Puts a view as it is due, but for a change, in the read store of a projection.
+    pub(crate) async fn view(&self, key: &AggregateKey, projection: Projection, change: impl FnOnce(&mut Snapshot)) {
+        let mut view = expected(key, &state(), projection).unwrap();
+        change(&mut view);
+        let table = format!("read-{projection}");
+        let views = DynamoViewStore::new(self.database.clone(), table, ServedDomain::INDEXES);
+        views.snapshots().replace_up_to(key, &view).await.unwrap();
+        views.put(key, &view).await.unwrap();
+    }
+
+    /// Runs a command of the operators' command line.
+    pub(crate) async fn run(&self, command: &[&str]) -> Result<Outcome, Failure> {
+        let arguments = [&["watershed", "--stack", &self.url], command].concat();
+        Box::pin(crate::execute(&Arguments::parse_from(arguments))).await
+    }
+
+    /// All that was asked since the last time, in this order: operations of AWS by their name, and deployments.
+    pub(crate) fn heard(&self) -> Vec<(String, Value)> {
+        std::mem::take(&mut *self.shared.heard.lock().unwrap())
+    }
+
+    /// The read tables and the rows that have been deployed since the last time.
+    pub(crate) fn deployed(&self) -> Vec<(String, String)> {
+        let deployed = self.heard().into_iter().filter(|(what, _)| what == DEPLOYMENT);
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        deployed.map(|(_, deployment)| (text(&deployment["READ_TABLE"]), text(&deployment["STAGE"]))).collect()
+    }
+}
+
+/// Version 1 of a user, as it is stored.
+fn state() -> Snapshot {
+    let golden = "tests/golden/state-1.json";
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
+    let mut domains = std::fs::read_dir(crates).unwrap().map(|entry| entry.unwrap().path().join(golden));
+    let body = std::fs::read(domains.find(|file| file.is_file()).unwrap()).unwrap();
+    Snapshot { version: 1, schema: 1, body: Some(body.into()), index: Vec::new(), expires_at: None }
+}
+
+async fn answer(
+    State(shared): State<Arc<Shared>>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: String,
+) -> impl IntoResponse {
+    let body: Value = serde_json::from_str(&body).unwrap_or_default();
+    let (status, answer) = match headers.contains_key("x-amz-target") {
+        true => shared.operation(headers, body).await,
+        false => (200, shared.local(&method, uri.path(), body)),
+    };
+    (StatusCode::from_u16(status).unwrap(), [("content-type", "application/x-amz-json-1.0")], answer.to_string())
+}
+
+impl Shared {
+    fn note(&self, what: &str, body: &Value) {
+        self.heard.lock().unwrap().push((what.to_owned(), body.clone()));
+    }
+
+    /// What a local stack answers.
+    fn local(&self, method: &Method, path: &str, body: Value) -> Value {
+        if *method == Method::PUT {
+            self.note(path, &body);
+            *self.draining.lock().unwrap() = DRAINING.into_iter().rev().collect();
+            let mut variables = self.variables.lock().unwrap();
+            for name in ["STAGE", "READ_TABLE", "OTHER_READ_TABLE"] {
+                variables[name] = body[name].clone();
+            }
+            return json!({});
+        }
+        let draining = self.draining.lock().unwrap().pop();
+        if let Some(draining) = draining {
+            self.note("draining", &json!(draining));
+        }
+        json!({ "variables": *self.variables.lock().unwrap(), "draining": draining.unwrap_or_default() })
+    }
+
+    /// What AWS answers.
+    async fn operation(&self, mut headers: HeaderMap, mut body: Value) -> (u16, Value) {
+        let target = headers["x-amz-target"].to_str().unwrap().to_owned();
+        let (service, operation) = target.split_once('.').unwrap();
+        self.note(operation, &body);
+        if let Some(answer) = (self.script)(operation, &body) {
+            return answer;
+        }
+        if service == "AmazonSQS" {
+            return (200, json!({ "MessageId": "new" }));
+        }
+        if operation == "Scan" {
+            body["Limit"] = json!(1);
+        }
+        // The body may be another one than was sent, of another length.
+        for name in [header::HOST, header::CONTENT_LENGTH] {
+            headers.remove(name);
+        }
+        let request = reqwest::Client::new().post(&self.database).headers(headers).body(body.to_string());
+        let answer = request.send().await.unwrap();
+        (answer.status().as_u16(), answer.json().await.unwrap())
+    }
+}

@@ -1,0 +1,49 @@
+//! A client that waits gets its answer in time.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use adapters::memory::{MemoryQueue, MemoryStores};
+use axum::body::Body;
+use http::{Request, StatusCode};
+use kernel::clock::{Clock as _, SystemClock};
+use kernel::ids::AggregateId;
+use kernel::seal::KeyRing;
+use kernel::submit::{QueueRoute, Route, Submitter};
+use shared::ServedDomain;
+use shared::http::incoming::{Deadline, Identity};
+use shared::http::routes;
+use tokio::time::Instant;
+use tower::ServiceExt as _;
+
+/// Takes commands into a queue that nobody reads.
+fn commands() -> Arc<Submitter<ServedDomain>> {
+    let (stores, clock) = (MemoryStores::default(), Arc::new(SystemClock));
+    let queue = QueueRoute {
+        queue: Arc::new(MemoryQueue::new(clock.clone())),
+        records: Arc::new(stores.records()),
+        views: Arc::new(stores.views()),
+    };
+    let keys: KeyRing = format!("k1:{}=", "A".repeat(43)).parse().unwrap();
+    Arc::new(Submitter::new(Route::Queue(queue), clock, Arc::new(keys)))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_ends_when_the_client_says_so_and_at_the_latest_when_the_answer_is_due() {
+    for (wait, due, waits) in [(1, 9_000, 1_000), (10, 2_000, 2_000), (10, 0, 0), (99, 60_000, 10_000)] {
+        let began = Instant::now();
+        let identity = Identity { tenant: "acme".parse().unwrap(), subject: "ada".parse().unwrap() };
+        let path = routes::ITEM.replace("{id}", &AggregateId::generate(SystemClock.now()).to_string());
+        let request = Request::delete(path)
+            .header("prefer", format!("wait={wait}"))
+            .extension(identity)
+            .extension(Deadline(began + Duration::from_millis(due)))
+            .body(Body::empty());
+        let answer = write_fn::routes::router(&commands()).oneshot(request.unwrap()).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::ACCEPTED);
+        let waited = began.elapsed().as_millis();
+        assert!((waits..waits + 10).contains(&waited), "wait={wait}, due in {due} ms: {waited} ms");
+    }
+}
