@@ -14,6 +14,7 @@ mod docs;
 mod evolution;
 mod faults;
 mod harness;
+mod leash;
 mod makefile;
 mod metrics;
 mod ops;

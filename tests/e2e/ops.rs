@@ -83,7 +83,7 @@ impl Said {
 
 /// `watershed --json`, to be run in this directory.
 pub fn command(dir: &Path) -> Command {
-    let mut command = Command::new(program::watershed());
+    let mut command = Command::from(program::leashed(program::watershed()));
     command.env_clear().current_dir(dir).arg("--json");
     command
 }

@@ -54,7 +54,7 @@ pub async fn smoke(url: &str, token: Option<&str>, arguments: &[&str]) -> Said {
 }
 
 async fn tool(url: &str, token: Option<&str>, arguments: &[&str]) -> Output {
-    let mut tool = Command::new(program::watershed());
+    let mut tool = Command::from(program::leashed(program::watershed()));
     tool.env_clear().args(["smoke", "--url", url]).args(arguments);
     tool.envs(token.map(|token| ("WATERSHED_TOKEN", token)));
     tool.output().await.unwrap()
@@ -309,7 +309,7 @@ fn a_service_with_a_certificate_is_spoken_to_by_tls() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let url = format!("https://{host}:{}/", listener.local_addr().unwrap().port());
         let serving = tokio::spawn(terminate_tls(listener, TlsAcceptor::from(Arc::new(config)), stack.service.clone()));
-        let mut tool = Command::new(program::watershed());
+        let mut tool = Command::from(program::leashed(program::watershed()));
         tool.env_clear().args(["smoke", "--url", &url]);
         let distrusted = tool.output().await.unwrap();
         assert!(!distrusted.status.success(), "{distrusted:?}");

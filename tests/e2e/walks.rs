@@ -3,7 +3,7 @@
 //! A block of shell after `<!-- walk -->` is run; each line of the block after the `<!-- walk:expect -->` that follows
 //! must appear in what it prints, `…` standing for anything.
 
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use crate::harness::{Stack, Variant, check, program};
 
@@ -65,7 +65,7 @@ fn fenced(text: &str) -> Option<String> {
 
 fn shell(script: &str) -> String {
     let programs = program::watershed().parent().unwrap().to_str().unwrap();
-    let ran = Command::new("sh")
+    let ran = program::leashed(&program::find("sh").unwrap())
         .args(["-eu", "-c", script])
         .env("PATH", format!("{programs}:{}", std::env::var("PATH").unwrap()))
         .stdin(Stdio::null())

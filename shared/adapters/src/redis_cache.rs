@@ -159,10 +159,11 @@ impl RedisCache {
         }
     }
 
-    /// The same with more time for each operation, for those who can wait: operators, and suites on a busy machine.
+    /// The same with more time for each operation, its connection included, for those who can wait: operators, and suites
+    /// on a busy machine.
     #[must_use]
     pub fn with_operation_timeout(self, operation_timeout: Duration) -> Self {
-        Self { operation_timeout, ..self }
+        Self { operation_timeout, link: self.link.with_patience(operation_timeout), ..self }
     }
 
     /// What is there under each key, without asking for a lease; `None` also for what is not a view.

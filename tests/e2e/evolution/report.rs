@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use shared::stages::{Kind, Row};
 
@@ -43,7 +43,7 @@ fn a_quick_evolution_report_is_whole_and_no_request_of_it_fails() {
         fs::hard_link(&from, &to).or_else(|_| fs::copy(&from, &to).map(drop)).unwrap();
     }
     let output = folder.path().join("report");
-    let made = Command::new(built.join("evolution-report"))
+    let made = program::leashed(&built.join("evolution-report"))
         .arg("--quick")
         .arg("--functions-dir")
         .arg(&functions)

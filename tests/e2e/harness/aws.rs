@@ -214,7 +214,7 @@ impl Aws {
 
     /// A program that takes this for AWS.
     fn command(&self, program: &Path, dir: &Path) -> Command {
-        let mut command = Command::new(program);
+        let mut command = program::leashed(program);
         command.current_dir(dir).env_clear();
         for name in ["HOME", "PATH"] {
             command.envs(std::env::var_os(name).map(|value| (name, value)));

@@ -68,6 +68,13 @@ fn build() -> Result<PathBuf, String> {
     }
 }
 
+/// Starts a program that ends with the thread that starts it, and so with this process, however that ends.
+pub fn leashed(program: &Path) -> Command {
+    let mut command = Command::new(watershed_local());
+    command.args(["leash", "--parent", &std::process::id().to_string()]).arg(program).arg("--");
+    command
+}
+
 /// A process that ends with this one, however this one ends.
 #[derive(Debug)]
 pub struct Leashed(Mutex<Child>);
@@ -75,8 +82,8 @@ pub struct Leashed(Mutex<Child>);
 impl Leashed {
     /// Starts a program; hands over what it writes, if that is wanted.
     pub fn start(program: &Path, arguments: &[&str], output: impl Fn() -> Stdio) -> (Self, Outputs) {
-        let mut command = Command::new(watershed_local());
-        command.args(["leash", "--parent", &std::process::id().to_string()]).arg(program).arg("--").args(arguments);
+        let mut command = leashed(program);
+        command.args(arguments);
         // Whatever the machine's owner has set, such as credentials or endpoints, is not for the test.
         command.env_clear();
         for name in ["HOME", "PATH", "TMPDIR"] {
@@ -155,6 +162,12 @@ pub fn is_alive(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     // The command's name, in brackets, may hold anything.
     stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
+}
+
+/// What a process was started with; empty where it has ended.
+pub fn command_line(pid: u32) -> String {
+    let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&line).replace('\0', " ")
 }
 
 /// All processes that descend from `pid`.

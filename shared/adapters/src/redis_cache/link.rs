@@ -9,7 +9,8 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::iam::TokenIssuer;
 
-/// How long a connection may take to be made. Operations do not wait that long.
+/// How long a connection may take to be made, unless somebody can wait longer. The operations of functions do not wait that
+/// long.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a connection is used: ElastiCache ends what a token of IAM has opened after 12 hours.
 const CONNECTION_TTL: Duration = Duration::from_hours(11);
@@ -44,7 +45,14 @@ fn lock(current: &Mutex<Option<Kept>>) -> MutexGuard<'_, Option<Kept>> {
 
 impl Link {
     pub(super) fn new(client: Client, tokens: Option<TokenIssuer>) -> Self {
-        Self { access: Access { client, tokens }, current: Arc::default(), connecting: Arc::default() }
+        let access = Access { client, tokens, timeout: CONNECT_TIMEOUT };
+        Self { access, current: Arc::default(), connecting: Arc::default() }
+    }
+
+    /// The same for those who wait so long for an operation: they wait for its connection as well.
+    pub(super) fn with_patience(mut self, patience: Duration) -> Self {
+        self.access.timeout = patience.max(CONNECT_TIMEOUT);
+        self
     }
 
     /// The connection. Making one goes on behind the scenes when the caller stops waiting for it.
@@ -87,12 +95,14 @@ struct Access {
     client: Client,
     /// Where IAM makes the passwords, a new one for each connection.
     tokens: Option<TokenIssuer>,
+    /// How long a connection may take to be made.
+    timeout: Duration,
 }
 
 impl Access {
     async fn open(&self) -> Result<MultiplexedConnection, RedisError> {
         let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_connection_timeout(Some(self.timeout))
             // Operations bring their own, shorter time.
             .set_response_timeout(None);
         let client = match &self.tokens {

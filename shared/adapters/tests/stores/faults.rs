@@ -2,6 +2,7 @@
 //! cannot show it.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use adapters::clients;
 use adapters::contract::Stores;
@@ -120,6 +121,27 @@ async fn a_load_that_stays_incomplete_fails() {
     let error = stores.write.load(&keys(3)).await.unwrap_err();
     assert!(matches!(error, PortError::Unavailable { .. }), "{error:?}");
     assert_eq!(requests.lock().unwrap().len(), 8);
+}
+
+/// Each pause is chosen at random, up to twice the longest one before.
+#[tokio::test]
+async fn the_pauses_of_a_load_that_stays_incomplete_grow() {
+    let longest_pause = async || {
+        let times = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&times);
+        let (stores, _) = scripted(move |_, request| {
+            seen.lock().unwrap().push(Instant::now());
+            all_but(request, 0)
+        })
+        .await;
+        stores.write.load(&keys(3)).await.unwrap_err();
+        let times = times.lock().unwrap();
+        times.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap()
+    };
+    let longest = tokio::join!(longest_pause(), longest_pause(), longest_pause());
+    let longest = longest.0.max(longest.1).max(longest.2);
+    // The first is 20 ms at most, the last 1,280 ms.
+    assert!(longest > Duration::from_millis(100), "{longest:?}");
 }
 
 async fn commit_against(reasons: Value) -> CommitError {

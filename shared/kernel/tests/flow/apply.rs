@@ -284,9 +284,13 @@ async fn a_contended_transaction_is_tried_again_and_given_up_after_a_while() {
     assert!(began.elapsed() >= Duration::from_millis(14), "rivals do not part in {:?}", began.elapsed());
     let commands = [world.command(world.new_id(), open("b"))];
     let forever = interrupted(&world, (0..99).map(|_| contended()).collect());
+    let began = Instant::now();
     let applied = apply_with(&forever, &commands).await;
     assert_eq!(told(&applied), ["unfinished"]);
     assert!(applied.stopped_by.is_some());
+    // A fifth at least of 10, 20, 40, 80, 160 and seven times 200 ms; a timer may take 1 ms longer.
+    let took = began.elapsed().as_millis();
+    assert!((342..=1_722).contains(&took), "{took} ms");
 }
 
 #[tokio::test]

@@ -1,0 +1,48 @@
+//! Whatever ends the tests, nothing that they have started outlives them.
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use crate::harness::{Stack, Variant, check, eventually, program, run};
+
+/// Has the test below start what tests start, and wait for the end.
+const HOLDS: &str = "WATERSHED_TEST_HOLDS";
+/// How long processes may outlive the tests.
+const ORPHANS_MAX: Duration = Duration::from_secs(5);
+/// The service's own process, its Redis, and environments of two functions.
+const OF_A_SERVICE: usize = 4;
+
+#[test]
+fn whatever_ends_the_tests_nothing_that_they_have_started_outlives_them() {
+    if std::env::var_os(HOLDS).is_some() {
+        return hold();
+    }
+    // They are built: the tests that are started below need not ask cargo.
+    program::watershed_local();
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGKILL] {
+        let mut tests = Command::new(std::env::current_exe().unwrap());
+        tests.args(["--exact", "leash::whatever_ends_the_tests_nothing_that_they_have_started_outlives_them"]);
+        tests.env(HOLDS, "1").env("CARGO", program::find("true").unwrap());
+        let mut tests = tests.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let started = run(eventually("everything is started", async || {
+            let started = program::descendants(tests.id());
+            let sleeps = started.iter().any(|pid| program::command_line(*pid).contains("sleep 600"));
+            (sleeps && started.len() > OF_A_SERVICE).then_some(started)
+        }));
+        program::send_signal(tests.id(), signal);
+        tests.wait().unwrap();
+        let survivors: Vec<_> =
+            program::survivors(&started, ORPHANS_MAX).into_iter().map(program::command_line).collect();
+        assert!(survivors.is_empty(), "{signal}: {survivors:#?}");
+    }
+}
+
+/// Starts a service and a program, and does not end by itself.
+fn hold() {
+    let stack = Stack::start(Variant::Cqrs, &["--ephemeral"]);
+    check(&stack, async { stack.api().any_user().await });
+    let slept = program::leashed(&program::find("sleep").unwrap()).arg("600").status();
+    panic!("nobody has ended the tests: {slept:?}");
+}
