@@ -1,4 +1,4 @@
-//! Whatever ends the tests, nothing that they have started outlives them.
+//! No process outlives the tests that have started it, by whichever signal they end.
 
 use std::process::{Command, Stdio};
 use std::time::Duration;

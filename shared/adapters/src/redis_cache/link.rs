@@ -9,8 +9,7 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::iam::TokenIssuer;
 
-/// How long a connection may take to be made, unless somebody can wait longer. The operations of functions do not wait that
-/// long.
+/// The time for making a connection, unless the caller can wait longer. The operations of functions do not wait that long.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a connection is used: ElastiCache ends what a token of IAM has opened after 12 hours.
 const CONNECTION_TTL: Duration = Duration::from_hours(11);
@@ -95,7 +94,7 @@ struct Access {
     client: Client,
     /// Where IAM makes the passwords, a new one for each connection.
     tokens: Option<TokenIssuer>,
-    /// How long a connection may take to be made.
+    /// The time for making a connection.
     timeout: Duration,
 }
 
