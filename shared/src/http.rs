@@ -2,6 +2,7 @@
 
 pub mod conditional;
 pub mod incoming;
+mod list;
 pub mod middleware;
 pub mod prefer;
 pub mod problem;

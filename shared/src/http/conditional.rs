@@ -3,6 +3,7 @@
 use ::http::{HeaderMap, header};
 use kernel::envelope::Expected;
 
+use super::list::{self, Backslash};
 use super::problem::HttpProblem;
 
 /// The entity tag of a version.
@@ -39,8 +40,9 @@ fn opaque(tag: &str) -> Option<&str> {
 pub fn none_match_names(headers: &HeaderMap, version: u64) -> bool {
     let current = etag(version);
     let names = |tag: &str| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == current;
-    let values = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).any(|tag| names(tag.trim()))
+    list::values(headers, header::IF_NONE_MATCH)
+        .flat_map(|value| list::split(value, ',', Backslash::Literal))
+        .any(names)
 }
 
 #[cfg(test)]
@@ -73,5 +75,6 @@ mod tests {
             assert!(names(named), "{named:?}");
         }
         assert!(!names(&[]) && !names(&["\"2\""]) && !names(&["3"]));
+        assert!(!names(&["\"a,*,b\""]), "a comma between quotes does not separate");
     }
 }

@@ -9,6 +9,7 @@ use http_body_util::{BodyExt, Limited};
 use kernel::ids::{Subject, Tenant};
 use tokio::time::Instant;
 
+use super::list::{self, Backslash};
 use super::problem::HttpProblem;
 
 /// The largest body, in bytes: refused before it is parsed.
@@ -120,12 +121,12 @@ impl Incoming {
 
 /// Whether `Accept` (RFC 9110, section 12.5.1) takes JSON, or is not given.
 fn accepts_json(headers: &HeaderMap) -> bool {
-    let mut ranges = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).peekable();
-    ranges.peek().is_none() || ranges.flat_map(|value| value.split(',')).any(takes_json)
+    let mut given = list::values(headers, header::ACCEPT).peekable();
+    given.peek().is_none() || given.flat_map(|value| list::split(value, ',', Backslash::Escapes)).any(takes_json)
 }
 
 fn takes_json(range: &str) -> bool {
-    let mut parts = range.split(';').map(str::trim);
+    let mut parts = list::split(range, ';', Backslash::Escapes);
     let media = parts.next().unwrap_or_default().to_ascii_lowercase();
     let weight = parts.find_map(|part| part.strip_prefix("q=")).and_then(|q| q.parse::<f32>().ok());
     let is_json = ["*/*", "application/*", "application/json", "application/problem+json"].contains(&media.as_str());
@@ -147,5 +148,7 @@ mod tests {
         for no in [&["text/html"][..], &["application/json;q=0"], &["application/xml, text/*"]] {
             assert!(!takes(no), "{no:?}");
         }
+        assert!(!takes(&["text/plain;p=\"a, */*, b\""]), "a comma between quotes does not separate");
+        assert!(takes(&["application/json;p=\"a;q=0;b\""]), "a semicolon between quotes does not separate");
     }
 }

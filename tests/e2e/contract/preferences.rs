@@ -10,6 +10,7 @@ on_every_variant!(
     a_client_that_waits_gets_the_refusal_of_the_synchronous_api,
     a_client_may_ask_not_to_wait,
     preferences_that_mean_nothing_are_ignored,
+    a_preference_between_quotes_is_none,
 );
 
 fn body() -> serde_json::Value {
@@ -71,5 +72,14 @@ async fn preferences_that_mean_nothing_are_ignored(service: &Service) {
     for preference in ["wait=soon", "wait", "wait=-1", "wait=99999999999999999999", ";;=,", "return=minimal", ""] {
         let created = api.post(PATH, &body()).prefer(preference).send().await;
         assert!([201, 202].contains(&created.status), "{preference}: {created}");
+    }
+}
+
+async fn a_preference_between_quotes_is_none(service: &Service) {
+    let api = service.api();
+    for quoted in ["note=\"a, wait=3, b\"", "note=\"\\\", respond-async\"", "note=\";wait=3\""] {
+        let created = api.post(PATH, &body()).prefer(quoted).send().await;
+        assert_eq!(created.status, if service.variant.is_queued() { 202 } else { 201 }, "{quoted}: {created}");
+        assert_eq!(created.find("preference-applied"), None, "{quoted}");
     }
 }

@@ -93,7 +93,7 @@ async fn a_client_that_does_not_accept_json_is_refused(service: &Service) {
     let api = service.api();
     let word = unique("accept");
     let body = full_body(&word, &value(&word));
-    for accept in ["text/html", "application/xml, text/*;q=0.5", "application/json;q=0"] {
+    for accept in ["text/html", "application/xml, text/*;q=0.5", "application/json;q=0", "text/plain;a=\"b, */*, c\""] {
         api.get(&format!("{PATH}?limit=1")).header("accept", accept).send().await.expect(406);
         api.post(PATH, &body).header("accept", accept).send().await.expect(406);
     }
