@@ -1,6 +1,7 @@
 //! What both sides share of HTTP: the request as handlers see it, problems, headers, and the table of routes.
 
 pub mod conditional;
+mod idempotency;
 pub mod incoming;
 mod list;
 pub mod middleware;

@@ -134,8 +134,21 @@ fn takes_json(range: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    /// A request with these headers.
+    pub(in crate::http) fn with_headers<'a>(headers: impl Iterator<Item = (HeaderName, &'a str)>) -> Incoming {
+        Incoming {
+            identity: Identity { tenant: "t".parse().unwrap(), subject: "s".parse().unwrap() },
+            deadline: Instant::now(),
+            path: String::new(),
+            param: String::new(),
+            query: String::new(),
+            headers: headers.map(|(name, value)| (name, value.parse().unwrap())).collect(),
+            body: Bytes::new(),
+        }
+    }
 
     #[test]
     fn accept_takes_json_in_any_of_its_ranges() {

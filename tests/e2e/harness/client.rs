@@ -157,6 +157,12 @@ impl Call {
         self
     }
 
+    /// Sends one more line of a header.
+    pub fn and_header(mut self, name: &str, value: &str) -> Self {
+        self.headers.append(HeaderName::try_from(name).unwrap(), HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        self
+    }
+
     pub fn without_header(mut self, name: &str) -> Self {
         self.headers.remove(name);
         self
