@@ -102,14 +102,12 @@ async fn submit(
         aggregate,
         expected,
         token: incoming.header(&CONSISTENCY_TOKEN)?.map(str::to_owned),
-        traceparent: incoming.header(&TRACEPARENT)?.map(str::to_owned),
+        traceparent: incoming.traceparent(),
         command,
     };
     let receipt = commands.submit(request, preference).await?;
     Ok(respond::receipt(method, receipt, preferences))
 }
-
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 fn user_id(incoming: &Incoming) -> Result<AggregateId, HttpProblem> {
     let wrong = |error| HttpProblem::bad_request(format!("the user id {error}, as the service gave it out"));

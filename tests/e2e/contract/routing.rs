@@ -16,6 +16,7 @@ on_every_variant!(
     an_id_that_is_no_lower_case_uuid_is_refused,
     a_client_that_does_not_accept_json_is_refused,
     another_content_type_is_refused_and_the_right_one_named,
+    a_malformed_trace_is_ignored,
 );
 
 async fn the_service_says_that_it_lives(service: &Service) {
@@ -123,4 +124,18 @@ async fn another_content_type_is_refused_and_the_right_one_named(service: &Servi
     }
     api.patch(&user.path, &body).header("content-type", "application/json-patch+json").send().await.expect(415);
     assert_eq!(api.reread(&user).await.body, user.body);
+}
+
+async fn a_malformed_trace_is_ignored(service: &Service) {
+    let api = service.api();
+    let user = api.any_user().await;
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let zeros = format!("00-{}-b7ad6b7169203331-01", "0".repeat(32));
+    for given in [trace, "", "nope", &zeros, &trace.to_uppercase(), &"x".repeat(1_000), "k\u{fc}"] {
+        api.patch(&user.path, &json!({TEXT: "T"})).header("traceparent", given).write().await.expect(200);
+        api.get(&user.path).header("traceparent", given).send().await.expect(200);
+    }
+    let twice =
+        api.patch(&user.path, &json!({TEXT: "T"})).header("traceparent", trace).and_header("traceparent", trace);
+    twice.write().await.expect(200);
 }
