@@ -56,6 +56,9 @@ impl<S: Send + Sync> FromRequest<S> for Incoming {
         let head = Head::of(&mut parts, state).await.map_err(IntoResponse::into_response)?;
         let body = Limited::new(body, BODY_BYTES_MAX).collect().await;
         let body = body.map_err(|_| HttpProblem::too_large(BODY_BYTES_MAX).into_response())?.to_bytes();
+        if !body.is_empty() && !is_plain(&parts.headers) {
+            return Err(HttpProblem::unsupported_encoding().into_response());
+        }
         Ok(Self {
             identity: head.identity,
             deadline: head.deadline,
@@ -106,17 +109,20 @@ impl Incoming {
     /// Refuses a body of another type than `accepted`; `header` is where the answer says what would be right.
     pub fn expect_content_type(&self, accepted: &'static str, header: HeaderName) -> Result<(), HttpProblem> {
         let given = self.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let (essence, parameters) = given.split_once(';').unwrap_or((given, ""));
-        let charset =
-            parameters.split(';').filter_map(|parameter| parameter.trim().split_once('=')).find_map(|(name, value)| {
-                name.eq_ignore_ascii_case("charset").then(|| value.trim_matches('"').to_ascii_lowercase())
-            });
-        let is_utf_8 = charset.is_none_or(|charset| charset == "utf-8");
-        match essence.trim().eq_ignore_ascii_case(accepted) && is_utf_8 {
+        // Parameters mean nothing to JSON, not even `charset` (RFC 8259, section 11).
+        let essence = given.split(';').next().unwrap_or_default();
+        match essence.trim().eq_ignore_ascii_case(accepted) {
             true => Ok(()),
             false => Err(HttpProblem::unsupported_media_type(accepted, header)),
         }
     }
+}
+
+/// Whether the body is sent as it is: without `Content-Encoding`, or with `identity` (RFC 9110, section 12.5.3).
+fn is_plain(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(header::CONTENT_ENCODING).iter();
+    let is_identity = |coding: &str| coding.trim().is_empty() || coding.trim().eq_ignore_ascii_case("identity");
+    values.all(|value| value.to_str().is_ok_and(|codings| codings.split(',').all(is_identity)))
 }
 
 /// Whether `Accept` (RFC 9110, section 12.5.1) takes JSON, or is not given.
@@ -147,6 +153,33 @@ pub(super) mod tests {
             query: String::new(),
             headers: headers.map(|(name, value)| (name, value.parse().unwrap())).collect(),
             body: Bytes::new(),
+        }
+    }
+
+    #[test]
+    fn the_parameters_of_a_content_type_mean_nothing() {
+        let is_json = |given: &str| {
+            let incoming = with_headers([(header::CONTENT_TYPE, given)].into_iter());
+            incoming.expect_content_type("application/json", header::ACCEPT).is_ok()
+        };
+        for right in ["application/json", "Application/JSON ; charset=latin1", "application/json;charset=\"utf-16;x\""]
+        {
+            assert!(is_json(right), "{right}");
+        }
+        for wrong in ["", "application", "text/plain; charset=utf-8", "application/json, application/json"] {
+            assert!(!is_json(wrong), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_body_is_plain_without_an_encoding_and_with_identity() {
+        let plain =
+            |given: &[&str]| is_plain(&given.iter().map(|v| (header::CONTENT_ENCODING, v.parse().unwrap())).collect());
+        for yes in [&[][..], &["identity"], &["IDENTITY, identity"], &[""]] {
+            assert!(plain(yes), "{yes:?}");
+        }
+        for no in [&["gzip"][..], &["identity, gzip"], &["identity", "br"], &["x"]] {
+            assert!(!plain(no), "{no:?}");
         }
     }
 

@@ -168,6 +168,14 @@ impl HttpProblem {
         problem.with(accept_header, HeaderValue::from_static(accepted))
     }
 
+    /// 415: the body is compressed, or encoded in another way (RFC 9110, section 15.5.16).
+    #[must_use]
+    pub fn unsupported_encoding() -> Self {
+        let detail = "send the body without Content-Encoding";
+        Self::new("unsupported-media-type", 415, "Unsupported media type", detail)
+            .with(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"))
+    }
+
     /// 422: fields of the body are wrong.
     #[must_use]
     pub fn invalid(errors: Vec<FieldError>) -> Self {

@@ -16,6 +16,7 @@ on_every_variant!(
     an_id_that_is_no_lower_case_uuid_is_refused,
     a_client_that_does_not_accept_json_is_refused,
     another_content_type_is_refused_and_the_right_one_named,
+    an_encoded_body_is_refused_and_identity_named,
     a_malformed_trace_is_ignored,
 );
 
@@ -124,6 +125,24 @@ async fn another_content_type_is_refused_and_the_right_one_named(service: &Servi
     }
     api.patch(&user.path, &body).header("content-type", "application/json-patch+json").send().await.expect(415);
     assert_eq!(api.reread(&user).await.body, user.body);
+}
+
+async fn an_encoded_body_is_refused_and_identity_named(service: &Service) {
+    let api = service.api();
+    let user = api.any_user().await;
+    let body = full_body("E", user.text(UNIQUE));
+    let calls = || [api.post(PATH, &body), api.put(&user.path, &body), api.patch(&user.path, &body)];
+    for wrong in ["gzip", "br, identity", "x-unknown"] {
+        for call in calls() {
+            let refused = call.header("content-encoding", wrong).send().await;
+            assert_eq!(refused.header("accept-encoding"), "identity", "{refused}");
+            refused.expect(415);
+        }
+    }
+    assert_eq!(api.reread(&user).await.body, user.body);
+    api.put(&user.path, &body).header("content-encoding", "Identity").write().await.expect(200);
+    // Without a body there is nothing to decode.
+    api.delete(&user.path).header("content-encoding", "gzip").write().await.expect(204);
 }
 
 async fn a_malformed_trace_is_ignored(service: &Service) {

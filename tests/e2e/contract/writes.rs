@@ -82,6 +82,11 @@ async fn a_content_type_may_have_parameters_and_any_case(service: &Service) {
     let user = api.user(&create.write().await.expect(201)).await;
     let patch = api.patch(&user.path, &json!({TEXT: "D"}));
     patch.header("content-type", "application/merge-patch+json;charset=UTF-8").write().await.expect(200);
+    // Not even a charset means anything to JSON (RFC 8259, section 11).
+    for parameter in ["charset=utf8", "charset=iso-8859-1", "charset=\"utf-16\"; x=y", "charset"] {
+        let put = api.put(&user.path, &body).header("content-type", &format!("application/json; {parameter}"));
+        put.write().await.expect(200);
+    }
 }
 
 async fn a_put_replaces_all_fields_and_the_status_defaults_to_active(service: &Service) {
