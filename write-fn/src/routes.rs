@@ -97,7 +97,7 @@ async fn submit(
         tenant: incoming.identity.tenant.clone(),
         subject: incoming.identity.subject.clone(),
         method: method.as_str(),
-        path: incoming.path.clone(),
+        path: aggregate.map_or_else(|| routes::COLLECTION.to_owned(), |id| routes::item(id)),
         idempotency_key: incoming.idempotency_key()?,
         aggregate,
         expected,

@@ -13,7 +13,8 @@ on_every_variant!(
     the_service_says_that_it_lives,
     an_unknown_route_is_a_404,
     a_wrong_method_is_a_405_that_names_the_right_ones,
-    an_id_that_is_no_lower_case_uuid_is_refused,
+    an_id_that_is_no_hyphenated_uuid_is_refused,
+    an_id_in_upper_case_is_the_same_user,
     a_client_that_does_not_accept_json_is_refused,
     another_content_type_is_refused_and_the_right_one_named,
     an_encoded_body_is_refused_and_identity_named,
@@ -67,13 +68,12 @@ async fn a_wrong_method_is_a_405_that_names_the_right_ones(service: &Service) {
     }
 }
 
-async fn an_id_that_is_no_lower_case_uuid_is_refused(service: &Service) {
+async fn an_id_that_is_no_hyphenated_uuid_is_refused(service: &Service) {
     let api = service.api();
     let id = Uuid::now_v7();
     let wrong_ids = [
         "1".to_owned(),
         "nobody".to_owned(),
-        id.to_string().to_uppercase(),
         id.simple().to_string(),
         id.braced().to_string(),
         id.urn().to_string(),
@@ -89,6 +89,28 @@ async fn an_id_that_is_no_lower_case_uuid_is_refused(service: &Service) {
             call.send().await.expect(400);
         }
     }
+}
+
+async fn an_id_in_upper_case_is_the_same_user(service: &Service) {
+    let api = service.api();
+    let user = api.any_user().await;
+    let upper = format!("{PATH}/{}", user.id.to_uppercase());
+    let read = api.get(&upper).token(&user.token).send().await.expect(200);
+    assert_eq!(read.json(), user.body);
+
+    // One request in two spellings is one command.
+    let key = unique("key");
+    let patch = |path: &str| api.patch(path, &json!({TEXT: "Patched"})).idempotency_key(&key).write();
+    let (first, second) = (patch(&upper).await.expect(200), patch(&user.path).await.expect(200));
+    assert_eq!((first.id.as_ref(), first.version), (Some(&user.id), Some(2)));
+    assert_eq!(second.version, Some(2));
+    assert_eq!(second.answer.header("idempotency-replayed"), "true");
+
+    let body = full_body("Put", user.text(UNIQUE));
+    assert_eq!(api.put(&upper, &body).write().await.expect(200).version, Some(3));
+    api.delete(&upper).write().await.expect(204);
+    let deleted = api.delete(&user.path).write().await;
+    assert_eq!(deleted.kind(404), "not-found");
 }
 
 async fn a_client_that_does_not_accept_json_is_refused(service: &Service) {
