@@ -91,8 +91,11 @@ async fn submit(
         respond_async: preferences.respond_async,
         wait_until: preferences.wait().map(|wait| (Instant::now() + wait).min(incoming.deadline)),
     };
-    // A precondition speaks of one user; a collection has no version.
-    let expected = aggregate.map_or(Ok(Expected::Unsaid), |_| conditional::if_match(&incoming.headers))?;
+    // A precondition speaks of one user. A collection has no version, and a new user has no tag that could match.
+    let (expected, excluded) = match aggregate {
+        Some(_) => (conditional::if_match(&incoming.headers)?, conditional::excluded(&incoming.headers)?),
+        None => (Expected::Unsaid, None),
+    };
     let request = Request {
         tenant: incoming.identity.tenant.clone(),
         subject: incoming.identity.subject.clone(),
@@ -101,6 +104,7 @@ async fn submit(
         idempotency_key: incoming.idempotency_key()?,
         aggregate,
         expected,
+        excluded,
         token: incoming.header(&CONSISTENCY_TOKEN)?.map(str::to_owned),
         traceparent: incoming.traceparent(),
         command,

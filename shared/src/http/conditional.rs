@@ -1,7 +1,9 @@
 //! Conditional requests (RFC 9110, section 13). The strong entity tag of what is kept is its version in quotes.
 
+use std::collections::BTreeSet;
+
 use ::http::{HeaderMap, header};
-use kernel::envelope::Expected;
+use kernel::envelope::{Excluded, Expected};
 
 use super::list::{self, Backslash};
 use super::problem::HttpProblem;
@@ -20,13 +22,34 @@ pub fn if_match(headers: &HeaderMap) -> Result<Expected, HttpProblem> {
     match (value.to_str().map(str::trim), values.next()) {
         (Ok("*"), None) => Ok(Expected::Exists),
         (Ok(tag), None) => {
-            let opaque = opaque(tag).ok_or_else(wrong)?;
-            // Only what we would have written can be a version of ours.
-            let version = opaque.parse().ok().filter(|version: &u64| *version > 0 && version.to_string() == opaque);
+            let version = version_of(opaque(tag).ok_or_else(wrong)?);
             version.map(Expected::Version).ok_or_else(HttpProblem::unknown_tag)
         }
         _ => Err(wrong()),
     }
+}
+
+/// The versions that `If-None-Match` of a write excludes: all by `*`, or those in a list of tags, which it compares weakly.
+/// `None` if it excludes no version.
+pub fn excluded(headers: &HeaderMap) -> Result<Option<Excluded>, HttpProblem> {
+    let wrong = || HttpProblem::bad_request("If-None-Match must be a list of entity tags, such as \"3\", or *");
+    let mut tags = Vec::new();
+    for value in headers.get_all(header::IF_NONE_MATCH) {
+        tags.extend(list::split(value.to_str().map_err(|_| wrong())?, ',', Backslash::Literal));
+    }
+    if tags == ["*"] {
+        return Ok(Some(Excluded::Any));
+    }
+    let mut versions = BTreeSet::new();
+    for tag in tags {
+        versions.extend(version_of(opaque(tag.strip_prefix("W/").unwrap_or(tag)).ok_or_else(wrong)?));
+    }
+    Ok((!versions.is_empty()).then(|| Excluded::Versions(versions.into_iter().collect())))
+}
+
+/// The version in a tag. Only a text that the service would have written has one.
+fn version_of(opaque: &str) -> Option<u64> {
+    opaque.parse().ok().filter(|version: &u64| *version > 0 && version.to_string() == opaque)
 }
 
 /// What is inside the quotes of a strong tag.
@@ -65,6 +88,23 @@ mod tests {
         }
         for foreign in ["\"abc\"", "\"0\"", "\"03\"", "\"-1\"", "\"\"", "\"99999999999999999999\""] {
             assert_eq!(parse(&[foreign]), Err(412), "{foreign}");
+        }
+    }
+
+    #[test]
+    fn if_none_match_of_a_write_excludes_all_versions_or_those_that_it_names() {
+        let parse = |values: &[&str]| {
+            excluded(&headers(&header::IF_NONE_MATCH, values)).map_err(|problem| problem.problem.status)
+        };
+        let versions = |versions: &[u64]| Ok(Some(Excluded::Versions(versions.to_vec())));
+        assert_eq!(parse(&["*"]), Ok(Some(Excluded::Any)));
+        assert_eq!(parse(&["\"7\""]), versions(&[7]));
+        assert_eq!(parse(&["\"7\", W/\"3\",,\"7\"", "\"abc\", \"a,9\", \"\""]), versions(&[3, 7]));
+        for none in [&[][..], &[""], &["\"abc\""], &["\"0\", \"07\""], &["\"99999999999999999999\""]] {
+            assert_eq!(parse(none), Ok(None), "{none:?}");
+        }
+        for malformed in [&["7"][..], &["\"7"], &["*, \"7\""], &["*", "*"], &["\"a\"b\""], &["w/\"7\""]] {
+            assert_eq!(parse(malformed), Err(400), "{malformed:?}");
         }
     }
 

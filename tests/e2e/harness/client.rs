@@ -181,6 +181,10 @@ impl Call {
         self.header("if-match", tag)
     }
 
+    pub fn if_none_match(self, tags: &str) -> Self {
+        self.header("if-none-match", tags)
+    }
+
     pub fn prefer(self, preference: &str) -> Self {
         self.header("prefer", preference)
     }

@@ -69,6 +69,7 @@ fn request(key: Option<&str>, aggregate: Option<AggregateId>, command: CounterCo
         idempotency_key: key.map(str::to_owned),
         aggregate,
         expected: Expected::Unsaid,
+        excluded: None,
         token: None,
         traceparent: None,
         command,

@@ -86,6 +86,7 @@ impl World {
             aggregate,
             stamp: Stamp { at, command: CommandId::generate(at) },
             expected: Expected::Unsaid,
+            excluded: None,
             fingerprint: None,
             traceparent: None,
             command_schema: 1,
