@@ -21,14 +21,15 @@ const REVALIDATE: HeaderValue = HeaderValue::from_static("private, no-cache");
 
 /// One user, or that there is none.
 pub(crate) fn user(answer: Answer, request: &HeaderMap) -> Response {
-    let Answer { view, token, age, tiers, stale } = answer;
+    let Answer { view, projection, token, age, tiers, stale } = answer;
+    let tag = etag(view.version, projection);
     let mut response = match view.body {
         None => HttpProblem::not_found().into_response(),
-        Some(_) if none_match_names(request, view.version) => StatusCode::NOT_MODIFIED.into_response(),
+        Some(_) if none_match_names(request, &tag) => StatusCode::NOT_MODIFIED.into_response(),
         Some(body) => problem::json(StatusCode::OK, body),
     };
     if response.status() != StatusCode::NOT_FOUND {
-        set(&mut response, header::ETAG, etag(view.version));
+        set(&mut response, header::ETAG, tag);
         response.headers_mut().insert(header::CACHE_CONTROL, REVALIDATE);
     }
     set(&mut response, CONSISTENCY_TOKEN, token);

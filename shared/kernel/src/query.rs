@@ -49,6 +49,8 @@ pub struct ReadRequest<'a> {
 pub struct Answer {
     /// The view; version 0 where nothing was ever there, no body where nothing is there now.
     pub view: CachedView,
+    /// Its projection.
+    pub projection: Projection,
     /// The token that stands for this answer.
     pub token: String,
     /// How old the answer is, where a cache gave it.
@@ -228,6 +230,7 @@ impl Queries {
             age: found.cached.then(|| now.since(found.view.fetched_at).unwrap_or_default()),
             stale: behind || known.is_none(),
             view: found.view,
+            projection: self.projection,
             tiers: found.tiers,
         })
     }

@@ -66,6 +66,8 @@ pub struct Receipt {
 pub struct Outcome {
     /// Applied, rejected or superseded.
     pub status: CommandStatus,
+    /// The projection of the current representation.
+    pub projection: Projection,
     /// The current representation; `None` where nothing is there now.
     pub current: Option<CachedView>,
 }
@@ -131,6 +133,8 @@ pub struct QueueRoute {
     pub records: Arc<dyn RecordWriter>,
     /// Where the current representation is read, for a client that waits.
     pub views: Arc<dyn ViewReader>,
+    /// Its projection.
+    pub projection: Projection,
 }
 
 /// What it takes to apply commands.
@@ -280,7 +284,7 @@ impl<D: Domain> Submitter<D> {
                 // An outcome is told only together with what it left.
                 if status.version().is_some_and(|told| told <= version) {
                     let current = body.map(|body| CachedView { version, body: Some(body), fetched_at: read_at });
-                    return Ok(Some(Outcome { status, current }));
+                    return Ok(Some(Outcome { status, projection: queue.projection, current }));
                 }
             }
             if !pause.wait(until).await {
@@ -403,8 +407,9 @@ impl<D: Domain> DirectRoute<D> {
             true => (key, applied.current),
             false => reread(applier, envelope.key::<D>()).await?,
         };
-        let current = representation(&key, &current, applier.projection(), envelope.stamp.at);
-        Ok(Some((Outcome { status: record.status, current }, replayed)))
+        let projection = applier.projection();
+        let current = representation(&key, &current, projection, envelope.stamp.at);
+        Ok(Some((Outcome { status: record.status, projection, current }, replayed)))
     }
 }
 

@@ -1,17 +1,23 @@
-//! Conditional requests (RFC 9110, section 13). The strong entity tag of what is kept is its version in quotes.
+//! Conditional requests (RFC 9110, section 13).
+//!
+//! The strong entity tag of a representation is its version and its projection: another projection shows the same version in
+//! other bytes. A write builds on a version, so for writes the tag may leave the projection out.
 
 use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::str::FromStr;
 
 use ::http::{HeaderMap, header};
 use kernel::envelope::{Excluded, Expected};
+use kernel::project::Projection;
 
 use super::list::{self, Backslash};
 use super::problem::HttpProblem;
 
-/// The entity tag of a version.
+/// The entity tag of a version in a projection, for example `"7-v2"`.
 #[must_use]
-pub fn etag(version: u64) -> String {
-    format!("\"{version}\"")
+pub fn etag(version: u64, projection: Projection) -> String {
+    format!("\"{version}-{projection}\"")
 }
 
 /// What `If-Match` expects: one strong tag, or `*`.
@@ -47,9 +53,15 @@ pub fn excluded(headers: &HeaderMap) -> Result<Option<Excluded>, HttpProblem> {
     Ok((!versions.is_empty()).then(|| Excluded::Versions(versions.into_iter().collect())))
 }
 
-/// The version in a tag. Only a text that the service would have written has one.
+/// The version in a tag, such as `7-v2` or `7`. Only a text that the service would have written has one.
 fn version_of(opaque: &str) -> Option<u64> {
-    opaque.parse().ok().filter(|version: &u64| *version > 0 && version.to_string() == opaque)
+    let (version, projection) = opaque.split_once("-v").unwrap_or((opaque, "1"));
+    number::<u16>(projection).and_then(|_| number(version))
+}
+
+/// A positive number in its one spelling.
+fn number<T: FromStr + Display + Default + PartialEq>(text: &str) -> Option<T> {
+    text.parse().ok().filter(|number: &T| *number != T::default() && number.to_string() == text)
 }
 
 /// What is inside the quotes of a strong tag.
@@ -58,10 +70,9 @@ fn opaque(tag: &str) -> Option<&str> {
     inside.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"').then_some(inside)
 }
 
-/// Whether `If-None-Match` names this version, or any: then the client has what it asks for. Compares weakly.
+/// Whether `If-None-Match` of a read names this tag, or any: then the client has what it asks for. Compares weakly.
 #[must_use]
-pub fn none_match_names(headers: &HeaderMap, version: u64) -> bool {
-    let current = etag(version);
+pub fn none_match_names(headers: &HeaderMap, current: &str) -> bool {
     let names = |tag: &str| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == current;
     list::values(headers, header::IF_NONE_MATCH)
         .flat_map(|value| list::split(value, ',', Backslash::Literal))
@@ -82,11 +93,29 @@ mod tests {
             |values: &[&str]| if_match(&headers(&header::IF_MATCH, values)).map_err(|problem| problem.problem.status);
         assert_eq!(parse(&[]), Ok(Expected::Unsaid));
         assert_eq!(parse(&["*"]), Ok(Expected::Exists));
-        assert_eq!(parse(&["\"999\""]), Ok(Expected::Version(999)));
+        for tag in ["\"999\"", "\"999-v1\"", "\"999-v65535\""] {
+            assert_eq!(parse(&[tag]), Ok(Expected::Version(999)), "{tag}");
+        }
+        assert_eq!(parse(&[&etag(7, Projection(2))]), Ok(Expected::Version(7)));
         for malformed in [&["3"][..], &["W/\"3\""], &["\"1\", \"2\""], &["\"1\"", "\"2\""], &["\""], &[""]] {
             assert_eq!(parse(malformed), Err(400), "{malformed:?}");
         }
-        for foreign in ["\"abc\"", "\"0\"", "\"03\"", "\"-1\"", "\"\"", "\"99999999999999999999\""] {
+        for foreign in [
+            "\"7-\"",
+            "\"7-v\"",
+            "\"7-v0\"",
+            "\"7-v02\"",
+            "\"7-2\"",
+            "\"-v2\"",
+            "\"7-v2-v2\"",
+            "\"7-v65536\"",
+            "\"abc\"",
+            "\"0\"",
+            "\"03\"",
+            "\"-1\"",
+            "\"\"",
+            "\"99999999999999999999\"",
+        ] {
             assert_eq!(parse(&[foreign]), Err(412), "{foreign}");
         }
     }
@@ -99,6 +128,7 @@ mod tests {
         let versions = |versions: &[u64]| Ok(Some(Excluded::Versions(versions.to_vec())));
         assert_eq!(parse(&["*"]), Ok(Some(Excluded::Any)));
         assert_eq!(parse(&["\"7\""]), versions(&[7]));
+        assert_eq!(parse(&["\"7-v2\", W/\"7-v1\""]), versions(&[7]));
         assert_eq!(parse(&["\"7\", W/\"3\",,\"7\"", "\"abc\", \"a,9\", \"\""]), versions(&[3, 7]));
         for none in [&[][..], &[""], &["\"abc\""], &["\"0\", \"07\""], &["\"99999999999999999999\""]] {
             assert_eq!(parse(none), Ok(None), "{none:?}");
@@ -109,12 +139,13 @@ mod tests {
     }
 
     #[test]
-    fn if_none_match_is_a_list_compared_weakly() {
-        let names = |values: &[&str]| none_match_names(&headers(&header::IF_NONE_MATCH, values), 3);
-        for named in [&["\"3\""][..], &["W/\"3\""], &["\"1\", \"3\""], &["\"1\"", "\"3\""], &["*"]] {
+    fn if_none_match_is_a_list_of_whole_tags_compared_weakly() {
+        let names = |values: &[&str]| none_match_names(&headers(&header::IF_NONE_MATCH, values), "\"3-v2\"");
+        for named in [&["\"3-v2\""][..], &["W/\"3-v2\""], &["\"1\", \"3-v2\""], &["\"1\"", "\"3-v2\""], &["*"]] {
             assert!(names(named), "{named:?}");
         }
-        assert!(!names(&[]) && !names(&["\"2\""]) && !names(&["3"]));
-        assert!(!names(&["\"a,*,b\""]), "a comma between quotes does not separate");
+        for other in [&[][..], &["\"2-v2\""], &["3-v2"], &["\"3\""], &["\"3-v1\""], &["\"a,*,b\""]] {
+            assert!(!names(other), "{other:?}");
+        }
     }
 }

@@ -9,6 +9,7 @@ use crate::sample::{PATH, TEXT, UNIQUE, full_body, value};
 on_every_variant!(
     a_write_on_top_of_the_current_version_is_carried_out,
     a_write_on_top_of_an_older_version_is_refused_and_changes_nothing,
+    a_tag_with_its_projection_and_the_version_alone_are_one_precondition,
     a_star_asks_only_that_the_user_exists,
     a_precondition_that_is_no_strong_tag_never_lets_a_write_through,
     of_eight_writes_on_top_of_one_version_one_is_carried_out,
@@ -41,6 +42,23 @@ async fn a_write_on_top_of_an_older_version_is_refused_and_changes_nothing(servi
     assert_eq!(api.reread(&user).await.body, user.body);
 }
 
+async fn a_tag_with_its_projection_and_the_version_alone_are_one_precondition(service: &Service) {
+    let api = service.api();
+    let (user, key) = (api.any_user().await, unique("key"));
+    let tag = api.get(&user.path).token(&user.token).send().await.header("etag").to_owned();
+    assert_eq!(tag, "\"1-v1\"");
+    let patch = |tag: &str| api.patch(&user.path, &json!({TEXT: "Two"})).idempotency_key(&key).if_match(tag);
+    assert_eq!(patch(&tag).write().await.expect(200).version, Some(2));
+    // A client keeps a tag while another projection is put in the place of this one.
+    for same in ["\"1\"", "\"1-v2\""] {
+        let again = patch(same).write().await.expect(200);
+        assert_eq!((again.version, again.answer.header("idempotency-replayed")), (Some(2), "true"));
+    }
+    patch("\"2-v1\"").send().await.expect(422);
+    let stale = api.patch(&user.path, &json!({TEXT: "Three"})).if_match(&tag).write().await;
+    assert_eq!(stale.kind(412), "version-conflict");
+}
+
 async fn a_star_asks_only_that_the_user_exists(service: &Service) {
     let api = service.api();
     let user = api.any_user().await;
@@ -53,7 +71,9 @@ async fn a_star_asks_only_that_the_user_exists(service: &Service) {
 async fn a_precondition_that_is_no_strong_tag_never_lets_a_write_through(service: &Service) {
     let api = service.api();
     let user = api.any_user().await;
-    for tag in ["W/\"1\"", "\"1\", \"2\"", "1", "\"one\"", "\"\"", "\"01\"", "\"+1\"", "\"-1\"", ""] {
+    for tag in
+        ["W/\"1\"", "\"1\", \"2\"", "1", "\"one\"", "\"\"", "\"01\"", "\"+1\"", "\"-1\"", "\"1-v0\"", "\"1-1\"", ""]
+    {
         let refused = api.patch(&user.path, &json!({TEXT: "Two"})).if_match(tag).write().await;
         assert!([400, 412].contains(&refused.status), "{tag}: {}", refused.answer);
     }

@@ -28,13 +28,13 @@ async fn a_client_that_waits_gets_the_answer_of_the_synchronous_api(service: &Se
     applied(&created);
     let user = created.json();
     let path = format!("{PATH}/{}", user["id"].as_str().unwrap());
-    assert_eq!((created.header("location"), created.header("etag")), (&*path, "\"1\""));
+    assert_eq!((created.header("location"), created.header("etag")), (&*path, "\"1-v1\""));
     let read = api.get(&path).token(&created.token()).send().await.expect(200);
     assert_eq!(read.json(), user);
 
     let patched = api.patch(&path, &json!({TEXT: "Patched"})).prefer("foo, wait=10").send().await.expect(200);
     applied(&patched);
-    assert_eq!((&patched.json()[TEXT], patched.header("etag")), (&json!("Patched"), "\"2\""));
+    assert_eq!((&patched.json()[TEXT], patched.header("etag")), (&json!("Patched"), "\"2-v1\""));
 
     let put = full_body("Put", user[UNIQUE].as_str().unwrap());
     let replaced = api.put(&path, &put).prefer("WAIT=10").send().await.expect(200);

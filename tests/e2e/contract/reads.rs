@@ -19,7 +19,7 @@ async fn an_answer_carries_its_version_and_how_it_may_be_cached(service: &Servic
     let user = api.any_user().await;
     for call in [api.get(&user.path).token(&user.token), api.get(&user.path).token(&user.token)] {
         let answer = call.send().await.expect(200);
-        assert_eq!(answer.header("etag"), "\"1\"");
+        assert_eq!(answer.header("etag"), "\"1-v1\"");
         assert_eq!(answer.header("cache-control"), "private, no-cache");
         assert_eq!(answer.header("content-type"), "application/json");
         assert!(!answer.token().is_empty());
@@ -44,11 +44,11 @@ async fn an_unknown_user_is_a_404(service: &Service) {
 async fn a_known_version_is_not_sent_again(service: &Service) {
     let api = service.api();
     let user = api.any_user().await;
-    for known in ["\"1\"", "W/\"1\"", "\"7\", \"1\"", "W/\"7\" ,W/\"1\"", "*"] {
+    for known in ["\"1-v1\"", "W/\"1-v1\"", "\"7\", \"1-v1\"", "W/\"7\" ,W/\"1-v1\"", "*"] {
         let answer = api.get(&user.path).token(&user.token).header("if-none-match", known).send().await;
         assert_eq!(answer.status, 304, "{known}: {answer}");
         assert!(answer.body.is_empty());
-        assert_eq!(answer.header("etag"), "\"1\"");
+        assert_eq!(answer.header("etag"), "\"1-v1\"");
         assert_eq!(answer.header("cache-control"), "private, no-cache");
         assert!(!answer.token().is_empty());
     }
@@ -57,7 +57,7 @@ async fn a_known_version_is_not_sent_again(service: &Service) {
 async fn another_version_than_the_known_ones_is_sent(service: &Service) {
     let api = service.api();
     let user = api.any_user().await;
-    for known in ["\"2\"", "W/\"11\"", "\"\"", "\"a,1\", \"b\"", "\"a,*,b\"", "1"] {
+    for known in ["\"1\"", "\"1-v2\"", "\"2-v1\"", "W/\"11-v1\"", "\"\"", "\"a,1\", \"b\"", "\"a,*,b\"", "1"] {
         let answer = api.get(&user.path).token(&user.token).header("if-none-match", known).send().await;
         assert_eq!(answer.status, 200, "{known}: {answer}");
         assert_eq!(answer.json(), user.body);
@@ -70,7 +70,7 @@ async fn a_head_answers_as_a_get_without_the_body(service: &Service) {
     let head = |path: &str| api.call(Method::HEAD, path);
     let answer = head(&user.path).token(&user.token).send().await.expect(200);
     assert!(answer.body.is_empty());
-    assert_eq!(answer.header("etag"), "\"1\"");
+    assert_eq!(answer.header("etag"), "\"1-v1\"");
     head(PATH).send().await.expect(200);
     head("/health").send().await.expect(200);
     head(&format!("{PATH}/{}", Uuid::now_v7())).send().await.expect(404);

@@ -43,6 +43,7 @@ fn queue_route(world: &World) -> QueueRoute {
         queue: world.queue.clone(),
         records: Arc::new(world.stores.records()),
         views: Arc::new(world.stores.views()),
+        projection: Projection::FIRST,
     }
 }
 
