@@ -11,7 +11,7 @@ use kernel::submit::Known;
 use kernel::token::Token;
 use serde_json::{Map, Value, json};
 use sfv::{Integer, KeyRef, ListSerializer, key_ref, token_ref};
-use shared::http::conditional::{etag, none_match_names};
+use shared::http::conditional::{IfMatch, etag, none_match_names};
 use shared::http::problem::{self, HttpProblem};
 use shared::http::{CACHE_STATUS, CONSISTENCY_TOKEN, PREFERENCE_APPLIED, set};
 use shared::metrics::CachesAsked;
@@ -20,15 +20,18 @@ use shared::metrics::CachesAsked;
 const REVALIDATE: HeaderValue = HeaderValue::from_static("private, no-cache");
 
 /// One user, or that there is none.
-pub(crate) fn user(answer: Answer, request: &HeaderMap) -> Response {
+///
+/// The order is that of RFC 9110, section 13.2: a missing user, then `If-Match`, then `If-None-Match`.
+pub(crate) fn user(answer: Answer, if_match: IfMatch, request: &HeaderMap) -> Response {
     let Answer { view, projection, token, age, tiers, stale } = answer;
     let tag = etag(view.version, projection);
     let mut response = match view.body {
         None => HttpProblem::not_found().into_response(),
+        Some(_) if !if_match.lets_through(view.version, projection) => HttpProblem::other_tag(&tag).into_response(),
         Some(_) if none_match_names(request, &tag) => StatusCode::NOT_MODIFIED.into_response(),
         Some(body) => problem::json(StatusCode::OK, body),
     };
-    if response.status() != StatusCode::NOT_FOUND {
+    if !response.status().is_client_error() {
         set(&mut response, header::ETAG, tag);
         response.headers_mut().insert(header::CACHE_CONTROL, REVALIDATE);
     }

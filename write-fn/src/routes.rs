@@ -93,7 +93,7 @@ async fn submit(
     };
     // A precondition speaks of one user. A collection has no version, and a new user has no tag that could match.
     let (expected, excluded) = match aggregate {
-        Some(_) => (conditional::if_match(&incoming.headers)?, conditional::excluded(&incoming.headers)?),
+        Some(_) => (conditional::if_match(&incoming.headers)?.expected()?, conditional::excluded(&incoming.headers)?),
         None => (Expected::Unsaid, None),
     };
     let request = Request {

@@ -20,17 +20,63 @@ pub fn etag(version: u64, projection: Projection) -> String {
     format!("\"{version}-{projection}\"")
 }
 
-/// What `If-Match` expects: one strong tag, or `*`.
-pub fn if_match(headers: &HeaderMap) -> Result<Expected, HttpProblem> {
+/// `If-Match` (RFC 9110, section 13.1.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IfMatch {
+    /// It is not there.
+    Absent,
+    /// `*`: any version.
+    Any,
+    /// A tag of ours.
+    Tag(Tag),
+    /// A tag that the service never gives out.
+    Foreign,
+}
+
+/// A tag of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tag {
+    version: u64,
+    /// The projection; `None` if the tag leaves it out.
+    projection: Option<Projection>,
+}
+
+impl IfMatch {
+    /// The version that a write builds on.
+    pub fn expected(self) -> Result<Expected, HttpProblem> {
+        match self {
+            Self::Absent => Ok(Expected::Unsaid),
+            Self::Any => Ok(Expected::Exists),
+            Self::Tag(tag) => Ok(Expected::Version(tag.version)),
+            Self::Foreign => Err(HttpProblem::unknown_tag()),
+        }
+    }
+
+    /// The version that it names, or 0.
+    #[must_use]
+    pub fn named(self) -> u64 {
+        if let Self::Tag(tag) = self { tag.version } else { 0 }
+    }
+
+    /// Whether it lets a read of this version through. `*` always does: a missing representation is a 404 first.
+    #[must_use]
+    pub fn lets_through(self, version: u64, projection: Projection) -> bool {
+        match self {
+            Self::Absent | Self::Any => true,
+            Self::Tag(tag) => tag.version == version && tag.projection.is_none_or(|its| its == projection),
+            Self::Foreign => false,
+        }
+    }
+}
+
+/// Reads `If-Match`: one strong tag, or `*`.
+pub fn if_match(headers: &HeaderMap) -> Result<IfMatch, HttpProblem> {
     let mut values = headers.get_all(header::IF_MATCH).iter();
-    let Some(value) = values.next() else { return Ok(Expected::Unsaid) };
+    let Some(value) = values.next() else { return Ok(IfMatch::Absent) };
     let wrong = || HttpProblem::bad_request("If-Match must be one strong entity tag, such as \"3\", or *");
     match (value.to_str().map(str::trim), values.next()) {
-        (Ok("*"), None) => Ok(Expected::Exists),
-        (Ok(tag), None) => {
-            let version = version_of(opaque(tag).ok_or_else(wrong)?);
-            version.map(Expected::Version).ok_or_else(HttpProblem::unknown_tag)
-        }
+        (Ok("*"), None) => Ok(IfMatch::Any),
+        (Ok(tag), None) => Ok(tag_of(opaque(tag).ok_or_else(wrong)?).map_or(IfMatch::Foreign, IfMatch::Tag)),
         _ => Err(wrong()),
     }
 }
@@ -48,15 +94,19 @@ pub fn excluded(headers: &HeaderMap) -> Result<Option<Excluded>, HttpProblem> {
     }
     let mut versions = BTreeSet::new();
     for tag in tags {
-        versions.extend(version_of(opaque(tag.strip_prefix("W/").unwrap_or(tag)).ok_or_else(wrong)?));
+        let tag = tag_of(opaque(tag.strip_prefix("W/").unwrap_or(tag)).ok_or_else(wrong)?);
+        versions.extend(tag.map(|tag| tag.version));
     }
     Ok((!versions.is_empty()).then(|| Excluded::Versions(versions.into_iter().collect())))
 }
 
-/// The version in a tag, such as `7-v2` or `7`. Only a text that the service would have written has one.
-fn version_of(opaque: &str) -> Option<u64> {
-    let (version, projection) = opaque.split_once("-v").unwrap_or((opaque, "1"));
-    number::<u16>(projection).and_then(|_| number(version))
+/// Reads the text between the quotes, such as `7-v2` or `7`. Only a text that the service would have written is a tag of
+/// ours.
+fn tag_of(opaque: &str) -> Option<Tag> {
+    let Some((version, projection)) = opaque.split_once("-v") else {
+        return Some(Tag { version: number(opaque)?, projection: None });
+    };
+    Some(Tag { version: number(version)?, projection: Some(Projection(number(projection)?)) })
 }
 
 /// A positive number in its one spelling.
@@ -70,7 +120,8 @@ fn opaque(tag: &str) -> Option<&str> {
     inside.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"').then_some(inside)
 }
 
-/// Whether `If-None-Match` of a read names this tag, or any: then the client has what it asks for. Compares weakly.
+/// Whether `If-None-Match` of a read names this tag, or any. The client then has the representation. The comparison is
+/// weak.
 #[must_use]
 pub fn none_match_names(headers: &HeaderMap, current: &str) -> bool {
     let names = |tag: &str| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == current;
@@ -89,8 +140,10 @@ mod tests {
 
     #[test]
     fn if_match_is_one_strong_tag_or_a_star() {
-        let parse =
-            |values: &[&str]| if_match(&headers(&header::IF_MATCH, values)).map_err(|problem| problem.problem.status);
+        let parse = |values: &[&str]| {
+            let expected = if_match(&headers(&header::IF_MATCH, values)).and_then(IfMatch::expected);
+            expected.map_err(|problem| problem.problem.status)
+        };
         assert_eq!(parse(&[]), Ok(Expected::Unsaid));
         assert_eq!(parse(&["*"]), Ok(Expected::Exists));
         for tag in ["\"999\"", "\"999-v1\"", "\"999-v65535\""] {
@@ -118,6 +171,18 @@ mod tests {
         ] {
             assert_eq!(parse(&[foreign]), Err(412), "{foreign}");
         }
+    }
+
+    #[test]
+    fn if_match_lets_a_read_of_the_named_version_through() {
+        let read = |given: &[&str]| if_match(&headers(&header::IF_MATCH, given)).unwrap();
+        for yes in [&[][..], &["*"], &["\"7\""], &["\"7-v2\""]] {
+            assert!(read(yes).lets_through(7, Projection(2)), "{yes:?}");
+        }
+        for no in ["\"7-v1\"", "\"8-v2\"", "\"8\"", "\"abc\""] {
+            assert!(!read(&[no]).lets_through(7, Projection(2)), "{no}");
+        }
+        assert_eq!((read(&["\"9-v1\""]).named(), read(&["*"]).named(), read(&["\"abc\""]).named()), (9, 0, 0));
     }
 
     #[test]

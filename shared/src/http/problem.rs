@@ -155,6 +155,13 @@ impl HttpProblem {
         Self::new("version-conflict", 412, "Version conflict", detail)
     }
 
+    /// 412: a read names another tag than the current one.
+    #[must_use]
+    pub fn other_tag(current: &str) -> Self {
+        let detail = format!("If-Match names another tag than {current}, the current one: read again without it");
+        Self::new("version-conflict", 412, "Version conflict", detail)
+    }
+
     /// 413: the body is too large.
     #[must_use]
     pub fn too_large(limit: usize) -> Self {

@@ -1,16 +1,20 @@
 //! GET and HEAD of a user.
 
 use reqwest::Method;
+use serde_json::json;
 use uuid::Uuid;
 
 use crate::harness::Service;
-use crate::sample::PATH;
+use crate::harness::poll::eventually;
+use crate::sample::{PATH, TEXT};
 
 on_every_variant!(
     an_answer_carries_its_version_and_how_it_may_be_cached,
     an_unknown_user_is_a_404,
     a_known_version_is_not_sent_again,
     another_version_than_the_known_ones_is_sent,
+    a_read_of_another_version_than_the_one_that_it_names_is_refused,
+    a_read_that_names_a_new_version_finds_it_behind_every_cache,
     a_head_answers_as_a_get_without_the_body,
 );
 
@@ -74,4 +78,49 @@ async fn a_head_answers_as_a_get_without_the_body(service: &Service) {
     head(PATH).send().await.expect(200);
     head("/health").send().await.expect(200);
     head(&format!("{PATH}/{}", Uuid::now_v7())).send().await.expect(404);
+}
+
+async fn a_read_of_another_version_than_the_one_that_it_names_is_refused(service: &Service) {
+    let api = service.api();
+    let user = api.any_user().await;
+    let (get, head) =
+        (|| api.get(&user.path).token(&user.token), || api.call(Method::HEAD, &user.path).token(&user.token));
+    for tag in ["\"9\"", "\"9-v1\"", "\"1-v2\"", "\"tag\""] {
+        assert_eq!(get().if_match(tag).send().await.kind(412), "version-conflict", "{tag}");
+        head().if_match(tag).send().await.expect(412);
+    }
+    for tag in ["*", "\"1\"", "\"1-v1\""] {
+        assert_eq!(get().if_match(tag).send().await.expect(200).json(), user.body);
+        head().if_match(tag).send().await.expect(200);
+    }
+    get().if_match("W/\"1-v1\"").send().await.expect(400);
+    // `If-Match` is looked at first, then `If-None-Match` (RFC 9110, section 13.2.2).
+    get().if_match("\"9\"").if_none_match("\"1-v1\"").send().await.expect(412);
+    get().if_match("\"1\"").if_none_match("\"1-v1\"").send().await.expect(304);
+    // A missing user is a 404 before any precondition is looked at (RFC 9110, section 13.2.1).
+    let nowhere = format!("{PATH}/{}", Uuid::now_v7());
+    for tag in ["*", "\"1\"", "\"tag\""] {
+        assert_eq!(api.get(&nowhere).if_match(tag).send().await.kind(404), "not-found", "{tag}");
+    }
+}
+
+async fn a_read_that_names_a_new_version_finds_it_behind_every_cache(service: &Service) {
+    let api = service.api();
+    let user = api.any_user().await;
+    for version in 2..=4 {
+        // Caches have the version before.
+        api.reread(&user).await;
+        let written = api.patch(&user.path, &json!({TEXT: format!("version {version}")})).write().await.expect(200);
+        assert_eq!(written.version, Some(version));
+        let read = async || api.get(&user.path).if_match(&format!("\"{version}\"")).send().await;
+        let read = match service.variant.is_queued() {
+            // The projection may be a moment behind.
+            true => {
+                eventually("the named version is there", async || Some(read().await).filter(|it| it.status == 200))
+                    .await
+            }
+            false => read().await.expect(200),
+        };
+        assert_eq!(read.json()["version"], version);
+    }
 }

@@ -377,7 +377,7 @@ impl Client {
 
     async fn get(&self, key: &AggregateKey, token: Option<&str>, lenient: bool) -> Option<Result<Answer, QueryError>> {
         let deadline = Instant::now() + REQUEST_TIMEOUT.mul_f64(0.8);
-        let request = ReadRequest { key: key.clone(), token, lenient, deadline };
+        let request = ReadRequest { key: key.clone(), token, named: 0, lenient, deadline };
         self.service.readers.invoke(None, async |reader: &Reader| reader.queries.get(&request).await).await
     }
 
