@@ -5,12 +5,13 @@ use std::time::Duration;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use kernel::ids::AggregateId;
-use kernel::query::{Answer, PageAnswer, TierReport, TierSaid};
+use kernel::query::{Answer, PageAnswer, Tier, TierReport, TierSaid};
 use kernel::record::{CommandRecord, CommandStatus};
 use kernel::submit::Known;
 use kernel::token::Token;
 use serde_json::{Map, Value, json};
-use shared::http::conditional::{etag, none_match_names};
+use sfv::{Integer, KeyRef, ListSerializer, key_ref, token_ref};
+use shared::http::conditional::{IfMatch, etag, none_match_names};
 use shared::http::problem::{self, HttpProblem};
 use shared::http::{CACHE_STATUS, CONSISTENCY_TOKEN, PREFERENCE_APPLIED, set};
 use shared::metrics::CachesAsked;
@@ -19,15 +20,19 @@ use shared::metrics::CachesAsked;
 const REVALIDATE: HeaderValue = HeaderValue::from_static("private, no-cache");
 
 /// One user, or that there is none.
-pub(crate) fn user(answer: Answer, request: &HeaderMap) -> Response {
-    let Answer { view, token, age, tiers, stale } = answer;
+///
+/// The order is that of RFC 9110, section 13.2: a missing user, then `If-Match`, then `If-None-Match`.
+pub(crate) fn user(answer: Answer, if_match: IfMatch, request: &HeaderMap) -> Response {
+    let Answer { view, projection, token, age, tiers, stale } = answer;
+    let tag = etag(view.version, projection);
     let mut response = match view.body {
         None => HttpProblem::not_found().into_response(),
-        Some(_) if none_match_names(request, view.version) => StatusCode::NOT_MODIFIED.into_response(),
+        Some(_) if !if_match.lets_through(view.version, projection) => HttpProblem::other_tag(&tag).into_response(),
+        Some(_) if none_match_names(request, &tag) => StatusCode::NOT_MODIFIED.into_response(),
         Some(body) => problem::json(StatusCode::OK, body),
     };
-    if response.status() != StatusCode::NOT_FOUND {
-        set(&mut response, header::ETAG, etag(view.version));
+    if !response.status().is_client_error() {
+        set(&mut response, header::ETAG, tag);
         response.headers_mut().insert(header::CACHE_CONTROL, REVALIDATE);
     }
     set(&mut response, CONSISTENCY_TOKEN, token);
@@ -62,21 +67,36 @@ fn tell_caches(response: &mut Response, age: Option<Duration>, tiers: Vec<TierRe
     if let Some(age) = age {
         set(response, header::AGE, age.as_secs().to_string());
     }
-    if !tiers.is_empty() {
-        set(response, CACHE_STATUS, tiers.iter().map(tell_cache).collect::<Vec<_>>().join(", "));
+    let mut list = ListSerializer::new();
+    // The cache nearest to the origin comes first (RFC 9211, section 2): it was asked last.
+    for report in tiers.iter().rev() {
+        tell_cache(&mut list, report);
+    }
+    if let Some(list) = list.finish() {
+        set(response, CACHE_STATUS, list);
         response.extensions_mut().insert(CachesAsked(tiers));
     }
 }
 
-fn tell_cache(report: &TierReport) -> String {
-    let name = report.tier.name();
+const HIT: &KeyRef = key_ref("hit");
+const TTL: &KeyRef = key_ref("ttl");
+const FWD: &KeyRef = key_ref("fwd");
+const DETAIL: &KeyRef = key_ref("detail");
+
+fn tell_cache(list: &mut ListSerializer<String>, report: &TierReport) {
+    let cache = list.bare_item(match report.tier {
+        Tier::Memory => token_ref("memory"),
+        Tier::Redis => token_ref("redis"),
+    });
     match report.said {
-        TierSaid::Hit(Some(ttl)) => format!("{name}; hit; ttl={}", ttl.as_secs()),
-        TierSaid::Hit(None) => format!("{name}; hit"),
-        TierSaid::Miss => format!("{name}; fwd=miss"),
-        TierSaid::TooOld => format!("{name}; fwd=request"),
-        TierSaid::Unavailable => format!("{name}; fwd=bypass; detail=unavailable"),
-    }
+        TierSaid::Hit(Some(ttl)) => {
+            cache.parameter(HIT, true).parameter(TTL, Integer::from(u32::try_from(ttl.as_secs()).unwrap_or(u32::MAX)))
+        }
+        TierSaid::Hit(None) => cache.parameter(HIT, true),
+        TierSaid::Miss => cache.parameter(FWD, token_ref("miss")),
+        TierSaid::TooOld => cache.parameter(FWD, token_ref("request")),
+        TierSaid::Unavailable => cache.parameter(FWD, token_ref("bypass")).parameter(DETAIL, token_ref("unavailable")),
+    };
 }
 
 /// The status of a command.
@@ -126,4 +146,31 @@ fn describe(document: &mut Map<String, Value>, record: &CommandRecord, token: im
             say("status", json!("failed"))
         }
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cache_nearest_to_the_origin_comes_first() {
+        let told = |tiers: &[(Tier, TierSaid)]| {
+            let mut response = StatusCode::OK.into_response();
+            let tiers = tiers.iter().map(|(tier, said)| TierReport { tier: *tier, said: *said }).collect();
+            tell_caches(&mut response, None, tiers);
+            response.headers().get(CACHE_STATUS).map(|value| value.to_str().unwrap().to_owned())
+        };
+        let hit = TierSaid::Hit(Some(Duration::from_millis(287_900)));
+        for (tiers, expected) in [
+            (&[(Tier::Memory, TierSaid::Miss), (Tier::Redis, hit)][..], "redis;hit;ttl=287, memory;fwd=miss"),
+            (
+                &[(Tier::Memory, TierSaid::TooOld), (Tier::Redis, TierSaid::Unavailable)],
+                "redis;fwd=bypass;detail=unavailable, memory;fwd=request",
+            ),
+            (&[(Tier::Memory, TierSaid::Hit(None))], "memory;hit"),
+        ] {
+            assert_eq!(told(tiers).as_deref(), Some(expected));
+        }
+        assert_eq!(told(&[]), None);
+    }
 }

@@ -15,7 +15,7 @@ use percent_encoding::percent_decode_str;
 use shared::http::incoming::Incoming;
 use shared::http::prefer::Preferences;
 use shared::http::problem::{HttpProblem, json};
-use shared::http::{CONSISTENCY_TOKEN, routes};
+use shared::http::{CONSISTENCY_TOKEN, conditional, routes};
 use shared::wiring::ReadSide;
 use users::User;
 use users::list::Filter;
@@ -58,14 +58,16 @@ async fn get_user(State(queries): State<Arc<Queries>>, incoming: Incoming) -> Re
         .parse()
         .map_err(|error| HttpProblem::bad_request(format!("the user id {error}, as the service gave it out")))?;
     let preferences = Preferences::of(&incoming.headers);
+    let if_match = conditional::if_match(&incoming.headers)?;
     let request = ReadRequest {
         key: AggregateKey { kind: User::KIND, tenant: incoming.identity.tenant.clone(), id },
         token: incoming.header(&CONSISTENCY_TOKEN)?,
+        named: if_match.named(),
         lenient: preferences.lenient,
         deadline: incoming.deadline,
     };
     let answer = queries.get(&request).await?;
-    Ok(respond::user(answer, &incoming.headers))
+    Ok(respond::user(answer, if_match, &incoming.headers))
 }
 
 async fn list_users(State(lists): State<Arc<Lists>>, incoming: Incoming) -> Result<Response, HttpProblem> {

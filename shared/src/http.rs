@@ -1,11 +1,14 @@
 //! What both sides share of HTTP: the request as handlers see it, problems, headers, and the table of routes.
 
 pub mod conditional;
+mod idempotency;
 pub mod incoming;
+mod list;
 pub mod middleware;
 pub mod prefer;
 pub mod problem;
 pub mod routes;
+mod trace_context;
 
 use ::http::{HeaderName, HeaderValue};
 use axum::response::Response;
@@ -20,6 +23,8 @@ pub const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotenc
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The header that says what caches did (RFC 9211).
 pub const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+/// The header that names the trace of a request (W3C Trace Context).
+pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// The header that says what preferences did (RFC 7240).
 pub const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 

@@ -157,6 +157,7 @@ pub async fn write_side(config: WriteConfig) -> Result<WriteSide, WiringError> {
         queue: Arc::new(SqsQueue::new(clients::sqs(&aws), places.queue_url)),
         records: records.clone(),
         views: Arc::new(DynamoViewStore::new(dynamodb.clone(), places.read_table.name, ServedDomain::INDEXES)),
+        projection: places.read_table.projection,
     };
     let store = |places: &DirectPlaces| Arc::new(write_store(&dynamodb, &config.commands_table, places));
     let (route, first) = match config.route {

@@ -148,11 +148,22 @@ async fn messages_of_the_largest_size_stop_nobody_and_a_larger_one_is_refused(st
 }
 
 async fn a_write_on_top_of_a_version_that_never_comes_is_rejected_in_the_end(stack: &Stack) {
+    let api = stack.api();
+    let user = api.any_user().await;
+    let ahead = || api.patch(&user.path, &json!({TEXT: "Never"})).if_match("\"999\"").prefer("wait=2");
+    // The version may be behind: the client waits for as long as it wants, and the command after it.
+    let accepted = ahead().send().await.expect(202);
+    assert_eq!(accepted.header("preference-applied"), "wait=2");
+    let document = api.get(accepted.header("location")).send().await.expect(200).json();
+    assert_eq!(document["status"], "pending");
+    // No version comes after a delete, so the answer is there long before the wait is over.
+    let deleted = api.any_user().await;
+    api.delete(&deleted.path).write().await.expect(204);
+    let late = api.patch(&deleted.path, &json!({TEXT: "Never"})).if_match("\"999\"").prefer("wait=10").send().await;
+    assert_eq!(late.kind(404), "not-found");
     if !long_tests_wanted() {
         return;
     }
-    let api = stack.api();
-    let user = api.any_user().await;
     let written = api.patch(&user.path, &json!({TEXT: "Never"})).if_match("\"999\"").write().await;
     assert_eq!(written.kind(412), "version-conflict");
     assert_eq!(api.reread(&user).await.body, user.body);

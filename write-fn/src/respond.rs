@@ -3,6 +3,7 @@
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use kernel::ports::CachedView;
+use kernel::project::Projection;
 use kernel::record::CommandStatus;
 use kernel::submit::{Outcome, Receipt};
 use serde_json::json;
@@ -41,7 +42,7 @@ pub(crate) fn receipt(method: Method, receipt: Receipt, preferences: Preferences
         Some(Outcome { status: CommandStatus::Rejected { problem, .. }, .. }) => {
             HttpProblem::from(problem).into_response()
         }
-        Some(Outcome { current, .. }) => result(method, &user, current),
+        Some(Outcome { projection, current, .. }) => result(method, &user, projection, current),
     };
     set(&mut response, CONSISTENCY_TOKEN, token);
     if replayed {
@@ -64,12 +65,12 @@ fn accepted(command: &str, user: &str) -> Response {
 }
 
 /// What an applied or superseded command left.
-fn result(method: Method, user: &str, current: Option<CachedView>) -> Response {
+fn result(method: Method, user: &str, projection: Projection, current: Option<CachedView>) -> Response {
     let status = if method == Method::Post { StatusCode::CREATED } else { StatusCode::OK };
     let mut response = match current.map(|view| (view.version, view.body)) {
         Some((version, Some(body))) if method != Method::Delete => {
             let mut response = problem::json(status, body);
-            set(&mut response, header::ETAG, etag(version));
+            set(&mut response, header::ETAG, etag(version, projection));
             response
         }
         // A create that is answered again keeps its status, also when the user is gone by now.

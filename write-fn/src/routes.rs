@@ -13,15 +13,12 @@ use kernel::submit::{Preference, Request, Submitter};
 use shared::http::incoming::Incoming;
 use shared::http::prefer::Preferences;
 use shared::http::problem::HttpProblem;
-use shared::http::{CONSISTENCY_TOKEN, IDEMPOTENCY_KEY, JSON_TYPE, MERGE_PATCH_TYPE, conditional, routes};
+use shared::http::{CONSISTENCY_TOKEN, JSON_TYPE, MERGE_PATCH_TYPE, conditional, routes};
 use tokio::time::Instant;
 use users::request::{self, BodyError};
 use users::{User, UserCommand};
 
 use crate::respond::{self, Method};
-
-/// The longest idempotency key, in characters.
-const IDEMPOTENCY_KEY_CHARS_MAX: usize = 255;
 
 /// Takes commands in.
 type Commands = Arc<Submitter<User>>;
@@ -94,25 +91,27 @@ async fn submit(
         respond_async: preferences.respond_async,
         wait_until: preferences.wait().map(|wait| (Instant::now() + wait).min(incoming.deadline)),
     };
-    // A precondition speaks of one user; a collection has no version.
-    let expected = aggregate.map_or(Ok(Expected::Unsaid), |_| conditional::if_match(&incoming.headers))?;
+    // A precondition speaks of one user. A collection has no version, and a new user has no tag that could match.
+    let (expected, excluded) = match aggregate {
+        Some(_) => (conditional::if_match(&incoming.headers)?.expected()?, conditional::excluded(&incoming.headers)?),
+        None => (Expected::Unsaid, None),
+    };
     let request = Request {
         tenant: incoming.identity.tenant.clone(),
         subject: incoming.identity.subject.clone(),
         method: method.as_str(),
-        path: incoming.path.clone(),
-        idempotency_key: idempotency_key(incoming)?,
+        path: aggregate.map_or_else(|| routes::COLLECTION.to_owned(), |id| routes::item(id)),
+        idempotency_key: incoming.idempotency_key()?,
         aggregate,
         expected,
+        excluded,
         token: incoming.header(&CONSISTENCY_TOKEN)?.map(str::to_owned),
-        traceparent: incoming.header(&TRACEPARENT)?.map(str::to_owned),
+        traceparent: incoming.traceparent(),
         command,
     };
     let receipt = commands.submit(request, preference).await?;
     Ok(respond::receipt(method, receipt, preferences))
 }
-
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 fn user_id(incoming: &Incoming) -> Result<AggregateId, HttpProblem> {
     let wrong = |error| HttpProblem::bad_request(format!("the user id {error}, as the service gave it out"));
@@ -124,13 +123,4 @@ fn wrong_body(error: BodyError) -> HttpProblem {
         BodyError::Syntax(_) => HttpProblem::not_json(error.to_string()),
         BodyError::Fields(errors) => HttpProblem::invalid(errors),
     }
-}
-
-/// The key as it is, or in the quotes that the draft wants.
-fn idempotency_key(incoming: &Incoming) -> Result<Option<String>, HttpProblem> {
-    let Some(given) = incoming.header(&IDEMPOTENCY_KEY)? else { return Ok(None) };
-    let key = given.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(given);
-    let is_key = (1..=IDEMPOTENCY_KEY_CHARS_MAX).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic());
-    let wrong = || HttpProblem::bad_request("Idempotency-Key must have 1 to 255 visible ASCII characters");
-    if is_key { Ok(Some(key.to_owned())) } else { Err(wrong()) }
 }

@@ -8,8 +8,12 @@ use crate::domain::{Context, DecodeError, Domain};
 use crate::ids::{AggregateId, AggregateKey, Stamp, Subject, Tenant};
 use crate::record::{CommandRecord, CommandStatus, Fingerprint, RecordKey};
 
-/// The version of the envelope that this code writes.
+/// The version of an envelope without [`Envelope::excluded`].
 pub const ENVELOPE_SCHEMA: u16 = 1;
+
+/// The version of an envelope with [`Envelope::excluded`]. Code that does not know this condition refuses the message, and
+/// does not ignore the condition.
+pub const ENVELOPE_SCHEMA_EXCLUDING: u16 = 2;
 
 /// The version that a command builds on, from `If-Match`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,10 +27,31 @@ pub enum Expected {
     Version(u64),
 }
 
+/// The versions that a command must not find, from `If-None-Match` (RFC 9110, section 13.1.2).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Excluded {
+    /// Any: `If-None-Match: *`.
+    Any,
+    /// These, in ascending order.
+    Versions(Vec<u64>),
+}
+
+impl Excluded {
+    /// Whether a command must not find an aggregate of this version.
+    #[must_use]
+    pub fn has(&self, version: u64) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Versions(versions) => versions.contains(&version),
+        }
+    }
+}
+
 /// A command on its way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Envelope<C> {
-    /// [`ENVELOPE_SCHEMA`] of the code that wrote it.
+    /// The version of its form, from [`schema_of`].
     pub schema: u16,
     /// Who it belongs to.
     pub tenant: Tenant,
@@ -38,6 +63,9 @@ pub struct Envelope<C> {
     pub stamp: Stamp,
     /// The version that it builds on.
     pub expected: Expected,
+    /// The versions that it must not find.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub excluded: Option<Excluded>,
     /// What it asks, where it came with an idempotency key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<Fingerprint>,
@@ -49,6 +77,12 @@ pub struct Envelope<C> {
     pub command_schema: u16,
     /// What it asks.
     pub command: C,
+}
+
+/// The version of an envelope that excludes these versions.
+#[must_use]
+pub fn schema_of(excluded: Option<&Excluded>) -> u16 {
+    if excluded.is_some() { ENVELOPE_SCHEMA_EXCLUDING } else { ENVELOPE_SCHEMA }
 }
 
 fn first_schema() -> u16 {
@@ -117,7 +151,7 @@ impl<C> Envelope<C> {
             schema: u16,
         }
         let Schema { schema } = serde_json::from_str(body)?;
-        if schema != ENVELOPE_SCHEMA {
+        if ![ENVELOPE_SCHEMA, ENVELOPE_SCHEMA_EXCLUDING].contains(&schema) {
             return Err(EnvelopeError::UnknownSchema(schema));
         }
         let raw: Envelope<&RawValue> = serde_json::from_str(body)?;
@@ -127,7 +161,7 @@ impl<C> Envelope<C> {
 
     /// The same around this command.
     fn carrying<D: Domain>(self, command: D::Command) -> Envelope<D::Command> {
-        let Self { schema, tenant, subject, aggregate, stamp, expected, fingerprint, traceparent, .. } = self;
+        let Self { schema, tenant, subject, aggregate, stamp, expected, excluded, fingerprint, traceparent, .. } = self;
         let command_schema = D::COMMAND_SCHEMA;
         Envelope {
             schema,
@@ -136,6 +170,7 @@ impl<C> Envelope<C> {
             aggregate,
             stamp,
             expected,
+            excluded,
             fingerprint,
             traceparent,
             command_schema,

@@ -106,9 +106,15 @@ fn judge<D: Domain>(
             Expected::Version(expected) if expected != aggregate.version && !mutant!(IfMatchIgnored) => {
                 Judgement::Rejected(Problem::version_conflict(aggregate.version))
             }
+            // After `If-Match` (RFC 9110, section 13.2.2).
+            _ if excludes(envelope, aggregate.version) => Judgement::Rejected(Problem::excluded(aggregate.version)),
             Expected::Version(_) | Expected::Exists | Expected::Unsaid => decide(aggregate, envelope, now),
         },
     }
+}
+
+fn excludes<C>(envelope: &Envelope<C>, version: u64) -> bool {
+    envelope.excluded.as_ref().is_some_and(|excluded| excluded.has(version)) && !mutant!(IfNoneMatchIgnored)
 }
 
 /// Whether the aggregate's create can still be in the queue: identities are server-made and tell their time.

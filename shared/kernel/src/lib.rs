@@ -31,6 +31,7 @@ pub const fn never() -> bool {
 }
 
 pub mod apply;
+pub mod body;
 pub mod causes;
 pub mod clock;
 pub mod cursor;

@@ -62,6 +62,8 @@ mutants! {
     StateUnguarded,
     /// The version that a command builds on is not looked at.
     IfMatchIgnored,
+    /// The versions that a command must not find are not looked at.
+    IfNoneMatchIgnored,
     /// A delete starts the versions anew.
     DeleteResetsVersion,
     /// Claims are taken from whoever holds them.

@@ -49,6 +49,13 @@ impl Problem {
         Self::new("version-conflict", 412, "Version conflict", detail)
     }
 
+    /// `If-None-Match` of a write named the version that is stored.
+    #[must_use]
+    pub fn excluded(current: u64) -> Self {
+        let detail = format!("If-None-Match excludes the current version \"{current}\": nothing was done");
+        Self::new("precondition-failed", 412, "Precondition failed", detail)
+    }
+
     /// A created aggregate exists already.
     #[must_use]
     pub fn already_exists() -> Self {

@@ -38,6 +38,9 @@ pub struct ReadRequest<'a> {
     pub key: AggregateKey,
     /// The client's consistency token.
     pub token: Option<&'a str>,
+    /// The version that the client names in `If-Match`, or 0. A cache may be behind it, so an older answer comes from the
+    /// store, strongly consistent. No read waits for this version.
+    pub named: u64,
     /// Whether an answer that is older than the token demands is better than none.
     pub lenient: bool,
     /// When the caller must have answered.
@@ -49,6 +52,8 @@ pub struct ReadRequest<'a> {
 pub struct Answer {
     /// The view; version 0 where nothing was ever there, no body where nothing is there now.
     pub view: CachedView,
+    /// Its projection.
+    pub projection: Projection,
     /// The token that stands for this answer.
     pub token: String,
     /// How old the answer is, where a cache gave it.
@@ -215,7 +220,7 @@ impl Queries {
             return Err(QueryError::NotYetConsistent);
         }
         let floor = known.unwrap_or(token.floor);
-        let found = self.read_at_least(&request.key, floor, wait_until, request.lenient).await?;
+        let found = self.read_at_least(request, floor, wait_until).await?;
         let behind = found.view.version < floor;
         if behind && !request.lenient && !mutant!(StaleAnswerToToken) {
             return Err(QueryError::NotYetConsistent);
@@ -228,6 +233,7 @@ impl Queries {
             age: found.cached.then(|| now.since(found.view.fetched_at).unwrap_or_default()),
             stale: behind || known.is_none(),
             view: found.view,
+            projection: self.projection,
             tiers: found.tiers,
         })
     }
@@ -262,12 +268,12 @@ impl Queries {
     /// What the tiers hold, after waiting for the floor to be reached.
     async fn read_at_least(
         &self,
-        key: &AggregateKey,
+        request: &ReadRequest<'_>,
         floor: u64,
         wait_until: Instant,
-        lenient: bool,
     ) -> Result<Fetched, QueryError> {
-        let mut found = self.read(key, floor).await?;
+        let ReadRequest { key, named, lenient, .. } = request;
+        let mut found = self.read(key, floor.max(*named)).await?;
         let mut pause = Backoff::new();
         while found.view.version < floor && !lenient && pause.wait(wait_until).await {
             let (view, read_at) = self.ask_store(key, Consistency::Strong).await?;

@@ -122,10 +122,12 @@ impl KeyRing {
     }
 
     /// The command whose public form `text` is, or `None` where this service gave none such to this tenant.
+    ///
+    /// The public form is no UUID but a text with one spelling: its MAC tells upper from lower case.
     #[must_use]
     pub fn verify_command(&self, tenant: &Tenant, text: &str) -> Option<CommandId> {
-        let (command, mac) = text.split_once('.')?;
-        let command: CommandId = command.parse().ok()?;
+        let (uuid, mac) = text.split_once('.')?;
+        let command: CommandId = uuid.parse().ok().filter(|command: &CommandId| command.to_string() == uuid)?;
         let mac = URL_SAFE_NO_PAD.decode(mac).ok()?;
         let genuine = |key: &Key| bool::from(key.command_mac(tenant, command).ct_eq(&mac));
         self.0.iter().any(genuine).then_some(command)
@@ -280,6 +282,8 @@ mod tests {
         let id = keys.sign_command(&tenant("a"), command);
         assert_eq!(keys.verify_command(&tenant("a"), &id), Some(command));
         assert_eq!(keys.verify_command(&tenant("b"), &id), None);
+        let (uuid, mac) = id.split_once('.').unwrap();
+        assert_eq!(keys.verify_command(&tenant("a"), &format!("{}.{mac}", uuid.to_uppercase())), None);
         for rubbish in [command.to_string(), format!("{command}."), format!("{command}.AAAAAAAAAAA"), String::new()] {
             assert_eq!(keys.verify_command(&tenant("a"), &rubbish), None, "{rubbish}");
         }

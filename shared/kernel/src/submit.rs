@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use crate::apply::{Aggregate, Applier, ApplyError, Verdict};
 use crate::clock::{Clock, StampClock, Timestamp};
 use crate::domain::Domain;
-use crate::envelope::{ENVELOPE_SCHEMA, Envelope, Expected};
+use crate::envelope::{Envelope, Excluded, Expected, schema_of};
 use crate::ids::{AggregateId, AggregateKey, CommandId, Stamp, Subject, Tenant};
 use crate::ports::{
     CachedView, CommandQueue, Consistency, OutgoingMessage, PortError, RecordWriter, SendError, ViewReader,
@@ -36,6 +36,8 @@ pub struct Request<C> {
     pub aggregate: Option<AggregateId>,
     /// The version that it builds on.
     pub expected: Expected,
+    /// The versions that it must not find.
+    pub excluded: Option<Excluded>,
     /// The client's consistency token: the command is stamped later than what it stands for.
     pub token: Option<String>,
     /// The trace that it belongs to: a W3C `traceparent`.
@@ -64,6 +66,8 @@ pub struct Receipt {
 pub struct Outcome {
     /// Applied, rejected or superseded.
     pub status: CommandStatus,
+    /// The projection of the current representation.
+    pub projection: Projection,
     /// The current representation; `None` where nothing is there now.
     pub current: Option<CachedView>,
 }
@@ -129,6 +133,8 @@ pub struct QueueRoute {
     pub records: Arc<dyn RecordWriter>,
     /// Where the current representation is read, for a client that waits.
     pub views: Arc<dyn ViewReader>,
+    /// Its projection.
+    pub projection: Projection,
 }
 
 /// What it takes to apply commands.
@@ -246,12 +252,13 @@ impl<D: Domain> Submitter<D> {
         };
         let fingerprint = request.idempotency_key.is_some().then(|| fingerprint::<D>(&request));
         let envelope = Envelope {
-            schema: ENVELOPE_SCHEMA,
+            schema: schema_of(request.excluded.as_ref()),
             tenant: request.tenant,
             subject: request.subject,
             aggregate: request.aggregate.unwrap_or_else(|| AggregateId::generate(at)),
             stamp: Stamp { at, command },
             expected: request.expected,
+            excluded: request.excluded,
             fingerprint,
             traceparent: request.traceparent,
             command_schema: D::COMMAND_SCHEMA,
@@ -277,7 +284,7 @@ impl<D: Domain> Submitter<D> {
                 // An outcome is told only together with what it left.
                 if status.version().is_some_and(|told| told <= version) {
                     let current = body.map(|body| CachedView { version, body: Some(body), fetched_at: read_at });
-                    return Ok(Some(Outcome { status, current }));
+                    return Ok(Some(Outcome { status, projection: queue.projection, current }));
                 }
             }
             if !pause.wait(until).await {
@@ -318,7 +325,10 @@ fn fingerprint<D: Domain>(request: &Request<D::Command>) -> Fingerprint {
     // A command that cannot be serialised would fail to be queued as well; the path still tells requests apart.
     let command = serde_json::to_vec(&request.command).unwrap_or_default();
     let expected = serde_json::to_vec(&request.expected).unwrap_or_default();
-    Fingerprint::of(&[request.path.as_bytes(), &expected, &command])
+    let excluded = request.excluded.as_ref().map(|excluded| serde_json::to_vec(excluded).unwrap_or_default());
+    // A request without the condition keeps the fingerprint that older code gave it.
+    let parts = [request.path.as_bytes(), &expected, &command].into_iter().chain(excluded.as_deref());
+    Fingerprint::of(&parts.collect::<Vec<_>>())
 }
 
 /// Puts the record of a command with an idempotency key, unless there is one: then the command becomes that of the
@@ -397,8 +407,9 @@ impl<D: Domain> DirectRoute<D> {
             true => (key, applied.current),
             false => reread(applier, envelope.key::<D>()).await?,
         };
-        let current = representation(&key, &current, applier.projection(), envelope.stamp.at);
-        Ok(Some((Outcome { status: record.status, current }, replayed)))
+        let projection = applier.projection();
+        let current = representation(&key, &current, projection, envelope.stamp.at);
+        Ok(Some((Outcome { status: record.status, projection, current }, replayed)))
     }
 }
 

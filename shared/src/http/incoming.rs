@@ -9,6 +9,7 @@ use http_body_util::{BodyExt, Limited};
 use kernel::ids::{Subject, Tenant};
 use tokio::time::Instant;
 
+use super::list::{self, Backslash};
 use super::problem::HttpProblem;
 
 /// The largest body, in bytes: refused before it is parsed.
@@ -55,6 +56,9 @@ impl<S: Send + Sync> FromRequest<S> for Incoming {
         let head = Head::of(&mut parts, state).await.map_err(IntoResponse::into_response)?;
         let body = Limited::new(body, BODY_BYTES_MAX).collect().await;
         let body = body.map_err(|_| HttpProblem::too_large(BODY_BYTES_MAX).into_response())?.to_bytes();
+        if !body.is_empty() && !is_plain(&parts.headers) {
+            return Err(HttpProblem::unsupported_encoding().into_response());
+        }
         Ok(Self {
             identity: head.identity,
             deadline: head.deadline,
@@ -105,27 +109,30 @@ impl Incoming {
     /// Refuses a body of another type than `accepted`; `header` is where the answer says what would be right.
     pub fn expect_content_type(&self, accepted: &'static str, header: HeaderName) -> Result<(), HttpProblem> {
         let given = self.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let (essence, parameters) = given.split_once(';').unwrap_or((given, ""));
-        let charset =
-            parameters.split(';').filter_map(|parameter| parameter.trim().split_once('=')).find_map(|(name, value)| {
-                name.eq_ignore_ascii_case("charset").then(|| value.trim_matches('"').to_ascii_lowercase())
-            });
-        let is_utf_8 = charset.is_none_or(|charset| charset == "utf-8");
-        match essence.trim().eq_ignore_ascii_case(accepted) && is_utf_8 {
+        // Parameters mean nothing to JSON, not even `charset` (RFC 8259, section 11).
+        let essence = given.split(';').next().unwrap_or_default();
+        match essence.trim().eq_ignore_ascii_case(accepted) {
             true => Ok(()),
             false => Err(HttpProblem::unsupported_media_type(accepted, header)),
         }
     }
 }
 
+/// Whether the body is sent as it is: without `Content-Encoding`, or with `identity` (RFC 9110, section 12.5.3).
+fn is_plain(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(header::CONTENT_ENCODING).iter();
+    let is_identity = |coding: &str| coding.trim().is_empty() || coding.trim().eq_ignore_ascii_case("identity");
+    values.all(|value| value.to_str().is_ok_and(|codings| codings.split(',').all(is_identity)))
+}
+
 /// Whether `Accept` (RFC 9110, section 12.5.1) takes JSON, or is not given.
 fn accepts_json(headers: &HeaderMap) -> bool {
-    let mut ranges = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).peekable();
-    ranges.peek().is_none() || ranges.flat_map(|value| value.split(',')).any(takes_json)
+    let mut given = list::values(headers, header::ACCEPT).peekable();
+    given.peek().is_none() || given.flat_map(|value| list::split(value, ',', Backslash::Escapes)).any(takes_json)
 }
 
 fn takes_json(range: &str) -> bool {
-    let mut parts = range.split(';').map(str::trim);
+    let mut parts = list::split(range, ';', Backslash::Escapes);
     let media = parts.next().unwrap_or_default().to_ascii_lowercase();
     let weight = parts.find_map(|part| part.strip_prefix("q=")).and_then(|q| q.parse::<f32>().ok());
     let is_json = ["*/*", "application/*", "application/json", "application/problem+json"].contains(&media.as_str());
@@ -133,8 +140,48 @@ fn takes_json(range: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    /// A request with these headers.
+    pub(in crate::http) fn with_headers<'a>(headers: impl Iterator<Item = (HeaderName, &'a str)>) -> Incoming {
+        Incoming {
+            identity: Identity { tenant: "t".parse().unwrap(), subject: "s".parse().unwrap() },
+            deadline: Instant::now(),
+            path: String::new(),
+            param: String::new(),
+            query: String::new(),
+            headers: headers.map(|(name, value)| (name, value.parse().unwrap())).collect(),
+            body: Bytes::new(),
+        }
+    }
+
+    #[test]
+    fn the_parameters_of_a_content_type_mean_nothing() {
+        let is_json = |given: &str| {
+            let incoming = with_headers([(header::CONTENT_TYPE, given)].into_iter());
+            incoming.expect_content_type("application/json", header::ACCEPT).is_ok()
+        };
+        for right in ["application/json", "Application/JSON ; charset=latin1", "application/json;charset=\"utf-16;x\""]
+        {
+            assert!(is_json(right), "{right}");
+        }
+        for wrong in ["", "application", "text/plain; charset=utf-8", "application/json, application/json"] {
+            assert!(!is_json(wrong), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_body_is_plain_without_an_encoding_and_with_identity() {
+        let plain =
+            |given: &[&str]| is_plain(&given.iter().map(|v| (header::CONTENT_ENCODING, v.parse().unwrap())).collect());
+        for yes in [&[][..], &["identity"], &["IDENTITY, identity"], &[""]] {
+            assert!(plain(yes), "{yes:?}");
+        }
+        for no in [&["gzip"][..], &["identity, gzip"], &["identity", "br"], &["x"]] {
+            assert!(!plain(no), "{no:?}");
+        }
+    }
 
     #[test]
     fn accept_takes_json_in_any_of_its_ranges() {
@@ -147,5 +194,7 @@ mod tests {
         for no in [&["text/html"][..], &["application/json;q=0"], &["application/xml, text/*"]] {
             assert!(!takes(no), "{no:?}");
         }
+        assert!(!takes(&["text/plain;p=\"a, */*, b\""]), "a comma between quotes does not separate");
+        assert!(takes(&["application/json;p=\"a;q=0;b\""]), "a semicolon between quotes does not separate");
     }
 }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use ::http::HeaderMap;
 
+use super::list::{self, Backslash};
+
 /// The longest wait that a client can ask for, in seconds.
 pub const WAIT_SECONDS_MAX: u64 = 10;
 
@@ -24,9 +26,9 @@ impl Preferences {
     pub fn of(headers: &HeaderMap) -> Self {
         let mut preferences = Self::default();
         let mut handling_said = false;
-        let values = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
-        for preference in values.flat_map(|value| value.split(',')) {
-            let token = preference.split(';').next().unwrap_or_default();
+        let values = list::values(headers, "prefer");
+        for preference in values.flat_map(|value| list::split(value, ',', Backslash::Escapes)) {
+            let token = list::split(preference, ';', Backslash::Escapes).next().unwrap_or_default();
             let (name, value) = token.split_once('=').unwrap_or((token, ""));
             let value = value.trim().trim_matches('"');
             match name.trim().to_ascii_lowercase().as_str() {
@@ -72,5 +74,11 @@ mod tests {
         let both = of(&["respond-async", "handling=lenient"]);
         assert!(both.respond_async && both.lenient);
         assert!(!of(&["handling=strict, handling=lenient"]).lenient);
+        for quoted in
+            ["note=\"a, wait=3, b\"", "note=\"a\\\", respond-async, b\"", "wait=\"a;b\", note=\"handling=lenient\""]
+        {
+            assert_eq!(of(&[quoted]), Preferences::default(), "{quoted}");
+        }
+        assert_eq!(of(&["note=\"a, b\"; x=\"c, d\", wait=2"]).wait_seconds, Some(2));
     }
 }

@@ -155,6 +155,13 @@ impl HttpProblem {
         Self::new("version-conflict", 412, "Version conflict", detail)
     }
 
+    /// 412: a read names another tag than the current one.
+    #[must_use]
+    pub fn other_tag(current: &str) -> Self {
+        let detail = format!("If-Match names another tag than {current}, the current one: read again without it");
+        Self::new("version-conflict", 412, "Version conflict", detail)
+    }
+
     /// 413: the body is too large.
     #[must_use]
     pub fn too_large(limit: usize) -> Self {
@@ -166,6 +173,14 @@ impl HttpProblem {
     pub fn unsupported_media_type(accepted: &'static str, accept_header: HeaderName) -> Self {
         let problem = Self::new("unsupported-media-type", 415, "Unsupported media type", format!("send {accepted}"));
         problem.with(accept_header, HeaderValue::from_static(accepted))
+    }
+
+    /// 415: the body is compressed, or encoded in another way (RFC 9110, section 15.5.16).
+    #[must_use]
+    pub fn unsupported_encoding() -> Self {
+        let detail = "send the body without Content-Encoding";
+        Self::new("unsupported-media-type", 415, "Unsupported media type", detail)
+            .with(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"))
     }
 
     /// 422: fields of the body are wrong.

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use ::http::Method;
+use kernel::ids::AggregateId;
 
 /// All users; new users.
 pub const COLLECTION: &str = "/users";
@@ -33,6 +34,13 @@ impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.method, self.pattern)
     }
+}
+
+/// The path of one item. A client may spell the id in another case; this is the spelling that stands for the request in
+/// command ids and fingerprints.
+#[must_use]
+pub fn item(id: AggregateId) -> String {
+    ITEM.replace("{id}", &id.to_string())
 }
 
 /// What is asked; `None` where there is no such path, or where it does not take this method.

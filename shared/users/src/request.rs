@@ -1,10 +1,9 @@
 //! Request bodies become commands here, or a list of everything that is wrong with them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use kernel::body::{Body, Given, pointer};
 use kernel::problem::FieldError;
-use serde::Deserialize;
-use serde::de::IgnoredAny;
 
 use crate::field::{FieldInvalid, Status};
 use crate::{Details, Patch, UserCommand};
@@ -50,47 +49,30 @@ fn details(body: &[u8]) -> Result<Details, BodyError> {
     }
 }
 
-/// A body, as far as commands need to know. Not the library's own `Value`: that one takes some names of fields for
-/// instructions to itself, and parses what is in texts, to any depth.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Body {
-    Object(BTreeMap<String, Given>),
-    Other(IgnoredAny),
-}
-
-/// What is given for a field.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Given {
-    Text(String),
-    Null(()),
-    Other(IgnoredAny),
-}
-
-/// The fields of a body that have not been looked at yet, and what is wrong with the others.
+/// The fields of a body that are still to be read, and the errors in the others.
 struct Fields {
     left: BTreeMap<String, Given>,
+    twice: BTreeSet<String>,
     errors: Vec<FieldError>,
 }
 
 impl Fields {
     fn parse(body: &[u8]) -> Result<Self, BodyError> {
-        match serde_json::from_slice(body) {
-            Ok(Body::Object(left)) => Ok(Self { left, errors: Vec::new() }),
-            Ok(Body::Other(_)) => Err(BodyError::Fields(vec![FieldError {
+        let Body { value, twice } = Body::parse(body).map_err(|error| BodyError::Syntax(error.to_string()))?;
+        match value {
+            Given::Object(left) => Ok(Self { left, twice, errors: Vec::new() }),
+            _ => Err(BodyError::Fields(vec![FieldError {
                 pointer: String::new(),
                 detail: "must be a JSON object".to_owned(),
             }])),
-            Err(error) => Err(BodyError::Syntax(error.to_string())),
         }
     }
 
     fn take<T: TryFrom<String, Error = FieldInvalid>>(&mut self, field: &str) -> Option<T> {
         let value = match self.left.remove(field)? {
             Given::Text(text) => T::try_from(text).map_err(|invalid| invalid.to_string()),
-            Given::Null(()) => Err("must not be null: no field can be removed".to_owned()),
-            Given::Other(_) => Err("must be a string".to_owned()),
+            Given::Null => Err("must not be null: no field can be removed".to_owned()),
+            _ => Err("must be a string".to_owned()),
         };
         value.map_err(|detail| self.errors.push(error(field, detail))).ok()
     }
@@ -105,13 +87,16 @@ impl Fields {
     fn finish(mut self) -> Result<(), BodyError> {
         let unknown = self.left.keys().map(|field| error(field, "is not a field of a user"));
         self.errors.extend(unknown);
+        // Each place is named once.
+        self.errors.retain(|error| !self.twice.contains(&error.pointer));
+        let twice = |pointer| FieldError { pointer, detail: "is given twice".to_owned() };
+        self.errors.extend(self.twice.into_iter().map(twice));
         if self.errors.is_empty() { Ok(()) } else { Err(BodyError::Fields(self.errors)) }
     }
 }
 
-/// An error at a field: the pointer is escaped as RFC 6901 has it.
 fn error(field: &str, detail: impl Into<String>) -> FieldError {
-    FieldError { pointer: format!("/{}", field.replace('~', "~0").replace('/', "~1")), detail: detail.into() }
+    FieldError { pointer: pointer(field), detail: detail.into() }
 }
 
 #[cfg(test)]
@@ -141,6 +126,23 @@ mod tests {
         let mut pointers = pointers(create(body));
         pointers.sort();
         assert_eq!(pointers, ["/a~1b~0c", "/email", "/id", "/name", "/status"]);
+    }
+
+    #[test]
+    fn a_key_that_is_given_twice_is_named_once_also_inside_a_field() {
+        let details = r#""name":"Ada","email":"ada@example.com""#;
+        for (body, expected) in [
+            (format!(r#"{{{details},"name":"Ada"}}"#), &["/name"][..]),
+            (format!(r#"{{{details},"name":7,"name":7,"status":"asleep"}}"#), &["/name", "/status"]),
+            (format!(r#"{{{details},"status":{{"a":1,"a":2}}}}"#), &["/status", "/status/a"]),
+            (format!(r#"{{{details},"x":1,"x":2}}"#), &["/x"]),
+        ] {
+            for parse in [create, replace, update] {
+                let mut pointers = pointers(parse(body.as_bytes()));
+                pointers.sort();
+                assert_eq!(pointers, expected, "{body}");
+            }
+        }
     }
 
     #[test]

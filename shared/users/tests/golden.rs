@@ -8,7 +8,7 @@ use std::fs;
 use kernel::clock::Timestamp;
 use kernel::cursor;
 use kernel::domain::Domain;
-use kernel::envelope::{ENVELOPE_SCHEMA, Envelope, Expected};
+use kernel::envelope::{ENVELOPE_SCHEMA, Envelope, Excluded, Expected, schema_of};
 use kernel::ids::{AggregateId, AggregateKey, CommandId, Stamp, Subject, Tenant};
 use kernel::ports::Position;
 use kernel::problem::{FieldError, Problem};
@@ -84,6 +84,7 @@ fn envelope(expected: Expected, command: UserCommand) -> Envelope<UserCommand> {
         aggregate: aggregate(),
         stamp: stamp(0),
         expected,
+        excluded: None,
         fingerprint: None,
         traceparent: None,
         command_schema: User::COMMAND_SCHEMA,
@@ -92,11 +93,16 @@ fn envelope(expected: Expected, command: UserCommand) -> Envelope<UserCommand> {
 }
 
 /// One of each command, and of everything that may come along with one.
-fn messages() -> [(&'static str, Envelope<UserCommand>); 4] {
+fn messages() -> [(&'static str, Envelope<UserCommand>); 6] {
     let create = Envelope {
         fingerprint: Some(Fingerprint::of(&[b"/users", b"{}"])),
         traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
         ..envelope(Expected::Unsaid, UserCommand::Create(details()))
+    };
+    let excluding = |excluded: Excluded, command| Envelope {
+        schema: schema_of(Some(&excluded)),
+        excluded: Some(excluded),
+        ..envelope(Expected::Unsaid, command)
     };
     let patch = Patch { status: Some(Status::Suspended), ..Patch::default() };
     [
@@ -104,6 +110,8 @@ fn messages() -> [(&'static str, Envelope<UserCommand>); 4] {
         ("message-replace-1", envelope(Expected::Exists, UserCommand::Replace(details()))),
         ("message-update-1", envelope(Expected::Version(7), UserCommand::Update(patch))),
         ("message-delete-1", envelope(Expected::Unsaid, UserCommand::Delete)),
+        ("message-replace-2", excluding(Excluded::Any, UserCommand::Replace(details()))),
+        ("message-delete-2", excluding(Excluded::Versions(vec![3, 7]), UserCommand::Delete)),
     ]
 }
 

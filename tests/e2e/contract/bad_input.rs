@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::harness::client::Call;
 use crate::harness::{Api, Service, unique};
-use crate::sample::{FIELDS, PATH, REQUIRED, STATUS, TEXT, full_body, value};
+use crate::sample::{FIELDS, PATH, REQUIRED, STATUS, TEXT, UNIQUE, full_body, value};
 
 /// The longest body.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -17,6 +17,7 @@ on_every_variant!(
     twenty_thousand_nested_brackets_are_refused,
     json_that_is_no_object_is_refused,
     everything_that_is_wrong_is_named_at_once,
+    a_key_that_is_given_twice_is_named_and_nothing_is_done,
     an_unknown_field_is_named_with_an_escaped_pointer,
     control_characters_are_refused,
     null_is_refused_in_a_patch,
@@ -88,6 +89,27 @@ async fn everything_that_is_wrong_is_named_at_once(service: &Service) {
     assert_eq!(post.send().await.wrong_fields(), pointers(REQUIRED));
     assert_eq!(put.send().await.wrong_fields(), pointers(REQUIRED));
     patch.write().await.expect(200);
+}
+
+async fn a_key_that_is_given_twice_is_named_and_nothing_is_done(service: &Service) {
+    let api = service.api();
+    let user = api.any_user().await;
+    let fields = full_body("Twice", user.text(UNIQUE)).to_string();
+    let with = |more: &str| fields.replacen('{', &format!("{{{more},"), 1);
+    let calls =
+        || [api.post(PATH, &Value::Null), api.put(&user.path, &Value::Null), api.patch(&user.path, &Value::Null)];
+    for (body, expected) in [
+        (with(&format!(r#""{TEXT}":"Once""#)), vec![format!("/{TEXT}")]),
+        (
+            with(&format!(r#""{STATUS}":{{"a":[{{"b":1,"b":2}}]}}"#)),
+            pointers(&[STATUS, format!("{STATUS}/a/0/b").as_str()]),
+        ),
+    ] {
+        for call in calls() {
+            assert_eq!(call.body(body.clone()).send().await.wrong_fields(), expected, "{body}");
+        }
+    }
+    assert_eq!(api.reread(&user).await.body, user.body);
 }
 
 async fn an_unknown_field_is_named_with_an_escaped_pointer(service: &Service) {

@@ -18,6 +18,8 @@ on_every_variant!(
     the_same_key_for_another_path_or_method_is_another_command,
     eight_creates_at_once_under_one_key_make_one_user,
     a_key_has_1_to_255_visible_characters,
+    a_key_in_quotes_is_the_same_key,
+    two_keys_are_refused_and_nothing_is_done,
 );
 
 fn anybody() -> Value {
@@ -166,4 +168,34 @@ async fn a_key_has_1_to_255_visible_characters(service: &Service) {
     for wrong in ["", &too_long, "a\tb", "k\u{fc}"] {
         api.post(PATH, &anybody()).idempotency_key(wrong).send().await.expect(400);
     }
+}
+
+async fn a_key_in_quotes_is_the_same_key(service: &Service) {
+    let api = service.api();
+    let (key, body) = (unique("key"), anybody());
+    let post = |key: &str| api.post(PATH, &body).idempotency_key(key).write();
+    let (first, second) = (post(&key).await.expect(201), post(&format!("\"{key}\"")).await.expect(201));
+    assert_same(&first, &second);
+    // Between quotes there may be spaces and commas.
+    let key = format!("\"one, two \\\"{}\\\"\"", unique("key"));
+    let body = anybody();
+    let post = || api.post(PATH, &body).idempotency_key(&key).write();
+    let (first, second) = (post().await.expect(201), post().await.expect(201));
+    assert_same(&first, &second);
+}
+
+async fn two_keys_are_refused_and_nothing_is_done(service: &Service) {
+    let api = service.api();
+    let (key, body) = (unique("key"), anybody());
+    let post = || api.post(PATH, &body);
+    for call in [
+        post().idempotency_key(&key).and_header("idempotency-key", &key),
+        post().idempotency_key(&format!("\"{key}\"")).and_header("idempotency-key", "\"other\""),
+        post().idempotency_key(&format!("{key}, {key}")),
+    ] {
+        let problem = call.send().await.problem(400);
+        assert!(problem["detail"].as_str().unwrap().contains("given twice"), "{problem}");
+    }
+    let listed = api.get(&format!("{PATH}?{}", held(body[UNIQUE].as_str().unwrap()))).send().await.expect(200).json();
+    assert_eq!(listed["items"], json!([]));
 }

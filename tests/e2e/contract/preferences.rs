@@ -10,6 +10,7 @@ on_every_variant!(
     a_client_that_waits_gets_the_refusal_of_the_synchronous_api,
     a_client_may_ask_not_to_wait,
     preferences_that_mean_nothing_are_ignored,
+    a_preference_between_quotes_is_none,
 );
 
 fn body() -> serde_json::Value {
@@ -27,13 +28,13 @@ async fn a_client_that_waits_gets_the_answer_of_the_synchronous_api(service: &Se
     applied(&created);
     let user = created.json();
     let path = format!("{PATH}/{}", user["id"].as_str().unwrap());
-    assert_eq!((created.header("location"), created.header("etag")), (&*path, "\"1\""));
+    assert_eq!((created.header("location"), created.header("etag")), (&*path, "\"1-v1\""));
     let read = api.get(&path).token(&created.token()).send().await.expect(200);
     assert_eq!(read.json(), user);
 
     let patched = api.patch(&path, &json!({TEXT: "Patched"})).prefer("foo, wait=10").send().await.expect(200);
     applied(&patched);
-    assert_eq!((&patched.json()[TEXT], patched.header("etag")), (&json!("Patched"), "\"2\""));
+    assert_eq!((&patched.json()[TEXT], patched.header("etag")), (&json!("Patched"), "\"2-v1\""));
 
     let put = full_body("Put", user[UNIQUE].as_str().unwrap());
     let replaced = api.put(&path, &put).prefer("WAIT=10").send().await.expect(200);
@@ -71,5 +72,14 @@ async fn preferences_that_mean_nothing_are_ignored(service: &Service) {
     for preference in ["wait=soon", "wait", "wait=-1", "wait=99999999999999999999", ";;=,", "return=minimal", ""] {
         let created = api.post(PATH, &body()).prefer(preference).send().await;
         assert!([201, 202].contains(&created.status), "{preference}: {created}");
+    }
+}
+
+async fn a_preference_between_quotes_is_none(service: &Service) {
+    let api = service.api();
+    for quoted in ["note=\"a, wait=3, b\"", "note=\"\\\", respond-async\"", "note=\";wait=3\""] {
+        let created = api.post(PATH, &body()).prefer(quoted).send().await;
+        assert_eq!(created.status, if service.variant.is_queued() { 202 } else { 201 }, "{quoted}: {created}");
+        assert_eq!(created.find("preference-applied"), None, "{quoted}");
     }
 }

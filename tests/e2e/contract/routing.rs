@@ -13,9 +13,12 @@ on_every_variant!(
     the_service_says_that_it_lives,
     an_unknown_route_is_a_404,
     a_wrong_method_is_a_405_that_names_the_right_ones,
-    an_id_that_is_no_lower_case_uuid_is_refused,
+    an_id_that_is_no_hyphenated_uuid_is_refused,
+    an_id_in_upper_case_is_the_same_user,
     a_client_that_does_not_accept_json_is_refused,
     another_content_type_is_refused_and_the_right_one_named,
+    an_encoded_body_is_refused_and_identity_named,
+    a_malformed_trace_is_ignored,
 );
 
 async fn the_service_says_that_it_lives(service: &Service) {
@@ -66,13 +69,12 @@ async fn a_wrong_method_is_a_405_that_names_the_right_ones(service: &Service) {
     }
 }
 
-async fn an_id_that_is_no_lower_case_uuid_is_refused(service: &Service) {
+async fn an_id_that_is_no_hyphenated_uuid_is_refused(service: &Service) {
     let api = service.api();
     let id = Uuid::now_v7();
     let wrong_ids = [
         "1".to_owned(),
         "nobody".to_owned(),
-        id.to_string().to_uppercase(),
         id.simple().to_string(),
         id.braced().to_string(),
         id.urn().to_string(),
@@ -90,11 +92,33 @@ async fn an_id_that_is_no_lower_case_uuid_is_refused(service: &Service) {
     }
 }
 
+async fn an_id_in_upper_case_is_the_same_user(service: &Service) {
+    let api = service.api();
+    let user = api.any_user().await;
+    let upper = format!("{PATH}/{}", user.id.to_uppercase());
+    let read = api.get(&upper).token(&user.token).send().await.expect(200);
+    assert_eq!(read.json(), user.body);
+
+    // One request in two spellings is one command.
+    let key = unique("key");
+    let patch = |path: &str| api.patch(path, &json!({TEXT: "Patched"})).idempotency_key(&key).write();
+    let (first, second) = (patch(&upper).await.expect(200), patch(&user.path).await.expect(200));
+    assert_eq!((first.id.as_ref(), first.version), (Some(&user.id), Some(2)));
+    assert_eq!(second.version, Some(2));
+    assert_eq!(second.answer.header("idempotency-replayed"), "true");
+
+    let body = full_body("Put", user.text(UNIQUE));
+    assert_eq!(api.put(&upper, &body).write().await.expect(200).version, Some(3));
+    api.delete(&upper).write().await.expect(204);
+    let deleted = api.delete(&user.path).write().await;
+    assert_eq!(deleted.kind(404), "not-found");
+}
+
 async fn a_client_that_does_not_accept_json_is_refused(service: &Service) {
     let api = service.api();
     let word = unique("accept");
     let body = full_body(&word, &value(&word));
-    for accept in ["text/html", "application/xml, text/*;q=0.5", "application/json;q=0"] {
+    for accept in ["text/html", "application/xml, text/*;q=0.5", "application/json;q=0", "text/plain;a=\"b, */*, c\""] {
         api.get(&format!("{PATH}?limit=1")).header("accept", accept).send().await.expect(406);
         api.post(PATH, &body).header("accept", accept).send().await.expect(406);
     }
@@ -124,4 +148,36 @@ async fn another_content_type_is_refused_and_the_right_one_named(service: &Servi
     }
     api.patch(&user.path, &body).header("content-type", "application/json-patch+json").send().await.expect(415);
     assert_eq!(api.reread(&user).await.body, user.body);
+}
+
+async fn an_encoded_body_is_refused_and_identity_named(service: &Service) {
+    let api = service.api();
+    let user = api.any_user().await;
+    let body = full_body("E", user.text(UNIQUE));
+    let calls = || [api.post(PATH, &body), api.put(&user.path, &body), api.patch(&user.path, &body)];
+    for wrong in ["gzip", "br, identity", "x-unknown"] {
+        for call in calls() {
+            let refused = call.header("content-encoding", wrong).send().await;
+            assert_eq!(refused.header("accept-encoding"), "identity", "{refused}");
+            refused.expect(415);
+        }
+    }
+    assert_eq!(api.reread(&user).await.body, user.body);
+    api.put(&user.path, &body).header("content-encoding", "Identity").write().await.expect(200);
+    // Without a body there is nothing to decode.
+    api.delete(&user.path).header("content-encoding", "gzip").write().await.expect(204);
+}
+
+async fn a_malformed_trace_is_ignored(service: &Service) {
+    let api = service.api();
+    let user = api.any_user().await;
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let zeros = format!("00-{}-b7ad6b7169203331-01", "0".repeat(32));
+    for given in [trace, "", "nope", &zeros, &trace.to_uppercase(), &"x".repeat(1_000), "k\u{fc}"] {
+        api.patch(&user.path, &json!({TEXT: "T"})).header("traceparent", given).write().await.expect(200);
+        api.get(&user.path).header("traceparent", given).send().await.expect(200);
+    }
+    let twice =
+        api.patch(&user.path, &json!({TEXT: "T"})).header("traceparent", trace).and_header("traceparent", trace);
+    twice.write().await.expect(200);
 }

@@ -159,6 +159,12 @@ impl Call {
         self
     }
 
+    /// Sends one more line of a header.
+    pub fn and_header(mut self, name: &str, value: &str) -> Self {
+        self.headers.append(HeaderName::try_from(name).unwrap(), HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        self
+    }
+
     pub fn without_header(mut self, name: &str) -> Self {
         self.headers.remove(name);
         self
@@ -175,6 +181,10 @@ impl Call {
 
     pub fn if_match(self, tag: &str) -> Self {
         self.header("if-match", tag)
+    }
+
+    pub fn if_none_match(self, tags: &str) -> Self {
+        self.header("if-none-match", tags)
     }
 
     pub fn prefer(self, preference: &str) -> Self {

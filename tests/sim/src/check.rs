@@ -277,6 +277,9 @@ fn fold(events: &Events, records: &[&CommandRecord], stored: Option<&Snapshot>) 
         {
             return Err(format!("a command on top of {expected} made {version}"));
         }
+        if operation.excluded.as_ref().is_some_and(|excluded| excluded.has(version - 1)) {
+            return Err(format!("a command that excludes the version before {version} made it"));
+        }
         let before = users.last().cloned().flatten();
         let after = step(before, &operation.command, operation.expected, taken.stamp);
         users.push(after.ok_or_else(|| format!("version {version} was made of nothing by {:?}", operation.command))?);
@@ -345,6 +348,10 @@ fn judged_rightly(
             }
             ("not-found", _) => Ok(()),
             ("version-conflict", Expected::Version(expected)) if expected != *version => Ok(()),
+            ("precondition-failed", _) if operation.excluded.as_ref().is_some_and(|it| it.has(*version)) => {
+                if at(*version).is_some_and(Option::is_some) { Ok(()) } else { no_effect("there was none") }
+            }
+            ("precondition-failed", _) => Err((Invariant::NoLostUpdate, "the version was not excluded".to_owned())),
             ("version-conflict", _) => Err((Invariant::NoLostUpdate, "the version was the expected one".to_owned())),
             ("email-taken", _) if patch_of(&operation.command).email.is_some() => Ok(()),
             _ => no_effect("there was no reason for that"),

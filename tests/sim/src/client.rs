@@ -7,7 +7,7 @@ use std::time::Duration;
 use ingest_fn::batch::{Ingest, Message};
 use ingest_fn::event;
 use kernel::domain::Domain;
-use kernel::envelope::Expected;
+use kernel::envelope::{Excluded, Expected};
 use kernel::ids::{AggregateId, AggregateKey, CommandId, Tenant};
 use kernel::ports::RecordReader;
 use kernel::query::{Answer, QueryError, ReadRequest};
@@ -188,11 +188,22 @@ impl Client {
             Precondition::Seen if version > 0 => Expected::Version(version),
             Precondition::Ahead => Expected::Version(version + 1),
             Precondition::Exists => Expected::Exists,
-            Precondition::Seen | Precondition::None => Expected::Unsaid,
+            Precondition::Seen | Precondition::NotAny | Precondition::NotSeen | Precondition::None => Expected::Unsaid,
+        };
+        let excluded = match write.precondition {
+            Precondition::NotAny => Some(Excluded::Any),
+            Precondition::NotSeen if version > 0 => Some(Excluded::Versions(vec![version])),
+            _ => None,
         };
         let created = seen.is_some_and(|seen| seen.created);
         let token = seen.and_then(|seen| seen.token.clone()).filter(|_| write.token);
-        let operation = Operation { command: command.clone(), expected, created, in_session: token.is_some() };
+        let operation = Operation {
+            command: command.clone(),
+            expected,
+            excluded: excluded.clone(),
+            created,
+            in_session: token.is_some(),
+        };
         let request = Request {
             tenant: self.tenant.clone(),
             subject: "client".parse().unwrap_or_else(|_| unreachable!("a plain word is a subject")),
@@ -201,6 +212,7 @@ impl Client {
             idempotency_key: write.keyed.then(|| format!("{}-{}", self.number, self.operations)),
             aggregate,
             expected,
+            excluded,
             token,
             traceparent: None,
             command,
@@ -248,6 +260,7 @@ impl Client {
             subject: request.subject.clone(),
             path: request.path.clone(),
             idempotency_key: request.idempotency_key.clone(),
+            excluded: request.excluded.clone(),
             token: request.token.clone(),
             traceparent: request.traceparent.clone(),
             command: request.command.clone(),
@@ -364,7 +377,7 @@ impl Client {
 
     async fn get(&self, key: &AggregateKey, token: Option<&str>, lenient: bool) -> Option<Result<Answer, QueryError>> {
         let deadline = Instant::now() + REQUEST_TIMEOUT.mul_f64(0.8);
-        let request = ReadRequest { key: key.clone(), token, lenient, deadline };
+        let request = ReadRequest { key: key.clone(), token, named: 0, lenient, deadline };
         self.service.readers.invoke(None, async |reader: &Reader| reader.queries.get(&request).await).await
     }
 

@@ -212,6 +212,7 @@ fn queue_route(world: &Arc<World>, deployment: &Deployment) -> QueueRoute {
         queue: behind_network(world, world.queue.clone()),
         records: records(world),
         views: read_store(world, deployment.read),
+        projection: deployment.read,
     }
 }
 

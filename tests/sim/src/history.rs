@@ -9,7 +9,7 @@ use bytes::Bytes;
 use kernel::apply::Aggregate;
 use kernel::clock::Timestamp;
 use kernel::domain::Domain;
-use kernel::envelope::{Envelope, Expected};
+use kernel::envelope::{Envelope, Excluded, Expected};
 use kernel::ids::{AggregateId, AggregateKey, CommandId, Stamp};
 use kernel::ports::{OutgoingMessage, Snapshot, Transaction};
 use kernel::project::Projection;
@@ -25,7 +25,7 @@ pub enum Invariant {
     EndsOnce = 1,
     /// 2. The final state is the fold of the applied commands by version; versions are contiguous from 1.
     FoldOfApplied,
-    /// 3. An applied `If-Match: n` has the predecessor n.
+    /// 3. An applied `If-Match: n` has the predecessor n, and an applied `If-None-Match` another than those that it names.
     NoLostUpdate,
     /// 4. Rejected and superseded commands have no effect, and were judged rightly.
     NoEffect,
@@ -78,6 +78,7 @@ impl std::fmt::Display for Violation {
 pub(crate) struct Operation {
     pub(crate) command: UserCommand,
     pub(crate) expected: Expected,
+    pub(crate) excluded: Option<Excluded>,
     /// What the client knew of the user's creation when it sent this.
     pub(crate) created: bool,
     /// Whether it was sent with a token, whose stamp it comes after.

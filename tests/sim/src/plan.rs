@@ -195,6 +195,10 @@ pub enum Precondition {
     Ahead,
     /// That the user exists.
     Exists,
+    /// That the user does not exist: no write but a create can.
+    NotAny,
+    /// Any version but the one that the session saw last.
+    NotSeen,
 }
 
 /// What befalls the whole system.
@@ -475,10 +479,12 @@ impl Draw {
     }
 
     fn write(&mut self, user: u8, change: Change) -> Write {
-        let precondition = match self.between(1, 10) {
+        let precondition = match self.between(1, 12) {
             1..=2 => Precondition::Seen,
             3 => Precondition::Ahead,
             4 => Precondition::Exists,
+            5 => Precondition::NotAny,
+            6 => Precondition::NotSeen,
             _ => Precondition::None,
         };
         Write {

@@ -53,7 +53,7 @@ pub(crate) async fn command(site: &Site, show: &ShowCommand) -> Result<Outcome, 
 /// One user: what each store holds of it.
 pub(crate) async fn user(site: &Site, show: &ShowCommand) -> Result<Outcome, Failure> {
     let ShowCommand::Show { id, tenant } = show;
-    let malformed = |_| Failure::NotFound(format!("{id} is not a user's identity: a lower-case UUID"));
+    let malformed = |_| Failure::NotFound(format!("{id} is not a user's identity: a hyphenated UUID"));
     let id: AggregateId = id.parse().map_err(malformed)?;
     let key = AggregateKey { kind: ServedDomain::KIND, tenant: tenant.clone(), id };
     let document = everywhere(site, &key).await?;

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use kernel::apply::{FOLD_COMMANDS_MAX, Order, Verdict};
 use kernel::clock::Clock as _;
-use kernel::envelope::Expected;
+use kernel::envelope::{Excluded, Expected};
 use kernel::ids::AggregateId;
 use kernel::ports::{Claim, CommitError, FailedConditions, WriteStore};
 use kernel::record::COMMAND_AGE_MAX;
@@ -177,6 +177,42 @@ async fn a_version_that_is_passed_is_a_conflict_and_one_that_is_ahead_waits() {
     assert_eq!(told(&world.apply(&commands).await), ["rejected version-conflict", "deferred", "applied 3"]);
     world.clock.pass(Duration::from_secs(60));
     assert_eq!(told(&world.apply(&commands[1..2]).await), ["rejected version-conflict"]);
+}
+
+#[tokio::test]
+async fn a_command_does_nothing_on_a_version_that_it_excludes() {
+    let world = World::new();
+    let id = world.new_id();
+    let excluding = |excluded, expected| {
+        let mut command = world.command(id, Add(1));
+        (command.excluded, command.expected) = (Some(excluded), expected);
+        command
+    };
+    // A command whose aggregate may be behind waits for it, whatever it excludes.
+    let any = excluding(Excluded::Any, Expected::Unsaid);
+    assert_eq!(told(&world.apply(std::slice::from_ref(&any)).await), ["deferred"]);
+    let commands = [
+        world.command(id, open("a")),
+        any,
+        excluding(Excluded::Versions(vec![1, 9]), Expected::Unsaid),
+        excluding(Excluded::Versions(vec![2]), Expected::Unsaid),
+        // `If-Match` is looked at first (RFC 9110, section 13.2.2).
+        excluding(Excluded::Any, Expected::Version(1)),
+        excluding(Excluded::Any, Expected::Version(2)),
+        excluding(Excluded::Versions(vec![1]), Expected::Version(2)),
+    ];
+    let expected = [
+        "applied 1",
+        "rejected precondition-failed",
+        "rejected precondition-failed",
+        "applied 2",
+        "rejected version-conflict",
+        "rejected precondition-failed",
+        "applied 3",
+    ];
+    assert_eq!(told(&world.apply(&commands).await), expected);
+    let gone = [world.command(id, Close), excluding(Excluded::Any, Expected::Unsaid)];
+    assert_eq!(told(&world.apply(&gone).await), ["applied 4", "rejected not-found"]);
 }
 
 #[tokio::test]

@@ -78,7 +78,14 @@ fn environment_with(world: &World, shared: Option<Arc<dyn SharedCache>>) -> Envi
 impl Environment {
     async fn try_get(&self, id: AggregateId, token: Option<&str>, lenient: bool) -> Result<Answer, QueryError> {
         let deadline = Instant::now() + Duration::from_secs(9);
-        self.queries.get(&ReadRequest { key: key(id), token, lenient, deadline }).await
+        self.queries.get(&ReadRequest { key: key(id), token, named: 0, lenient, deadline }).await
+    }
+
+    /// A read that names a version in `If-Match`.
+    async fn get_named(&self, id: AggregateId, named: u64) -> Answer {
+        let deadline = Instant::now() + Duration::from_secs(9);
+        let request = ReadRequest { key: key(id), token: None, named, lenient: false, deadline };
+        self.queries.get(&request).await.unwrap()
     }
 
     async fn get(&self, id: AggregateId) -> Answer {
@@ -201,6 +208,30 @@ async fn the_store_is_read_strongly_consistent_for_fills_and_tokens_alone() {
     let here = environment(&world);
     here.get(other).await;
     assert_eq!(strong(&here), (1, 0));
+}
+
+#[tokio::test]
+async fn a_read_that_names_a_version_passes_by_the_caches_that_are_behind_it_and_waits_for_none() {
+    let world = World::new();
+    let id = world.new_id();
+    write(&world, id, open("a"), true).await;
+    let here = environment(&world);
+    here.get(id).await;
+    let strong = || (here.reads(), here.store.strong.load(Ordering::SeqCst));
+    let read = strong();
+    // A cache that has the named version, or a newer one, is believed.
+    assert_eq!(said(&here.get_named(id, 1).await), [(Tier::Memory, TierSaid::Hit(None))]);
+    assert_eq!(strong(), read);
+    // The caches do not hear of version 2.
+    write(&world, id, Add(1), false).await;
+    let named = here.get_named(id, 2).await;
+    assert_eq!(named.view.version, 2);
+    assert_eq!(said(&named), [(Tier::Memory, TierSaid::TooOld), (Tier::Redis, TierSaid::TooOld)]);
+    assert_eq!(strong(), (read.0 + 1, read.1 + 1));
+    // There is no version 9: the store says so once.
+    let ahead = here.get_named(id, 9).await;
+    assert_eq!((ahead.view.version, ahead.stale), (2, false));
+    assert_eq!(strong(), (read.0 + 2, read.1 + 2));
 }
 
 #[tokio::test]

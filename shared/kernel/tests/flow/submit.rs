@@ -49,6 +49,7 @@ fn queue_route(world: &World) -> QueueRoute {
         queue: world.queue.clone(),
         records: Arc::new(world.stores.records()),
         views: Arc::new(world.stores.views()),
+        projection: Projection::FIRST,
     }
 }
 
@@ -75,6 +76,7 @@ fn request(key: Option<&str>, aggregate: Option<AggregateId>, command: CounterCo
         idempotency_key: key.map(str::to_owned),
         aggregate,
         expected: Expected::Unsaid,
+        excluded: None,
         token: None,
         traceparent: None,
         command,

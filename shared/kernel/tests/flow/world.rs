@@ -91,6 +91,7 @@ impl World {
             aggregate,
             stamp: Stamp { at, command: CommandId::generate(at) },
             expected: Expected::Unsaid,
+            excluded: None,
             fingerprint: None,
             traceparent: None,
             command_schema: 1,

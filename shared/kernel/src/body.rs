@@ -1,0 +1,176 @@
+//! Reads request bodies in JSON (RFC 8259), and finds the keys that an object has twice.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+
+/// After so many keys that an object has twice, no more are named. A pointer can be as long as the body.
+const TWICE_MAX: usize = 20;
+
+/// A JSON value, as far as commands need to know.
+///
+/// This is not the library's own `Value`. That one takes some keys for instructions to itself, and parses the texts behind
+/// them to any depth.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Given {
+    /// `null`.
+    Null,
+    /// A string.
+    Text(String),
+    /// A whole number from 0 to 2^64 - 1.
+    Number(u64),
+    /// An object. Of a key that is there twice it has the last value.
+    Object(BTreeMap<String, Self>),
+    /// Any other value.
+    Other,
+}
+
+/// A request body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Body {
+    /// The value.
+    pub value: Given,
+    /// JSON pointers (RFC 6901) to the keys that an object has twice, at any depth, at most 20. The values of such a key
+    /// contradict each other, and every library picks another one (RFC 8259, section 4).
+    pub twice: BTreeSet<String>,
+}
+
+impl Body {
+    /// Reads a body. The error says where it is no JSON, or nested too deeply.
+    pub fn parse(text: &[u8]) -> Result<Self, serde_json::Error> {
+        let mut twice = BTreeSet::new();
+        let mut deserializer = serde_json::Deserializer::from_slice(text);
+        let value = Reader { at: &mut String::new(), twice: &mut twice }.deserialize(&mut deserializer)?;
+        deserializer.end()?;
+        Ok(Self { value, twice })
+    }
+}
+
+/// The JSON pointer to a field of the body, for example `/a~1b` (RFC 6901, section 3).
+#[must_use]
+pub fn pointer(field: &str) -> String {
+    format!("/{}", field.replace('~', "~0").replace('/', "~1"))
+}
+
+/// Reads the value at a place.
+struct Reader<'a> {
+    at: &'a mut String,
+    twice: &'a mut BTreeSet<String>,
+}
+
+impl Reader<'_> {
+    /// A reader of the value at a place below this one.
+    fn below(&mut self, field: &str) -> Reader<'_> {
+        self.at.push_str(&pointer(field));
+        Reader { at: self.at, twice: self.twice }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Reader<'_> {
+    type Value = Given;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Given, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Reader<'_> {
+    type Value = Given;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Given, E> {
+        Ok(Given::Other)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Given, E> {
+        Ok(Given::Other)
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Given, E> {
+        Ok(Given::Number(number))
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Given, E> {
+        Ok(Given::Other)
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Given, E> {
+        Ok(Given::Text(text.to_owned()))
+    }
+
+    fn visit_unit<E>(self) -> Result<Given, E> {
+        Ok(Given::Null)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<Given, A::Error> {
+        let length = self.at.len();
+        let mut index = 0;
+        while list.next_element_seed(self.below(&index.to_string()))?.is_some() {
+            self.at.truncate(length);
+            index += 1;
+        }
+        Ok(Given::Other)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Given, A::Error> {
+        let length = self.at.len();
+        let mut object = BTreeMap::new();
+        while let Some(key) = map.next_key::<String>()? {
+            let value = map.next_value_seed(self.below(&key))?;
+            if object.insert(key, value).is_some() && self.twice.len() < TWICE_MAX {
+                self.twice.insert(self.at.clone());
+            }
+            self.at.truncate(length);
+        }
+        Ok(Given::Object(object))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn twice(text: &str) -> Vec<String> {
+        Body::parse(text.as_bytes()).unwrap().twice.into_iter().collect()
+    }
+
+    #[test]
+    fn keys_that_an_object_has_twice_are_found_at_any_depth() {
+        for (text, expected) in [
+            (r#"{"a":1,"b":{"a":1}}"#, &[][..]),
+            (r#"{"a":1,"a":1,"a":2}"#, &["/a"]),
+            (r#"{"a":1,"\u0061":1}"#, &["/a"]),
+            (r#"{"a":{"b/c":1,"b/c":null},"d":[0,[{"~":1,"~":1}]]}"#, &["/a/b~1c", "/d/1/0/~0"]),
+            (r#"{"a":[{"x":1},{"x":1}],"b":{"x":1},"x":1}"#, &[]),
+            (r#"[{"":1,"":2}]"#, &["/0/"]),
+            (r#"{"a":{"x":1,"x":1},"a":{"x":1,"x":1}}"#, &["/a", "/a/x"]),
+        ] {
+            assert_eq!(twice(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn no_more_than_20_keys_are_named() {
+        let keys: Vec<_> = (0..500).map(|key| format!("\"{key}\":1,\"{key}\":2")).collect();
+        assert_eq!(twice(&format!("{{{}}}", keys.join(","))).len(), TWICE_MAX);
+    }
+
+    #[test]
+    fn a_value_is_read_as_what_it_is() {
+        let text = br#" {"t":"\u00e9","n":null,"o":{},"u":7,"i":-7,"f":7.0,"b":true,"l":["x"]} "#;
+        let Given::Object(object) = Body::parse(text).unwrap().value else { panic!("no object") };
+        assert_eq!(object["t"], Given::Text("é".to_owned()));
+        assert_eq!((&object["n"], &object["u"]), (&Given::Null, &Given::Number(7)));
+        assert_eq!(object["o"], Given::Object(BTreeMap::new()));
+        for other in ["i", "f", "b", "l"] {
+            assert_eq!(object[other], Given::Other, "{other}");
+        }
+        for wrong in ["", "{}x", "{} {}", "{\"a\":}", &"[".repeat(30_000)] {
+            assert!(Body::parse(wrong.as_bytes()).is_err(), "{wrong}");
+        }
+    }
+}
