@@ -86,7 +86,8 @@ impl Page {
         let profile_dir = format!("--user-data-dir={}", profile.path().display());
         let arguments = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", &profile_dir, &self.origin];
         let (running, _) = Leashed::start(browser, &arguments, Stdio::null);
-        let outcome = self.outcome.recv_timeout(BROWSER_MAX).unwrap_or_else(|error| panic!("the page tells nothing: {error}"));
+        let outcome =
+            self.outcome.recv_timeout(BROWSER_MAX).unwrap_or_else(|error| panic!("the page tells nothing: {error}"));
         let processes = program::descendants(running.pid());
         running.kill();
         assert_eq!(program::survivors(&processes, END_MAX), [0; 0], "the browser leaves processes behind");

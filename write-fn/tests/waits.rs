@@ -10,6 +10,7 @@ use axum::body::Body;
 use http::{Request, StatusCode};
 use kernel::clock::{Clock as _, SystemClock};
 use kernel::ids::AggregateId;
+use kernel::project::Projection;
 use kernel::seal::KeyRing;
 use kernel::submit::{QueueRoute, Route, Submitter};
 use shared::ServedDomain;
@@ -25,6 +26,7 @@ fn commands() -> Arc<Submitter<ServedDomain>> {
         queue: Arc::new(MemoryQueue::new(clock.clone())),
         records: Arc::new(stores.records()),
         views: Arc::new(stores.views()),
+        projection: Projection::FIRST,
     };
     let keys: KeyRing = format!("k1:{}=", "A".repeat(43)).parse().unwrap();
     Arc::new(Submitter::new(Route::Queue(queue), clock, Arc::new(keys)))

@@ -64,7 +64,10 @@ async fn a_wrong_method_is_a_405_that_names_the_right_ones(service: &Service) {
             assert_eq!(answer.status, 405, "{answer}");
             let named: BTreeSet<&str> = answer.header("allow").split(',').map(str::trim).collect();
             assert_eq!(named, allowed.iter().copied().collect(), "{answer}");
-            assert_eq!(api.call(Method::OPTIONS, path).send().await.expect(204).header("allow"), answer.header("allow"));
+            assert_eq!(
+                api.call(Method::OPTIONS, path).send().await.expect(204).header("allow"),
+                answer.header("allow")
+            );
         }
     }
 }

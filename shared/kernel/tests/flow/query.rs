@@ -317,7 +317,7 @@ async fn a_read_waits_until_its_answer_is_due_and_no_longer() {
         for (left, waits) in [(1_000, 1_000), (0, 0), (60_000, 5_000)] {
             let began = Instant::now();
             let deadline = began + Duration::from_millis(left);
-            let request = ReadRequest { key: key(id), token: Some(&token), lenient: false, deadline };
+            let request = ReadRequest { key: key(id), token: Some(&token), named: 0, lenient: false, deadline };
             let refused = here.queries.get(&request).await;
             assert!(matches!(refused, Err(QueryError::NotYetConsistent)), "{refused:?}");
             let waited = began.elapsed().as_millis();
