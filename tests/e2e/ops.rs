@@ -2,6 +2,7 @@
 
 mod migrate;
 mod rebuild;
+mod restore;
 mod runbooks;
 
 use std::path::Path;
