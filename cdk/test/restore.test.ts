@@ -24,7 +24,13 @@ test('restored tables have names and logical ids of their own, and are otherwise
       assert.ok(!after.has(name), stage);
       assert.deepEqual(restored.rest, damaged.rest, `${name} at ${stage}`);
       // CloudFormation imports only tables that it retains, and keeps retained tables that leave the template.
-      assert.deepEqual([restored.policies, damaged.policies], [['Retain', 'Retain'], ['Retain', 'Retain']]);
+      assert.deepEqual(
+        [restored.policies, damaged.policies],
+        [
+          ['Retain', 'Retain'],
+          ['Retain', 'Retain'],
+        ],
+      );
       const ids = [...before.values()].map(({ id }) => id);
       assert.ok(!ids.includes(restored.id), restored.id);
     }
@@ -46,5 +52,8 @@ test('everything refers to the restored tables, and nothing to those before', ()
   assert.deepEqual(Outputs.WriteTable.Value, { Ref: restored.get('watershed-write-r1')!.id });
   assert.deepEqual(Outputs.CommandsTable.Value, { Ref: restored.get('watershed-commands-r1')!.id });
   const alarms = properties(from, 'AWS::CloudWatch::Alarm').map(([id]) => id);
-  assert.ok(alarms.some((id) => id.includes('WriteR1TableThrottles')), alarms.join());
+  assert.ok(
+    alarms.some((id) => id.includes('WriteR1TableThrottles')),
+    alarms.join(),
+  );
 });
