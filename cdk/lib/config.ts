@@ -55,6 +55,11 @@ export interface Config {
   readonly projection: number;
   /** Another one that is written as well, while one takes the place of the other. */
   readonly otherProjection?: number;
+  /**
+   * The number of the restore that the service runs on: at 1 the write table and the commands table end in `-r1`. Without, it
+   * runs on the tables of the first deployment. See docs/restore.md.
+   */
+  readonly restored?: number;
   /** Whether DynamoDB tells the hottest keys. */
   readonly contributorInsights: boolean;
   /** What each table can take at once, in units a second, before it has to grow. */
@@ -144,6 +149,9 @@ export function parseConfig(given: unknown, where: string): Config {
   if (merged['otherProjection'] === merged['projection']) {
     problems.push('otherProjection must be another one than projection');
   }
+  if (merged['restored'] !== undefined && merged['retainData'] === false) {
+    problems.push('restored needs "retainData": true: CloudFormation adopts no table that it would not retain');
+  }
   if (problems.length > 0) {
     throw new Refusal(
       `${where} cannot be used:\n${problems.join('\n')}\nSee cdk/config.example.json and cdk/lib/config.ts.`,
@@ -203,6 +211,7 @@ const CHECKS: Record<keyof Config, Check> = {
   writeConcurrency: optional(integer(1, 1_000_000)),
   projection: integer(1, 65_535),
   otherProjection: optional(integer(1, 65_535)),
+  restored: optional(integer(1, 1_000)),
   contributorInsights: flag,
   warmThroughput: optional(
     says(

@@ -31,8 +31,8 @@ export class Stores extends Construct {
     rows: readonly Row[],
   ) {
     super(scope, 'Stores');
-    this.write = this.table('Write', 'write', INDEXES, config.domainEvents);
-    this.commands = this.table('Commands', 'commands', []);
+    this.write = this.original('Write', 'write', INDEXES, config.domainEvents);
+    this.commands = this.original('Commands', 'commands', []);
     if (rows.some((row) => row.writes_read_store)) {
       this.read = this.ofProjection(config.projection);
       if (config.otherProjection !== undefined && rows.some((row) => row.queue_deployed)) {
@@ -67,6 +67,17 @@ export class Stores extends Construct {
   /** The version of the projection ends the name, and the logical id: flipping two of them touches neither table. */
   private ofProjection(projection: number): TableV2 {
     return this.table(`ReadV${projection}`, `read-v${projection}`, INDEXES);
+  }
+
+  /**
+   * A table of what exists nowhere else. A restored one has another name, and another logical id as well: so CloudFormation
+   * adopts it, and leaves the damaged one in the account, instead of replacing the one by the other.
+   */
+  private original(id: string, name: string, indexes: string[], streamed = false): TableV2 {
+    const { restored } = this.config;
+    return restored === undefined
+      ? this.table(id, name, indexes, streamed)
+      : this.table(`${id}R${restored}`, `${name}-r${restored}`, indexes, streamed);
   }
 
   private table(id: string, name: string, indexes: string[], streamed = false): TableV2 {

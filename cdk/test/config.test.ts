@@ -97,6 +97,8 @@ test('values that AWS would refuse are refused here', () => {
     [{ writeConcurrency: 1.5 }, /writeConcurrency must be a whole number from 1/],
     [{ projection: 0 }, /projection must be/],
     [{ projection: 2, otherProjection: 2 }, /another one than projection/],
+    [{ restored: 0 }, /restored must be a whole number from 1/],
+    [{ restored: 1, base: 'dev' }, /restored needs "retainData": true/],
     [{ warmThroughput: { reads: 1, writes: 1 } }, /warmThroughput must be/],
     [{ alarmEmail: 'nobody' }, /alarmEmail must be/],
   ];

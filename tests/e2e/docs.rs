@@ -114,12 +114,13 @@ fn anchor(heading: &str) -> String {
 }
 
 /// The stages, in the order of the path.
-fn stages() -> Vec<String> {
+pub fn stages() -> Vec<String> {
     let rows = Row::all().unwrap();
     rows.into_iter().filter(|row| row.kind == Kind::Stage).map(|row| row.stage).collect()
 }
 
-fn evolution(page: &str) -> String {
+/// A page about stages.
+pub fn evolution(page: &str) -> String {
     let path = program::workspace().join(format!("docs/evolution/{page}.md"));
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }

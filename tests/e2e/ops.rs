@@ -2,6 +2,8 @@
 
 mod migrate;
 mod rebuild;
+mod restore;
+mod runbooks;
 
 use std::path::Path;
 use std::process::{self, Output};
@@ -78,6 +80,15 @@ impl Said {
     fn is_refused(&self, says: &str) {
         assert_eq!((self.code, self.error.trim_end().lines().count()), (3, 1), "{self:?}");
         assert!(self.error.contains(says), "{self:?} does not say {says:?}");
+        self.is_an_error();
+    }
+
+    /// Scripts read the same error, as JSON on stdout.
+    fn is_an_error(&self) {
+        let error = &self.json["error"];
+        assert_eq!(error["exit_code"], self.code, "{self:?}");
+        let message = error["message"].as_str().unwrap_or_else(|| panic!("{self:?}"));
+        assert_eq!(self.error.trim_end(), format!("watershed: {message}"), "{self:?}");
     }
 }
 
@@ -342,8 +353,13 @@ async fn refusals_without_a_site(dir: &Path) {
     for (arguments, says) in refusals {
         said(command(dir).args(arguments).envs(nowhere)).await.is_refused(says);
     }
-    let wrong = said(command(dir).args(["dlq", "redrive"])).await;
-    assert_eq!(wrong.code, 2, "{wrong:?}");
+    for wrong in [&["dlq", "redrive"][..], &["verify", "--segments", "0"], &["no-such-command"]] {
+        let wrong = said(command(dir).args(wrong)).await;
+        assert_eq!(wrong.code, 2, "{wrong:?}");
+        wrong.is_an_error();
+    }
+    let help = command(dir).arg("--help").output().await.unwrap();
+    assert!(help.status.success() && String::from_utf8_lossy(&help.stdout).contains("Usage: watershed"), "{help:?}");
 }
 
 /// Every command there is.

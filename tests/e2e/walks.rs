@@ -1,10 +1,13 @@
 //! The walks in the documents do what they say.
 //!
 //! A block of shell after `<!-- walk -->` is run; each line of the block after the `<!-- walk:expect -->` that follows
-//! must appear in what it prints, `…` standing for anything.
+//! must appear in what it prints, `…` standing for anything. A migration compares for a second after its cut-over instead of
+//! a minute.
 
 use std::process::Stdio;
 
+use crate::docs::{evolution, stages};
+use crate::harness::redis::Redis;
 use crate::harness::{Stack, Variant, check, program};
 
 /// Where the README has the service.
@@ -20,16 +23,37 @@ fn the_walk_in_the_operators_document_does_what_it_says() {
     walk("docs/operations.md");
 }
 
+#[test]
+fn the_pages_of_the_stages_lead_forward_back_and_forward_again() {
+    if !Redis::is_installed() {
+        return;
+    }
+    let mut steps = blocks(&evolution("README"));
+    for stage in stages() {
+        let page = blocks(&evolution(&stage));
+        let there = page.iter().find(|step| step.text.contains("watershed migrate advance")).cloned();
+        assert!(!page.is_empty() && (there.is_some() || stage == "single-responsibility"), "{stage} has no walk");
+        steps.extend(page);
+        // Its last block is the way back.
+        steps.extend(there);
+    }
+    walk_on(&Stack::start(Variant::SingleResponsibility, &["--ephemeral"]), &steps);
+}
+
 fn walk(document: &str) {
     let text = std::fs::read_to_string(program::workspace().join(document)).unwrap();
-    let scripts = blocks(&text, "<!-- walk -->");
-    assert!(!scripts.is_empty(), "{document} has no walk");
-    let stack = Stack::start(Variant::Cqrs, &["--ephemeral"]);
+    let steps = blocks(&text);
+    assert!(!steps.is_empty(), "{document} has no walk");
+    walk_on(&Stack::start(Variant::Cqrs, &["--ephemeral"]), &steps);
+}
+
+fn walk_on(stack: &Stack, steps: &[Step]) {
     // One shell, so that a step may use what an earlier one found; each step's output is told apart by a marker.
-    let steps: Vec<String> = scripts.iter().map(|step| format!("{}\necho '{MARKER}'\n", step.text)).collect();
-    let printed = check(&stack, async { shell(&steps.concat().replace(URL, &stack.service.url)) });
+    let scripts: Vec<String> = steps.iter().map(|step| format!("{}\necho '{MARKER}'\n", step.text)).collect();
+    let script = hurried(&scripts.concat()).replace(URL, &stack.service.url);
+    let printed = check(stack, async { shell(&script) });
     let mut outputs = printed.split(MARKER);
-    for step in &scripts {
+    for step in steps {
         let output = outputs.next().unwrap_or_default();
         for expected in step.expected.lines().map(str::trim).filter(|line| !line.is_empty()) {
             let found = output.lines().any(|line| matches(line, expected));
@@ -38,19 +62,31 @@ fn walk(document: &str) {
     }
 }
 
+/// The same with a soak of a second.
+fn hurried(script: &str) -> String {
+    let advance = "watershed migrate advance";
+    let of_a_minute = script.replace("--soak 60s", "");
+    let lines = of_a_minute.lines().map(|line| match line.starts_with(advance) && !line.contains("--soak") {
+        true => format!("{line} --soak 1s\n"),
+        false => format!("{line}\n"),
+    });
+    lines.collect()
+}
+
 const MARKER: &str = "--- walked ---";
 
+#[derive(Clone)]
 struct Step {
     text: String,
     expected: String,
 }
 
-/// The blocks after a marker, each with the block that tells what to expect, if it has one.
-fn blocks(readme: &str, marker: &str) -> Vec<Step> {
-    let sections = readme.split(marker).skip(1);
+/// The blocks that are run, each with the block that tells what to expect, if it has one.
+fn blocks(document: &str) -> Vec<Step> {
+    let sections = document.split("<!-- walk -->").skip(1);
     sections
         .map(|section| Step {
-            text: fenced(section).unwrap_or_else(|| panic!("no block after a {marker}")),
+            text: fenced(section).unwrap_or_else(|| panic!("no block after a mark")),
             expected: section.split_once("<!-- walk:expect -->").and_then(|(_, rest)| fenced(rest)).unwrap_or_default(),
         })
         .collect()

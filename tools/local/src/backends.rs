@@ -15,9 +15,6 @@ use crate::redis::Redis;
 use crate::stores::{Store, StoreError};
 use crate::supervise::Spawner;
 
-const WRITE_TABLE: &str = "watershed-write";
-const COMMANDS_TABLE: &str = "watershed-commands";
-
 /// What the functions need is not to be had.
 #[derive(Debug, thiserror::Error)]
 pub enum BackendError {
@@ -57,12 +54,12 @@ struct QueueBackend {
 }
 
 impl Backends {
-    /// Starts the tables. `read_table` is the read store's.
+    /// Starts the tables, and creates those of `names` that are absent.
     pub(crate) async fn start(
         options: &StackOptions,
         spawner: &Spawner,
         signing_keys: String,
-        read_table: &str,
+        names: &TableNames,
     ) -> Result<Self, BackendError> {
         let store = match &options.dynamodb_url {
             Some(_) => None,
@@ -71,12 +68,7 @@ impl Backends {
         let ours = store.as_ref().map(|store| store.url.clone());
         let dynamodb_url = options.dynamodb_url.clone().or(ours).unwrap_or_default();
         let client = clients::dynamodb(&sdk_config(&dynamodb_url, store.is_none()).await);
-        let names = TableNames {
-            write: WRITE_TABLE.to_owned(),
-            commands: COMMANDS_TABLE.to_owned(),
-            read: read_table.to_owned(),
-        };
-        tables::create_all(&client, &names, ServedDomain::INDEXES).await?;
+        tables::create_all(&client, names, ServedDomain::INDEXES).await?;
         let (options, spawner) = (options.clone(), spawner.clone());
         let redis = Err("no stage has needed it yet".to_owned());
         Ok(Self { options, spawner, signing_keys, store, dynamodb_url, queue: None, redis })
@@ -141,8 +133,6 @@ impl Backends {
             ("AWS_ENDPOINT_URL_DYNAMODB", Some(self.dynamodb_url.clone())),
             ("AWS_ENDPOINT_URL_SQS", queue.map(|queue| queue.url.clone())),
             ("REDIS_URL", redis.map(|redis| redis.url.clone())),
-            ("WRITE_TABLE", Some(WRITE_TABLE.to_owned())),
-            ("COMMANDS_TABLE", Some(COMMANDS_TABLE.to_owned())),
             ("QUEUE_URL", queue.map(|queue| queue.queues.main.url.clone())),
             ("DEAD_LETTER_QUEUE_URL", queue.map(|queue| queue.queues.dead_letters.url.clone())),
             ("VISIBILITY_TIMEOUT_SECONDS", queue.map(|_| queue::VISIBILITY_TIMEOUT.as_secs().to_string())),

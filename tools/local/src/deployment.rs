@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use adapters::read_table::{ReadTable, ReadTableError};
+use adapters::tables::TableNames;
 use serde::{Deserialize, Serialize};
 use shared::stages::{Row, StageError};
 use tokio_util::sync::CancellationToken;
@@ -28,6 +29,8 @@ const FILE_NAME: &str = "deployment.json";
 /// What is deployed first unless somebody says otherwise.
 const STAGE_DEFAULT: &str = "cqrs";
 const READ_TABLE_DEFAULT: &str = "watershed-read-v1";
+const WRITE_TABLE_DEFAULT: &str = "watershed-write";
+const COMMANDS_TABLE_DEFAULT: &str = "watershed-commands";
 /// What functions are invoked by the queue rather than by HTTP.
 const INGEST: &str = "ingest-fn";
 /// How long an invocation by HTTP may take.
@@ -50,13 +53,22 @@ pub struct Deployment {
     /// Another one that is written as well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub other_read_table: Option<String>,
+    /// The table of states and claims. A document without it leaves it as it is; so whoever moves between stages or read
+    /// stores need not know of a restored backup.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub write_table: Option<String>,
+    /// The table of records of commands, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commands_table: Option<String>,
 }
 
 /// A deployment makes no sense.
 #[derive(Debug, thiserror::Error)]
 pub enum DeploymentError {
     /// Not what it should be.
-    #[error("a deployment is an object of STAGE, READ_TABLE and, if wanted, OTHER_READ_TABLE: {0}")]
+    #[error(
+        "a deployment is an object of STAGE, READ_TABLE and, if wanted, OTHER_READ_TABLE, WRITE_TABLE and COMMANDS_TABLE: {0}"
+    )]
     Malformed(#[from] serde_json::Error),
     /// There is no such stage.
     #[error(transparent)]
@@ -112,12 +124,33 @@ impl Deployment {
         }
     }
 
+    /// The same with the tables of the deployment before, unless it names its own.
+    fn after(self, before: &Self) -> Self {
+        Self {
+            write_table: self.write_table.or_else(|| before.write_table.clone()),
+            commands_table: self.commands_table.or_else(|| before.commands_table.clone()),
+            ..self
+        }
+    }
+
+    /// The tables that there must be.
+    pub(crate) fn tables(&self) -> TableNames {
+        let or = |name: &Option<String>, default: &str| name.clone().unwrap_or_else(|| default.to_owned());
+        TableNames {
+            write: or(&self.write_table, WRITE_TABLE_DEFAULT),
+            commands: or(&self.commands_table, COMMANDS_TABLE_DEFAULT),
+            read: self.read_table.clone(),
+        }
+    }
+
     /// What was deployed last in the data directory or, to begin with, what the options say.
     pub(crate) fn first(options: &StackOptions) -> Result<(Self, Row), DeploymentError> {
         let Some((kept, row)) = options.persistent_dir().map(Self::load).transpose()?.flatten() else {
             let stage = options.stage.clone().unwrap_or_else(|| STAGE_DEFAULT.to_owned());
             let row = Row::of(&stage)?;
-            return Ok((Self { stage, read_table: READ_TABLE_DEFAULT.to_owned(), other_read_table: None }, row));
+            let read_table = READ_TABLE_DEFAULT.to_owned();
+            let first = Self { stage, read_table, other_read_table: None, write_table: None, commands_table: None };
+            return Ok((first, row));
         };
         match &options.stage {
             Some(wanted) if Row::of(wanted)? != row => {
@@ -147,7 +180,10 @@ impl Deployment {
 
     fn variables(&self) -> impl Iterator<Item = (String, String)> {
         let other = self.other_read_table.clone().map(|table| ("OTHER_READ_TABLE", table));
-        let all = [("STAGE", self.stage.clone()), ("READ_TABLE", self.read_table.clone())].into_iter().chain(other);
+        let TableNames { write, commands, read } = self.tables();
+        let named =
+            [("STAGE", self.stage.clone()), ("READ_TABLE", read), ("WRITE_TABLE", write), ("COMMANDS_TABLE", commands)];
+        let all = named.into_iter().chain(other);
         all.map(|(name, value)| (name.to_owned(), value))
     }
 }
@@ -212,6 +248,7 @@ impl Deployments {
     pub async fn deploy(&self, json: &[u8]) -> Result<(), DeploymentError> {
         let (deployment, row) = Deployment::parse(json)?;
         let mut backends = self.backends.lock().await;
+        let deployment = deployment.after(&self.lock().deployment);
         if self.lock().deployment == deployment {
             return Ok(());
         }
@@ -387,13 +424,32 @@ mod tests {
         let first = Deployment::first(&options(&["--data-dir", at])).unwrap().0;
         assert_eq!((first.stage.as_str(), first.other_read_table.as_ref()), ("cqrs", None));
         let (stage, read_table) = ("cqrs-expand".to_owned(), "r-v2".to_owned());
-        let deployment = Deployment { stage, read_table, other_read_table: Some("r-v1".to_owned()) };
+        let named = |name: &str| Some(name.to_owned());
+        let (other_read_table, write_table, commands_table) = (named("r-v1"), named("w-r1"), named("c-r1"));
+        let deployment = Deployment { stage, read_table, other_read_table, write_table, commands_table };
         deployment.keep(dir.path()).unwrap();
         for arguments in [&["--data-dir", at][..], &["--data-dir", at, "--stage", "cqrs-expand"]] {
             assert_eq!(Deployment::first(&options(arguments)).unwrap().0, deployment);
         }
         let error = Deployment::first(&options(&["--data-dir", at, "--stage", "read-store"])).unwrap_err().to_string();
         assert!(error.contains("stage cqrs-expand") && error.contains("migrate"), "{error}");
+    }
+
+    #[test]
+    fn restored_tables_stay_until_a_deployment_names_others() {
+        let parse = |json: &str| Deployment::parse(json.as_bytes()).unwrap().0;
+        let (first, _) = Deployment::first(&options(&["--ephemeral"])).unwrap();
+        assert_eq!(
+            (first.tables().write.as_str(), first.tables().commands.as_str()),
+            ("watershed-write", "watershed-commands")
+        );
+        let restored = parse(r#"{"STAGE":"cqrs","READ_TABLE":"r-v2","WRITE_TABLE":"w-r1","COMMANDS_TABLE":"c-r1"}"#);
+        let restored = restored.after(&first);
+        let flipped = parse(r#"{"STAGE":"cqrs","READ_TABLE":"r-v3"}"#).after(&restored);
+        let TableNames { write, commands, read } = flipped.tables();
+        assert_eq!([write.as_str(), commands.as_str(), read.as_str()], ["w-r1", "c-r1", "r-v3"]);
+        let again = parse(r#"{"STAGE":"cqrs","READ_TABLE":"r-v3","WRITE_TABLE":"w-r2"}"#).after(&flipped);
+        assert_eq!((again.tables().write.as_str(), again.tables().commands.as_str()), ("w-r2", "c-r1"));
     }
 
     #[test]
@@ -404,7 +460,8 @@ mod tests {
             r#"{"READ_TABLE":"r-v1"}"#,
             r#"{"STAGE":"cqrs","READ_TABLE":"r"}"#,
             r#"{"STAGE":"csqr","READ_TABLE":"r-v1"}"#,
-            r#"{"STAGE":"cqrs","READ_TABLE":"r-v1","WRITE_TABLE":"w"}"#,
+            r#"{"STAGE":"cqrs","READ_TABLE":"r-v1","QUEUE_URL":"q"}"#,
+            r#"{"STAGE":"cqrs","READ_TABLE":"r-v1","WRITE_TABLE":1}"#,
             r#"{"STAGE":"cqrs","READ_TABLE":"r-v1","OTHER_READ_TABLE":"x"}"#,
             r#"{"STAGE":"cqrs","READ_TABLE":"r-v1","OTHER_READ_TABLE":"r-v1"}"#,
         ] {

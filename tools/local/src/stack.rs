@@ -110,7 +110,7 @@ impl Stack {
         let first = Deployment::first(options)?;
         let (data_dir, signing_keys) = data_dir(options)?;
         let spawner = Spawner::start(runner)?;
-        let backends = Backends::start(options, &spawner, signing_keys, &first.0.read_table).await?;
+        let backends = Backends::start(options, &spawner, signing_keys, &first.0.tables()).await?;
         let deployments = Arc::new(Deployments::start(options, spawner, backends, first).await?);
         let (stop, serving) = (CancellationToken::new(), TaskTracker::new());
         let status = Status { deployments: deployments.clone() };

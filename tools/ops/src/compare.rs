@@ -3,13 +3,12 @@
 //! The service goes on meanwhile: what differs at first is looked at again, and counts only if it stays so.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use adapters::dynamo::SnapshotTable;
-use adapters::redis_cache::RedisCache;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use indicatif::ProgressBar;
 use kernel::apply::Aggregate;
@@ -22,7 +21,9 @@ use serde::Serialize;
 use shared::ServedDomain;
 use tokio::time::sleep;
 
+use crate::cache::{self, Cache};
 use crate::outcome::{Failure, bar};
+use crate::queue::CommandQueue;
 
 /// How often what differs is looked at again: the last projection may be on its way.
 const LOOKS_MAX: usize = 4;
@@ -67,9 +68,11 @@ pub(crate) struct Stores {
     pub(crate) states: SnapshotTable,
     /// `None` where no read store is looked at.
     pub(crate) views: Option<SnapshotTable>,
-    pub(crate) cache: Option<RedisCache>,
+    pub(crate) cache: Option<Cache>,
     /// What the views show.
     pub(crate) projection: Projection,
+    /// The queue of commands. A command that ingest-fn has stored and not yet projected is still in it.
+    pub(crate) queue: Option<CommandQueue>,
 }
 
 /// What a comparison came to.
@@ -83,7 +86,17 @@ pub(crate) struct Comparison {
     #[serde(rename = "differences", serialize_with = "count")]
     pub(crate) found: Vec<Difference>,
     by_kind: BTreeMap<Wrong, usize>,
+    /// Commands in the queue, as it counts them: before the comparison or after it, whichever is more. `None` if there is
+    /// no queue, or if it does not answer.
+    on_their_way: Option<u64>,
+    /// The cause, if the queue does not answer.
+    queue_failure: Option<String>,
+    /// The cause, if the shared cache does not answer and is therefore left out.
+    cache_failure: Option<String>,
 }
+
+/// The answer of the queue to the question how many commands it holds.
+type Backlog = Option<Result<u64, Failure>>;
 
 #[expect(clippy::ptr_arg, reason = "serde hands over what the field is")]
 fn count<S: serde::Serializer>(found: &Vec<Difference>, serializer: S) -> Result<S::Ok, S::Error> {
@@ -105,7 +118,87 @@ impl Comparison {
             self.found.len(),
             self.lag,
         ));
+        lines.extend(self.remarks());
         lines
+    }
+
+    /// Remarks on the differences: missing stores, and commands on their way.
+    fn remarks(&self) -> Vec<String> {
+        let mut remarks = Vec::new();
+        remarks.extend(self.cache_failure.as_deref().map(cache::left_out));
+        remarks.extend(self.queue_failure.as_ref().map(|why| {
+            format!("the queue does not answer ({why}): commands on their way may explain missing and older views")
+        }));
+        let Some(commands) = self.on_their_way.filter(|commands| *commands > 0) else { return remarks };
+        let are = if commands == 1 {
+            "1 command is on its way".to_owned()
+        } else {
+            format!("{commands} commands are on their way")
+        };
+        remarks.push(match (self.explained(), self.found.len()) {
+            (_, 0) => are,
+            (0, _) => format!("{are}, and explain no difference: a backlog makes views missing or older, nothing else"),
+            (explained, found) => {
+                format!(
+                    "{are}, and may explain {explained} of {found} differences: those then end as the queue runs empty"
+                )
+            }
+        });
+        remarks
+    }
+
+    /// Differences of the kinds that end when commands leave the queue.
+    fn explained(&self) -> usize {
+        self.by_kind.iter().filter(|(wrong, _)| wrong.is_of_a_backlog()).map(|(_, count)| count).sum()
+    }
+
+    /// Whether the commands in the queue may explain every difference.
+    pub(crate) fn may_be_backlog(&self) -> bool {
+        self.on_their_way.is_some_and(|commands| commands > 0) && self.explained() == self.found.len()
+    }
+
+    /// Whether every store that was asked has answered.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.cache_failure.is_none()
+    }
+
+    /// The cause, if the shared cache was left out.
+    pub(crate) fn cache_failure(&self) -> Option<&str> {
+        self.cache_failure.as_deref()
+    }
+
+    /// The next command, if anything differs. `again` is the command that compared.
+    pub(crate) fn to_do(&self, again: &str) -> Option<String> {
+        if self.found.is_empty() {
+            return None;
+        }
+        if self.may_be_backlog() {
+            return Some(format!("wait until `watershed queue` shows no commands, then `{again}` again"));
+        }
+        let advice: BTreeSet<_> = self.by_kind.keys().map(|wrong| wrong.advice()).collect();
+        Some(advice.into_iter().collect::<Vec<_>>().join("; "))
+    }
+}
+
+impl Wrong {
+    /// Whether a command that waits in the queue may be the reason: its redelivery then projects the state.
+    fn is_of_a_backlog(self) -> bool {
+        matches!(self, Self::ViewMissing | Self::ViewOlder | Self::CacheDiffers)
+    }
+
+    /// The advice of docs/operations.md.
+    fn advice(self) -> &'static str {
+        match self {
+            Self::ViewMissing | Self::ViewOlder => "`watershed verify --repair` projects the states again",
+            Self::ViewNewer | Self::ViewOrphaned => {
+                "find out why the write store has less, then `watershed verify --repair`, which follows the write store"
+            }
+            Self::ViewDiffers => {
+                "`watershed verify --repair` for a few views; `watershed rebuild build` if new code shows all of them otherwise"
+            }
+            Self::CacheDiffers => "stale entries of Redis expire within 6 minutes: `watershed verify` then",
+            Self::StateUnreadable => "deploy the code that wrote the unreadable states, then `watershed verify`",
+        }
     }
 }
 
@@ -138,18 +231,21 @@ enum Scan {
 impl Stores {
     /// Compares everything, with so many scans side by side.
     pub(crate) async fn compare(&self, segments: u32) -> Result<Comparison, Failure> {
-        let bar = bar("users", self.states.approximate_len().await?.unwrap_or_default());
+        let backlog = self.backlog().await;
+        // Claims are read as well, and an item counts when it is read: so the bar ends where the scans do.
+        let bar = bar("items", self.items().await?);
         let of_states = self.scan_all(segments, Scan::States, &bar).await?;
         let of_views = self.scan_all(segments, Scan::Views, &bar).await?;
         bar.finish_and_clear();
-        self.settle(of_states.add(of_views)).await
+        self.settle(of_states.add(of_views), backlog).await
     }
 
     /// Compares so many users and as many views, spread over the key space; all of them, where there are fewer.
     pub(crate) async fn sample(&self, keys: u32) -> Result<Comparison, Failure> {
+        let backlog = self.backlog().await;
         let of_states = self.sample_of(Scan::States, keys).await?;
         let of_views = self.sample_of(Scan::Views, keys).await?;
-        self.settle(of_states.add(of_views)).await
+        self.settle(of_states.add(of_views), backlog).await
     }
 
     /// Removes the views of what does not exist.
@@ -161,7 +257,22 @@ impl Stores {
         Ok(())
     }
 
-    async fn settle(&self, met: Met) -> Result<Comparison, Failure> {
+    /// About how many items the scans of a comparison read.
+    async fn items(&self) -> Result<u64, Failure> {
+        let mut items = 0;
+        for table in [Scan::States, Scan::Views].into_iter().filter_map(|scan| self.table(scan)) {
+            items += table.approximate_len().await?.unwrap_or_default();
+        }
+        Ok(items)
+    }
+
+    /// How many commands are in the queue; `None` if there is no queue.
+    async fn backlog(&self) -> Backlog {
+        let queue = self.queue.as_ref()?;
+        Some(queue.counts().await.map(|counts| counts.all()))
+    }
+
+    async fn settle(&self, met: Met, before: Backlog) -> Result<Comparison, Failure> {
         let suspects = met.suspects.len();
         let found = self.look_again(met.suspects).await?;
         let mut by_kind = BTreeMap::new();
@@ -169,7 +280,15 @@ impl Stores {
             *by_kind.entry(difference.wrong).or_default() += 1;
         }
         let lag = suspects.saturating_sub(found.len());
-        Ok(Comparison { users: met.users, views: met.views, cached: met.cached, lag, found, by_kind })
+        // A command that left the queue meanwhile was on its way, and so is one that came.
+        let (on_their_way, queue_failure) = match (before, self.backlog().await) {
+            (Some(Ok(before)), Some(Ok(after))) => (Some(before.max(after)), None),
+            (Some(Err(failure)), _) | (_, Some(Err(failure))) => (None, Some(failure.to_string())),
+            (None, _) | (_, None) => (None, None),
+        };
+        let cache_failure = self.cache.as_ref().and_then(Cache::failure).map(ToOwned::to_owned);
+        let Met { users, views, cached, .. } = met;
+        Ok(Comparison { users, views, cached, lag, found, by_kind, on_their_way, queue_failure, cache_failure })
     }
 
     fn table(&self, scan: Scan) -> Option<&SnapshotTable> {
@@ -192,9 +311,7 @@ impl Stores {
         loop {
             let page = table.scan(ServedDomain::KIND, segment, segments, after).await?;
             met = met.add(self.compare_entries(scan, &page.entries).await?);
-            if matches!(scan, Scan::States) {
-                bar.inc(page.entries.len() as u64);
-            }
+            bar.inc(page.items);
             after = page.next;
             if after.is_none() {
                 return Ok(met);
@@ -238,7 +355,7 @@ impl Stores {
 
     async fn compare_states(&self, states: &[(AggregateKey, Snapshot)]) -> Result<Met, Failure> {
         let keys: Vec<_> = states.iter().map(|(key, _)| key.clone()).collect();
-        let (views, cached) = (self.shown(&keys).await?, self.cached(&keys).await?);
+        let (views, cached) = (self.shown(&keys).await?, self.cached(&keys).await);
         let mut met = Met { users: keys.len() as u64, ..Met::default() };
         met.cached = cached.iter().flatten().count() as u64;
         for (((key, state), view), cached) in states.iter().zip(&views).zip(&cached) {
@@ -264,10 +381,11 @@ impl Stores {
         Ok(views.load(keys).await?)
     }
 
-    async fn cached(&self, keys: &[AggregateKey]) -> Result<Vec<Option<CachedView>>, Failure> {
-        let Some(cache) = &self.cache else { return Ok(vec![None; keys.len()]) };
+    /// The entries of `keys` in the shared cache; `None` in all if there is no cache, or if it does not answer.
+    async fn cached(&self, keys: &[AggregateKey]) -> Vec<Option<CachedView>> {
+        let Some(cache) = &self.cache else { return vec![None; keys.len()] };
         let keys: Vec<_> = keys.iter().map(|key| self.projection.cache_key(key)).collect();
-        Ok(cache.peek(&keys).await?)
+        cache.peek(&keys).await
     }
 
     /// What still differs after a while, and has not just moved on.
@@ -291,7 +409,7 @@ impl Stores {
         let mut found = Vec::new();
         for keys in of.chunks(LOAD_KEYS_MAX) {
             let (states, views) = (self.states.load(keys).await?, self.shown(keys).await?);
-            let cached = self.cached(keys).await?;
+            let cached = self.cached(keys).await;
             for (((key, state), view), cached) in keys.iter().zip(&states).zip(&views).zip(&cached) {
                 found.extend(self.judge(key, state.as_ref(), view.as_ref(), cached.as_ref()));
             }
@@ -315,7 +433,7 @@ impl Stores {
             (None, _) => {}
         }
         if let Some(cache) = &self.cache {
-            cache.remove(&self.projection.cache_key(key)).await?;
+            cache.remove(&self.projection.cache_key(key)).await;
         }
         Ok(true)
     }

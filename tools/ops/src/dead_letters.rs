@@ -7,10 +7,11 @@ use std::time::Duration;
 use adapters::dynamo::DynamoRecords;
 use aws_sdk_sqs::types::{Message, MessageSystemAttributeName};
 use kernel::clock::{Clock as _, SystemClock};
-use kernel::envelope::Heading;
+use kernel::envelope::{Envelope, Heading};
 use kernel::ports::{RecordReader as _, RecordWriter as _};
 use kernel::record::{CommandRecord, CommandStatus};
 use serde::Serialize;
+use shared::ServedDomain;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::audit::AuditLog;
@@ -22,6 +23,8 @@ use crate::site::Site;
 const HIDDEN_SECONDS: i32 = 120;
 /// Messages of one receive at most.
 const BATCH_MAX: i32 = 10;
+/// The next command after a list of dead letters.
+const AFTER_LIST: &str = "`watershed dlq sync` tells their clients; mend the cause, then `watershed dlq redrive --all`";
 /// What a command is told that died without a word.
 const DIED: &str = "it died in the queue before its failure could be recorded: an operator may send it back";
 
@@ -182,6 +185,11 @@ async fn describe(site: &Site, message: &Message, with_body: bool) -> Result<Let
     })
 }
 
+/// The cause, if ingest-fn cannot read the message. This tool reads as the ingest-fn of its own version does.
+fn unreadable(body: Option<&str>) -> Option<String> {
+    Envelope::parse::<ServedDomain>(body.unwrap_or_default()).err().map(|error| explain(&error))
+}
+
 /// A status in a few words.
 pub(crate) fn in_words(status: &CommandStatus) -> String {
     match status {
@@ -215,7 +223,8 @@ async fn list(site: &Site, look: &Look) -> Result<Outcome, Failure> {
     let described: Vec<_> = described.into_iter().collect::<Result<_, _>>()?;
     let mut lines: Vec<_> = described.iter().map(line).collect();
     lines.push(format!("{} dead letters", described.len()));
-    Ok(Outcome::new(described.is_empty(), &described, lines))
+    let outcome = Outcome::new(described.is_empty(), &described, lines);
+    Ok(if described.is_empty() { outcome } else { outcome.then(AFTER_LIST) })
 }
 
 async fn show(site: &Site, id: &str, look: &Look) -> Result<Outcome, Failure> {
@@ -230,7 +239,11 @@ async fn show(site: &Site, id: &str, look: &Look) -> Result<Outcome, Failure> {
     let letter = described.ok_or_else(missing)??;
     let body = letter.body.as_ref().map(|body| serde_json::to_string_pretty(body).unwrap_or_default());
     let lines = vec![line(&letter), body.unwrap_or_default()];
-    Ok(Outcome::new(true, &letter, lines))
+    let to_do = match unreadable(found.and_then(|message| message.body())) {
+        None => format!("mend the cause, then `watershed dlq redrive {id}`"),
+        Some(why) => format!("{why}: deploy code that reads it, or `watershed dlq discard {id}`"),
+    };
+    Ok(Outcome::new(true, &letter, lines).then(to_do))
 }
 
 /// What a pass over the dead letters came to.
@@ -239,19 +252,51 @@ struct Tally {
     looked_at: usize,
     done: usize,
     left: usize,
+    /// Messages of which not even the command is known.
     unreadable: usize,
     dry_run: bool,
+    /// Messages that ingest-fn cannot read, with the cause.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<Warning>,
+}
+
+/// A message that will die again.
+#[derive(Debug, Serialize)]
+struct Warning {
+    message_id: String,
+    cause: String,
 }
 
 impl Tally {
     fn outcome(&self, verb: &str) -> Outcome {
         let would = if self.dry_run { "would be " } else { "" };
-        let line = format!(
+        let mut lines: Vec<_> = self.warnings.iter().map(Warning::line).collect();
+        lines.push(format!(
             "{} dead letters looked at, {} {would}{verb}, {} left as they are, {} unreadable",
             self.looked_at, self.done, self.left, self.unreadable,
-        );
-        Outcome::new(true, self, vec![line])
+        ));
+        let outcome = Outcome::new(self.warnings.is_empty(), self, lines);
+        let unread = (!self.warnings.is_empty()).then(|| UNREAD.to_owned());
+        outcome.then_if(unread)
     }
+}
+
+impl Warning {
+    fn line(&self) -> String {
+        format!("{}  ingest-fn cannot read it ({}): sent back, it dies again", self.message_id, self.cause)
+    }
+}
+
+/// Advice for messages that die again.
+const UNREAD: &str = "deploy code that reads them, or `watershed dlq discard` them";
+
+/// The warnings that sending these messages back gives rise to.
+fn warnings(messages: &[Message]) -> Vec<Warning> {
+    let warning = |message: &Message| {
+        let message_id = message.message_id().unwrap_or_default().to_owned();
+        unreadable(message.body()).map(|cause| Warning { message_id, cause })
+    };
+    messages.iter().filter_map(warning).collect()
 }
 
 /// Records that a command failed, unless it has an outcome; tells whether that is, or would be, so.
@@ -285,7 +330,12 @@ async fn sync(site: &Site, look: &Look, dry_run: bool) -> Result<Outcome, Failur
     letters.give_back(&letters.messages).await;
     worked?;
     bar.finish_and_clear();
-    Ok(tally.outcome("marked as failed"))
+    let to_do = match (dry_run && tally.done > 0, tally.unreadable) {
+        (true, _) => Some("`watershed dlq sync` without --dry-run"),
+        (false, 0) => None,
+        (false, _) => Some("`watershed dlq list` names the unreadable ones: `watershed dlq discard` them"),
+    };
+    Ok(tally.outcome("marked as failed").then_if(to_do.map(ToOwned::to_owned)))
 }
 
 /// Sends each chosen message back, then deletes it here. A crash in between leaves it in both places, which does no harm:
@@ -294,7 +344,7 @@ async fn redrive(site: &Site, chosen: &Chosen, rate: u32) -> Result<Outcome, Fai
     let queue_url = site.queue_url()?;
     let mut ticks = interval(Duration::from_secs(1) / rate);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    each_chosen(site, chosen, "redrive", "sent back", async |letters, message| {
+    each_chosen(site, chosen, "redrive", "sent back", warnings, async |letters, message| {
         ticks.tick().await;
         letters.send_back(queue_url, message).await?;
         letters.delete(message).await
@@ -305,12 +355,19 @@ async fn redrive(site: &Site, chosen: &Chosen, rate: u32) -> Result<Outcome, Fai
 /// Deletes each chosen message, after its command is marked as failed.
 async fn discard(site: &Site, chosen: &Chosen) -> Result<Outcome, Failure> {
     let records = site.records()?;
-    each_chosen(site, chosen, "discard", "deleted", async |letters, message| {
-        if let Some(record) = failed_record(message) {
-            mark_failed(&records, &record, false).await?;
-        }
-        letters.delete(message).await
-    })
+    each_chosen(
+        site,
+        chosen,
+        "discard",
+        "deleted",
+        |_| Vec::new(),
+        async |letters, message| {
+            if let Some(record) = failed_record(message) {
+                mark_failed(&records, &record, false).await?;
+            }
+            letters.delete(message).await
+        },
+    )
     .await
 }
 
@@ -319,6 +376,7 @@ async fn each_chosen(
     chosen: &Chosen,
     what: &str,
     verb: &str,
+    warnings: impl FnOnce(&[Message]) -> Vec<Warning>,
     mut act: impl AsyncFnMut(&Letters<'_>, &Message) -> Result<(), Failure>,
 ) -> Result<Outcome, Failure> {
     let mut letters = Letters::look(site, &chosen.look).await?;
@@ -332,10 +390,13 @@ async fn each_chosen(
     letters.give_back(&letters.messages).await;
     let (looked_at, left) = (taken.len() + letters.messages.len(), letters.messages.len());
     let unreadable = taken.iter().filter(|message| failed_record(message).is_none()).count();
-    let tally = Tally { looked_at, done: taken.len(), left, unreadable, dry_run: chosen.dry_run };
-    if chosen.dry_run {
+    let (dry_run, warnings) = (chosen.dry_run, warnings(&taken));
+    let tally = Tally { looked_at, done: taken.len(), left, unreadable, dry_run, warnings };
+    if dry_run {
         letters.give_back(&taken).await;
-        return Ok(tally.outcome(verb));
+        let to_do = (tally.warnings.is_empty() && !taken.is_empty())
+            .then(|| format!("`watershed dlq {what}` without --dry-run"));
+        return Ok(tally.outcome(verb).then_if(to_do));
     }
     let bar = bar("messages", taken.len() as u64);
     let mut work = async |done: &mut usize| {

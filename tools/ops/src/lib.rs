@@ -2,6 +2,7 @@
 //! stack and on AWS alike.
 
 mod audit;
+mod cache;
 mod cli;
 mod compare;
 mod cost;
@@ -30,23 +31,43 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use crate::cli::{Action, Arguments};
-use crate::outcome::{Failure, Outcome};
+use crate::outcome::{Failure, Outcome, print_error};
 use crate::site::Site;
 
 /// Does what the command line says. Exit codes: 0, all is well; 1, it was done, and something is not as it should be;
 /// 2, the command line makes no sense; 3, it could not be done, and nothing was damaged.
 pub async fn run() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return refuse(&error),
+    };
     match Box::pin(execute(&arguments)).await {
         Ok(outcome) => {
             outcome.print(arguments.json);
             ExitCode::from(u8::from(!outcome.is_well))
         }
         Err(failure) => {
-            eprintln!("watershed: {failure}");
-            ExitCode::from(3)
+            print_error(&failure.to_string(), NOT_DONE, arguments.json);
+            ExitCode::from(NOT_DONE)
         }
     }
+}
+
+/// The exit code for a command line that makes no sense.
+const WRONG_USAGE: u8 = 2;
+/// The exit code for what could not be done.
+const NOT_DONE: u8 = 3;
+
+/// Tells what is wrong with the command line; or prints the help, if that is what it asks for.
+fn refuse(error: &clap::Error) -> ExitCode {
+    // It was not parsed, so it can only be looked for.
+    let json = std::env::args_os().any(|argument| argument == "--json");
+    if !(json && error.use_stderr()) {
+        error.exit();
+    }
+    let message = error.to_string();
+    print_error(message.trim().trim_start_matches("error: "), WRONG_USAGE, json);
+    ExitCode::from(WRONG_USAGE)
 }
 
 async fn execute(arguments: &Arguments) -> Result<Outcome, Failure> {

@@ -15,6 +15,7 @@ use shared::stages::{Kind, Row};
 use self::perform::Run;
 use self::state::{Held, Migration};
 use self::way::{Step, What};
+use crate::cache;
 use crate::cli::{AdvanceOptions, HoldOptions, MigrateCommand, SiteOptions};
 use crate::outcome::{Failure, Outcome};
 use crate::rebuild::copy::Progress;
@@ -55,6 +56,10 @@ struct Report {
     next: Option<String>,
     /// What the operator has to deploy.
     deploy: Option<String>,
+    /// Why it stopped.
+    stopped: Option<String>,
+    /// The cause, if the shared cache did not answer and comparisons left it out.
+    cache_failure: Option<String>,
 }
 
 async fn advance(
@@ -133,11 +138,14 @@ async fn go(
         Some(at) => (at.clone(), migration.from),
     };
     let mut report = Report { from, to, next: migration.step, is_complete: stopped.is_none(), ..run.report };
-    let mut lines = Vec::new();
+    let (mut lines, mut to_do) = (Vec::new(), None);
     if let Some(stop) = stopped {
+        report.stopped = Some(stop.lines.join("; "));
         lines.extend(stop.lines);
         report.deploy = stop.deploy;
+        to_do = Some(stop.to_do);
     }
+    lines.extend(report.cache_failure.as_deref().map(cache::left_out));
     let Report { from, to, rows, copied, compared, lag, wrong, is_complete, .. } = &report;
     let stands = if *is_complete { "the way is complete" } else { "stopped on the way" };
     lines.push(format!(
@@ -145,7 +153,7 @@ async fn go(
          only lagged",
         rows.len(),
     ));
-    Ok(Outcome::new(*is_complete, &report, lines))
+    Ok(Outcome::new(*is_complete, &report, lines).then_if(to_do))
 }
 
 impl Migration {
@@ -220,5 +228,10 @@ async fn status(site: &Site) -> Result<Outcome, Failure> {
         migration.live_lease().map(|lease| format!("at it      {}, until {} at least", lease.owner, lease.until)),
     );
     let document = json!({ "stage": site.stage(), "migration": migration, "copied": copied });
-    Ok(Outcome::new(true, &document, lines))
+    let to_do = match (migration.is_under_way(), &migration.turned_back_at) {
+        (false, _) => None,
+        (true, None) => Some("`watershed migrate advance`, or `watershed migrate rollback`".to_owned()),
+        (true, Some(_)) => Some("`watershed migrate rollback`".to_owned()),
+    };
+    Ok(Outcome::new(true, &document, lines).then_if(to_do))
 }

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use kernel::ports::PortError;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use shared::stages::StageError;
 
 /// What was found or done.
@@ -29,6 +29,24 @@ impl Outcome {
         self.lines = lines;
     }
 
+    /// Names what the operator does next: in a last line, and for scripts under `to_do`.
+    pub(crate) fn then(mut self, to_do: impl Into<String>) -> Self {
+        let to_do = to_do.into();
+        self.lines.push(format!("next: {to_do}"));
+        if let Value::Object(document) = &mut self.document {
+            document.insert("to_do".to_owned(), to_do.into());
+        }
+        self
+    }
+
+    /// As [`Outcome::then`], if there is something to do.
+    pub(crate) fn then_if(self, to_do: Option<String>) -> Self {
+        match to_do {
+            Some(to_do) => self.then(to_do),
+            None => self,
+        }
+    }
+
     /// What people are told.
     #[cfg(test)]
     pub(crate) fn lines(&self) -> &[String] {
@@ -38,10 +56,22 @@ impl Outcome {
     pub(crate) fn print(&self, json: bool) {
         let document = [self.document.to_string()];
         let lines = if json { document.as_slice() } else { self.lines.as_slice() };
-        let text: String = lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect();
-        // Who has read enough, such as `head`, hangs up.
-        let _ = std::io::stdout().write_all(text.as_bytes());
+        print(lines);
     }
+}
+
+/// Tells why nothing was done: people on stderr, and scripts on stdout, where they read every other answer.
+pub(crate) fn print_error(message: &str, exit_code: u8, json: bool) {
+    if json {
+        print(&[json!({ "error": { "message": message, "exit_code": exit_code } }).to_string()]);
+    }
+    eprintln!("watershed: {message}");
+}
+
+fn print(lines: &[String]) {
+    let text: String = lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect();
+    // Who has read enough, such as `head`, hangs up.
+    let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
 /// A progress bar, on terminals only.

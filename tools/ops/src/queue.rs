@@ -21,6 +21,23 @@ impl Counts {
     }
 }
 
+/// The queue of commands.
+#[derive(Debug, Clone)]
+pub(crate) struct CommandQueue {
+    client: aws_sdk_sqs::Client,
+    url: String,
+}
+
+impl CommandQueue {
+    pub(crate) fn new(client: aws_sdk_sqs::Client, url: &str) -> Self {
+        Self { client, url: url.to_owned() }
+    }
+
+    pub(crate) async fn counts(&self) -> Result<Counts, Failure> {
+        counts(&self.client, &self.url).await
+    }
+}
+
 /// The queue and its dead-letter queue. Not well where there are dead letters.
 pub(crate) async fn run(site: &Site) -> Result<Outcome, Failure> {
     let client = site.sqs();
@@ -34,7 +51,8 @@ pub(crate) async fn run(site: &Site) -> Result<Outcome, Failure> {
         format!("dead letters  {}", dead.visible + dead.in_flight),
     ];
     let is_well = dead.visible + dead.in_flight == 0;
-    Ok(Outcome::new(is_well, &serde_json::json!({ "queue": queue, "dead_letters": dead }), lines))
+    let outcome = Outcome::new(is_well, &serde_json::json!({ "queue": queue, "dead_letters": dead }), lines);
+    Ok(if is_well { outcome } else { outcome.then("`watershed dlq list`") })
 }
 
 pub(crate) async fn counts(client: &aws_sdk_sqs::Client, url: &str) -> Result<Counts, Failure> {

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use self::copy::{Copy, Progress};
 use crate::cli::{DryRun, RebuildCommand, RebuildOptions};
+use crate::compare::Comparison;
 use crate::deploy::{Deployed, Deployment, deploy};
 use crate::migrate;
 use crate::outcome::{Failure, Outcome};
@@ -53,9 +54,12 @@ async fn build(
         )));
     }
     if options.dry_run.dry_run {
-        let users = site.states()?.snapshots().approximate_len().await?.unwrap_or_default();
-        let what = format!("{} would be created, written as well, and filled with about {users} users", new.name);
-        return Ok(would(what));
+        let items = site.states()?.snapshots().approximate_len().await?.unwrap_or_default();
+        let what = format!(
+            "{} would be created, written as well, and filled from about {items} items of the write table",
+            new.name
+        );
+        return Ok(would(what).then(format!("`watershed rebuild build --to {}` without --dry-run", new.projection.0)));
     }
     site.create(new).await?;
     if let Deployed::NotYet(what) = write_both(site, read, new).await? {
@@ -68,10 +72,22 @@ async fn build(
     let is_clean = comparison.found.is_empty();
     lines.push(match is_clean {
         true => format!("{} is complete: have readers see it with `watershed rebuild flip`", new.name),
-        false => format!("{0} differs: repair it with `watershed verify --repair --read-table {0}`", new.name),
+        false => format!("{} differs", new.name),
     });
     let document = json!({ "copied": copied, "comparison": comparison });
-    Ok(Outcome::new(is_clean, &document, lines))
+    let outcome = Outcome::new(is_clean, &document, lines);
+    Ok(match is_clean {
+        true => outcome,
+        false => outcome.then(mend(&comparison, new, &format!("watershed rebuild build --to {}", new.projection.0))),
+    })
+}
+
+/// The next command for a new read store that differs. `again` is the command that compared.
+fn mend(comparison: &Comparison, new: &ReadTable, again: &str) -> String {
+    match comparison.may_be_backlog() {
+        true => format!("wait until `watershed queue` shows no commands, then `{again}` again"),
+        false => format!("`watershed verify --repair --read-table {}`, then `{again}` again", new.name),
+    }
 }
 
 /// Has the new read store written by all that runs, before anything is copied.
@@ -92,7 +108,8 @@ async fn flip(site: &Site, read: &ReadTable, options: &RebuildOptions) -> Result
     let mut lines = comparison.lines(options.show);
     if !comparison.found.is_empty() {
         lines.push(format!("readers still see {}: {} differs from the write store", read.name, other.name));
-        return Ok(Outcome::new(false, &json!({ "read": read.name, "comparison": comparison }), lines));
+        let outcome = Outcome::new(false, &json!({ "read": read.name, "comparison": comparison }), lines);
+        return Ok(outcome.then(mend(&comparison, &other, "watershed rebuild flip")));
     }
     let mut outcome = swap(site, read, &other, options.dry_run.dry_run).await?;
     outcome.prepend(lines);
@@ -101,13 +118,16 @@ async fn flip(site: &Site, read: &ReadTable, options: &RebuildOptions) -> Result
 
 async fn swap(site: &Site, read: &ReadTable, other: &ReadTable, dry_run: bool) -> Result<Outcome, Failure> {
     if dry_run {
-        return Ok(would(format!("readers would see {}; {} would be written as well", other.name, read.name)));
+        return Ok(would(format!("readers would see {}; {} would be written as well", other.name, read.name))
+            .then("the same without --dry-run"));
     }
     match deploy(site, &Deployment::of(site, other, Some(read))).await? {
         Deployed::NotYet(what) => Ok(yours(&what, "readers then see the other read store")),
         Deployed::Everywhere => {
             let line = format!("readers see {}; {} is written as well, to go back", other.name, read.name);
-            Ok(Outcome::new(true, &json!({ "read": other.name, "other": read.name }), vec![line]))
+            let outcome = Outcome::new(true, &json!({ "read": other.name, "other": read.name }), vec![line]);
+            Ok(outcome
+                .then("`watershed rebuild rollback` goes back; `watershed rebuild finish` gives the other one up"))
         }
     }
 }
@@ -115,7 +135,7 @@ async fn swap(site: &Site, read: &ReadTable, other: &ReadTable, dry_run: bool) -
 async fn finish(site: &Site, read: &ReadTable, dry_run: bool) -> Result<Outcome, Failure> {
     let other = other(site)?;
     if dry_run {
-        return Ok(would(format!("{} would be written no longer", other.name)));
+        return Ok(would(format!("{} would be written no longer", other.name)).then("the same without --dry-run"));
     }
     // What is not written any more would have to be filled anew.
     copy::forget(&site.views(&other).snapshots()).await?;
@@ -141,7 +161,11 @@ async fn status(site: &Site, read: &ReadTable) -> Result<Outcome, Failure> {
     let document = json!({
         "read": read.name, "other": other.name, "copied": copied, "segments": segments, "segments_done": segments_done,
     });
-    Ok(Outcome::new(true, &document, lines))
+    let to_do = match segments > 0 && segments_done == segments {
+        true => "`watershed rebuild flip`, or `watershed rebuild finish` if readers see the new one".to_owned(),
+        false => format!("`watershed rebuild build --to {}`", other.projection.0),
+    };
+    Ok(Outcome::new(true, &document, lines).then(to_do))
 }
 
 fn other(site: &Site) -> Result<ReadTable, Failure> {
@@ -156,8 +180,7 @@ fn would(what: String) -> Outcome {
 
 /// Where the operator has to go on.
 fn yours(what: &str, then: &str) -> Outcome {
-    let document = json!({ "deploy": what });
-    Outcome::new(false, &document, vec![format!("{what}; {then}")])
+    Outcome::new(false, &json!({ "deploy": what }), vec![what.to_owned()]).then(format!("deploy that; {then}"))
 }
 
 #[cfg(test)]

@@ -1,14 +1,16 @@
 //! What an operator on call asks first: all that is known of one command, or of one user.
 
 use adapters::dynamo::SnapshotTable;
-use kernel::clock::Timestamp;
+use kernel::clock::{Clock as _, SystemClock, Timestamp};
 use kernel::domain::Domain as _;
 use kernel::ids::{AggregateId, AggregateKey, CommandId};
 use kernel::ports::{RecordReader as _, Snapshot};
-use kernel::record::RecordKey;
+use kernel::record::{CommandStatus, RECORD_TTL, RecordKey};
 use serde_json::{Value, json};
 use shared::ServedDomain;
+use uuid::Uuid;
 
+use crate::cache;
 use crate::cli::ShowCommand;
 use crate::compare::Stores;
 use crate::dead_letters::in_words;
@@ -23,13 +25,7 @@ pub(crate) async fn command(site: &Site, show: &ShowCommand) -> Result<Outcome, 
     let malformed = |_| Failure::NotFound(format!("{id} is not a command's identity: <uuid>, or <uuid>.<mac>"));
     let command: CommandId = uuid.parse().map_err(malformed)?;
     let key = RecordKey { tenant: tenant.clone(), command };
-    let Some(record) = site.records()?.get(&key).await? else {
-        let when = command.accepted_at().map(|at| format!(" It was accepted at {at}.")).unwrap_or_default();
-        let text = format!(
-            "tenant {tenant} has no record of {command}.{when} It is in the queue, died there (`watershed dlq list`), or never was."
-        );
-        return Ok(Outcome::new(false, &json!({ "command_id": command, "record": null }), vec![text]));
-    };
+    let Some(record) = site.records()?.get(&key).await? else { return Ok(unrecorded(&key)) };
     let user = AggregateKey { kind: ServedDomain::KIND, tenant: tenant.clone(), id: record.aggregate };
     let time = |at: Timestamp| at.to_string();
     let document = json!({
@@ -46,8 +42,53 @@ pub(crate) async fn command(site: &Site, show: &ShowCommand) -> Result<Outcome, 
         format!("accepted  {}", record.accepted_at),
     ];
     lines.extend(record.completed_at.map(|at| format!("completed {at}")));
-    lines.extend(user_lines(&user, document.get("user").unwrap_or(&Value::Null)));
-    Ok(Outcome::new(true, &document, lines))
+    let of_user = document.get("user").unwrap_or(&Value::Null);
+    lines.extend(user_lines(&user, of_user));
+    let to_do = match record.status {
+        CommandStatus::Failed { .. } => Some("`watershed dlq list`".to_owned()),
+        CommandStatus::Pending => Some("`watershed queue`".to_owned()),
+        CommandStatus::Applied { .. } | CommandStatus::Rejected { .. } | CommandStatus::Superseded { .. } => None,
+    };
+    Ok(Outcome::new(is_whole(of_user), &document, lines).then_if(to_do))
+}
+
+/// All that an identity without a record tells. Anyone can make such an identity: it does not prove that the service
+/// accepted a command. Only functions hold the keys that would check its MAC.
+fn unrecorded(key: &RecordKey) -> Outcome {
+    let RecordKey { tenant, command } = key;
+    let now = SystemClock.now();
+    let days = RECORD_TTL.as_secs() / (24 * 60 * 60);
+    let made_at = command.accepted_at();
+    let version = Uuid::parse_str(&command.to_string()).map_or(0, |uuid| uuid.get_version_num());
+    let known = match (made_at, version) {
+        (Some(at), _) if at > now => {
+            format!("By its identity it was made at {at}, which is still to come: it was never queued.")
+        }
+        (Some(at), _) if at.plus(RECORD_TTL) < now => {
+            format!(
+                "By its identity it was made at {at}. It is pending, was never queued, or its record expired: records live {days} days."
+            )
+        }
+        (Some(at), _) => format!("By its identity it was made at {at}. It is pending, or was never queued."),
+        (None, 8) => format!(
+            "Its identity comes from an Idempotency-Key, and tells no time. It was never queued, or its record expired: \
+             such a command is recorded before it is queued, and records live {days} days."
+        ),
+        (None, _) => "The service makes no identities of this kind: it was never queued.".to_owned(),
+    };
+    let text = format!("tenant {tenant} has no record of {command}. {known}");
+    let made_at = made_at.map(|at| at.to_string());
+    let document = json!({ "command_id": command, "record": null, "made_at": made_at, "known": known });
+    let outcome = Outcome::new(false, &document, vec![text]);
+    match version {
+        7 => outcome.then("`watershed queue` and `watershed dlq list`"),
+        _ => outcome,
+    }
+}
+
+/// Whether every store has answered.
+fn is_whole(document: &Value) -> bool {
+    document.get("cache_failure").is_none_or(Value::is_null)
 }
 
 /// One user: what each store holds of it.
@@ -58,7 +99,7 @@ pub(crate) async fn user(site: &Site, show: &ShowCommand) -> Result<Outcome, Fai
     let key = AggregateKey { kind: ServedDomain::KIND, tenant: tenant.clone(), id };
     let document = everywhere(site, &key).await?;
     let exists = ["state", "view", "cached"].iter().any(|part| document.get(part).is_some_and(|part| !part.is_null()));
-    Ok(Outcome::new(exists, &document, user_lines(&key, &document)))
+    Ok(Outcome::new(exists && is_whole(&document), &document, user_lines(&key, &document)))
 }
 
 async fn everywhere(site: &Site, key: &AggregateKey) -> Result<Value, Failure> {
@@ -66,22 +107,26 @@ async fn everywhere(site: &Site, key: &AggregateKey) -> Result<Value, Failure> {
         Ok::<_, Failure>(table.load(std::slice::from_ref(key)).await?.into_iter().next().flatten())
     };
     let table = site.known_read_table().map(|_| site.written_read_table()).transpose()?.flatten();
-    let Stores { states, views, cache, projection } = site.stores(table.as_ref())?;
+    let Stores { states, views, cache, projection, .. } = site.stores(table.as_ref())?;
     let state = one(states).await?;
     let view = match views {
         Some(views) => one(views).await?,
         None => None,
     };
-    let cached = match cache {
-        Some(cache) => cache.peek(&[projection.cache_key(key)]).await?.into_iter().next().flatten(),
+    let cached = match &cache {
+        Some(cache) => cache.peek(&[projection.cache_key(key)]).await.into_iter().next().flatten(),
         None => None,
     };
     let cached = cached.map(|cached| {
         json!({"version": cached.version, "fetched_at": cached.fetched_at.to_string(), "body": text(cached.body.as_deref())})
     });
-    Ok(
-        json!({ "user_id": key.id, "state": state.as_ref().map(snapshot), "view": view.as_ref().map(snapshot), "cached": cached }),
-    )
+    Ok(json!({
+        "user_id": key.id,
+        "state": state.as_ref().map(snapshot),
+        "view": view.as_ref().map(snapshot),
+        "cached": cached,
+        "cache_failure": cache.as_ref().and_then(cache::Cache::failure),
+    }))
 }
 
 fn snapshot(snapshot: &Snapshot) -> Value {
@@ -111,5 +156,9 @@ fn user_lines(key: &AggregateKey, document: &Value) -> Vec<String> {
             },
         )
     };
-    vec![format!("user      {key}"), line("state    ", "state"), line("view     ", "view"), line("cached   ", "cached")]
+    let cached = match document.get("cache_failure").and_then(Value::as_str) {
+        Some(why) => format!("cached    not known: {}", cache::left_out(why)),
+        None => line("cached   ", "cached"),
+    };
+    vec![format!("user      {key}"), line("state    ", "state"), line("view     ", "view"), cached]
 }

@@ -14,9 +14,11 @@ use serde::Deserialize;
 use shared::ServedDomain;
 use shared::stages::Row;
 
+use crate::cache::Cache;
 use crate::cli::SiteOptions;
 use crate::compare::Stores;
 use crate::outcome::{Failure, explain};
+use crate::queue::CommandQueue;
 
 /// How long a local stack may take to say where things are.
 const STACK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -143,7 +145,8 @@ impl Site {
             (None, None) => Projection::FIRST,
         };
         let views = table.map(|table| self.views(table).snapshots());
-        Ok(Stores { states: self.states()?.snapshots(), views, cache: self.cache()?, projection })
+        let (cache, queue) = (self.cache()?, self.command_queue()?);
+        Ok(Stores { states: self.states()?.snapshots(), views, cache, projection, queue })
     }
 
     /// Creates the table of a read store where it is absent, and waits until it is usable.
@@ -160,19 +163,26 @@ impl Site {
     }
 
     /// The shared cache, where there is one.
-    pub(crate) fn cache(&self) -> Result<Option<RedisCache>, Failure> {
+    fn cache(&self) -> Result<Option<Cache>, Failure> {
         let Some(url) = &self.places.redis_url else { return Ok(None) };
         let cache = match &self.places.redis_iam_cache {
             Some(name) => RedisCache::with_iam(url, name, &self.dynamodb),
             None => RedisCache::new(url),
         };
         let refused = |error: SetupError| Failure::Refused { part: "shared cache", cause: error.to_string() };
-        Ok(Some(cache.map_err(refused)?.with_operation_timeout(CACHE_TIMEOUT)))
+        Ok(Some(Cache::new(cache.map_err(refused)?.with_operation_timeout(CACHE_TIMEOUT))))
     }
 
     /// How to speak to queues.
     pub(crate) fn sqs(&self) -> aws_sdk_sqs::Client {
         clients::sqs(&self.sqs)
+    }
+
+    /// The queue of commands, if its URL is known and the row that is deployed has it.
+    fn command_queue(&self) -> Result<Option<CommandQueue>, Failure> {
+        let is_deployed = self.row()?.is_none_or(|row| row.queue_deployed);
+        let url = self.places.queue_url.as_deref().filter(|_| is_deployed);
+        Ok(url.map(|url| CommandQueue::new(self.sqs(), url)))
     }
 
     /// The queue of commands.

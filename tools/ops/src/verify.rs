@@ -7,6 +7,9 @@ use crate::compare::{Comparison, Difference};
 use crate::outcome::{Failure, Outcome, bar};
 use crate::site::Site;
 
+/// Only a state that cannot be read cannot be projected again.
+const UNREPAIRED: &str = "deploy the code that wrote the unreadable states, then `watershed verify --repair`";
+
 #[derive(Debug, Serialize)]
 struct Report<'a> {
     #[serde(flatten)]
@@ -35,7 +38,13 @@ pub(crate) async fn run(site: &Site, options: &VerifyOptions) -> Result<Outcome,
         lines.push(format!("{repaired} {would}projected again"));
     }
     let shown = differences.get(..options.show.min(differences.len())).unwrap_or_default();
-    let is_well = differences.is_empty() || (options.repair && !options.dry_run && repaired == differences.len());
+    let is_repaired = options.repair && !options.dry_run && repaired == differences.len();
+    let is_well = (differences.is_empty() || is_repaired) && comparison.is_whole();
     let report = Report { comparison: &comparison, repaired, dry_run: options.dry_run, shown };
-    Ok(Outcome::new(is_well, &report, lines))
+    let to_do = match options.repair && !options.dry_run {
+        true if is_repaired => None,
+        true => Some(UNREPAIRED.to_owned()),
+        false => comparison.to_do("watershed verify"),
+    };
+    Ok(Outcome::new(is_well, &report, lines).then_if(to_do))
 }

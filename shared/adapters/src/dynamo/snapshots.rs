@@ -44,6 +44,9 @@ const LOAD_PAUSE_FIRST: Duration = Duration::from_millis(20);
 pub struct ScanPage {
     /// What was found.
     pub entries: Vec<(AggregateKey, Snapshot)>,
+    /// The number of items that the page has read, claims and bookmarks included: the unit of
+    /// [`SnapshotTable::approximate_len`].
+    pub items: u64,
     /// Where the scan goes on; `None` at the end of the segment. May be kept, to go on another day.
     pub next: Option<String>,
 }
@@ -111,6 +114,7 @@ impl SnapshotTable {
             .send()
             .await
             .map_err(unavailable(self.port))?;
+        let items = found.items().len() as u64;
         let mut entries = Vec::new();
         for item in found.items() {
             let pk = item::text(item, KEY_ATTRIBUTE).map_err(|error| self.corrupt("an item", error))?;
@@ -119,7 +123,7 @@ impl SnapshotTable {
             }
         }
         let next = found.last_evaluated_key.map(|key| item::text(&key, KEY_ATTRIBUTE).map(str::to_owned)).transpose();
-        Ok(ScanPage { entries, next: next.map_err(|error| self.corrupt("a scan's end", error))? })
+        Ok(ScanPage { entries, items, next: next.map_err(|error| self.corrupt("a scan's end", error))? })
     }
 
     /// For repairs: puts the snapshot IF absent or not newer. A stored version that is newer is left alone.

@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep};
 use super::Report;
 use super::state::{Held, Migration, later};
 use super::way::{Part, Step, What};
+use crate::cache;
 use crate::cli::{AdvanceOptions, SiteOptions};
 use crate::compare::{Comparison, Stores};
 use crate::deploy::{Deployed, Deployment, deploy};
@@ -48,11 +49,12 @@ pub(super) struct Run<'a> {
 pub(super) struct Stop {
     pub(super) lines: Vec<String>,
     pub(super) deploy: Option<String>,
+    pub(super) to_do: String,
 }
 
 impl Stop {
-    fn because(line: String) -> Self {
-        Self { lines: vec![line], deploy: None }
+    fn because(line: String, to_do: impl Into<String>) -> Self {
+        Self { lines: vec![line], deploy: None, to_do: to_do.into() }
     }
 }
 
@@ -80,7 +82,7 @@ impl Run<'_> {
         match step.what {
             What::Deploy(_) => self.deploy(step).await,
             What::Backfill => self.backfill(migration).await.map(|()| None),
-            What::Refresh => self.refresh(step).await.map(|()| None),
+            What::Refresh => self.refresh(step).await,
             What::Compare => {
                 say(step, format_args!("what readers at {} see, with what is stored", step.row));
                 self.compare(&step.row).await
@@ -102,9 +104,10 @@ impl Run<'_> {
         let deployment = Deployment { stage: Some(row.clone()), read_table: read, other_read_table: None };
         if !is_told && let Deployed::NotYet(what) = deploy(&self.site, &deployment).await? {
             let deploy = format!("make deploy STAGE={row} FROM={} CONFIG=…", step.before.stage);
-            let then = "when nothing runs any more that was deployed before, run this again with";
-            let line = format!("{what}, for example by `{deploy}`; {then} --stage {row}");
-            return Ok(Some(Stop { lines: vec![line], deploy: Some(format!("{deploy} ({deployment})")) }));
+            let to_do = format!(
+                "`{deploy}`; when nothing of the deployment before runs any more, `watershed migrate advance --stage {row}`"
+            );
+            return Ok(Some(Stop { lines: vec![what], deploy: Some(format!("{deploy} ({deployment})")), to_do }));
         }
         self.report.rows.push(row.clone());
         self.site = Site::find(self.places).await?;
@@ -124,13 +127,19 @@ impl Run<'_> {
         copy::forget(&self.site.views(&table).snapshots()).await
     }
 
-    async fn refresh(&self, step: &Step) -> Result<(), Failure> {
+    /// Readers of the next row would see the stale entries. So it stops if the cache does not answer; a deployment whose
+    /// cache this tool is not told of is another matter, see docs/operations.md.
+    async fn refresh(&self, step: &Step) -> Result<Option<Stop>, Failure> {
         say(step, format_args!("dropping what the shared cache holds of an earlier stay"));
-        let stores = Stores { views: None, ..self.seen_at(&step.row)? };
+        let stores = Stores { views: None, queue: None, ..self.seen_at(&step.row)? };
         for difference in stores.compare(SEGMENTS).await?.found {
             stores.repair(&difference.of).await?;
         }
-        Ok(())
+        let failure = stores.cache.as_ref().and_then(cache::Cache::failure);
+        Ok(failure.map(|why| {
+            let line = format!("Redis does not answer ({why}), and may hold stale entries of an earlier stay");
+            Stop::because(line, "see that Redis runs, then `watershed migrate advance`")
+        }))
     }
 
     /// What readers see there, behind their own memory.
@@ -149,15 +158,18 @@ impl Run<'_> {
         self.report.compared += users;
         self.report.lag += count(*lag);
         self.report.wrong += count(found.len());
+        self.report.cache_failure =
+            self.report.cache_failure.take().or(comparison.cache_failure().map(ToOwned::to_owned));
         if found.is_empty() {
             return Ok(None);
         }
-        let mut lines = comparison.lines(SHOW);
-        lines.push(
-            "find out why; then `watershed verify --repair` and `watershed migrate advance`, or `watershed migrate rollback`"
-                .to_owned(),
-        );
-        Ok(Some(Stop { lines, deploy: None }))
+        let to_do = match comparison.may_be_backlog() {
+            true => "wait until `watershed queue` shows no commands, then `watershed migrate advance`",
+            false => {
+                "find out why; then `watershed verify --repair` and `watershed migrate advance`, or `watershed migrate rollback`"
+            }
+        };
+        Ok(Some(Stop { lines: comparison.lines(SHOW), deploy: None, to_do: to_do.to_owned() }))
     }
 
     async fn soak(&mut self, migration: &Migration, step: &Step) -> Result<Option<Stop>, Failure> {
@@ -184,11 +196,11 @@ impl Run<'_> {
             say(step, format_args!("{falls} is taken away"));
             return None;
         }
-        Some(Stop::because(format!(
-            "not to be contracted before {until}, {} after the cut-over: until then `watershed migrate rollback` goes back; \
-             sooner with `watershed migrate advance --retention 0s`",
+        let line = format!(
+            "not to be contracted before {until}, {} after the cut-over: until then `watershed migrate rollback` goes back",
             friendly(retention),
-        )))
+        );
+        Some(Stop::because(line, "`watershed migrate advance` then, or at once with `--retention 0s`"))
     }
 
     async fn drain(&self, step: &Step) -> Result<Option<Stop>, Failure> {
@@ -205,11 +217,12 @@ impl Run<'_> {
             }
             if Instant::now() > deadline {
                 let Counts { visible, in_flight, delayed, .. } = messages;
-                return Ok(Some(Stop::because(format!(
-                    "after {} the queue is not empty: {visible} wait, {in_flight} are being worked on, {delayed} come \
-                     later; see to that, and go on",
+                let line = format!(
+                    "after {} the queue is not empty: {visible} wait, {in_flight} are being worked on, {delayed} come later",
                     friendly(DRAIN_MAX),
-                ))));
+                );
+                let to_do = "see why with `watershed queue` and the log of ingest-fn, then `watershed migrate advance`";
+                return Ok(Some(Stop::because(line, to_do)));
             }
             sleep(pause).await;
         }
@@ -219,9 +232,11 @@ impl Run<'_> {
         say(step, format_args!("there must be none when their queue goes"));
         let dead = counts(&self.site.sqs(), self.site.dead_letter_queue_url()?).await?.all();
         Ok((dead > 0).then(|| {
-            Stop::because(format!(
-                "{dead} dead letters would be lost with their queue: `watershed dlq redrive` or `watershed dlq discard` them"
-            ))
+            let line = format!("{dead} dead letters would be lost with their queue");
+            Stop::because(
+                line,
+                "`watershed dlq redrive` or `watershed dlq discard` them, then `watershed migrate advance`",
+            )
         }))
     }
 }

@@ -37,7 +37,7 @@ pub(super) async fn run(site: &Site, from: Option<&str>, to: &str) -> Result<Out
     });
     lines.push(format!("back, after that: `watershed migrate advance --to {from}`"));
     let document = json!({ "from": from, "to": to, "items": items, "steps": planned, "back": back });
-    Ok(Outcome::new(true, &document, lines))
+    Ok(Outcome::new(true, &document, lines).then(format!("`watershed migrate advance --to {to}`")))
 }
 
 fn describe(step: &Step) -> Planned {

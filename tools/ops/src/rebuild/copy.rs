@@ -34,6 +34,9 @@ struct Attempt {
 struct Stand {
     after: Option<String>,
     copied: u64,
+    /// Items of the write table that were read: states and claims.
+    #[serde(default)]
+    read: u64,
     done: bool,
 }
 
@@ -101,8 +104,9 @@ impl Copy {
     /// How many states have been copied, by all runs of the attempt.
     pub(crate) async fn run(&self) -> Result<u64, Failure> {
         let stands = stands(&self.notes, &self.attempt).await?;
-        let bar = bar("users copied", self.states.approximate_len().await?.unwrap_or_default());
-        bar.set_position(stands.iter().map(|stand| stand.copied).sum());
+        // Claims are read as well, and are not copied: so the bar counts what is read.
+        let bar = bar("items read", self.states.approximate_len().await?.unwrap_or_default());
+        bar.set_position(stands.iter().map(|stand| stand.read).sum());
         bar.reset_eta();
         let parts = (0..).zip(stands).map(|(segment, stand)| self.copy_segment(segment, stand, &bar));
         let side_by_side = usize::try_from(self.attempt.segments).unwrap_or(1);
@@ -117,7 +121,9 @@ impl Copy {
             let page = self.states.scan(ServedDomain::KIND, segment, self.attempt.segments, stand.after.take()).await?;
             let copies = page.entries.iter().map(|(key, state)| self.copy(key, state, bar));
             stream::iter(copies).buffer_unordered(PUTS_MAX).try_collect::<()>().await?;
+            bar.inc(page.items.saturating_sub(page.entries.len() as u64));
             stand.copied += page.entries.len() as u64;
+            stand.read += page.items;
             (stand.done, stand.after) = (page.next.is_none(), page.next);
             // Only what has been copied is noted: what comes behind is copied again, which changes nothing.
             self.notes.set_bookmark(&segment_note(&self.attempt, segment), written(&stand)).await?;

@@ -1,0 +1,336 @@
+//! The operators' command line while Redis is out of reach, in a backlog, and with unreadable messages; and the next command
+//! that it names.
+
+use std::process::Output;
+use std::time::Duration;
+
+use futures::future::join;
+use kernel::clock::{Clock as _, SystemClock, Timestamp};
+use kernel::ids::CommandId;
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use super::{Said, Site, die, envelope, key, user};
+use crate::harness::redis::Redis;
+use crate::harness::{User, Variant, check, eventually, program, seed, unique};
+use crate::sample::TEXT;
+
+/// How long a delayed message stays away: longer than the test.
+const DELAY_SECONDS: i32 = 600;
+
+impl Site {
+    /// The output without `--json`.
+    async fn plainly(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new(program::watershed());
+        command.env_clear().current_dir(self.dir.path()).args(["--stack", &self.stack.service.url]).args(arguments);
+        let Output { stdout, .. } = command.output().await.unwrap();
+        String::from_utf8(stdout).unwrap()
+    }
+
+    /// Sends a command to the queue that no function receives for so long.
+    async fn delay(&self, user: &User, seconds: i32) {
+        let (sqs, url) = (self.sqs().await, self.place("QUEUE_URL").await);
+        let send = sqs.send_message().queue_url(url).message_body(envelope(user, &unique("late")));
+        send.delay_seconds(seconds).send().await.unwrap();
+    }
+
+    async fn lose_view(&self, user: &User) {
+        let read = self.place("READ_TABLE").await;
+        self.dynamodb().await.delete_item().table_name(read).key("pk", key(user)).send().await.unwrap();
+    }
+}
+
+impl Said {
+    /// It went on without Redis, and says so.
+    fn is_without_redis(&self, at: &str) {
+        let failure = self.json.pointer(at).unwrap_or_else(|| panic!("no {at} in {self:?}"));
+        assert!(failure.as_str().is_some_and(|why| why.contains("shared cache")), "{at} in {self:?}");
+    }
+
+    fn to_do(&self) -> &str {
+        self.json["to_do"].as_str().unwrap_or_else(|| panic!("nothing to do in {self:?}"))
+    }
+}
+
+/// Everything that looks into Redis, and writes nothing.
+async fn looks_go_on(site: &Site, user: &User, command_id: &str) {
+    let told = site.watershed(&["verify"]).await;
+    assert_eq!((told.code, &told.json["users"], &told.json["differences"]), (1, &json!(1), &json!(0)), "{told:?}");
+    told.is_without_redis("/cache_failure");
+    let told = site.watershed(&["user", "show", &user.id]).await;
+    assert_eq!((told.code, &told.json["state"]["version"], &told.json["cached"]), (1, &json!(2), &Value::Null));
+    told.is_without_redis("/cache_failure");
+    let told = site.watershed(&["command", "show", command_id]).await;
+    assert_eq!((told.code, &told.json["user"]["view"]["version"]), (1, &json!(2)), "{told:?}");
+    told.is_without_redis("/user/cache_failure");
+    for arguments in [&["verify"][..], &["user", "show", &user.id], &["command", "show", command_id]] {
+        let told = site.plainly(arguments).await;
+        assert!(told.contains("Redis is left out"), "{arguments:?}: {told}");
+    }
+}
+
+#[test]
+fn every_command_goes_on_without_a_redis_that_is_held_or_refuses_and_says_so() {
+    if !Redis::is_installed() {
+        return;
+    }
+    let redis = Redis::start();
+    let site = Site::start_with(Variant::Cqrs, &["--ephemeral", "--redis-url", &redis.url()]);
+    check(&site.stack, async {
+        let api = site.stack.api();
+        let user = user(&api).await;
+        let written = api.patch(&user.path, &json!({TEXT: user.body[TEXT]})).send().await.expect(202);
+        let command_id = written.json()["command_id"].as_str().unwrap().to_owned();
+        eventually("it is recorded", async || {
+            let told = site.watershed(&["command", "show", &command_id]).await;
+            (told.code == 0 && told.json["record"]["status"] != "pending").then_some(())
+        })
+        .await;
+
+        redis.signal(Signal::SIGSTOP);
+        looks_go_on(&site, &user, &command_id).await;
+        site.lose_view(&user).await;
+        let told = site.watershed(&["verify", "--repair"]).await;
+        assert_eq!((told.code, &told.json["repaired"]), (1, &json!(1)), "{told:?}");
+        told.is_without_redis("/cache_failure");
+        let told = site.watershed(&["rebuild", "build", "--to", "2"]).await;
+        assert_eq!((told.code, &told.json["copied"]), (0, &json!(1)), "{told:?}");
+        told.is_without_redis("/comparison/cache_failure");
+
+        redis.kill();
+        looks_go_on(&site, &user, &command_id).await;
+        let told = site.plainly(&["rebuild", "flip"]).await;
+        assert!(told.contains("Redis is left out") && told.contains("readers see watershed-read-v2"), "{told}");
+        assert_eq!(site.watershed(&["rebuild", "finish"]).await.code, 0);
+        let advance = ["migrate", "advance", "--to", "read-store", "--soak", "1s", "--retention", "0s"];
+        let told = site.watershed(&advance).await;
+        assert_eq!((told.code, &told.json["wrong"]), (0, &json!(0)), "{told:?}");
+        told.is_without_redis("/cache_failure");
+    });
+}
+
+#[test]
+fn no_reader_asks_redis_before_its_stale_entries_are_deleted() {
+    if !Redis::is_installed() {
+        return;
+    }
+    let mut redis = Redis::start();
+    let site = Site::start_with(Variant::MemoryCache, &["--ephemeral", "--redis-url", &redis.url()]);
+    check(&site.stack, async {
+        user(&site.stack.api()).await;
+        redis.kill();
+        let told = site.watershed(&["migrate", "advance", "--to", "redis-cache", "--soak", "1s"]).await;
+        assert_eq!((told.code, &told.json["next"]), (1, &json!("refresh: before redis-cache")), "{told:?}");
+        assert!(told.json["stopped"].as_str().unwrap().contains("stale entries"), "{told:?}");
+        assert!(told.to_do().contains("`watershed migrate advance`"), "{told:?}");
+        redis.start_again();
+        let told = site.watershed(&["migrate", "advance", "--soak", "1s"]).await;
+        assert_eq!((told.code, &told.json["cache_failure"]), (0, &Value::Null), "{told:?}");
+    });
+}
+
+#[test]
+fn verify_tells_of_commands_on_their_way_and_of_the_differences_that_they_may_explain() {
+    let site = Site::start(Variant::Cqrs);
+    check(&site.stack, async {
+        let api = site.stack.api();
+        let (late, lost) = (user(&api).await, user(&api).await);
+        let told = site.watershed(&["verify"]).await;
+        assert_eq!((told.code, &told.json["on_their_way"]), (0, &json!(0)), "{told:?}");
+        site.lose_view(&lost).await;
+        // It comes while the difference is looked at again, for six seconds.
+        let sent = async {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            site.delay(&late, DELAY_SECONDS).await;
+        };
+        let (told, ()) = join(site.watershed(&["verify"]), sent).await;
+        let found = (told.code, &told.json["on_their_way"], &told.json["by_kind"]);
+        assert_eq!(found, (1, &json!(1), &json!({"view_missing": 1})), "{told:?}");
+        assert!(told.to_do().contains("`watershed queue`") && !told.to_do().contains("--repair"), "{told:?}");
+        let plain = site.plainly(&["verify"]).await;
+        assert!(plain.contains("1 command is on its way, and may explain 1 of 1 differences"), "{plain}");
+
+        let told = site.watershed(&["verify", "--repair"]).await;
+        assert_eq!((told.code, &told.json["repaired"]), (0, &json!(1)), "{told:?}");
+        let told = site.watershed(&["verify"]).await;
+        assert_eq!((told.code, &told.json["on_their_way"], &told.json["differences"]), (0, &json!(1), &json!(0)));
+
+        // No backlog leaves a view of what was never stored.
+        let write = site.place("WRITE_TABLE").await;
+        site.dynamodb().await.delete_item().table_name(write).key("pk", key(&lost)).send().await.unwrap();
+        let told = site.watershed(&["verify"]).await;
+        assert_eq!((told.code, &told.json["by_kind"]), (1, &json!({"view_orphaned": 1})), "{told:?}");
+        assert!(told.to_do().contains("find out why") && told.to_do().contains("--repair"), "{told:?}");
+        let plain = site.plainly(&["verify"]).await;
+        assert!(plain.contains("1 command is on its way, and explain"), "{plain}");
+    });
+}
+
+#[test]
+fn a_command_that_left_the_queue_during_the_comparison_was_on_its_way() {
+    let site = Site::start(Variant::Cqrs);
+    check(&site.stack, async {
+        let api = site.stack.api();
+        let (late, lost) = (user(&api).await, user(&api).await);
+        site.lose_view(&lost).await;
+        // The difference is looked at for six seconds.
+        site.delay(&late, 3).await;
+        let told = site.watershed(&["verify"]).await;
+        assert_eq!((told.code, &told.json["on_their_way"]), (1, &json!(1)), "{told:?}");
+        assert_eq!(site.watershed(&["queue"]).await.json["queue"]["delayed"], 0);
+    });
+}
+
+#[test]
+fn a_migration_stopped_by_a_backlog_says_to_wait_for_the_queue() {
+    let site = Site::start(Variant::Cqrs);
+    check(&site.stack, async {
+        let api = site.stack.api();
+        let (late, lost) = (user(&api).await, user(&api).await);
+        site.delay(&late, DELAY_SECONDS).await;
+        site.lose_view(&lost).await;
+        let told = site.watershed(&["migrate", "advance", "--to", "read-store", "--soak", "1s"]).await;
+        assert_eq!((told.code, &told.json["next"]), (1, &json!("compare: before cqrs-expand")), "{told:?}");
+        assert!(told.json["stopped"].as_str().unwrap().contains("1 command is on its way"), "{told:?}");
+        assert!(told.to_do().contains("`watershed queue`"), "{told:?}");
+    });
+}
+
+#[test]
+fn an_identity_without_a_record_tells_no_more_than_it_proves() {
+    let site = Site::start(Variant::Cqrs);
+    check(&site.stack, async {
+        let (now, day) = (SystemClock.now(), Duration::from_hours(24));
+        let at = |at: Timestamp| CommandId::generate(at).to_string();
+        let long_ago = Timestamp::from_micros(now.as_micros() - u64::try_from(100 * day.as_micros()).unwrap());
+        for (id, says) in [
+            (at(now), "It is pending, or was never queued."),
+            (at(long_ago), "or its record expired: records live 45 days"),
+            (at(now.plus(day)), "still to come: it was never queued"),
+            ("01a1fd43-133d-8699-a058-4496c435e7ef".to_owned(), "comes from an Idempotency-Key"),
+            ("01a1fd43-133d-4699-a058-4496c435e7ef".to_owned(), "makes no identities of this kind"),
+        ] {
+            for id in [id.clone(), format!("{id}.AAAAAAAAAAA")] {
+                let told = site.watershed(&["command", "show", &id]).await;
+                let known = told.json["known"].as_str().unwrap();
+                assert!(told.code == 1 && known.contains(says), "{id}: {told:?}");
+                let plain = site.plainly(&["command", "show", &id]).await;
+                assert!(plain.contains(known) && !plain.contains("accepted"), "{plain}");
+            }
+        }
+        let told = site.watershed(&["command", "show", &at(now)]).await;
+        let made_at = told.json["made_at"].as_str().unwrap();
+        assert!(made_at.starts_with(&now.to_string()[..19]), "{made_at} is not {now}");
+    });
+}
+
+/// The positions of a progress bar and its total, as a terminal shows them.
+async fn bar(site: &Site, arguments: &[&str]) -> Vec<(u64, u64)> {
+    let line = [&[program::watershed().to_str().unwrap(), "--stack", &site.stack.service.url], arguments].concat();
+    let mut terminal = Command::new(program::find("script").expect("script, of bsdutils"));
+    terminal.env("TERM", "xterm").args(["-qec", &line.join(" "), "/dev/null"]);
+    let Output { stdout, .. } = terminal.output().await.unwrap();
+    let shown = String::from_utf8_lossy(&stdout).into_owned();
+    let number = |text: &str| text.trim().parse::<u64>().ok();
+    let drawn = shown.split(" of about ").collect::<Vec<_>>();
+    let positions = drawn.windows(2).filter_map(|pair| {
+        let position = number(pair[0].rsplit(' ').next()?)?;
+        Some((position, number(pair[1].split(' ').next()?)?))
+    });
+    let positions: Vec<_> = positions.collect();
+    assert!(!positions.is_empty(), "no bar in {shown:?}");
+    positions
+}
+
+#[test]
+fn a_bar_ends_at_its_total_for_it_counts_what_is_read() {
+    const USERS: usize = 3_000;
+    let site = Site::start(Variant::Cqrs);
+    check(&site.stack, async {
+        seed::users(&site.stack, USERS).await;
+        for arguments in [&["verify", "--segments", "2"][..], &["rebuild", "build", "--to", "2", "--segments", "2"]] {
+            let shown = bar(&site, arguments).await;
+            assert!(shown.iter().all(|(position, total)| position <= total), "{arguments:?}: {shown:?}");
+            let nearest = shown.iter().map(|(position, total)| position * 100 / total).max().unwrap();
+            // Between two drawings some pages are read.
+            assert!(nearest > 75, "{arguments:?} came to {nearest} %: {shown:?}");
+        }
+    });
+}
+
+#[test]
+fn a_redrive_warns_of_messages_that_cannot_be_read_in_a_dry_run_as_well() {
+    for variant in [Variant::Cqrs, Variant::CqrsFifo] {
+        let site = Site::start(variant);
+        check(&site.stack, async {
+            let user = user(&site.stack.api()).await;
+            let newer = envelope(&user, "newer").replace(r#""schema":1"#, r#""schema":99"#);
+            assert!(newer.contains("99"));
+            let mut unreadable = vec![die(&site, "poison").await, die(&site, &newer).await];
+            unreadable.sort();
+            die(&site, &envelope(&user, &unique("fine"))).await;
+            for arguments in [&["dlq", "redrive", "--all", "--dry-run"][..], &["dlq", "redrive", "--all"]] {
+                assert_eq!(site.watershed(&["queue"]).await.json["dead_letters"]["visible"], 3);
+                let told = site.watershed(arguments).await;
+                assert_eq!((told.code, &told.json["done"], &told.json["unreadable"]), (1, &json!(3), &json!(1)));
+                let warnings = told.json["warnings"].as_array().unwrap();
+                let mut warned: Vec<_> =
+                    warnings.iter().map(|warning| warning["message_id"].as_str().unwrap()).collect();
+                warned.sort_unstable();
+                assert_eq!(warned, unreadable, "{told:?}");
+                assert!(
+                    told.json["warnings"].to_string().contains("envelope schema version 99 is unknown"),
+                    "{told:?}"
+                );
+                assert!(told.to_do().contains("`watershed dlq discard`"), "{told:?}");
+            }
+        });
+    }
+}
+
+#[test]
+fn whatever_leaves_something_to_do_names_the_next_command() {
+    let site = Site::start(Variant::Cqrs);
+    check(&site.stack, async {
+        let user = user(&site.stack.api()).await;
+        let names = async |arguments: &[&str], code: i32, next: &str| {
+            let told = site.watershed(arguments).await;
+            assert!(told.code == code && told.to_do().contains(next), "{arguments:?}: {told:?}");
+            let plain = site.plainly(arguments).await;
+            assert!(plain.lines().any(|line| line == format!("next: {}", told.to_do())), "{arguments:?}: {plain}");
+        };
+        site.lose_view(&user).await;
+        names(&["verify"], 1, "`watershed verify --repair`").await;
+        names(&["verify", "--repair", "--dry-run"], 1, "`watershed verify --repair`").await;
+        assert!(site.watershed(&["verify", "--repair"]).await.json["to_do"].is_null());
+        assert!(site.watershed(&["verify"]).await.json["to_do"].is_null());
+
+        let letter = die(&site, &envelope(&user, &unique("dead"))).await;
+        names(&["queue"], 1, "`watershed dlq list`").await;
+        let plain = site.plainly(&["dlq", "list"]).await;
+        assert!(plain.contains("next: `watershed dlq sync`") && plain.contains("`watershed dlq redrive"), "{plain}");
+        names(&["dlq", "show", &letter], 0, "`watershed dlq redrive").await;
+        names(&["dlq", "sync", "--dry-run"], 0, "`watershed dlq sync`").await;
+        names(&["dlq", "redrive", "--all", "--dry-run"], 0, "`watershed dlq redrive`").await;
+        names(&["dlq", "discard", "--all", "--dry-run"], 0, "`watershed dlq discard`").await;
+
+        names(&["migrate", "plan", "--to", "read-store"], 0, "`watershed migrate advance --to read-store`").await;
+        names(&["rebuild", "build", "--to", "2", "--dry-run"], 0, "`watershed rebuild build --to 2`").await;
+        assert_eq!(site.watershed(&["rebuild", "build", "--to", "2"]).await.code, 0);
+        names(&["rebuild", "status"], 0, "`watershed rebuild flip`").await;
+        let lose = site.dynamodb().await.delete_item().table_name("watershed-read-v2").key("pk", key(&user));
+        lose.send().await.unwrap();
+        names(&["rebuild", "flip"], 1, "`watershed verify --repair --read-table watershed-read-v2`").await;
+        assert_eq!(site.watershed(&["verify", "--repair", "--read-table", "watershed-read-v2"]).await.code, 0);
+        names(&["rebuild", "flip", "--dry-run"], 0, "without --dry-run").await;
+        let told = site.watershed(&["rebuild", "flip"]).await;
+        assert!(told.code == 0 && told.to_do().contains("`watershed rebuild finish`"), "{told:?}");
+        names(&["rebuild", "finish", "--dry-run"], 0, "without --dry-run").await;
+        assert_eq!(site.watershed(&["rebuild", "finish"]).await.code, 0);
+
+        let advance = ["migrate", "advance", "--to", "read-store", "--soak", "1s", "--retention"];
+        names(&[&advance[..], &["1h"]].concat(), 1, "--retention 0s").await;
+        names(&["migrate", "status"], 0, "`watershed migrate advance`").await;
+    });
+}

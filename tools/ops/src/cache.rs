@@ -1,0 +1,49 @@
+//! The shared cache as an operator's work sees it: the work goes on if the cache does not answer.
+
+use std::sync::OnceLock;
+
+use adapters::redis_cache::RedisCache;
+use kernel::ports::{CachedView, PortError};
+
+use crate::outcome::explain;
+
+/// The shared cache, until it fails once. It is not asked again then, so that a Redis that never answers costs one
+/// timeout.
+#[derive(Debug)]
+pub(crate) struct Cache {
+    redis: RedisCache,
+    failure: OnceLock<String>,
+}
+
+impl Cache {
+    pub(crate) fn new(redis: RedisCache) -> Self {
+        Self { redis, failure: OnceLock::new() }
+    }
+
+    /// The entries under `keys`, in their order; `None` in all if the cache does not answer.
+    pub(crate) async fn peek(&self, keys: &[String]) -> Vec<Option<CachedView>> {
+        let found = if self.failure().is_none() { self.note(self.redis.peek(keys).await) } else { None };
+        found.unwrap_or_else(|| vec![None; keys.len()])
+    }
+
+    /// Deletes an entry. If the cache does not answer, the entry expires.
+    pub(crate) async fn remove(&self, key: &str) {
+        if self.failure().is_none() {
+            self.note(self.redis.remove(key).await);
+        }
+    }
+
+    /// The cause, if the cache has failed.
+    pub(crate) fn failure(&self) -> Option<&str> {
+        self.failure.get().map(String::as_str)
+    }
+
+    fn note<T>(&self, answer: Result<T, PortError>) -> Option<T> {
+        answer.inspect_err(|error| drop(self.failure.set(explain(error)))).ok()
+    }
+}
+
+/// A line for people: the cache has failed, and the work went on without it.
+pub(crate) fn left_out(why: &str) -> String {
+    format!("Redis is left out ({why}): see that it runs; stale entries expire within 6 minutes")
+}
