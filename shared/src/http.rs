@@ -1,8 +1,10 @@
 //! What both sides share of HTTP: the request as handlers see it, problems, headers, and the table of routes.
 
 pub mod conditional;
+pub mod host;
 pub mod incoming;
 pub mod middleware;
+pub mod path;
 pub mod prefer;
 pub mod problem;
 pub mod routes;

@@ -12,6 +12,7 @@ mod deployed;
 mod docs;
 mod evolution;
 mod faults;
+mod front_doors;
 mod harness;
 mod makefile;
 mod metrics;

@@ -109,7 +109,7 @@ async fn submit(
         command,
     };
     let receipt = commands.submit(request, preference).await?;
-    Ok(respond::receipt(method, receipt, preferences))
+    Ok(respond::receipt(method, receipt, preferences, &incoming.base))
 }
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
