@@ -26,7 +26,7 @@ import { Certificate } from 'aws-cdk-lib/aws-certificatemanager';
 import { CfnPermission, type IFunction } from 'aws-cdk-lib/aws-lambda';
 import { LogGroup } from 'aws-cdk-lib/aws-logs';
 import { Construct } from 'constructs';
-import type { Config } from './config';
+import { basePath, type Config } from './config';
 import type { Functions } from './functions';
 import type { FunctionName } from './stages';
 
@@ -146,7 +146,7 @@ export class Api extends Construct {
     if (domain === undefined) {
       this.url = this.api.apiEndpoint;
     } else {
-      this.url = `https://${domain.name}`;
+      this.url = `https://${domain.name}${basePath(config)}`;
       this.domainTarget = this.domain(domain, stage).regionalDomainName;
     }
   }
@@ -209,13 +209,14 @@ export class Api extends Construct {
     });
   }
 
-  private domain({ name, certificate }: NonNullable<Config['domain']>, stage: HttpStage): DomainName {
+  private domain({ name, certificate, basePath }: NonNullable<Config['domain']>, stage: HttpStage): DomainName {
     const domain = new DomainName(this, 'Domain', {
       domainName: name,
       certificate: Certificate.fromCertificateArn(this, 'Certificate', certificate),
       securityPolicy: SecurityPolicy.TLS_1_2,
     });
-    new ApiMapping(this, 'Mapping', { api: this.api, domainName: domain, stage });
+    const apiMappingKey = basePath;
+    new ApiMapping(this, 'Mapping', { api: this.api, domainName: domain, stage, ...(apiMappingKey && { apiMappingKey }) });
     return domain;
   }
 

@@ -24,9 +24,10 @@ export interface Config {
   readonly redis: boolean;
   /**
    * The domain name of the front door, and the ARN of its certificate in AWS Certificate Manager, in the same region. The
-   * address that API Gateway gives to every API is then disabled.
+   * address that API Gateway gives to every API is then disabled. `basePath`, such as `v1`, is the path on the domain that the
+   * API is served under; without it the API has the whole domain.
    */
-  readonly domain?: { readonly name: string; readonly certificate: string };
+  readonly domain?: { readonly name: string; readonly certificate: string; readonly basePath?: string };
   /** The origins whose pages may call the API from a browser, such as `https://app.example.com`. Without, none may. */
   readonly cors?: readonly string[];
   /** Requests a second of all clients together, and how many may come at once. */
@@ -70,6 +71,11 @@ export interface Config {
   readonly nightlyVerify: boolean;
   /** Who is told of alarms. */
   readonly alarmEmail?: string;
+}
+
+/** The path that the API is served under, such as `/v1`, or nothing. */
+export function basePath({ domain }: Config): string {
+  return domain?.basePath === undefined ? '' : `/${domain.basePath}`;
 }
 
 /** What differs from deployment to deployment, and cannot be guessed. */
@@ -230,11 +236,17 @@ const CHECKS: Record<keyof Config, Check> = {
 const HOST_NAME = /^(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])$/;
 const CERTIFICATE = /^arn:aws[a-z-]*:acm:[a-z0-9-]+:\d{12}:certificate\/[A-Za-z0-9-]+$/;
 
+/** API Gateway takes more; these characters need no encoding in any URL. BASE_PATH takes them as well. */
+const BASE_PATH = /^[A-Za-z0-9._-]+(\/[A-Za-z0-9._-]+)*$/;
+
 function domainProblem(value: unknown): string | undefined {
-  if (!hasExactly(value, 'name', 'certificate')) {
-    return 'must be {"name", "certificate"}';
+  if (!hasExactly(value, 'name', 'certificate') && !hasExactly(value, 'name', 'certificate', 'basePath')) {
+    return 'must be {"name", "certificate"}, or with a "basePath"';
   }
-  const { name, certificate } = value;
+  const { name, certificate, basePath = 'v1' } = value;
+  if (typeof basePath !== 'string' || basePath.length > 300 || !BASE_PATH.test(basePath)) {
+    return 'must have a basePath such as v1: without a slash before and after it';
+  }
   if (typeof name !== 'string' || !HOST_NAME.test(name)) {
     return 'must have a name such as api.example.com: in lower case, without https:// and without a path';
   }

@@ -14,7 +14,7 @@ import { LogGroup } from 'aws-cdk-lib/aws-logs';
 import { Construct } from 'constructs';
 import type { Cache } from './cache';
 import { type CommandQueue, MAX_RECEIVE_COUNT } from './command-queue';
-import type { Config } from './config';
+import { basePath, type Config } from './config';
 import type { Network } from './network';
 import type { Packages } from './packages';
 import { acknowledgeLogStreams, permissions } from './permissions';
@@ -164,6 +164,7 @@ export class Functions extends Construct {
     const variables = {
       STAGE: row.stage,
       METRICS: 'emf',
+      BASE_PATH: does(name, 'ingest') ? undefined : basePath(config) || undefined,
       COMMANDS_TABLE: knowsRecords ? stores.commands.tableName : undefined,
       WRITE_TABLE: applies || readsStates ? stores.write.tableName : undefined,
       READ_TABLE: knowsViews ? stores.readName : undefined,

@@ -27,6 +27,20 @@ test('with a domain clients come by it alone, over TLS 1.2 or newer, and the out
   }
 });
 
+test('with a base path the domain serves the API under it, and each function that clients reach knows it', () => {
+  for (const [stage, from] of synthesise(ROWS, config({ domain: { ...DOMAIN, basePath: 'v1/api' } }))) {
+    const [mapping] = Object.values<any>(from.findResources('AWS::ApiGatewayV2::ApiMapping'));
+    assert.equal(mapping.Properties.ApiMappingKey, 'v1/api', stage);
+    assert.equal(from.toJSON().Outputs.Url.Value, 'https://api.example.com/v1/api');
+    for (const [, { FunctionName, Environment }] of properties(from, 'AWS::Lambda::Function') as [string, any][]) {
+      const serves = FunctionName !== undefined && Environment?.Variables?.STAGE !== undefined;
+      const expected = serves && !FunctionName.endsWith('ingest-fn') ? '/v1/api' : undefined;
+      assert.equal(Environment?.Variables?.BASE_PATH, expected, `${stage} ${FunctionName}`);
+    }
+  }
+  assert.ok(!JSON.stringify(of('cqrs').toJSON()).includes('BASE_PATH'));
+});
+
 test('without a domain clients come by the address of the API', () => {
   of('cqrs').resourceCountIs('AWS::ApiGatewayV2::DomainName', 0);
   const [[apiId, api]] = properties(of('cqrs'), 'AWS::ApiGatewayV2::Api') as [[string, any]];
@@ -38,9 +52,9 @@ test('without a domain clients come by the address of the API', () => {
 
 test('a domain that could not be made is refused with the reason', () => {
   const cases: [domain: unknown, reason: RegExp][] = [
-    ['api.example.com', /^domain must be \{"name", "certificate"\}$/m],
-    [{ name: 'api.example.com' }, /^domain must be \{"name", "certificate"\}$/m],
-    [{ ...DOMAIN, path: 'v1' }, /^domain must be \{"name", "certificate"\}$/m],
+    ['api.example.com', /^domain must be \{"name", "certificate"\}, or with a "basePath"$/m],
+    [{ name: 'api.example.com' }, /^domain must be \{"name", "certificate"\}, or with a "basePath"$/m],
+    [{ ...DOMAIN, path: 'v1' }, /^domain must be \{"name", "certificate"\}, or with a "basePath"$/m],
     ...[
       'https://api.example.com',
       'api.example.com/v1',
@@ -52,6 +66,10 @@ test('a domain that could not be made is refused with the reason', () => {
     ].map((name): [unknown, RegExp] => [{ ...DOMAIN, name }, /^domain must have a name such as api\.example\.com/m]),
     [{ ...DOMAIN, certificate: 'arn:aws:iam::111122223333:server-certificate/x' }, /^domain must have the ARN of its/m],
     [{ ...DOMAIN, certificate: '' }, /aws acm request-certificate/],
+    ...['', '/v1', 'v1/', 'v1//x', 'a b', 'v1?', 7, 'x'.repeat(301)].map((basePath): [unknown, RegExp] => [
+      { ...DOMAIN, basePath },
+      /^domain must have a basePath such as v1/m,
+    ]),
   ];
   for (const [domain, reason] of cases) {
     assert.throws(

@@ -2,6 +2,10 @@
 //!
 //! Also a part of `shared/users/tests/fuzz_seeds.rs`, which tries the seeds without a fuzzer.
 
+// A part of `shared/tests/front_doors.rs` instead.
+#[cfg(not(test))]
+pub mod events;
+
 use kernel::clock::Timestamp;
 use kernel::cursor;
 use kernel::domain::Domain;

@@ -10,7 +10,7 @@ use shared::metrics::Metrics;
 use shared::{front_door, telemetry, wiring};
 
 /// Serves invocations in Lambda, connections elsewhere, as the environment's variables say.
-pub async fn run() -> Result<(), lambda_http::Error> {
+pub async fn run() -> Result<(), lambda_runtime::Error> {
     telemetry::init();
     let router = router().await?;
     // Lambda sets this for every function. https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
@@ -20,7 +20,7 @@ pub async fn run() -> Result<(), lambda_http::Error> {
     }
 }
 
-async fn router() -> Result<Router, lambda_http::Error> {
+async fn router() -> Result<Router, lambda_runtime::Error> {
     let read = wiring::read_side(ReadConfig::read(&config::process)?).await?;
     let write = wiring::write_side(WriteConfig::read(&config::process)?).await?;
     read.warm_up().await;

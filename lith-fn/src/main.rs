@@ -1,6 +1,6 @@
 //! The lambda-lith's binary: wiring only.
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), lambda_http::Error> {
+async fn main() -> Result<(), lambda_runtime::Error> {
     lith_fn::run().await
 }

@@ -1,40 +1,137 @@
 //! The plain HTTP server. There is no authorizer in front of it, so it serves one tenant and one sender, both from its
 //! configuration: put it behind something that checks who is asking (docs/front-doors.md).
 
+mod patience;
+
+use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Extension, Request};
-use axum::middleware::{Next, from_fn};
+use axum::body::Body;
+use http::{Request, Response};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use shared::config::Lookup;
-use shared::http::incoming::{Deadline, Identity};
-use tokio::net::TcpListener;
+use shared::http::host;
+use shared::http::incoming::{BODY_BYTES_MAX, Deadline, Identity};
+use shared::http::middleware::Refused;
+use shared::http::path::{self, BasePath};
+use shared::http::problem::HttpProblem;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep, timeout};
+use tower::ServiceExt;
+
+use patience::Patient;
 
 /// Where it listens unless `LISTEN_ADDR` says otherwise: this machine only.
 const LISTEN_ADDR_DEFAULT: &str = "127.0.0.1:8080";
-/// How long a request may take.
+/// How long a request may take from the end of its head.
 const REQUEST_TIME_MAX: Duration = Duration::from_secs(15);
+/// How long a request's body may take to arrive.
+const BODY_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long a connection may be open without a request. A load balancer that closes idle connections after a minute, as an
+/// ALB does, is the first to close.
+const IDLE_TIME_MAX: Duration = Duration::from_secs(75);
+/// How long all requests together may take to end after SIGTERM. A head, a body and an answer take less.
+const DRAIN_TIME_MAX: Duration = Duration::from_secs(25);
+/// How long to wait after a connection that cannot be accepted, for want of descriptors for example.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
-/// Serves connections until it is told to stop, then finishes what it has begun.
+/// The handlers, and the properties that all requests share.
+#[derive(Debug)]
+struct Server {
+    router: Router,
+    identity: Identity,
+    base: BasePath,
+}
+
+/// Serves connections until a signal, then finishes the requests that have begun, in bounded time.
 pub(crate) async fn run(router: Router, lookup: Lookup<'_>) -> Result<(), Error> {
-    let identity = Identity::read(lookup)?;
+    let server = Arc::new(Server { router, identity: Identity::read(lookup)?, base: BasePath::read(lookup)? });
     let address = lookup("LISTEN_ADDR").unwrap_or_else(|| LISTEN_ADDR_DEFAULT.to_owned());
     let address: SocketAddr = address.parse().map_err(|error| format!("LISTEN_ADDR {error}"))?;
     let listener = TcpListener::bind(address).await.map_err(|error| format!("cannot listen on {address}: {error}"))?;
     tracing::info!(address = %listener.local_addr()?, "listening");
-    let router = router.layer(from_fn(set_deadline)).layer(Extension(identity));
-    axum::serve(listener, router).with_graceful_shutdown(told_to_stop()?).await?;
+    let mut stop = std::pin::pin!(told_to_stop()?);
+    let connections = GracefulShutdown::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stop.as_mut() => break,
+        };
+        match accepted {
+            Ok((stream, _)) => drop(tokio::spawn(Arc::clone(&server).serve(stream, connections.watcher()))),
+            Err(_) => sleep(ACCEPT_PAUSE).await,
+        }
+    }
+    drop(listener);
+    if timeout(DRAIN_TIME_MAX, connections.shutdown()).await.is_err() {
+        tracing::warn!("connections were cut off: they did not end in time");
+    }
     Ok(())
 }
 
-async fn set_deadline(mut request: Request, next: Next) -> axum::response::Response {
-    request.extensions_mut().insert(Deadline(Instant::now() + REQUEST_TIME_MAX));
-    next.run(request).await
+impl Server {
+    async fn serve(self: Arc<Self>, stream: TcpStream, watcher: Watcher) {
+        // Without it small answers wait for the client's delayed acknowledgement.
+        if stream.set_nodelay(true).is_err() {
+            return;
+        }
+        let (stream, progress) = Patient::new(stream);
+        let service = service_fn(move |request| {
+            let (server, request_under_way) = (Arc::clone(&self), progress.begin());
+            async move {
+                let response = server.answer(request).await;
+                drop(request_under_way);
+                Ok::<_, Infallible>(response)
+            }
+        });
+        let mut builder = http1::Builder::new();
+        builder.timer(TokioTimer::new()).header_read_timeout(IDLE_TIME_MAX);
+        // An error here is the client's: it went away, or did not speak HTTP and has been told so.
+        let _ = watcher.watch(builder.serve_connection(TokioIo::new(stream), service)).await;
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        let deadline = Deadline(Instant::now() + REQUEST_TIME_MAX);
+        let mut request = self.enter(request).await.unwrap_or_else(|problem| {
+            let mut request = Request::new(Body::empty());
+            request.extensions_mut().insert(Refused(problem));
+            request
+        });
+        request.extensions_mut().insert(deadline);
+        self.router.clone().oneshot(request).await.unwrap_or_else(|never| match never {})
+    }
+
+    /// Makes the request that the handlers know, of a head that is right and a body that has arrived.
+    async fn enter(&self, request: Request<Incoming>) -> Result<Request<Body>, HttpProblem> {
+        let (mut parts, body) = request.into_parts();
+        if !host::is_named(parts.version, &parts.headers) {
+            return Err(HttpProblem::bad_request("send one valid Host header"));
+        }
+        let (base, path) = self.base.split(parts.uri.path());
+        let uri = path::uri(path, parts.uri.query().unwrap_or_default());
+        parts.uri = uri.ok_or_else(|| HttpProblem::bad_request("the path is not valid"))?;
+        parts.extensions.insert(base);
+        parts.extensions.insert(self.identity.clone());
+        let body = timeout(BODY_TIME_MAX, Limited::new(body, BODY_BYTES_MAX).collect()).await;
+        let body = body.map_err(|_| HttpProblem::request_timeout())?.map_err(|error| {
+            match error.is::<LengthLimitError>() {
+                true => HttpProblem::too_large(BODY_BYTES_MAX),
+                false => HttpProblem::bad_request("the body is not complete"),
+            }
+        })?;
+        Ok(Request::from_parts(parts, Body::from(body.to_bytes())))
+    }
 }
 
 /// Ends at the first SIGTERM or SIGINT.

@@ -1,6 +1,6 @@
 //! The read function's binary: wiring only.
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), lambda_http::Error> {
+async fn main() -> Result<(), lambda_runtime::Error> {
     read_fn::run().await
 }

@@ -12,6 +12,7 @@ use kernel::token::Token;
 use serde_json::{Map, Value, json};
 use sfv::{Integer, KeyRef, ListSerializer, key_ref, token_ref};
 use shared::http::conditional::{IfMatch, etag, none_match_names};
+use shared::http::path::BasePath;
 use shared::http::problem::{self, HttpProblem};
 use shared::http::{CACHE_STATUS, CONSISTENCY_TOKEN, PREFERENCE_APPLIED, set};
 use shared::metrics::CachesAsked;
@@ -45,11 +46,12 @@ pub(crate) fn user(answer: Answer, if_match: IfMatch, request: &HeaderMap) -> Re
 }
 
 /// A page of users.
-pub(crate) fn page(page: PageAnswer, query: &str) -> Response {
+pub(crate) fn page(page: PageAnswer, query: &str, base: &BasePath) -> Response {
     let mut response = problem::json(StatusCode::OK, page.body);
     response.headers_mut().insert(header::CACHE_CONTROL, REVALIDATE);
     if let Some(cursor) = page.next_cursor {
-        set(&mut response, header::LINK, format!("</users?{}>; rel=\"next\"", with_cursor(query, &cursor)));
+        let next = base.link(format_args!("/users?{}", with_cursor(query, &cursor)));
+        set(&mut response, header::LINK, format!("<{next}>; rel=\"next\""));
     }
     tell_caches(&mut response, page.age, page.tiers);
     response
@@ -100,7 +102,7 @@ fn tell_cache(list: &mut ListSerializer<String>, report: &TierReport) {
 }
 
 /// The status of a command.
-pub(crate) fn command(id: &str, known: Known, token: impl Fn(&Token) -> String) -> Response {
+pub(crate) fn command(id: &str, known: Known, token: impl Fn(&Token) -> String, base: &BasePath) -> Response {
     let mut document = Map::new();
     document.insert("command_id".to_owned(), json!(id));
     match known {
@@ -108,16 +110,22 @@ pub(crate) fn command(id: &str, known: Known, token: impl Fn(&Token) -> String) 
             document.insert("status".to_owned(), json!("pending"));
             document.insert("accepted_at".to_owned(), json!(accepted_at.to_string()));
         }
-        Known::Record(record) => describe(&mut document, &record, token),
+        Known::Record(record) => describe(&mut document, &record, token, base),
     }
     let mut response = problem::json(StatusCode::OK, Value::Object(document).to_string());
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 
-fn describe(document: &mut Map<String, Value>, record: &CommandRecord, token: impl Fn(&Token) -> String) {
+fn describe(
+    document: &mut Map<String, Value>,
+    record: &CommandRecord,
+    token: impl Fn(&Token) -> String,
+    base: &BasePath,
+) {
     let mut say = |name: &str, value: Value| document.insert(name.to_owned(), value);
     let user: AggregateId = record.aggregate;
+    let href = base.link(format_args!("/users/{user}"));
     say("user_id", json!(user));
     say("accepted_at", json!(record.accepted_at.to_string()));
     if let Some(completed_at) = record.completed_at {
@@ -127,7 +135,7 @@ fn describe(document: &mut Map<String, Value>, record: &CommandRecord, token: im
         CommandStatus::Pending => say("status", json!("pending")),
         CommandStatus::Applied { version } => {
             say("version", json!(version));
-            say("href", json!(format!("/users/{user}")));
+            say("href", json!(href));
             say("consistency_token", json!(token(&Token::of_version(user, *version))));
             say("status", json!("applied"))
         }
@@ -138,7 +146,7 @@ fn describe(document: &mut Map<String, Value>, record: &CommandRecord, token: im
         }
         CommandStatus::Superseded { version } => {
             say("version", json!(version));
-            say("href", json!(format!("/users/{user}")));
+            say("href", json!(href));
             say("status", json!("superseded"))
         }
         CommandStatus::Failed { reason } => {
@@ -150,6 +158,11 @@ fn describe(document: &mut Map<String, Value>, record: &CommandRecord, token: im
 
 #[cfg(test)]
 mod tests {
+    use http_body_util::BodyExt;
+    use kernel::clock::Timestamp;
+    use kernel::ids::CommandId;
+    use kernel::record::RecordKey;
+
     use super::*;
 
     #[test]
@@ -172,5 +185,34 @@ mod tests {
             assert_eq!(told(tiers).as_deref(), Some(expected));
         }
         assert_eq!(told(&[]), None);
+    }
+
+    async fn href(status: CommandStatus, base: &str) -> Value {
+        let accepted_at = Timestamp::from_micros(1_790_000_000_000_000);
+        let record = CommandRecord {
+            key: RecordKey { tenant: "acme".parse().unwrap(), command: CommandId::generate(accepted_at) },
+            aggregate: "019a0b5e-6c7b-7000-8000-000000000001".parse().unwrap(),
+            accepted_at,
+            fingerprint: None,
+            status,
+            completed_at: Some(accepted_at),
+        };
+        let response = command("c", Known::Record(record), |_| "t".to_owned(), &base.parse().unwrap());
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        serde_json::from_slice::<Value>(&body).unwrap()["href"].clone()
+    }
+
+    #[tokio::test]
+    async fn the_href_of_a_command_begins_with_the_base_path() {
+        for status in [CommandStatus::Applied { version: 1 }, CommandStatus::Superseded { version: 2 }] {
+            assert_eq!(href(status, "/prod").await, "/prod/users/019a0b5e-6c7b-7000-8000-000000000001");
+        }
+    }
+
+    #[test]
+    fn the_link_to_the_next_page_begins_with_the_base_path() {
+        let answer = PageAnswer { body: "{}".into(), next_cursor: Some("c".to_owned()), age: None, tiers: Vec::new() };
+        let response = page(answer, "limit=5&cursor=b", &"/prod".parse().unwrap());
+        assert_eq!(response.headers()[header::LINK], "</prod/users?limit=5&cursor=c>; rel=\"next\"");
     }
 }

@@ -79,14 +79,14 @@ async fn list_users(State(lists): State<Arc<Lists>>, incoming: Incoming) -> Resu
         limit: query.limit,
     };
     let page = lists.page(&request).await?;
-    Ok(respond::page(page, &incoming.query))
+    Ok(respond::page(page, &incoming.query, &incoming.base))
 }
 
 async fn get_command(State(commands): State<Arc<CommandLookup>>, incoming: Incoming) -> Result<Response, HttpProblem> {
     let tenant = &incoming.identity.tenant;
     let known = commands.get(tenant, &incoming.param).await?.ok_or_else(HttpProblem::not_found)?;
     let token = |token: &_| commands.token(tenant, token);
-    Ok(respond::command(&incoming.param, known, token))
+    Ok(respond::command(&incoming.param, known, token, &incoming.base))
 }
 
 async fn get_health() -> Response {

@@ -10,6 +10,7 @@ use kernel::seal::KeyRing;
 use serde::Serialize;
 
 use crate::http::incoming::Identity;
+use crate::http::path::BasePath;
 use crate::stages::{Answer, Cache, Row, Source};
 
 /// A value that does not print.
@@ -295,6 +296,15 @@ impl Identity {
     }
 }
 
+impl BasePath {
+    /// Reads the environment: `BASE_PATH`, empty unless the front door serves the service under a path of its own.
+    pub fn read(lookup: Lookup<'_>) -> Result<Self, ConfigError> {
+        let mut reader = Reader::new(lookup);
+        let base = reader.optional("BASE_PATH").unwrap_or_default();
+        reader.finish(|| Some(base))
+    }
+}
+
 /// What caches hold, also in the stages that read nothing from a read store: the same in all.
 fn projection(read_table: Option<&ReadTable>) -> Projection {
     read_table.map_or(Projection::FIRST, |table| table.projection)
@@ -498,6 +508,15 @@ mod tests {
         assert_eq!((config.function.as_str(), config.stage.as_str()), ("read-fn", "cqrs"));
         let ConfigError(errors) = MetricsConfig::read(&environment(&[("METRICS", "statsd")])).unwrap_err();
         assert_eq!(errors.len(), 3, "{errors:?}");
+    }
+
+    #[test]
+    fn the_base_path_is_empty_unless_it_is_set() {
+        let read = |variables: &[(&str, &str)]| BasePath::read(&environment(variables)).map(|base| base.to_string());
+        assert_eq!(read(&[]).unwrap(), "");
+        assert_eq!(read(&[("BASE_PATH", "/v1")]).unwrap(), "/v1");
+        let ConfigError(errors) = read(&[("BASE_PATH", "v1/")]).unwrap_err();
+        assert!(errors.len() == 1 && errors[0].starts_with("BASE_PATH must begin with a slash"), "{errors:?}");
     }
 
     #[test]

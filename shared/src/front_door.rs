@@ -1,152 +1,169 @@
 //! Between the front door's events and `http` requests: the handlers behind know neither Lambda nor a server.
 //!
 //! An HTTP API's events are read, and a Function URL's, which are of the same form; with the features `apigw_rest` and
-//! `alb` those of REST APIs and of load balancers as well.
+//! `alb` those of REST APIs and of load balancers as well. A request that is wrong is answered by 400, whatever the event
+//! holds: nothing received panics (docs/adr/0020-an-adapter-of-our-own-for-http-apis.md).
 
-use std::convert::Infallible;
+#[cfg(any(feature = "apigw_rest", feature = "alb"))]
+mod by_lambda_http;
+mod checks;
+mod claims;
+mod http_api;
+
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use ::http::{Request, Response, Uri};
+use ::http::{Request, Response};
 use axum::Router;
 use axum::body::Body;
 use http_body_util::{BodyExt, Collected};
-use kernel::ids::{Subject, Tenant};
-use lambda_http::request::RequestContext;
-use lambda_http::{RequestExt, Service, service_fn};
-use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use lambda_runtime::{Context, LambdaEvent, service_fn};
+use serde::Serialize;
+use serde_json::value::RawValue;
 use tokio::time::Instant;
-use tower::ServiceExt;
+use tower::{Service, ServiceExt};
 
 use crate::config;
 use crate::http::incoming::{Deadline, Identity};
-use crate::http::middleware::RequestId;
+use crate::http::middleware::{Refused, RequestId};
+use crate::http::path::{self, BasePath};
+use crate::http::problem::HttpProblem;
 
 /// How long before the function's time is up the answer is due.
 const ANSWER_MARGIN: Duration = Duration::from_millis(300);
 
-/// What cannot stand in a path as it is (RFC 3986, section 3.3).
-const NOT_IN_PATHS: &AsciiSet =
-    &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>').add(b'?').add(b'`').add(b'{').add(b'}');
-
-/// The claim that names the tenant.
-const TENANT_CLAIM: &str = "tenant_id";
-/// The claim that names the sender (RFC 7519, section 4.1.2).
-const SUBJECT_CLAIM: &str = "sub";
-
-/// Serves invocations until the environment ends; several at a time where the platform wants that.
-pub async fn run(router: Router) -> Result<(), lambda_http::Error> {
-    let behind_alb = cfg!(feature = "alb").then(|| Identity::read(&config::process)).transpose()?;
-    lambda_http::run_concurrent(service(router, behind_alb)).await
+/// The way of requests from the front door to the handlers.
+#[derive(Debug, Clone)]
+pub struct Entrance {
+    /// The handlers.
+    pub router: Router,
+    /// The path that the front door serves the service under.
+    pub base: BasePath,
+    /// The identity of requests that come through a load balancer, whatever they say.
+    pub behind_alb: Option<Identity>,
 }
 
-/// Answers events. Requests that come through a load balancer are `behind_alb`'s, whatever they say.
+/// A request, as the event of a front door has it.
+struct Received {
+    /// Method, headers and body.
+    request: Request<Body>,
+    /// The path without the stage, decoded or not.
+    path: String,
+    /// The raw query; empty if there is none.
+    query: String,
+    /// The text that the stage of an API puts before the path.
+    stage: BasePath,
+    /// The identity that the front door has checked.
+    identity: Option<Identity>,
+}
+
+/// An answer in the form of the front door that the event came from.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Answer {
+    /// Payload format 2.0.
+    HttpApi(http_api::Answer),
+    /// A form of `lambda_http`.
+    Other(Box<RawValue>),
+}
+
+/// The front doors whose events have another form than those of an HTTP API.
+#[cfg(any(feature = "apigw_rest", feature = "alb"))]
+#[derive(Debug, Clone, Copy)]
+enum Door {
+    #[cfg(feature = "apigw_rest")]
+    RestApi,
+    #[cfg(feature = "alb")]
+    LoadBalancer,
+}
+
+/// Serves invocations until the environment ends; several at a time where the platform wants that.
+pub async fn run(router: Router) -> Result<(), lambda_runtime::Error> {
+    let base = BasePath::read(&config::process)?;
+    let behind_alb = cfg!(feature = "alb").then(|| Identity::read(&config::process)).transpose()?;
+    lambda_runtime::run_concurrent(service(Entrance { router, base, behind_alb })).await
+}
+
+/// Answers events. An error means that an answer cannot be written.
 #[must_use]
 pub fn service(
-    router: Router,
-    behind_alb: Option<Identity>,
-) -> impl Service<lambda_http::Request, Response = Answer, Error = Infallible, Future: Send> + Clone {
-    service_fn(move |event: lambda_http::Request| {
-        let (router, behind_alb) = (router.clone(), behind_alb.clone());
-        async move { Ok(answer(router, behind_alb, event).await) }
+    entrance: Entrance,
+) -> impl Service<LambdaEvent<Box<RawValue>>, Response = Answer, Error = lambda_runtime::Error, Future: Send> + Clone {
+    service_fn(move |event: LambdaEvent<Box<RawValue>>| {
+        let entrance = entrance.clone();
+        async move { answer(entrance, event.payload.get(), event.context).await }
     })
 }
 
-type Answer = Response<lambda_http::Body>;
-
-async fn answer(router: Router, behind_alb: Option<Identity>, event: lambda_http::Request) -> Answer {
-    // A router is infallible: what its handlers cannot do they say in a response.
-    let response = router.oneshot(to_request(event, behind_alb)).await.unwrap_or_else(|never| match never {});
-    let (parts, body) = response.into_parts();
-    // Every body of ours is in memory already, and is text.
-    let body = body.collect().await.map(Collected::to_bytes).unwrap_or_default();
-    let body = String::from_utf8(body.into()).map_or(lambda_http::Body::Empty, lambda_http::Body::Text);
-    Response::from_parts(parts, body)
-}
-
-fn to_request(event: lambda_http::Request, behind_alb: Option<Identity>) -> Request<Body> {
-    let context = event.lambda_context_ref();
-    let request_id = context.map(|context| RequestId(context.request_id.clone()));
-    let deadline = Deadline(context.map_or_else(Instant::now, |context| due(context.deadline)));
-    let identity = event.request_context_ref().and_then(|context| identity(context, behind_alb));
-    let raw_path = event.raw_http_path().to_owned();
-    let (mut parts, body) = event.into_parts();
-    parts.uri = with_path(&parts.uri, &raw_path);
-    parts.extensions.insert(deadline);
-    parts.extensions.extend(extensions(request_id, identity));
-    let body = match body {
-        lambda_http::Body::Text(text) => Body::from(text),
-        lambda_http::Body::Binary(bytes) => Body::from(bytes),
-        _ => Body::empty(),
-    };
-    Request::from_parts(parts, body)
-}
-
-/// The URI with its path, without the name of the API's stage. API Gateway hands over the path decoded; one that no URI
-/// can hold as it is must be encoded again, or it would be taken for another path.
-fn with_path(uri: &Uri, raw_path: &str) -> Uri {
-    if uri.path() == raw_path {
-        return uri.clone();
+async fn answer(entrance: Entrance, event: &str, context: Context) -> Result<Answer, lambda_runtime::Error> {
+    #[cfg(any(feature = "apigw_rest", feature = "alb"))]
+    if let Some(door) = Door::of(event) {
+        return Ok(Answer::Other(by_lambda_http::answer(door, entrance, event, context).await?));
     }
-    let path = utf8_percent_encode(raw_path, NOT_IN_PATHS).to_string();
-    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
-    format!("{path}{query}").parse().unwrap_or_else(|_| uri.clone())
+    Ok(Answer::HttpApi(http_api::Answer::of(entrance.answer(http_api::request(event), context).await)))
 }
 
-fn extensions(request_id: Option<RequestId>, identity: Option<Identity>) -> ::http::Extensions {
-    let mut extensions = ::http::Extensions::new();
-    request_id.map(|id| extensions.insert(id));
-    identity.map(|identity| extensions.insert(identity));
-    extensions
+#[cfg(any(feature = "apigw_rest", feature = "alb"))]
+impl Door {
+    /// The front door of an event, by the parts that only its events have. `None` for all others.
+    fn of(event: &str) -> Option<Self> {
+        #[derive(serde::Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Marks {
+            http_method: Option<serde::de::IgnoredAny>,
+            request_context: Option<ContextMarks>,
+        }
+        #[derive(serde::Deserialize)]
+        struct ContextMarks {
+            elb: Option<serde::de::IgnoredAny>,
+        }
+        let marks: Marks = serde_json::from_str(event).ok()?;
+        let is_behind_alb = marks.request_context.is_some_and(|context| context.elb.is_some());
+        #[cfg(feature = "alb")]
+        if is_behind_alb {
+            return Some(Self::LoadBalancer);
+        }
+        #[cfg(feature = "apigw_rest")]
+        if marks.http_method.is_some() && !is_behind_alb {
+            return Some(Self::RestApi);
+        }
+        None
+    }
+}
+
+impl Entrance {
+    /// Answers a request, or its refusal. A refusal passes the middleware as well.
+    async fn answer(self, received: Result<Received, HttpProblem>, context: Context) -> Response<String> {
+        let mut request = received.and_then(|received| self.enter(received)).unwrap_or_else(|problem| {
+            let mut request = Request::new(Body::empty());
+            request.extensions_mut().insert(Refused(problem));
+            request
+        });
+        request.extensions_mut().insert(Deadline(due(context.deadline)));
+        request.extensions_mut().insert(RequestId(context.request_id));
+        // A router is infallible: what its handlers cannot do they say in a response.
+        let response = self.router.oneshot(request).await.unwrap_or_else(|never| match never {});
+        let (parts, body) = response.into_parts();
+        // Every body of ours is in memory already, and is text.
+        let body = body.collect().await.map(Collected::to_bytes).unwrap_or_default();
+        Response::from_parts(parts, String::from_utf8(body.into()).unwrap_or_default())
+    }
+
+    /// Makes the request that the handlers know.
+    fn enter(&self, received: Received) -> Result<Request<Body>, HttpProblem> {
+        let Received { mut request, path, query, stage, identity } = received;
+        let (base, path) = self.base.split(&path);
+        let uri = path::uri(path, &query);
+        *request.uri_mut() = uri.ok_or_else(|| HttpProblem::bad_request("the path or the query is not valid"))?;
+        let extensions = request.extensions_mut();
+        extensions.clear();
+        extensions.insert(stage.join(&base));
+        identity.map(|identity| extensions.insert(identity));
+        Ok(request)
+    }
 }
 
 /// When the answer is due, given when the function's time is up, in milliseconds since 1970.
 fn due(deadline: u64) -> Instant {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Instant::now() + Duration::from_millis(deadline).saturating_sub(now).saturating_sub(ANSWER_MARGIN)
-}
-
-/// Who the front door says it is. Claims of a shape that we do not take are no claims.
-fn identity(context: &RequestContext, behind_alb: Option<Identity>) -> Option<Identity> {
-    match context {
-        RequestContext::ApiGatewayV2(context) => {
-            let claims = &context.authorizer.as_ref()?.jwt.as_ref()?.claims;
-            claimed(|name| claims.get(name).map(String::as_str))
-        }
-        #[cfg(feature = "apigw_rest")]
-        RequestContext::ApiGatewayV1(context) => {
-            let claims = context.authorizer.fields.get("claims")?;
-            claimed(|name| claims.get(name)?.as_str())
-        }
-        // A load balancer, the only other front door that is compiled in. It tells of the sender in headers, as any
-        // sender can: they are not believed.
-        _ => behind_alb,
-    }
-}
-
-fn claimed<'a>(claim: impl Fn(&str) -> Option<&'a str>) -> Option<Identity> {
-    let claim = |name| claim(name).filter(|text| is_name(text));
-    let tenant: Tenant = claim(TENANT_CLAIM)?.parse().ok()?;
-    let subject: Subject = claim(SUBJECT_CLAIM)?.parse().ok()?;
-    Some(Identity { tenant, subject })
-}
-
-/// An HTTP API hands over every claim as a text, also one that is none, such as a list: `[a b]`. How it writes a null is not
-/// documented. Such a text must not become the one tenant of all whose issuer gives out no name.
-fn is_name(claim: &str) -> bool {
-    !claim.starts_with(['[', '{', '<']) && !claim.starts_with("map[") && !["null", "nil", "undefined"].contains(&claim)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_path_that_no_uri_can_hold_is_encoded_and_others_are_left_alone() {
-        let given: Uri = "https://x/?a=1".parse().unwrap();
-        assert_eq!(with_path(&given, "/users/a b\0#?").to_string(), "/users/a%20b%00%23%3F?a=1");
-        let plain: Uri = "https://x/users/7?a=1".parse().unwrap();
-        assert_eq!(with_path(&plain, "/users/7"), plain);
-        let staged: Uri = "https://x/prod/users/7?a=1".parse().unwrap();
-        assert_eq!(with_path(&staged, "/users/7").to_string(), "/users/7?a=1");
-    }
 }

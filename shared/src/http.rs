@@ -1,10 +1,12 @@
 //! What both sides share of HTTP: the request as handlers see it, problems, headers, and the table of routes.
 
 pub mod conditional;
+pub mod host;
 mod idempotency;
 pub mod incoming;
 mod list;
 pub mod middleware;
+pub mod path;
 pub mod prefer;
 pub mod problem;
 pub mod routes;

@@ -164,6 +164,8 @@ async fn a_token_that_names_no_usable_tenant_opens_nothing(guarded: &Guarded) {
         json!("x".repeat(200)),
         json!(["acme"]),
         json!({"id": "acme"}),
+        json!(false),
+        json!(true),
         Value::Null,
     ];
     for tenant in tenants {

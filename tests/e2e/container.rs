@@ -4,14 +4,15 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use adapters::contract::port;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::harness::{Api, Stack, Variant, check, eventually, program, unique};
+use crate::harness::{Api, Stack, Variant, check, eventually, program, raw, unique};
 use crate::sample::{PATH, TEXT, full_body, value};
+use crate::smoke::smoke;
 
 /// 32 zero bytes.
 const SIGNING_KEYS: &str = "k1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
@@ -107,6 +108,108 @@ fn what_the_server_has_begun_it_finishes_when_it_is_told_to_stop() {
         assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
         let status = eventually("the server ends", async || running.0.try_wait().unwrap()).await;
         assert!(status.success(), "{status}");
+    });
+}
+
+/// A server whose stores are away, once it listens.
+async fn listening(port: u16, base_path: Option<&str>) -> Running {
+    let mut command = server("http://127.0.0.1:9", port);
+    command.envs(base_path.map(|path| ("BASE_PATH", path)));
+    let running = Running(command.spawn().unwrap());
+    eventually("the server listens", async || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()).await;
+    running
+}
+
+/// Clients may be slow, or gone without a word. Neither keeps a server that is told to stop.
+#[tokio::test]
+async fn half_a_head_and_half_a_body_get_a_408_and_keep_no_server_from_its_end() {
+    let port = port::unused();
+    let mut running = listening(port, None).await;
+    let began = Instant::now();
+    let head = format!("POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n");
+    let begun = [
+        raw::begin(port, "G"),
+        raw::begin(port, &head),
+        raw::begin(port, &format!("{head}Content-Length: 9\r\n\r\n{{")),
+        raw::begin(port, &format!("{head}Transfer-Encoding: chunked\r\n\r\n9\r\n{{")),
+        // The second request of a connection.
+        raw::begin(port, &format!("GET /health HTTP/1.1\r\nHost: x\r\n\r\n{head}")),
+    ];
+    let idle = raw::begin(port, "");
+    // The server has read them, since it answers one that came later.
+    raw::status(port, "GET /health HTTP/1.0\r\n\r\n");
+    program::send_signal(running.0.id(), Signal::SIGTERM);
+    for (index, connection) in begun.into_iter().enumerate() {
+        let answer = raw::answer(connection);
+        let answer = if index == 4 { &answer[answer.find("}").unwrap() + 1..] } else { &answer };
+        assert!(answer.is_empty() && index == 4 || answer.starts_with("HTTP/1.1 408 "), "{index}: {answer}");
+        assert!(answer.is_empty() || answer.to_ascii_lowercase().contains("connection: close"), "{index}: {answer}");
+    }
+    assert_eq!(raw::answer(idle), "");
+    let status = eventually("the server ends", async || running.0.try_wait().unwrap()).await;
+    assert!(status.success() && began.elapsed() < Duration::from_secs(25), "{status} after {:?}", began.elapsed());
+}
+
+/// A load balancer keeps connections for later requests, and answers 502 if the server closes them first.
+#[tokio::test]
+async fn a_connection_may_be_idle_for_longer_than_a_head_may_take() {
+    let port = port::unused();
+    let _running = listening(port, None).await;
+    let request = "GET /health HTTP/1.1\r\nHost: x\r\n\r\n";
+    let mut connection = raw::begin(port, request);
+    for _ in 0..2 {
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"}") {
+            let mut byte = [0];
+            connection.read_exact(&mut byte).unwrap();
+            answer.push(byte[0]);
+        }
+        assert!(answer.starts_with(b"HTTP/1.1 200 "), "{answer:?}");
+        // It is the time itself that is tried.
+        tokio::time::sleep(Duration::from_secs(7)).await;
+        connection.write_all(request.as_bytes()).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_server_wants_one_valid_host() {
+    let port = port::unused();
+    let _running = listening(port, None).await;
+    raw::check_host(port);
+}
+
+#[test]
+fn links_of_a_server_under_a_base_path_begin_with_it_and_a_request_is_the_same_there() {
+    let stack = Stack::start(Variant::LambdaLith, &["--ephemeral"]);
+    let port = port::unused();
+    let mut command = server(&stack.endpoint("dynamodb"), port);
+    let _running = Running(command.env("BASE_PATH", "/v1").spawn().unwrap());
+    check(&stack, async {
+        let api = Api::new(&format!("http://127.0.0.1:{port}"));
+        eventually("the server listens", async || api.get("/v1/health").try_send().await.ok()).await.expect(200);
+        let create = || {
+            let word = unique("based");
+            full_body(&word, &value(&word))
+        };
+        let (body, key) = (create(), unique("key"));
+        let under = format!("/v1{PATH}");
+        let first = api.post(&under, &body).idempotency_key(&key).send_unchecked().await.expect(201);
+        let location = first.header("location").to_owned();
+        assert!(location.starts_with(&format!("{under}/")), "{location}");
+        api.get(&location).send().await.expect(200);
+        // Without the base path it is the same command.
+        let again = api.post(PATH, &body).idempotency_key(&key).send_unchecked().await.expect(201);
+        assert_eq!(again.header("idempotency-replayed"), "true");
+        assert_eq!(again.header("location"), location.strip_prefix("/v1").unwrap());
+        api.post(&under, &create()).send_unchecked().await.expect(201);
+        let list = api.get(&format!("{under}?limit=1")).send().await.expect(200);
+        let next = list.header("link").strip_prefix('<').unwrap().split('>').next().unwrap().to_owned();
+        assert!(next.starts_with(&format!("{under}?limit=1&cursor=")), "{next}");
+        api.get(&next).send().await.expect(200);
+        let said = smoke(&format!("http://127.0.0.1:{port}/v1"), None, &[]).await;
+        assert_eq!(said.code, 0, "{said:?}");
+        api.get("/v1").send().await.expect(404);
+        api.get("/v2/health").send().await.expect(404);
     });
 }
 

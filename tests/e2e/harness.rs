@@ -8,6 +8,7 @@ pub mod judge;
 pub mod poll;
 pub mod program;
 pub mod proxy;
+pub mod raw;
 pub mod redis;
 pub mod scripted;
 pub mod seed;

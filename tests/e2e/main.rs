@@ -13,6 +13,7 @@ mod deployed;
 mod docs;
 mod evolution;
 mod faults;
+mod front_doors;
 mod harness;
 mod leash;
 mod makefile;

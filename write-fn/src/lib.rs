@@ -13,31 +13,31 @@ use shared::metrics::Metrics;
 use shared::{ServedDomain, front_door, http::middleware, telemetry, wiring};
 
 /// Serves invocations, as the environment's variables say.
-pub async fn run() -> Result<(), lambda_http::Error> {
+pub async fn run() -> Result<(), lambda_runtime::Error> {
     serve(|commands| routes::router(&commands)).await
 }
 
 /// As [`run`], for `POST /users`.
-pub async fn run_create_user() -> Result<(), lambda_http::Error> {
+pub async fn run_create_user() -> Result<(), lambda_runtime::Error> {
     serve(routes::create).await
 }
 
 /// As [`run`], for `PUT /users/{id}`.
-pub async fn run_replace_user() -> Result<(), lambda_http::Error> {
+pub async fn run_replace_user() -> Result<(), lambda_runtime::Error> {
     serve(routes::replace).await
 }
 
 /// As [`run`], for `PATCH /users/{id}`.
-pub async fn run_update_user() -> Result<(), lambda_http::Error> {
+pub async fn run_update_user() -> Result<(), lambda_runtime::Error> {
     serve(routes::update).await
 }
 
 /// As [`run`], for `DELETE /users/{id}`.
-pub async fn run_delete_user() -> Result<(), lambda_http::Error> {
+pub async fn run_delete_user() -> Result<(), lambda_runtime::Error> {
     serve(routes::delete).await
 }
 
-async fn serve(routes: impl FnOnce(Arc<Submitter<ServedDomain>>) -> Router) -> Result<(), lambda_http::Error> {
+async fn serve(routes: impl FnOnce(Arc<Submitter<ServedDomain>>) -> Router) -> Result<(), lambda_runtime::Error> {
     telemetry::init();
     let side = wiring::write_side(WriteConfig::read(&config::process)?).await?;
     side.warm_up().await;

@@ -1,6 +1,6 @@
 //! The write function's binary: wiring only.
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), lambda_http::Error> {
+async fn main() -> Result<(), lambda_runtime::Error> {
     write_fn::run().await
 }

@@ -8,6 +8,7 @@ use kernel::record::CommandStatus;
 use kernel::submit::{Outcome, Receipt};
 use serde_json::json;
 use shared::http::conditional::etag;
+use shared::http::path::BasePath;
 use shared::http::prefer::Preferences;
 use shared::http::problem::{self, HttpProblem};
 use shared::http::{CONSISTENCY_TOKEN, IDEMPOTENCY_REPLAYED, PREFERENCE_APPLIED, set};
@@ -33,12 +34,12 @@ impl Method {
 }
 
 /// The result of a command or, where that is not known yet, an acknowledgement.
-pub(crate) fn receipt(method: Method, receipt: Receipt, preferences: Preferences) -> Response {
+pub(crate) fn receipt(method: Method, receipt: Receipt, preferences: Preferences, base: &BasePath) -> Response {
     let Receipt { command, aggregate, token, replayed, outcome } = receipt;
-    let user = format!("/users/{aggregate}");
+    let user = base.link(format_args!("/users/{aggregate}"));
     let known = outcome.is_some();
     let mut response = match outcome {
-        None => accepted(&command, &aggregate.to_string()),
+        None => accepted(&command, &aggregate.to_string(), base),
         Some(Outcome { status: CommandStatus::Rejected { problem, .. }, .. }) => {
             HttpProblem::from(problem).into_response()
         }
@@ -56,10 +57,10 @@ pub(crate) fn receipt(method: Method, receipt: Receipt, preferences: Preferences
     response
 }
 
-fn accepted(command: &str, user: &str) -> Response {
+fn accepted(command: &str, user: &str, base: &BasePath) -> Response {
     let body = json!({ "command_id": command, "user_id": user, "status": "pending" });
     let mut response = problem::json(StatusCode::ACCEPTED, body.to_string());
-    set(&mut response, header::LOCATION, format!("/commands/{command}"));
+    set(&mut response, header::LOCATION, base.link(format_args!("/commands/{command}")));
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     response
 }
@@ -81,4 +82,28 @@ fn result(method: Method, user: &str, projection: Projection, current: Option<Ca
         set(&mut response, header::LOCATION, user);
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_begin_with_the_base_path() {
+        let base: BasePath = "/prod/v1".parse().unwrap();
+        let receipt_of = |outcome| Receipt {
+            command: "c".to_owned(),
+            aggregate: "019a0b5e-6c7b-7000-8000-000000000001".parse().unwrap(),
+            token: "t".to_owned(),
+            replayed: false,
+            outcome,
+        };
+        let location = |outcome| {
+            let response = receipt(Method::Post, receipt_of(outcome), Preferences::default(), &base);
+            response.headers()[header::LOCATION].to_str().unwrap().to_owned()
+        };
+        assert_eq!(location(None), "/prod/v1/commands/c");
+        let applied = Outcome { status: CommandStatus::Applied { version: 1 }, current: None };
+        assert_eq!(location(Some(applied)), "/prod/v1/users/019a0b5e-6c7b-7000-8000-000000000001");
+    }
 }

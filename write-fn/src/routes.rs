@@ -110,7 +110,7 @@ async fn submit(
         command,
     };
     let receipt = commands.submit(request, preference).await?;
-    Ok(respond::receipt(method, receipt, preferences))
+    Ok(respond::receipt(method, receipt, preferences, &incoming.base))
 }
 
 fn user_id(incoming: &Incoming) -> Result<AggregateId, HttpProblem> {

@@ -7,9 +7,11 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use kernel::ids::{Subject, Tenant};
+use percent_encoding::percent_decode_str;
 use tokio::time::Instant;
 
 use super::list::{self, Backslash};
+use super::path::BasePath;
 use super::problem::HttpProblem;
 
 /// The largest body, in bytes: refused before it is parsed.
@@ -36,8 +38,11 @@ pub struct Incoming {
     pub identity: Identity,
     /// When its answer is due.
     pub deadline: Instant,
-    /// The path.
+    /// The path as the service knows it: decoded, and without the base path. The same request has the same path at every
+    /// front door.
     pub path: String,
+    /// The text before each path at the front door: links begin with it.
+    pub base: BasePath,
     /// The variable part of the path; empty where there is none.
     pub param: String,
     /// The query string, raw; empty where there is none.
@@ -63,7 +68,8 @@ impl<S: Send + Sync> FromRequest<S> for Incoming {
             identity: head.identity,
             deadline: head.deadline,
             param: head.param,
-            path: parts.uri.path().to_owned(),
+            path: percent_decode_str(parts.uri.path()).decode_utf8_lossy().into_owned(),
+            base: parts.extensions.remove().unwrap_or_default(),
             query: parts.uri.query().unwrap_or_default().to_owned(),
             headers: parts.headers,
             body,

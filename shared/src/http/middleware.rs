@@ -21,6 +21,10 @@ use crate::metrics::{CachesAsked, Measured, Metrics};
 #[derive(Debug, Clone)]
 pub struct RequestId(pub String);
 
+/// The problem of a request that a front door refuses. The handlers do not see such a request.
+#[derive(Debug, Clone)]
+pub struct Refused(pub HttpProblem);
+
 /// A function's routes with all that belongs around them. Other requests get 404 if the service does not know the path,
 /// 204 for `OPTIONS`, and 405 otherwise.
 pub fn finish(router: Router, metrics: Metrics) -> Router {
@@ -46,15 +50,20 @@ fn options(allowed: &[Method]) -> Response {
     response
 }
 
-async fn around(request: Request, next: Next) -> Response {
+async fn around(mut request: Request, next: Next) -> Response {
     let id = request.extensions().get::<RequestId>().map_or_else(new_id, |id| id.0.clone());
     let is_head = request.method() == Method::HEAD;
     let span = tracing::info_span!("request", request_id = id);
-    let answer = AssertUnwindSafe(next.run(request)).catch_unwind().instrument(span.clone()).await;
-    let mut response = answer.unwrap_or_else(|_| {
-        span.in_scope(|| tracing::error!("a handler panicked"));
-        HttpProblem::internal().into_response()
-    });
+    let mut response = match request.extensions_mut().remove::<Refused>() {
+        Some(Refused(problem)) => problem.into_response(),
+        None => {
+            let answer = AssertUnwindSafe(next.run(request)).catch_unwind().instrument(span.clone()).await;
+            answer.unwrap_or_else(|_| {
+                span.in_scope(|| tracing::error!("a handler panicked"));
+                HttpProblem::internal().into_response()
+            })
+        }
+    };
     if let Some(unwritten) = response.extensions_mut().remove::<Unwritten>()
         && !is_head
     {

@@ -21,7 +21,7 @@ const TYPE_PREFIX: &str = "urn:watershed:problem:";
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
 /// An answer that is a problem.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct HttpProblem {
     /// The problem.
     pub problem: Box<Problem>,
@@ -146,6 +146,15 @@ impl HttpProblem {
     #[must_use]
     pub fn not_acceptable() -> Self {
         Self::new("not-acceptable", 406, "Not acceptable", "accept application/json and application/problem+json")
+    }
+
+    /// 408: the body did not arrive in time.
+    #[must_use]
+    pub fn request_timeout() -> Self {
+        let detail = "the body did not arrive in time: send the request again on another connection";
+        let problem = Self::new("request-timeout", 408, "Request timeout", detail);
+        // RFC 9110, section 15.5.9.
+        problem.with(header::CONNECTION, HeaderValue::from_static("close"))
     }
 
     /// 412: the precondition names a tag that was never given out.

@@ -135,6 +135,7 @@ pub fn event(head: &Parts, body: &Bytes, origin: &Origin<'_>) -> Result<Bytes, s
     let host = head.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let domain_name = host.rsplit_once(':').map_or(host, |(name, _)| name);
     let now = Timestamp::now();
+    let headers = event_headers(&head.headers, body.len(), origin);
     let (body, is_base64_encoded) = event_body(&head.headers, body);
     let raw_query_string = head.uri.query().unwrap_or_default();
     let event = Event {
@@ -143,7 +144,7 @@ pub fn event(head: &Parts, body: &Bytes, origin: &Origin<'_>) -> Result<Bytes, s
         raw_path: &path,
         raw_query_string,
         cookies: cookies(&head.headers),
-        headers: event_headers(&head.headers, origin),
+        headers,
         query_string_parameters: query_parameters(raw_query_string),
         request_context: RequestContext {
             account_id: ACCOUNT_ID,
@@ -188,7 +189,11 @@ fn cookies(headers: &HeaderMap) -> Vec<String> {
 }
 
 /// Names in lower case, several values of one name joined by a comma, and what the gateway adds.
-fn event_headers<'a>(headers: &'a HeaderMap, origin: &Origin<'_>) -> BTreeMap<&'a str, Cow<'a, str>> {
+fn event_headers<'a>(
+    headers: &'a HeaderMap,
+    body_bytes: usize,
+    origin: &Origin<'_>,
+) -> BTreeMap<&'a str, Cow<'a, str>> {
     let mut all: BTreeMap<&str, Cow<str>> = BTreeMap::new();
     for (name, value) in headers {
         if *name == COOKIE || HOP_BY_HOP.contains(&name.as_str()) {
@@ -207,7 +212,8 @@ fn event_headers<'a>(headers: &'a HeaderMap, origin: &Origin<'_>) -> BTreeMap<&'
     all.insert("x-forwarded-port", origin.port.to_string().into());
     all.insert("x-forwarded-proto", "http".into());
     all.entry("x-amzn-trace-id").or_insert_with(|| crate::runtime_api::trace_id().into());
-    all.entry("content-length").or_insert(Cow::Borrowed("0"));
+    // Also of a body that came in chunks, whose head does not say it.
+    all.insert("content-length", body_bytes.to_string().into());
     all
 }
 

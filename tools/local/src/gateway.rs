@@ -11,6 +11,7 @@ use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
+use shared::http::host;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower::util::option_layer;
@@ -109,6 +110,9 @@ impl Gateway {
         request_id: &str,
     ) -> Result<Response<Full<Bytes>>, Response<Full<Bytes>>> {
         let (head, body) = request.into_parts();
+        if !host::is_named(head.version, &head.headers) {
+            return Err(message(StatusCode::BAD_REQUEST, "Bad Request"));
+        }
         if head_bytes(&head) > HEAD_BYTES_MAX {
             return Err(message(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "Request Header Fields Too Large"));
         }

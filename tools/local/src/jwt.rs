@@ -128,30 +128,41 @@ impl Verifier {
     fn verify(&self, token: &str) -> Result<Map<String, Value>, &'static str> {
         use jsonwebtoken::errors::ErrorKind;
         let header = decode_header(token).map_err(|_| "the token is not a JWT")?;
-        let key = header.kid.and_then(|kid| self.keys.get(&kid)).ok_or("the key id is unknown")?;
+        let key = header.kid.as_deref().and_then(|kid| self.keys.get(kid)).ok_or("the key id is unknown")?;
         if !self.validation.algorithms.contains(&header.alg) {
             return Err("the algorithm is not allowed");
+        }
+        // No extension is understood here (RFC 7515, section 4.1.11).
+        if header.crit.is_some() {
+            return Err("the token has a critical header");
         }
         let token = decode::<Map<String, Value>>(token, key, &self.validation).map_err(|error| match error.kind() {
             ErrorKind::ExpiredSignature => "the token has expired",
             ErrorKind::ImmatureSignature => "the token is not yet valid",
             ErrorKind::InvalidIssuer => "the issuer is wrong",
             ErrorKind::MissingRequiredClaim(_) => "a claim is missing",
+            ErrorKind::InvalidClaimFormat(_) => "a time is not a number",
             _ => "the signature does not verify",
         })?;
+        if !token.claims.get("iss").is_some_and(Value::is_string) {
+            return Err("the issuer is wrong");
+        }
         if !self.is_for_us(&token.claims) {
             return Err("the audience is wrong");
         }
-        if token.claims.get("iat").and_then(Value::as_f64).is_some_and(is_in_future) {
-            return Err("the token was issued in the future");
+        match token.claims.get("iat").map(Value::as_f64) {
+            Some(None) => Err("a time is not a number"),
+            Some(Some(seconds)) if is_in_future(seconds) => Err("the token was issued in the future"),
+            _ => Ok(token.claims),
         }
-        Ok(token.claims)
     }
 
     /// `aud`, one or several, or in its absence `client_id`.
     fn is_for_us(&self, claims: &Map<String, Value>) -> bool {
         match (claims.get("aud"), claims.get("client_id")) {
-            (Some(Value::Array(several)), _) => several.iter().any(|one| one == &self.audience),
+            (Some(Value::Array(several)), _) => {
+                several.iter().all(Value::is_string) && several.iter().any(|one| one == &self.audience)
+            }
             (Some(one), _) | (None, Some(one)) => one == &self.audience,
             (None, None) => false,
         }

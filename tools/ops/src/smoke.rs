@@ -210,7 +210,7 @@ impl Run {
         let token = answer.header("consistency-token").ok().map(str::to_owned);
         self.user = Some(Created { id: Some(id.clone()), token });
         if answer.status() == 201 {
-            answer.has("location", &item(&id))?;
+            answer.has("location", &self.service.link(&item(&id)))?;
         }
         let written = self.written(&answer, id).await?;
         self.user = Some(written.created());
@@ -253,7 +253,7 @@ impl Run {
     async fn queued(&mut self, answer: &Answer) -> Result<u64, Fault> {
         let document = answer.document()?;
         let path = command(&answer.text(&document, "command_id")?);
-        answer.has("location", &path)?;
+        answer.has("location", &self.service.link(&path))?;
         answer.header("retry-after")?;
         self.pass(answer, "202");
         self.step = "command";

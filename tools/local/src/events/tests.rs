@@ -52,6 +52,15 @@ fn headers_are_in_lower_case_and_joined() {
     assert_eq!(event["headers"]["x-forwarded-port"], "3000");
 }
 
+/// The head of a body that comes in chunks does not say a length.
+#[test]
+fn the_length_in_an_event_is_that_of_the_body() {
+    let chunked = get("/").header("transfer-encoding", "chunked");
+    assert_eq!(event_of(chunked, b"chunks")["headers"]["content-length"], "6");
+    assert_eq!(event_of(get("/"), b"")["headers"]["content-length"], "0");
+    assert_eq!(event_of(get("/").header("content-length", "2"), b"ab")["headers"]["content-length"], "2");
+}
+
 #[test]
 fn cookies_are_apart() {
     let event = event_of(get("/").header("cookie", "a=1; b=2").header("cookie", "c=3"), b"");

@@ -97,6 +97,40 @@ fn a_token_of_another_time_or_issuer_or_audience_is_refused() {
 }
 
 #[test]
+fn a_claim_of_another_type_than_the_rfc_gives_it_is_refused() {
+    let now = get_current_timestamp();
+    for iss in [json!(7), json!(true), json!([ISSUER]), json!({"a": ISSUER})] {
+        let refused = authorize(&format!("Bearer {}", signed(&with(&json!({"iss": iss})))), Scope::Read);
+        assert!(matches!(refused, Err(Denied::Unauthorized(Some(_)))), "{iss}: {refused:?}");
+    }
+    for aud in [json!(7), json!(true), json!([]), json!([7, AUDIENCE]), json!([[AUDIENCE]]), json!({"a": AUDIENCE})] {
+        assert_refused(&signed(&with(&json!({"aud": aud}))), "the audience is wrong");
+    }
+    for (claim, time) in [("exp", now + 60), ("nbf", now - 1), ("iat", now - 1)] {
+        for time in [json!(time.to_string()), json!(true), json!([time])] {
+            let refused = authorize(&format!("Bearer {}", signed(&with(&json!({claim: time})))), Scope::Read);
+            assert!(matches!(refused, Err(Denied::Unauthorized(Some(_)))), "{claim} {time}: {refused:?}");
+        }
+    }
+}
+
+/// RFC 7515, section 4.1.11. The authorizer understands no extension.
+#[test]
+fn a_token_with_a_critical_header_is_refused() {
+    let sign = |crit: Option<Vec<String>>| {
+        let header = Header { kid: Some("first".to_owned()), crit, ..Header::new(Algorithm::RS256) };
+        encode(&header, &claims(), &KEYS[0]).unwrap()
+    };
+    assert!(authorize(&sign(None), Scope::Read).is_ok());
+    for crit in [&["exp"][..], &["b64", "http://example.com/unknown"], &[]] {
+        assert_refused(
+            &sign(Some(crit.iter().map(|name| (*name).to_owned()).collect())),
+            "the token has a critical header",
+        );
+    }
+}
+
+#[test]
 fn the_audience_may_be_one_of_several_or_the_client() {
     assert!(authorize(&signed(&with(&json!({"aud": ["other", AUDIENCE]}))), Scope::Read).is_ok());
     assert!(authorize(&signed(&with(&json!({"aud": null, "client_id": AUDIENCE}))), Scope::Read).is_ok());

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::response::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request};
+use http::{HeaderMap, HeaderValue, Method, Request, Uri};
 use http_body_util::{BodyExt as _, Full};
 use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
@@ -75,6 +75,12 @@ impl Service {
 
     pub(super) fn has_token(&self) -> bool {
         self.token.is_some()
+    }
+
+    /// The link to a path: it begins with the path of the URL, if that has one.
+    pub(super) fn link(&self, path: &str) -> String {
+        let base = self.url.parse::<Uri>().unwrap_or_default();
+        format!("{}{path}", base.path().trim_end_matches('/'))
     }
 
     pub(super) fn deadline(&self) -> Instant {

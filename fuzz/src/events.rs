@@ -1,0 +1,170 @@
+//! The fuzz targets of whole events, of every front door. They panic if a property does not hold.
+//!
+//! Also a part of `shared/tests/front_doors.rs`, which tries the seeds without a fuzzer.
+
+use axum::Router;
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+use http::StatusCode;
+use lambda_runtime::{Context, LambdaEvent};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use shared::front_door::{self, Entrance};
+use shared::http::incoming::{Identity, Incoming};
+use shared::http::middleware;
+use shared::http::routes::{COLLECTION, ITEM};
+use shared::metrics::Metrics;
+use tower::ServiceExt;
+
+/// A target, which panics if a property does not hold.
+pub type Target = fn(&[u8]);
+
+/// The targets with their names.
+pub const TARGETS: [(&str, Target); 2] = [("event", event), ("event_parts", event_parts)];
+
+/// An answer of the handler, which no front door gives itself.
+const HANDLED: StatusCode = StatusCode::IM_A_TEAPOT;
+
+/// Any JSON is an event that is answered.
+pub fn event(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    if let Ok(event) = RawValue::from_string(text.to_owned()) {
+        answer(event);
+    }
+}
+
+/// The lines of the input, each with the byte that says which part it is, make an event of each front door. All are answered.
+pub fn event_parts(input: &[u8]) {
+    let text = String::from_utf8_lossy(input);
+    let mut parts = Parts::default();
+    for line in text.split('\n') {
+        let mut characters = line.chars();
+        let kind = characters.next().unwrap_or_default();
+        parts.add(kind, characters.as_str());
+    }
+    for event in [parts.http_api(), parts.rest_api(), parts.load_balancer()] {
+        answer(serde_json::value::to_raw_value(&event).unwrap());
+    }
+}
+
+#[derive(Default)]
+struct Parts {
+    path: String,
+    query: Vec<(String, String)>,
+    raw_query: String,
+    headers: Vec<(String, String)>,
+    cookies: Vec<String>,
+    method: String,
+    stage: String,
+    domain: Option<String>,
+    claims: Vec<(String, Value)>,
+    body: Option<String>,
+    is_base64_encoded: bool,
+}
+
+impl Parts {
+    fn add(&mut self, kind: char, rest: &str) {
+        let pair = || {
+            let (name, value) = rest.split_once('=').unwrap_or((rest, ""));
+            (name.to_owned(), value.to_owned())
+        };
+        match kind {
+            '/' => self.path = format!("/{rest}"),
+            'p' => rest.clone_into(&mut self.path),
+            'q' => self.query.push(pair()),
+            '?' => rest.clone_into(&mut self.raw_query),
+            'h' => self.headers.push(pair()),
+            // The headers that conversions look at.
+            'o' => self.headers.push(("host".to_owned(), rest.to_owned())),
+            's' => self.headers.push(("X-Forwarded-Proto".to_owned(), rest.to_owned())),
+            'c' => self.cookies.push(rest.to_owned()),
+            'm' => rest.clone_into(&mut self.method),
+            'g' => rest.clone_into(&mut self.stage),
+            'd' => self.domain = Some(rest.to_owned()),
+            't' => self.claims.push(("tenant_id".to_owned(), serde_json::from_str(rest).unwrap_or(json!(rest)))),
+            'u' => self.claims.push(("sub".to_owned(), json!(rest))),
+            'b' => self.body = Some(rest.to_owned()),
+            '6' => (self.body, self.is_base64_encoded) = (Some(rest.to_owned()), true),
+            _ => {}
+        }
+    }
+
+    fn http_api(&self) -> Value {
+        json!({
+            "version": "2.0", "rawPath": self.path, "rawQueryString": self.raw_query, "cookies": self.cookies,
+            "headers": one(&self.headers), "body": self.body, "isBase64Encoded": self.is_base64_encoded,
+            "requestContext": {
+                "http": { "method": self.method }, "stage": self.stage, "domainName": self.domain,
+                "authorizer": { "jwt": { "claims": self.claims.iter().cloned().collect::<serde_json::Map<_, _>>() } },
+            },
+        })
+    }
+
+    fn rest_api(&self) -> Value {
+        json!({
+            "version": "1.0", "path": self.path, "httpMethod": self.method, "headers": one(&self.headers),
+            "multiValueHeaders": many(&self.headers), "queryStringParameters": one(&self.query),
+            "multiValueQueryStringParameters": many(&self.query), "body": self.body,
+            "isBase64Encoded": self.is_base64_encoded,
+            "requestContext": {
+                "httpMethod": self.method, "stage": self.stage, "domainName": self.domain,
+                "path": format!("/{}{}", self.stage, self.path),
+                "authorizer": { "claims": self.claims.iter().cloned().collect::<serde_json::Map<_, _>>() },
+            },
+        })
+    }
+
+    fn load_balancer(&self) -> Value {
+        json!({
+            "path": self.path, "httpMethod": self.method, "multiValueHeaders": many(&self.headers),
+            "queryStringParameters": one(&self.query), "body": self.body, "isBase64Encoded": self.is_base64_encoded,
+            "requestContext": { "elb": { "targetGroupArn": self.stage } },
+        })
+    }
+}
+
+/// Names with one value each.
+fn one(pairs: &[(String, String)]) -> Value {
+    pairs.iter().map(|(name, value)| (name.clone(), json!(value))).collect::<serde_json::Map<_, _>>().into()
+}
+
+/// Names with all their values.
+fn many(pairs: &[(String, String)]) -> Value {
+    let mut lists = serde_json::Map::new();
+    for (name, value) in pairs {
+        if let Value::Array(values) = lists.entry(name.clone()).or_insert_with(|| json!([])) {
+            values.push(json!(value));
+        }
+    }
+    lists.into()
+}
+
+/// Every event has an answer with a status, and only a request that the handlers know reaches them.
+fn answer(event: Box<RawValue>) {
+    thread_local! {
+        static RUNTIME: tokio::runtime::Runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        static ENTRANCE: Entrance = entrance();
+    }
+    let service = front_door::service(ENTRANCE.with(Clone::clone));
+    let event = LambdaEvent::new(event, Context::default());
+    let answer = RUNTIME.with(|runtime| runtime.block_on(service.oneshot(event))).unwrap();
+    let answer = serde_json::to_value(answer).unwrap();
+    let status = answer["statusCode"].as_u64().unwrap();
+    let expected = [200, 400, 401, 404, 405, 406, 413, u64::from(HANDLED.as_u16())];
+    assert!(expected.contains(&status), "{answer}");
+    assert!(answer["body"].is_string() || answer["body"].is_null(), "{answer}");
+}
+
+fn entrance() -> Entrance {
+    let router = Router::new().route(COLLECTION, any(handle)).route(ITEM, any(handle)).route("/health", any("well"));
+    let behind_alb = Identity { tenant: "acme".parse().unwrap(), subject: "container".parse().unwrap() };
+    let router = middleware::finish(router, Metrics::read(&|_| None).unwrap());
+    Entrance { router, base: "/v1".parse().unwrap(), behind_alb: Some(behind_alb) }
+}
+
+async fn handle(incoming: Incoming) -> Response {
+    assert!(incoming.path.starts_with(COLLECTION), "{}", incoming.path);
+    let link = incoming.base.link(&incoming.path);
+    assert!(link.starts_with('/') && link.ends_with(&incoming.path), "{link}");
+    (HANDLED, "handled").into_response()
+}

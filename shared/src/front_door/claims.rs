@@ -1,0 +1,28 @@
+//! The identity in the claims that a front door has checked.
+
+use kernel::ids::{Subject, Tenant};
+
+use crate::http::incoming::Identity;
+
+/// The claim that names the tenant.
+pub(super) const TENANT: &str = "tenant_id";
+/// The claim that names the sender (RFC 7519, section 4.1.2).
+pub(super) const SUBJECT: &str = "sub";
+
+/// Returns the identity that two claims make. `None` if one is missing, or is not a name.
+pub(super) fn identity<'a>(claim: impl Fn(&str) -> Option<&'a str>) -> Option<Identity> {
+    let claim = |name| claim(name).filter(|text| is_name(text));
+    let tenant: Tenant = claim(TENANT)?.parse().ok()?;
+    let subject: Subject = claim(SUBJECT)?.parse().ok()?;
+    Some(Identity { tenant, subject })
+}
+
+/// Returns whether the text of a claim is a name.
+///
+/// API Gateway hands over every claim as text, also a list (`[a b]`) or a boolean. AWS does not document how it writes a
+/// null. All users of an issuer that sends such a claim would share one tenant, so these texts are refused. A number cannot be
+/// told from a text of digits, and passes.
+fn is_name(claim: &str) -> bool {
+    let is_other = claim.starts_with(['[', '{', '<']) || claim.starts_with("map[");
+    !is_other && !["null", "nil", "undefined", "true", "false"].contains(&claim)
+}
