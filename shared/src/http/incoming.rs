@@ -7,7 +7,6 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use kernel::ids::{Subject, Tenant};
-use percent_encoding::percent_decode_str;
 use tokio::time::Instant;
 
 use super::list::{self, Backslash};
@@ -38,9 +37,6 @@ pub struct Incoming {
     pub identity: Identity,
     /// When its answer is due.
     pub deadline: Instant,
-    /// The path as the service knows it: decoded, and without the base path. The same request has the same path at every
-    /// front door.
-    pub path: String,
     /// The text before each path at the front door: links begin with it.
     pub base: BasePath,
     /// The variable part of the path; empty where there is none.
@@ -68,7 +64,6 @@ impl<S: Send + Sync> FromRequest<S> for Incoming {
             identity: head.identity,
             deadline: head.deadline,
             param: head.param,
-            path: percent_decode_str(parts.uri.path()).decode_utf8_lossy().into_owned(),
             base: parts.extensions.remove().unwrap_or_default(),
             query: parts.uri.query().unwrap_or_default().to_owned(),
             headers: parts.headers,
@@ -154,7 +149,7 @@ pub(super) mod tests {
         Incoming {
             identity: Identity { tenant: "t".parse().unwrap(), subject: "s".parse().unwrap() },
             deadline: Instant::now(),
-            path: String::new(),
+            base: BasePath::default(),
             param: String::new(),
             query: String::new(),
             headers: headers.map(|(name, value)| (name, value.parse().unwrap())).collect(),
