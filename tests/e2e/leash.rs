@@ -21,7 +21,7 @@ fn whatever_ends_the_tests_nothing_that_they_have_started_outlives_them() {
     }
     // They are built: the tests that are started below need not ask cargo.
     program::watershed_local();
-    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGKILL] {
+    for signal in [Signal::SIGTERM, Signal::SIGKILL] {
         let mut tests = Command::new(std::env::current_exe().unwrap());
         tests.args(["--exact", "leash::whatever_ends_the_tests_nothing_that_they_have_started_outlives_them"]);
         tests.env(HOLDS, "1").env("CARGO", program::find("true").unwrap());
