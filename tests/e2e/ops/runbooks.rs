@@ -4,7 +4,8 @@
 use std::process::Output;
 use std::time::Duration;
 
-use futures::future::join;
+use aws_sdk_dynamodb::types::AttributeValue;
+use futures::future::{join, join_all};
 use kernel::clock::{Clock as _, SystemClock, Timestamp};
 use kernel::ids::CommandId;
 use nix::sys::signal::Signal;
@@ -33,6 +34,19 @@ impl Site {
         let (sqs, url) = (self.sqs().await, self.place("QUEUE_URL").await);
         let send = sqs.send_message().queue_url(url).message_body(envelope(user, &unique("late")));
         send.delay_seconds(seconds).send().await.unwrap();
+    }
+
+    /// Puts so many claims beside the states, as creates do.
+    async fn claim(&self, count: usize) {
+        let (dynamodb, write) = (self.dynamodb().await, self.place("WRITE_TABLE").await);
+        let put = async |number: usize| {
+            let put = dynamodb.put_item().table_name(&write);
+            let put = put.item("pk", AttributeValue::S(format!("Q#local#email#{number}")));
+            put.item("holder", AttributeValue::S(unique("holder"))).send().await.unwrap();
+        };
+        for first in (0..count).step_by(50) {
+            join_all((first..(first + 50).min(count)).map(put)).await;
+        }
     }
 
     async fn lose_view(&self, user: &User) {
@@ -225,21 +239,21 @@ fn an_identity_without_a_record_tells_no_more_than_it_proves() {
     });
 }
 
-/// The positions of a progress bar and its total, as a terminal shows them.
-async fn bar(site: &Site, arguments: &[&str]) -> Vec<(u64, u64)> {
+/// The positions of the progress bar of these things, and its total, as a terminal shows them.
+async fn bar(site: &Site, of: &str, arguments: &[&str]) -> Vec<(u64, u64)> {
     let line = [&[program::watershed().to_str().unwrap(), "--stack", &site.stack.service.url], arguments].concat();
     let mut terminal = Command::new(program::find("script").expect("script, of bsdutils"));
     terminal.env("TERM", "xterm").args(["-qec", &line.join(" "), "/dev/null"]);
     let Output { stdout, .. } = terminal.output().await.unwrap();
     let shown = String::from_utf8_lossy(&stdout).into_owned();
-    let number = |text: &str| text.trim().parse::<u64>().ok();
     let drawn = shown.split(" of about ").collect::<Vec<_>>();
     let positions = drawn.windows(2).filter_map(|pair| {
-        let position = number(pair[0].rsplit(' ').next()?)?;
-        Some((position, number(pair[1].split(' ').next()?)?))
+        let (total, rest) = pair[1].split_once(' ')?;
+        let position = pair[0].rsplit(' ').next()?;
+        rest.starts_with(of).then_some((position.parse().ok()?, total.parse().ok()?))
     });
     let positions: Vec<_> = positions.collect();
-    assert!(!positions.is_empty(), "no bar in {shown:?}");
+    assert!(!positions.is_empty(), "no bar of {of} in {shown:?}");
     positions
 }
 
@@ -249,8 +263,10 @@ fn a_bar_ends_at_its_total_for_it_counts_what_is_read() {
     let site = Site::start(Variant::Cqrs);
     check(&site.stack, async {
         seed::users(&site.stack, USERS).await;
-        for arguments in [&["verify", "--segments", "2"][..], &["rebuild", "build", "--to", "2", "--segments", "2"]] {
-            let shown = bar(&site, arguments).await;
+        site.claim(USERS).await;
+        let rebuild = ["rebuild", "build", "--to", "2", "--segments", "2"];
+        for (of, arguments) in [("items,", &["verify", "--segments", "2"][..]), ("items read,", &rebuild)] {
+            let shown = bar(&site, of, arguments).await;
             assert!(shown.iter().all(|(position, total)| position <= total), "{arguments:?}: {shown:?}");
             let nearest = shown.iter().map(|(position, total)| position * 100 / total).max().unwrap();
             // Between two drawings some pages are read.

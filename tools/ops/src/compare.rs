@@ -130,14 +130,15 @@ impl Comparison {
             format!("the queue does not answer ({why}): commands on their way may explain missing and older views")
         }));
         let Some(commands) = self.on_their_way.filter(|commands| *commands > 0) else { return remarks };
-        let are = if commands == 1 {
-            "1 command is on its way".to_owned()
-        } else {
-            format!("{commands} commands are on their way")
+        let (are, explain) = match commands {
+            1 => ("1 command is on its way".to_owned(), "explains"),
+            _ => (format!("{commands} commands are on their way"), "explain"),
         };
         remarks.push(match (self.explained(), self.found.len()) {
             (_, 0) => are,
-            (0, _) => format!("{are}, and explain no difference: a backlog makes views missing or older, nothing else"),
+            (0, _) => {
+                format!("{are}, and {explain} no difference: a backlog makes views missing or older, nothing else")
+            }
             (explained, found) => {
                 format!(
                     "{are}, and may explain {explained} of {found} differences: those then end as the queue runs empty"
@@ -519,6 +520,48 @@ mod tests {
             id: "01a1fd43-133d-7798-8872-5fdfc48912aa".parse().unwrap(),
         };
         Difference { of, key: key.to_owned(), wrong: Wrong::ViewOlder, expected_version, found_version }
+    }
+
+    fn comparison(by_kind: &[(Wrong, usize)], on_their_way: Option<u64>) -> Comparison {
+        let found = by_kind.iter().flat_map(|(wrong, count)| {
+            std::iter::repeat_with(|| Difference { wrong: *wrong, ..difference(7, Some(5)) }).take(*count)
+        });
+        Comparison {
+            users: 9,
+            views: 9,
+            cached: 0,
+            lag: 0,
+            found: found.collect(),
+            by_kind: by_kind.iter().copied().collect(),
+            on_their_way,
+            queue_failure: None,
+            cache_failure: None,
+        }
+    }
+
+    #[test]
+    fn a_backlog_explains_missing_and_older_views_and_nothing_else() {
+        let (older, orphaned) = ((Wrong::ViewOlder, 2), (Wrong::ViewOrphaned, 1));
+        for (by_kind, on_their_way, may_be_backlog, remark) in [
+            (&[older][..], Some(3), true, Some("3 commands are on their way, and may explain 2 of 2 differences")),
+            (&[older, orphaned], Some(3), false, Some("may explain 2 of 3 differences")),
+            (&[orphaned], Some(1), false, Some("1 command is on its way, and explains no difference")),
+            (&[], Some(1), false, Some("1 command is on its way")),
+            (&[older], Some(0), false, None),
+            (&[older], None, false, None),
+        ] {
+            let comparison = comparison(by_kind, on_their_way);
+            let last = comparison.lines(0).pop().unwrap();
+            assert_eq!(
+                comparison.may_be_backlog() && !by_kind.is_empty(),
+                may_be_backlog,
+                "{by_kind:?} {on_their_way:?}"
+            );
+            assert!(remark.is_none_or(|remark| last.contains(remark)), "{last} does not say {remark:?}");
+            assert_eq!(remark.is_some(), last.contains("way"), "{last}");
+            let to_do = comparison.to_do("watershed verify");
+            assert_eq!(to_do.is_some_and(|to_do| to_do.contains("`watershed queue`")), may_be_backlog);
+        }
     }
 
     #[test]
