@@ -216,7 +216,12 @@ export class Api extends Construct {
       securityPolicy: SecurityPolicy.TLS_1_2,
     });
     const apiMappingKey = basePath;
-    new ApiMapping(this, 'Mapping', { api: this.api, domainName: domain, stage, ...(apiMappingKey && { apiMappingKey }) });
+    new ApiMapping(this, 'Mapping', {
+      api: this.api,
+      domainName: domain,
+      stage,
+      ...(apiMappingKey && { apiMappingKey }),
+    });
     return domain;
   }
 
