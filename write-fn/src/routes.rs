@@ -100,7 +100,7 @@ async fn submit(
         tenant: incoming.identity.tenant.clone(),
         subject: incoming.identity.subject.clone(),
         method: method.as_str(),
-        path: aggregate.map_or_else(|| routes::COLLECTION.to_owned(), |id| routes::item(id)),
+        path: aggregate.map_or_else(|| routes::COLLECTION.to_owned(), routes::item),
         idempotency_key: incoming.idempotency_key()?,
         aggregate,
         expected,
