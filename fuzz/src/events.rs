@@ -5,7 +5,7 @@
 use axum::Router;
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
-use http::StatusCode;
+use http::{StatusCode, Uri};
 use lambda_runtime::{Context, LambdaEvent};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -162,9 +162,10 @@ fn entrance() -> Entrance {
     Entrance { router, base: "/v1".parse().unwrap(), behind_alb: Some(behind_alb) }
 }
 
-async fn handle(incoming: Incoming) -> Response {
-    assert!(incoming.path.starts_with(COLLECTION), "{}", incoming.path);
-    let link = incoming.base.link(&incoming.path);
-    assert!(link.starts_with('/') && link.ends_with(&incoming.path), "{link}");
+async fn handle(uri: Uri, incoming: Incoming) -> Response {
+    let path = uri.path();
+    assert!(path.starts_with(COLLECTION), "{path}");
+    let link = incoming.base.link(path);
+    assert!(link.starts_with('/') && link.ends_with(path), "{link}");
     (HANDLED, "handled").into_response()
 }

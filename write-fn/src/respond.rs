@@ -103,7 +103,8 @@ mod tests {
             response.headers()[header::LOCATION].to_str().unwrap().to_owned()
         };
         assert_eq!(location(None), "/prod/v1/commands/c");
-        let applied = Outcome { status: CommandStatus::Applied { version: 1 }, current: None };
+        let applied = CommandStatus::Applied { version: 1 };
+        let applied = Outcome { status: applied, projection: Projection::FIRST, current: None };
         assert_eq!(location(Some(applied)), "/prod/v1/users/019a0b5e-6c7b-7000-8000-000000000001");
     }
 }
