@@ -9,7 +9,7 @@ use reqwest::Method;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 
-use super::poll::eventually_within;
+use super::poll::{eventually, eventually_within};
 use super::unique;
 use crate::sample::{ID, PATH, full_body, value};
 
@@ -30,7 +30,7 @@ pub struct Api {
 }
 
 /// A request that is being made.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Call {
     api: Api,
     method: Method,
@@ -205,9 +205,14 @@ impl Call {
         self.header("content-type", "application/json").body(body.to_string())
     }
 
-    /// Sends the request to a function; checks what every answer of a function must have.
+    /// Sends the request to a function; checks what every answer of a function must have. Sends it again if the gateway is
+    /// too busy to invoke the function.
     pub async fn send(self) -> Answer {
-        let answer = self.send_unchecked().await;
+        let answer = eventually("the gateway is not busy", async || {
+            let answer = self.clone().send_unchecked().await;
+            (answer.status != 429).then_some(answer)
+        });
+        let answer = answer.await;
         answer.assert_is_from_a_function();
         answer
     }

@@ -53,8 +53,9 @@ pub(crate) fn is_preflight<Body>(request: &Request<Body>) -> bool {
 
 /// Parses an origin as a browser writes it, such as `https://app.example.com` or `http://localhost:8080`.
 pub(crate) fn origin(text: &str) -> Result<HeaderValue, String> {
-    let is_origin = Url::parse(text)
-        .is_ok_and(|url| ["http", "https"].contains(&url.scheme()) && url.origin().ascii_serialization() == text);
+    let is_origin = Url::parse(text).is_ok_and(|url| {
+        ["http", "https"].contains(&url.scheme()) && !text.contains('*') && url.origin().ascii_serialization() == text
+    });
     let wrong =
         || "name an origin such as https://app.example.com: no path, no slash at the end, no wildcard".to_owned();
     if is_origin { HeaderValue::from_str(text).map_err(|_| wrong()) } else { Err(wrong()) }

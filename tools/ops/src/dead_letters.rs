@@ -422,6 +422,7 @@ mod tests {
     use std::path::{Path, PathBuf};
     use std::sync::{Arc, Mutex};
 
+    use kernel::domain::Domain as _;
     use serde_json::{Value, json};
 
     use super::*;
@@ -433,7 +434,8 @@ mod tests {
     /// A dead letter with a command that nobody else has sent.
     fn letter(id: &str) -> Value {
         let body = json!({ "schema": 1, "tenant": "acme", "subject": "ada", "aggregate": uuid::Uuid::now_v7(),
-            "stamp": { "at": 1_790_000_000_000_000_u64, "command": uuid::Uuid::now_v7() }, "expected": "unsaid" });
+            "stamp": { "at": 1_790_000_000_000_000_u64, "command": uuid::Uuid::now_v7() }, "expected": "unsaid",
+            "command_schema": ServedDomain::COMMAND_SCHEMA, "command": "delete" });
         json!({ "MessageId": id, "ReceiptHandle": format!("handle of {id}"), "Body": body.to_string() })
     }
 
@@ -583,7 +585,8 @@ mod tests {
             assert_eq!(dead.changes(), due(&[("ChangeMessageVisibility", "a")]));
             let dead = Dead::with(&letters(&["a"]), "").await;
             let asked = [&command[..3], &["--dry-run"], &command[3..]].concat();
-            assert!(dead.run(&asked).await.unwrap().lines()[0].contains("1 would be"));
+            let told = dead.run(&asked).await.unwrap().lines().join("\n");
+            assert!(told.contains("1 would be"), "{told}");
             assert_eq!((dead.changes(), lines(&dead.log)), (due(&[("ChangeMessageVisibility", "a")]), 0));
         }
     }

@@ -342,8 +342,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_queue_falls_out_of_use_when_nothing_waits_is_in_flight_or_comes_later_at_two_looks_in_a_row() {
+        // Two comparisons, each with a look before and one after it, precede the deployment that stops queueing.
+        let comparisons = [[0; 3]; 4];
         let looks = [[1, 0, 0], [0, 1, 0], [0, 0, 0], [0, 0, 1], [0, 0, 0], [0, 0, 0]];
-        let service = Service::at("cqrs", counting("commands", looks)).await;
+        let service = Service::at("cqrs", counting("commands", comparisons.into_iter().chain(looks))).await;
         let advance = [&["migrate", "advance", "--to", "read-store"], &AT_ONCE[..]].concat();
         let outcome = service.run(&advance).await.unwrap();
         assert!(outcome.is_well, "{:?}", outcome.lines());
@@ -353,11 +355,10 @@ mod tests {
             "GetQueueAttributes" => Some(body["QueueUrl"].as_str().unwrap().rsplit('/').next().unwrap().to_owned()),
             _ => None,
         });
-        let looks = ["commands"; 6];
+        let compared = |row| ["commands", "commands", row];
         // The queue is looked at again, and its dead letters, before both go.
-        let due =
-            [&["cqrs-expand", "cqrs-drain"], &looks[..], &["cqrs-idle", "commands", "commands", "dead", "read-store"]]
-                .concat();
+        let end = ["cqrs-idle", "commands", "commands", "dead", "read-store"];
+        let due = [&compared("cqrs-expand")[..], &compared("cqrs-drain"), &["commands"; 6], &end].concat();
         assert_eq!(heard.collect::<Vec<_>>(), due);
     }
 
