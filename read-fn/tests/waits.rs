@@ -1,7 +1,5 @@
 //! A read that waits for what its token stands for is answered in time.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
 use std::sync::Arc;
 use std::time::Duration;
 

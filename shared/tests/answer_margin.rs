@@ -1,6 +1,6 @@
 //! The answer to a request is due before the function's time is up: what comes later never leaves the function.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
+#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test may panic")]
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

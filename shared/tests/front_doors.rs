@@ -8,7 +8,7 @@
 //! - `alb.json` and `alb-multi-value.json`:
 //!   <https://docs.aws.amazon.com/elasticloadbalancing/latest/application/lambda-functions.html>
 
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
+#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test may panic")]
 
 use axum::Router;
 use axum::response::{AppendHeaders, IntoResponse, Response};

@@ -141,7 +141,7 @@ async fn half_a_head_and_half_a_body_get_a_408_and_keep_no_server_from_its_end()
     program::send_signal(running.0.id(), Signal::SIGTERM);
     for (index, connection) in begun.into_iter().enumerate() {
         let answer = raw::answer(connection);
-        let answer = if index == 4 { &answer[answer.find("}").unwrap() + 1..] } else { &answer };
+        let answer = if index == 4 { &answer[answer.find('}').unwrap() + 1..] } else { &answer };
         assert!(answer.is_empty() && index == 4 || answer.starts_with("HTTP/1.1 408 "), "{index}: {answer}");
         assert!(answer.is_empty() || answer.to_ascii_lowercase().contains("connection: close"), "{index}: {answer}");
     }

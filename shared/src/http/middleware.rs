@@ -54,16 +54,14 @@ async fn around(mut request: Request, next: Next) -> Response {
     let id = request.extensions().get::<RequestId>().map_or_else(new_id, |id| id.0.clone());
     let is_head = request.method() == Method::HEAD;
     let span = tracing::info_span!("request", request_id = id);
-    let mut response = match request.extensions_mut().remove::<Refused>() {
-        Some(Refused(problem)) => problem.into_response(),
-        None => {
-            let answer = AssertUnwindSafe(next.run(request)).catch_unwind().instrument(span.clone()).await;
-            answer.unwrap_or_else(|_| {
-                span.in_scope(|| tracing::error!("a handler panicked"));
-                HttpProblem::internal().into_response()
-            })
-        }
+    let answer = match request.extensions_mut().remove::<Refused>() {
+        Some(Refused(problem)) => Ok(problem.into_response()),
+        None => AssertUnwindSafe(next.run(request)).catch_unwind().instrument(span.clone()).await,
     };
+    let mut response = answer.unwrap_or_else(|_| {
+        span.in_scope(|| tracing::error!("a handler panicked"));
+        HttpProblem::internal().into_response()
+    });
     if let Some(unwritten) = response.extensions_mut().remove::<Unwritten>()
         && !is_head
     {

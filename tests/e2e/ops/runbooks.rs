@@ -242,7 +242,9 @@ fn an_identity_without_a_record_tells_no_more_than_it_proves() {
 /// The positions of the progress bar of these things, and its total, as a terminal shows them.
 async fn bar(site: &Site, of: &str, arguments: &[&str]) -> Vec<(u64, u64)> {
     let line = [&[program::watershed().to_str().unwrap(), "--stack", &site.stack.service.url], arguments].concat();
-    let mut terminal = Command::new(program::find("script").expect("script, of bsdutils"));
+    let mut terminal = Command::new(
+        program::find("script").unwrap_or_else(|| panic!("the program `script` is missing: install bsdutils")),
+    );
     terminal.env("TERM", "xterm").args(["-qec", &line.join(" "), "/dev/null"]);
     let Output { stdout, .. } = terminal.output().await.unwrap();
     let shown = String::from_utf8_lossy(&stdout).into_owned();

@@ -82,7 +82,7 @@ pub struct StackOptions {
     /// Audience that tokens must name
     #[arg(long, value_name = "NAME", default_value = "watershed", requires = "jwks")]
     pub audience: String,
-    /// Let pages of this origin call the service from a browser (CORS), such as http://localhost:8080; may be repeated
+    /// Let pages of this origin call the service from a browser (CORS), such as `http://localhost:8080`; may be repeated
     #[arg(long, value_name = "ORIGIN", value_parser = crate::cors::origin)]
     pub cors: Vec<HeaderValue>,
     /// Use the tables at this endpoint instead of the embedded ones

@@ -31,6 +31,9 @@ pub(crate) const DEPLOYMENT: &str = "/_local/deployment";
 /// The statuses of a stack whose environments of the deployment before still run: so many, and then none.
 const DRAINING: [usize; 3] = [2, 1, 0];
 
+/// Claims of each user: so many that a scan rarely meets a user first.
+const CLAIMS: usize = 20;
+
 /// What answers an operation of AWS with this body, if not the service itself.
 type Script = dyn Fn(&str, &Value) -> Option<(u16, Value)> + Send + Sync;
 
@@ -104,17 +107,17 @@ impl Service {
         self
     }
 
-    /// Stores a user, with the claim to something unique; returns its key.
+    /// Stores a user, with claims to what is unique; returns its key.
     pub(crate) async fn user(&self) -> AggregateKey {
         let tenant: kernel::ids::Tenant = "acme".parse().unwrap();
         let id = AggregateId::generate(SystemClock.now());
         let key = AggregateKey { kind: ServedDomain::KIND, tenant: tenant.clone(), id };
-        let claim = Claim { tenant, kind: "name", value: id.to_string() };
+        let claim = |number| Claim { tenant: tenant.clone(), kind: "name", value: format!("{number} of {id}") };
         let transaction = Transaction {
             key: key.clone(),
             state: Some(StateChange { expected: 0, next: state() }),
             records: Vec::new(),
-            claims_taken: vec![claim],
+            claims_taken: (0..CLAIMS).map(claim).collect(),
             claims_released: Vec::new(),
             view: None,
         };
@@ -170,7 +173,7 @@ async fn answer(
     let body: Value = serde_json::from_str(&body).unwrap_or_default();
     let (status, answer) = match headers.contains_key("x-amz-target") {
         true => shared.operation(headers, body).await,
-        false => (200, shared.local(&method, uri.path(), body)),
+        false => (200, shared.local(&method, uri.path(), &body)),
     };
     (StatusCode::from_u16(status).unwrap(), [("content-type", "application/x-amz-json-1.0")], answer.to_string())
 }
@@ -181,9 +184,9 @@ impl Shared {
     }
 
     /// What a local stack answers.
-    fn local(&self, method: &Method, path: &str, body: Value) -> Value {
+    fn local(&self, method: &Method, path: &str, body: &Value) -> Value {
         if *method == Method::PUT {
-            self.note(path, &body);
+            self.note(path, body);
             *self.draining.lock().unwrap() = DRAINING.into_iter().rev().collect();
             let mut variables = self.variables.lock().unwrap();
             for name in ["STAGE", "READ_TABLE", "OTHER_READ_TABLE"] {
