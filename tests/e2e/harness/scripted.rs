@@ -21,7 +21,7 @@ pub enum Reply {
     Json(u16, String),
     /// With this page, in HTML.
     Page(String),
-    /// As the server at this URL does.
+    /// As the server at this URL does. If the URL has a path, the server gets it before the path of the request.
     AsAt(String),
     /// The server at this URL gets the request, and its answer is lost.
     LostAt(String),
@@ -96,8 +96,11 @@ impl Asked {
 
     /// Sends the request to the server at the URL; returns the connection with the answer.
     fn pass_on(&self, url: &str) -> io::Result<TcpStream> {
-        let mut server = TcpStream::connect(url.trim_start_matches("http://"))?;
-        write!(server, "{} HTTP/1.1\r\n", self.what)?;
+        let url = url.trim_start_matches("http://");
+        let (address, base) = url.find('/').map_or((url, ""), |end| url.split_at(end));
+        let (method, path) = self.what.split_once(' ').ok_or(io::ErrorKind::InvalidData)?;
+        let mut server = TcpStream::connect(address)?;
+        write!(server, "{method} {base}{path} HTTP/1.1\r\n")?;
         for (name, value) in self.headers.iter().filter(|(name, _)| name != "connection") {
             write!(server, "{name}: {value}\r\n")?;
         }
