@@ -20,7 +20,7 @@ use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use shared::config::Lookup;
 use shared::http::host;
 use shared::http::incoming::{BODY_BYTES_MAX, Deadline, Identity};
-use shared::http::middleware::Refused;
+use shared::http::middleware::refused;
 use shared::http::path::{self, BasePath};
 use shared::http::problem::HttpProblem;
 use tokio::net::{TcpListener, TcpStream};
@@ -103,11 +103,7 @@ impl Server {
 
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
         let deadline = Deadline(Instant::now() + REQUEST_TIME_MAX);
-        let mut request = self.enter(request).await.unwrap_or_else(|problem| {
-            let mut request = Request::new(Body::empty());
-            request.extensions_mut().insert(Refused(problem));
-            request
-        });
+        let mut request = self.enter(request).await.unwrap_or_else(refused);
         request.extensions_mut().insert(deadline);
         self.router.clone().oneshot(request).await.unwrap_or_else(|never| match never {})
     }

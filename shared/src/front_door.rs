@@ -24,7 +24,7 @@ use tower::{Service, ServiceExt};
 
 use crate::config;
 use crate::http::incoming::{Deadline, Identity};
-use crate::http::middleware::{Refused, RequestId};
+use crate::http::middleware::{RequestId, refused};
 use crate::http::path::{self, BasePath};
 use crate::http::problem::HttpProblem;
 
@@ -133,11 +133,7 @@ impl Door {
 impl Entrance {
     /// Answers a request, or its refusal. A refusal passes the middleware as well.
     async fn answer(self, received: Result<Received, HttpProblem>, context: Context) -> Response<String> {
-        let mut request = received.and_then(|received| self.enter(received)).unwrap_or_else(|problem| {
-            let mut request = Request::new(Body::empty());
-            request.extensions_mut().insert(Refused(problem));
-            request
-        });
+        let mut request = received.and_then(|received| self.enter(received)).unwrap_or_else(refused);
         request.extensions_mut().insert(Deadline(due(context.deadline)));
         request.extensions_mut().insert(RequestId(context.request_id));
         // A router is infallible: what its handlers cannot do they say in a response.

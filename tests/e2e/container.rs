@@ -13,11 +13,13 @@ use serde_json::json;
 use crate::harness::{Api, Stack, Variant, check, eventually, program, raw, unique};
 use crate::sample::{PATH, TEXT, full_body, value};
 
+/// Where no store is.
+const NOWHERE: &str = "http://127.0.0.1:9";
 /// 32 zero bytes.
 const SIGNING_KEYS: &str = "k1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 
 /// The server at this port.
-pub fn server(dynamodb: &str, port: u16) -> Command {
+fn server(dynamodb: &str, port: u16) -> Command {
     let mut command = Command::new(program::watershed_local());
     command.args(["function", "--parent", &std::process::id().to_string(), "lith-fn"]).env_clear();
     command.envs([
@@ -38,7 +40,7 @@ pub fn server(dynamodb: &str, port: u16) -> Command {
 }
 
 /// Ends with the test.
-pub struct Running(pub Child);
+pub struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -72,7 +74,7 @@ fn the_lith_serves_connections_outside_lambda_and_ends_when_told_to() {
 #[tokio::test]
 async fn the_server_is_healthy_while_its_stores_are_away() {
     let port = port::unused();
-    let _running = Running(server("http://127.0.0.1:9", port).spawn().unwrap());
+    let _running = Running(server(NOWHERE, port).spawn().unwrap());
     let api = Api::new(&format!("http://127.0.0.1:{port}"));
     let health = eventually("the server listens", async || api.get("/health").try_send().await.ok()).await;
     health.expect(200);
@@ -111,9 +113,9 @@ fn what_the_server_has_begun_it_finishes_when_it_is_told_to_stop() {
     });
 }
 
-/// A server whose stores are away, once it listens.
-async fn listening(port: u16, base_path: Option<&str>) -> Running {
-    let mut command = server("http://127.0.0.1:9", port);
+/// The server at this port, once it listens.
+pub async fn listening(dynamodb: &str, port: u16, base_path: Option<&str>) -> Running {
+    let mut command = server(dynamodb, port);
     command.envs(base_path.map(|path| ("BASE_PATH", path)));
     let running = Running(command.spawn().unwrap());
     eventually("the server listens", async || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()).await;
@@ -124,7 +126,7 @@ async fn listening(port: u16, base_path: Option<&str>) -> Running {
 #[tokio::test]
 async fn half_a_head_and_half_a_body_get_a_408_and_keep_no_server_from_its_end() {
     let port = port::unused();
-    let mut running = listening(port, None).await;
+    let mut running = listening(NOWHERE, port, None).await;
     let began = Instant::now();
     let head = format!("POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n");
     let begun = [
@@ -154,7 +156,7 @@ async fn half_a_head_and_half_a_body_get_a_408_and_keep_no_server_from_its_end()
 #[tokio::test]
 async fn a_connection_may_be_idle_for_longer_than_a_head_may_take() {
     let port = port::unused();
-    let _running = listening(port, None).await;
+    let _running = listening(NOWHERE, port, None).await;
     let request = "GET /health HTTP/1.1\r\nHost: x\r\n\r\n";
     let mut connection = raw::begin(port, request);
     for _ in 0..2 {
@@ -174,7 +176,7 @@ async fn a_connection_may_be_idle_for_longer_than_a_head_may_take() {
 #[tokio::test]
 async fn the_server_wants_one_valid_host() {
     let port = port::unused();
-    let _running = listening(port, None).await;
+    let _running = listening(NOWHERE, port, None).await;
     raw::check_host(port);
 }
 
@@ -182,11 +184,10 @@ async fn the_server_wants_one_valid_host() {
 fn links_of_a_server_under_a_base_path_begin_with_it_and_a_request_is_the_same_there() {
     let stack = Stack::start(Variant::LambdaLith, &["--ephemeral"]);
     let port = port::unused();
-    let mut command = server(&stack.endpoint("dynamodb"), port);
-    let _running = Running(command.env("BASE_PATH", "/v1").spawn().unwrap());
     check(&stack, async {
+        let _running = listening(&stack.endpoint("dynamodb"), port, Some("/v1")).await;
         let api = Api::new(&format!("http://127.0.0.1:{port}"));
-        eventually("the server listens", async || api.get("/v1/health").try_send().await.ok()).await.expect(200);
+        api.get("/v1/health").send().await.expect(200);
         let create = || {
             let word = unique("based");
             full_body(&word, &value(&word))

@@ -14,11 +14,11 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 
 use crate::auth::{BOTH, Guarded, READ, guarded};
-use crate::container::{Running, server};
+use crate::container::listening;
 use crate::harness::proxy::{Line, Proxy};
 use crate::harness::scripted::{self, Asked, Reply};
 use crate::harness::tokens::Issuer;
-use crate::harness::{Api, Service, Stack, Variant, check, eventually, program, run, shared, unique};
+use crate::harness::{Service, Stack, Variant, check, eventually, program, run, shared, unique};
 
 /// The stages at which it runs here: every function of the table but ingest-fn alone, both kinds of acknowledgement, all
 /// caches.
@@ -101,12 +101,9 @@ impl Said {
 fn a_smoke_test_follows_links_with_a_base_path_and_without() {
     let stack = Stack::start(Variant::LambdaLith, &["--ephemeral"]);
     let port = port::unused();
-    let mut command = server(&stack.endpoint("dynamodb"), port);
-    let _running = Running(command.env("BASE_PATH", "/v1").spawn().unwrap());
     check(&stack, async {
+        let _running = listening(&stack.endpoint("dynamodb"), port, Some("/v1")).await;
         let url = format!("http://127.0.0.1:{port}");
-        let api = Api::new(&url);
-        eventually("the server listens", async || api.get("/health").try_send().await.ok()).await.expect(200);
         smoke(&format!("{url}/v1"), None, &[]).await.is_well();
         smoke(&url, None, &[]).await.is_well();
     });

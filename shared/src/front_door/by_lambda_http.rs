@@ -103,14 +103,14 @@ fn readable(event: &str) -> Result<LambdaRequest, HttpProblem> {
         tracing::warn!(line = error.line(), column = error.column(), "an event cannot be read");
         HttpProblem::bad_request("the event is not one of a REST API or of a load balancer")
     };
-    check(&serde_json::from_str(event).map_err(unreadable)?)?;
+    check(serde_json::from_str(event).map_err(unreadable)?)?;
     serde_json::from_str(event).map_err(unreadable)
 }
 
 /// Refuses an event that the conversion of `lambda_http` 1.3 would panic on: `build_request_uri` parses a URL of scheme, host
 /// and path; `Request::builder` takes that URL with the query; `Body::from_maybe_encoded` decodes the body; and a `HeaderMap`
 /// takes the headers.
-fn check(event: &Event) -> Result<(), HttpProblem> {
+fn check(event: Event) -> Result<(), HttpProblem> {
     let headers = checks::headers(event.headers.iter().chain(event.multi_value_headers.iter()))?;
     let hosts = headers.get_all(::http::header::HOST).iter().filter_map(|host| host.to_str().ok());
     if hosts.chain(event.request_context.domain_name.as_deref()).any(|host| !is_convertible_host(host)) {
@@ -126,7 +126,7 @@ fn check(event: &Event) -> Result<(), HttpProblem> {
     if path.len() + query + stage > TARGET_BYTES_MAX {
         return Err(HttpProblem::bad_request("the path and the query are too long"));
     }
-    checks::body(event.body.clone().unwrap_or_default(), event.is_base64_encoded.unwrap_or_default())?;
+    checks::body(event.body.unwrap_or_default(), event.is_base64_encoded.unwrap_or_default())?;
     Ok(())
 }
 

@@ -23,7 +23,15 @@ pub struct RequestId(pub String);
 
 /// The problem of a request that a front door refuses. The handlers do not see such a request.
 #[derive(Debug, Clone)]
-pub struct Refused(pub HttpProblem);
+struct Refused(HttpProblem);
+
+/// Stands for a request that a front door refuses: the handlers do not see it, and its answer passes the middleware.
+#[must_use]
+pub fn refused(problem: HttpProblem) -> Request {
+    let mut request = Request::new(Body::empty());
+    request.extensions_mut().insert(Refused(problem));
+    request
+}
 
 /// A function's routes with all that belongs around them. Other requests get 404 if the service does not know the path,
 /// 204 for `OPTIONS`, and 405 otherwise.

@@ -23,13 +23,22 @@ pub(crate) async fn failure(cache: &RedisCache) -> String {
     }
 }
 
+/// Asks until the cache answers; returns the answer.
+async fn answer(cache: &RedisCache) -> Lookup {
+    let started = Instant::now();
+    loop {
+        match cache.get_or_lease("k").await {
+            Ok(found) => return found,
+            Err(error) => assert!(started.elapsed() < PATIENCE, "{error:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 /// Asks until the cache answers; returns how long that took.
 pub(crate) async fn until_it_answers(cache: &RedisCache) -> Duration {
     let started = Instant::now();
-    while let Err(error) = cache.get_or_lease("k").await {
-        assert!(started.elapsed() < PATIENCE, "{error:?}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    answer(cache).await;
     started.elapsed()
 }
 
@@ -286,15 +295,8 @@ async fn a_lease_that_an_earlier_attempt_brings_back_fills_nothing() {
     let ((want, wanted), (arrive, arrived)) = (oneshot::channel(), oneshot::channel());
     tokio::spawn(delay_the_first_read(listener, server.address(), wanted, arrive));
     let cache = RedisCache::new(&url).unwrap().with_operation_timeout(PATIENCE);
-    let deadline = Instant::now() + PATIENCE;
-    let lease = loop {
-        match cache.get_or_lease("k").await {
-            Ok(Lookup::Leased(lease)) => break lease,
-            Ok(other) => panic!("no lease: {other:?}"),
-            Err(error) => assert!(Instant::now() < deadline, "{error:?}"),
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    };
+    let found = answer(&cache).await;
+    let Lookup::Leased(lease) = found else { panic!("no lease: {found:?}") };
     cache.update("k", &view(2), PATIENCE).await.unwrap();
     want.send(()).unwrap();
     arrived.await.unwrap();
@@ -343,15 +345,7 @@ async fn a_lease_whose_answer_was_lost_is_nobodys() {
     tokio::spawn(lose_the_first_answer(listener, server.address()));
     let cache = RedisCache::new(&url).unwrap().with_operation_timeout(PATIENCE);
     // On a busy machine a connection may take longer than it may: then nothing was asked yet.
-    let deadline = Instant::now() + PATIENCE;
-    let found = loop {
-        match cache.get_or_lease("k").await {
-            Ok(found) => break found,
-            Err(error) => assert!(Instant::now() < deadline, "{error:?}"),
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    };
-    assert_eq!(found, Lookup::Busy);
+    assert_eq!(answer(&cache).await, Lookup::Busy);
     cache.update("k", &view(1), PATIENCE).await.unwrap();
     assert!(matches!(cache.get_or_lease("k").await.unwrap(), Lookup::Leased(_)));
 }
