@@ -39,7 +39,7 @@ export class Watershed extends Stack {
     const api = new Api(this, config, functions);
     const domainEvents = config.domainEvents ? new DomainEvents(this, config, stores.write) : undefined;
     const verified = config.nightlyVerify && row.writes_read_store;
-    const verification = verified ? new Verification(this, config, stores, packages) : undefined;
+    const verification = verified ? new Verification(this, { config, stores, commandQueue, packages }) : undefined;
     const watched = { config, row, api, functions, stores, commandQueue, cache, domainEvents, verification };
     const monitoring = new Monitoring(this, watched);
     if (config.canary) {

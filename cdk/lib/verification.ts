@@ -7,7 +7,6 @@ import {
   Project,
   Source,
 } from 'aws-cdk-lib/aws-codebuild';
-import type { Role } from 'aws-cdk-lib/aws-iam';
 import { Architecture } from 'aws-cdk-lib/aws-lambda';
 import { LogGroup } from 'aws-cdk-lib/aws-logs';
 import { Asset } from 'aws-cdk-lib/aws-s3-assets';
@@ -15,10 +14,19 @@ import { Schedule, ScheduleExpression } from 'aws-cdk-lib/aws-scheduler';
 import { CodeBuildStartBuild } from 'aws-cdk-lib/aws-scheduler-targets';
 import { Queue, QueueEncryption } from 'aws-cdk-lib/aws-sqs';
 import { Construct } from 'constructs';
+import type { CommandQueue } from './command-queue';
 import type { Config } from './config';
 import type { Packages } from './packages';
 import { acknowledgeLogStreams, allow, roleFor } from './permissions';
 import type { Stores } from './stores';
+
+/** What the comparison is made of and what it looks at. */
+export interface Compared {
+  config: Config;
+  stores: Stores;
+  commandQueue: CommandQueue | undefined;
+  packages: Packages;
+}
 
 /**
  * `watershed verify`, every night: whether the read store shows what the write store holds.
@@ -32,7 +40,7 @@ export class Verification extends Construct {
   /** Starts that the schedule could not make. */
   readonly deadLetters: Queue;
 
-  constructor(scope: Construct, config: Config, stores: Stores, packages: Packages) {
+  constructor(scope: Construct, { config, stores, commandQueue, packages }: Compared) {
     super(scope, 'Verification');
     const tool = new Asset(this, 'Tool', { path: packages.folder('watershed') });
     const isArm = packages.architecture('watershed') === Architecture.ARM_64;
@@ -53,6 +61,8 @@ export class Verification extends Construct {
       environmentVariables: {
         WRITE_TABLE: { value: stores.write.tableName },
         READ_TABLE: { value: stores.read?.tableName },
+        // A backlog explains views that are missing or older: the log then says so.
+        ...(commandQueue && { QUEUE_URL: { value: commandQueue.queue.queueUrl } }),
       },
       buildSpec: BuildSpec.fromObject({
         version: '0.2',
@@ -60,7 +70,7 @@ export class Verification extends Construct {
       }),
       timeout: Duration.hours(8),
       logging: { cloudWatch: { logGroup: log } },
-      role: this.role(stores, tool, `/aws/codebuild/${projectName}`).withoutPolicyUpdates(),
+      role: this.role({ stores, commandQueue }, tool, `/aws/codebuild/${projectName}`).withoutPolicyUpdates(),
       grantReportGroupPermissions: false,
     });
     Validations.of(this.project).acknowledge({
@@ -84,8 +94,8 @@ export class Verification extends Construct {
     });
   }
 
-  /** What the tool calls: it scans both tables, and looks again at what differs. */
-  private role(stores: Stores, tool: Asset, logGroupName: string): Role {
+  /** The calls of the tool: it scans both tables, looks again at what differs, and counts the commands in the queue. */
+  private role({ stores, commandQueue }: Pick<Compared, 'stores' | 'commandQueue'>, tool: Asset, logGroupName: string) {
     const logStreams = Stack.of(this).formatArn({ service: 'logs', resource: `log-group:${logGroupName}:*` });
     const tables = [stores.write, stores.read].filter((table) => table !== undefined).map((table) => table.tableArn);
     const role = roleFor(
@@ -93,6 +103,7 @@ export class Verification extends Construct {
       'codebuild.amazonaws.com',
       allow(['dynamodb:Scan', 'dynamodb:BatchGetItem'], ...tables),
       allow(['dynamodb:DescribeTable'], stores.write.tableArn),
+      ...(commandQueue ? [allow(['sqs:GetQueueAttributes'], commandQueue.queue.queueArn)] : []),
       allow(['s3:GetObject', 's3:GetObjectVersion'], tool.bucket.arnForObjects(tool.s3ObjectKey)),
       allow(['logs:CreateLogStream', 'logs:PutLogEvents'], logStreams),
     );

@@ -255,6 +255,7 @@ test('the nightly comparison reads the two stores and itself, and is started by 
     .join('\n');
   assert.match(may, /^dynamodb:Scan,dynamodb:BatchGetItem <StoresWrite\w+\.Arn>,<StoresReadV1\w+\.Arn>$/m);
   assert.match(may, /^dynamodb:DescribeTable <StoresWrite\w+\.Arn>$/m);
+  assert.match(may, /^sqs:GetQueueAttributes <CommandQueue\w+\.Arn>$/m);
   assert.doesNotMatch(may, /dynamodb:(Put|Update|Delete)|\s\*$/);
   const starts = statementsOf(of('cqrs'), role('SchedulerRole')).map(
     ({ actions, resources }) => `${actions} ${resources}`,

@@ -765,12 +765,17 @@ test('where there is a read store, it is compared with the write store every nig
     of(stage).resourceCountIs('AWS::CodeBuild::Project', times);
   }
   of('cqrs').hasResourceProperties('AWS::Scheduler::Schedule', { ScheduleExpression: 'cron(17 3 * * ? *)' });
-  const [[, project]] = properties(of('cqrs'), 'AWS::CodeBuild::Project') as [[string, any]];
-  assert.match(project.Source.BuildSpec, /bootstrap verify/);
-  assert.deepEqual(
-    project.Environment.EnvironmentVariables.map(({ Name }: any) => Name),
-    ['WRITE_TABLE', 'READ_TABLE'],
-  );
+  for (const [stage, variables] of [
+    ['read-store', ['WRITE_TABLE', 'READ_TABLE']],
+    ['cqrs', ['WRITE_TABLE', 'READ_TABLE', 'QUEUE_URL']],
+  ] as const) {
+    const [[, project]] = properties(of(stage), 'AWS::CodeBuild::Project') as [[string, any]];
+    assert.match(project.Source.BuildSpec, /bootstrap verify/);
+    assert.deepEqual(
+      project.Environment.EnvironmentVariables.map(({ Name }: any) => Name),
+      variables,
+    );
+  }
   template('cqrs', { base: 'dev' }).resourceCountIs('AWS::Scheduler::Schedule', 0);
 });
 
