@@ -126,18 +126,24 @@ fn is_plain(headers: &HeaderMap) -> bool {
     values.all(|value| value.to_str().is_ok_and(|codings| codings.split(',').all(is_identity)))
 }
 
-/// Whether `Accept` (RFC 9110, section 12.5.1) takes JSON, or is not given.
+/// Whether `Accept` (RFC 9110, section 12.5.1) takes JSON, or is not given. The most specific range that is given decides.
 fn accepts_json(headers: &HeaderMap) -> bool {
     let mut given = list::values(headers, header::ACCEPT).peekable();
-    given.peek().is_none() || given.flat_map(|value| list::split(value, ',', Backslash::Escapes)).any(takes_json)
+    if given.peek().is_none() {
+        return true;
+    }
+    let ranges: Vec<_> = given.flat_map(|value| list::split(value, ',', Backslash::Escapes)).map(is_taken).collect();
+    let most_specific_first = ["application/json", "application/problem+json", "application/*", "*/*"];
+    let decides = |media: &&str| ranges.iter().find(|(range, _)| range == media);
+    most_specific_first.iter().find_map(decides).is_some_and(|(_, is_taken)| *is_taken)
 }
 
-fn takes_json(range: &str) -> bool {
+/// A media range, and whether its weight takes it.
+fn is_taken(range: &str) -> (String, bool) {
     let mut parts = list::split(range, ';', Backslash::Escapes);
     let media = parts.next().unwrap_or_default().to_ascii_lowercase();
-    let weight = parts.find_map(|part| part.strip_prefix("q=")).and_then(|q| q.parse::<f32>().ok());
-    let is_json = ["*/*", "application/*", "application/json", "application/problem+json"].contains(&media.as_str());
-    is_json && weight.is_none_or(|weight| weight > 0.0)
+    let weight = parts.find_map(|part| part.to_ascii_lowercase().strip_prefix("q=")?.parse::<f32>().ok());
+    (media, weight.is_none_or(|weight| weight > 0.0))
 }
 
 #[cfg(test)]
@@ -185,14 +191,21 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn accept_takes_json_in_any_of_its_ranges() {
+    fn accept_takes_json_if_the_most_specific_range_does() {
         let takes = |values: &[&str]| {
             accepts_json(&values.iter().map(|value| (header::ACCEPT, value.parse().unwrap())).collect())
         };
-        for yes in [&[][..], &["*/*"], &["text/html, application/json;q=0.5"], &["text/html", "Application/*"]] {
+        for yes in [&[][..], &["*/*"], &["text/html, application/json;q=0.5"], &["text/html", "Application/*"], &["*/*;q=0, application/json"]] {
             assert!(takes(yes), "{yes:?}");
         }
-        for no in [&["text/html"][..], &["application/json;q=0"], &["application/xml, text/*"]] {
+        for no in [
+            &["text/html"][..],
+            &["application/json;q=0"],
+            &["application/json;Q=0"],
+            &["*/*", "application/json;q=0"],
+            &["application/*;q=0, */*"],
+            &["application/xml, text/*"],
+        ] {
             assert!(!takes(no), "{no:?}");
         }
         assert!(!takes(&["text/plain;p=\"a, */*, b\""]), "a comma between quotes does not separate");
