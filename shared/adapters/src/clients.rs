@@ -20,6 +20,10 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(4);
 /// How often an operation is tried where trying again may help.
 const ATTEMPTS_MAX: u32 = 3;
+/// The same for an operator's tool: no client waits for it, and a failure ends an hour's work.
+const PATIENT_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
+const PATIENT_OPERATION_TIMEOUT: Duration = Duration::from_secs(60);
+const PATIENT_ATTEMPTS_MAX: u32 = 6;
 /// The longest pause before the second attempt; it doubles from there.
 const BACKOFF_FIRST: Duration = Duration::from_millis(50);
 /// The longest pause between attempts.
@@ -37,8 +41,8 @@ fn behavior_version() -> BehaviorVersion {
 pub async fn aws() -> SdkConfig {
     aws_config::defaults(behavior_version())
         .http_client(http_client())
-        .timeout_config(timeouts())
-        .retry_config(retries())
+        .timeout_config(timeouts(ATTEMPT_TIMEOUT, OPERATION_TIMEOUT))
+        .retry_config(retries(ATTEMPTS_MAX))
         .load()
         .await
 }
@@ -52,9 +56,19 @@ pub fn local(endpoint_url: &str) -> SdkConfig {
         .region(Region::from_static("us-east-1"))
         .credentials_provider(SharedCredentialsProvider::new(credentials))
         .http_client(http_client())
-        .timeout_config(timeouts())
-        .retry_config(retries())
+        .timeout_config(timeouts(ATTEMPT_TIMEOUT, OPERATION_TIMEOUT))
+        .retry_config(retries(ATTEMPTS_MAX))
         .endpoint_url(endpoint_url)
+        .build()
+}
+
+/// The same configuration for a tool that no client waits for: it takes a slow store as it is.
+#[must_use]
+pub fn patient(config: &SdkConfig) -> SdkConfig {
+    config
+        .to_builder()
+        .timeout_config(timeouts(PATIENT_ATTEMPT_TIMEOUT, PATIENT_OPERATION_TIMEOUT))
+        .retry_config(retries(PATIENT_ATTEMPTS_MAX))
         .build()
 }
 
@@ -78,17 +92,17 @@ fn http_client() -> SharedHttpClient {
         .build_https()
 }
 
-fn timeouts() -> TimeoutConfig {
+fn timeouts(attempt: Duration, operation: Duration) -> TimeoutConfig {
     TimeoutConfig::builder()
         .connect_timeout(CONNECT_TIMEOUT)
-        .operation_attempt_timeout(ATTEMPT_TIMEOUT)
-        .operation_timeout(OPERATION_TIMEOUT)
+        .operation_attempt_timeout(attempt)
+        .operation_timeout(operation)
         .build()
 }
 
-fn retries() -> RetryConfig {
+fn retries(attempts: u32) -> RetryConfig {
     RetryConfig::standard()
-        .with_max_attempts(ATTEMPTS_MAX)
+        .with_max_attempts(attempts)
         .with_initial_backoff(BACKOFF_FIRST)
         .with_max_backoff(BACKOFF_MAX)
 }

@@ -65,8 +65,8 @@ impl Site {
             None => Places::default(),
         };
         let config = async |endpoint: Option<&String>| match endpoint {
-            Some(url) => clients::local(url),
-            None => clients::aws().await,
+            Some(url) => clients::patient(&clients::local(url)),
+            None => clients::patient(&clients::aws().await),
         };
         let or = |option: &Option<String>, told: Option<String>| option.clone().or(told);
         Ok(Self {

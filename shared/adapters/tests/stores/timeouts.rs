@@ -12,7 +12,7 @@ use axum::extract::State;
 use kernel::causes::Chain;
 use kernel::ports::{Consistency, PortError, Snapshot};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::names;
 
@@ -33,6 +33,18 @@ async fn silent_for(requests: usize) -> (String, Arc<AtomicUsize>) {
     let router = Router::new().fallback(answer).with_state(Arc::clone(&asked));
     tokio::spawn(async move { axum::serve(listener, router).await });
     (url, asked)
+}
+
+/// Answers that there is nothing, and takes longer than a function waits for one attempt.
+async fn slow() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let answer = async || {
+        sleep(Duration::from_secs(3)).await;
+        "{}"
+    };
+    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await });
+    url
 }
 
 /// Reads a view, and tells how long that took.
@@ -58,6 +70,17 @@ async fn an_operation_that_is_not_answered_ends_after_two_attempts_and_four_seco
     assert!(matches!(found, Err(PortError::Unavailable { .. })), "{found:?}");
     assert_eq!(asked.load(Ordering::SeqCst), 2);
     assert!(took < Duration::from_secs(4) + SLACK, "{took:?}");
+}
+
+#[tokio::test]
+async fn a_tool_takes_a_slow_store_as_it_is_and_a_function_does_not() {
+    let url = slow().await;
+    let config = clients::local(&url);
+    for (config, is_read) in [(clients::patient(&config), true), (config, false)] {
+        let stores = Stores::dynamo(&clients::dynamodb(&config), &names());
+        let found = stores.views.get(&key(&tenant()), Consistency::Strong).await;
+        assert_eq!(found.is_ok(), is_read, "{found:?}");
+    }
 }
 
 /// The queue of connections that nobody accepts is full: one more is not made.
