@@ -52,18 +52,18 @@ test: ## Run all tests but the long ones
 	cd cdk && npm test --silent
 	tools/check-templates.sh
 
-test-full: ## Run the end-to-end tests and the simulation again, with the long ones, and replace the domain
+test-full: ## Run the long tests, and replace the domain
 	@tools/setup.sh redis chromium python
 	cargo build --profile $(PROFILE) --workspace --bins --tests
-	WATERSHED_LONG=1 tools/with-ministack.sh $(CARGO_TEST) --workspace --test e2e -- --show-output
-	WATERSHED_LONG=1 $(CARGO_TEST) $(SIMULATION) --test simulation -- --show-output
+	tools/with-ministack.sh $(CARGO_TEST) --workspace --test e2e -- --show-output --ignored --skip deployed::
+	$(CARGO_TEST) $(SIMULATION) --test simulation -- --show-output --ignored
 	tools/replace-domain/run.sh
 	$(MAKE) test-deploy
 
 test-deploy: package ## Deploy to an emulator of AWS by the CDK, and check the contract there (minutes, after the packages)
 	@tools/setup.sh redis python node
 	cargo build --profile $(PROFILE) --workspace --bins --tests
-	WATERSHED_DEPLOY=1 $(CARGO_TEST) --workspace --test e2e -- --show-output deployed::
+	$(CARGO_TEST) --workspace --test e2e -- --show-output --ignored deployed::
 
 soak: ## Simulate seed after seed (ARGS="--count 1000000 --from 20000" or "--count 9999999 --seconds 600")
 	cargo build --profile $(PROFILE) $(SIMULATION) --bin simulate

@@ -18,12 +18,12 @@ use crate::harness::clients::{Client, Manner, Recorder, Town};
 use crate::harness::judge::judge;
 use crate::harness::redis::Redis;
 use crate::harness::stores::drained;
-use crate::harness::{Api, Stack, Variant, check, long_tests_wanted, run};
+use crate::harness::{Api, Stack, Variant, check, run};
 
 /// How long things break for.
 const LENGTH: Duration = Duration::from_secs(20);
-/// The same where the long tests are wanted.
-const LENGTH_WHEN_LONG: Duration = Duration::from_secs(150);
+/// The same in the long tests.
+const LONG: Duration = Duration::from_secs(150);
 const CLIENTS: usize = 8;
 /// Gives the seed of an earlier run back.
 const SEED_VARIABLE: &str = "WATERSHED_CHAOS_SEED";
@@ -31,20 +31,31 @@ const MANNER: Manner = Manner { tokens: (3, 4), results: false };
 
 #[test]
 fn whatever_breaks_no_command_is_lost_or_applied_twice() {
-    everything_breaks(Variant::Cqrs);
+    everything_breaks(Variant::Cqrs, LENGTH);
 }
 
 #[test]
 fn whatever_breaks_no_command_is_lost_or_applied_twice_with_a_fifo_queue() {
-    everything_breaks(Variant::CqrsFifo);
+    everything_breaks(Variant::CqrsFifo, LENGTH);
 }
 
-fn everything_breaks(variant: Variant) {
+#[test]
+#[ignore = "long: make test-full"]
+fn whatever_breaks_for_long_no_command_is_lost_or_applied_twice() {
+    everything_breaks(Variant::Cqrs, LONG);
+}
+
+#[test]
+#[ignore = "long: make test-full"]
+fn whatever_breaks_for_long_no_command_is_lost_or_applied_twice_with_a_fifo_queue() {
+    everything_breaks(Variant::CqrsFifo, LONG);
+}
+
+fn everything_breaks(variant: Variant, length: Duration) {
     if !Redis::is_installed() {
         return;
     }
     let seed = std::env::var(SEED_VARIABLE).map_or_else(|_| rand::random(), |seed| seed.parse().unwrap());
-    let length = if long_tests_wanted() { LENGTH_WHEN_LONG } else { LENGTH };
     println!("{variant:?}: {SEED_VARIABLE}={seed}, {} s", length.as_secs());
     let dir = tempfile::tempdir().unwrap();
     let stack = Stack::start(variant, &["--data-dir", dir.path().to_str().unwrap()]);

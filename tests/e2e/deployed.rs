@@ -23,7 +23,7 @@ use crate::harness::gaps::assert_known;
 use crate::harness::poll::eventually_within;
 use crate::harness::scripted::{self, Reply};
 use crate::harness::tokens::{AUDIENCE, Issuer};
-use crate::harness::{Service, Variant, program, run, wanted};
+use crate::harness::{Service, Variant, program, run};
 use crate::sample::{PATH, SCOPES};
 use crate::smoke::smoke;
 
@@ -72,10 +72,8 @@ struct Deployed<'a> {
 type Ready<'a> = (&'static str, Box<dyn Fn() + Send + 'a>);
 
 #[test]
+#[ignore = "minutes, after the packages: make test-deploy"]
 fn the_service_keeps_its_contract_where_the_cdk_deploys_it() {
-    if !wanted("WATERSHED_DEPLOY", "make test-deploy") {
-        return;
-    }
     let _alone = alone();
     let logs = Path::new(env!("CARGO_TARGET_TMPDIR")).join("deployed");
     println!("what ministack and the CDK say is in {}", logs.display());

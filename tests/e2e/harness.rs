@@ -55,17 +55,3 @@ pub fn unique(word: &str) -> String {
     static LAST: AtomicU64 = AtomicU64::new(0);
     format!("{word}-{}-{}", *RUN, LAST.fetch_add(1, Ordering::Relaxed))
 }
-
-/// Whether the long tests are wanted; says so where they are not.
-pub fn long_tests_wanted() -> bool {
-    wanted("WATERSHED_LONG", "make test-full")
-}
-
-/// Whether a variable asks for what takes long; says where it is not so what runs it.
-pub fn wanted(variable: &str, target: &str) -> bool {
-    let wanted = std::env::var_os(variable).is_some_and(|value| value == "1");
-    if !wanted {
-        println!("long: run by {target}");
-    }
-    wanted
-}

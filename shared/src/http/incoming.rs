@@ -195,7 +195,13 @@ pub(super) mod tests {
         let takes = |values: &[&str]| {
             accepts_json(&values.iter().map(|value| (header::ACCEPT, value.parse().unwrap())).collect())
         };
-        for yes in [&[][..], &["*/*"], &["text/html, application/json;q=0.5"], &["text/html", "Application/*"], &["*/*;q=0, application/json"]] {
+        for yes in [
+            &[][..],
+            &["*/*"],
+            &["text/html, application/json;q=0.5"],
+            &["text/html", "Application/*"],
+            &["*/*;q=0, application/json"],
+        ] {
             assert!(takes(yes), "{yes:?}");
         }
         for no in [

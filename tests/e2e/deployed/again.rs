@@ -7,18 +7,16 @@ use serde_json::{Value, json};
 
 use super::{NO_METRIC_MATH, alone, change, has_metric_math, leave_out_metric_math};
 use crate::harness::aws::Aws;
+use crate::harness::run;
 use crate::harness::tokens::AUDIENCE;
-use crate::harness::{run, wanted};
 
 const STACK: &str = "again";
 /// The message with which CloudFormation refuses another type of queue.
 const TYPE_STAYS: &str = "queue.fifo does not change while there is a queue";
 
 #[test]
+#[ignore = "minutes, after the packages: make test-deploy"]
 fn a_first_deployment_can_fail_and_a_retained_queue_keeps_its_commands_and_is_never_in_the_way() {
-    if !wanted("WATERSHED_DEPLOY", "make test-deploy") {
-        return;
-    }
     let _alone = alone();
     let logs = Path::new(env!("CARGO_TARGET_TMPDIR")).join("deployed-again");
     println!("what ministack and the CDK say is in {}", logs.display());

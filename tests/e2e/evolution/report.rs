@@ -7,7 +7,7 @@ use std::process::Stdio;
 
 use shared::stages::{Kind, Row};
 
-use crate::harness::{long_tests_wanted, program};
+use crate::harness::program;
 
 /// The table of stages, without what lies between them.
 fn stages() -> Vec<Row> {
@@ -29,10 +29,8 @@ fn assert_is_whole(folder: &Path) {
 }
 
 #[test]
+#[ignore = "long: make test-full"]
 fn a_quick_evolution_report_is_whole_and_no_request_of_it_fails() {
-    if !long_tests_wanted() {
-        return;
-    }
     let folder = tempfile::tempdir().unwrap();
     let functions = folder.path().join("functions");
     fs::create_dir(&functions).unwrap();

@@ -35,10 +35,9 @@ fn the_whole_path_can_be_walked_back_and_forward_under_load() {
 }
 
 #[test]
+#[ignore = "long: make test-full"]
 fn the_whole_path_can_be_walked_back_and_forward_under_load_with_a_fifo_queue() {
-    if crate::harness::long_tests_wanted() {
-        walk(Variant::CqrsFifo);
-    }
+    walk(Variant::CqrsFifo);
 }
 
 fn walk(variant: Variant) {

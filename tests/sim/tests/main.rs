@@ -17,10 +17,6 @@ const SEEDS_LONG: u64 = 20_000;
 /// A mutant must be noticed within so many seeds.
 const MUTANT_SEEDS_MAX: u64 = 60_000;
 
-fn long_tests_wanted() -> bool {
-    std::env::var_os("WATERSHED_LONG").is_some()
-}
-
 /// The first seed, in order, at which something does not hold. Uses all processors.
 fn first_failure(seeds: u64, mutant: Option<Mutant>) -> Option<(u64, Report)> {
     let (next, first) = (AtomicU64::new(0), AtomicU64::new(seeds));
@@ -48,7 +44,16 @@ fn told(report: &Report) -> String {
 
 #[test]
 fn whatever_fails_the_invariants_hold() {
-    let seeds = if long_tests_wanted() { SEEDS_LONG } else { SEEDS };
+    hold(SEEDS);
+}
+
+#[test]
+#[ignore = "long: make test-full"]
+fn whatever_fails_the_invariants_hold_at_many_seeds() {
+    hold(SEEDS_LONG);
+}
+
+fn hold(seeds: u64) {
     if let Some((seed, report)) = first_failure(seeds, None) {
         let again = format!("make soak ARGS=\"--seed {seed}\"");
         panic!("seed {seed} of {seeds}:\n{}\nto see it cut down: {again}", told(&report));
