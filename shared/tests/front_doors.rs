@@ -442,6 +442,7 @@ mod rest_api {
             ("/requestContext/domainName", json!("x:99999")),
             ("/requestContext/httpMethod", json!("G T")),
             ("/requestContext/stage", json!("x".repeat(20_000))),
+            ("/multiValueQueryStringParameters", json!({ "a": [] })),
         ] {
             let mut event = event();
             set(&mut event, pointer, value);
@@ -516,6 +517,9 @@ mod alb {
             let answer = answer_behind_alb(&event, Some(configured())).await;
             assert_refused(&answer, &event["multiValueHeaders"].to_string());
         }
+        let mut event = sample(include_str!("front_doors/alb-multi-value.json"));
+        set(&mut event, "/multiValueQueryStringParameters", json!({ "a": ["b"], "c": [] }));
+        assert_refused(&answer_behind_alb(&event, Some(configured())).await, "a parameter without a value");
     }
 
     #[tokio::test]

@@ -2,6 +2,7 @@
 //!
 //! Its conversion panics on some events. Each of those is found here before, and answered by 400.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 
 use axum::body::Body;
@@ -38,7 +39,7 @@ struct Event {
     #[serde(default)]
     query_string_parameters: checks::Pairs,
     #[serde(default)]
-    multi_value_query_string_parameters: checks::Pairs,
+    multi_value_query_string_parameters: Option<BTreeMap<String, Vec<String>>>,
     request_context: EventContext,
     body: Option<String>,
     is_base64_encoded: Option<bool>,
@@ -108,7 +109,8 @@ fn readable(event: &str) -> Result<LambdaRequest, HttpProblem> {
 }
 
 /// Refuses an event that the conversion of `lambda_http` 1.3 would panic on: `build_request_uri` parses a URL of scheme, host
-/// and path; `Request::builder` takes that URL with the query; `Body::from_maybe_encoded` decodes the body; and a `HeaderMap`
+/// and path; `Request::builder` takes that URL with the query, where each parameter
+/// has a first value; `Body::from_maybe_encoded` decodes the body; and a `HeaderMap`
 /// takes the headers.
 fn check(event: Event) -> Result<(), HttpProblem> {
     let headers = checks::headers(event.headers.iter().chain(event.multi_value_headers.iter()))?;
@@ -120,8 +122,13 @@ fn check(event: Event) -> Result<(), HttpProblem> {
     if !path.starts_with('/') {
         return Err(HttpProblem::bad_request("the path does not begin with a slash"));
     }
-    let parameters = event.query_string_parameters.iter().chain(event.multi_value_query_string_parameters.iter());
-    let query: usize = parameters.map(|(name, value)| name.len() + value.len() + "&=".len()).sum();
+    let several = event.multi_value_query_string_parameters.unwrap_or_default();
+    if several.values().any(Vec::is_empty) {
+        return Err(HttpProblem::bad_request("a parameter of the query has no value"));
+    }
+    let several = several.iter().flat_map(|(name, values)| values.iter().map(move |value| (&**name, &**value)));
+    let parameters = event.query_string_parameters.iter().chain(several);
+    let query: usize = parameters.map(|(name, value): (&str, &str)| name.len() + value.len() + "&=".len()).sum();
     let stage = event.request_context.stage.as_ref().map_or(0, String::len);
     if path.len() + query + stage > TARGET_BYTES_MAX {
         return Err(HttpProblem::bad_request("the path and the query are too long"));
