@@ -9,10 +9,10 @@ use http::{StatusCode, Uri};
 use lambda_runtime::{Context, LambdaEvent};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
+use service::resources::RESOURCES;
 use shared::front_door::{self, Entrance};
 use shared::http::incoming::{Identity, Incoming};
 use shared::http::middleware;
-use shared::http::routes::{COLLECTION, ITEM};
 use shared::metrics::Metrics;
 use tower::ServiceExt;
 
@@ -156,7 +156,8 @@ fn answer(event: Box<RawValue>) {
 }
 
 fn entrance() -> Entrance {
-    let router = Router::new().route(COLLECTION, any(handle)).route(ITEM, any(handle)).route("/health", any("well"));
+    let (all, one) = (RESOURCES[0].path(), RESOURCES[0].item("{id}"));
+    let router = Router::new().route(&all, any(handle)).route(&one, any(handle)).route("/health", any("well"));
     let behind_alb = Identity { tenant: "acme".parse().unwrap(), subject: "container".parse().unwrap() };
     let router = middleware::finish(router, Metrics::read(&|_| None).unwrap());
     Entrance { router, base: "/v1".parse().unwrap(), behind_alb: Some(behind_alb) }
@@ -164,7 +165,7 @@ fn entrance() -> Entrance {
 
 async fn handle(uri: Uri, incoming: Incoming) -> Response {
     let path = uri.path();
-    assert!(path.starts_with(COLLECTION), "{path}");
+    assert!(path.starts_with(&RESOURCES[0].path()), "{path}");
     let link = incoming.base.link(path);
     assert!(link.starts_with('/') && link.ends_with(path), "{link}");
     (HANDLED, "handled").into_response()

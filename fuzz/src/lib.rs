@@ -16,17 +16,17 @@ use kernel::project::Projection;
 use kernel::record::CommandStatus;
 use kernel::seal::{KeyRing, SealedFor};
 use kernel::token::Token;
+use resource::{BodyError, Operation, Resource as _};
 use serde_json::Value;
 use users::list::{Filter, FilterError};
-use users::request::{self, BodyError};
 use users::{User, UserCommand};
 
 const NOW: Timestamp = Timestamp::from_micros(1_790_000_000_000_000);
 
 /// A body is a command that travels unchanged, or it is refused, and every error points into it.
 pub fn command_body(input: &[u8]) {
-    for parsed in [request::create(input), request::replace(input), request::update(input)] {
-        match parsed {
+    for operation in [Operation::Create, Operation::Replace, Operation::Update] {
+        match User::parse(operation, input) {
             Ok(command) => {
                 let text = serde_json::to_string(&command).unwrap();
                 assert_eq!(User::decode_command(User::COMMAND_SCHEMA, &text).unwrap(), command);
@@ -94,7 +94,7 @@ pub fn token(input: &[u8]) {
             assert_eq!(open(&token.seal(&keys, &tenant, NOW)).as_ref(), Ok(&token));
             assert_eq!(
                 token.aggregate != aggregate(),
-                Token::open(&keys, &tenant, Some(aggregate()), NOW, text).is_err()
+                Token::open(&keys, &tenant, Some((User::KIND, aggregate())), NOW, text).is_err()
             );
             assert!(open(&changed(text, input)).is_err());
         }
@@ -123,7 +123,10 @@ pub fn stored_item(input: &[u8]) {
         let view: Value = serde_json::from_slice(&User::project(Projection::FIRST, aggregate(), 1, &user)).unwrap();
         let patch = ["name", "email", "status"].map(|field| (field.to_owned(), view[field].clone()));
         let patch = serde_json::to_vec(&Value::Object(patch.into_iter().collect())).unwrap();
-        assert!(matches!(request::update(&patch), Ok(UserCommand::Update(_))), "what is shown can be sent back");
+        assert!(
+            matches!(User::parse(Operation::Update, &patch), Ok(UserCommand::Update(_))),
+            "what is shown can be sent back"
+        );
         let key = AggregateKey { kind: User::KIND, tenant: tenant(), id: aggregate() };
         assert_eq!(User::index(Projection::FIRST, &key, &user).len(), User::INDEXES.len());
     }

@@ -1,26 +1,22 @@
 //! The ingest function: takes batches from the queue, applies their commands, and projects what they left.
 
-pub mod batch;
 pub mod event;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
+use kernel::ingest::Ingest;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use shared::config::{self, IngestConfig};
 use shared::metrics::Metrics;
-use shared::{ServedDomain, telemetry, wiring};
+use shared::{telemetry, wiring};
 use tokio::time::Instant;
-
-use crate::batch::Ingest;
 
 /// Serves invocations, as the environment's variables say.
 pub async fn run() -> Result<(), Error> {
     telemetry::init();
-    let config = IngestConfig::read(&config::process)?;
-    let side = wiring::ingest_side(&config).await?;
-    let ingest = Arc::new(Ingest::new(side, config.receive_count_max));
+    let ingest = Arc::new(wiring::ingest_side(IngestConfig::read(&config::process)?).await?);
     let metrics = Metrics::read(&config::process)?;
     let handler = service_fn(move |event| {
         let (ingest, metrics) = (Arc::clone(&ingest), metrics.clone());
@@ -30,11 +26,7 @@ pub async fn run() -> Result<(), Error> {
 }
 
 /// An error fails the whole batch: all of it comes again.
-async fn handle(
-    ingest: &Ingest<ServedDomain>,
-    metrics: &Metrics,
-    event: LambdaEvent<SqsEvent>,
-) -> Result<SqsBatchResponse, Error> {
+async fn handle(ingest: &Ingest, metrics: &Metrics, event: LambdaEvent<SqsEvent>) -> Result<SqsBatchResponse, Error> {
     let messages = event::messages(event.payload)?;
     let outcome = ingest.batch(&messages, due(event.context.deadline)).await;
     metrics.batch(&outcome.tally);

@@ -24,6 +24,6 @@ async fn router() -> Result<Router, lambda_runtime::Error> {
     let read = wiring::read_side(ReadConfig::read(&config::process)?).await?;
     let write = wiring::write_side(WriteConfig::read(&config::process)?).await?;
     read.warm_up().await;
-    let routes = read_fn::routes::router(&read).merge(write_fn::routes::router(&write.submitter));
+    let routes = read_fn::routes::router(&read).merge(write_fn::routes::router(&write));
     Ok(middleware::finish(routes, Metrics::read(&config::process)?))
 }

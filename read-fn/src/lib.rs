@@ -8,7 +8,7 @@ use axum::Router;
 use shared::config::{self, ListConfig, LookupConfig, ReadConfig};
 use shared::metrics::Metrics;
 use shared::wiring::{self, ReadSide};
-use shared::{front_door, http::middleware, telemetry};
+use shared::{ServedDomain, front_door, http::middleware, telemetry};
 
 /// Serves invocations, as the environment's variables say.
 pub async fn run() -> Result<(), lambda_runtime::Error> {
@@ -19,14 +19,14 @@ pub async fn run() -> Result<(), lambda_runtime::Error> {
 /// As [`run`], for `GET /users/{id}` and for what no other function answers.
 pub async fn run_get_user() -> Result<(), lambda_runtime::Error> {
     let side = read_side().await?;
-    serve(routes::user(side.queries).merge(routes::health())).await
+    serve(routes::item::<ServedDomain>(side.queries::<ServedDomain>()).merge(routes::health())).await
 }
 
 /// As [`run`], for `GET /users`.
 pub async fn run_list_users() -> Result<(), lambda_runtime::Error> {
     telemetry::init();
-    let lists = wiring::lists(ListConfig::read(&config::process)?).await?;
-    serve(routes::users(lists)).await
+    let lists = wiring::lists::<ServedDomain>(ListConfig::read(&config::process)?).await?;
+    serve(routes::collection::<ServedDomain>(lists)).await
 }
 
 /// As [`run`], for `GET /commands/{id}`.

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use kernel::ids::AggregateId;
 use kernel::query::{Answer, PageAnswer, Tier, TierReport, TierSaid};
 use kernel::record::{CommandRecord, CommandStatus};
 use kernel::submit::Known;
 use kernel::token::Token;
+use resource::Description;
 use serde_json::{Map, Value, json};
+use service::resources;
 use sfv::{Integer, KeyRef, ListSerializer, key_ref, token_ref};
 use shared::http::conditional::{IfMatch, etag, none_match_names};
 use shared::http::path::BasePath;
@@ -20,10 +21,10 @@ use shared::metrics::CachesAsked;
 /// Clients may keep an answer, and must ask whether it is still right before they use it.
 const REVALIDATE: HeaderValue = HeaderValue::from_static("private, no-cache");
 
-/// One user, or that there is none.
+/// One item, or that there is none.
 ///
-/// The order is that of RFC 9110, section 13.2: a missing user, then `If-Match`, then `If-None-Match`.
-pub(crate) fn user(answer: Answer, if_match: IfMatch, request: &HeaderMap) -> Response {
+/// The order is that of RFC 9110, section 13.2: a missing item, then `If-Match`, then `If-None-Match`.
+pub(crate) fn item(answer: Answer, if_match: IfMatch, request: &HeaderMap) -> Response {
     let Answer { view, projection, token, age, tiers, stale } = answer;
     let tag = etag(view.version, projection);
     let mut response = match view.body {
@@ -45,12 +46,12 @@ pub(crate) fn user(answer: Answer, if_match: IfMatch, request: &HeaderMap) -> Re
     response
 }
 
-/// A page of users.
-pub(crate) fn page(page: PageAnswer, query: &str, base: &BasePath) -> Response {
+/// A page of items.
+pub(crate) fn page(resource: &Description, page: PageAnswer, query: &str, base: &BasePath) -> Response {
     let mut response = problem::json(StatusCode::OK, page.body);
     response.headers_mut().insert(header::CACHE_CONTROL, REVALIDATE);
     if let Some(cursor) = page.next_cursor {
-        let next = base.link(format_args!("/users?{}", with_cursor(query, &cursor)));
+        let next = base.link(format_args!("{}?{}", resource.path(), with_cursor(query, &cursor)));
         set(&mut response, header::LINK, format!("<{next}>; rel=\"next\""));
     }
     tell_caches(&mut response, page.age, page.tiers);
@@ -124,9 +125,13 @@ fn describe(
     base: &BasePath,
 ) {
     let mut say = |name: &str, value: Value| document.insert(name.to_owned(), value);
-    let user: AggregateId = record.aggregate;
-    let href = base.link(format_args!("/users/{user}"));
-    say("user_id", json!(user));
+    let id = record.aggregate;
+    // A record may be of a resource that this code does not serve: no longer, or not yet.
+    let resource = resources::of_kind(record.kind.as_deref());
+    let href = resource.map(|resource| base.link(resource.item(id)));
+    if let Some(resource) = resource {
+        say(&format!("{}_id", resource.name), json!(id));
+    }
     say("accepted_at", json!(record.accepted_at.to_string()));
     if let Some(completed_at) = record.completed_at {
         say("completed_at", json!(completed_at.to_string()));
@@ -135,8 +140,8 @@ fn describe(
         CommandStatus::Pending => say("status", json!("pending")),
         CommandStatus::Applied { version } => {
             say("version", json!(version));
-            say("href", json!(href));
-            say("consistency_token", json!(token(&Token::of_version(user, *version))));
+            href.map(|href| say("href", json!(href)));
+            say("consistency_token", json!(token(&Token::of_version(record.kind.clone(), id, *version))));
             say("status", json!("applied"))
         }
         CommandStatus::Rejected { version, problem } => {
@@ -146,7 +151,7 @@ fn describe(
         }
         CommandStatus::Superseded { version } => {
             say("version", json!(version));
-            say("href", json!(href));
+            href.map(|href| say("href", json!(href)));
             say("status", json!("superseded"))
         }
         CommandStatus::Failed { reason } => {
@@ -162,6 +167,8 @@ mod tests {
     use kernel::clock::Timestamp;
     use kernel::ids::CommandId;
     use kernel::record::RecordKey;
+
+    use service::resources::RESOURCES;
 
     use super::*;
 
@@ -191,6 +198,7 @@ mod tests {
         let accepted_at = Timestamp::from_micros(1_790_000_000_000_000);
         let record = CommandRecord {
             key: RecordKey { tenant: "acme".parse().unwrap(), command: CommandId::generate(accepted_at) },
+            kind: None,
             aggregate: "019a0b5e-6c7b-7000-8000-000000000001".parse().unwrap(),
             accepted_at,
             fingerprint: None,
@@ -212,7 +220,7 @@ mod tests {
     #[test]
     fn the_link_to_the_next_page_begins_with_the_base_path() {
         let answer = PageAnswer { body: "{}".into(), next_cursor: Some("c".to_owned()), age: None, tiers: Vec::new() };
-        let response = page(answer, "limit=5&cursor=b", &"/prod".parse().unwrap());
+        let response = page(&RESOURCES[0], answer, "limit=5&cursor=b", &"/prod".parse().unwrap());
         assert_eq!(response.headers()[header::LINK], "</prod/users?limit=5&cursor=c>; rel=\"next\"");
     }
 }

@@ -1,5 +1,6 @@
 //! The routes of the read side.
 
+use std::mem::take;
 use std::sync::Arc;
 
 use axum::Router;
@@ -7,39 +8,53 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::StatusCode;
-use kernel::domain::Domain;
 use kernel::ids::{AggregateId, AggregateKey};
 use kernel::query::{ListRequest, Lists, Queries, ReadRequest};
 use kernel::submit::CommandLookup;
 use percent_encoding::percent_decode_str;
+use resource::{Description, Parameters, Resource, Visitor};
+use service::resources;
 use shared::http::incoming::Incoming;
 use shared::http::prefer::Preferences;
 use shared::http::problem::{HttpProblem, json};
 use shared::http::{CONSISTENCY_TOKEN, conditional, routes};
 use shared::wiring::ReadSide;
-use users::User;
-use users::list::Filter;
 
 use crate::respond;
 
-/// How many users a page has where the client does not say.
+/// How many items a page has where the client does not say.
 const LIMIT_DEFAULT: usize = 20;
-/// How many users a page may have.
+/// How many items a page may have.
 const LIMIT_MAX: usize = 100;
 
 /// The read side's part of the table.
 pub fn router(side: &ReadSide) -> Router {
-    user(side.queries.clone()).merge(users(side.lists.clone())).merge(command(side.commands.clone())).merge(health())
+    let mut routes = OfAll { side, router: command(side.commands.clone()).merge(health()) };
+    resources::visit(&mut routes);
+    routes.router
 }
 
-/// `GET /users/{id}`.
-pub fn user(queries: Arc<Queries>) -> Router {
-    Router::new().route(routes::ITEM, get(get_user)).with_state(queries)
+/// The routes of all resources.
+struct OfAll<'a> {
+    side: &'a ReadSide,
+    router: Router,
 }
 
-/// `GET /users`.
-pub fn users(lists: Arc<Lists>) -> Router {
-    Router::new().route(routes::COLLECTION, get(list_users)).with_state(lists)
+impl Visitor for OfAll<'_> {
+    fn visit<R: Resource>(&mut self) {
+        let of_one = item::<R>(self.side.queries::<R>()).merge(collection::<R>(self.side.lists::<R>()));
+        self.router = take(&mut self.router).merge(of_one);
+    }
+}
+
+/// For example `GET /users/{id}`.
+pub fn item<R: Resource>(queries: Arc<Queries>) -> Router {
+    Router::new().route(&Description::of::<R>().item(routes::ID), get(get_item::<R>)).with_state(queries)
+}
+
+/// For example `GET /users`.
+pub fn collection<R: Resource>(lists: Arc<Lists>) -> Router {
+    Router::new().route(&Description::of::<R>().path(), get(list_items::<R>)).with_state(lists)
 }
 
 /// `GET /commands/{id}`.
@@ -52,34 +67,33 @@ pub fn health() -> Router {
     Router::new().route(routes::HEALTH, get(get_health))
 }
 
-async fn get_user(State(queries): State<Arc<Queries>>, incoming: Incoming) -> Result<Response, HttpProblem> {
-    let id: AggregateId = incoming
-        .param
-        .parse()
-        .map_err(|error| HttpProblem::bad_request(format!("the user id {error}, as the service gave it out")))?;
+async fn get_item<R: Resource>(
+    State(queries): State<Arc<Queries>>,
+    incoming: Incoming,
+) -> Result<Response, HttpProblem> {
+    let id: AggregateId = incoming.id(R::NAME)?;
     let preferences = Preferences::of(&incoming.headers);
     let if_match = conditional::if_match(&incoming.headers)?;
     let request = ReadRequest {
-        key: AggregateKey { kind: User::KIND, tenant: incoming.identity.tenant.clone(), id },
+        key: AggregateKey { kind: R::KIND, tenant: incoming.identity.tenant.clone(), id },
         token: incoming.header(&CONSISTENCY_TOKEN)?,
         named: if_match.named(),
         lenient: preferences.lenient,
         deadline: incoming.deadline,
     };
     let answer = queries.get(&request).await?;
-    Ok(respond::user(answer, if_match, &incoming.headers))
+    Ok(respond::item(answer, if_match, &incoming.headers))
 }
 
-async fn list_users(State(lists): State<Arc<Lists>>, incoming: Incoming) -> Result<Response, HttpProblem> {
-    let query = ListQuery::parse(&incoming.query)?;
-    let request = ListRequest {
-        scope: query.filter.scope(),
-        tenant: &incoming.identity.tenant,
-        cursor: query.cursor.as_deref(),
-        limit: query.limit,
-    };
+async fn list_items<R: Resource>(State(lists): State<Arc<Lists>>, incoming: Incoming) -> Result<Response, HttpProblem> {
+    let ListQuery { mut parameters, cursor, limit } = ListQuery::parse(&incoming.query)?;
+    let scope = R::filter(&mut parameters).map_err(|error| bad(error.to_string()))?;
+    if let Some(name) = parameters.left_over() {
+        return Err(bad(format!("`{}` is not a parameter of this list", name.escape_debug())));
+    }
+    let request = ListRequest { scope, tenant: &incoming.identity.tenant, cursor: cursor.as_deref(), limit };
     let page = lists.page(&request).await?;
-    Ok(respond::page(page, &incoming.query, &incoming.base))
+    Ok(respond::page(&Description::of::<R>(), page, &incoming.query, &incoming.base))
 }
 
 async fn get_command(State(commands): State<Arc<CommandLookup>>, incoming: Incoming) -> Result<Response, HttpProblem> {
@@ -96,7 +110,8 @@ async fn get_health() -> Response {
 /// The query of a list.
 #[derive(Debug)]
 struct ListQuery {
-    filter: Filter,
+    /// All but the limit and the cursor.
+    parameters: Parameters,
     cursor: Option<String>,
     limit: usize,
 }
@@ -106,26 +121,15 @@ impl ListQuery {
         if percent_decode_str(query).decode_utf8().is_err() {
             return Err(bad("the query is not UTF-8".to_owned()));
         }
-        let [mut limit, mut cursor, mut email, mut status, mut name_prefix] = [const { None }; 5];
+        let mut parameters = Parameters::default();
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-            let parameter = match name.as_ref() {
-                "limit" => &mut limit,
-                "cursor" => &mut cursor,
-                "email" => &mut email,
-                "status" => &mut status,
-                "name_prefix" => &mut name_prefix,
-                other => return Err(bad(format!("`{}` is not a parameter of this list", other.escape_debug()))),
-            };
-            if parameter.replace(value.into_owned()).is_some() {
-                return Err(bad(format!("`{name}` is given twice")));
+            if !parameters.add(name.as_ref(), value) {
+                return Err(bad(format!("`{}` is given twice", name.escape_debug())));
             }
         }
-        let filter = Filter::parse(email.as_deref(), status.as_deref(), name_prefix.as_deref());
-        Ok(Self {
-            filter: filter.map_err(|error| bad(error.to_string()))?,
-            cursor,
-            limit: limit.map_or(Ok(LIMIT_DEFAULT), |limit| parse_limit(&limit))?,
-        })
+        let (limit, cursor) = (parameters.take("limit"), parameters.take("cursor"));
+        let limit = limit.map_or(Ok(LIMIT_DEFAULT), |limit| parse_limit(&limit))?;
+        Ok(Self { parameters, cursor, limit })
     }
 }
 
@@ -144,19 +148,11 @@ mod tests {
 
     #[test]
     fn a_lists_query_is_read_and_everything_else_is_refused() {
-        let query = ListQuery::parse("limit=5&name_prefix=a%20b").unwrap();
-        assert_eq!((query.limit, query.filter), (5, Filter::NamePrefix("a b".to_owned())));
+        let mut query = ListQuery::parse("limit=5&prefix=a%20b").unwrap();
+        assert_eq!((query.limit, query.cursor), (5, None));
+        assert_eq!((query.parameters.take("prefix").as_deref(), query.parameters.left_over()), (Some("a b"), None));
         assert_eq!(ListQuery::parse("").unwrap().limit, LIMIT_DEFAULT);
-        for wrong in [
-            "limit=0",
-            "limit=101",
-            "limit=x",
-            "limit=",
-            "limit=1&limit=2",
-            "names=x",
-            "status=x",
-            "email=a@b.de&status=active",
-        ] {
+        for wrong in ["limit=0", "limit=101", "limit=x", "limit=", "limit=1&limit=2", "prefix=a&prefix=a"] {
             assert_eq!(ListQuery::parse(wrong).unwrap_err().problem.status, 400, "{wrong}");
         }
     }

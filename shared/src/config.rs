@@ -8,10 +8,11 @@ use adapters::read_table::ReadTable;
 use kernel::project::Projection;
 use kernel::seal::KeyRing;
 use serde::Serialize;
+use service::assembly::{WriteRoute, horizon};
+use service::stages::{Cache, Row, Source};
 
 use crate::http::incoming::Identity;
 use crate::http::path::BasePath;
-use crate::stages::{Answer, Cache, Row, Source};
 
 /// A value that does not print.
 #[derive(Clone, PartialEq, Eq)]
@@ -88,35 +89,14 @@ pub struct LookupConfig {
 pub struct WriteConfig {
     /// `COMMANDS_TABLE`: records of commands.
     pub commands_table: String,
+    /// What is deployed.
+    pub row: Row,
+    /// What clients are shown, as for the read side.
+    pub projection: Projection,
     /// Where commands go.
-    pub route: WriteRoute,
+    pub route: WriteRoute<QueuePlaces, DirectPlaces>,
     /// What signs tokens, cursors and command ids.
     pub keys: KeySource,
-}
-
-/// Where commands go.
-#[derive(Debug)]
-pub enum WriteRoute {
-    /// Into the queue.
-    Queue(QueuePlaces),
-    /// Into the write store.
-    Direct {
-        /// The write store.
-        places: DirectPlaces,
-        /// Whether something may have been queued before.
-        queued_before: bool,
-    },
-    /// Into the write store, with a queue beside it.
-    Either {
-        /// The write store.
-        direct: DirectPlaces,
-        /// The queue.
-        queue: QueuePlaces,
-        /// `VISIBILITY_TIMEOUT_SECONDS`: of the queue.
-        visibility_timeout: Duration,
-        /// Whether a client may have its command queued.
-        honours_async: bool,
-    },
 }
 
 /// What is needed to queue commands.
@@ -135,10 +115,10 @@ pub struct DirectPlaces {
     pub write_table: String,
     /// `READ_TABLE`, in the stages that write it.
     pub read_table: Option<ReadTable>,
-    /// What clients are shown, as for the read side.
-    pub projection: Projection,
     /// In the stages that keep Redis up to date.
     pub redis: Option<RedisPlace>,
+    /// How long what a command builds on may be behind it, from `VISIBILITY_TIMEOUT_SECONDS` of the queue; zero without one.
+    pub horizon: Duration,
 }
 
 /// Where the shared cache is. The service runs without where nothing says it.
@@ -153,6 +133,8 @@ pub struct RedisPlace {
 /// What the ingest side needs.
 #[derive(Debug)]
 pub struct IngestConfig {
+    /// The stage.
+    pub row: Row,
     /// `WRITE_TABLE`: states and claims.
     pub write_table: String,
     /// `COMMANDS_TABLE`: records of commands.
@@ -238,9 +220,12 @@ impl WriteConfig {
         let mut reader = Reader::new(lookup);
         let row = reader.row();
         let route = row.as_ref().and_then(|row| reader.route(row));
+        let projection = reader.projection();
         let commands_table = reader.text("COMMANDS_TABLE");
         let keys = reader.keys();
-        reader.finish(|| Some(Self { commands_table: commands_table?, route: route?, keys: keys? }))
+        reader.finish(|| {
+            Some(Self { commands_table: commands_table?, row: row?, projection, route: route?, keys: keys? })
+        })
     }
 }
 
@@ -260,6 +245,7 @@ impl IngestConfig {
         }
         reader.finish(|| {
             Some(Self {
+                row: row?,
                 write_table: write_table?,
                 commands_table: commands_table?,
                 read_table: read_table?,
@@ -305,11 +291,6 @@ impl BasePath {
     }
 }
 
-/// What caches hold, also in the stages that read nothing from a read store: the same in all.
-fn projection(read_table: Option<&ReadTable>) -> Projection {
-    read_table.map_or(Projection::FIRST, |table| table.projection)
-}
-
 struct Reader<'a> {
     lookup: Lookup<'a>,
     errors: Vec<String>,
@@ -323,14 +304,21 @@ impl<'a> Reader<'a> {
     fn text(&mut self, name: &str) -> Option<String> {
         let value = (self.lookup)(name);
         if value.is_none() {
-            self.errors.push(format!("{name} is not set"));
+            self.complain(format!("{name} is not set"));
         }
         value
     }
 
+    /// Once, however often something is read.
+    fn complain(&mut self, error: String) {
+        if !self.errors.contains(&error) {
+            self.errors.push(error);
+        }
+    }
+
     fn parsed<T: FromStr<Err: fmt::Display>>(&mut self, name: &str) -> Option<T> {
         let value = self.text(name)?;
-        value.parse().map_err(|error| self.errors.push(format!("{name} {error}"))).ok()
+        value.parse().map_err(|error| self.complain(format!("{name} {error}"))).ok()
     }
 
     fn optional<T: FromStr<Err: fmt::Display>>(&mut self, name: &str) -> Option<T> {
@@ -348,7 +336,12 @@ impl<'a> Reader<'a> {
             Some(Source::WriteStore) => "WRITE_TABLE",
             Some(Source::ReadStore) | None => "READ_TABLE",
         };
-        (self.text(table), projection(self.optional("READ_TABLE").as_ref()))
+        (self.text(table), self.projection())
+    }
+
+    /// What caches hold, also in the stages that read nothing from a read store: the same in all.
+    fn projection(&mut self) -> Projection {
+        self.optional("READ_TABLE").map_or(Projection::FIRST, |table: ReadTable| table.projection)
     }
 
     fn redis(&mut self, is_wanted: bool) -> Option<RedisPlace> {
@@ -378,23 +371,17 @@ impl<'a> Reader<'a> {
         self.parsed("VISIBILITY_TIMEOUT_SECONDS").map(Duration::from_secs)
     }
 
-    fn route(&mut self, row: &Row) -> Option<WriteRoute> {
-        let honours_async = match row.writes_answer {
-            Answer::Accepted => return self.queue_places().map(WriteRoute::Queue),
-            Answer::Result => {
-                let places = self.direct_places(row)?;
-                return Some(WriteRoute::Direct { places, queued_before: row.queue_deployed });
+    fn route(&mut self, row: &Row) -> Option<WriteRoute<QueuePlaces, DirectPlaces>> {
+        Some(match WriteRoute::of(row) {
+            WriteRoute::Queue(()) => WriteRoute::Queue(self.queue_places()?),
+            WriteRoute::Direct { queued_before, .. } => {
+                WriteRoute::Direct { direct: self.direct_places(row, Some(Duration::ZERO))?, queued_before }
             }
-            Answer::ResultUnlessEarly => false,
-            Answer::ResultUnlessAsync => true,
-        };
-        let (direct, queue) = (self.direct_places(row), self.queue_places());
-        let visibility_timeout = self.visibility_timeout();
-        Some(WriteRoute::Either {
-            direct: direct?,
-            queue: queue?,
-            visibility_timeout: visibility_timeout?,
-            honours_async,
+            WriteRoute::Either { honours_async, .. } => {
+                let horizon = self.visibility_timeout().map(horizon);
+                let (direct, queue) = (self.direct_places(row, horizon), self.queue_places());
+                WriteRoute::Either { direct: direct?, queue: queue?, honours_async }
+            }
         })
     }
 
@@ -403,16 +390,14 @@ impl<'a> Reader<'a> {
         Some(QueuePlaces { queue_url: queue_url?, read_table: read_table? })
     }
 
-    fn direct_places(&mut self, row: &Row) -> Option<DirectPlaces> {
+    fn direct_places(&mut self, row: &Row, horizon: Option<Duration>) -> Option<DirectPlaces> {
         let write_table = self.text("WRITE_TABLE");
-        let named: Option<ReadTable> = match row.writes_read_store {
+        let read_table = match row.writes_read_store {
             true => Some(self.parsed("READ_TABLE")?),
-            false => self.optional("READ_TABLE"),
+            false => None,
         };
-        let projection = projection(named.as_ref());
-        let read_table = named.filter(|_| row.writes_read_store);
         let redis = self.redis(row.writes_redis);
-        Some(DirectPlaces { write_table: write_table?, read_table, projection, redis })
+        Some(DirectPlaces { write_table: write_table?, read_table, redis, horizon: horizon? })
     }
 
     /// The result, or all that is wrong.
@@ -455,7 +440,7 @@ mod tests {
     fn a_stage_asks_for_what_it_needs_only() {
         let direct = [("STAGE", "lambda-lith"), ("WRITE_TABLE", "w"), ("COMMANDS_TABLE", "c"), ("SIGNING_KEYS", KEYS)];
         let config = WriteConfig::read(&environment(&direct)).unwrap();
-        let WriteRoute::Direct { places, queued_before: false } = config.route else { panic!("{config:?}") };
+        let WriteRoute::Direct { direct: places, queued_before: false } = config.route else { panic!("{config:?}") };
         assert!(places.read_table.is_none() && places.redis.is_none());
         assert_eq!(ReadConfig::read(&environment(&direct)).unwrap().views_table, "w");
         let without_records = [("STAGE", "single-responsibility"), ("WRITE_TABLE", "w"), ("SIGNING_KEYS", KEYS)];

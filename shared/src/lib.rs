@@ -4,7 +4,6 @@ pub mod config;
 pub mod front_door;
 pub mod http;
 pub mod metrics;
-pub mod stages;
 pub mod telemetry;
 mod warm_up;
 pub mod wiring;

@@ -12,6 +12,7 @@ use std::time::Duration;
 use ::http::StatusCode;
 use kernel::clock::{Clock, SystemClock};
 use kernel::ids::Tenant;
+use kernel::ingest::Tally;
 use kernel::query::TierReport;
 
 use crate::config::{ConfigError, Lookup, MetricsConfig};
@@ -41,23 +42,6 @@ pub struct Measured<'a> {
 /// What caches said on the way to an answer: the handler leaves it with the answer.
 #[derive(Debug, Clone)]
 pub struct CachesAsked(pub Vec<TierReport>);
-
-/// What became of the commands of one batch.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// Took effect in this batch.
-    pub applied: usize,
-    /// Were judged in this batch, and had no effect: rejected, or superseded.
-    pub refused: usize,
-    /// Were given up in this batch: their messages are dead letters now.
-    pub failed: usize,
-    /// Deliveries that failed, so that SQS delivers their messages again or gives them up. Deferred messages do not count:
-    /// they came too early, and nothing is wrong with them.
-    pub deliveries_failed: usize,
-    /// From the acceptance of each command that took effect until its view could be read, for the views that this batch
-    /// put.
-    pub projection_lags: Vec<Duration>,
-}
 
 impl Metrics {
     /// As the environment says.

@@ -1,16 +1,8 @@
-//! Puts the parts together. Only this file, with the configuration, looks at a stage's row.
+//! Makes the ports of AWS and Redis, and has the service assembled over them.
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
-use crate::ServedDomain;
-use crate::config::{
-    DirectPlaces, IngestConfig, KeySource, ListConfig, LookupConfig, QueuePlaces, ReadConfig, RedisPlace, WriteConfig,
-    WriteRoute,
-};
-use crate::stages::{Cache, Row, Source};
-use crate::warm_up::FirstCall;
 use adapters::clients::{self, DynamoDb, SdkConfig};
 use adapters::dynamo::{DynamoRecords, DynamoViewStore, DynamoWriteStore};
 use adapters::moka_cache::MokaCache;
@@ -19,36 +11,52 @@ use adapters::redis_cache::{RedisCache, SetupError};
 use adapters::secrets::{self, SecretError};
 use adapters::sqs::SqsQueue;
 use adapters::tables::TableNames;
-use kernel::apply::{Applier, Order, Policy};
+use kernel::apply::Order;
 use kernel::causes::Chain;
-use kernel::clock::{Clock, SystemClock};
+use kernel::clock::{StampClock, SystemClock};
 use kernel::domain::Domain;
-use kernel::ports::{MemoryCache, MessageDeferral, RecordWriter, SharedCache, SharedCacheUpdater, ViewReader};
-use kernel::project::{ProjectingReader, Projection, Projector, ReadModel};
+use kernel::ingest::Ingest;
+use kernel::ports::{MemoryCache, RecordWriter, SharedCache, SharedCacheUpdater, ViewWriter};
+use kernel::project::Projection;
 use kernel::query::{Lists, Queries};
 use kernel::seal::{KeyRing, KeyRingError};
-use kernel::submit::{CommandLookup, DirectRoute, QueueRoute, Route, Submitter};
+use kernel::submit::{CommandLookup, Submitter};
+use service::assembly::{Assembly, DirectPorts, IngestPorts, ListPorts, QueuePorts, ReadPorts, WriteRoute, horizon};
+use service::stages::{Cache, Row};
+
+use crate::ServedDomain;
+use crate::config::{
+    DirectPlaces, IngestConfig, KeySource, ListConfig, LookupConfig, QueuePlaces, ReadConfig, RedisPlace, WriteConfig,
+};
+use crate::warm_up::FirstCall;
 
 /// How much of an environment's memory the cache may take, in bytes.
 const MEMORY_CACHE_BYTES_MAX: u64 = 32 * 1024 * 1024;
 
-/// The longest pause before a deferred message comes again.
-pub const DEFERRAL_MAX: Duration = Duration::from_secs(20);
-
 /// The read side.
 #[derive(Debug)]
 pub struct ReadSide {
-    /// Answers queries of one view.
-    pub queries: Arc<Queries>,
-    /// Answers queries of lists.
-    pub lists: Arc<Lists>,
     /// Tells what became of commands.
     pub commands: Arc<CommandLookup>,
-    first: FirstCall,
+    assembly: Assembly,
+    ports: ReadPorts,
+    keys: Arc<KeyRing>,
     redis: Option<Arc<RedisCache>>,
 }
 
 impl ReadSide {
+    /// Answers queries of one `D`.
+    #[must_use]
+    pub fn queries<D: Domain>(&self) -> Arc<Queries> {
+        Arc::new(self.assembly.queries::<D>(self.ports.clone(), self.keys.clone()))
+    }
+
+    /// Answers queries of lists of `D`.
+    #[must_use]
+    pub fn lists<D: Domain>(&self) -> Arc<Lists> {
+        Arc::new(self.assembly.lists::<D>(self.ports.lists.clone(), self.keys.clone()))
+    }
+
     /// Makes the first connections.
     pub async fn warm_up(&self) {
         let redis = async {
@@ -56,38 +64,39 @@ impl ReadSide {
                 redis.warm_up().await;
             }
         };
-        tokio::join!(self.first.make(), redis);
+        let first = FirstCall::View(self.ports.lists.views.clone());
+        tokio::join!(first.make(), redis);
     }
 }
 
 /// The write side.
 #[derive(Debug)]
 pub struct WriteSide {
-    /// Takes commands in.
-    pub submitter: Arc<Submitter<ServedDomain>>,
-    first: FirstCall,
+    assembly: Assembly,
+    route: WriteRoute<QueuePorts, DirectPorts>,
+    records: Arc<dyn RecordWriter>,
+    stamps: Arc<StampClock>,
+    keys: Arc<KeyRing>,
 }
 
 impl WriteSide {
+    /// Takes commands of `D` in.
+    #[must_use]
+    pub fn submitter<D: Domain>(&self) -> Arc<Submitter<D>> {
+        let Self { assembly, route, records, stamps, keys } = self;
+        Arc::new(assembly.submitter(route.clone(), records, stamps.clone(), keys.clone()))
+    }
+
     /// Makes the first connection.
     pub async fn warm_up(&self) {
-        self.first.make().await;
+        let first = match &self.route {
+            WriteRoute::Queue(_) => FirstCall::Record(self.records.clone()),
+            WriteRoute::Direct { direct, .. } | WriteRoute::Either { direct, .. } => {
+                FirstCall::State(direct.store.clone())
+            }
+        };
+        first.make().await;
     }
-}
-
-/// The ingest side.
-#[derive(Debug)]
-pub struct IngestSide<D: Domain> {
-    /// Applies commands.
-    pub applier: Applier<D>,
-    /// Makes the results readable.
-    pub projector: Projector,
-    /// Where failures are recorded.
-    pub records: Arc<dyn RecordWriter>,
-    /// Postpones messages that came too early.
-    pub deferral: Arc<dyn MessageDeferral>,
-    /// Wall time.
-    pub clock: Arc<dyn Clock>,
 }
 
 /// Wires the read side.
@@ -95,35 +104,22 @@ pub async fn read_side(config: ReadConfig) -> Result<ReadSide, WiringError> {
     let aws = clients::aws().await;
     let dynamodb = clients::dynamodb(&aws);
     let records = Arc::new(DynamoRecords::new(dynamodb.clone(), &config.commands_table));
-    let views = views(dynamodb, &config.row, &config.views_table, config.projection);
-    let memory = memory(&config.row);
+    let lists = list_ports(dynamodb, &config.views_table, &config.row);
     let redis = redis(config.redis.as_ref(), &aws)?;
-    let shared = redis.clone().map(|redis| redis as Arc<dyn SharedCache>);
-    let (clock, keys) = (clock(), keys(config.keys, &aws).await?);
-    Ok(ReadSide {
-        queries: Arc::new(Queries::new(
-            config.projection,
-            views.clone(),
-            records.clone(),
-            memory.clone(),
-            shared,
-            clock.clone(),
-            keys.clone(),
-        )),
-        lists: Arc::new(Lists::new(config.projection, views.clone(), memory, clock.clone(), keys.clone())),
-        commands: Arc::new(CommandLookup::new(records, clock, keys)),
-        first: FirstCall::View(views),
-        redis,
-    })
+    let cache = redis.clone().map(|redis| redis as Arc<dyn SharedCache>);
+    let keys = keys(config.keys, &aws).await?;
+    let assembly = assembly(config.row, config.projection);
+    let commands = Arc::new(CommandLookup::new(records.clone(), assembly.clock.clone(), keys.clone()));
+    Ok(ReadSide { commands, assembly, ports: ReadPorts { lists, records, cache }, keys, redis })
 }
 
-/// Wires what answers queries of lists, alone, and makes its first connection.
-pub async fn lists(config: ListConfig) -> Result<Arc<Lists>, WiringError> {
+/// Wires what answers queries of lists of `D`, alone, and makes its first connection.
+pub async fn lists<D: Domain>(config: ListConfig) -> Result<Arc<Lists>, WiringError> {
     let aws = clients::aws().await;
-    let views = views(clients::dynamodb(&aws), &config.row, &config.views_table, config.projection);
+    let ports = list_ports(clients::dynamodb(&aws), &config.views_table, &config.row);
     let keys = keys(config.keys, &aws).await?;
-    FirstCall::Page(views.clone()).make().await;
-    Ok(Arc::new(Lists::new(config.projection, views, memory(&config.row), clock(), keys)))
+    FirstCall::Page(ports.views.clone()).make().await;
+    Ok(Arc::new(assembly(config.row, config.projection).lists::<D>(ports, keys)))
 }
 
 /// Wires what tells what became of commands, alone, and makes its first connection.
@@ -132,20 +128,20 @@ pub async fn command_lookup(config: LookupConfig) -> Result<Arc<CommandLookup>, 
     let records = Arc::new(DynamoRecords::new(clients::dynamodb(&aws), &config.commands_table));
     let keys = keys(config.keys, &aws).await?;
     FirstCall::Record(records.clone()).make().await;
-    Ok(Arc::new(CommandLookup::new(records, clock(), keys)))
+    Ok(Arc::new(CommandLookup::new(records, Arc::new(SystemClock), keys)))
 }
 
-/// The store that answers queries.
-fn views(dynamodb: DynamoDb, row: &Row, table: &str, projection: Projection) -> Arc<dyn ViewReader> {
-    let stored = Arc::new(DynamoViewStore::new(dynamodb, table, ServedDomain::INDEXES));
-    match row.reads_from {
-        Source::ReadStore => stored,
-        Source::WriteStore => Arc::new(ProjectingReader::<ServedDomain>::new(stored, projection)),
+fn assembly(row: Row, projection: Projection) -> Assembly {
+    Assembly { row: Arc::new(row), projection, clock: Arc::new(SystemClock) }
+}
+
+/// The store that answers queries, and the memory in front of it.
+fn list_ports(dynamodb: DynamoDb, table: &str, row: &Row) -> ListPorts {
+    let memory = || Arc::new(MokaCache::new(MEMORY_CACHE_BYTES_MAX)) as Arc<dyn MemoryCache>;
+    ListPorts {
+        views: Arc::new(DynamoViewStore::new(dynamodb, table, ServedDomain::INDEXES)),
+        memory: row.has(Cache::Memory).then(memory),
     }
-}
-
-fn memory(row: &Row) -> Option<Arc<dyn MemoryCache>> {
-    row.has(Cache::Memory).then(|| Arc::new(MokaCache::new(MEMORY_CACHE_BYTES_MAX)) as Arc<dyn MemoryCache>)
 }
 
 /// Wires the write side.
@@ -153,93 +149,63 @@ pub async fn write_side(config: WriteConfig) -> Result<WriteSide, WiringError> {
     let aws = clients::aws().await;
     let dynamodb = clients::dynamodb(&aws);
     let records = Arc::new(DynamoRecords::new(dynamodb.clone(), &config.commands_table));
-    let queue = |places: QueuePlaces| QueueRoute {
-        queue: Arc::new(SqsQueue::new(clients::sqs(&aws), places.queue_url)),
-        records: records.clone(),
-        views: Arc::new(DynamoViewStore::new(dynamodb.clone(), places.read_table.name, ServedDomain::INDEXES)),
-        projection: places.read_table.projection,
+    let queue = |places: QueuePlaces| -> Result<QueuePorts, WiringError> {
+        Ok(QueuePorts {
+            queue: Arc::new(SqsQueue::new(clients::sqs(&aws), places.queue_url)),
+            views: Arc::new(DynamoViewStore::new(dynamodb.clone(), places.read_table.name, ServedDomain::INDEXES)),
+        })
     };
-    let store = |places: &DirectPlaces| Arc::new(write_store(&dynamodb, &config.commands_table, places));
-    let (route, first) = match config.route {
-        WriteRoute::Queue(places) => (Route::Queue(queue(places)), FirstCall::Record(records)),
-        // Nothing can be behind, because nothing is queued.
-        WriteRoute::Direct { places, queued_before } => {
-            let store = store(&places);
-            let direct = direct_route(&aws, store.clone(), places, Duration::ZERO)?;
-            let queued_before = queued_before.then_some(records as Arc<dyn RecordWriter>);
-            (Route::Direct { direct, queued_before }, FirstCall::State(store))
-        }
-        WriteRoute::Either { direct: places, queue: queue_places, visibility_timeout, honours_async } => {
-            let store = store(&places);
-            let direct = direct_route(&aws, store.clone(), places, horizon(visibility_timeout))?;
-            (Route::Either { direct, queue: queue(queue_places), honours_async }, FirstCall::State(store))
-        }
-    };
-    let submitter = Arc::new(Submitter::new(route, clock(), keys(config.keys, &aws).await?));
-    Ok(WriteSide { submitter, first })
+    let direct = |places: DirectPlaces| direct_ports(&aws, &dynamodb, &config.commands_table, places);
+    let route = config.route.try_map(queue, direct)?;
+    let keys = keys(config.keys, &aws).await?;
+    let assembly = assembly(config.row, config.projection);
+    Ok(WriteSide { assembly, route, records, stamps: Arc::default(), keys })
 }
 
-fn write_store(dynamodb: &DynamoDb, commands_table: &str, places: &DirectPlaces) -> DynamoWriteStore {
-    // Without a read store no transaction names one.
-    let read = places.read_table.as_ref().map(|table| table.name.clone()).unwrap_or_default();
-    let names = TableNames { write: places.write_table.clone(), commands: commands_table.to_owned(), read };
-    DynamoWriteStore::new(dynamodb, &names, ServedDomain::INDEXES)
-}
-
-/// What is needed to apply commands where they come in.
-fn direct_route(
+fn direct_ports(
     aws: &SdkConfig,
-    store: Arc<DynamoWriteStore>,
+    dynamodb: &DynamoDb,
+    commands_table: &str,
     places: DirectPlaces,
-    horizon: Duration,
-) -> Result<DirectRoute<ServedDomain>, WiringError> {
-    let DirectPlaces { read_table, projection, redis, .. } = places;
-    let policy = Policy { horizon, order: Order::Loose, projection, view_in_transaction: read_table.is_some() };
-    let models = vec![ReadModel { projection, views: None }];
-    Ok(DirectRoute {
-        applier: Applier::new(store, clock(), policy),
-        projector: Projector::new(models, updater(redis.as_ref(), aws)?, clock()),
+) -> Result<DirectPorts, WiringError> {
+    // Without a read store no transaction names one.
+    let read = places.read_table.map(|table| table.name).unwrap_or_default();
+    let names = TableNames { write: places.write_table, commands: commands_table.to_owned(), read };
+    Ok(DirectPorts {
+        store: Arc::new(DynamoWriteStore::new(dynamodb, &names, ServedDomain::INDEXES)),
+        cache: updater(places.redis.as_ref(), aws)?,
+        horizon: places.horizon,
     })
-}
-
-/// How long what a command builds on may be behind it.
-fn horizon(visibility_timeout: Duration) -> Duration {
-    visibility_timeout * 2 + DEFERRAL_MAX
 }
 
 /// Wires the ingest side.
-pub async fn ingest_side(config: &IngestConfig) -> Result<IngestSide<ServedDomain>, WiringError> {
+pub async fn ingest_side(config: IngestConfig) -> Result<Ingest, WiringError> {
     let aws = clients::aws().await;
     let dynamodb = clients::dynamodb(&aws);
     let names = TableNames {
-        write: config.write_table.clone(),
-        commands: config.commands_table.clone(),
+        write: config.write_table,
+        commands: config.commands_table,
         // No transaction of this side puts a view.
         read: String::new(),
     };
-    let queue = SqsQueue::new(clients::sqs(&aws), config.queue_url.clone());
-    let policy = Policy {
-        horizon: horizon(config.visibility_timeout),
-        order: if queue.is_fifo() { Order::Strict } else { Order::Loose },
-        projection: config.read_table.projection,
-        view_in_transaction: false,
+    let queue = SqsQueue::new(clients::sqs(&aws), config.queue_url);
+    let order = if queue.is_fifo() { Order::Strict } else { Order::Loose };
+    let projection = config.read_table.projection;
+    let model = |table: ReadTable| {
+        let views = DynamoViewStore::new(dynamodb.clone(), table.name, ServedDomain::INDEXES);
+        (table.projection, Arc::new(views) as Arc<dyn ViewWriter>)
     };
-    let model = |table: &ReadTable| ReadModel {
-        projection: table.projection,
-        views: Some(Arc::new(DynamoViewStore::new(dynamodb.clone(), &table.name, ServedDomain::INDEXES))),
-    };
-    let models = std::iter::once(&config.read_table).chain(&config.other_read_table).map(model).collect();
-    Ok(IngestSide {
-        applier: Applier::new(
-            Arc::new(DynamoWriteStore::new(&dynamodb, &names, ServedDomain::INDEXES)),
-            clock(),
-            policy,
-        ),
-        projector: Projector::new(models, updater(config.redis.as_ref(), &aws)?, clock()),
-        records: Arc::new(DynamoRecords::new(dynamodb, &names.commands)),
+    let ports = IngestPorts {
+        store: Arc::new(DynamoWriteStore::new(&dynamodb, &names, ServedDomain::INDEXES)),
+        models: std::iter::once(config.read_table).chain(config.other_read_table).map(model).collect(),
+        cache: updater(config.redis.as_ref(), &aws)?,
+        records: Arc::new(DynamoRecords::new(dynamodb.clone(), &names.commands)),
         deferral: Arc::new(queue),
-        clock: clock(),
-    })
+        order,
+        horizon: horizon(config.visibility_timeout),
+        receive_count_max: config.receive_count_max,
+    };
+    Ok(assembly(config.row, projection).ingest(ports))
 }
 
 /// A part cannot be built from its configuration.
@@ -261,10 +227,6 @@ impl fmt::Debug for WiringError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", Chain(self))
     }
-}
-
-fn clock() -> Arc<dyn Clock> {
-    Arc::new(SystemClock)
 }
 
 /// The signing keys. Those in a secret are read once: an environment keeps what it has started with.

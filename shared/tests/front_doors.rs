@@ -18,11 +18,11 @@ use lambda_runtime::{Context, LambdaEvent};
 use percent_encoding::percent_decode_str;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
+use service::resources::RESOURCES;
 use shared::front_door::{self, Entrance};
 use shared::http::incoming::{Identity, Incoming};
 use shared::http::middleware;
 use shared::http::path::BasePath;
-use shared::http::routes::{COLLECTION, ITEM};
 use shared::metrics::Metrics;
 use tower::ServiceExt;
 
@@ -50,7 +50,7 @@ async fn echo(uri: Uri, incoming: Incoming) -> Response {
 
 /// A function that echoes requests, at a front door under a base path, behind a load balancer or not.
 fn entrance(base: BasePath, behind_alb: Option<Identity>) -> Entrance {
-    let router = Router::new().route(ITEM, get(echo).post(echo)).route("/health", get("well"));
+    let router = Router::new().route(&path("{id}"), get(echo).post(echo)).route("/health", get("well"));
     Entrance { router: middleware::finish(router, Metrics::read(&|_| None).unwrap()), base, behind_alb }
 }
 
@@ -116,7 +116,7 @@ fn claims() -> Value {
 
 /// The path of one thing.
 fn path(id: &str) -> String {
-    ITEM.replace("{id}", id)
+    RESOURCES[0].item(id)
 }
 
 #[tokio::test]
@@ -304,7 +304,7 @@ async fn no_event_makes_the_handler_panic() {
 async fn the_stage_of_an_http_api_and_a_base_path_are_no_part_of_the_path() {
     let mut event = sample(include_str!("front_doors/http-api.json"));
     set(&mut event, "/requestContext/authorizer/jwt/claims", claims());
-    let item = path("7");
+    let (item, collection) = (path("7"), RESOURCES[0].path());
     for (stage, base, raw_path, before) in [
         ("$default", "/v1", item.clone(), ""),
         ("$default", "/v1", format!("/v1{item}"), "/v1"),
@@ -313,8 +313,8 @@ async fn the_stage_of_an_http_api_and_a_base_path_are_no_part_of_the_path() {
         // A custom domain.
         ("prod", "/v1/api", format!("/v1/api{item}"), "/v1/api"),
         ("prod", "/v1", item.clone(), ""),
-        (COLLECTION.trim_start_matches('/'), "/v1", item.clone(), ""),
-        (COLLECTION.trim_start_matches('/'), "/v1", format!("{COLLECTION}{item}"), COLLECTION),
+        (RESOURCES[0].collection, "/v1", item.clone(), ""),
+        (RESOURCES[0].collection, "/v1", format!("{collection}{item}"), collection.as_str()),
     ] {
         set(&mut event, "/requestContext/stage", stage);
         set(&mut event, "/rawPath", raw_path.clone());

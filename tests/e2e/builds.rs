@@ -37,6 +37,14 @@ fn only_a_build_of_the_simulation_has_mutants() {
     }
 }
 
+#[test]
+fn the_simulation_and_what_it_assembles_need_nothing_of_aws() {
+    let packages = features("cargo build -p simulation --features simulation/mutants");
+    let of_aws: Vec<_> = packages.keys().filter(|package| package.starts_with("aws-")).collect();
+    assert_eq!(of_aws, [""; 0]);
+    assert!(packages.keys().any(|package| package.starts_with("service ")), "{packages:?}");
+}
+
 fn has_mutants(command: &str) -> bool {
     let features = features(command);
     let kernel = features.iter().find(|(package, _)| package.starts_with("kernel ")).map(|(_, sets)| sets);

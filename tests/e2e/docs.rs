@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
-use shared::stages::{Kind, Row};
+use service::stages::{Kind, Row};
 
 use crate::harness::program;
 

@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use shared::stages::Row;
+use service::stages::Row;
 use tempfile::TempDir;
 
 use crate::harness::program;

@@ -2,6 +2,7 @@
 //! another domain replaces this file, and `contract/fields.rs`, which checks what is the domain's alone.
 
 use kernel::domain::Domain;
+use resource::{Operation, Resource as _};
 use serde_json::{Value, json};
 use shared::ServedDomain;
 
@@ -77,5 +78,5 @@ pub fn finding(body: &Value) -> [String; 3] {
 
 /// The command of a create.
 pub fn create(body: &Value) -> <ServedDomain as Domain>::Command {
-    users::request::create(body.to_string().as_bytes()).unwrap()
+    ServedDomain::parse(Operation::Create, body.to_string().as_bytes()).unwrap()
 }

@@ -7,7 +7,7 @@ use std::sync::mpsc::{self, Sender};
 use std::time::Duration;
 
 use serde_json::Value;
-use shared::stages::Row;
+use service::stages::Row;
 
 use crate::docs::quoted;
 use crate::harness::program::{self, Leashed};

@@ -4,42 +4,40 @@
 mod respond;
 pub mod routes;
 
-use std::sync::Arc;
-
 use axum::Router;
-use kernel::submit::Submitter;
 use shared::config::{self, WriteConfig};
 use shared::metrics::Metrics;
+use shared::wiring::WriteSide;
 use shared::{ServedDomain, front_door, http::middleware, telemetry, wiring};
 
 /// Serves invocations, as the environment's variables say.
 pub async fn run() -> Result<(), lambda_runtime::Error> {
-    serve(|commands| routes::router(&commands)).await
+    serve(routes::router).await
 }
 
 /// As [`run`], for `POST /users`.
 pub async fn run_create_user() -> Result<(), lambda_runtime::Error> {
-    serve(routes::create).await
+    serve(|side| routes::create::<ServedDomain>(side.submitter())).await
 }
 
 /// As [`run`], for `PUT /users/{id}`.
 pub async fn run_replace_user() -> Result<(), lambda_runtime::Error> {
-    serve(routes::replace).await
+    serve(|side| routes::replace::<ServedDomain>(side.submitter())).await
 }
 
 /// As [`run`], for `PATCH /users/{id}`.
 pub async fn run_update_user() -> Result<(), lambda_runtime::Error> {
-    serve(routes::update).await
+    serve(|side| routes::update::<ServedDomain>(side.submitter())).await
 }
 
 /// As [`run`], for `DELETE /users/{id}`.
 pub async fn run_delete_user() -> Result<(), lambda_runtime::Error> {
-    serve(routes::delete).await
+    serve(|side| routes::delete::<ServedDomain>(side.submitter())).await
 }
 
-async fn serve(routes: impl FnOnce(Arc<Submitter<ServedDomain>>) -> Router) -> Result<(), lambda_runtime::Error> {
+async fn serve(routes: impl FnOnce(&WriteSide) -> Router) -> Result<(), lambda_runtime::Error> {
     telemetry::init();
     let side = wiring::write_side(WriteConfig::read(&config::process)?).await?;
     side.warm_up().await;
-    front_door::run(middleware::finish(routes(side.submitter), Metrics::read(&config::process)?)).await
+    front_door::run(middleware::finish(routes(&side), Metrics::read(&config::process)?)).await
 }

@@ -2,10 +2,12 @@
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
+use kernel::ids::AggregateId;
 use kernel::ports::CachedView;
 use kernel::project::Projection;
 use kernel::record::CommandStatus;
 use kernel::submit::{Outcome, Receipt};
+use resource::Description;
 use serde_json::json;
 use shared::http::conditional::etag;
 use shared::http::path::BasePath;
@@ -34,16 +36,22 @@ impl Method {
 }
 
 /// The result of a command or, where that is not known yet, an acknowledgement.
-pub(crate) fn receipt(method: Method, receipt: Receipt, preferences: Preferences, base: &BasePath) -> Response {
+pub(crate) fn receipt(
+    resource: &Description,
+    method: Method,
+    receipt: Receipt,
+    preferences: Preferences,
+    base: &BasePath,
+) -> Response {
     let Receipt { command, aggregate, token, replayed, outcome } = receipt;
-    let user = base.link(format_args!("/users/{aggregate}"));
+    let link = base.link(resource.item(aggregate));
     let known = outcome.is_some();
     let mut response = match outcome {
-        None => accepted(&command, &aggregate.to_string(), base),
+        None => accepted(resource, &command, aggregate, base),
         Some(Outcome { status: CommandStatus::Rejected { problem, .. }, .. }) => {
             HttpProblem::from(problem).into_response()
         }
-        Some(Outcome { projection, current, .. }) => result(method, &user, projection, current),
+        Some(Outcome { projection, current, .. }) => result(method, &link, projection, current),
     };
     set(&mut response, CONSISTENCY_TOKEN, token);
     if replayed {
@@ -57,8 +65,8 @@ pub(crate) fn receipt(method: Method, receipt: Receipt, preferences: Preferences
     response
 }
 
-fn accepted(command: &str, user: &str, base: &BasePath) -> Response {
-    let body = json!({ "command_id": command, "user_id": user, "status": "pending" });
+fn accepted(resource: &Description, command: &str, id: AggregateId, base: &BasePath) -> Response {
+    let body = json!({ "command_id": command, (format!("{}_id", resource.name)): id, "status": "pending" });
     let mut response = problem::json(StatusCode::ACCEPTED, body.to_string());
     set(&mut response, header::LOCATION, base.link(format_args!("/commands/{command}")));
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
@@ -66,7 +74,7 @@ fn accepted(command: &str, user: &str, base: &BasePath) -> Response {
 }
 
 /// What an applied or superseded command left.
-fn result(method: Method, user: &str, projection: Projection, current: Option<CachedView>) -> Response {
+fn result(method: Method, link: &str, projection: Projection, current: Option<CachedView>) -> Response {
     let status = if method == Method::Post { StatusCode::CREATED } else { StatusCode::OK };
     let mut response = match current.map(|view| (view.version, view.body)) {
         Some((version, Some(body))) if method != Method::Delete => {
@@ -74,18 +82,20 @@ fn result(method: Method, user: &str, projection: Projection, current: Option<Ca
             set(&mut response, header::ETAG, etag(version, projection));
             response
         }
-        // A create that is answered again keeps its status, also when the user is gone by now.
+        // A create that is answered again keeps its status, also when the item is gone by now.
         _ if method == Method::Post => status.into_response(),
         _ => StatusCode::NO_CONTENT.into_response(),
     };
     if method == Method::Post {
-        set(&mut response, header::LOCATION, user);
+        set(&mut response, header::LOCATION, link);
     }
     response
 }
 
 #[cfg(test)]
 mod tests {
+    use shared::ServedDomain;
+
     use super::*;
 
     #[test]
@@ -99,7 +109,13 @@ mod tests {
             outcome,
         };
         let location = |outcome| {
-            let response = receipt(Method::Post, receipt_of(outcome), Preferences::default(), &base);
+            let response = receipt(
+                &Description::of::<ServedDomain>(),
+                Method::Post,
+                receipt_of(outcome),
+                Preferences::default(),
+                &base,
+            );
             response.headers()[header::LOCATION].to_str().unwrap().to_owned()
         };
         assert_eq!(location(None), "/prod/v1/commands/c");

@@ -1,5 +1,6 @@
 //! The routes of the write side.
 
+use std::mem::take;
 use std::sync::Arc;
 
 use axum::Router;
@@ -10,88 +11,123 @@ use http::{HeaderName, header};
 use kernel::envelope::Expected;
 use kernel::ids::AggregateId;
 use kernel::submit::{Preference, Request, Submitter};
+use resource::{BodyError, Description, Operation, Resource, Visitor};
+use service::resources;
 use shared::http::incoming::Incoming;
 use shared::http::prefer::Preferences;
 use shared::http::problem::HttpProblem;
-use shared::http::{CONSISTENCY_TOKEN, JSON_TYPE, MERGE_PATCH_TYPE, conditional, routes};
+use shared::http::routes::ID;
+use shared::http::{CONSISTENCY_TOKEN, JSON_TYPE, MERGE_PATCH_TYPE, conditional};
+use shared::wiring::WriteSide;
 use tokio::time::Instant;
-use users::request::{self, BodyError};
-use users::{User, UserCommand};
 
 use crate::respond::{self, Method};
 
-/// Takes commands in.
-type Commands = Arc<Submitter<User>>;
+/// Takes commands of a resource in.
+type Commands<R> = Arc<Submitter<R>>;
 
 /// The write side's part of the table.
-pub fn router(commands: &Commands) -> Router {
+pub fn router(side: &WriteSide) -> Router {
+    let mut routes = OfAll { side, router: Router::new() };
+    resources::visit(&mut routes);
+    routes.router
+}
+
+/// The routes of all resources.
+struct OfAll<'a> {
+    side: &'a WriteSide,
+    router: Router,
+}
+
+impl Visitor for OfAll<'_> {
+    fn visit<R: Resource>(&mut self) {
+        self.router = take(&mut self.router).merge(of_one(&self.side.submitter::<R>()));
+    }
+}
+
+/// The routes of one resource.
+pub fn of_one<R: Resource>(commands: &Commands<R>) -> Router {
     create(commands.clone())
         .merge(replace(commands.clone()))
         .merge(update(commands.clone()))
         .merge(delete(commands.clone()))
 }
 
-/// `POST /users`.
-pub fn create(commands: Commands) -> Router {
-    Router::new().route(routes::COLLECTION, post(create_user)).with_state(commands)
+/// For example `POST /users`.
+pub fn create<R: Resource>(commands: Commands<R>) -> Router {
+    Router::new().route(&Description::of::<R>().path(), post(create_item::<R>)).with_state(commands)
 }
 
-/// `PUT /users/{id}`.
-pub fn replace(commands: Commands) -> Router {
-    Router::new().route(routes::ITEM, put(replace_user)).with_state(commands)
+/// For example `PUT /users/{id}`.
+pub fn replace<R: Resource>(commands: Commands<R>) -> Router {
+    Router::new().route(&Description::of::<R>().item(ID), put(replace_item::<R>)).with_state(commands)
 }
 
-/// `PATCH /users/{id}`.
-pub fn update(commands: Commands) -> Router {
-    Router::new().route(routes::ITEM, patch(update_user)).with_state(commands)
+/// For example `PATCH /users/{id}`.
+pub fn update<R: Resource>(commands: Commands<R>) -> Router {
+    Router::new().route(&Description::of::<R>().item(ID), patch(update_item::<R>)).with_state(commands)
 }
 
-/// `DELETE /users/{id}`.
-pub fn delete(commands: Commands) -> Router {
-    Router::new().route(routes::ITEM, routing::delete(delete_user)).with_state(commands)
+/// For example `DELETE /users/{id}`.
+pub fn delete<R: Resource>(commands: Commands<R>) -> Router {
+    Router::new().route(&Description::of::<R>().item(ID), routing::delete(delete_item::<R>)).with_state(commands)
 }
 
-async fn create_user(State(commands): State<Commands>, incoming: Incoming) -> Result<Response, HttpProblem> {
+async fn create_item<R: Resource>(
+    State(commands): State<Commands<R>>,
+    incoming: Incoming,
+) -> Result<Response, HttpProblem> {
     incoming.expect_content_type(JSON_TYPE, ACCEPT_POST)?;
-    let command = request::create(&incoming.body).map_err(wrong_body)?;
+    let command = R::parse(Operation::Create, &incoming.body).map_err(wrong_body)?;
     submit(&commands, Method::Post, &incoming, None, command).await
 }
 
-async fn replace_user(State(commands): State<Commands>, incoming: Incoming) -> Result<Response, HttpProblem> {
-    let id = user_id(&incoming)?;
+async fn replace_item<R: Resource>(
+    State(commands): State<Commands<R>>,
+    incoming: Incoming,
+) -> Result<Response, HttpProblem> {
+    let id = incoming.id(R::NAME)?;
     incoming.expect_content_type(JSON_TYPE, header::ACCEPT)?;
-    let command = request::replace(&incoming.body).map_err(wrong_body)?;
+    let command = R::parse(Operation::Replace, &incoming.body).map_err(wrong_body)?;
     submit(&commands, Method::Put, &incoming, Some(id), command).await
 }
 
-async fn update_user(State(commands): State<Commands>, incoming: Incoming) -> Result<Response, HttpProblem> {
-    let id = user_id(&incoming)?;
+async fn update_item<R: Resource>(
+    State(commands): State<Commands<R>>,
+    incoming: Incoming,
+) -> Result<Response, HttpProblem> {
+    let id = incoming.id(R::NAME)?;
     incoming.expect_content_type(MERGE_PATCH_TYPE, ACCEPT_PATCH)?;
-    let command = request::update(&incoming.body).map_err(wrong_body)?;
+    let command = R::parse(Operation::Update, &incoming.body).map_err(wrong_body)?;
     submit(&commands, Method::Patch, &incoming, Some(id), command).await
 }
 
-async fn delete_user(State(commands): State<Commands>, incoming: Incoming) -> Result<Response, HttpProblem> {
-    let id = user_id(&incoming)?;
-    submit(&commands, Method::Delete, &incoming, Some(id), UserCommand::Delete).await
+async fn delete_item<R: Resource>(
+    State(commands): State<Commands<R>>,
+    incoming: Incoming,
+) -> Result<Response, HttpProblem> {
+    let id = incoming.id(R::NAME)?;
+    let command = R::parse(Operation::Delete, &[]).map_err(wrong_body)?;
+    submit(&commands, Method::Delete, &incoming, Some(id), command).await
 }
 
 const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
 const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
 
-async fn submit(
-    commands: &Submitter<User>,
+async fn submit<R: Resource>(
+    commands: &Submitter<R>,
     method: Method,
     incoming: &Incoming,
     aggregate: Option<AggregateId>,
-    command: UserCommand,
+    command: R::Command,
 ) -> Result<Response, HttpProblem> {
+    let resource = Description::of::<R>();
     let preferences = Preferences::of(&incoming.headers);
     let preference = Preference {
         respond_async: preferences.respond_async,
         wait_until: preferences.wait().map(|wait| (Instant::now() + wait).min(incoming.deadline)),
     };
-    // A precondition speaks of one user. A collection has no version, and a new user has no tag that could match.
+    // A precondition speaks of one item. A collection has no version, and a new item has no tag that could match.
     let (expected, excluded) = match aggregate {
         Some(_) => (conditional::if_match(&incoming.headers)?.expected()?, conditional::excluded(&incoming.headers)?),
         None => (Expected::Unsaid, None),
@@ -100,7 +136,8 @@ async fn submit(
         tenant: incoming.identity.tenant.clone(),
         subject: incoming.identity.subject.clone(),
         method: method.as_str(),
-        path: aggregate.map_or_else(|| routes::COLLECTION.to_owned(), routes::item),
+        // A client may spell the id in another case; this is the spelling that stands for the request.
+        path: aggregate.map_or_else(|| resource.path(), |id| resource.item(id)),
         idempotency_key: incoming.idempotency_key()?,
         aggregate,
         expected,
@@ -110,12 +147,7 @@ async fn submit(
         command,
     };
     let receipt = commands.submit(request, preference).await?;
-    Ok(respond::receipt(method, receipt, preferences, &incoming.base))
-}
-
-fn user_id(incoming: &Incoming) -> Result<AggregateId, HttpProblem> {
-    let wrong = |error| HttpProblem::bad_request(format!("the user id {error}, as the service gave it out"));
-    incoming.param.parse().map_err(wrong)
+    Ok(respond::receipt(&resource, method, receipt, preferences, &incoming.base))
 }
 
 fn wrong_body(error: BodyError) -> HttpProblem {

@@ -13,9 +13,9 @@ use kernel::ids::AggregateId;
 use kernel::project::Projection;
 use kernel::seal::KeyRing;
 use kernel::submit::{QueueRoute, Route, Submitter};
+use service::resources::RESOURCES;
 use shared::ServedDomain;
 use shared::http::incoming::{Deadline, Identity};
-use shared::http::routes;
 use tokio::time::Instant;
 use tower::ServiceExt as _;
 
@@ -29,7 +29,7 @@ fn commands() -> Arc<Submitter<ServedDomain>> {
         projection: Projection::FIRST,
     };
     let keys: KeyRing = format!("k1:{}=", "A".repeat(43)).parse().unwrap();
-    Arc::new(Submitter::new(Route::Queue(queue), clock, Arc::new(keys)))
+    Arc::new(Submitter::new(Route::Queue(queue), clock, Arc::default(), Arc::new(keys)))
 }
 
 #[tokio::test(start_paused = true)]
@@ -37,13 +37,13 @@ async fn a_wait_ends_when_the_client_says_so_and_at_the_latest_when_the_answer_i
     for (wait, due, waits) in [(1, 9_000, 1_000), (10, 2_000, 2_000), (10, 0, 0), (99, 60_000, 10_000)] {
         let began = Instant::now();
         let identity = Identity { tenant: "acme".parse().unwrap(), subject: "ada".parse().unwrap() };
-        let path = routes::ITEM.replace("{id}", &AggregateId::generate(SystemClock.now()).to_string());
+        let path = RESOURCES[0].item(AggregateId::generate(SystemClock.now()));
         let request = Request::delete(path)
             .header("prefer", format!("wait={wait}"))
             .extension(identity)
             .extension(Deadline(began + Duration::from_millis(due)))
             .body(Body::empty());
-        let answer = write_fn::routes::router(&commands()).oneshot(request.unwrap()).await.unwrap();
+        let answer = write_fn::routes::of_one(&commands()).oneshot(request.unwrap()).await.unwrap();
         assert_eq!(answer.status(), StatusCode::ACCEPTED);
         let waited = began.elapsed().as_millis();
         assert!((waits..waits + 10).contains(&waited), "wait={wait}, due in {due} ms: {waited} ms");

@@ -225,7 +225,7 @@ impl<P: SharedCacheUpdater + ?Sized> SharedCacheUpdater for Faulty<P> {
 #[cfg(test)]
 mod tests {
     use kernel::clock::{SystemClock, Timestamp};
-    use kernel::ids::AggregateId;
+    use kernel::ids::{AggregateId, Kind};
     use tokio::sync::Semaphore;
 
     use super::*;
@@ -243,7 +243,7 @@ mod tests {
     fn transaction() -> Transaction {
         let id = AggregateId::generate(Timestamp::from_micros(1_790_000_000_000_000));
         Transaction {
-            key: AggregateKey { kind: "X", tenant: "t".parse().unwrap(), id },
+            key: AggregateKey { kind: Kind::new("X"), tenant: "t".parse().unwrap(), id },
             state: None,
             records: Vec::new(),
             claims_taken: Vec::new(),

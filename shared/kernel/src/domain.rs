@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::clock::Timestamp;
-use crate::ids::{AggregateId, AggregateKey, Stamp, Tenant};
+use crate::ids::{AggregateId, AggregateKey, Kind, Stamp, Tenant};
 use crate::ports::{Claim, IndexEntry};
 use crate::problem::Problem;
 use crate::project::Projection;
@@ -18,8 +18,8 @@ use crate::project::Projection;
 /// preconditions, tombstones and duplicates are the kernel's: a domain never sees them, except that a deleted
 /// aggregate's state is gone.
 pub trait Domain: fmt::Debug + Send + Sync + 'static {
-    /// Tells aggregates of this domain apart in keys: one or two upper-case letters.
-    const KIND: &'static str;
+    /// Tells aggregates of this domain apart from those of others.
+    const KIND: Kind;
     /// The names of the list indexes.
     const INDEXES: &'static [&'static str];
     /// The version of the stored form of states and views that this code writes.

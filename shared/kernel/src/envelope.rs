@@ -8,12 +8,12 @@ use crate::domain::{Context, DecodeError, Domain};
 use crate::ids::{AggregateId, AggregateKey, Stamp, Subject, Tenant};
 use crate::record::{CommandRecord, CommandStatus, Fingerprint, RecordKey};
 
-/// The version of an envelope without [`Envelope::excluded`].
+/// The version of an envelope without [`Envelope::kind`] and without [`Envelope::excluded`].
 pub const ENVELOPE_SCHEMA: u16 = 1;
 
-/// The version of an envelope with [`Envelope::excluded`]. Code that does not know this condition refuses the message, and
-/// does not ignore the condition.
-pub const ENVELOPE_SCHEMA_EXCLUDING: u16 = 2;
+/// The version of an envelope with one of them. Code that does not know them refuses the message. It does not take an order
+/// for a user, and does not ignore the condition.
+pub const ENVELOPE_SCHEMA_EXTENDED: u16 = 2;
 
 /// The version that a command builds on, from `If-Match`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +57,9 @@ pub struct Envelope<C> {
     pub tenant: Tenant,
     /// Who sent it.
     pub subject: Subject,
+    /// The kind of the aggregate, from [`Kind::name`](crate::ids::Kind::name).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
     /// What it is for.
     pub aggregate: AggregateId,
     /// Its identity and its place in the order of commands.
@@ -79,10 +82,10 @@ pub struct Envelope<C> {
     pub command: C,
 }
 
-/// The version of an envelope that excludes these versions.
+/// The version of an envelope that names this kind and excludes these versions.
 #[must_use]
-pub fn schema_of(excluded: Option<&Excluded>) -> u16 {
-    if excluded.is_some() { ENVELOPE_SCHEMA_EXCLUDING } else { ENVELOPE_SCHEMA }
+pub fn schema_of(kind: Option<&str>, excluded: Option<&Excluded>) -> u16 {
+    if kind.is_some() || excluded.is_some() { ENVELOPE_SCHEMA_EXTENDED } else { ENVELOPE_SCHEMA }
 }
 
 fn first_schema() -> u16 {
@@ -95,6 +98,9 @@ pub enum EnvelopeError {
     /// Written by newer code: deploy that, or newer, then redrive.
     #[error("envelope schema version {0} is unknown")]
     UnknownSchema(u16),
+    /// No domain of this code has its kind: deploy the code that has it, then redrive.
+    #[error("the kind {} is unknown", .0.as_deref().unwrap_or("of a message without one"))]
+    UnknownKind(Option<String>),
     /// The command in it was written by newer code: deploy that, or newer, then redrive.
     #[error("command schema version {0} is unknown")]
     UnknownCommandSchema(u16),
@@ -116,6 +122,8 @@ impl From<DecodeError> for EnvelopeError {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Heading {
     tenant: Tenant,
+    #[serde(default)]
+    kind: Option<String>,
     aggregate: AggregateId,
     stamp: Stamp,
     #[serde(default)]
@@ -134,6 +142,7 @@ impl Heading {
     pub fn record(self, status: CommandStatus, completed_at: Option<Timestamp>) -> CommandRecord {
         CommandRecord {
             key: RecordKey { tenant: self.tenant, command: self.stamp.command },
+            kind: self.kind,
             aggregate: self.aggregate,
             accepted_at: self.stamp.at,
             fingerprint: self.fingerprint,
@@ -143,30 +152,49 @@ impl Heading {
     }
 }
 
-impl<C> Envelope<C> {
-    /// Reads a message's body. A command of an older form becomes one of today's.
-    pub fn parse<D: Domain<Command = C>>(body: &str) -> Result<Self, EnvelopeError> {
+/// An envelope whose command is read later, by the domain that its kind belongs to.
+pub type RawEnvelope = Envelope<Box<RawValue>>;
+
+impl RawEnvelope {
+    /// Reads a message's body, all but the command.
+    pub fn read(body: &str) -> Result<Self, EnvelopeError> {
         #[derive(Deserialize)]
         struct Schema {
             schema: u16,
         }
         let Schema { schema } = serde_json::from_str(body)?;
-        if ![ENVELOPE_SCHEMA, ENVELOPE_SCHEMA_EXCLUDING].contains(&schema) {
+        if ![ENVELOPE_SCHEMA, ENVELOPE_SCHEMA_EXTENDED].contains(&schema) {
             return Err(EnvelopeError::UnknownSchema(schema));
         }
-        let raw: Envelope<&RawValue> = serde_json::from_str(body)?;
-        let command = D::decode_command(raw.command_schema, raw.command.get())?;
-        Ok(raw.carrying::<D>(command))
+        Ok(serde_json::from_str(body)?)
+    }
+
+    /// Reads the command. One of an older form becomes one of today's.
+    pub fn typed<D: Domain>(self) -> Result<Envelope<D::Command>, EnvelopeError> {
+        if !D::KIND.has_name(self.kind.as_deref()) {
+            return Err(EnvelopeError::UnknownKind(self.kind));
+        }
+        let command = D::decode_command(self.command_schema, self.command.get())?;
+        Ok(self.carrying::<D>(command))
+    }
+}
+
+impl<C> Envelope<C> {
+    /// Reads a message's body. A command of an older form becomes one of today's.
+    pub fn parse<D: Domain<Command = C>>(body: &str) -> Result<Self, EnvelopeError> {
+        RawEnvelope::read(body)?.typed::<D>()
     }
 
     /// The same around this command.
     fn carrying<D: Domain>(self, command: D::Command) -> Envelope<D::Command> {
-        let Self { schema, tenant, subject, aggregate, stamp, expected, excluded, fingerprint, traceparent, .. } = self;
+        let Self { schema, tenant, subject, kind, aggregate, .. } = self;
+        let Self { stamp, expected, excluded, fingerprint, traceparent, .. } = self;
         let command_schema = D::COMMAND_SCHEMA;
         Envelope {
             schema,
             tenant,
             subject,
+            kind,
             aggregate,
             stamp,
             expected,
@@ -201,6 +229,7 @@ impl<C> Envelope<C> {
     pub fn record(&self, status: CommandStatus, completed_at: Option<Timestamp>) -> CommandRecord {
         let heading = Heading {
             tenant: self.tenant.clone(),
+            kind: self.kind.clone(),
             aggregate: self.aggregate,
             stamp: self.stamp,
             fingerprint: self.fingerprint.clone(),

@@ -133,11 +133,65 @@ impl fmt::Display for AggregateId {
     }
 }
 
+/// Tells the aggregates of one domain apart from those of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Kind {
+    letters: &'static str,
+    is_implied: bool,
+}
+
+impl Kind {
+    /// A kind, by one or two upper-case letters that no other domain of the service has.
+    ///
+    /// # Panics
+    ///
+    /// If it is anything else, when the constant is evaluated: such a domain does not compile.
+    #[must_use]
+    pub const fn new(letters: &'static str) -> Self {
+        assert!(
+            matches!(letters.as_bytes(), [b'A'..=b'Z'] | [b'A'..=b'Z', b'A'..=b'Z']),
+            "a kind is one or two upper-case letters"
+        );
+        Self { letters, is_implied: false }
+    }
+
+    /// The kind that a message, a record, a token and a unique key have if they name none. It is the kind of the domain that
+    /// was there before there was another one; a service has at most one.
+    #[must_use]
+    pub const fn implied(letters: &'static str) -> Self {
+        Self { is_implied: true, ..Self::new(letters) }
+    }
+
+    /// The letters, as they stand in keys.
+    #[must_use]
+    pub const fn letters(self) -> &'static str {
+        self.letters
+    }
+
+    /// The kind as messages, records, tokens and unique keys name it; `None` for the implied kind.
+    #[must_use]
+    pub const fn name(self) -> Option<&'static str> {
+        if self.is_implied { None } else { Some(self.letters) }
+    }
+
+    /// Whether something with this name, or without one, is of this kind.
+    #[must_use]
+    pub fn has_name(self, name: Option<&str>) -> bool {
+        self.name() == name
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.letters)
+    }
+}
+
 /// Where an aggregate is kept: the same key in the write store, the read store and, behind a prefix, in caches.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AggregateKey {
     /// The kind of aggregate, from [`Domain::KIND`](crate::domain::Domain::KIND).
-    pub kind: &'static str,
+    pub kind: Kind,
     /// The tenant that it belongs to.
     pub tenant: Tenant,
     /// Its identity.
@@ -312,7 +366,7 @@ mod tests {
 
         #[test]
         fn a_key_tells_its_parts_apart(tenant in any_tenant(), id in any_aggregate()) {
-            let key = AggregateKey { kind: "U", tenant: tenant.clone(), id }.to_string();
+            let key = AggregateKey { kind: Kind::new("U"), tenant: tenant.clone(), id }.to_string();
             prop_assert_eq!(key.split('#').collect::<Vec<_>>(), ["U", tenant.as_str(), &id.to_string()]);
         }
     }

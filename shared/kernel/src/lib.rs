@@ -31,7 +31,6 @@ pub const fn never() -> bool {
 }
 
 pub mod apply;
-pub mod body;
 pub mod causes;
 pub mod clock;
 pub mod cursor;
@@ -40,6 +39,7 @@ pub mod envelope;
 mod flight;
 mod fold;
 pub mod ids;
+pub mod ingest;
 #[cfg(feature = "simulation")]
 pub mod mutants;
 pub mod ports;

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::clock::Timestamp;
-use crate::ids::{AggregateId, AggregateKey, Tenant};
+use crate::ids::{AggregateId, AggregateKey, Kind, Tenant};
 use crate::record::{CommandRecord, RecordKey};
 
 /// The most keys in one [`StateReader::load`], as in DynamoDB's `BatchGetItem`.
@@ -112,20 +112,24 @@ pub struct StateChange {
     pub next: Snapshot,
 }
 
-/// A value that only one aggregate of a tenant may hold, for example an email address.
+/// A value that only one aggregate of its kind may hold in a tenant, for example an email address.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Claim {
+    /// The kind within which it is unique.
+    pub kind: Kind,
     /// The tenant within which it is unique.
     pub tenant: Tenant,
-    /// What kind of value, for example `email`.
-    pub kind: &'static str,
+    /// The field that holds the value, for example `email`.
+    pub field: &'static str,
     /// Stands for the value; holds no personal data, so hash it.
     pub value: String,
 }
 
 impl fmt::Display for Claim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Q#{}#{}#{}", self.tenant, self.kind, self.value)
+        // A key with a kind has one part more than one without: tenants contain no `#`.
+        let kind = self.kind.name().map(|kind| format!("{kind}#")).unwrap_or_default();
+        write!(f, "Q#{kind}{}#{}#{}", self.tenant, self.field, self.value)
     }
 }
 
@@ -200,7 +204,7 @@ pub trait ViewReader: fmt::Debug + Send + Sync {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListQuery {
     /// The kind of aggregate.
-    pub kind: &'static str,
+    pub kind: Kind,
     /// The tenant.
     pub tenant: Tenant,
     /// The index.

@@ -11,7 +11,7 @@ use crate::causes::Chain;
 use crate::clock::{Clock, Timestamp};
 use crate::cursor::{self, CursorError};
 use crate::flight::Flights;
-use crate::ids::{AggregateKey, Tenant};
+use crate::ids::{AggregateKey, Kind, Tenant};
 use crate::ports::{
     CachedView, Consistency, Lease, ListQuery, Lookup, MemoryCache, MemoryEntry, PortError, RecordReader, SharedCache,
     ViewReader,
@@ -123,13 +123,23 @@ pub struct ListRequest<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListScope {
     /// The kind of aggregate.
-    pub kind: &'static str,
+    pub kind: Kind,
     /// The index.
     pub index: &'static str,
     /// The partition, with the filter's value in it.
     pub partition: String,
     /// What sort keys must start with; empty for all.
     pub sort_prefix: String,
+}
+
+impl ListScope {
+    /// What a cursor and a page in memory are bound to. No part contains a line break, and a name with a kind has one part more
+    /// than one without: so no two lists have one name.
+    fn name(&self, projection: Projection) -> String {
+        let Self { kind, index, partition, sort_prefix } = self;
+        let kind = kind.name().map(|kind| format!("{kind}\n")).unwrap_or_default();
+        format!("{kind}{projection}\n{index}\n{partition}\n{sort_prefix}")
+    }
 }
 
 /// A page of a list, ready to send.
@@ -212,9 +222,10 @@ impl Queries {
     /// One view, at least as new as the token demands.
     pub async fn get(&self, request: &ReadRequest<'_>) -> Result<Answer, QueryError> {
         let wait_until = request.deadline.min(Instant::now() + CONSISTENCY_WAIT_MAX);
-        let (tenant, id) = (&request.key.tenant, request.key.id);
-        let open = |text| Token::open(&self.keys, tenant, Some(id), self.clock.now(), text);
-        let token = request.token.map(open).transpose()?.unwrap_or(Token::of_version(id, 0));
+        let AggregateKey { kind, tenant, id } = &request.key;
+        let open = |text| Token::open(&self.keys, tenant, Some((*kind, *id)), self.clock.now(), text);
+        let anything = || Token::of_version(kind.name().map(str::to_owned), *id, 0);
+        let token = request.token.map(open).transpose()?.unwrap_or_else(anything);
         let known = self.floor(tenant, &token, wait_until, request.lenient).await?;
         if known.is_none() && !request.lenient {
             return Err(QueryError::NotYetConsistent);
@@ -366,8 +377,7 @@ impl Lists {
     /// One page of a list; stale by [`PAGE_TTL`] plus the index's own delay at most.
     pub async fn page(&self, request: &ListRequest<'_>) -> Result<PageAnswer, QueryError> {
         let ListRequest { scope, tenant, cursor, limit } = request;
-        // No tenant, index or partition contains a line break, so the parts cannot be shifted.
-        let bound_to = format!("{}\n{}\n{}\n{}", self.projection, scope.index, scope.partition, scope.sort_prefix);
+        let bound_to = scope.name(self.projection);
         let open = |text| cursor::open(&self.keys, tenant, &bound_to, self.clock.now(), text);
         let after = cursor.map(open).transpose()?;
         let place = after.as_ref().map(|at| at.sort.as_str()).unwrap_or_default();

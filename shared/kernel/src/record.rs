@@ -16,8 +16,12 @@ pub const RECORD_TTL: Duration = Duration::from_hours(45 * 24);
 /// A command that was accepted longer ago than this is rejected as expired, because its record may be gone.
 pub const COMMAND_AGE_MAX: Duration = Duration::from_hours(30 * 24);
 
-/// The version of the stored form of a record that this code writes.
+/// The version of the stored form of a record without a kind.
 pub const RECORD_SCHEMA: u16 = 1;
+
+/// The version of the stored form of a record with a kind. Code that knows of one kind refuses it, and does not take an order
+/// for a user.
+pub const RECORD_SCHEMA_WITH_KIND: u16 = 2;
 
 /// Where a record is kept. The command id's MAC is not in it, so rotating keys never re-applies a retry.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -106,6 +110,8 @@ impl CommandStatus {
 pub struct CommandRecord {
     /// Where it is kept.
     pub key: RecordKey,
+    /// The kind of the aggregate, from [`Kind::name`](crate::ids::Kind::name).
+    pub kind: Option<String>,
     /// The aggregate that the command is for.
     pub aggregate: AggregateId,
     /// When the command was accepted: the time in its stamp.
@@ -168,7 +174,7 @@ mod tests {
             accepted_at in any_time(), completed_at in prop::option::of(any_time()),
         ) {
             let (key, status) = (RecordKey { tenant, command }, CommandStatus::Pending);
-            let record = CommandRecord { key, aggregate, accepted_at, fingerprint: None, status, completed_at };
+            let record = CommandRecord { key, kind: None, aggregate, accepted_at, fingerprint: None, status, completed_at };
             for at in [Some(accepted_at), completed_at].into_iter().flatten() {
                 prop_assert!(record.expires_at() >= at.plus(COMMAND_AGE_MAX));
             }

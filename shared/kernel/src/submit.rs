@@ -151,7 +151,7 @@ pub struct DirectRoute<D: Domain> {
 pub struct Submitter<D: Domain> {
     route: Route<D>,
     clock: Arc<dyn Clock>,
-    stamps: StampClock,
+    stamps: Arc<StampClock>,
     keys: Arc<KeyRing>,
     domain: PhantomData<D>,
 }
@@ -164,9 +164,10 @@ struct Prepared<C> {
 }
 
 impl<D: Domain> Submitter<D> {
-    /// Takes commands in along `route`.
-    pub fn new(route: Route<D>, clock: Arc<dyn Clock>, keys: Arc<KeyRing>) -> Self {
-        Self { route, clock, stamps: StampClock::default(), keys, domain: PhantomData }
+    /// Takes commands in along `route`. All that take commands in within one environment share one clock of stamps, because an
+    /// environment never goes back.
+    pub fn new(route: Route<D>, clock: Arc<dyn Clock>, stamps: Arc<StampClock>, keys: Arc<KeyRing>) -> Self {
+        Self { route, clock, stamps, keys, domain: PhantomData }
     }
 
     /// Takes a command in. Where it is queued, waits for its outcome for as long as the client wants.
@@ -242,7 +243,8 @@ impl<D: Domain> Submitter<D> {
 
     fn prepare(&self, request: Request<D::Command>) -> Result<Prepared<D::Command>, SubmitError> {
         let now = self.clock.now();
-        let open = |text: &String| Token::open(&self.keys, &request.tenant, request.aggregate, now, text);
+        let aggregate = request.aggregate.map(|id| (D::KIND, id));
+        let open = |text: &String| Token::open(&self.keys, &request.tenant, aggregate, now, text);
         let session = request.token.as_ref().map(open).transpose()?;
         let seen_at = session.as_ref().and_then(|token| token.accepted_at).filter(|_| !mutant!(SessionStampIgnored));
         let at = self.stamps.next(now, seen_at);
@@ -252,9 +254,10 @@ impl<D: Domain> Submitter<D> {
         };
         let fingerprint = request.idempotency_key.is_some().then(|| fingerprint::<D>(&request));
         let envelope = Envelope {
-            schema: schema_of(request.excluded.as_ref()),
+            schema: schema_of(D::KIND.name(), request.excluded.as_ref()),
             tenant: request.tenant,
             subject: request.subject,
+            kind: D::KIND.name().map(str::to_owned),
             aggregate: request.aggregate.unwrap_or_else(|| AggregateId::generate(at)),
             stamp: Stamp { at, command },
             expected: request.expected,
@@ -306,6 +309,7 @@ impl<D: Domain> Submitter<D> {
         let seen = session.map_or(0, |token| token.floor);
         let told = outcome.as_ref().and_then(|outcome| outcome.status.version());
         let token = Token {
+            kind: envelope.kind.clone(),
             aggregate,
             floor: seen.max(told.unwrap_or_default()),
             command: outcome.is_none().then_some(envelope.stamp.command),

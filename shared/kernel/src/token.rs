@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::ids::{AggregateId, CommandId, Tenant};
+use crate::ids::{AggregateId, CommandId, Kind, Tenant};
 use crate::seal::{KeyRing, SealedFor};
 
 /// How long a token is good for.
@@ -18,6 +18,8 @@ const AHEAD_MAX: Duration = Duration::from_mins(5);
 /// What a client's session has seen of one aggregate, or has asked of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Token {
+    /// The kind of the aggregate, from [`Kind::name`].
+    pub kind: Option<String>,
     /// The aggregate. A token stands for no other.
     pub aggregate: AggregateId,
     /// The version that a read must return at least; 0 for any.
@@ -55,29 +57,32 @@ struct Wire {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     s: Option<Timestamp>,
     e: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    k: Option<String>,
 }
 
 impl Token {
     /// A token that stands for a version.
     #[must_use]
-    pub fn of_version(aggregate: AggregateId, floor: u64) -> Self {
-        Self { aggregate, floor, command: None, accepted_at: None }
+    pub fn of_version(kind: Option<String>, aggregate: AggregateId, floor: u64) -> Self {
+        Self { kind, aggregate, floor, command: None, accepted_at: None }
     }
 
     /// The text that a client gets.
     #[must_use]
     pub fn seal(&self, keys: &KeyRing, tenant: &Tenant, now: Timestamp) -> String {
-        let wire =
-            Wire { a: self.aggregate, f: self.floor, c: self.command, s: self.accepted_at, e: now.plus(TOKEN_TTL) };
+        let Self { kind, aggregate, floor, command, accepted_at } = self.clone();
+        let wire = Wire { a: aggregate, f: floor, c: command, s: accepted_at, e: now.plus(TOKEN_TTL), k: kind };
         // Serialising integers and UUIDs into memory cannot fail; an empty token would be refused as forged.
         keys.seal(&sealed_for(tenant), &serde_json::to_vec(&wire).unwrap_or_default())
     }
 
-    /// Reads the text that a client sent along with a request for `aggregate`, or with one that creates.
+    /// Reads the text that a client sent along with a request for an aggregate, or with one that creates: a create follows what
+    /// the session has seen of any other.
     pub fn open(
         keys: &KeyRing,
         tenant: &Tenant,
-        aggregate: Option<AggregateId>,
+        aggregate: Option<(Kind, AggregateId)>,
         now: Timestamp,
         text: &str,
     ) -> Result<Self, TokenError> {
@@ -89,10 +94,10 @@ impl Token {
         if wire.s.is_some_and(|stamp| stamp > now.plus(AHEAD_MAX)) {
             return Err(TokenError::Ahead);
         }
-        if aggregate.is_some_and(|aggregate| aggregate != wire.a) {
+        if aggregate.is_some_and(|(kind, id)| id != wire.a || !kind.has_name(wire.k.as_deref())) {
             return Err(TokenError::OtherAggregate);
         }
-        Ok(Self { aggregate: wire.a, floor: wire.f, command: wire.c, accepted_at: wire.s })
+        Ok(Self { kind: wire.k, aggregate: wire.a, floor: wire.f, command: wire.c, accepted_at: wire.s })
     }
 }
 
@@ -109,6 +114,8 @@ mod tests {
     use crate::testing::{any_aggregate, any_command, any_tenant, any_time, damaged, keys, tenant};
 
     const NOW: Timestamp = Timestamp::from_micros(1_790_000_000_000_000);
+    const KIND: Kind = Kind::implied("U");
+    const OTHER_KIND: Kind = Kind::new("O");
 
     #[test]
     fn a_token_comes_back_as_it_was_given() {
@@ -116,28 +123,36 @@ mod tests {
         let token = Token {
             command: Some(CommandId::generate(NOW)),
             accepted_at: Some(NOW),
-            ..Token::of_version(aggregate, 7)
+            ..Token::of_version(None, aggregate, 7)
         };
         let text = token.seal(&keys(), &tenant(), NOW);
-        assert_eq!(Token::open(&keys(), &tenant(), Some(aggregate), NOW, &text), Ok(token));
+        assert_eq!(Token::open(&keys(), &tenant(), Some((KIND, aggregate)), NOW, &text), Ok(token));
     }
 
     #[test]
     fn a_token_is_refused_once_expired_for_another_aggregate_or_by_another_tenant() {
         let (aggregate, other) = (AggregateId::generate(NOW), AggregateId::generate(NOW));
-        let text = Token::of_version(aggregate, 7).seal(&keys(), &tenant(), NOW);
-        Token::open(&keys(), &tenant(), Some(aggregate), NOW.plus(TOKEN_TTL), &text).unwrap();
+        let text = Token::of_version(None, aggregate, 7).seal(&keys(), &tenant(), NOW);
+        Token::open(&keys(), &tenant(), Some((KIND, aggregate)), NOW.plus(TOKEN_TTL), &text).unwrap();
         let late = NOW.plus(TOKEN_TTL).plus_micros(1);
-        assert_eq!(Token::open(&keys(), &tenant(), Some(aggregate), late, &text), Err(TokenError::Expired));
-        assert_eq!(Token::open(&keys(), &tenant(), Some(other), NOW, &text), Err(TokenError::OtherAggregate));
+        assert_eq!(Token::open(&keys(), &tenant(), Some((KIND, aggregate)), late, &text), Err(TokenError::Expired));
+        assert_eq!(Token::open(&keys(), &tenant(), Some((KIND, other)), NOW, &text), Err(TokenError::OtherAggregate));
+        let of_other =
+            Token::of_version(OTHER_KIND.name().map(str::to_owned), aggregate, 7).seal(&keys(), &tenant(), NOW);
+        for (kind, text) in [(OTHER_KIND, &text), (KIND, &of_other)] {
+            let opened = Token::open(&keys(), &tenant(), Some((kind, aggregate)), NOW, text);
+            assert_eq!(opened, Err(TokenError::OtherAggregate), "{kind}");
+        }
+        Token::open(&keys(), &tenant(), Some((OTHER_KIND, aggregate)), NOW, &of_other).unwrap();
+        Token::open(&keys(), &tenant(), None, NOW, &of_other).unwrap();
         let stranger = "stranger".parse().unwrap();
-        assert_eq!(Token::open(&keys(), &stranger, Some(aggregate), NOW, &text), Err(TokenError::Forged));
+        assert_eq!(Token::open(&keys(), &stranger, Some((KIND, aggregate)), NOW, &text), Err(TokenError::Forged));
     }
 
     #[test]
     fn a_token_that_is_ahead_of_time_is_refused() {
         let stamped = |at: Timestamp| {
-            let token = Token { accepted_at: Some(at), ..Token::of_version(AggregateId::generate(NOW), 7) };
+            let token = Token { accepted_at: Some(at), ..Token::of_version(None, AggregateId::generate(NOW), 7) };
             Token::open(&keys(), &tenant(), None, NOW, &token.seal(&keys(), &tenant(), NOW))
         };
         stamped(NOW.plus(AHEAD_MAX)).unwrap();
@@ -147,8 +162,10 @@ mod tests {
     /// Any that is not ahead of `now`.
     fn any_token(now: Timestamp) -> impl Strategy<Value = Token> {
         let (command, accepted_at) = (prop::option::of(any_command()), prop::option::of(any_time()));
-        (any_aggregate(), any::<u64>(), command, accepted_at).prop_map(
-            move |(aggregate, floor, command, accepted_at)| Token {
+        let kind = prop::option::of(Just("O".to_owned()));
+        (kind, any_aggregate(), any::<u64>(), command, accepted_at).prop_map(
+            move |(kind, aggregate, floor, command, accepted_at)| Token {
+                kind,
                 aggregate,
                 floor,
                 command,
@@ -169,11 +186,13 @@ mod tests {
         ) {
             let text = token.seal(&keys(), &owner, now);
             let open = |tenant, aggregate| Token::open(&keys(), tenant, aggregate, now, &text);
-            prop_assert_eq!(open(&owner, Some(token.aggregate)), Ok(token.clone()));
+            let (kind, other_kind) = if token.kind.is_some() { (OTHER_KIND, KIND) } else { (KIND, OTHER_KIND) };
+            prop_assert_eq!(open(&owner, Some((kind, token.aggregate))), Ok(token.clone()));
+            prop_assert_eq!(open(&owner, Some((other_kind, token.aggregate))), Err(TokenError::OtherAggregate));
             prop_assert_eq!(open(&owner, None), Ok(token.clone()));
             prop_assume!(other != token.aggregate && stranger != owner);
-            prop_assert_eq!(open(&owner, Some(other)), Err(TokenError::OtherAggregate));
-            prop_assert_eq!(open(&stranger, Some(token.aggregate)), Err(TokenError::Forged));
+            prop_assert_eq!(open(&owner, Some((kind, other))), Err(TokenError::OtherAggregate));
+            prop_assert_eq!(open(&stranger, Some((kind, token.aggregate))), Err(TokenError::Forged));
         }
 
         #[test]

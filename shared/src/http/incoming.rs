@@ -6,7 +6,7 @@ use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
-use kernel::ids::{Subject, Tenant};
+use kernel::ids::{AggregateId, Subject, Tenant};
 use tokio::time::Instant;
 
 use super::list::{self, Backslash};
@@ -105,6 +105,12 @@ impl Incoming {
             }
             (Some(_), Some(_)) => Err(HttpProblem::bad_request(format!("{name} is given twice"))),
         }
+    }
+
+    /// The id in the path. `name` is the name of the resource, for the message.
+    pub fn id(&self, name: &str) -> Result<AggregateId, HttpProblem> {
+        let wrong = |error| HttpProblem::bad_request(format!("the {name} id {error}, as the service gave it out"));
+        self.param.parse().map_err(wrong)
     }
 
     /// Refuses a body of another type than `accepted`; `header` is where the answer says what would be right.

@@ -1,26 +1,30 @@
-//! The table of routes. Each function serves its own part of it, and answers 404 and 405 for all of it.
+//! The table of routes, derived from the list of resources. Each function serves its own part of it, and answers 404 and 405
+//! for all of it.
 
 use std::fmt;
+use std::sync::LazyLock;
 
 use ::http::Method;
-use kernel::ids::AggregateId;
+use service::resources::RESOURCES;
 
-/// All users; new users.
-pub const COLLECTION: &str = "/users";
-/// One user.
-pub const ITEM: &str = "/users/{id}";
 /// The status of one command.
 pub const COMMAND: &str = "/commands/{id}";
 /// Whether the function lives.
 pub const HEALTH: &str = "/health";
+/// The variable part of a path.
+pub const ID: &str = "{id}";
 
 /// What each path takes.
-const TABLE: &[(&str, &[Method])] = &[
-    (COLLECTION, &[Method::GET, Method::HEAD, Method::POST]),
-    (ITEM, &[Method::GET, Method::HEAD, Method::PUT, Method::PATCH, Method::DELETE]),
-    (COMMAND, &[Method::GET, Method::HEAD]),
-    (HEALTH, &[Method::GET, Method::HEAD]),
-];
+static TABLE: LazyLock<Vec<(String, &'static [Method])>> = LazyLock::new(|| {
+    let of_resources = RESOURCES.iter().flat_map(|resource| {
+        [
+            (resource.path(), &[Method::GET, Method::HEAD, Method::POST][..]),
+            (resource.item(ID), &[Method::GET, Method::HEAD, Method::PUT, Method::PATCH, Method::DELETE]),
+        ]
+    });
+    let own = [COMMAND, HEALTH].map(|path| (path.to_owned(), &[Method::GET, Method::HEAD][..]));
+    of_resources.chain(own).collect()
+});
 
 /// One thing that can be asked of the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,13 +40,6 @@ impl fmt::Display for Route {
     }
 }
 
-/// The path of one item. A client may spell the id in another case; this is the spelling that stands for the request in
-/// command ids and fingerprints.
-#[must_use]
-pub fn item(id: AggregateId) -> String {
-    ITEM.replace("{id}", &id.to_string())
-}
-
 /// What is asked; `None` where there is no such path, or where it does not take this method.
 #[must_use]
 pub fn of(method: &Method, path: &str) -> Option<Route> {
@@ -53,11 +50,12 @@ pub fn of(method: &Method, path: &str) -> Option<Route> {
 /// What the path takes; `None` where there is no such path.
 #[must_use]
 pub fn allowed(path: &str) -> Option<&'static [Method]> {
-    find(path).map(|(_, methods)| *methods)
+    find(path).map(|(_, methods)| methods)
 }
 
-fn find(path: &str) -> Option<&'static (&'static str, &'static [Method])> {
-    TABLE.iter().find(|(pattern, _)| matches(pattern, path))
+fn find(path: &str) -> Option<(&'static str, &'static [Method])> {
+    let found = TABLE.iter().find(|(pattern, _)| matches(pattern, path))?;
+    Some((found.0.as_str(), found.1))
 }
 
 /// Whether a path fits a pattern: segment by segment, where `{id}` stands for any one that is not empty.

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use kernel::clock::Timestamp;
 use kernel::ids::Tenant;
+use kernel::ingest::Tally;
 use kernel::query::{TierReport, TierSaid};
 use serde::{Serialize, Serializer};
 
-use super::{Measured, Tally};
+use super::Measured;
 use crate::config::MetricsConfig;
 use crate::http::routes::Route;
 
@@ -221,6 +222,7 @@ mod tests {
     use ::http::{Method, StatusCode};
     use kernel::query::Tier;
     use serde_json::{Value, json};
+    use service::resources::RESOURCES;
 
     use super::*;
     use crate::http::routes;
@@ -275,7 +277,7 @@ mod tests {
     }
 
     fn measured(status: StatusCode, caches: &[TierReport]) -> Measured<'_> {
-        let route = routes::of(&Method::GET, &routes::ITEM.replace("{id}", "7"));
+        let route = routes::of(&Method::GET, &RESOURCES[0].item(7));
         Measured { route, status, latency: Duration::from_micros(1234), caches, request_id: "a-request", tenant: None }
     }
 
@@ -285,7 +287,7 @@ mod tests {
         let [line] = told.as_slice() else { panic!("{told:?}") };
         assert_eq!(line["_aws"]["Timestamp"], 5);
         assert_eq!((&line["Function"], &line["Stage"]), (&json!("read-fn"), &json!("a-row")));
-        assert_eq!(line["Route"], format!("GET {}", routes::ITEM));
+        assert_eq!(line["Route"], format!("GET {}", RESOURCES[0].item(routes::ID)));
         assert_eq!((&line["Requests"], &line["Errors"], &line["Latency"]), (&json!(1), &json!(0), &json!(1.234)));
         assert!(line.get("Layer").is_none());
     }

@@ -5,17 +5,19 @@
 mod decide;
 pub mod field;
 pub mod list;
-pub mod request;
+mod request;
 mod stored;
 mod view;
 
 use bytes::Bytes;
 use kernel::clock::Timestamp;
 use kernel::domain::{Context, Decision, DecodeError, Domain};
-use kernel::ids::{AggregateId, AggregateKey, Stamp, Tenant};
+use kernel::ids::{AggregateId, AggregateKey, Kind, Stamp, Tenant};
 use kernel::ports::{Claim, IndexEntry};
 use kernel::problem::Problem;
 use kernel::project::Projection;
+use kernel::query::ListScope;
+use resource::{BodyError, FilterError, Operation, Parameters, Resource};
 use serde::{Deserialize, Serialize};
 
 use crate::field::{Email, Name, Status};
@@ -110,8 +112,23 @@ pub struct UserState {
     pub updated_at: Timestamp,
 }
 
+impl Resource for User {
+    const COLLECTION: &'static str = "users";
+    const NAME: &'static str = "user";
+
+    fn parse(operation: Operation, body: &[u8]) -> Result<UserCommand, BodyError> {
+        request::parse(operation, body)
+    }
+
+    fn filter(parameters: &mut Parameters) -> Result<ListScope, FilterError> {
+        let [email, status, name_prefix] = ["email", "status", "name_prefix"].map(|name| parameters.take(name));
+        let filter = list::Filter::parse(email.as_deref(), status.as_deref(), name_prefix.as_deref());
+        filter.map(|filter| filter.scope()).map_err(|error| FilterError(error.to_string()))
+    }
+}
+
 impl Domain for User {
-    const KIND: &'static str = "U";
+    const KIND: Kind = Kind::implied("U");
     const INDEXES: &'static [&'static str] = list::INDEXES;
     const SCHEMA: u16 = 1;
 
@@ -132,7 +149,7 @@ impl Domain for User {
     }
 
     fn claims(tenant: &Tenant, state: &UserState) -> Vec<Claim> {
-        vec![Claim { tenant: tenant.clone(), kind: "email", value: state.email.value.digest() }]
+        vec![Claim { kind: Self::KIND, tenant: tenant.clone(), field: "email", value: state.email.value.digest() }]
     }
 
     fn claim_held(_: &Claim) -> Problem {

@@ -2,41 +2,32 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kernel::body::{Body, Given, pointer};
 use kernel::problem::FieldError;
+use resource::Operation;
+use resource::body::{Body, BodyError, Given, pointer};
 
 use crate::field::{FieldInvalid, Status};
 use crate::{Details, Patch, UserCommand};
 
-/// Why a body is not a command.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BodyError {
-    /// Not JSON, or not UTF-8: says where.
-    #[error("the body is not JSON: {0}")]
-    Syntax(String),
-    /// JSON, but not what is asked for: all that is wrong, at once.
-    #[error("{} fields are wrong", .0.len())]
-    Fields(Vec<FieldError>),
-}
-
-/// Reads the body of a create: `name` and `email`, and `status` if it shall not be `active`.
-pub fn create(body: &[u8]) -> Result<UserCommand, BodyError> {
-    details(body).map(UserCommand::Create)
-}
-
-/// Reads the body of a replace: as for a create.
-pub fn replace(body: &[u8]) -> Result<UserCommand, BodyError> {
-    details(body).map(UserCommand::Replace)
+/// Reads the body of a request.
+pub(crate) fn parse(operation: Operation, body: &[u8]) -> Result<UserCommand, BodyError> {
+    match operation {
+        Operation::Create => details(body).map(UserCommand::Create),
+        Operation::Replace => details(body).map(UserCommand::Replace),
+        Operation::Update => update(body),
+        Operation::Delete => Ok(UserCommand::Delete),
+    }
 }
 
 /// Reads the body of an update: a JSON merge patch (RFC 7396). No field can be removed, so `null` is refused.
-pub fn update(body: &[u8]) -> Result<UserCommand, BodyError> {
+fn update(body: &[u8]) -> Result<UserCommand, BodyError> {
     let mut fields = Fields::parse(body)?;
     let patch = Patch { name: fields.take("name"), email: fields.take("email"), status: fields.take("status") };
     fields.finish()?;
     Ok(UserCommand::Update(patch))
 }
 
+/// `name` and `email`, and `status` if it shall not be `active`.
 fn details(body: &[u8]) -> Result<Details, BodyError> {
     let mut fields = Fields::parse(body)?;
     let (name, email) = (fields.require("name"), fields.require("email"));
@@ -104,6 +95,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn create(body: &[u8]) -> Result<UserCommand, BodyError> {
+        parse(Operation::Create, body)
+    }
+
+    fn replace(body: &[u8]) -> Result<UserCommand, BodyError> {
+        parse(Operation::Replace, body)
+    }
 
     fn pointers(result: Result<UserCommand, BodyError>) -> Vec<String> {
         match result {

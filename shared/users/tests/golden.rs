@@ -81,6 +81,7 @@ fn envelope(expected: Expected, command: UserCommand) -> Envelope<UserCommand> {
         schema: ENVELOPE_SCHEMA,
         tenant: tenant(),
         subject: "zoe".parse().unwrap(),
+        kind: None,
         aggregate: aggregate(),
         stamp: stamp(0),
         expected,
@@ -100,7 +101,7 @@ fn messages() -> [(&'static str, Envelope<UserCommand>); 6] {
         ..envelope(Expected::Unsaid, UserCommand::Create(details()))
     };
     let excluding = |excluded: Excluded, command| Envelope {
-        schema: schema_of(Some(&excluded)),
+        schema: schema_of(None, Some(&excluded)),
         excluded: Some(excluded),
         ..envelope(Expected::Unsaid, command)
     };
@@ -158,12 +159,12 @@ fn tokens_and_cursors_hold_what_they_ever_held() {
     let plain = |use_: &SealedFor<'_>, text: &str| keys.open(use_, text).unwrap();
 
     let for_token = SealedFor { purpose: "token", tenant: &tenant, scope: "" };
-    let of_version = Token::of_version(aggregate(), 7);
+    let of_version = Token::of_version(None, aggregate(), 7);
     let of_command = Token { command: Some(stamp(0).command), accepted_at: Some(AT), ..of_version.clone() };
     for (name, token) in [("token-version-1", of_version), ("token-command-1", of_command)] {
         is_written(name, plain(&for_token, &token.seal(&keys, &tenant, AT)));
         let sealed = keys.seal(&for_token, golden(name).as_bytes());
-        assert_eq!(Token::open(&keys, &tenant, Some(aggregate()), AT, &sealed), Ok(token));
+        assert_eq!(Token::open(&keys, &tenant, Some((User::KIND, aggregate())), AT, &sealed), Ok(token));
     }
 
     let for_cursor = SealedFor { purpose: "cursor", tenant: &tenant, scope: LIST };
@@ -177,8 +178,8 @@ fn tokens_and_cursors_hold_what_they_ever_held() {
 fn texts_that_clients_hold_are_still_believed() {
     let held: Value = serde_json::from_str(&golden("held-by-clients")).unwrap();
     let text = |name: &str| held[name].as_str().unwrap();
-    let token = Token::open(&keys(), &tenant(), Some(aggregate()), AT, text("token")).unwrap();
-    assert_eq!(token, Token::of_version(aggregate(), 7));
+    let token = Token::open(&keys(), &tenant(), Some((User::KIND, aggregate())), AT, text("token")).unwrap();
+    assert_eq!(token, Token::of_version(None, aggregate(), 7));
     assert_eq!(cursor::open(&keys(), &tenant(), LIST, AT, text("cursor")).unwrap().id, aggregate());
     assert_eq!(keys().verify_command(&tenant(), text("command")), Some(stamp(0).command));
     assert_eq!(keys().sign_command(&tenant(), stamp(0).command), text("command"));

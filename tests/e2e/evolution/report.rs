@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Stdio;
 
-use shared::stages::{Kind, Row};
+use service::stages::{Kind, Row};
 
 use crate::harness::program;
 

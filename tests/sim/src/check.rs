@@ -13,7 +13,7 @@ use kernel::project::Projection;
 use kernel::query::ListRequest;
 use kernel::record::{CommandRecord, CommandStatus};
 use serde_json::Value;
-use shared::stages::{Answer, Cache};
+use service::stages::{Answer, Cache};
 use tokio::time::Instant;
 use users::field::{Email, Name, Status};
 use users::list::Filter;

@@ -4,18 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ingest_fn::batch::{Ingest, Message};
-use ingest_fn::event;
 use kernel::domain::Domain;
 use kernel::envelope::{Excluded, Expected};
 use kernel::ids::{AggregateId, AggregateKey, CommandId, Tenant};
+use kernel::ingest::{Ingest, Message};
 use kernel::ports::RecordReader;
 use kernel::query::{Answer, QueryError, ReadRequest};
 use kernel::record::{CommandRecord, CommandStatus, RecordKey};
 use kernel::submit::{Known, Outcome, Preference, Receipt, Request, SubmitError, Submitter};
 use kernel::token::{Token, TokenError};
-use serde_json::Value;
-use shared::stages::Source;
+use service::stages::Source;
 use tokio::time::{Instant, sleep};
 use users::field::{Email, Name, Status};
 use users::{Details, Patch, User, UserCommand};
@@ -41,7 +39,7 @@ pub(crate) struct Service {
     pub(crate) world: Arc<World>,
     pub(crate) readers: Pool<Reader>,
     pub(crate) writers: Pool<Submitter<User>>,
-    pub(crate) ingesters: Pool<Ingest<User>>,
+    pub(crate) ingesters: Pool<Ingest>,
     /// Who is meant by a user's number, by tenant.
     users: Mutex<BTreeMap<(u8, u8), AggregateId>>,
 }
@@ -67,11 +65,10 @@ impl Service {
             let batch = self.world.queue.receive().await;
             let messages: Vec<_> = batch.iter().map(message).collect();
             let deadline = Instant::now() + INGEST_TIMEOUT;
-            let ingest = async |ingest: &Ingest<User>| ingest.batch(&messages, deadline).await.failed;
+            let ingest = async |ingest: &Ingest| ingest.batch(&messages, deadline).await.failed;
             let Some(failed) = self.ingesters.invoke(None, ingest).await else { continue };
-            let answer = serde_json::to_value(event::response(failed)).unwrap_or_default();
             for received in &batch {
-                if !names(&answer, &received.id) {
+                if !failed.contains(&received.id) {
                     self.world.queue.delete(&received.receipt_handle);
                 }
             }
@@ -87,12 +84,6 @@ fn message(received: &Received) -> Message {
         receive_count: received.receive_count,
         order_group: Some(received.message.order_group.clone()),
     }
-}
-
-/// Whether the answer to a batch says that a message failed, as Lambda reads it: what it does not find did not.
-fn names(answer: &Value, id: &str) -> bool {
-    let failures = answer.get("batchItemFailures").and_then(Value::as_array);
-    failures.is_some_and(|failures| failures.iter().any(|failure| failure["itemIdentifier"] == id))
 }
 
 /// A client.
@@ -368,7 +359,8 @@ impl Client {
     }
 
     fn open(&self, aggregate: AggregateId, text: &str) -> Option<Token> {
-        let token = Token::open(&self.world().keys, &self.tenant, Some(aggregate), self.world().now(), text);
+        let token =
+            Token::open(&self.world().keys, &self.tenant, Some((User::KIND, aggregate)), self.world().now(), text);
         if token.is_err() {
             self.violated(Invariant::SessionOrder, format!("a token for {aggregate} was given out that is none"));
         }

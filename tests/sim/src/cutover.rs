@@ -6,7 +6,7 @@ use adapters::memory::MemoryViewStore;
 use kernel::apply::Aggregate;
 use kernel::ports::ViewWriter as _;
 use kernel::project::Projection;
-use shared::stages::Answer;
+use service::stages::Answer;
 use tokio::time::sleep;
 use users::User;
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use kernel::project::Projection;
-use shared::stages::Row;
+use service::stages::Row;
 use tokio::time::sleep;
 
 use crate::world::World;

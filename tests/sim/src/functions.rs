@@ -1,6 +1,7 @@
 //! The functions, each in environments of its own: separate memory, separate clocks, and processes that may end at any
 //! await.
 
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,16 +10,15 @@ use std::task::Poll;
 use std::time::Duration;
 
 use adapters::faults::{FaultPlan, Faulty};
-use adapters::memory::UnboundedMemoryCache;
-use ingest_fn::batch::Ingest;
-use kernel::apply::{Applier, Order, Policy};
-use kernel::clock::Clock;
-use kernel::ports::{MemoryCache, RecordWriter, SharedCache, SharedCacheUpdater, ViewReader, WriteStore};
-use kernel::project::{ProjectingReader, Projection, Projector, ReadModel};
+use adapters::memory::{MemorySharedCache, UnboundedMemoryCache};
+use kernel::apply::Order;
+use kernel::ingest::Ingest;
+use kernel::ports::{MemoryCache, RecordWriter, SharedCache, SharedCacheUpdater, ViewReader, ViewWriter};
+use kernel::project::Projection;
 use kernel::query::{Lists, Queries};
-use kernel::submit::{CommandLookup, DirectRoute, QueueRoute, Route, Submitter};
-use shared::stages::{Answer, Cache, Row, Source};
-use shared::wiring::{DEFERRAL_MAX, IngestSide};
+use kernel::submit::{CommandLookup, Submitter};
+use service::assembly::{Assembly, DirectPorts, IngestPorts, ListPorts, QueuePorts, ReadPorts, WriteRoute};
+use service::stages::Source;
 use tokio::time::timeout;
 use users::User;
 
@@ -33,7 +33,7 @@ pub(crate) const INGEST_TIMEOUT: Duration = Duration::from_secs(3);
 /// An invocation of another function may take so long.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// What may be behind a command may be so long behind.
-pub(crate) const HORIZON: Duration = VISIBILITY_TIMEOUT.saturating_mul(2).saturating_add(DEFERRAL_MAX);
+pub(crate) const HORIZON: Duration = VISIBILITY_TIMEOUT.saturating_mul(2).saturating_add(kernel::ingest::DEFERRAL_MAX);
 /// A crash comes after so many polls of an invocation at most.
 const POLLS_MAX: u64 = 40;
 
@@ -143,113 +143,70 @@ pub(crate) fn behind_network<P: ?Sized>(world: &Arc<World>, port: Arc<P>) -> Arc
     Arc::new(Faulty::new(port, network))
 }
 
-/// What queries are answered from.
-fn views(world: &Arc<World>, deployment: &Deployment) -> Arc<dyn ViewReader> {
-    match deployment.row.reads_from {
-        Source::ReadStore => read_store(world, deployment.read),
-        Source::WriteStore => {
-            let states = behind_network(world, Arc::new(RecordedWrites::new(world)));
-            Arc::new(ProjectingReader::<User>::new(states, deployment.read))
-        }
-    }
+fn assembly(world: &Arc<World>, deployment: &Deployment) -> Assembly {
+    Assembly { row: deployment.row.clone(), projection: deployment.read, clock: world.a_clock() }
 }
 
 fn read_store(world: &Arc<World>, projection: Projection) -> Arc<Faulty<RecordedViews>> {
     behind_network(world, Arc::new(RecordedViews::new(world, projection)))
 }
 
+fn write_store(world: &Arc<World>) -> Arc<Faulty<RecordedWrites>> {
+    behind_network(world, Arc::new(RecordedWrites::new(world)))
+}
+
 fn records(world: &Arc<World>) -> Arc<Faulty<RecordedRecords>> {
     behind_network(world, Arc::new(RecordedRecords::new(world)))
 }
 
-fn updater(world: &Arc<World>, row: &Row) -> Option<Arc<dyn SharedCacheUpdater>> {
-    let updates = world.setup.shared_cache && row.writes_redis;
-    updates.then(|| behind_network(world, world.cache.clone()) as Arc<dyn SharedCacheUpdater>)
+fn shared_cache(world: &Arc<World>) -> Option<Arc<Faulty<MemorySharedCache>>> {
+    world.setup.shared_cache.then(|| behind_network(world, world.cache.clone()))
 }
 
 pub(crate) fn reader(world: &Arc<World>, deployment: &Deployment) -> Reader {
-    let (clock, row) = (world.a_clock(), &deployment.row);
-    let (records, views, keys) = (records(world), views(world, deployment), &world.keys);
-    let (memory, shared) =
-        (world.setup.memory && row.has(Cache::Memory), world.setup.shared_cache && row.has(Cache::Redis));
-    let memory = memory.then(|| Arc::new(UnboundedMemoryCache::default()) as Arc<dyn MemoryCache>);
+    let assembly = assembly(world, deployment);
+    let records = records(world);
+    let views: Arc<dyn ViewReader> = match deployment.row.reads_from {
+        Source::ReadStore => read_store(world, deployment.read),
+        Source::WriteStore => write_store(world),
+    };
+    let memory = || Arc::new(UnboundedMemoryCache::default()) as Arc<dyn MemoryCache>;
+    let lists = ListPorts { views, memory: world.setup.memory.then(memory) };
+    let cache = shared_cache(world).map(|cache| cache as Arc<dyn SharedCache>);
+    let ports = ReadPorts { lists: lists.clone(), records: records.clone(), cache };
     Reader {
-        queries: Queries::new(
-            deployment.read,
-            views.clone(),
-            records.clone(),
-            memory.clone(),
-            shared.then(|| behind_network(world, world.cache.clone()) as Arc<dyn SharedCache>),
-            clock.clone(),
-            keys.clone(),
-        ),
-        lists: Lists::new(deployment.read, views, memory, clock.clone(), keys.clone()),
-        commands: CommandLookup::new(records, clock, keys.clone()),
+        queries: assembly.queries::<User>(ports, world.keys.clone()),
+        lists: assembly.lists::<User>(lists, world.keys.clone()),
+        commands: CommandLookup::new(records, assembly.clock, world.keys.clone()),
     }
 }
 
 pub(crate) fn writer(world: &Arc<World>, deployment: &Deployment) -> Submitter<User> {
-    let clock = world.a_clock();
-    let direct = |horizon| direct_route(world, deployment, &clock, horizon);
-    let route = match deployment.row.writes_answer {
-        Answer::Accepted => Route::Queue(queue_route(world, deployment)),
-        // Nothing can be behind, because nothing is queued.
-        Answer::Result => Route::Direct {
-            direct: direct(Duration::ZERO),
-            queued_before: deployment.row.queue_deployed.then(|| records(world) as Arc<dyn RecordWriter>),
-        },
-        answer @ (Answer::ResultUnlessEarly | Answer::ResultUnlessAsync) => Route::Either {
-            direct: direct(HORIZON),
-            queue: queue_route(world, deployment),
-            honours_async: answer == Answer::ResultUnlessAsync,
-        },
+    let queue = |()| {
+        let queue = behind_network(world, world.queue.clone());
+        Ok::<_, Infallible>(QueuePorts { queue, views: read_store(world, deployment.read) })
     };
-    Submitter::new(route, clock, world.keys.clone())
+    let direct = |()| Ok(DirectPorts { store: write_store(world), cache: updater(world), horizon: HORIZON });
+    let Ok(route) = WriteRoute::of(&deployment.row).try_map(queue, direct);
+    let records: Arc<dyn RecordWriter> = records(world);
+    assembly(world, deployment).submitter(route, &records, Arc::default(), world.keys.clone())
 }
 
-fn queue_route(world: &Arc<World>, deployment: &Deployment) -> QueueRoute {
-    QueueRoute {
-        queue: behind_network(world, world.queue.clone()),
-        records: records(world),
-        views: read_store(world, deployment.read),
-        projection: deployment.read,
-    }
+fn updater(world: &Arc<World>) -> Option<Arc<dyn SharedCacheUpdater>> {
+    shared_cache(world).map(|cache| cache as Arc<dyn SharedCacheUpdater>)
 }
 
-fn direct_route(
-    world: &Arc<World>,
-    deployment: &Deployment,
-    clock: &Arc<dyn Clock>,
-    horizon: Duration,
-) -> DirectRoute<User> {
-    let (projection, row) = (deployment.read, &deployment.row);
-    let policy = Policy { horizon, order: Order::Loose, projection, view_in_transaction: row.writes_read_store };
-    let models = vec![ReadModel { projection, views: None }];
-    DirectRoute {
-        applier: Applier::new(write_store(world), clock.clone(), policy),
-        projector: Projector::new(models, updater(world, row), clock.clone()),
-    }
-}
-
-fn write_store(world: &Arc<World>) -> Arc<dyn WriteStore> {
-    behind_network(world, Arc::new(RecordedWrites::new(world)))
-}
-
-pub(crate) fn ingest(world: &Arc<World>, deployment: &Deployment) -> Ingest<User> {
-    let clock = world.a_clock();
-    let order = if world.setup.fifo { Order::Strict } else { Order::Loose };
-    let policy = Policy { horizon: HORIZON, order, projection: deployment.read, view_in_transaction: false };
-    let model = |projection| ReadModel { projection, views: Some(read_store(world, projection)) };
-    let side = IngestSide {
-        applier: Applier::new(write_store(world), clock.clone(), policy),
-        projector: Projector::new(
-            deployment.written().map(model).collect(),
-            updater(world, &deployment.row),
-            clock.clone(),
-        ),
+pub(crate) fn ingest(world: &Arc<World>, deployment: &Deployment) -> Ingest {
+    let model = |projection| (projection, read_store(world, projection) as Arc<dyn ViewWriter>);
+    let ports = IngestPorts {
+        store: write_store(world),
+        models: deployment.written().map(model).collect(),
+        cache: updater(world),
         records: records(world),
         deferral: behind_network(world, world.queue.clone()),
-        clock,
+        order: if world.setup.fifo { Order::Strict } else { Order::Loose },
+        horizon: HORIZON,
+        receive_count_max: world.setup.receive_count_max,
     };
-    Ingest::new(side, world.setup.receive_count_max)
+    assembly(world, deployment).ingest(ports)
 }

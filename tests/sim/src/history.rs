@@ -14,7 +14,7 @@ use kernel::ids::{AggregateId, AggregateKey, CommandId, Stamp};
 use kernel::ports::{OutgoingMessage, Snapshot, Transaction};
 use kernel::project::Projection;
 use kernel::record::{CommandRecord, CommandStatus};
-use shared::stages::Answer;
+use service::stages::Answer;
 use tokio::time::Instant;
 use users::{User, UserCommand, UserState};
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde::{Deserialize, Serialize};
-use shared::stages::{Row, StageError};
+use service::stages::{Row, StageError};
 
 /// Tenants of a run.
 pub const TENANTS: u8 = 2;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use kernel::apply::Aggregate;
 use kernel::project::Projection;
-use shared::stages::{Answer, Cache, Row, Source};
+use service::way::{self, Step, What};
 use tokio::time::sleep;
 use users::User;
 
@@ -20,38 +20,39 @@ impl World {
             return;
         }
         for stage in way {
-            // What was cut out of the way of a plan makes the next step too long.
-            let Ok(rows) = Row::step(&self.deployments.latest().row.stage, &stage.0.stage) else { return };
-            for row in rows {
-                self.advance(row, forgotten).await;
-                if self.chance.between(0..=1) == 0 {
-                    sleep(PAUSE * u32::try_from(self.chance.between(0..=100)).unwrap_or_default()).await;
-                }
+            // A plan that was cut down may lack a stage of its way.
+            let Ok(steps) = way::steps(&self.deployments.latest().row.stage, &stage.0.stage) else { return };
+            for step in steps {
+                self.take(step, forgotten).await;
             }
         }
     }
 
-    /// Deploys the next row, once what it rests upon is there and what it does without is out of use.
-    async fn advance(self: &Arc<Self>, next: Row, forgotten: Option<Duty>) {
-        let here = self.deployments.latest().row;
-        let is_due = |duty, due: bool| due && forgotten != Some(duty);
-        let first = |uses: fn(&Row) -> bool| uses(&next) && !uses(&here);
-        let last = |uses: fn(&Row) -> bool| uses(&here) && !uses(&next);
-        if is_due(Duty::FillReadStore, first(|row| row.reads_from == Source::ReadStore)) {
-            self.fill(Projection::FIRST).await;
-        }
-        if is_due(Duty::DropCached, first(|row| row.has(Cache::Redis))) {
-            self.drop_what_differs().await;
-        }
-        if is_due(Duty::EmptyQueue, last(|row| row.writes_answer != Answer::Result)) {
-            self.queue_is_empty().await;
-        }
-        if is_due(Duty::EmptyQueue, last(|row| row.queue_deployed)) {
-            self.nothing_is_queued().await;
-        }
-        self.deploy(|deployment| deployment.row = Arc::new(next));
-        if is_due(Duty::AwaitEnvironments, true) {
-            self.deployments.drained().await;
+    /// Takes one step, as `watershed migrate` does. What only waits or compares is left out: clients and checks do more.
+    async fn take(self: &Arc<Self>, step: Step, forgotten: Option<Duty>) {
+        let is_due = |duty| forgotten != Some(duty);
+        match step.what {
+            What::Backfill if is_due(Duty::FillReadStore) => self.fill(Projection::FIRST).await,
+            What::Refresh if is_due(Duty::DropCached) => self.drop_what_differs().await,
+            What::Drain if is_due(Duty::EmptyQueue) => self.queue_is_empty().await,
+            What::DeadLetters if is_due(Duty::EmptyQueue) => self.nothing_is_queued().await,
+            What::Deploy(_) => {
+                self.deploy(|deployment| deployment.row = Arc::new(step.row));
+                if is_due(Duty::AwaitEnvironments) {
+                    self.deployments.drained().await;
+                }
+                if self.chance.between(0..=1) == 0 {
+                    sleep(PAUSE * u32::try_from(self.chance.between(0..=100)).unwrap_or_default()).await;
+                }
+            }
+            // Forgotten, or of no matter here.
+            What::Backfill
+            | What::Refresh
+            | What::Drain
+            | What::DeadLetters
+            | What::Compare
+            | What::Soak
+            | What::Retain(_) => {}
         }
     }
 

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use kernel::clock::{Clock, Timestamp};
 use kernel::ids::Tenant;
 use kernel::seal::KeyRing;
-use shared::stages::Answer;
+use service::stages::Answer;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 

@@ -65,7 +65,7 @@ enum BenchError {
     #[error("no answer: {0}")]
     Http(#[from] reqwest::Error),
     #[error(transparent)]
-    Stage(#[from] shared::stages::StageError),
+    Stage(#[from] ::service::stages::StageError),
     #[error(transparent)]
     System(#[from] std::io::Error),
 }

@@ -9,7 +9,7 @@ use flate2::Compression;
 use flate2::write::DeflateEncoder;
 use reqwest::Method;
 use serde_json::Value;
-use shared::stages::{Kind, Row};
+use service::stages::{Kind, Row};
 
 use crate::BenchError;
 use crate::load::{Answer, Client, Outcome};

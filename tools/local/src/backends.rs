@@ -6,8 +6,8 @@ use adapters::clients;
 use adapters::tables::{self, TableError, TableNames};
 use kernel::causes::Chain;
 use kernel::domain::Domain;
+use service::stages::{Cache, Row};
 use shared::ServedDomain;
-use shared::stages::{Cache, Row};
 
 use crate::options::StackOptions;
 use crate::queue::{self, QueueError, Queues};

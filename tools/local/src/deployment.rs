@@ -10,7 +10,7 @@ use std::time::Duration;
 use adapters::read_table::{ReadTable, ReadTableError};
 use adapters::tables::TableNames;
 use serde::{Deserialize, Serialize};
-use shared::stages::{Row, StageError};
+use service::stages::{Row, StageError};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 

@@ -19,7 +19,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::jwt::Claims;
-use crate::routes::Scope;
 
 /// The account that things on this machine belong to.
 const ACCOUNT_ID: &str = "000000000000";
@@ -48,7 +47,7 @@ pub struct Origin<'a> {
     /// The parameters in its path.
     pub path_parameters: &'a BTreeMap<&'static str, String>,
     /// What the authorizer found, where the route has one.
-    pub authorization: Option<(&'a Claims, Scope)>,
+    pub authorization: Option<(&'a Claims, &'a [String])>,
     /// The client.
     pub source_ip: IpAddr,
     /// The port of the gateway.
@@ -113,7 +112,7 @@ struct Authorizer<'a> {
 #[derive(Serialize)]
 struct Jwt<'a> {
     claims: &'a Claims,
-    scopes: [&'static str; 1],
+    scopes: &'a [String],
 }
 
 #[derive(Serialize)]
@@ -149,9 +148,7 @@ pub fn event(head: &Parts, body: &Bytes, origin: &Origin<'_>) -> Result<Bytes, s
         request_context: RequestContext {
             account_id: ACCOUNT_ID,
             api_id: API_ID,
-            authorizer: origin
-                .authorization
-                .map(|(claims, scope)| Authorizer { jwt: Jwt { claims, scopes: [scope.as_str()] } }),
+            authorizer: origin.authorization.map(|(claims, scopes)| Authorizer { jwt: Jwt { claims, scopes } }),
             domain_name,
             domain_prefix: domain_name.split('.').next().unwrap_or_default(),
             http: Http {

@@ -125,7 +125,7 @@ impl Gateway {
             let origin = Origin {
                 route_key: route.key,
                 path_parameters: &route.path_parameters,
-                authorization: claims.as_ref().zip(route.scope),
+                authorization: claims.as_ref().map(|claims| (claims, route.scopes)),
                 source_ip: peer.ip(),
                 port: self.port,
                 request_id,
@@ -143,11 +143,13 @@ impl Gateway {
         }
     }
 
-    /// Routes without a scope have no authorizer. Which scope a route has is the same in all deployments.
+    /// Routes without scopes have no authorizer. Which scopes a route has is the same in all deployments.
     fn authorize(&self, head: &Parts) -> Result<Option<Claims>, Denied> {
         let routes = self.status.deployments.routes();
-        let Some(scope) = routes.find(&head.method, head.uri.path()).scope else { return Ok(None) };
-        self.authorizer.authorize(head.headers.get(AUTHORIZATION), scope).map(Some)
+        match routes.find(&head.method, head.uri.path()).scopes {
+            [] => Ok(None),
+            scopes => self.authorizer.authorize(head.headers.get(AUTHORIZATION), scopes).map(Some),
+        }
     }
 }
 
@@ -207,8 +209,8 @@ fn denial(denied: &Denied) -> Response<Full<Bytes>> {
             let challenge = format!(r#"Bearer scope="" error="invalid_token" error_description="{reason}""#);
             (StatusCode::UNAUTHORIZED, "Unauthorized", challenge)
         }
-        Denied::Forbidden(scope) => {
-            let challenge = format!(r#"Bearer scope="{}" error="insufficient_scope""#, scope.as_str());
+        Denied::Forbidden(scopes) => {
+            let challenge = format!(r#"Bearer scope="{}" error="insufficient_scope""#, scopes.join(" "));
             (StatusCode::FORBIDDEN, "Forbidden", challenge)
         }
     };

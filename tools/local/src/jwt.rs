@@ -8,9 +8,9 @@ use std::path::Path;
 use http::HeaderValue;
 use jsonwebtoken::jwk::{AlgorithmParameters, Jwk, JwkSet};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header, get_current_timestamp};
+use resource::{Access, Description};
 use serde_json::{Map, Value};
-
-use crate::routes::Scope;
+use service::resources::RESOURCES;
 
 /// The only algorithms that the authorizer of an HTTP API takes: those based on RSA.
 const ALGORITHMS: [Algorithm; 3] = [Algorithm::RS256, Algorithm::RS384, Algorithm::RS512];
@@ -25,8 +25,8 @@ pub type Claims = BTreeMap<String, String>;
 pub enum Denied {
     /// No token, or one that does not verify: 401, with a reason for the `WWW-Authenticate` header.
     Unauthorized(Option<&'static str>),
-    /// A good token without the scope: 403.
-    Forbidden(Scope),
+    /// A good token without any of these scopes: 403.
+    Forbidden(Vec<String>),
 }
 
 /// Why keys cannot be used.
@@ -69,7 +69,8 @@ impl Authorizer {
     /// One that asks for nothing.
     #[must_use]
     pub fn fixed(issuer: &str, audience: &str) -> Self {
-        let scopes = [Scope::Read, Scope::Write].map(Scope::as_str).join(" ");
+        let of_one = |resource: &Description| [Access::Read, Access::Write].map(|access| resource.scope(access));
+        let scopes = RESOURCES.iter().flat_map(of_one).collect::<Vec<_>>().join(" ");
         let claims = [
             ("sub", "local-user"),
             ("tenant_id", "local"),
@@ -90,10 +91,10 @@ impl Authorizer {
     }
 
     /// The claims of a request's token; `authorization` is the header's value.
-    pub fn authorize(&self, authorization: Option<&HeaderValue>, scope: Scope) -> Result<Claims, Denied> {
+    pub fn authorize(&self, authorization: Option<&HeaderValue>, scopes: &[String]) -> Result<Claims, Denied> {
         match self {
             Self::Fixed(claims) => Ok(claims.clone()),
-            Self::Verifying(verifier) => verifier.authorize(authorization, scope),
+            Self::Verifying(verifier) => verifier.authorize(authorization, scopes),
         }
     }
 }
@@ -115,12 +116,12 @@ impl Verifier {
         Ok(Self { keys, validation, audience: audience.to_owned() })
     }
 
-    fn authorize(&self, authorization: Option<&HeaderValue>, scope: Scope) -> Result<Claims, Denied> {
+    fn authorize(&self, authorization: Option<&HeaderValue>, scopes: &[String]) -> Result<Claims, Denied> {
         let token = authorization.and_then(|value| value.to_str().ok()).map(without_scheme);
         let token = token.filter(|token| !token.is_empty()).ok_or(Denied::Unauthorized(None))?;
         let claims = self.verify(token).map_err(|reason| Denied::Unauthorized(Some(reason)))?;
-        if !has_scope(&claims, scope) {
-            return Err(Denied::Forbidden(scope));
+        if !scopes.iter().any(|scope| has_scope(&claims, scope)) {
+            return Err(Denied::Forbidden(scopes.to_vec()));
         }
         Ok(claims.iter().map(|(name, value)| (name.clone(), as_text(value))).collect())
     }
@@ -187,10 +188,10 @@ fn is_in_future(seconds: f64) -> bool {
     seconds > now
 }
 
-fn has_scope(claims: &Map<String, Value>, scope: Scope) -> bool {
+fn has_scope(claims: &Map<String, Value>, scope: &str) -> bool {
     let listed = |value: &Value| match value {
-        Value::String(text) => text.split_ascii_whitespace().any(|one| one == scope.as_str()),
-        Value::Array(several) => several.iter().any(|one| one == scope.as_str()),
+        Value::String(text) => text.split_ascii_whitespace().any(|one| one == scope),
+        Value::Array(several) => several.iter().any(|one| one == scope),
         _ => false,
     };
     ["scope", "scp"].iter().filter_map(|claim| claims.get(*claim)).any(listed)

@@ -1,99 +1,69 @@
-//! The route table of the HTTP API: which function answers what, and which scope it takes.
+//! The route table of the HTTP API: which function answers what, and which scopes it takes. Derived from the list of resources.
 
 use std::collections::BTreeMap;
 
 use http::Method;
 use percent_encoding::percent_decode_str;
+use resource::{Access, Description};
+use service::resources::RESOURCES;
 use shared::http::routes;
-
-/// A scope of the service's access tokens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scope {
-    /// Queries.
-    Read,
-    /// Commands.
-    Write,
-}
-
-impl Scope {
-    /// As a token spells it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Read => "users:read",
-            Self::Write => "users:write",
-        }
-    }
-}
-
-/// One route. Of the functions that may answer it, a stage deploys one.
-#[derive(Debug)]
-struct Route {
-    methods: &'static [&'static str],
-    path: &'static str,
-    scope: Option<Scope>,
-    functions: &'static [&'static str],
-}
 
 const QUERY: &[&str] = &["GET", "HEAD"];
 const COMMAND: &[&str] = &["POST", "PUT", "PATCH", "DELETE"];
 
-/// Every method that changes something goes where commands go, so that the function which knows the allowed ones says 405.
-/// An earlier route wins.
-const ROUTES: &[Route] = &[
-    Route {
-        methods: QUERY,
-        path: routes::COLLECTION,
-        scope: Some(Scope::Read),
-        functions: &["lith-fn", "read-fn", "list-users-fn"],
-    },
-    Route {
-        methods: QUERY,
-        path: routes::ITEM,
-        scope: Some(Scope::Read),
-        functions: &["lith-fn", "read-fn", "get-user-fn"],
-    },
-    Route {
-        methods: QUERY,
-        path: routes::COMMAND,
-        scope: Some(Scope::Read),
-        functions: &["lith-fn", "read-fn", "get-command-fn"],
-    },
-    Route {
-        methods: &["PUT"],
-        path: routes::ITEM,
-        scope: Some(Scope::Write),
-        functions: &["lith-fn", "write-fn", "replace-user-fn"],
-    },
-    Route {
-        methods: &["PATCH"],
-        path: routes::ITEM,
-        scope: Some(Scope::Write),
-        functions: &["lith-fn", "write-fn", "update-user-fn"],
-    },
-    Route {
-        methods: &["DELETE"],
-        path: routes::ITEM,
-        scope: Some(Scope::Write),
-        functions: &["lith-fn", "write-fn", "delete-user-fn"],
-    },
-    Route {
-        methods: COMMAND,
-        path: routes::COLLECTION,
-        scope: Some(Scope::Write),
-        functions: &["lith-fn", "write-fn", "create-user-fn"],
-    },
-    Route {
-        methods: COMMAND,
-        path: routes::ITEM,
-        scope: Some(Scope::Write),
-        functions: &["lith-fn", "write-fn", "replace-user-fn"],
-    },
-];
-/// What answers everything else, liveness among it, without a token.
-const DEFAULT_FUNCTIONS: &[&str] = &["lith-fn", "read-fn", "get-user-fn"];
+/// What answers everything else, liveness among it, without a token: the first of these that is deployed, or what gets the first
+/// resource.
+const DEFAULT_FUNCTIONS: [&str; 2] = ["lith-fn", "read-fn"];
 /// The key of the route that takes everything else.
 const DEFAULT_KEY: &str = "$default";
+
+/// Some routes with one path.
+struct Routes {
+    methods: &'static [&'static str],
+    path: String,
+    /// A token needs one of them.
+    scopes: Vec<String>,
+    /// Of these a stage deploys one.
+    functions: [String; 3],
+}
+
+/// All routes. Every method that changes something goes where commands go, so that the function which knows the allowed ones
+/// says 405. An earlier route wins.
+fn all() -> Vec<Routes> {
+    let statuses = Routes {
+        methods: QUERY,
+        path: routes::COMMAND.to_owned(),
+        scopes: RESOURCES.iter().map(|resource| resource.scope(Access::Read)).collect(),
+        functions: ["lith-fn", "read-fn", "get-command-fn"].map(str::to_owned),
+    };
+    RESOURCES.iter().flat_map(of_resource).chain([statuses]).collect()
+}
+
+fn of_resource(resource: &Description) -> Vec<Routes> {
+    let Description { name, collection, .. } = resource;
+    let queries = |path, own| Routes {
+        methods: QUERY,
+        path,
+        scopes: vec![resource.scope(Access::Read)],
+        functions: ["lith-fn".to_owned(), "read-fn".to_owned(), own],
+    };
+    let commands = |methods, path, own| Routes {
+        methods,
+        path,
+        scopes: vec![resource.scope(Access::Write)],
+        functions: ["lith-fn".to_owned(), "write-fn".to_owned(), own],
+    };
+    let item = || resource.item(routes::ID);
+    vec![
+        queries(resource.path(), format!("list-{collection}-fn")),
+        queries(item(), format!("get-{name}-fn")),
+        commands(&["PUT"], item(), format!("replace-{name}-fn")),
+        commands(&["PATCH"], item(), format!("update-{name}-fn")),
+        commands(&["DELETE"], item(), format!("delete-{name}-fn")),
+        commands(COMMAND, resource.path(), format!("create-{name}-fn")),
+        commands(COMMAND, item(), format!("replace-{name}-fn")),
+    ]
+}
 
 /// The routes of one stage; `T` is whatever answers.
 #[derive(Debug)]
@@ -106,65 +76,71 @@ pub struct RouteTable<T> {
 struct Resolved<T> {
     method: &'static str,
     key: String,
-    segments: Vec<&'static str>,
-    scope: Option<Scope>,
+    path: String,
+    scopes: Vec<String>,
     target: T,
 }
 
-/// Where a request goes.
+/// The route of a request.
 #[derive(Debug)]
 pub struct Match<'a, T> {
     /// As in the event: `GET /users/{id}`.
     pub key: &'a str,
-    /// What a token must have, if one is needed at all.
-    pub scope: Option<Scope>,
+    /// A token must have one of these; no token is needed if there are none.
+    pub scopes: &'a [String],
     /// What answers.
     pub target: &'a T,
     /// The decoded values of the path's parameters.
     pub path_parameters: BTreeMap<&'static str, String>,
 }
 
-impl<T> RouteTable<T> {
+impl<T: Clone> RouteTable<T> {
     /// The routes of a stage; `deployed` finds a function of that stage. `None` if the stage has nothing that answers by
     /// default.
     pub fn new(deployed: impl Fn(&str) -> Option<T>) -> Option<Self> {
-        let first = |functions: &[&str]| functions.iter().find_map(|function| deployed(function));
-        let resolve = |route: &'static Route, method: &&'static str| {
-            Some(Resolved {
-                method,
-                key: format!("{method} {}", route.path),
-                segments: route.path.split('/').collect(),
-                scope: route.scope,
-                target: first(route.functions)?,
+        let resolve = |route: Routes| {
+            let target = route.functions.iter().find_map(|function| deployed(function));
+            let Routes { methods, path, scopes, .. } = route;
+            target.into_iter().flat_map(move |target| {
+                let (path, scopes) = (path.clone(), scopes.clone());
+                methods.iter().map(move |method| Resolved {
+                    method,
+                    key: format!("{method} {path}"),
+                    path: path.clone(),
+                    scopes: scopes.clone(),
+                    target: target.clone(),
+                })
             })
         };
-        let of_route = |route: &'static Route| route.methods.iter().filter_map(move |method| resolve(route, method));
-        Some(Self { routes: ROUTES.iter().flat_map(of_route).collect(), default: first(DEFAULT_FUNCTIONS)? })
+        let of_first = RESOURCES.first().map(|resource| format!("get-{}-fn", resource.name));
+        let defaults = DEFAULT_FUNCTIONS.into_iter().map(str::to_owned).chain(of_first);
+        let default = defaults.into_iter().find_map(|function| deployed(&function))?;
+        Some(Self { routes: all().into_iter().flat_map(resolve).collect(), default })
     }
 
     /// Finds the route of a request; `path` is as the client wrote it.
     pub fn find(&self, method: &Method, path: &str) -> Match<'_, T> {
         let candidates = self.routes.iter().filter(|route| route.method == method.as_str());
         for route in candidates {
-            if let Some(path_parameters) = parameters(&route.segments, path) {
-                return Match { key: &route.key, scope: route.scope, target: &route.target, path_parameters };
+            if let Some(path_parameters) = parameters(&route.path, path) {
+                return Match { key: &route.key, scopes: &route.scopes, target: &route.target, path_parameters };
             }
         }
-        Match { key: DEFAULT_KEY, scope: None, target: &self.default, path_parameters: BTreeMap::new() }
+        Match { key: DEFAULT_KEY, scopes: &[], target: &self.default, path_parameters: BTreeMap::new() }
     }
 }
 
-/// The parameters of a path, if it has these segments.
-fn parameters(segments: &[&'static str], path: &str) -> Option<BTreeMap<&'static str, String>> {
+/// The parameters of a path, if it fits the pattern.
+fn parameters(pattern: &str, path: &str) -> Option<BTreeMap<&'static str, String>> {
     let mut found = BTreeMap::new();
     let mut parts = path.split('/');
-    for segment in segments {
+    for segment in pattern.split('/') {
         let part = parts.next()?;
-        match segment.strip_prefix('{').and_then(|segment| segment.strip_suffix('}')) {
-            Some(name) if !part.is_empty() => {
-                found.insert(name, percent_decode_str(part).decode_utf8_lossy().into_owned());
+        match segment {
+            routes::ID if !part.is_empty() => {
+                found.insert("id", percent_decode_str(part).decode_utf8_lossy().into_owned());
             }
-            None if *segment == part => {}
+            segment if segment == part => {}
             _ => return None,
         }
     }
@@ -183,20 +159,21 @@ mod tests {
     fn reads_and_writes_go_to_functions_of_their_own() {
         let table = table(&["read-fn", "write-fn", "ingest-fn"]);
         for (method, path, key, function, scope) in [
-            (Method::GET, "/users/7", "GET /users/{id}", "read-fn", Some(Scope::Read)),
-            (Method::HEAD, "/users", "HEAD /users", "read-fn", Some(Scope::Read)),
-            (Method::GET, "/commands/c", "GET /commands/{id}", "read-fn", Some(Scope::Read)),
-            (Method::POST, "/users", "POST /users", "write-fn", Some(Scope::Write)),
-            (Method::PATCH, "/users/7", "PATCH /users/{id}", "write-fn", Some(Scope::Write)),
-            (Method::DELETE, "/users", "DELETE /users", "write-fn", Some(Scope::Write)),
-            (Method::GET, "/health", "$default", "read-fn", None),
-            (Method::OPTIONS, "/users", "$default", "read-fn", None),
-            (Method::POST, "/nothing", "$default", "read-fn", None),
-            (Method::GET, "/users/", "$default", "read-fn", None),
-            (Method::GET, "/users/7/friends", "$default", "read-fn", None),
+            (Method::GET, "/users/7", "GET /users/{id}", "read-fn", &["users:read"][..]),
+            (Method::HEAD, "/users", "HEAD /users", "read-fn", &["users:read"][..]),
+            (Method::GET, "/commands/c", "GET /commands/{id}", "read-fn", &["users:read"][..]),
+            (Method::POST, "/users", "POST /users", "write-fn", &["users:write"]),
+            (Method::PATCH, "/users/7", "PATCH /users/{id}", "write-fn", &["users:write"]),
+            (Method::DELETE, "/users", "DELETE /users", "write-fn", &["users:write"]),
+            (Method::GET, "/health", "$default", "read-fn", &[]),
+            (Method::OPTIONS, "/users", "$default", "read-fn", &[]),
+            (Method::POST, "/nothing", "$default", "read-fn", &[]),
+            (Method::GET, "/users/", "$default", "read-fn", &[]),
+            (Method::GET, "/users/7/friends", "$default", "read-fn", &[]),
         ] {
             let found = table.find(&method, path);
-            assert_eq!((found.key, *found.target, found.scope), (key, function, scope), "{method} {path}");
+            let scopes: Vec<_> = found.scopes.iter().map(String::as_str).collect();
+            assert_eq!((found.key, *found.target, &scopes[..]), (key, function, scope), "{method} {path}");
         }
     }
 

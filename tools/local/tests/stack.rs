@@ -12,7 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use reqwest::{Client, Response, StatusCode};
 use serde_json::{Value, json};
-use shared::http::routes::{COLLECTION, ITEM};
+use service::resources::RESOURCES;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
@@ -122,15 +122,16 @@ async fn assert_message(response: Response, status: StatusCode, message: &str) {
 #[tokio::test]
 async fn reads_and_writes_go_to_processes_of_their_own_as_events() {
     let stack = Stack::start(&[]);
-    let read: Value = stack.get(&format!("{COLLECTION}/7")).await.json().await.unwrap();
-    assert_eq!(read["event"]["routeKey"], format!("GET {ITEM}"));
+    let read: Value = stack.get(&RESOURCES[0].item(7)).await.json().await.unwrap();
+    assert_eq!(read["event"]["routeKey"], format!("GET {}", RESOURCES[0].item("{id}")));
     assert_eq!(read["event"]["requestContext"]["authorizer"]["jwt"]["claims"]["tenant_id"], "local");
-    let write = stack.client.post(format!("{}{COLLECTION}", stack.url)).json(&json!({"a": 1})).send().await.unwrap();
+    let write =
+        stack.client.post(format!("{}{}", stack.url, RESOURCES[0].path())).json(&json!({"a": 1})).send().await.unwrap();
     assert!(write.headers().contains_key("apigw-requestid"));
     let write: Value = write.json().await.unwrap();
     assert_eq!(write["event"]["body"], r#"{"a":1}"#);
     assert_ne!(read["pid"], write["pid"]);
-    let head = stack.client.head(format!("{}{COLLECTION}/7", stack.url)).send().await.unwrap();
+    let head = stack.client.head(format!("{}{}", stack.url, RESOURCES[0].item(7))).send().await.unwrap();
     assert_eq!((head.status(), head.text().await.unwrap().as_str()), (StatusCode::OK, ""));
 }
 
@@ -269,8 +270,12 @@ async fn a_function_that_cannot_start_is_no_fork_storm_and_recovers() {
 #[tokio::test]
 async fn large_requests_are_refused_at_the_door() {
     let stack = Stack::start(&[]);
-    let large =
-        stack.client.post(format!("{}{COLLECTION}", stack.url)).body(vec![b'a'; 10 * 1024 * 1024 + 1]).send().await;
+    let large = stack
+        .client
+        .post(format!("{}{}", stack.url, RESOURCES[0].path()))
+        .body(vec![b'a'; 10 * 1024 * 1024 + 1])
+        .send()
+        .await;
     assert_message(large.unwrap(), StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large").await;
     let head = stack.client.get(&stack.url).header("x-large", "a".repeat(11_000)).send().await.unwrap();
     assert_eq!(head.status(), StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
@@ -340,10 +345,10 @@ async fn a_removed_function_finishes_what_it_does_and_whatever_waited_for_it_is_
     let is_ready = async || stack.status().await["functions"]["lith-fn"]["cold_starts"] == 1;
     until("the process is busy", || async { is_ready().await.then_some(()) }).await;
     let lith = stack.pids().await[0];
-    let waiting = tokio::spawn(stack.client.get(format!("{}{COLLECTION}/7", stack.url)).send());
+    let waiting = tokio::spawn(stack.client.get(format!("{}{}", stack.url, RESOURCES[0].item(7))).send());
     let status: Value = stack.deploy("read-write").await.json().await.unwrap();
     assert_eq!((&status["stage"], &status["draining"]), (&json!("read-write"), &json!(1)));
-    let answers = [waiting.await.unwrap().unwrap(), stack.get(&format!("{COLLECTION}/7")).await];
+    let answers = [waiting.await.unwrap().unwrap(), stack.get(&RESOURCES[0].item(7)).await];
     for answer in answers {
         assert_ne!(answer.json::<Value>().await.unwrap()["pid"], json!(lith));
     }

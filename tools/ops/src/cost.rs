@@ -2,7 +2,7 @@
 
 use prices::{GIGABYTE, HOURS_PER_MONTH, Price};
 use serde::Serialize;
-use shared::stages::Row;
+use service::stages::Row;
 
 use crate::cli::{Architecture, CostOptions, QueueType, TrafficOptions};
 use crate::model::{DAYS_PER_MONTH, Model, POLLERS, millions};

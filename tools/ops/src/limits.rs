@@ -1,7 +1,7 @@
 //! Which quota of AWS each stage reaches first, and at how many requests a second.
 
 use serde::Serialize;
-use shared::stages::{Kind, Row};
+use service::stages::{Kind, Row};
 
 use crate::cli::{LimitsOptions, QueueType};
 use crate::model::{Model, environments};

@@ -6,20 +6,19 @@
 mod perform;
 mod plan;
 mod state;
-mod way;
 
 use serde::Serialize;
 use serde_json::json;
-use shared::stages::{Kind, Row};
+use service::stages::{Kind, Row};
 
 use self::perform::Run;
 use self::state::{Held, Migration};
-use self::way::{Step, What};
 use crate::cache;
 use crate::cli::{AdvanceOptions, HoldOptions, MigrateCommand, SiteOptions};
 use crate::outcome::{Failure, Outcome};
 use crate::rebuild::copy::Progress;
 use crate::site::Site;
+use service::way::What;
 
 pub(crate) async fn run(site: Site, places: &SiteOptions, command: &MigrateCommand) -> Result<Outcome, Failure> {
     match command {
@@ -190,12 +189,6 @@ impl Migration {
         self.turned_back_at = Some(at.map_or(self.to.clone(), |row| row.stage.clone()));
         self.begin()?;
         Ok(self)
-    }
-}
-
-impl Step {
-    fn deploys(&self) -> bool {
-        matches!(self.what, What::Deploy(_))
     }
 }
 

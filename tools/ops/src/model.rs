@@ -4,7 +4,7 @@
 //! command is cheaper by another.
 
 use prices::{HOURS_PER_MONTH, SECONDS_PER_MONTH};
-use shared::stages::{Answer, Cache, Row, Source};
+use service::stages::{Answer, Cache, Row, Source};
 
 use crate::cli::{QueueType, TrafficOptions};
 use crate::outcome::Failure;

@@ -6,7 +6,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use kernel::ports::PortError;
 use serde::Serialize;
 use serde_json::{Value, json};
-use shared::stages::StageError;
+use service::stages::StageError;
 
 /// What was found or done.
 #[derive(Debug)]
@@ -173,7 +173,7 @@ pub(crate) fn explain(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use shared::stages::Row;
+    use service::stages::Row;
 
     use super::*;
 

@@ -11,8 +11,8 @@ use aws_config::SdkConfig;
 use kernel::domain::Domain;
 use kernel::project::Projection;
 use serde::Deserialize;
+use service::stages::Row;
 use shared::ServedDomain;
-use shared::stages::Row;
 
 use crate::cache::Cache;
 use crate::cli::SiteOptions;

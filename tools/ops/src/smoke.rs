@@ -9,8 +9,10 @@ mod service;
 use std::time::Duration;
 
 use http::Method;
+use resource::Description;
 use serde::Serialize;
 use serde_json::Value;
+use shared::ServedDomain;
 use shared::http::routes;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
@@ -20,6 +22,8 @@ use self::service::{Answer, Call, Service};
 use crate::cli::SmokeOptions;
 use crate::outcome::{Failure, Outcome};
 
+/// The resource that is tried.
+const RESOURCE: Description = Description::of::<ServedDomain>();
 /// The variable that holds the access token: an argument would show it in the list of processes.
 const TOKEN_VARIABLE: &str = "WATERSHED_TOKEN";
 /// The checks that need a token.
@@ -186,7 +190,7 @@ impl Run {
 
         if public || self.service.has_token() {
             self.step = "401";
-            let answer = self.service.send(Call::new(Method::GET, routes::COLLECTION).anonymous()).await?;
+            let answer = self.service.send(Call::new(Method::GET, RESOURCE.path()).anonymous()).await?;
             if answer.status() == 200 {
                 return Err(answer.fault("401").with_advice(fault::UNGUARDED));
             }
@@ -199,7 +203,7 @@ impl Run {
     async fn create(&mut self, body: &Value) -> Result<Written, Fault> {
         self.step = "write";
         self.user = Some(Created::default());
-        let answer = self.service.send(Call::new(Method::POST, routes::COLLECTION).json(body)).await?;
+        let answer = self.service.send(Call::new(Method::POST, RESOURCE.path()).json(body)).await?;
         if (400..500).contains(&answer.status()) {
             // The service refused the request, so there is no user.
             self.user = None;
@@ -360,7 +364,7 @@ impl Run {
     }
 
     fn finding(&self) -> String {
-        format!("{}?{}", routes::COLLECTION, sample::query(&self.word))
+        format!("{}?{}", RESOURCE.path(), sample::query(&self.word))
     }
 
     fn pass(&mut self, answer: &Answer, found: &str) {
@@ -381,11 +385,11 @@ impl Run {
 }
 
 fn item(id: &str) -> String {
-    routes::ITEM.replace("{id}", id)
+    RESOURCE.item(id)
 }
 
 fn command(id: &str) -> String {
-    routes::COMMAND.replace("{id}", id)
+    routes::COMMAND.replace(routes::ID, id)
 }
 
 /// Requires the entity tag of this version. The tag also carries the projection, which only the service knows.

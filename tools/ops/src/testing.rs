@@ -112,7 +112,12 @@ impl Service {
         let tenant: kernel::ids::Tenant = "acme".parse().unwrap();
         let id = AggregateId::generate(SystemClock.now());
         let key = AggregateKey { kind: ServedDomain::KIND, tenant: tenant.clone(), id };
-        let claim = |number| Claim { tenant: tenant.clone(), kind: "name", value: format!("{number} of {id}") };
+        let claim = |number| Claim {
+            kind: ServedDomain::KIND,
+            tenant: tenant.clone(),
+            field: "name",
+            value: format!("{number} of {id}"),
+        };
         let transaction = Transaction {
             key: key.clone(),
             state: Some(StateChange { expected: 0, next: state() }),

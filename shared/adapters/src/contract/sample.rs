@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kernel::clock::Timestamp;
-use kernel::ids::{AggregateId, AggregateKey, CommandId, Tenant};
+use kernel::ids::{AggregateId, AggregateKey, CommandId, Kind, Tenant};
 use kernel::ports::{Claim, IndexEntry, Snapshot, StateChange, Transaction};
 use kernel::problem::{FieldError, Problem};
 use kernel::record::{CommandRecord, CommandStatus, Fingerprint, RecordKey};
 
 /// The kind of the samples' aggregates.
-pub const KIND: &str = "X";
+pub const KIND: Kind = Kind::new("X");
 /// The index in which all samples appear.
 pub const ALL: &str = "all";
 /// The index in which some samples appear.
@@ -59,6 +59,7 @@ pub fn record(key: &AggregateKey, status: CommandStatus) -> CommandRecord {
     let completed_at = (status != CommandStatus::Pending).then(|| NOW.plus(Duration::from_millis(7)));
     CommandRecord {
         key: RecordKey { tenant: key.tenant.clone(), command: CommandId::generate(NOW) },
+        kind: key.kind.name().map(str::to_owned),
         aggregate: key.id,
         accepted_at: NOW,
         fingerprint: Some(Fingerprint::of(&[b"path", b"body"])),
@@ -94,7 +95,7 @@ pub fn failed() -> CommandStatus {
 /// A claim on `value`.
 #[must_use]
 pub fn claim(tenant: &Tenant, value: &str) -> Claim {
-    Claim { tenant: tenant.clone(), kind: "shade", value: value.to_owned() }
+    Claim { kind: KIND, tenant: tenant.clone(), field: "shade", value: value.to_owned() }
 }
 
 /// A transaction that does nothing.

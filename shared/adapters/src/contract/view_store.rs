@@ -1,7 +1,7 @@
 //! What every read store does, and the write store where it is read and listed like one.
 
 use kernel::clock::Timestamp;
-use kernel::ids::{AggregateKey, Tenant};
+use kernel::ids::{AggregateKey, Kind, Tenant};
 use kernel::ports::{
     Consistency, IndexEntry, ListQuery, Page, Position, Projected, Snapshot, StateChange, Transaction, ViewReader,
 };
@@ -232,10 +232,10 @@ async fn lists_of_two_tenants_and_two_kinds_are_apart(stores: &Stores) {
     let (mine, other) = (tenant(), tenant());
     put_at(stores, &mine, &["a"]).await;
     put_at(stores, &other, &["b"]).await;
-    put(stores, &AggregateKey { kind: "Y", ..key(&mine) }, &at("c")).await;
+    put(stores, &AggregateKey { kind: Kind::new("Y"), ..key(&mine) }, &at("c")).await;
     assert_eq!(sorts(&list(stores, &query(&mine)).await), ["a"]);
     assert_eq!(sorts(&list(stores, &query(&other)).await), ["b"]);
-    assert_eq!(sorts(&list(stores, &ListQuery { kind: "Y", ..query(&mine) }).await), ["c"]);
+    assert_eq!(sorts(&list(stores, &ListQuery { kind: Kind::new("Y"), ..query(&mine) }).await), ["c"]);
     assert_eq!(sorts(&list(stores, &ListQuery { tenant: tenant(), ..query(&mine) }).await), [""; 0]);
 }
 

@@ -4,12 +4,16 @@ use std::collections::BTreeSet;
 use std::future::Future;
 
 use bytes::Bytes;
-use kernel::ids::AggregateKey;
-use kernel::ports::{CommitError, Consistency, FailedConditions, LOAD_KEYS_MAX, Snapshot, StateChange, Transaction};
+use kernel::ids::{AggregateKey, Kind};
+use kernel::ports::{
+    Claim, CommitError, Consistency, FailedConditions, LOAD_KEYS_MAX, Snapshot, StateChange, Transaction,
+};
 use kernel::record::CommandStatus;
 use tokio::task::JoinSet;
 
-use super::sample::{applied, claim, failed, final_statuses, key, nothing, record, snapshot, step, tenant, tombstone};
+use super::sample::{
+    KIND, applied, claim, failed, final_statuses, key, nothing, record, snapshot, step, tenant, tombstone,
+};
 use super::{Stores, run};
 
 /// How many tasks race.
@@ -31,6 +35,7 @@ pub async fn suite(stores: &Stores) {
         another_holds_a_claim_until_it_is_released,
         a_claim_of_ones_own_or_of_nobody_is_taken_and_released_freely,
         claims_of_two_tenants_are_apart,
+        claims_of_two_kinds_are_apart,
         a_view_is_put_with_the_state_only_where_absent_or_older,
         every_combination_of_failures_is_named_and_writes_nothing,
         racing_updates_lose_nothing_and_apply_nothing_twice,
@@ -183,6 +188,15 @@ async fn a_claim_of_ones_own_or_of_nobody_is_taken_and_released_freely(stores: &
     let change = Transaction { claims_taken: vec![claim(&tenant, "blue")], ..release };
     commit(stores, change.clone()).await;
     commit(stores, change).await;
+}
+
+async fn claims_of_two_kinds_are_apart(stores: &Stores) {
+    let tenant = tenant();
+    for kind in [KIND, Kind::new("Y"), Kind::implied("Z")] {
+        let claim = Claim { kind, ..claim(&tenant, "red") };
+        let key = AggregateKey { kind, ..key(&tenant) };
+        commit(stores, Transaction { claims_taken: vec![claim], ..nothing(&key) }).await;
+    }
 }
 
 async fn claims_of_two_tenants_are_apart(stores: &Stores) {

@@ -9,7 +9,7 @@ use aws_sdk_dynamodb::types::{Put, ReturnValuesOnConditionCheckFailure};
 use kernel::clock::Timestamp;
 use kernel::ports::{PortError, RecordReader, RecordWriter};
 use kernel::problem::Problem;
-use kernel::record::{CommandRecord, CommandStatus, Fingerprint, RECORD_SCHEMA, RecordKey};
+use kernel::record::{CommandRecord, CommandStatus, Fingerprint, RECORD_SCHEMA, RECORD_SCHEMA_WITH_KIND, RecordKey};
 use serde::Deserialize;
 use serde::de::IntoDeserializer;
 use serde::de::value::Error as ValueError;
@@ -21,6 +21,7 @@ use crate::tables::KEY_ATTRIBUTE;
 const PORT: &str = "records";
 
 const STATUS: &str = "status";
+const KIND: &str = "kind";
 const AGGREGATE: &str = "aggregate";
 const ACCEPTED_AT: &str = "accepted_at";
 const COMPLETED_AT: &str = "completed_at";
@@ -124,9 +125,12 @@ impl RecordWriter for DynamoRecords {
 }
 
 fn encode(record: &CommandRecord) -> Result<Item, serde_json::Error> {
-    let CommandRecord { key, aggregate, accepted_at, fingerprint, status, completed_at } = record;
+    let CommandRecord { key, kind, aggregate, accepted_at, fingerprint, status, completed_at } = record;
     let mut item = item::key(key.to_string());
-    item::set(&mut item, SCHEMA, item::n(RECORD_SCHEMA));
+    item::set(&mut item, SCHEMA, item::n(if kind.is_some() { RECORD_SCHEMA_WITH_KIND } else { RECORD_SCHEMA }));
+    if let Some(kind) = kind {
+        item::set(&mut item, KIND, item::s(kind));
+    }
     item::set(&mut item, AGGREGATE, item::s(aggregate.to_string()));
     item::set(&mut item, ACCEPTED_AT, item::n(accepted_at.as_micros()));
     item::set(&mut item, STATUS, item::s(status_name(status)));
@@ -162,11 +166,12 @@ fn status_name(status: &CommandStatus) -> &'static str {
 
 fn decode(key: &RecordKey, item: &Item) -> Result<CommandRecord, ItemError> {
     let schema = item::number(item, SCHEMA)?;
-    if schema > RECORD_SCHEMA {
+    if schema > RECORD_SCHEMA_WITH_KIND {
         return Err(ItemError::UnknownSchema(schema));
     }
     Ok(CommandRecord {
         key: key.clone(),
+        kind: item::optional_text(item, KIND)?.map(str::to_owned),
         aggregate: item::text(item, AGGREGATE)?.parse().map_err(item::malformed(AGGREGATE))?,
         accepted_at: Timestamp::from_micros(item::number(item, ACCEPTED_AT)?),
         fingerprint: item::optional_text(item, FINGERPRINT)?.map(decode_fingerprint).transpose()?,
@@ -209,6 +214,7 @@ mod tests {
         let command: CommandId = "019a0b5e-6c7b-7000-8000-0000000000ff".parse().unwrap();
         CommandRecord {
             key: RecordKey { tenant: "acme".parse().unwrap(), command },
+            kind: None,
             aggregate: "019a0b5e-6c7b-7000-8000-000000000001".parse().unwrap(),
             accepted_at: Timestamp::from_micros(ACCEPTED_AT_MICROS),
             fingerprint: Some(Fingerprint::of(&[b"/users", b"{}"])),
@@ -255,11 +261,21 @@ mod tests {
         }
     }
 
+    /// Code that knows of one kind refuses the schema.
+    #[test]
+    fn a_record_that_names_its_kind_has_a_schema_of_its_own() {
+        let record = CommandRecord { kind: Some("O".to_owned()), ..record(CommandStatus::Pending) };
+        let mut due = stored("pending", &[("expires_at", item::n(1_793_888_000_u64)), ("kind", item::s("O"))]);
+        item::set(&mut due, SCHEMA, item::n(2_u16));
+        assert_eq!(encode(&record).unwrap(), due);
+        assert_eq!(decode(&record.key, &due).unwrap(), record);
+    }
+
     #[test]
     fn a_record_of_newer_code_is_refused() {
         let record = record(CommandStatus::Pending);
         let mut newer = encode(&record).unwrap();
-        item::set(&mut newer, SCHEMA, item::n(RECORD_SCHEMA + 1));
-        assert!(matches!(decode(&record.key, &newer), Err(ItemError::UnknownSchema(2))));
+        item::set(&mut newer, SCHEMA, item::n(3_u16));
+        assert!(matches!(decode(&record.key, &newer), Err(ItemError::UnknownSchema(3))));
     }
 }

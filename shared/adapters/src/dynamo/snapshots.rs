@@ -11,7 +11,7 @@ use aws_sdk_dynamodb::operation::put_item::builders::PutItemFluentBuilder;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::builders::PutBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, Put, ReturnValuesOnConditionCheckFailure};
-use kernel::ids::AggregateKey;
+use kernel::ids::{AggregateKey, Kind};
 use kernel::ports::{
     Consistency, IndexEntry, ListQuery, Page, PortError, Position, Projected, Snapshot, ViewReader, ViewWriter,
 };
@@ -84,7 +84,7 @@ impl SnapshotTable {
     /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Scan.html#Scan.ParallelScan>
     pub async fn scan(
         &self,
-        kind: &'static str,
+        kind: Kind,
         segment: u32,
         segments: u32,
         after: Option<String>,
@@ -96,7 +96,7 @@ impl SnapshotTable {
     pub async fn scan_some(
         &self,
         items_max: usize,
-        kind: &'static str,
+        kind: Kind,
         segment: u32,
         segments: u32,
         after: Option<String>,
@@ -437,8 +437,8 @@ fn bookmark(name: &str) -> String {
 }
 
 /// The key of an aggregate of this kind; `None` for other items, such as claims.
-fn aggregate_key(kind: &'static str, pk: &str) -> Option<AggregateKey> {
-    let (tenant, id) = pk.strip_prefix(kind)?.strip_prefix('#')?.split_once('#')?;
+fn aggregate_key(kind: Kind, pk: &str) -> Option<AggregateKey> {
+    let (tenant, id) = pk.strip_prefix(kind.letters())?.strip_prefix('#')?.split_once('#')?;
     Some(AggregateKey { kind, tenant: tenant.parse().ok()?, id: id.parse().ok()? })
 }
 

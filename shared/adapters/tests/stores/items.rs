@@ -47,7 +47,7 @@ async fn a_record_that_cannot_be_read_is_corrupt() {
     let client = database().await;
     let stores = tables_in(&client).await;
     let changes = [
-        ("schema", Some(n("2"))),
+        ("schema", Some(n("3"))),
         ("schema", Some(n("65536"))),
         ("schema", None),
         ("status", Some(s("applied?"))),

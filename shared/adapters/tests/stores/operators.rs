@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use adapters::contract::sample::{INDEXES, KIND, key, snapshot, tenant, tombstone};
 use adapters::dynamo::{DynamoViewStore, SnapshotTable};
 use aws_sdk_dynamodb::types::AttributeValue;
-use kernel::ids::AggregateKey;
+use kernel::ids::{AggregateKey, Kind};
 use kernel::ports::{Consistency, LOAD_KEYS_MAX, PortError, Projected, Snapshot, ViewReader as _, ViewWriter as _};
 
 use super::{database, names, tables_in};
@@ -47,7 +47,7 @@ async fn a_scan_meets_each_snapshot_of_its_kind_once_in_any_number_of_segments()
         assert_eq!(views.put(&key, &view).await.unwrap(), Projected::Stored);
         put.insert(key, view);
     }
-    let another_kind = AggregateKey { kind: "XY", ..key(&tenants[0]) };
+    let another_kind = AggregateKey { kind: Kind::new("XY"), ..key(&tenants[0]) };
     views.put(&another_kind, &snapshot(1)).await.unwrap();
     table.set_bookmark("here", b"a bookmark is no snapshot".to_vec()).await.unwrap();
     for segments in [1, 4] {

@@ -10,6 +10,7 @@ use kernel::record::COMMAND_AGE_MAX;
 use tokio::time::Instant;
 
 use crate::counter::CounterCommand::{Add, Close};
+use crate::counter::KIND;
 use crate::world::{
     Interrupted, Interruption, Remembering, Unreadable, World, apply_with, key, open, relabel, tenant, told,
 };
@@ -71,7 +72,7 @@ async fn a_view_is_left_out_of_a_transaction_only_where_a_newer_one_was_met_on_t
 async fn a_claim_that_was_held_while_the_state_moved_is_asked_for_again() {
     for (state_moved, outcome) in [(true, "applied 1"), (false, "rejected label-taken")] {
         let world = World::new();
-        let held = Claim { tenant: tenant(), kind: "label", value: "a".to_owned() };
+        let held = Claim { kind: KIND, tenant: tenant(), field: "label", value: "a".to_owned() };
         let failed = FailedConditions { state_moved, claims_held: vec![held], ..FailedConditions::default() };
         let interruption: Interruption =
             Box::new(move || Box::pin(async move { Some(CommitError::Conditions(failed)) }));

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use kernel::domain::{Context, Decision, DecodeError, Domain};
-use kernel::ids::{AggregateId, AggregateKey, Tenant};
+use kernel::ids::{AggregateId, AggregateKey, Kind, Tenant};
 use kernel::ports::{Claim, IndexEntry};
 use kernel::problem::Problem;
 use kernel::project::Projection;
@@ -11,8 +11,13 @@ use serde::{Deserialize, Serialize};
 
 /// Version 1 counts in euros, version 2 in cents. Nothing but the schema version tells their forms apart: who does not
 /// look at it is wrong by a factor of 100.
+///
+/// Its kind is the implied one, or one that its forms name.
 #[derive(Debug)]
-pub(crate) struct Counter<const SCHEMA: u16 = 1>;
+pub(crate) struct Counter<const SCHEMA: u16 = 1, const IS_NAMED: bool = false>;
+
+/// The kind of counters.
+pub(crate) const KIND: Kind = Kind::implied("C");
 
 const CENTS_PER_EURO: u32 = 100;
 
@@ -36,7 +41,7 @@ pub(crate) enum CounterEvent {
     Closed,
 }
 
-impl<const SCHEMA: u16> Counter<SCHEMA> {
+impl<const SCHEMA: u16, const IS_NAMED: bool> Counter<SCHEMA, IS_NAMED> {
     /// What an amount of version `from` is multiplied by to be one of this version.
     fn factor(from: u16) -> Result<u32, DecodeError> {
         match (from, SCHEMA) {
@@ -47,8 +52,8 @@ impl<const SCHEMA: u16> Counter<SCHEMA> {
     }
 }
 
-impl<const SCHEMA: u16> Domain for Counter<SCHEMA> {
-    const KIND: &'static str = "C";
+impl<const SCHEMA: u16, const IS_NAMED: bool> Domain for Counter<SCHEMA, IS_NAMED> {
+    const KIND: Kind = if IS_NAMED { Kind::new("N") } else { KIND };
     const INDEXES: &'static [&'static str] = &["label"];
     const SCHEMA: u16 = SCHEMA;
     const COMMAND_SCHEMA: u16 = SCHEMA;
@@ -82,7 +87,7 @@ impl<const SCHEMA: u16> Domain for Counter<SCHEMA> {
     }
 
     fn claims(tenant: &Tenant, state: &CounterState) -> Vec<Claim> {
-        vec![Claim { tenant: tenant.clone(), kind: "label", value: state.label.clone() }]
+        vec![Claim { kind: Self::KIND, tenant: tenant.clone(), field: "label", value: state.label.clone() }]
     }
 
     fn claim_held(_: &Claim) -> Problem {

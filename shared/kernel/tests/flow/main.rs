@@ -1,10 +1,12 @@
 //! The flow through the kernel, with a second tiny domain, to show that it is generic, and stores in memory.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test may panic")]
 
 mod apply;
 mod counter;
 mod evolution;
+mod ingest;
+mod kinds;
 mod query;
 mod submit;
 mod world;

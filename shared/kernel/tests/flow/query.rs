@@ -20,8 +20,8 @@ use kernel::record::CommandStatus;
 use kernel::token::{Token, TokenError};
 use tokio::time::Instant;
 
-use crate::counter::Counter;
 use crate::counter::CounterCommand::{Add, Close};
+use crate::counter::KIND;
 use crate::world::{World, key, open, tenant};
 
 /// A store that counts how often it is read.
@@ -48,13 +48,13 @@ impl ViewReader for Counted {
 }
 
 /// One execution environment with a memory of its own, in a world that it shares.
-struct Environment {
+pub(crate) struct Environment {
     queries: Queries,
-    lists: Lists,
+    pub(crate) lists: Lists,
     store: Arc<Counted>,
 }
 
-fn environment(world: &World) -> Environment {
+pub(crate) fn environment(world: &World) -> Environment {
     environment_with(world, Some(world.cache.clone()))
 }
 
@@ -103,7 +103,7 @@ fn said(answer: &Answer) -> Vec<(Tier, TierSaid)> {
 }
 
 /// Applies and projects; the cache step is left out where the writer dies before it.
-async fn write(world: &World, id: AggregateId, command: crate::counter::CounterCommand, cache_step: bool) {
+pub(crate) async fn write(world: &World, id: AggregateId, command: crate::counter::CounterCommand, cache_step: bool) {
     let applied = world.apply(&[world.command(id, command)]).await;
     let cache = cache_step.then(|| world.cache.clone() as _);
     let model = ReadModel { projection: Projection::FIRST, views: Some(Arc::new(world.stores.views())) };
@@ -189,7 +189,7 @@ async fn the_store_is_read_strongly_consistent_for_fills_and_tokens_alone() {
     let world = World::new();
     let id = world.new_id();
     write(&world, id, open("a"), false).await;
-    let demand = token(&world, &Token::of_version(id, 1));
+    let demand = token(&world, &Token::of_version(None, id, 1));
     let strong = |here: &Environment| (here.reads(), here.store.strong.load(Ordering::SeqCst));
     for (shared, tokenless, with_token) in [(false, (1, 0), (1, 1)), (true, (1, 1), (0, 0))] {
         let shared = || shared.then(|| world.cache.clone() as Arc<dyn SharedCache>);
@@ -258,7 +258,7 @@ async fn a_token_reads_through_stale_caches_to_the_version_that_it_demands() {
     here.get(id).await;
     write(&world, id, Add(1), false).await;
     assert_eq!(here.get(id).await.view.version, 1);
-    let demand = token(&world, &Token::of_version(id, 2));
+    let demand = token(&world, &Token::of_version(None, id, 2));
     let answer = here.try_get(id, Some(&demand), false).await.unwrap();
     assert_eq!(said(&answer), [(Tier::Memory, TierSaid::TooOld), (Tier::Redis, TierSaid::TooOld)]);
     assert_eq!(answer.view.version, 2);
@@ -274,7 +274,7 @@ async fn a_token_that_demands_too_much_is_told_so_or_gets_a_flagged_answer_if_it
     let id = world.new_id();
     write(&world, id, open("a"), true).await;
     let here = environment(&world);
-    let demand = token(&world, &Token::of_version(id, 9));
+    let demand = token(&world, &Token::of_version(None, id, 9));
     let strict = here.try_get(id, Some(&demand), false).await;
     assert!(matches!(strict, Err(QueryError::NotYetConsistent)));
     let lenient = here.try_get(id, Some(&demand), true).await.unwrap();
@@ -290,17 +290,17 @@ async fn an_answer_keeps_what_the_session_has_seen_and_done_and_a_stale_one_lowe
     let here = environment(&world);
     let accepted_at = Some(world.clock.now());
     for (floor, lenient, stale) in [(0, false, false), (1, false, false), (9, true, true)] {
-        let session = Token { accepted_at, ..Token::of_version(id, floor) };
+        let session = Token { accepted_at, ..Token::of_version(None, id, floor) };
         let answer = here.try_get(id, Some(&token(&world, &session)), lenient).await.unwrap();
         assert_eq!((answer.view.version, answer.stale), (1, stale));
-        let next = Token::open(&world.keys, &tenant(), Some(id), world.clock.now(), &answer.token).unwrap();
+        let next = Token::open(&world.keys, &tenant(), Some((KIND, id)), world.clock.now(), &answer.token).unwrap();
         assert_eq!((next.floor, next.accepted_at), (floor.max(1), accepted_at));
     }
     // The outcome of the command that the token names is not known.
     let command = Some(CommandId::generate(world.clock.now()));
-    let session = token(&world, &Token { command, ..Token::of_version(id, 9) });
+    let session = token(&world, &Token { command, ..Token::of_version(None, id, 9) });
     let answer = here.try_get(id, Some(&session), true).await.unwrap();
-    let next = Token::open(&world.keys, &tenant(), Some(id), world.clock.now(), &answer.token).unwrap();
+    let next = Token::open(&world.keys, &tenant(), Some((KIND, id)), world.clock.now(), &answer.token).unwrap();
     assert_eq!((answer.stale, next.floor), (true, 9));
 }
 
@@ -310,9 +310,9 @@ async fn a_read_waits_until_its_answer_is_due_and_no_longer() {
     let id = world.new_id();
     write(&world, id, open("a"), true).await;
     let here = environment(&world);
-    let unseen = token(&world, &Token::of_version(id, 9));
+    let unseen = token(&world, &Token::of_version(None, id, 9));
     let command = Some(CommandId::generate(world.clock.now()));
-    let pending = token(&world, &Token { command, ..Token::of_version(id, 0) });
+    let pending = token(&world, &Token { command, ..Token::of_version(None, id, 0) });
     for token in [unseen, pending] {
         for (left, waits) in [(1_000, 1_000), (0, 0), (60_000, 5_000)] {
             let began = Instant::now();
@@ -333,7 +333,7 @@ async fn a_token_waits_for_the_command_that_it_names() {
     write(&world, id, open("a"), true).await;
     let here = environment(&world);
     let command = world.command(id, Add(1));
-    let names = Token { command: Some(command.stamp.command), ..Token::of_version(id, 0) };
+    let names = Token { command: Some(command.stamp.command), ..Token::of_version(None, id, 0) };
     let names = token(&world, &names);
     let applying = async {
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -343,14 +343,14 @@ async fn a_token_waits_for_the_command_that_it_names() {
     let (answer, ()) = tokio::join!(here.try_get(id, Some(&names), false), applying);
     let answer = answer.unwrap();
     assert_eq!(answer.view.version, 2);
-    let seen = Token::open(&world.keys, &tenant(), Some(id), world.clock.now(), &answer.token).unwrap();
+    let seen = Token::open(&world.keys, &tenant(), Some((KIND, id)), world.clock.now(), &answer.token).unwrap();
     assert_eq!((seen.floor, seen.command), (2, None), "what was seen is kept, what was waited for is over");
     let pending = world.command(id, Add(1));
     world.stores.records().put_pending(&pending.record(CommandStatus::Pending, None)).await.unwrap();
-    let waits = Token { command: Some(pending.stamp.command), ..Token::of_version(id, 0) };
+    let waits = Token { command: Some(pending.stamp.command), ..Token::of_version(None, id, 0) };
     let waits = token(&world, &waits);
     assert!(matches!(here.try_get(id, Some(&waits), false).await, Err(QueryError::NotYetConsistent)));
-    let never = Token { command: Some(CommandId::generate(world.clock.now())), ..Token::of_version(id, 0) };
+    let never = Token { command: Some(CommandId::generate(world.clock.now())), ..Token::of_version(None, id, 0) };
     let never = token(&world, &never);
     assert!(matches!(here.try_get(id, Some(&never), false).await, Err(QueryError::NotYetConsistent)));
     assert!(here.try_get(id, Some(&never), true).await.unwrap().stale);
@@ -362,7 +362,7 @@ async fn a_token_waits_for_the_version_that_it_demands() {
     let id = world.new_id();
     write(&world, id, open("a"), true).await;
     let here = environment(&world);
-    let demand = token(&world, &Token::of_version(id, 2));
+    let demand = token(&world, &Token::of_version(None, id, 2));
     let projecting = async {
         tokio::time::sleep(Duration::from_secs(1)).await;
         world.clock.pass(Duration::from_secs(1));
@@ -377,7 +377,7 @@ async fn a_token_waits_for_the_version_that_it_demands() {
     world.clock.pass(Duration::from_millis(1_500));
     assert_eq!(here.get(id).await.view.version, 2);
     // The session's next token demands what it has seen.
-    let seen = Token::open(&world.keys, &tenant(), Some(id), world.clock.now(), &answer.token).unwrap();
+    let seen = Token::open(&world.keys, &tenant(), Some((KIND, id)), world.clock.now(), &answer.token).unwrap();
     assert_eq!((seen.floor, seen.command), (2, None));
 }
 
@@ -386,7 +386,7 @@ async fn a_token_for_something_else_is_refused() {
     let world = World::new();
     let (id, other) = (world.new_id(), world.new_id());
     let here = environment(&world);
-    let others = token(&world, &Token::of_version(other, 1));
+    let others = token(&world, &Token::of_version(None, other, 1));
     for (text, why) in [(others.as_str(), TokenError::OtherAggregate), ("rubbish", TokenError::Forged)] {
         let refused = here.try_get(id, Some(text), false).await;
         assert!(matches!(refused, Err(QueryError::Token(token)) if token == why), "{refused:?}");
@@ -477,7 +477,7 @@ async fn a_shared_cache_that_is_down_is_passed_by() {
 }
 
 fn list(cursor: Option<&str>, limit: usize) -> (ListScope, Option<String>, usize) {
-    let scope = ListScope { kind: "C", index: "label", partition: "C#t".to_owned(), sort_prefix: String::new() };
+    let scope = ListScope { kind: KIND, index: "label", partition: "C#t".to_owned(), sort_prefix: String::new() };
     (scope, cursor.map(str::to_owned), limit)
 }
 
@@ -601,5 +601,4 @@ async fn a_projection_that_one_of_two_read_stores_refused_is_no_projection() {
 fn the_projections_version_is_part_of_every_cache_key() {
     let id = World::new().new_id();
     assert_eq!(Projection::FIRST.cache_key(&key(id)), format!("v1#C#t#{id}"));
-    assert_eq!(<Counter as kernel::domain::Domain>::KIND, "C");
 }

@@ -20,28 +20,43 @@ use kernel::token::Token;
 use tokio::time::Instant;
 
 use crate::counter::CounterCommand::{Add, Close};
-use crate::counter::{Counter, CounterCommand};
+use crate::counter::{Counter, CounterCommand, KIND};
 use crate::world::{World, apply_with, key, open, tenant};
 
 fn queued(world: &World) -> Submitter<Counter> {
-    Submitter::new(Route::Queue(queue_route(world)), world.clock.clone(), world.keys.clone())
+    Submitter::new(Route::Queue(queue_route(world)), world.clock.clone(), Arc::default(), world.keys.clone())
 }
 
 fn direct(world: &World) -> Submitter<Counter> {
     let direct = direct_route(world, Duration::ZERO);
-    Submitter::new(Route::Direct { direct, queued_before: None }, world.clock.clone(), world.keys.clone())
+    Submitter::new(
+        Route::Direct { direct, queued_before: None },
+        world.clock.clone(),
+        Arc::default(),
+        world.keys.clone(),
+    )
 }
 
 /// Applies at once what may be a command again that was queued.
 fn direct_again(world: &World) -> Submitter<Counter> {
     let (direct, records) = (direct_route(world, Duration::ZERO), Arc::new(world.stores.records()));
-    Submitter::new(Route::Direct { direct, queued_before: Some(records) }, world.clock.clone(), world.keys.clone())
+    Submitter::new(
+        Route::Direct { direct, queued_before: Some(records) },
+        world.clock.clone(),
+        Arc::default(),
+        world.keys.clone(),
+    )
 }
 
 /// Applies at once, with a queue beside.
 fn either(world: &World, honours_async: bool) -> Submitter<Counter> {
     let (direct, queue) = (direct_route(world, HORIZON), queue_route(world));
-    Submitter::new(Route::Either { direct, queue, honours_async }, world.clock.clone(), world.keys.clone())
+    Submitter::new(
+        Route::Either { direct, queue, honours_async },
+        world.clock.clone(),
+        Arc::default(),
+        world.keys.clone(),
+    )
 }
 
 fn queue_route(world: &World) -> QueueRoute {
@@ -129,12 +144,13 @@ async fn the_token_of_a_write_demands_what_the_session_has_seen_of_the_same_aggr
     let world = World::new();
     let submitter = queued(&world);
     let id = world.new_id();
-    let session = Token::of_version(id, 9).seal(&world.keys, &tenant(), world.clock.now());
+    let session = Token::of_version(None, id, 9).seal(&world.keys, &tenant(), world.clock.now());
     for (about, floor) in [(Some(id), 9), (None, 0)] {
         let command = if about.is_some() { Close } else { open("a") };
         let with_token = Request { token: Some(session.clone()), ..request(None, about, command) };
         let receipt = submitter.submit(with_token, Preference::default()).await.unwrap();
-        let told = Token::open(&world.keys, &tenant(), Some(receipt.aggregate), world.clock.now(), &receipt.token);
+        let told =
+            Token::open(&world.keys, &tenant(), Some((KIND, receipt.aggregate)), world.clock.now(), &receipt.token);
         assert_eq!(told.unwrap().floor, floor);
     }
 }
@@ -218,7 +234,8 @@ impl ViewReader for Lagging {
 async fn what_a_command_left_is_read_strongly_consistent_for_a_client_that_waits() {
     let world = World::new();
     let route = QueueRoute { views: Arc::new(Lagging(world.stores.views())), ..queue_route(&world) };
-    let submitter = Submitter::<Counter>::new(Route::Queue(route), world.clock.clone(), world.keys.clone());
+    let submitter =
+        Submitter::<Counter>::new(Route::Queue(route), world.clock.clone(), Arc::default(), world.keys.clone());
     let ingesting = async {
         tokio::time::sleep(Duration::from_millis(300)).await;
         ingest(&world).await;
@@ -247,7 +264,8 @@ async fn a_client_that_waits_is_answered_in_time_and_looks_are_seldom() {
     let world = World::new();
     let looks = Arc::new(Looks { records: world.stores.records(), times: AtomicU32::new(0) });
     let route = QueueRoute { records: looks.clone(), ..queue_route(&world) };
-    let submitter = Submitter::<Counter>::new(Route::Queue(route), world.clock.clone(), world.keys.clone());
+    let submitter =
+        Submitter::<Counter>::new(Route::Queue(route), world.clock.clone(), Arc::default(), world.keys.clone());
     let (began, wait) = (Instant::now(), Duration::from_secs(10));
     let receipt = submitter.submit(request(None, None, open("a")), waiting(began + wait)).await.unwrap();
     assert!(receipt.outcome.is_none());
@@ -318,15 +336,18 @@ async fn a_session_keeps_its_floor_and_its_order_from_write_to_write() {
     let seen = Token {
         floor: 7,
         accepted_at: Some(world.clock.now().plus(Duration::from_secs(9))),
-        ..Token::of_version(id, 7)
+        ..Token::of_version(None, id, 7)
     };
     let mut request = request(None, Some(id), Add(1));
     request.token = Some(seen.seal(&world.keys, &tenant(), world.clock.now()));
     let receipt = queued(&world).submit(request, Preference::default()).await.unwrap();
-    let token = Token::open(&world.keys, &tenant(), Some(id), world.clock.now(), &receipt.token).unwrap();
+    let token = Token::open(&world.keys, &tenant(), Some((KIND, id)), world.clock.now(), &receipt.token).unwrap();
     let stamp = messages(&world)[0].stamp;
     assert!(Some(stamp.at) > seen.accepted_at);
-    assert_eq!(token, Token { aggregate: id, floor: 7, command: Some(stamp.command), accepted_at: Some(stamp.at) });
+    assert_eq!(
+        token,
+        Token { kind: None, aggregate: id, floor: 7, command: Some(stamp.command), accepted_at: Some(stamp.at) }
+    );
 }
 
 #[tokio::test]
@@ -335,8 +356,8 @@ async fn a_command_is_on_its_way_until_it_has_a_record_and_unknown_when_not_genu
     let lookup = CommandLookup::new(Arc::new(world.stores.records()), world.clock.clone(), world.keys.clone());
     let receipt = queued(&world).submit(request(None, None, open("a")), Preference::default()).await.unwrap();
     assert!(matches!(lookup.get(&tenant(), &receipt.command).await.unwrap(), Some(Known::OnItsWay(_))));
-    let handed_out = lookup.token(&tenant(), &Token::of_version(receipt.aggregate, 3));
-    let opened = Token::open(&world.keys, &tenant(), Some(receipt.aggregate), world.clock.now(), &handed_out);
+    let handed_out = lookup.token(&tenant(), &Token::of_version(None, receipt.aggregate, 3));
+    let opened = Token::open(&world.keys, &tenant(), Some((KIND, receipt.aggregate)), world.clock.now(), &handed_out);
     assert_eq!(opened.unwrap().floor, 3);
     let stranger = "stranger".parse().unwrap();
     assert!(lookup.get(&stranger, &receipt.command).await.unwrap().is_none());

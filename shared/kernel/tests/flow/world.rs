@@ -16,7 +16,7 @@ use kernel::project::Projection;
 use kernel::record::CommandStatus;
 use kernel::seal::KeyRing;
 
-use crate::counter::{Counter, CounterCommand};
+use crate::counter::{Counter, CounterCommand, KIND};
 
 /// Time that stands still.
 #[derive(Debug)]
@@ -88,6 +88,7 @@ impl World {
             schema: ENVELOPE_SCHEMA,
             tenant: tenant(),
             subject: "s".parse().unwrap(),
+            kind: None,
             aggregate,
             stamp: Stamp { at, command: CommandId::generate(at) },
             expected: Expected::Unsaid,
@@ -115,7 +116,7 @@ pub(crate) fn tenant() -> Tenant {
 }
 
 pub(crate) fn key(id: AggregateId) -> AggregateKey {
-    AggregateKey { kind: "C", tenant: tenant(), id }
+    AggregateKey { kind: KIND, tenant: tenant(), id }
 }
 
 pub(crate) fn open(label: &str) -> CounterCommand {

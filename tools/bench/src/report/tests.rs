@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use shared::stages::{Kind, Row};
+use service::stages::{Kind, Row};
 
 use super::*;
 use crate::load::Outcome;

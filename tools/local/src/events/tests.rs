@@ -9,10 +9,11 @@ use super::*;
 fn event_of(request: http::request::Builder, body: &'static [u8]) -> Value {
     let (head, ()) = request.body(()).unwrap().into_parts();
     let claims = Claims::from([("sub".to_owned(), "s".to_owned())]);
+    let scopes = ["users:read".to_owned()];
     let origin = Origin {
         route_key: "GET /users/{id}",
         path_parameters: &BTreeMap::from([("id", "7".to_owned())]),
-        authorization: Some((&claims, Scope::Read)),
+        authorization: Some((&claims, &scopes)),
         source_ip: Ipv4Addr::LOCALHOST.into(),
         port: 3000,
         request_id: "r",
@@ -33,7 +34,7 @@ fn a_request_becomes_an_event_of_payload_format_2() {
     assert_eq!(event["pathParameters"], json!({"id": "7"}));
     assert_eq!((event.get("body"), &event["isBase64Encoded"]), (None, &json!(false)));
     let context = &event["requestContext"];
-    assert_eq!(context["authorizer"], json!({"jwt": {"claims": {"sub": "s"}, "scopes": [Scope::Read.as_str()]}}));
+    assert_eq!(context["authorizer"], json!({"jwt": {"claims": {"sub": "s"}, "scopes": ["users:read"]}}));
     assert_eq!((&context["domainName"], &context["domainPrefix"]), (&json!("api.example"), &json!("api")));
     let http = json!({"method": "GET", "path": "/users/7", "protocol": "HTTP/1.1", "sourceIp": "127.0.0.1", "userAgent": "test/1"});
     assert_eq!(context["http"], http);

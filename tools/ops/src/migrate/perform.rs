@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use jiff::{Span, SpanRound, Timestamp, Unit};
-use shared::stages::{Cache, Row, Source};
+use service::stages::{Cache, Row, Source};
 use tokio::time::{Instant, sleep};
 
 use super::Report;
 use super::state::{Held, Migration, later};
-use super::way::{Part, Step, What};
 use crate::cache;
 use crate::cli::{AdvanceOptions, SiteOptions};
 use crate::compare::{Comparison, Stores};
@@ -17,6 +16,7 @@ use crate::outcome::Failure;
 use crate::queue::{Counts, counts};
 use crate::rebuild::copy::{self, Copy};
 use crate::site::Site;
+use service::way::{Part, Step, What};
 
 /// Parts of a table that are scanned or copied side by side.
 const SEGMENTS: u32 = 8;

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::{Value, json};
-use shared::stages::{Cache, Row};
+use service::stages::{Cache, Row};
 
 use super::deployed;
 use super::perform::friendly;
-use super::way::{Step, What, steps, steps_back};
 use crate::outcome::{Failure, Outcome};
 use crate::site::Site;
+use service::way::{Step, What, steps, steps_back};
 
 /// One step, in words.
 #[derive(Debug, Serialize)]

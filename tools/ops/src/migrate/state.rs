@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, oneshot};
 use tokio::time::sleep;
 
-use super::way::{Step, steps, steps_back};
 use crate::outcome::Failure;
 use crate::site::Site;
+use service::way::{Step, steps, steps_back};
 
 /// The name of the note.
 const BOOKMARK: &str = "migration";

@@ -1,7 +1,7 @@
 //! The service, second by second: what comes to it, and what its parts make of that.
 
 use serde::Serialize;
-use shared::stages::Source;
+use service::stages::Source;
 
 use super::parts::{Environments, Lists, OnDemand, Queue, TokenBucket, part};
 use crate::cli::{QueueType, RampOptions};

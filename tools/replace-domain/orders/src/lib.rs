@@ -5,17 +5,19 @@
 mod decide;
 pub mod field;
 pub mod list;
-pub mod request;
+mod request;
 mod stored;
 mod view;
 
 use bytes::Bytes;
 use kernel::clock::Timestamp;
 use kernel::domain::{Context, Decision, DecodeError, Domain};
-use kernel::ids::{AggregateId, AggregateKey, Stamp, Tenant};
+use kernel::ids::{AggregateId, AggregateKey, Kind, Stamp, Tenant};
 use kernel::ports::{Claim, IndexEntry};
 use kernel::problem::Problem;
 use kernel::project::Projection;
+use kernel::query::ListScope;
+use resource::{BodyError, FilterError, Operation, Parameters, Resource};
 use serde::{Deserialize, Serialize};
 
 use crate::field::{Customer, Quantity, Reference, Status};
@@ -117,8 +119,23 @@ pub struct OrderState {
     pub updated_at: Timestamp,
 }
 
+impl Resource for Order {
+    const COLLECTION: &'static str = "orders";
+    const NAME: &'static str = "order";
+
+    fn parse(operation: Operation, body: &[u8]) -> Result<OrderCommand, BodyError> {
+        request::parse(operation, body)
+    }
+
+    fn filter(parameters: &mut Parameters) -> Result<ListScope, FilterError> {
+        let [status, reference_prefix] = ["status", "reference_prefix"].map(|name| parameters.take(name));
+        let filter = list::Filter::parse(status.as_deref(), reference_prefix.as_deref());
+        filter.map(|filter| filter.scope()).map_err(|error| FilterError(error.to_string()))
+    }
+}
+
 impl Domain for Order {
-    const KIND: &'static str = "O";
+    const KIND: Kind = Kind::implied("O");
     const INDEXES: &'static [&'static str] = list::INDEXES;
     const SCHEMA: u16 = 1;
 
@@ -139,7 +156,7 @@ impl Domain for Order {
     }
 
     fn claims(tenant: &Tenant, state: &OrderState) -> Vec<Claim> {
-        vec![Claim { tenant: tenant.clone(), kind: "reference", value: state.reference.value.digest() }]
+        vec![Claim { kind: Self::KIND, tenant: tenant.clone(), field: "reference", value: state.reference.value.digest() }]
     }
 
     fn claim_held(_: &Claim) -> Problem {

@@ -2,35 +2,25 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kernel::body::{Body, Given, pointer};
 use kernel::problem::FieldError;
+use resource::Operation;
+use resource::body::{Body, BodyError, Given, pointer};
 
 use crate::field::{FieldInvalid, Quantity, Status};
 use crate::{Details, OrderCommand, Patch};
 
-/// Why a body is not a command.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BodyError {
-    /// Not JSON, or not UTF-8: says where.
-    #[error("the body is not JSON: {0}")]
-    Syntax(String),
-    /// JSON, but not what is asked for: all that is wrong, at once.
-    #[error("{} fields are wrong", .0.len())]
-    Fields(Vec<FieldError>),
-}
-
-/// Reads the body of a create: `reference`, `customer` and `quantity`, and `status` if it shall not be `placed`.
-pub fn create(body: &[u8]) -> Result<OrderCommand, BodyError> {
-    details(body).map(OrderCommand::Create)
-}
-
-/// Reads the body of a replace: as for a create.
-pub fn replace(body: &[u8]) -> Result<OrderCommand, BodyError> {
-    details(body).map(OrderCommand::Replace)
+/// Reads the body of a request.
+pub(crate) fn parse(operation: Operation, body: &[u8]) -> Result<OrderCommand, BodyError> {
+    match operation {
+        Operation::Create => details(body).map(OrderCommand::Create),
+        Operation::Replace => details(body).map(OrderCommand::Replace),
+        Operation::Update => update(body),
+        Operation::Delete => Ok(OrderCommand::Delete),
+    }
 }
 
 /// Reads the body of an update: a JSON merge patch (RFC 7396). No field can be removed, so `null` is refused.
-pub fn update(body: &[u8]) -> Result<OrderCommand, BodyError> {
+fn update(body: &[u8]) -> Result<OrderCommand, BodyError> {
     let mut fields = Fields::parse(body)?;
     let patch = Patch {
         reference: fields.text("reference"),
@@ -42,6 +32,7 @@ pub fn update(body: &[u8]) -> Result<OrderCommand, BodyError> {
     Ok(OrderCommand::Update(patch))
 }
 
+/// `reference`, `customer` and `quantity`, and `status` if it shall not be `placed`.
 fn details(body: &[u8]) -> Result<Details, BodyError> {
     let mut fields = Fields::parse(body)?;
     fields.require(&["reference", "customer", "quantity"]);
@@ -121,6 +112,10 @@ fn error(field: &str, detail: impl Into<String>) -> FieldError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn create(body: &[u8]) -> Result<OrderCommand, BodyError> {
+        parse(Operation::Create, body)
+    }
 
     fn pointers(result: Result<OrderCommand, BodyError>) -> Vec<String> {
         match result {

@@ -3,24 +3,25 @@
 use std::fmt;
 use std::time::Duration;
 
-use shared::stages::{Answer, Cache, Row, Source, StageError};
+use crate::stages::{Answer, Cache, Row, Source, StageError};
 
 /// How long what holds data is kept: as long as a queue keeps a dead letter.
-pub(crate) const RETENTION: Duration = Duration::from_secs(14 * 24 * 60 * 60);
+pub const RETENTION: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 
 /// One step. Each may be ended at any time, and done again.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Step {
-    pub(crate) what: What,
+pub struct Step {
+    /// What is done.
+    pub what: What,
     /// What is deployed when it begins.
-    pub(crate) before: Row,
+    pub before: Row,
     /// The row that it deploys, or that it is on the way to; while it soaks, the one that is deployed.
-    pub(crate) row: Row,
+    pub row: Row,
 }
 
 /// What is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum What {
+pub enum What {
     /// Have the row deployed, and wait for what ran before.
     Deploy(Part),
     /// Fill the read store from the write store.
@@ -41,7 +42,7 @@ pub(crate) enum What {
 
 /// What a deployment is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Part {
+pub enum Part {
     /// What the next stage rests upon is there, unused.
     Expand,
     /// Clients are served as the next stage does.
@@ -68,7 +69,8 @@ impl fmt::Display for Step {
 
 impl Step {
     /// The word that people know it by.
-    pub(crate) fn phase(&self) -> &'static str {
+    #[must_use]
+    pub fn phase(&self) -> &'static str {
         match self.what {
             What::Deploy(Part::Expand) => "expand",
             What::Deploy(Part::CutOver) => "cut over",
@@ -83,14 +85,21 @@ impl Step {
         }
     }
 
+    /// Whether it deploys a row.
+    #[must_use]
+    pub fn deploys(&self) -> bool {
+        matches!(self.what, What::Deploy(_))
+    }
+
     /// Whether something is no longer kept up to date behind it, so that going back would be a migration of its own.
-    pub(crate) fn is_final(&self) -> bool {
-        matches!(self.what, What::Deploy(_)) && takes_away(&self.before, &self.row).is_some()
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        self.deploys() && takes_away(&self.before, &self.row).is_some()
     }
 }
 
 /// All steps from a stage to one next to it.
-pub(crate) fn steps(from: &str, to: &str) -> Result<Vec<Step>, StageError> {
+pub fn steps(from: &str, to: &str) -> Result<Vec<Step>, StageError> {
     let rows = Row::step(from, to)?;
     // Forward, clients notice the last row; on the way back, the first.
     let cut_over = if leads_back(from, to)? { 0 } else { rows.len().saturating_sub(1) };
@@ -125,7 +134,7 @@ pub(crate) fn steps(from: &str, to: &str) -> Result<Vec<Step>, StageError> {
 
 /// The steps back to `from`, from a row on the way to `to`. Until something is taken away all that `from` rests upon is kept
 /// up to date, so that nothing is filled anew.
-pub(crate) fn steps_back(from: &str, to: &str, at: &str) -> Result<Vec<Step>, StageError> {
+pub fn steps_back(from: &str, to: &str, at: &str) -> Result<Vec<Step>, StageError> {
     let rows = Row::step(to, from)?;
     let passed = rows.iter().position(|row| row.stage == at).map_or(0, |place| place + 1);
     let mut before = Row::of(at)?;
@@ -293,7 +302,7 @@ mod tests {
     #[test]
     fn every_way_has_steps_of_different_names_a_comparison_before_its_cut_over_and_its_final_steps_last() {
         let rows = Row::all().unwrap();
-        let stages: Vec<_> = rows.iter().filter(|row| row.kind == shared::stages::Kind::Stage).collect();
+        let stages: Vec<_> = rows.iter().filter(|row| row.kind == crate::stages::Kind::Stage).collect();
         for pair in stages.windows(2) {
             for (from, to) in [(&pair[0].stage, &pair[1].stage), (&pair[1].stage, &pair[0].stage)] {
                 let steps = steps(from, to).unwrap();

@@ -103,7 +103,7 @@ pub enum StageError {
 impl Row {
     /// The whole table, in the order of the path.
     pub fn all() -> Result<Vec<Self>, StageError> {
-        Ok(serde_json::from_str(include_str!("../stages.json"))?)
+        Ok(serde_json::from_str(include_str!("../../stages.json"))?)
     }
 
     /// The row of this name.

@@ -1,7 +1,5 @@
 //! Batches over stores in memory: what is done, what comes again, what is told to have failed.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
-
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,22 +7,18 @@ use std::time::Duration;
 use adapters::faults::{Fault, FaultPlan, Faulty, Operation};
 use adapters::memory::{MemoryQueue, MemorySharedCache, MemoryStores};
 use async_trait::async_trait;
-use ingest_fn::batch::{Ingest, Message, Outcome};
 use kernel::apply::{Applier, Order, Policy};
 use kernel::clock::{Clock, Timestamp};
-use kernel::envelope::{ENVELOPE_SCHEMA, Envelope, Expected};
+use kernel::domain::Domain as _;
+use kernel::envelope::{ENVELOPE_SCHEMA, Envelope, Expected, schema_of};
 use kernel::ids::{AggregateId, AggregateKey, CommandId, Stamp};
+use kernel::ingest::{Ingest, KindIngest, Message, OneKind, Outcome, Tally};
 use kernel::ports::{MessageDeferral, PortError, Projected, Snapshot, ViewWriter, WriteStore};
 use kernel::project::{Projection, Projector, ReadModel};
 use kernel::record::{CommandStatus, RecordKey};
-use shared::metrics::Tally;
-use shared::wiring::IngestSide;
 use tokio::time::Instant;
 
-use crate::counter::{Counter, CounterCommand};
-
-#[path = "../../shared/kernel/tests/flow/counter.rs"]
-mod counter;
+use crate::counter::{Counter, CounterCommand, KIND};
 
 #[derive(Debug)]
 struct ManualClock(AtomicU64);
@@ -38,7 +32,7 @@ impl Clock for ManualClock {
 struct World {
     clock: Arc<ManualClock>,
     stores: MemoryStores,
-    ingest: Ingest<Counter>,
+    ingest: Ingest,
 }
 
 fn world(order: Order) -> World {
@@ -64,14 +58,23 @@ fn world_over(
         Policy { horizon: Duration::from_secs(60), order, projection: Projection::FIRST, view_in_transaction: false };
     let cache = Arc::new(MemorySharedCache::new(clock.clone()));
     let model = ReadModel { projection: Projection::FIRST, views: Some(views) };
-    let side = IngestSide {
-        applier: Applier::new(write, clock.clone(), policy),
-        projector: Projector::new(vec![model], Some(cache), clock.clone()),
+    let projector = Arc::new(Projector::new(vec![model], Some(cache), clock.clone()));
+    let first = Applier::<Counter>::new(write.clone(), clock.clone(), policy.clone());
+    let named = Applier::<Counter<1, true>>::new(write.clone(), clock.clone(), policy);
+    let kinds: Vec<Arc<dyn KindIngest>> = vec![
+        Arc::new(OneKind::new(first, projector.clone(), clock.clone())),
+        Arc::new(OneKind::new(named, projector, clock.clone())),
+    ];
+    let ingest = Ingest {
+        kinds,
+        states: write,
+        order,
         records: Arc::new(stores.records()),
         deferral: deferral.unwrap_or_else(|| Arc::new(MemoryQueue::new(clock.clone()))),
         clock: clock.clone(),
+        receive_count_max: 20,
     };
-    World { clock, stores, ingest: Ingest::new(side, 20) }
+    World { clock, stores, ingest }
 }
 
 impl World {
@@ -86,6 +89,7 @@ impl World {
             schema: ENVELOPE_SCHEMA,
             tenant: "t".parse().unwrap(),
             subject: "s".parse().unwrap(),
+            kind: None,
             aggregate,
             stamp: Stamp { at, command: CommandId::generate(at) },
             expected: Expected::Unsaid,
@@ -176,6 +180,42 @@ async fn in_strict_order_an_unreadable_message_holds_back_those_behind_it() {
     let messages = [message("poison", "{".to_owned()), carrying("behind", &envelope), other];
     assert_eq!(world.batch(&messages).await, ["poison", "behind"]);
     assert_eq!(world.status(&envelope), None);
+}
+
+/// The same command for the kind that is named.
+fn of_named_kind(envelope: Envelope<CounterCommand>) -> Envelope<CounterCommand> {
+    let kind = Counter::<1, true>::KIND.name();
+    Envelope { schema: schema_of(kind, None), kind: kind.map(str::to_owned), ..envelope }
+}
+
+#[tokio::test]
+async fn a_batch_may_hold_commands_of_several_kinds_and_one_id_is_an_aggregate_of_each() {
+    let world = world(Order::Loose);
+    let id = world.id();
+    let first = [world.envelope(id, open("a")), world.envelope(id, ADD)];
+    let named = [world.envelope(id, open("a")), world.envelope(id, ADD)].map(of_named_kind);
+    let messages: Vec<_> = named.iter().chain(&first).map(|envelope| carrying("m", envelope)).collect();
+    assert!(world.batch(&messages).await.is_empty());
+    let views = world.stores.all_views();
+    let of_kind = |kind| &views[&AggregateKey { kind, tenant: "t".parse().unwrap(), id }];
+    assert_eq!((of_kind(KIND).version, of_kind(Counter::<1, true>::KIND).version), (2, 2));
+    assert_eq!(world.status(&named[1]), Some(CommandStatus::Applied { version: 2 }));
+    let names: Vec<_> = world.stores.all_records().values().map(|record| record.kind.clone()).collect();
+    assert_eq!(names.iter().filter(|name| name.as_deref() == Some("N")).count(), 2);
+    assert_eq!(names.iter().filter(|name| name.is_none()).count(), 2);
+}
+
+#[tokio::test]
+async fn a_message_of_an_unknown_kind_comes_again_and_in_strict_order_holds_back_every_kind() {
+    for (order, due) in [(Order::Loose, &["unknown"][..]), (Order::Strict, &["unknown", "first", "named"])] {
+        let world = world(order);
+        let unknown = Envelope { kind: Some("Z".to_owned()), ..of_named_kind(world.envelope(world.id(), open("a"))) };
+        let first = world.envelope(world.id(), open("b"));
+        let named = of_named_kind(world.envelope(world.id(), open("c")));
+        let messages = [carrying("unknown", &unknown), carrying("first", &first), carrying("named", &named)];
+        assert_eq!(world.batch(&messages).await, due, "{order:?}");
+        assert_eq!(world.status(&unknown), None);
+    }
 }
 
 #[tokio::test]

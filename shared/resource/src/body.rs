@@ -3,10 +3,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use kernel::problem::FieldError;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 /// After so many keys that an object has twice, no more are named. A pointer can be as long as the body.
 const TWICE_MAX: usize = 20;
+
+/// Why a body is not a command.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BodyError {
+    /// Not JSON, or not UTF-8: says where.
+    #[error("the body is not JSON: {0}")]
+    Syntax(String),
+    /// JSON, but not what is asked for: all that is wrong, at once.
+    #[error("{} fields are wrong", .0.len())]
+    Fields(Vec<FieldError>),
+}
 
 /// A JSON value, as far as commands need to know.
 ///

@@ -1,0 +1,82 @@
+//! The types of a domain, behind one port: a batch may hold commands of several kinds.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tracing::warn;
+
+use super::group::{Done, Fate, Group, same_fate};
+use crate::apply::Applier;
+use crate::causes::Chain;
+use crate::clock::Clock;
+use crate::domain::Domain;
+use crate::envelope::{EnvelopeError, RawEnvelope};
+use crate::ids::Kind;
+use crate::ports::{Projected, Snapshot};
+use crate::project::Projector;
+
+/// Applies and projects the commands of one kind.
+#[async_trait]
+pub trait KindIngest: fmt::Debug + Send + Sync {
+    /// The kind.
+    fn kind(&self) -> Kind;
+
+    /// Whether this code can read the command.
+    fn check(&self, envelope: &RawEnvelope) -> Result<(), EnvelopeError>;
+
+    /// Applies the commands of one aggregate to what is stored, and projects the result.
+    async fn ingest(&self, group: &Group, stored: Option<Snapshot>) -> Vec<Done>;
+}
+
+/// The commands of the domain `D`.
+#[derive(Debug)]
+pub struct OneKind<D> {
+    applier: Applier<D>,
+    projector: Arc<Projector>,
+    clock: Arc<dyn Clock>,
+}
+
+impl<D: Domain> OneKind<D> {
+    /// Applies and projects with these.
+    pub fn new(applier: Applier<D>, projector: Arc<Projector>, clock: Arc<dyn Clock>) -> Self {
+        Self { applier, projector, clock }
+    }
+}
+
+#[async_trait]
+impl<D: Domain> KindIngest for OneKind<D> {
+    fn kind(&self) -> Kind {
+        D::KIND
+    }
+
+    fn check(&self, envelope: &RawEnvelope) -> Result<(), EnvelopeError> {
+        envelope.clone().typed::<D>().map(drop)
+    }
+
+    async fn ingest(&self, group: &Group, stored: Option<Snapshot>) -> Vec<Done> {
+        let typed: Result<Vec<_>, _> = group.commands.iter().map(|envelope| envelope.clone().typed::<D>()).collect();
+        let commands = match typed {
+            Ok(commands) => commands,
+            // Each was checked when it was read.
+            Err(error) => return same_fate([group], &Fate::Failed(error.to_string())),
+        };
+        let applied = self.applier.apply(&group.key, &commands, stored).await;
+        if let Some(error) = &applied.stopped_by {
+            warn!(key = %group.key, error = %Chain(error), "commands are unfinished");
+        }
+        let projected = match applied.needs_projection() {
+            true => self.projector.project(&group.key, &applied.current).await,
+            false => Ok(Projected::Newer),
+        };
+        match projected {
+            Err(error) if !mutant!(AcknowledgedBeforeProjection) => {
+                warn!(key = %group.key, error = %Chain(&error), "not projected");
+                let again = |(place, _, effect)| (place, Fate::Failed(error.to_string()), effect);
+                group.done(&applied, None).into_iter().map(again).collect()
+            }
+            Ok(Projected::Stored) => group.done(&applied, Some(self.clock.now())),
+            Ok(Projected::Newer) | Err(_) => group.done(&applied, None),
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! A resource as data: what routes, scopes and names are derived from.
+
+use std::fmt;
+
+use kernel::ids::Kind;
+
+use crate::Resource;
+
+/// The first segments of paths that are the service's own.
+const RESERVED: &[&str] = &["commands", "docs", "health", "openapi.json", "_console", "_local"];
+
+/// A resource as data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Description {
+    /// Tells its aggregates apart.
+    pub kind: Kind,
+    /// [`Resource::COLLECTION`].
+    pub collection: &'static str,
+    /// [`Resource::NAME`].
+    pub name: &'static str,
+}
+
+/// What a scope of an access token lets a client do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Queries.
+    Read,
+    /// Commands.
+    Write,
+}
+
+impl Access {
+    /// As a scope spells it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+        }
+    }
+}
+
+impl Description {
+    /// Of this resource.
+    #[must_use]
+    pub const fn of<R: Resource>() -> Self {
+        Self { kind: R::KIND, collection: R::COLLECTION, name: R::NAME }
+    }
+
+    /// The path of all, for example `/users`.
+    #[must_use]
+    pub fn path(&self) -> String {
+        format!("/{}", self.collection)
+    }
+
+    /// The path of one, for example `/users/{id}` for `{id}`.
+    #[must_use]
+    pub fn item(&self, id: impl fmt::Display) -> String {
+        format!("/{}/{id}", self.collection)
+    }
+
+    /// The scope, for example `users:read`.
+    #[must_use]
+    pub fn scope(&self, access: Access) -> String {
+        format!("{}:{}", self.collection, access.as_str())
+    }
+}
+
+/// Whether no two resources have one kind, collection or name, and none has the path of something else.
+#[must_use]
+pub const fn are_apart(all: &[Description]) -> bool {
+    let mut place = 0;
+    while let Some((one, others)) = all.split_at(place).1.split_first() {
+        if is_reserved(one.collection) {
+            return false;
+        }
+        let mut other = 0;
+        while other < others.len() {
+            let (_, rest) = others.split_at(other);
+            let Some(next) = rest.first() else { return false };
+            if meet(one, next) {
+                return false;
+            }
+            other += 1;
+        }
+        place += 1;
+    }
+    true
+}
+
+const fn meet(one: &Description, other: &Description) -> bool {
+    is_same(one.kind.letters(), other.kind.letters())
+        || is_same(one.collection, other.collection)
+        || is_same(one.name, other.name)
+        || (one.kind.name().is_none() && other.kind.name().is_none())
+}
+
+const fn is_reserved(collection: &str) -> bool {
+    let mut left = RESERVED;
+    while let Some((reserved, rest)) = left.split_first() {
+        if is_same(reserved, collection) {
+            return true;
+        }
+        left = rest;
+    }
+    false
+}
+
+/// `==` of texts is not constant yet.
+const fn is_same(one: &str, other: &str) -> bool {
+    let (mut one, mut other) = (one.as_bytes(), other.as_bytes());
+    loop {
+        match (one.split_first(), other.split_first()) {
+            (None, None) => return true,
+            (Some((a, rest_of_one)), Some((b, rest_of_other))) if *a == *b => {
+                one = rest_of_one;
+                other = rest_of_other;
+            }
+            _ => return false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const USERS: Description = Description { kind: Kind::implied("U"), collection: "users", name: "user" };
+    const ORDERS: Description = Description { kind: Kind::new("O"), collection: "orders", name: "order" };
+
+    #[test]
+    fn resources_share_neither_kind_nor_collection_nor_name() {
+        assert!(are_apart(&[]) && are_apart(&[USERS]) && are_apart(&[USERS, ORDERS]));
+        for wrong in [
+            Description { kind: Kind::new("U"), ..ORDERS },
+            Description { kind: Kind::implied("O"), ..ORDERS },
+            Description { collection: "users", ..ORDERS },
+            Description { name: "user", ..ORDERS },
+            Description { collection: "commands", ..ORDERS },
+            Description { collection: "health", ..ORDERS },
+        ] {
+            assert!(!are_apart(&[USERS, wrong]) && !are_apart(&[wrong, USERS]), "{wrong:?}");
+            assert!(!are_apart(&[
+                USERS,
+                Description { kind: Kind::new("R"), collection: "rooms", name: "room" },
+                wrong
+            ]));
+        }
+    }
+
+    #[test]
+    fn paths_and_scopes_are_derived_from_the_collection() {
+        assert_eq!((USERS.path().as_str(), USERS.item("7").as_str()), ("/users", "/users/7"));
+        assert_eq!(
+            (USERS.scope(Access::Read).as_str(), USERS.scope(Access::Write).as_str()),
+            ("users:read", "users:write")
+        );
+    }
+}

@@ -1,0 +1,259 @@
+//! Assembles the read, write and ingest sides from a row of the table of stages and from ports.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kernel::apply::{Applier, Order, Policy};
+use kernel::clock::{Clock, StampClock};
+use kernel::domain::Domain;
+use kernel::ingest::{DEFERRAL_MAX, Ingest, KindIngest, OneKind};
+use kernel::ports::{
+    CommandQueue, MemoryCache, MessageDeferral, RecordReader, RecordWriter, SharedCache, SharedCacheUpdater,
+    ViewReader, WriteStore,
+};
+use kernel::project::{ProjectingReader, Projection, Projector, ReadModel};
+use kernel::query::{Lists, Queries};
+use kernel::seal::KeyRing;
+use kernel::submit::{DirectRoute, QueueRoute, Route, Submitter};
+use resource::{Resource, Visitor};
+
+use crate::resources;
+use crate::stages::{Answer, Cache, Row, Source};
+
+/// Assembles the parts of one environment.
+#[derive(Debug, Clone)]
+pub struct Assembly {
+    /// What is deployed.
+    pub row: Arc<Row>,
+    /// The projection that readers see.
+    pub projection: Projection,
+    /// Wall time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// The ports of lists.
+#[derive(Debug, Clone)]
+pub struct ListPorts {
+    /// The store that the row reads from.
+    pub views: Arc<dyn ViewReader>,
+    /// The memory of the environment. Left alone if the row has no such cache.
+    pub memory: Option<Arc<dyn MemoryCache>>,
+}
+
+/// The ports of queries.
+#[derive(Debug, Clone)]
+pub struct ReadPorts {
+    /// Those of lists.
+    pub lists: ListPorts,
+    /// Where outcomes of commands are looked up.
+    pub records: Arc<dyn RecordReader>,
+    /// The cache that environments share. Left alone if the row has no such cache.
+    pub cache: Option<Arc<dyn SharedCache>>,
+}
+
+/// The destination of commands at a row, with the means to queue them (`Q`) and to apply them (`D`): none yet, places in the
+/// configuration, or ports.
+#[derive(Debug, Clone)]
+pub enum WriteRoute<Q, D> {
+    /// Into the queue.
+    Queue(Q),
+    /// Into the write store.
+    Direct {
+        /// The means to apply them.
+        direct: D,
+        /// Whether commands were queued before, so that one may be asked for again.
+        queued_before: bool,
+    },
+    /// Into the write store, with the queue beside it.
+    Either {
+        /// The means to apply them.
+        direct: D,
+        /// The means to queue them.
+        queue: Q,
+        /// Whether a client may have its command queued.
+        honours_async: bool,
+    },
+}
+
+/// The ports that queue commands.
+#[derive(Debug, Clone)]
+pub struct QueuePorts {
+    /// The queue.
+    pub queue: Arc<dyn CommandQueue>,
+    /// The read store, for a client that waits.
+    pub views: Arc<dyn ViewReader>,
+}
+
+/// The ports that apply commands at once.
+#[derive(Debug, Clone)]
+pub struct DirectPorts {
+    /// The write store.
+    pub store: Arc<dyn WriteStore>,
+    /// The cache that environments share. Left alone if the row does not write it.
+    pub cache: Option<Arc<dyn SharedCacheUpdater>>,
+    /// How long after its acceptance a command may wait for its predecessor, from [`horizon`]. Not used without a queue:
+    /// then nothing can be behind.
+    pub horizon: Duration,
+}
+
+/// The ports of the ingest side.
+#[derive(Debug, Clone)]
+pub struct IngestPorts {
+    /// The write store.
+    pub store: Arc<dyn WriteStore>,
+    /// The read stores: one, or two while one takes the other's place.
+    pub models: Vec<(Projection, Arc<dyn kernel::ports::ViewWriter>)>,
+    /// The cache that environments share. Left alone if the row does not write it.
+    pub cache: Option<Arc<dyn SharedCacheUpdater>>,
+    /// Where failures are recorded.
+    pub records: Arc<dyn RecordWriter>,
+    /// Postpones messages that came too early.
+    pub deferral: Arc<dyn MessageDeferral>,
+    /// Whether the queue keeps the order of sending.
+    pub order: Order,
+    /// How long after its acceptance a command may wait for its predecessor, from [`horizon`].
+    pub horizon: Duration,
+    /// After so many deliveries the queue gives a message up.
+    pub receive_count_max: u32,
+}
+
+/// How long what a command builds on may be behind it, on a queue with this visibility timeout.
+#[must_use]
+pub fn horizon(visibility_timeout: Duration) -> Duration {
+    visibility_timeout * 2 + DEFERRAL_MAX
+}
+
+impl WriteRoute<(), ()> {
+    /// The destination of commands at this row.
+    #[must_use]
+    pub fn of(row: &Row) -> Self {
+        match row.writes_answer {
+            Answer::Accepted => Self::Queue(()),
+            Answer::Result => Self::Direct { direct: (), queued_before: row.queue_deployed },
+            answer @ (Answer::ResultUnlessEarly | Answer::ResultUnlessAsync) => {
+                Self::Either { direct: (), queue: (), honours_async: answer == Answer::ResultUnlessAsync }
+            }
+        }
+    }
+}
+
+impl<Q, D> WriteRoute<Q, D> {
+    /// The same route, with other means made of these.
+    pub fn try_map<Q2, D2, E>(
+        self,
+        to_queue: impl FnOnce(Q) -> Result<Q2, E>,
+        to_direct: impl FnOnce(D) -> Result<D2, E>,
+    ) -> Result<WriteRoute<Q2, D2>, E> {
+        Ok(match self {
+            Self::Queue(queue) => WriteRoute::Queue(to_queue(queue)?),
+            Self::Direct { direct, queued_before } => WriteRoute::Direct { direct: to_direct(direct)?, queued_before },
+            Self::Either { direct, queue, honours_async } => {
+                WriteRoute::Either { direct: to_direct(direct)?, queue: to_queue(queue)?, honours_async }
+            }
+        })
+    }
+}
+
+impl Assembly {
+    /// Answers queries of lists of `D`.
+    #[must_use]
+    pub fn lists<D: Domain>(&self, ports: ListPorts, keys: Arc<KeyRing>) -> Lists {
+        let ListPorts { views, memory } = self.of_row::<D>(ports);
+        Lists::new(self.projection, views, memory, self.clock.clone(), keys)
+    }
+
+    /// Answers queries of one `D`.
+    #[must_use]
+    pub fn queries<D: Domain>(&self, ports: ReadPorts, keys: Arc<KeyRing>) -> Queries {
+        let ReadPorts { lists, records, cache } = ports;
+        let ListPorts { views, memory } = self.of_row::<D>(lists);
+        let cache = cache.filter(|_| self.row.has(Cache::Redis));
+        Queries::new(self.projection, views, records, memory, cache, self.clock.clone(), keys)
+    }
+
+    fn of_row<D: Domain>(&self, ports: ListPorts) -> ListPorts {
+        let ListPorts { views, memory } = ports;
+        let views: Arc<dyn ViewReader> = match self.row.reads_from {
+            Source::ReadStore => views,
+            Source::WriteStore => Arc::new(ProjectingReader::<D>::new(views, self.projection)),
+        };
+        ListPorts { views, memory: memory.filter(|_| self.row.has(Cache::Memory)) }
+    }
+
+    /// Takes commands of `D` in.
+    #[must_use]
+    pub fn submitter<D: Domain>(
+        &self,
+        route: WriteRoute<QueuePorts, DirectPorts>,
+        records: &Arc<dyn RecordWriter>,
+        stamps: Arc<StampClock>,
+        keys: Arc<KeyRing>,
+    ) -> Submitter<D> {
+        let queue = |ports: QueuePorts| QueueRoute {
+            queue: ports.queue,
+            records: records.clone(),
+            views: ports.views,
+            projection: self.projection,
+        };
+        let route = match route {
+            WriteRoute::Queue(ports) => Route::Queue(queue(ports)),
+            // Nothing can be behind, because nothing is queued.
+            WriteRoute::Direct { direct, queued_before } => Route::Direct {
+                direct: self.direct(DirectPorts { horizon: Duration::ZERO, ..direct }),
+                queued_before: queued_before.then(|| records.clone()),
+            },
+            WriteRoute::Either { direct, queue: ports, honours_async } => {
+                Route::Either { direct: self.direct(direct), queue: queue(ports), honours_async }
+            }
+        };
+        Submitter::new(route, self.clock.clone(), stamps, keys)
+    }
+
+    fn direct<D: Domain>(&self, ports: DirectPorts) -> DirectRoute<D> {
+        let DirectPorts { store, cache, horizon } = ports;
+        let policy = Policy {
+            horizon,
+            order: Order::Loose,
+            projection: self.projection,
+            view_in_transaction: self.row.writes_read_store,
+        };
+        let models = vec![ReadModel { projection: self.projection, views: None }];
+        DirectRoute {
+            applier: Applier::new(store, self.clock.clone(), policy),
+            projector: Projector::new(models, self.written(cache), self.clock.clone()),
+        }
+    }
+
+    /// Ingests batches of commands of all resources.
+    #[must_use]
+    pub fn ingest(&self, ports: IngestPorts) -> Ingest {
+        let IngestPorts { store, models, cache, records, deferral, order, horizon, receive_count_max } = ports;
+        let models = models.into_iter().map(|(projection, views)| ReadModel { projection, views: Some(views) });
+        let projector = Arc::new(Projector::new(models.collect(), self.written(cache), self.clock.clone()));
+        let policy = Policy { horizon, order, projection: self.projection, view_in_transaction: false };
+        let (states, clock) = (store.clone(), self.clock.clone());
+        let mut kinds = Kinds { store, policy, projector, clock: clock.clone(), ingests: Vec::new() };
+        resources::visit(&mut kinds);
+        Ingest { kinds: kinds.ingests, states, order, records, deferral, clock, receive_count_max }
+    }
+
+    fn written(&self, cache: Option<Arc<dyn SharedCacheUpdater>>) -> Option<Arc<dyn SharedCacheUpdater>> {
+        cache.filter(|_| self.row.writes_redis)
+    }
+}
+
+/// A port for the commands of each resource.
+struct Kinds {
+    store: Arc<dyn WriteStore>,
+    policy: Policy,
+    projector: Arc<Projector>,
+    clock: Arc<dyn Clock>,
+    ingests: Vec<Arc<dyn KindIngest>>,
+}
+
+impl Visitor for Kinds {
+    fn visit<R: Resource>(&mut self) {
+        let applier = Applier::<R>::new(self.store.clone(), self.clock.clone(), self.policy.clone());
+        self.ingests.push(Arc::new(OneKind::new(applier, self.projector.clone(), self.clock.clone())));
+    }
+}
