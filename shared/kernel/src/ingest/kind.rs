@@ -22,7 +22,7 @@ pub trait KindIngest: fmt::Debug + Send + Sync {
     /// The kind.
     fn kind(&self) -> Kind;
 
-    /// Whether this code can read the command.
+    /// Whether this code can read the command of an envelope of this kind.
     fn check(&self, envelope: &RawEnvelope) -> Result<(), EnvelopeError>;
 
     /// Applies the commands of one aggregate to what is stored, and projects the result.
@@ -51,7 +51,8 @@ impl<D: Domain> KindIngest for OneKind<D> {
     }
 
     fn check(&self, envelope: &RawEnvelope) -> Result<(), EnvelopeError> {
-        envelope.clone().typed::<D>().map(drop)
+        D::decode_command(envelope.command_schema, envelope.command.get())?;
+        Ok(())
     }
 
     async fn ingest(&self, group: &Group, stored: Option<Snapshot>) -> Vec<Done> {
