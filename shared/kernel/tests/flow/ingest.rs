@@ -8,10 +8,10 @@ use adapters::faults::{Fault, FaultPlan, Faulty, Operation};
 use adapters::memory::{MemoryQueue, MemorySharedCache, MemoryStores};
 use async_trait::async_trait;
 use kernel::apply::{Applier, Order, Policy};
-use kernel::clock::{Clock, Timestamp};
+use kernel::clock::Clock as _;
 use kernel::domain::Domain as _;
-use kernel::envelope::{ENVELOPE_SCHEMA, Envelope, Expected, schema_of};
-use kernel::ids::{AggregateId, AggregateKey, CommandId, Stamp};
+use kernel::envelope::{Envelope, schema_of};
+use kernel::ids::{AggregateId, AggregateKey};
 use kernel::ingest::{Ingest, KindIngest, Message, OneKind, Outcome, Tally};
 use kernel::ports::{MessageDeferral, PortError, Projected, Snapshot, ViewWriter, WriteStore};
 use kernel::project::{Projection, Projector, ReadModel};
@@ -19,15 +19,7 @@ use kernel::record::{CommandStatus, RecordKey};
 use tokio::time::Instant;
 
 use crate::counter::{Counter, CounterCommand, KIND};
-
-#[derive(Debug)]
-struct ManualClock(AtomicU64);
-
-impl Clock for ManualClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_micros(self.0.load(Ordering::SeqCst))
-    }
-}
+use crate::world::{ManualClock, accepted};
 
 struct World {
     clock: Arc<ManualClock>,
@@ -53,7 +45,7 @@ fn world_over(
     views: Arc<dyn ViewWriter>,
     deferral: Option<Arc<dyn MessageDeferral>>,
 ) -> World {
-    let clock = Arc::new(ManualClock(AtomicU64::new(1_790_000_000_000_000)));
+    let clock = Arc::new(ManualClock::new());
     let policy =
         Policy { horizon: Duration::from_secs(60), order, projection: Projection::FIRST, view_in_transaction: false };
     let cache = Arc::new(MemorySharedCache::new(clock.clone()));
@@ -83,22 +75,7 @@ impl World {
     }
 
     fn envelope(&self, aggregate: AggregateId, command: CounterCommand) -> Envelope<CounterCommand> {
-        self.clock.0.fetch_add(1, Ordering::SeqCst);
-        let at = self.clock.now();
-        Envelope {
-            schema: ENVELOPE_SCHEMA,
-            tenant: "t".parse().unwrap(),
-            subject: "s".parse().unwrap(),
-            kind: None,
-            aggregate,
-            stamp: Stamp { at, command: CommandId::generate(at) },
-            expected: Expected::Unsaid,
-            excluded: None,
-            fingerprint: None,
-            traceparent: None,
-            command_schema: 1,
-            command,
-        }
+        accepted(&self.clock, aggregate, command)
     }
 
     async fn outcome(&self, messages: &[Message]) -> Outcome {
@@ -335,7 +312,7 @@ async fn a_batch_tells_what_became_of_its_commands_each_counted_once() {
     let id = world.id();
     let opened = world.envelope(id, open("a"));
     let again = world.envelope(id, open("a"));
-    world.clock.0.fetch_add(1_500_000, Ordering::SeqCst);
+    world.clock.pass(Duration::from_micros(1_500_000));
     let early = Message { receive_count: 20, ..carrying("early", &world.envelope(world.id(), ADD)) };
     let messages = [carrying("m1", &opened), carrying("m2", &opened), carrying("m3", &again), early];
     let tally = world.outcome(&messages).await.tally;

@@ -23,6 +23,10 @@ use crate::counter::{Counter, CounterCommand, KIND};
 pub(crate) struct ManualClock(AtomicU64);
 
 impl ManualClock {
+    pub(crate) fn new() -> Self {
+        Self(AtomicU64::new(1_790_000_000_000_000))
+    }
+
     pub(crate) fn pass(&self, time: Duration) {
         self.0.fetch_add(u64::try_from(time.as_micros()).unwrap(), Ordering::SeqCst);
     }
@@ -50,7 +54,7 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new() -> Self {
-        let clock = Arc::new(ManualClock(AtomicU64::new(1_790_000_000_000_000)));
+        let clock = Arc::new(ManualClock::new());
         Self {
             stores: MemoryStores::default(),
             cache: Arc::new(MemorySharedCache::new(clock.clone())),
@@ -82,22 +86,7 @@ impl World {
 
     /// A command accepted now, and 1 µs later than the one before.
     pub(crate) fn command(&self, aggregate: AggregateId, command: CounterCommand) -> Envelope<CounterCommand> {
-        self.clock.pass(Duration::from_micros(1));
-        let at = self.clock.now();
-        Envelope {
-            schema: ENVELOPE_SCHEMA,
-            tenant: tenant(),
-            subject: "s".parse().unwrap(),
-            kind: None,
-            aggregate,
-            stamp: Stamp { at, command: CommandId::generate(at) },
-            expected: Expected::Unsaid,
-            excluded: None,
-            fingerprint: None,
-            traceparent: None,
-            command_schema: 1,
-            command,
-        }
+        accepted(&self.clock, aggregate, command)
     }
 
     pub(crate) async fn apply(&self, commands: &[Envelope<CounterCommand>]) -> Applied<Counter> {
@@ -109,6 +98,30 @@ pub(crate) async fn apply_with(applier: &Applier<Counter>, commands: &[Envelope<
     let key = commands[0].key::<Counter>();
     let stored = applier.load(std::slice::from_ref(&key)).await.unwrap().remove(0);
     applier.apply(&key, commands, stored).await
+}
+
+/// A command accepted by this clock, and 1 µs later than the one before.
+pub(crate) fn accepted(
+    clock: &ManualClock,
+    aggregate: AggregateId,
+    command: CounterCommand,
+) -> Envelope<CounterCommand> {
+    clock.pass(Duration::from_micros(1));
+    let at = clock.now();
+    Envelope {
+        schema: ENVELOPE_SCHEMA,
+        tenant: tenant(),
+        subject: "s".parse().unwrap(),
+        kind: None,
+        aggregate,
+        stamp: Stamp { at, command: CommandId::generate(at) },
+        expected: Expected::Unsaid,
+        excluded: None,
+        fingerprint: None,
+        traceparent: None,
+        command_schema: 1,
+        command,
+    }
 }
 
 pub(crate) fn tenant() -> Tenant {
