@@ -20,7 +20,7 @@ import type { Packages } from './packages';
 import { acknowledgeLogStreams, allow, roleFor } from './permissions';
 import type { Stores } from './stores';
 
-/** What the comparison is made of and what it looks at. */
+/** The parts of the comparison. */
 export interface Compared {
   config: Config;
   stores: Stores;
