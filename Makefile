@@ -52,12 +52,11 @@ test: ## Run all tests but the long ones
 	cd cdk && npm test --silent
 	tools/check-templates.sh
 
-test-full: ## Run the long tests, and replace the domain
+test-full: ## Run the long tests, and deploy to an emulator of AWS
 	@tools/setup.sh redis chromium python
 	cargo build --profile $(PROFILE) --workspace --bins --tests
 	tools/with-ministack.sh $(CARGO_TEST) --workspace --test e2e -- --show-output --ignored --skip deployed::
 	$(CARGO_TEST) $(SIMULATION) --test simulation -- --show-output --ignored
-	tools/replace-domain/run.sh
 	$(MAKE) test-deploy
 
 test-deploy: package ## Deploy to an emulator of AWS by the CDK, and check the contract there (minutes, after the packages)

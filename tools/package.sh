@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds every function for Lambda, and the operators' tool, into target/lambda/<name>/bootstrap. Usage: tools/package.sh x86_64|arm64
+# Builds every binary of the functions for Lambda, and the operators' tool, into target/lambda/<name>/bootstrap. Usage: tools/package.sh x86_64|arm64
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -18,8 +18,11 @@ if [ ! -x .venv-package/bin/cargo-lambda ]; then
     exit 1
 fi
 
-packages="read-fn write-fn ingest-fn lith-fn create-user-fn replace-user-fn update-user-fn delete-user-fn get-user-fn
-    list-users-fn get-command-fn watershed"
+# Functions of several resources run the same binary, so each binary is packaged once.
+binaries=$(python3 -c '
+import json
+print(*sorted({function["binary"] for function in json.load(open("shared/service.json"))["functions"]}))')
+packages="$binaries watershed"
 # A build that fails must not leave the functions of an earlier one.
 rm -rf target/lambda
 # The linker, zig, is found through the Python of this environment.

@@ -28,30 +28,12 @@ import { LogGroup } from 'aws-cdk-lib/aws-logs';
 import { Construct } from 'constructs';
 import { basePath, type Config } from './config';
 import type { Functions } from './functions';
-import type { FunctionName } from './stages';
+import { type Routes, SERVICE } from './service';
 
-const { GET, HEAD, POST, PUT, PATCH, DELETE } = HttpMethod;
 const CORS = join(__dirname, '../../shared/cors.json');
-const READ = 'users:read';
-const WRITE = 'users:write';
 
-/**
- * What answers what, and which scope it takes; of the functions that may answer a route, a row deploys one. The same as
- * in tools/local/src/routes.rs. Every method that changes something goes where commands go, so that the function which
- * knows the allowed ones says 405.
- */
-const ROUTES: [path: string, scope: string, methods: HttpMethod[], ...functions: FunctionName[]][] = [
-  ['/users', READ, [GET, HEAD], 'lith-fn', 'read-fn', 'list-users-fn'],
-  ['/users/{id}', READ, [GET, HEAD], 'lith-fn', 'read-fn', 'get-user-fn'],
-  ['/commands/{id}', READ, [GET, HEAD], 'lith-fn', 'read-fn', 'get-command-fn'],
-  ['/users', WRITE, [POST, PUT, PATCH, DELETE], 'lith-fn', 'write-fn', 'create-user-fn'],
-  ['/users/{id}', WRITE, [POST, PUT], 'lith-fn', 'write-fn', 'replace-user-fn'],
-  ['/users/{id}', WRITE, [PATCH], 'lith-fn', 'write-fn', 'update-user-fn'],
-  ['/users/{id}', WRITE, [DELETE], 'lith-fn', 'write-fn', 'delete-user-fn'],
-];
-
-/** What answers everything else, without a token: liveness, 404, and 405 for other methods. */
-const DEFAULT: FunctionName[] = ['lith-fn', 'read-fn', 'get-user-fn'];
+/** https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html */
+const SCOPES_MAX = 10;
 
 /** Requests a second of everybody without a token, and at once: enough for load balancers that ask whether it lives. */
 const DEFAULT_THROTTLE = 50;
@@ -85,6 +67,14 @@ function preflight(origins: readonly string[]): CorsPreflightOptions {
     exposeHeaders: expose_headers,
     maxAge: Duration.seconds(max_age_seconds),
   };
+}
+
+/**
+ * The scopes of a route, of which a token must have one. API Gateway takes ten at most. A route with more asks for a token
+ * and for no scope: the function checks the scopes itself, as it does in any case where a route has several.
+ */
+export function checkedScopes(scopes: Routes['scopes']): { authorizationScopes?: string[] } {
+  return scopes.length > SCOPES_MAX ? {} : { authorizationScopes: [...scopes] };
 }
 
 /** Has a function answer routes. A route that goes live before the permission answers 500, so each depends on it. */
@@ -133,9 +123,14 @@ export class Api extends Construct {
       ...(cors && { corsPreflight: preflight(cors) }),
     });
     const authorizer = new HttpJwtAuthorizer('Tokens', config.issuer, { jwtAudience: [...config.audience] });
-    for (const [path, scope, methods, ...names] of ROUTES) {
-      const integration = this.integration(...names);
-      this.api.addRoutes({ path, methods, integration, authorizer, authorizationScopes: [scope] });
+    for (const { path, methods, refused, scopes, functions } of SERVICE.routes) {
+      this.api.addRoutes({
+        path,
+        methods: [...methods, ...refused].map((method) => HttpMethod[method]),
+        integration: this.integration(functions),
+        authorizer,
+        ...checkedScopes(scopes),
+      });
     }
     if (cors !== undefined) {
       this.optionsRoute();
@@ -152,8 +147,8 @@ export class Api extends Construct {
   }
 
   /** Returns the integration of the first of these functions that the row deploys. */
-  private integration(...names: FunctionName[]): FunctionIntegration {
-    const target = this.functions.first(...names);
+  private integration(names: readonly string[]): FunctionIntegration {
+    const target = this.functions.first(names);
     if (target === undefined) {
       throw new Error(`no row goes without all of ${names.join(', ')}`);
     }
@@ -183,7 +178,7 @@ export class Api extends Construct {
     const route = new HttpRoute(this, 'Default', {
       httpApi: this.api,
       routeKey: HttpRouteKey.DEFAULT,
-      integration: this.integration(...DEFAULT),
+      integration: this.integration(SERVICE.default),
     });
     Validations.of(route).acknowledge({
       id: 'AwsSolutions::AwsSolutions-APIG4',
@@ -201,7 +196,7 @@ export class Api extends Construct {
     const route = new HttpRoute(this, 'Options', {
       httpApi: this.api,
       routeKey: HttpRouteKey.with('/{proxy+}', HttpMethod.OPTIONS),
-      integration: this.integration(...DEFAULT),
+      integration: this.integration(SERVICE.default),
     });
     Validations.of(route).acknowledge({
       id: 'AwsSolutions::AwsSolutions-APIG4',

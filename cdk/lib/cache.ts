@@ -59,7 +59,7 @@ export class Cache extends Construct {
       engine: 'valkey',
       majorEngineVersion: '8',
       serverlessCacheName: this.name,
-      description: 'Views of users, shared by all environments',
+      description: 'Views of items, shared by all environments',
       cacheUsageLimits: LIMITS,
       securityGroupIds: [securityGroup.securityGroupId],
       subnetIds: network.vpc.isolatedSubnets.map((subnet) => subnet.subnetId),

@@ -25,7 +25,7 @@ export class CommandQueue extends Construct {
     const kind: QueueProps = {
       encryption: QueueEncryption.SQS_MANAGED,
       enforceSSL: true,
-      // High throughput: order within a user only.
+      // High throughput: order within an item only.
       ...(fifo && {
         fifo,
         deduplicationScope: DeduplicationScope.MESSAGE_GROUP,

@@ -12,11 +12,12 @@ import { retain } from './retention';
 const ATTEMPTS_MAX = 20;
 
 /**
- * Changes of users, for other services: from the write table's stream through a pipe to a bus, without a function
- * between.
+ * Publishes changes of items for other services: from the write table's stream through a pipe to a bus, without a function
+ * between. A stream takes two readers at most, so one pipe serves all resources.
  *
- * An event tells which user has which version now, and nothing about them: who may know more asks the API. Events come
- * at least once, and in order for each user; the version tells which is the newest.
+ * The key in an event begins with the kind of the item (`U#tenant#id`), by which a subscriber's rule chooses a resource. An
+ * event tells which item has which version now, and nothing else about it: a subscriber that may know more asks the API.
+ * Events come at least once, and in order for each item; the version tells which is the newest.
  */
 export class DomainEvents extends Construct {
   readonly bus: EventBus;
@@ -54,7 +55,7 @@ export class DomainEvents extends Construct {
       roleArn: role.roleArn,
       source: stream,
       sourceParameters: {
-        // Users, and not the claims on their email addresses, nor what the operators' tool notes.
+        // Items have versions. The claims on unique values and the notes of the operators' tool have none.
         filterCriteria: {
           filters: [{ pattern: JSON.stringify({ dynamodb: { NewImage: { version: { N: [{ exists: true }] } } } }) }],
         },
@@ -67,7 +68,7 @@ export class DomainEvents extends Construct {
       },
       target: this.bus.eventBusArn,
       targetParameters: {
-        eventBridgeEventBusParameters: { source: 'watershed', detailType: 'UserChanged' },
+        eventBridgeEventBusParameters: { source: 'watershed', detailType: 'Changed' },
         inputTemplate: '{"key": <$.dynamodb.Keys.pk.S>, "version": <$.dynamodb.NewImage.version.N>}',
       },
     });

@@ -18,16 +18,8 @@ import { basePath, type Config } from './config';
 import type { Network } from './network';
 import type { Packages } from './packages';
 import { acknowledgeLogStreams, permissions } from './permissions';
-import {
-  appliesAtOnce,
-  does,
-  type FunctionName,
-  holdsSigningKeys,
-  queues,
-  type Row,
-  usesRedis,
-  writesOnly,
-} from './stages';
+import type { FunctionSpec } from './service';
+import { appliesAtOnce, does, holdsSigningKeys, queues, type Row, usesRedis, writesOnly } from './stages';
 import type { Stores } from './stores';
 
 /** As long as a client may have it wait, with `Prefer: wait`. */
@@ -39,20 +31,9 @@ const HTTP_TIMEOUT = Duration.seconds(10);
 export const INGEST_TIMEOUT = Duration.seconds(10);
 
 /** Memory buys processor time as well. What is measured and what it costs is in docs/scale.md. */
-const MEMORY_MB: Record<FunctionName, number> = {
-  'create-user-fn': 256,
-  'replace-user-fn': 256,
-  'update-user-fn': 256,
-  'delete-user-fn': 256,
-  'get-user-fn': 256,
-  'list-users-fn': 256,
-  'get-command-fn': 256,
-  'read-fn': 256,
-  'write-fn': 256,
-  'lith-fn': 256,
-  // Eight users of a batch are worked on at a time.
-  'ingest-fn': 512,
-};
+const MEMORY_MB = 256;
+/** ingest-fn works on eight items of a batch at a time. */
+const INGEST_MEMORY_MB = 512;
 
 /** What functions use. */
 export interface FunctionsProps {
@@ -69,68 +50,69 @@ export interface FunctionsProps {
 
 /** The functions of a row, each with what it needs and no more. */
 export class Functions extends Construct {
-  private readonly byName: Map<FunctionName, Function>;
-  private readonly aliasOf: Map<FunctionName, Alias>;
+  private readonly made: Map<FunctionSpec, Function>;
+  private readonly aliasOf: Map<FunctionSpec, Alias>;
 
   constructor(
     scope: Construct,
     private readonly props: FunctionsProps,
   ) {
     super(scope, 'Functions');
-    this.byName = new Map(props.row.functions.map((name) => [name, this.function(name)]));
-    this.aliasOf = new Map(props.config.canary ? this.all.map(([name, made]) => [name, this.alias(name, made)]) : []);
-    const ingest = this.first('ingest-fn');
+    this.made = new Map(props.row.functions.map((spec) => [spec, this.function(spec)]));
+    this.aliasOf = new Map(props.config.canary ? this.all.map(([spec, made]) => [spec, this.alias(spec, made)]) : []);
+    const ingest = this.first(['ingest-fn']);
     if (ingest !== undefined && props.commandQueue !== undefined) {
       this.connect(ingest, props.commandQueue, props.config.queue);
     }
   }
 
-  get all(): [FunctionName, Function][] {
-    return [...this.byName];
+  get all(): [FunctionSpec, Function][] {
+    return [...this.made];
   }
 
   /** What a function is called in AWS. */
-  nameOf(name: FunctionName): string {
+  nameOf(name: string): string {
     return `${this.props.config.name}-${name}`;
   }
 
   /** What is invoked instead, where new versions are let in by and by. */
-  get aliases(): [FunctionName, Alias][] {
+  get aliases(): [FunctionSpec, Alias][] {
     return [...this.aliasOf];
   }
 
-  /** The first of these that the row deploys, as it is to be invoked. */
-  first(...names: FunctionName[]): IFunction | undefined {
-    return names.map((name) => this.aliasOf.get(name) ?? this.byName.get(name)).find((found) => found !== undefined);
+  /** Returns the first of the functions with these names that the row deploys, as it is to be invoked. */
+  first(names: readonly string[]): IFunction | undefined {
+    const [spec] = names.flatMap((name) => this.props.row.functions.find((spec) => spec.name === name) ?? []);
+    return spec && (this.aliasOf.get(spec) ?? this.made.get(spec));
   }
 
-  private alias(name: FunctionName, made: Function): Alias {
-    return new Alias(this, `${name}-live`, { aliasName: 'live', version: made.currentVersion });
+  private alias(spec: FunctionSpec, made: Function): Alias {
+    return new Alias(this, `${spec.name}-live`, { aliasName: 'live', version: made.currentVersion });
   }
 
-  private function(name: FunctionName): Function {
+  private function(spec: FunctionSpec): Function {
     const { config, row, packages, network } = this.props;
-    const inNetwork = this.cacheOf(name) !== undefined && network !== undefined;
-    const reserved = this.reserved(name);
-    const functionName = this.nameOf(name);
+    const inNetwork = this.cacheOf(spec) !== undefined && network !== undefined;
+    const reserved = this.reserved(spec);
+    const functionName = this.nameOf(spec.name);
     const logGroupName = `/aws/lambda/${functionName}`;
-    const logGroup = new LogGroup(this, `${name}-log`, {
+    const logGroup = new LogGroup(this, `${spec.name}-log`, {
       logGroupName,
       retention: config.logRetentionDays,
       removalPolicy: RemovalPolicy.DESTROY,
     });
-    return new Function(this, name, {
+    return new Function(this, spec.name, {
       functionName,
       description: `Watershed, stage ${row.stage}`,
       runtime: Runtime.PROVIDED_AL2023,
       handler: 'bootstrap',
-      code: Code.fromAsset(packages.folder(name)),
-      architecture: packages.architecture(name),
-      memorySize: MEMORY_MB[name],
-      timeout: does(name, 'ingest') ? INGEST_TIMEOUT : HTTP_TIMEOUT,
+      code: Code.fromAsset(packages.folder(spec.binary)),
+      architecture: packages.architecture(spec.binary),
+      memorySize: does(spec, 'ingest') ? INGEST_MEMORY_MB : MEMORY_MB,
+      timeout: does(spec, 'ingest') ? INGEST_TIMEOUT : HTTP_TIMEOUT,
       ...(reserved !== undefined && { reservedConcurrentExecutions: reserved }),
-      environment: this.environment(name),
-      role: this.role(name, functionName, logGroupName),
+      environment: this.environment(spec),
+      role: this.role(spec, functionName, logGroupName),
       logGroup,
       loggingFormat: LoggingFormat.JSON,
       tracing: config.tracing ? Tracing.ACTIVE : Tracing.PASS_THROUGH,
@@ -143,40 +125,42 @@ export class Functions extends Construct {
   }
 
   /** The concurrency that is set aside for a function, and that it cannot exceed. */
-  private reserved(name: FunctionName): number | undefined {
+  private reserved(spec: FunctionSpec): number | undefined {
     const { queue, writeConcurrency } = this.props.config;
     // What applies acknowledged commands does not compete with requests for the account's concurrency.
-    if (does(name, 'ingest') && queue.reserved) {
+    if (does(spec, 'ingest') && queue.reserved) {
       return concurrency(queue.pollers);
     }
-    return writesOnly(name) ? writeConcurrency : undefined;
+    return writesOnly(spec) ? writeConcurrency : undefined;
   }
 
   /** What shared/src/config.rs reads. */
-  private environment(name: FunctionName): Record<string, string> {
+  private environment(spec: FunctionSpec): Record<string, string> {
     const { config, row, stores, commandQueue } = this.props;
-    const cache = this.cacheOf(name);
-    const applies = appliesAtOnce(row, name) || does(name, 'ingest');
-    const knowsViews = applies || queues(row, name) || does(name, 'get', 'list');
-    const usesQueue = queues(row, name) || does(name, 'ingest');
-    const knowsRecords = applies || queues(row, name) || does(name, 'get', 'look-up');
-    const readsStates = does(name, 'get', 'list') && row.reads_from === 'write-store';
+    const cache = this.cacheOf(spec);
+    const applies = appliesAtOnce(row, spec) || does(spec, 'ingest');
+    const knowsViews = applies || queues(row, spec) || does(spec, 'get', 'list');
+    const usesQueue = queues(row, spec) || does(spec, 'ingest');
+    const knowsRecords = applies || queues(row, spec) || does(spec, 'get', 'look-up');
+    const readsStates = does(spec, 'get', 'list') && row.reads_from === 'write-store';
     const variables = {
       STAGE: row.stage,
+      RESOURCE: spec.resource,
+      ACTION: spec.action,
       METRICS: 'emf',
-      BASE_PATH: does(name, 'ingest') ? undefined : basePath(config) || undefined,
+      BASE_PATH: does(spec, 'ingest') ? undefined : basePath(config) || undefined,
       COMMANDS_TABLE: knowsRecords ? stores.commands.tableName : undefined,
       WRITE_TABLE: applies || readsStates ? stores.write.tableName : undefined,
       READ_TABLE: knowsViews ? stores.readName : undefined,
-      OTHER_READ_TABLE: does(name, 'ingest') ? stores.otherRead?.tableName : undefined,
+      OTHER_READ_TABLE: does(spec, 'ingest') ? stores.otherRead?.tableName : undefined,
       QUEUE_URL: usesQueue ? commandQueue?.queue.queueUrl : undefined,
       VISIBILITY_TIMEOUT_SECONDS: usesQueue ? commandQueue?.visibilityTimeout.toSeconds().toString() : undefined,
-      MAX_RECEIVE_COUNT: does(name, 'ingest') ? MAX_RECEIVE_COUNT.toString() : undefined,
+      MAX_RECEIVE_COUNT: does(spec, 'ingest') ? MAX_RECEIVE_COUNT.toString() : undefined,
       REDIS_URL: cache?.url,
       REDIS_IAM_CACHE: cache?.name,
-      SIGNING_KEYS_SECRET: holdsSigningKeys(name) ? config.signingKeysSecret : undefined,
+      SIGNING_KEYS_SECRET: holdsSigningKeys(spec) ? config.signingKeysSecret : undefined,
       // Nobody reads it. Another one makes another version, and with it environments that know the keys of today.
-      SIGNING_KEYS_REVISION: holdsSigningKeys(name) ? config.keysRevision.toString() : undefined,
+      SIGNING_KEYS_REVISION: holdsSigningKeys(spec) ? config.keysRevision.toString() : undefined,
     };
     return Object.fromEntries(
       Object.entries(variables).filter((entry): entry is [string, string] => entry[1] !== undefined),
@@ -184,10 +168,10 @@ export class Functions extends Construct {
   }
 
   /** Nothing else adds to its policy. */
-  private role(name: FunctionName, functionName: string, logGroupName: string): IRole {
+  private role(spec: FunctionSpec, functionName: string, logGroupName: string): IRole {
     const { config, rows, stores, commandQueue, cache } = this.props;
     const stack = Stack.of(this);
-    const policy = permissions(name, rows, {
+    const policy = permissions(spec, rows, {
       stores,
       commandQueue,
       cache,
@@ -196,7 +180,7 @@ export class Functions extends Construct {
       logGroupArn: stack.formatArn({ service: 'logs', resource: `log-group:${logGroupName}` }),
       functionArn: stack.formatArn({ service: 'lambda', resource: `function:${functionName}` }),
     });
-    const role = new Role(this, `${name}-role`, {
+    const role = new Role(this, `${spec.name}-role`, {
       assumedBy: new ServicePrincipal('lambda.amazonaws.com'),
       inlinePolicies: { permissions: policy },
     });
@@ -210,8 +194,8 @@ export class Functions extends Construct {
   }
 
   /** The cache, where this function uses it. */
-  private cacheOf(name: FunctionName): Cache | undefined {
-    return usesRedis(this.props.row, name) ? this.props.cache : undefined;
+  private cacheOf(spec: FunctionSpec): Cache | undefined {
+    return usesRedis(this.props.row, spec) ? this.props.cache : undefined;
   }
 
   private connect(

@@ -24,7 +24,8 @@ import type { CommandQueue } from './command-queue';
 import type { Config } from './config';
 import type { DomainEvents } from './domain-events';
 import type { Functions } from './functions';
-import { does, type FunctionName, queues, type Row } from './stages';
+import type { FunctionSpec } from './service';
+import { does, queues, type Row } from './stages';
 import type { Stores } from './stores';
 import type { Verification } from './verification';
 
@@ -62,6 +63,14 @@ interface Overdue {
 
 type Thresholds = Record<string, TooHigh | Overdue>;
 
+/** Metrics of an alarm: https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html */
+const METRICS_MAX = 10;
+/**
+ * Functions that a search names. It takes 1,024 characters at most:
+ * https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/search-expression-syntax.html
+ */
+const SEARCHED_MAX = 10;
+
 const MINUTE = Duration.minutes(1);
 const HOUR = Duration.hours(1);
 
@@ -94,10 +103,10 @@ export class Monitoring extends Construct {
    * CodeDeploy takes ten alarms for a deployment group.
    * https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/aws-properties-codedeploy-deploymentgroup-alarmconfiguration.html
    */
-  rollbackAlarms(name: FunctionName): Alarm[] {
-    const ofCommands = queues(this.props.row, name) || does(name, 'ingest');
+  rollbackAlarms(spec: FunctionSpec): Alarm[] {
+    const ofCommands = queues(this.props.row, spec) || does(spec, 'ingest');
     const ids = [
-      ...['ServerErrors', 'Latency', 'InvocationErrors'].map((what) => idOf(name, what)),
+      ...['ServerErrors', 'Latency', 'InvocationErrors'].map((what) => idOf(spec.name, what)),
       ...(ofCommands ? ['DeliveriesFailed', 'CommandsFailed', 'ProjectionLag'] : []),
       'ServerErrors',
     ];
@@ -185,29 +194,10 @@ export class Monitoring extends Construct {
     };
   }
 
+  /** Two alarms for all functions, or for each ten of them if there are more. */
   private ofFunctions(): Thresholds {
-    const { functions } = this.props;
-    return {
-      FunctionErrors: {
-        metric: total(
-          functions.all.map(([, made]) => made.metricErrors({ period: MINUTE })),
-          'Invocations that failed',
-        ),
-        above: 0,
-        minutes: 3,
-        means: 'Invocations end without an answer: out of time or memory, or killed. The log of the function says why.',
-      },
-      FunctionThrottles: {
-        metric: total(
-          functions.all.map(([, made]) => made.metricThrottles({ period: MINUTE })),
-          'Invocations refused',
-        ),
-        above: 0,
-        minutes: 3,
-        means:
-          'The account has no environments left for the functions: ask AWS for a higher quota of concurrent executions.',
-      },
-    };
+    const inTens = chunks(this.props.functions.all, METRICS_MAX);
+    return Object.assign({}, ...inTens.map((some, index) => ofFunctions(some, index === 0 ? '' : `${index + 1}`)));
   }
 
   /**
@@ -215,20 +205,20 @@ export class Monitoring extends Construct {
    * and easy to see among the requests of that function.
    */
   private ofNewCode(): Thresholds {
-    const alarms = this.props.functions.aliases.map(([name, alias]): Thresholds => ({
-      ...(!does(name, 'ingest') && this.ofAnswers(name)),
-      [idOf(name, 'InvocationErrors')]: {
+    const alarms = this.props.functions.aliases.map(([spec, alias]): Thresholds => ({
+      ...(!does(spec, 'ingest') && this.ofAnswers(spec.name)),
+      [idOf(spec.name, 'InvocationErrors')]: {
         metric: errorsOfVersion(alias),
         above: 0,
         minutes: 3,
         outOf: CANARY_MINUTES,
-        means: `Invocations of the newest version of ${name} fail: its log says why. A deployment under way goes back.`,
+        means: `Invocations of the newest version of ${spec.name} fail: its log says why. A deployment under way goes back.`,
       },
     }));
     return Object.assign({}, ...alarms);
   }
 
-  private ofAnswers(name: FunctionName): Thresholds {
+  private ofAnswers(name: string): Thresholds {
     return {
       [idOf(name, 'ServerErrors')]: {
         metric: percentage('errors', 'requests', `Requests that ${name} answers with 5xx, %`, {
@@ -250,15 +240,19 @@ export class Monitoring extends Construct {
     };
   }
 
-  /** One for each, because an alarm takes ten metrics at most, and a table with its indexes has eight. */
+  /** Two for each table, because an alarm takes ten metrics at most, and a table with its indexes has twelve. */
   private ofTables(stores: Stores): Thresholds {
-    const threshold = (table: TableV2): TooHigh => ({
-      metric: throttles(stores, table, 'Throttled reads and writes'),
+    const threshold = (table: TableV2, of: 'Read' | 'Write'): TooHigh => ({
+      metric: total(ofTable(stores, table, `${of}ThrottleEvents`), `Throttled ${of.toLowerCase()}s`),
       above: 0,
       minutes: 3,
       means: 'DynamoDB refuses requests: see "Throttling" and "A hot tenant" in docs/operations.md.',
     });
-    return Object.fromEntries(stores.all.map((table) => [`${table.node.id}TableThrottles`, threshold(table)]));
+    const alarms = stores.all.map((table) => ({
+      [`${table.node.id}TableThrottledReads`]: threshold(table, 'Read'),
+      [`${table.node.id}TableThrottledWrites`]: threshold(table, 'Write'),
+    }));
+    return Object.assign({}, ...alarms);
   }
 
   private ofQueue({ queue, deadLetters }: CommandQueue): Thresholds {
@@ -310,7 +304,7 @@ export class Monitoring extends Construct {
    * A metric that a function writes of itself, by the dimensions in shared/src/metrics/emf.rs. While one row takes the
    * place of another, only the new code writes under the new row's name.
    */
-  private ofFunction(name: FunctionName, metricName: string, statistic: string): Metric {
+  private ofFunction(name: string, metricName: string, statistic: string): Metric {
     const { functions, row } = this.props;
     const dimensionsMap = { Function: functions.nameOf(name), Stage: row.stage };
     return new Metric({ namespace: 'Watershed', metricName, dimensionsMap, statistic, period: MINUTE });
@@ -320,9 +314,9 @@ export class Monitoring extends Construct {
   private requests(): IWidget[] {
     const { api } = this.props.api;
     return [
-      graph('Requests a minute, by route', [this.each('Requests', 'Sum')]),
-      graph('Latency by route, p99, ms', [this.each('Latency', 'p99')]),
-      graph('Errors by route', [this.each('Errors', 'Sum')]),
+      graph('Requests a minute, by route', this.each('Requests', 'Sum')),
+      graph('Latency by route, p99, ms', this.each('Latency', 'p99')),
+      graph('Errors by route', this.each('Errors', 'Sum')),
       graph('At the front door', [
         api.metricCount({ period: MINUTE }),
         api.metricClientError({ period: MINUTE }),
@@ -333,8 +327,9 @@ export class Monitoring extends Construct {
 
   private reads(): IWidget[] {
     const { functions, stores, row } = this.props;
+    const readers = row.functions.filter((spec) => does(spec, 'get'));
     const ratio = (layer: string) => {
-      const count = (name: string) => `SUM(${this.found(name, 'Sum', 'Layer', `Layer="${layer}"`)})`;
+      const count = (name: string) => `SUM(${this.found(readers, name, 'Sum', 'Layer', `Layer="${layer}"`)})`;
       const expression = `100 * ${count('CacheHits')} / (${count('CacheHits')} + ${count('CacheMisses')})`;
       return new MathExpression({ expression, label: layer, period: MINUTE });
     };
@@ -342,7 +337,7 @@ export class Monitoring extends Construct {
       ...(row.caches.length > 0 ? [graph('Answered by the cache, %', row.caches.map(ratio))] : []),
       graph(
         'Environments at work',
-        functions.all.map(([name, made]) =>
+        functions.all.map(([{ name }, made]) =>
           named(made.metric('ConcurrentExecutions', { statistic: 'Maximum', period: MINUTE }), name),
         ),
       ),
@@ -385,12 +380,12 @@ export class Monitoring extends Construct {
     return [
       graph('Requests and invocations an hour', [
         api.api.metricCount({ period: HOUR }),
-        ...functions.all.map(([name, made]) => named(made.metricInvocations({ period: HOUR }), name)),
+        ...functions.all.map(([{ name }, made]) => named(made.metricInvocations({ period: HOUR }), name)),
         ...(commandQueue ? [commandQueue.queue.metricNumberOfMessagesSent({ period: HOUR })] : []),
       ]),
       graph(
         'Milliseconds of functions an hour',
-        functions.all.map(([name, made]) => named(made.metricDuration({ statistic: 'Sum', period: HOUR }), name)),
+        functions.all.map(([{ name }, made]) => named(made.metricDuration({ statistic: 'Sum', period: HOUR }), name)),
       ),
       graph('Write units an hour', units('ConsumedWriteCapacityUnits')),
       graph('Read units an hour', units('ConsumedReadCapacityUnits')),
@@ -399,17 +394,55 @@ export class Monitoring extends Construct {
   }
 
   /** A metric that the functions tell of themselves, for each route. */
-  private each(metricName: string, statistic: string): MathExpression {
-    return new MathExpression({ expression: this.found(metricName, statistic, 'Route'), label: '', period: MINUTE });
+  private each(metricName: string, statistic: string): MathExpression[] {
+    return chunks(this.props.row.functions, SEARCHED_MAX).map((functions) => {
+      const expression = this.found(functions, metricName, statistic, 'Route');
+      return new MathExpression({ expression, label: '', period: MINUTE });
+    });
   }
 
-  /** What is found of a metric with this dimension besides those that all have. */
-  private found(metricName: string, statistic: string, dimension: string, condition = ''): string {
-    const { config, row } = this.props;
-    const functions = row.functions.map((name) => `"${config.name}-${name}"`).join(' OR ');
-    const query = `MetricName="${metricName}" Stage="${row.stage}" Function=(${functions}) ${condition}`.trimEnd();
+  /** What these functions tell of a metric with this dimension besides those that all have. */
+  private found(
+    functions: readonly FunctionSpec[],
+    metricName: string,
+    statistic: string,
+    dimension: string,
+    condition = '',
+  ): string {
+    const names = functions.map(({ name }) => `"${this.props.functions.nameOf(name)}"`).join(' OR ');
+    const query =
+      `MetricName="${metricName}" Stage="${this.props.row.stage}" Function=(${names}) ${condition}`.trimEnd();
     return `SEARCH('{Watershed,Function,${dimension},Stage} ${query}', '${statistic}', 60)`;
   }
+}
+
+function ofFunctions(some: Functions['all'], number: string): Thresholds {
+  return {
+    [`FunctionErrors${number}`]: {
+      metric: total(
+        some.map(([, made]) => made.metricErrors({ period: MINUTE })),
+        'Invocations that failed',
+      ),
+      above: 0,
+      minutes: 3,
+      means: 'Invocations end without an answer: out of time or memory, or killed. The log of the function says why.',
+    },
+    [`FunctionThrottles${number}`]: {
+      metric: total(
+        some.map(([, made]) => made.metricThrottles({ period: MINUTE })),
+        'Invocations refused',
+      ),
+      above: 0,
+      minutes: 3,
+      means:
+        'The account has no environments left for the functions: ask AWS for a higher quota of concurrent executions.',
+    },
+  };
+}
+
+function chunks<T>(all: readonly T[], size: number): T[][] {
+  const count = Math.ceil(all.length / size);
+  return Array.from({ length: count }, (_, index) => all.slice(index * size, (index + 1) * size));
 }
 
 function whenTooHigh({ above, minutes, outOf = minutes }: TooHigh) {
@@ -433,7 +466,7 @@ function whenOverdue({ fewerThan, hours }: Overdue) {
 }
 
 /** The id of an alarm of a function, such as `ReadFnLatency`. */
-function idOf(name: FunctionName, what: string): string {
+function idOf(name: string, what: string): string {
   return name.replace(/(?:^|-)(\w)/g, (_, letter: string) => letter.toUpperCase()) + what;
 }
 

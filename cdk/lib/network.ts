@@ -15,7 +15,8 @@ import { AnyPrincipal, Effect, PolicyStatement } from 'aws-cdk-lib/aws-iam';
 import { LogGroup } from 'aws-cdk-lib/aws-logs';
 import { Construct } from 'constructs';
 import type { Config } from './config';
-import { does, type FunctionName, holdsSigningKeys, queues, type Row, usesRedis } from './stages';
+import type { FunctionSpec } from './service';
+import { does, holdsSigningKeys, queues, type Row, usesRedis } from './stages';
 
 /**
  * The network in which Redis is, and the functions that use it; there is none where nobody does.
@@ -78,8 +79,8 @@ export class Network extends Construct {
   }
 
   private endpoints(rows: readonly Row[]): void {
-    const anyInside = (asks: (row: Row, name: FunctionName) => boolean) =>
-      rows.some((row) => row.functions.some((name) => usesRedis(row, name) && asks(row, name)));
+    const anyInside = (asks: (row: Row, spec: FunctionSpec) => boolean) =>
+      rows.some((row) => row.functions.some((spec) => usesRedis(row, spec) && asks(row, spec)));
     const sameAccount = () =>
       new PolicyStatement({
         effect: Effect.ALLOW,
@@ -104,10 +105,10 @@ export class Network extends Construct {
       const endpoint = this.vpc.addInterfaceEndpoint(id, { service, securityGroups: [securityGroup], open: false });
       endpoint.addToPolicy(sameAccount());
     };
-    if (anyInside((_, name) => holdsSigningKeys(name))) {
+    if (anyInside((_, spec) => holdsSigningKeys(spec))) {
       reach('SecretsManager', InterfaceVpcEndpointAwsService.SECRETS_MANAGER);
     }
-    if (anyInside((row, name) => does(name, 'ingest') || queues(row, name))) {
+    if (anyInside((row, spec) => does(spec, 'ingest') || queues(row, spec))) {
       reach('Sqs', InterfaceVpcEndpointAwsService.SQS);
     }
   }

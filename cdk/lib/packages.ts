@@ -3,14 +3,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Architecture } from 'aws-cdk-lib/aws-lambda';
 import { Refusal } from './refusal';
-import { type FunctionName, TASKS } from './stages';
+import { BINARIES } from './service';
 
 /** Where `make package` leaves them. */
 const BUILT = join(__dirname, '../../target/lambda');
 
-/** What is packaged: the functions, and the operators' tool. */
-type Name = FunctionName | 'watershed';
-const NAMES = [...Object.keys(TASKS), 'watershed'] as Name[];
+/** What is packaged: the binaries of the functions, and the operators' tool. tools/package.sh builds the same. */
+const NAMES = [...BINARIES, 'watershed'];
 
 /** The packages: a folder each, with the file `bootstrap` in it. */
 export class Packages {
@@ -36,17 +35,17 @@ export class Packages {
     return NAMES.every((name) => existsSync(join(this.dir, name, 'bootstrap')));
   }
 
-  folder(name: Name): string {
+  folder(name: string): string {
     this.bootstrap(name);
     return join(this.dir, name);
   }
 
   /** What it was built for, so that nobody has to say it twice. */
-  architecture(name: Name): Architecture {
+  architecture(name: string): Architecture {
     return machine(this.bootstrap(name)) === ELF_AARCH64 ? Architecture.ARM_64 : Architecture.X86_64;
   }
 
-  private bootstrap(name: Name): string {
+  private bootstrap(name: string): string {
     const file = join(this.dir, name, 'bootstrap');
     if (!existsSync(file)) {
       throw new Refusal(`${name} is not packaged: ${file} is missing; run \`make package\``);

@@ -4,8 +4,9 @@ import { Effect, PolicyDocument, PolicyStatement, Role, ServicePrincipal } from 
 import type { Construct } from 'constructs';
 import type { Cache } from './cache';
 import type { CommandQueue } from './command-queue';
-import { appliesAtOnce, does, type FunctionName, holdsSigningKeys, queues, type Row, usesRedis } from './stages';
-import { INDEXES, type Stores } from './stores';
+import type { FunctionSpec } from './service';
+import { appliesAtOnce, does, holdsSigningKeys, queues, type Row, usesRedis } from './stages';
+import type { Stores } from './stores';
 
 /** What a function may be allowed to use. */
 export interface Uses {
@@ -25,16 +26,16 @@ export interface Uses {
  * BatchGetItem loads states; a transaction needs what its actions would need one by one: PutItem for states, claims,
  * records and views, DeleteItem for claims that are given back.
  */
-export function permissions(name: FunctionName, rows: readonly Row[], uses: Uses): PolicyDocument {
-  const having = rows.filter(({ functions }) => functions.includes(name));
+export function permissions(spec: FunctionSpec, rows: readonly Row[], uses: Uses): PolicyDocument {
+  const having = rows.filter(({ functions }) => functions.includes(spec));
   const ofRows = having.flatMap((row) => [
-    ...ofCommands(name, row, uses),
-    ...ofReads(name, row, uses),
-    ...ofWrites(name, row, uses),
-    ...ofQueue(name, row, uses),
+    ...ofCommands(spec, row, uses),
+    ...ofReads(spec, row, uses),
+    ...ofWrites(spec, row, uses),
+    ...ofQueue(spec, row, uses),
   ]);
-  const inNetwork = having.some((row) => usesRedis(row, name)) ? ofCache(uses) : [];
-  return new PolicyDocument({ statements: [...ofRows, ...ofPlatform(name, uses), ...inNetwork], minimize: true });
+  const inNetwork = having.some((row) => usesRedis(row, spec)) ? ofCache(uses) : [];
+  return new PolicyDocument({ statements: [...ofRows, ...ofPlatform(spec, uses), ...inNetwork], minimize: true });
 }
 
 export function allow(actions: string[], ...resources: string[]): PolicyStatement {
@@ -51,37 +52,40 @@ export function roleFor(scope: Construct, service: string, ...statements: Policy
   });
 }
 
-function ofCommands(name: FunctionName, row: Row, { stores }: Uses): PolicyStatement[] {
+function ofCommands(spec: FunctionSpec, row: Row, { stores }: Uses): PolicyStatement[] {
   const statements = [];
-  // For a token that stands for a command, for who asks what became of one, and for clients that wait for the outcome.
-  if (does(name, 'get', 'look-up') || queues(row, name)) {
+  // For a token that stands for a command, for who asks what became of one, for clients that wait for the outcome, and for
+  // actions, which are judged after what their session asked before.
+  if (does(spec, 'get', 'look-up', 'ingest') || queues(row, spec)) {
     statements.push(allow(['dynamodb:GetItem'], stores.commands.tableArn));
   }
-  if (appliesAtOnce(row, name) || queues(row, name) || does(name, 'ingest')) {
+  if (appliesAtOnce(row, spec) || queues(row, spec) || does(spec, 'ingest')) {
     statements.push(allow(['dynamodb:PutItem'], stores.commands.tableArn));
   }
   return statements;
 }
 
-function ofReads(name: FunctionName, row: Row, { stores }: Uses): PolicyStatement[] {
+function ofReads(spec: FunctionSpec, row: Row, { stores }: Uses): PolicyStatement[] {
   const tables = row.reads_from === 'read-store' ? stores.views : [stores.write];
   const statements = [];
-  if (does(name, 'get')) {
+  if (does(spec, 'get')) {
     statements.push(allow(['dynamodb:GetItem'], ...arns(tables)));
   }
-  if (does(name, 'list')) {
-    const indexes = arns(tables).flatMap((arn) => INDEXES.map((index) => `${arn}/index/by-${index}`));
+  if (does(spec, 'list')) {
+    const indexes = tables.flatMap((table) =>
+      stores.indexesOf(table).map((index) => `${table.tableArn}/index/${index}`),
+    );
     statements.push(allow(['dynamodb:Query'], ...indexes));
   }
   return statements;
 }
 
-function ofWrites(name: FunctionName, row: Row, { stores }: Uses): PolicyStatement[] {
-  if (!appliesAtOnce(row, name) && !does(name, 'ingest')) {
+function ofWrites(spec: FunctionSpec, row: Row, { stores }: Uses): PolicyStatement[] {
+  if (!appliesAtOnce(row, spec) && !does(spec, 'ingest')) {
     return [];
   }
   const statements = [allow(['dynamodb:BatchGetItem', 'dynamodb:PutItem'], stores.write.tableArn)];
-  if (does(name, 'change', 'delete', 'ingest')) {
+  if (does(spec, 'change', 'delete', 'ingest')) {
     statements.push(allow(['dynamodb:DeleteItem'], stores.write.tableArn));
   }
   if (row.writes_read_store) {
@@ -90,9 +94,9 @@ function ofWrites(name: FunctionName, row: Row, { stores }: Uses): PolicyStateme
   return statements;
 }
 
-function ofQueue(name: FunctionName, row: Row, { stores, commandQueue }: Uses): PolicyStatement[] {
+function ofQueue(spec: FunctionSpec, row: Row, { stores, commandQueue }: Uses): PolicyStatement[] {
   const statements = [];
-  if (commandQueue !== undefined && does(name, 'ingest')) {
+  if (commandQueue !== undefined && does(spec, 'ingest')) {
     // Lambda takes the messages in the function's name; what comes too early the function itself puts off.
     const actions = [
       'sqs:ReceiveMessage',
@@ -102,7 +106,7 @@ function ofQueue(name: FunctionName, row: Row, { stores, commandQueue }: Uses): 
     ];
     statements.push(allow(actions, commandQueue.queue.queueArn));
   }
-  if (commandQueue !== undefined && queues(row, name)) {
+  if (commandQueue !== undefined && queues(row, spec)) {
     statements.push(allow(['sqs:SendMessage'], commandQueue.queue.queueArn));
     // For clients that wait for the outcome.
     statements.push(allow(['dynamodb:GetItem'], ...arns(stores.views)));
@@ -114,7 +118,7 @@ function arns(tables: TableV2[]): string[] {
   return tables.map((table) => table.tableArn);
 }
 
-function ofPlatform(name: FunctionName, { signingKeysSecret, tracing, logGroupArn }: Uses): PolicyStatement[] {
+function ofPlatform(spec: FunctionSpec, { signingKeysSecret, tracing, logGroupArn }: Uses): PolicyStatement[] {
   const statements = [
     // Log streams are named by Lambda, a new one for each environment.
     allow(['logs:CreateLogStream', 'logs:PutLogEvents'], `${logGroupArn}:*`),
@@ -123,7 +127,7 @@ function ofPlatform(name: FunctionName, { signingKeysSecret, tracing, logGroupAr
     // X-Ray has no resources.
     statements.push(allow(['xray:PutTraceSegments', 'xray:PutTelemetryRecords'], '*'));
   }
-  if (holdsSigningKeys(name)) {
+  if (holdsSigningKeys(spec)) {
     statements.push(allow(['secretsmanager:GetSecretValue'], signingKeysSecret));
   }
   return statements;

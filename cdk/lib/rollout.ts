@@ -20,12 +20,12 @@ export class Rollout extends Construct {
     const application = new LambdaApplication(this, 'Application');
     // The construct would attach a policy of AWS's, which covers every function of the account.
     const role = this.role(functions).withoutPolicyUpdates();
-    for (const [name, alias] of functions.aliases) {
-      const group = new LambdaDeploymentGroup(this, name, {
+    for (const [spec, alias] of functions.aliases) {
+      const group = new LambdaDeploymentGroup(this, spec.name, {
         application,
         alias,
         role,
-        alarms: monitoring.rollbackAlarms(name),
+        alarms: monitoring.rollbackAlarms(spec),
         deploymentConfig: LambdaDeploymentConfig.CANARY_10PERCENT_10MINUTES,
       });
       // The alarms look at the new version before it is invoked.
@@ -35,7 +35,7 @@ export class Rollout extends Construct {
 
   /** https://docs.aws.amazon.com/codedeploy/latest/userguide/getting-started-create-service-role.html */
   private role(functions: Functions): Role {
-    const functionArns = functions.all.map(([name]) =>
+    const functionArns = functions.all.map(([{ name }]) =>
       Stack.of(this).formatArn({ service: 'lambda', resource: `function:${functions.nameOf(name)}` }),
     );
     const role = roleFor(

@@ -29,7 +29,7 @@ export class Watershed extends Stack {
 
     const rows = from.stage === row.stage ? [row] : [row, from];
     const withQueue = rows.some((row) => row.queue_deployed);
-    const withRedis = config.redis && rows.some((row) => row.functions.some((name) => usesRedis(row, name)));
+    const withRedis = config.redis && rows.some((row) => row.functions.some((spec) => usesRedis(row, spec)));
 
     const stores = new Stores(this, config, rows);
     const commandQueue = withQueue ? new CommandQueue(this, config) : undefined;

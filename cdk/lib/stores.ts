@@ -9,10 +9,8 @@ import {
 import { Construct } from 'constructs';
 import type { Config } from './config';
 import { retain } from './retention';
+import { SERVICE } from './service';
 import type { Row } from './stages';
-
-/** The indexes that serve lists; see INDEXES in shared/users/src/list.rs. */
-export const INDEXES = ['name', 'status', 'email'];
 
 /** The tables, with keys, indexes and time to live as shared/adapters/src/tables.rs has them. */
 export class Stores extends Construct {
@@ -31,7 +29,7 @@ export class Stores extends Construct {
     rows: readonly Row[],
   ) {
     super(scope, 'Stores');
-    this.write = this.original('Write', 'write', INDEXES, config.domainEvents);
+    this.write = this.original('Write', 'write', SERVICE.slots, config.domainEvents);
     this.commands = this.original('Commands', 'commands', []);
     if (rows.some((row) => row.writes_read_store)) {
       this.read = this.ofProjection(config.projection);
@@ -61,26 +59,26 @@ export class Stores extends Construct {
 
   /** What the indexes of a table are called. */
   indexesOf(table: TableV2): string[] {
-    return table === this.commands ? [] : INDEXES.map(indexName);
+    return table === this.commands ? [] : SERVICE.slots.map(indexName);
   }
 
   /** The version of the projection ends the name, and the logical id: flipping two of them touches neither table. */
   private ofProjection(projection: number): TableV2 {
-    return this.table(`ReadV${projection}`, `read-v${projection}`, INDEXES);
+    return this.table(`ReadV${projection}`, `read-v${projection}`, SERVICE.slots);
   }
 
   /**
    * A table of what exists nowhere else. A restored one has another name, and another logical id as well: so CloudFormation
    * adopts it, and leaves the damaged one in the account, instead of replacing the one by the other.
    */
-  private original(id: string, name: string, indexes: string[], streamed = false): TableV2 {
+  private original(id: string, name: string, slots: readonly string[], streamed = false): TableV2 {
     const { restored } = this.config;
     return restored === undefined
-      ? this.table(id, name, indexes, streamed)
-      : this.table(`${id}R${restored}`, `${name}-r${restored}`, indexes, streamed);
+      ? this.table(id, name, slots, streamed)
+      : this.table(`${id}R${restored}`, `${name}-r${restored}`, slots, streamed);
   }
 
-  private table(id: string, name: string, indexes: string[], streamed = false): TableV2 {
+  private table(id: string, name: string, slots: readonly string[], streamed = false): TableV2 {
     const { retainData, contributorInsights, warmThroughput } = this.config;
     const warm = warmThroughput && {
       readUnitsPerSecond: warmThroughput.reads,
@@ -89,10 +87,10 @@ export class Stores extends Construct {
     const table = new TableV2(this, id, {
       tableName: `${this.config.name}-${name}`,
       partitionKey: { name: 'pk', type: AttributeType.STRING },
-      globalSecondaryIndexes: indexes.map((index) => ({
-        indexName: indexName(index),
-        partitionKey: { name: `${index}_p`, type: AttributeType.STRING },
-        sortKey: { name: `${index}_s`, type: AttributeType.STRING },
+      globalSecondaryIndexes: slots.map((slot) => ({
+        indexName: indexName(slot),
+        partitionKey: { name: `${slot}_p`, type: AttributeType.STRING },
+        sortKey: { name: `${slot}_s`, type: AttributeType.STRING },
         ...(warm && { warmThroughput: warm }),
       })),
       timeToLiveAttribute: 'expires_at',
@@ -107,25 +105,27 @@ export class Stores extends Construct {
       ...(warm && { warmThroughput: warm }),
       ...(streamed && { dynamoStream: StreamViewType.NEW_IMAGE }),
     });
-    tellNoKeysOf(table, indexes);
+    tellNoKeysOf(table, slots);
     return table;
   }
 }
 
-function indexName(index: string): string {
-  return `by-${index}`;
+/** The name of the index of a slot, as in shared/adapters/src/tables.rs: DynamoDB asks for three characters or more. */
+function indexName(slot: string): string {
+  return `by-${slot}`;
 }
 
 /**
- * Contributor Insights shows keys as they are: those of tables are ids and digests, but those of indexes hold users'
- * names. An index would do as its table does, and the construct has no setting of its own for it.
+ * Contributor Insights shows keys as they are: those of tables are ids and digests, but those of indexes hold what items are
+ * listed by, such as the names of users. An index would do as its table does, and the construct has no setting of its own
+ * for it.
  */
-function tellNoKeysOf(table: TableV2, indexes: string[]): void {
-  if (indexes.length > 0) {
+function tellNoKeysOf(table: TableV2, slots: readonly string[]): void {
+  if (slots.length > 0) {
     (table.node.defaultChild as CfnGlobalTable).addPropertyOverride(
       'Replicas.0.GlobalSecondaryIndexes',
-      indexes.map((index) => ({
-        IndexName: indexName(index),
+      slots.map((slot) => ({
+        IndexName: indexName(slot),
         ContributorInsightsSpecification: { Enabled: false },
       })),
     );

@@ -1,15 +1,15 @@
 import { readFileSync } from 'node:fs';
 import type { Template } from 'aws-cdk-lib/assertions';
-import { type FunctionName, type Row, usesRedis } from '../lib/stages';
+import { type Row, usesRedis } from '../lib/stages';
 import { allowances, isAllowed, type Statement, statementsOf } from './policies';
-import { config, functionOf, properties } from './support';
+import { config, functionOf, properties, specOf } from './support';
 
 const DOCUMENT = '../docs/security.md';
 
-/** What the document says: for each function of a row, what it may do on what. */
+/** What the document says: for each binary of a row, what functions that run it may do on what. */
 export type Grants = Map<string, Map<string, string[]>>;
 
-/** Reads the tables: a heading names rows, or says `everywhere`; a line has a function, a resource and actions. */
+/** Reads the tables: a heading names rows, or says `everywhere`; a line has a binary, a resource and actions. */
 function documented(): Map<string, Grants> {
   const rows = new Map<string, Grants>();
   let named: string[] = [];
@@ -21,8 +21,8 @@ function documented(): Map<string, Grants> {
       const [, name, resource, actions] = cells as [string, string, string, string];
       for (const row of named) {
         const grants = rows.get(row) ?? new Map();
-        const ofFunction = grants.get(name) ?? new Map();
-        rows.set(row, grants.set(name, ofFunction.set(resource, quoted(actions))));
+        const ofBinary = grants.get(name) ?? new Map();
+        rows.set(row, grants.set(name, ofBinary.set(resource, quoted(actions))));
       }
     }
   }
@@ -36,13 +36,14 @@ function quoted(text: string): string[] {
 export const DOCUMENTED = documented();
 
 /** The permissions of a function in a row, or in several, by the document; `anything` stands for the resource `*`. */
-export function granted(name: FunctionName, ...rows: Row[]): Map<string, string[]> {
+export function granted(name: string, ...rows: Row[]): Map<string, string[]> {
+  const spec = specOf(name);
   const everywhere = DOCUMENTED.get('everywhere')!;
-  const having = rows.filter(({ functions }) => functions.includes(name));
+  const having = rows.filter(({ functions }) => functions.includes(spec));
   const grants = new Map(everywhere.get('every function')!);
   for (const row of having) {
-    const network = usesRedis(row, name) ? everywhere.get('who uses the cache')! : [];
-    for (const [on, actions] of [...DOCUMENTED.get(row.stage)!.get(name)!, ...network]) {
+    const network = usesRedis(row, spec) ? everywhere.get('who uses the cache')! : [];
+    for (const [on, actions] of [...DOCUMENTED.get(row.stage)!.get(spec.binary)!, ...network]) {
       grants.set(on, [...(grants.get(on) ?? []), ...actions]);
     }
   }
@@ -50,7 +51,7 @@ export function granted(name: FunctionName, ...rows: Row[]): Map<string, string[
 }
 
 /** The resources that a function may have to do with, by what the document calls them, as a policy must name them. */
-export function resources(from: Template, name: FunctionName): [called: string, resource: string][] {
+export function resources(from: Template, name: string): [called: string, resource: string][] {
   const found: [string, string][] = [];
   for (const [id, table] of properties(from, 'AWS::DynamoDB::GlobalTable')) {
     const called = `${table.TableName.replace(/^watershed-/, '')
@@ -79,12 +80,12 @@ export function resources(from: Template, name: FunctionName): [called: string, 
   ];
 }
 
-export function statements(from: Template, name: FunctionName): Statement[] {
+export function statements(from: Template, name: string): Statement[] {
   return statementsOf(from, functionOf(from, name).Role['Fn::GetAtt'][0]);
 }
 
 /** What is allowed and should not be, under whatever condition; and what should be, and is not without one. */
-export function differences(from: Template, name: FunctionName, grants: Map<string, string[]>): string[] {
+export function differences(from: Template, name: string, grants: Map<string, string[]>): string[] {
   const [policy, known] = [statements(from, name), resources(from, name)];
   const called = new Map(known.map(([called, resource]) => [resource, called]));
   const tooMuch = allowances(policy)

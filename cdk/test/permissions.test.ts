@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Template } from 'aws-cdk-lib/assertions';
-import { type FunctionName, type Row, rowOf, usesRedis } from '../lib/stages';
+import { type Row, rowOf, usesRedis } from '../lib/stages';
 import { differences, DOCUMENTED, granted, statements } from './grants';
 import { type Statement, statementsOf } from './policies';
 import { config, functionOf, of, properties, ROWS, synthesise, template } from './support';
@@ -9,16 +9,16 @@ import { config, functionOf, of, properties, ROWS, synthesise, template } from '
 /** All of all functions, at these rows. */
 function allDifferences(templates: Map<string, Template>, grantsOf = granted): string[] {
   return [...templates].flatMap(([stage, from]) =>
-    rowOf(stage).functions.flatMap((name) =>
+    rowOf(stage).functions.flatMap(({ name }) =>
       differences(from, name, grantsOf(name, rowOf(stage))).map((difference) => `${stage}: ${difference}`),
     ),
   );
 }
 
-test('the document has a table for every row, and names every function of it and no other', () => {
+test('the document has a table for every row, and names every binary of it and no other', () => {
   assert.deepEqual([...DOCUMENTED.keys()].sort(), ['everywhere', ...ROWS.map((row) => row.stage)].sort());
-  for (const { stage, functions } of ROWS) {
-    assert.deepEqual([...DOCUMENTED.get(stage)!.keys()].sort(), [...functions].sort(), stage);
+  for (const { stage, binaries } of ROWS) {
+    assert.deepEqual([...DOCUMENTED.get(stage)!.keys()].sort(), [...binaries].sort(), stage);
   }
 });
 
@@ -34,7 +34,7 @@ test('nor may it do anything else with a FIFO queue', () => {
 
 test('without Redis nobody may use a cache or the network', () => {
   const rows = ROWS.filter((row) => row.writes_redis);
-  const without = (name: FunctionName, row: Row) => {
+  const without = (name: string, row: Row) => {
     const grants = granted(name, { ...row, caches: [], writes_redis: false });
     grants.delete('cache');
     return grants;
@@ -43,7 +43,7 @@ test('without Redis nobody may use a cache or the network', () => {
 });
 
 test('with tracing every function may send traces as well', () => {
-  const traced = (name: FunctionName, row: Row) => {
+  const traced = (name: string, row: Row) => {
     const grants = granted(name, row);
     grants.set('anything', [
       ...(grants.get('anything') ?? []),
@@ -158,7 +158,7 @@ test('in cqrs read-fn has nothing to do with the write store, and write-fn with 
 
 test('no action is a wildcard, and no resource but those that the document explains', () => {
   for (const row of ROWS) {
-    for (const name of row.functions) {
+    for (const { name } of row.functions) {
       const wild = statements(of(row.stage), name).flatMap((statement) => {
         assert.ok(
           statement.actions.every((action) => /^[a-z0-9]+:[A-Za-z]+$/.test(action)),
@@ -181,7 +181,7 @@ test('no action is a wildcard, and no resource but those that the document expla
 
 test('the code of a function in the network cannot touch the network', () => {
   for (const row of ROWS) {
-    for (const name of row.functions.filter((name) => usesRedis(row, name))) {
+    for (const { name } of row.functions.filter((spec) => usesRedis(row, spec))) {
       const policy = statements(of(row.stage), name);
       const [denied] = policy.filter(({ effect }) => effect === 'Deny');
       const allowed = policy.filter(({ effect }) => effect === 'Allow').flatMap(({ actions }) => actions);
@@ -237,7 +237,7 @@ test('while one read store takes the place of another, who uses the one may use 
       [2, 1],
     ]) {
       const from = template(row.stage, { projection, otherProjection });
-      for (const name of row.functions) {
+      for (const { name } of row.functions) {
         const own = granted(name, row);
         const ofOther = [...own].filter(([on]) => on.startsWith('read table')).map(([on, may]) => [`other ${on}`, may]);
         const grants = new Map([...own, ...(ofOther as [string, string[]][])]);
@@ -272,7 +272,9 @@ test('what shifts invocations to new versions may do so for these functions alon
     for (const { actions, resources } of may) {
       const isOfAlarms = actions.join() === 'cloudwatch:DescribeAlarms';
       assert.ok(isOfAlarms || actions.every((action) => /^lambda:(Get|UpdateAlias)/.test(action)), actions.join());
-      const named = functions.flatMap((name) => ['', ':live'].map((ending) => `:function:watershed-${name}${ending}`));
+      const named = functions.flatMap(({ name }) =>
+        ['', ':live'].map((ending) => `:function:watershed-${name}${ending}`),
+      );
       assert.ok(isOfAlarms || resources.every((on) => named.some((ending) => on.endsWith(ending))), resources.join());
     }
   }

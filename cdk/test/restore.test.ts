@@ -53,7 +53,7 @@ test('everything refers to the restored tables, and nothing to those before', ()
   assert.deepEqual(Outputs.CommandsTable.Value, { Ref: restored.get('watershed-commands-r1')!.id });
   const alarms = properties(from, 'AWS::CloudWatch::Alarm').map(([id]) => id);
   assert.ok(
-    alarms.some((id) => id.includes('WriteR1TableThrottles')),
+    alarms.some((id) => id.includes('WriteR1TableThrottledReads')),
     alarms.join(),
   );
 });

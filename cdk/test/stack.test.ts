@@ -2,18 +2,40 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { Match } from 'aws-cdk-lib/assertions';
-import { usesRedis } from '../lib/stages';
-import { INDEXES } from '../lib/stores';
-import { functionOf, of, properties, ROWS, template } from './support';
+import { SERVICE } from '../lib/service';
+import { rowOf, usesRedis } from '../lib/stages';
+import { answering, functionsOf, ROUTES } from './expected';
+import { functionOf, of, properties, ROWS, template, WITH_USERS } from './support';
 
 const QUEUED = ROWS.filter((row) => row.queue_deployed);
 
 // The table of stages
 
 test('every row deploys its functions, and none besides', () => {
-  for (const { stage, functions } of ROWS) {
-    const deployed = properties(of(stage), 'AWS::Lambda::Function').map(([, { FunctionName }]) => FunctionName);
-    assert.deepEqual(deployed.sort(), functions.map((name) => `watershed-${name}`).sort(), stage);
+  for (const row of ROWS) {
+    const deployed = properties(of(row.stage), 'AWS::Lambda::Function').map(([, { FunctionName }]) => FunctionName);
+    const wanted = functionsOf(row).map((name) => `watershed-${name}`);
+    assert.deepEqual(deployed.sort(), wanted.sort(), row.stage);
+  }
+});
+
+test('functions, roles and routes of users keep the logical ids that they always had', WITH_USERS, () => {
+  const resources = of('single-responsibility').toJSON().Resources;
+  const known: [id: string, type: string, named?: string][] = [
+    ['Functionscreateuserfn669BE89A', 'AWS::Lambda::Function', 'watershed-create-user-fn'],
+    ['Functionsgetuserfn3C14C57D', 'AWS::Lambda::Function', 'watershed-get-user-fn'],
+    ['Functionslistusersfn211F01A1', 'AWS::Lambda::Function', 'watershed-list-users-fn'],
+    ['FunctionsgetcommandfnCCBD4119', 'AWS::Lambda::Function', 'watershed-get-command-fn'],
+    ['FunctionscreateuserfnroleA569CE9C', 'AWS::IAM::Role'],
+    ['FunctionslistusersfnroleBF05385B', 'AWS::IAM::Role'],
+    ['ApiHttpApiGETusers9B7CE5A9', 'AWS::ApiGatewayV2::Route', 'GET /users'],
+    ['ApiHttpApiPUTusersid62AA2C2C', 'AWS::ApiGatewayV2::Route', 'PUT /users/{id}'],
+    ['ApiHttpApiGETcommandsid8CACACA0', 'AWS::ApiGatewayV2::Route', 'GET /commands/{id}'],
+    ['ApiF70053CD', 'AWS::ApiGatewayV2::Route', '$default'],
+  ];
+  for (const [id, type, named] of known) {
+    const { Type, Properties } = resources[id] ?? {};
+    assert.deepEqual([Type, Properties?.FunctionName ?? Properties?.RouteKey], [type, named], id);
   }
 });
 
@@ -100,29 +122,14 @@ test('the stack is called the same at every row', () => {
 
 // The front door
 
-test('a route with data asks for a token with the scope for it', () => {
+test('a route with data asks for a token with a scope for it, and no other route is there', () => {
+  const wanted = Object.fromEntries([...ROUTES].map(([routeKey, { scopes }]) => [routeKey, scopes]));
   for (const { stage } of ROWS) {
     const routes = properties(of(stage), 'AWS::ApiGatewayV2::Route').map(([, route]) => route);
     const scopes = Object.fromEntries(
       routes.map(({ RouteKey, AuthorizationScopes }) => [RouteKey, AuthorizationScopes?.join()]),
     );
-    assert.deepEqual(scopes, {
-      'GET /users': 'users:read',
-      'HEAD /users': 'users:read',
-      'GET /users/{id}': 'users:read',
-      'HEAD /users/{id}': 'users:read',
-      'GET /commands/{id}': 'users:read',
-      'HEAD /commands/{id}': 'users:read',
-      'POST /users': 'users:write',
-      'PUT /users': 'users:write',
-      'PATCH /users': 'users:write',
-      'DELETE /users': 'users:write',
-      'POST /users/{id}': 'users:write',
-      'PUT /users/{id}': 'users:write',
-      'PATCH /users/{id}': 'users:write',
-      'DELETE /users/{id}': 'users:write',
-      $default: undefined,
-    });
+    assert.deepEqual(scopes, { ...wanted, $default: undefined }, stage);
     for (const { RouteKey, AuthorizationType } of routes) {
       assert.equal(AuthorizationType, RouteKey === '$default' ? 'NONE' : 'JWT', RouteKey);
     }
@@ -137,17 +144,27 @@ test('tokens are checked against the issuer and the audience of the configuratio
   });
 });
 
-/** The function that a route leads to. */
-function answering(stage: string, routeKey: string): string {
-  const from = of(stage);
-  const route = properties(from, 'AWS::ApiGatewayV2::Route').find(([, route]) => route.RouteKey === routeKey)![1];
-  const integration = from.toJSON().Resources[route.Target['Fn::Join'][1][1].Ref].Properties;
-  assert.equal(integration.PayloadFormatVersion, '2.0');
-  const alias = from.toJSON().Resources[integration.IntegrationUri.Ref].Properties;
-  return from.toJSON().Resources[alias.FunctionName.Ref].Properties.FunctionName.replace('watershed-', '');
+/** The function that each route leads to. */
+function targets(stage: string): Map<string, string> {
+  const { Resources } = of(stage).toJSON();
+  const routes = properties(of(stage), 'AWS::ApiGatewayV2::Route').map(([, { RouteKey, Target }]): [string, string] => {
+    const integration = Resources[Target['Fn::Join'][1][1].Ref].Properties;
+    assert.equal(integration.PayloadFormatVersion, '2.0');
+    const alias = Resources[integration.IntegrationUri.Ref].Properties;
+    return [RouteKey, Resources[alias.FunctionName.Ref].Properties.FunctionName.replace('watershed-', '')];
+  });
+  return new Map(routes);
 }
 
-test('reads and writes go to functions of their own, and everything else to the one that says 404 and 405', () => {
+test('each route leads to the function for it, and everything else to the one that says 404 and 405', () => {
+  for (const row of ROWS) {
+    for (const [routeKey, name] of targets(row.stage)) {
+      assert.equal(name, answering(row, routeKey), `${routeKey} at ${row.stage}`);
+    }
+  }
+});
+
+test('reads and writes of users go to the functions that the documents name', WITH_USERS, () => {
   const read = { 'GET /users/{id}': 'read-fn', 'HEAD /commands/{id}': 'read-fn', $default: 'read-fn' };
   const write = { 'POST /users': 'write-fn', 'DELETE /users': 'write-fn', 'PATCH /users/{id}': 'write-fn' };
   const cases: Record<string, Record<string, string>> = {
@@ -164,12 +181,12 @@ test('reads and writes go to functions of their own, and everything else to the 
       'POST /users/{id}': 'replace-user-fn',
       'PATCH /users/{id}': 'update-user-fn',
       'DELETE /users/{id}': 'delete-user-fn',
-      $default: 'get-user-fn',
+      $default: 'get-command-fn',
     },
   };
   for (const [stage, routes] of Object.entries(cases)) {
     for (const [routeKey, name] of Object.entries(routes)) {
-      assert.equal(answering(stage, routeKey), name, `${routeKey} at ${stage}`);
+      assert.equal(targets(stage).get(routeKey), name, `${routeKey} at ${stage}`);
     }
   }
 });
@@ -253,12 +270,10 @@ test('what takes writes only has as many environments as configured, and what se
     return Object.fromEntries(bounded.map((made) => [made.FunctionName, made.ReservedConcurrentExecutions]));
   };
   const bound = { writeConcurrency: 200 };
-  assert.deepEqual(reserved('single-responsibility', bound), {
-    'watershed-create-user-fn': 200,
-    'watershed-replace-user-fn': 200,
-    'watershed-update-user-fn': 200,
-    'watershed-delete-user-fn': 200,
-  });
+  const writers = [...ROUTES.values()]
+    .filter(({ access }) => access === 'write')
+    .map(({ name }) => `watershed-${name}`);
+  assert.deepEqual(reserved('single-responsibility', bound), Object.fromEntries(writers.map((name) => [name, 200])));
   assert.deepEqual(reserved('lambda-lith', bound), {});
   assert.deepEqual(reserved('read-store', bound), { 'watershed-write-fn': 200 });
   assert.deepEqual(reserved('cqrs', bound), { 'watershed-write-fn': 200, 'watershed-ingest-fn': 50 });
@@ -326,10 +341,13 @@ test('a function is told what it uses, and nothing else', () => {
   const always = [...least, 'READ_TABLE'];
   const redis = ['REDIS_IAM_CACHE', 'REDIS_URL'];
   const queue = ['QUEUE_URL', 'VISIBILITY_TIMEOUT_SECONDS'];
+  const ofOne = SERVICE.resources.flatMap(({ collection, name }): [string, string, string[]][] => [
+    ['single-responsibility', `create-${name}-fn`, [...always, 'RESOURCE', 'WRITE_TABLE']],
+    ['single-responsibility', `list-${collection}-fn`, [...least.slice(1), 'READ_TABLE', 'RESOURCE', 'WRITE_TABLE']],
+  ]);
   const cases: [string, string, string[]][] = [
+    ...ofOne,
     ['single-responsibility', 'get-command-fn', least],
-    ['single-responsibility', 'create-user-fn', [...always, 'WRITE_TABLE']],
-    ['single-responsibility', 'list-users-fn', [...least.slice(1), 'READ_TABLE', 'WRITE_TABLE']],
     ['lambda-lith', 'lith-fn', [...always, 'WRITE_TABLE']],
     ['redis-cache-expand', 'read-fn', [...always, 'WRITE_TABLE']],
     ['redis-cache-expand', 'write-fn', [...always, ...redis, 'WRITE_TABLE']],
@@ -345,6 +363,34 @@ test('a function is told what it uses, and nothing else', () => {
   ];
   for (const [stage, name, variables] of cases) {
     assert.deepEqual(told(stage, name), variables.sort(), `${name} at ${stage}`);
+  }
+});
+
+test('a function of one resource or action is told which, and a function of all is told neither', () => {
+  const told = (row: (typeof ROWS)[number]) =>
+    functionsOf(row).map((name) => {
+      const { RESOURCE, ACTION } = functionOf(of(row.stage), name).Environment.Variables;
+      return [name, RESOURCE, ACTION];
+    });
+  const [ofOperations, ...others] = ROWS;
+  for (const [name, resource, action] of told(ofOperations!)) {
+    const routeKeys = [...ROUTES].filter(([, route]) => route.name === name).map(([routeKey]) => routeKey);
+    const [, collection, , last] = routeKeys[0]!.split(' ')[1]!.split('/');
+    assert.deepEqual([resource, action], collection === 'commands' ? [undefined, undefined] : [collection, last], name);
+  }
+  for (const [name, ...variables] of others.flatMap(told)) {
+    assert.deepEqual(variables, [undefined, undefined], name);
+  }
+});
+
+test('functions of several resources run the same package', () => {
+  const packages = new Map<string, Set<string>>();
+  for (const { name, binary } of rowOf('single-responsibility').functions) {
+    const { Code } = functionOf(of('single-responsibility'), name);
+    packages.set(binary, (packages.get(binary) ?? new Set()).add(JSON.stringify(Code)));
+  }
+  for (const [binary, found] of packages) {
+    assert.equal(found.size, 1, binary);
   }
 });
 
@@ -492,7 +538,7 @@ test('tables have the keys and indexes that the adapters ask for', () => {
       assert.deepEqual(index.Projection, { ProjectionType: 'ALL' });
       return [index.IndexName, partition, sort].join();
     });
-    const wanted = ['by-email,email_p,email_s', 'by-name,name_p,name_s', 'by-status,status_p,status_s'];
+    const wanted = ['i1', 'i2', 'i3', 'i4', 'i5'].map((slot) => `by-${slot},${slot}_p,${slot}_s`);
     assert.deepEqual(indexes.sort(), found.TableName === 'watershed-commands' ? [] : wanted, found.TableName);
   }
 });
@@ -549,7 +595,7 @@ test('tables can be warmed beforehand', () => {
 
 test('there is a cache, and a network for it, only in the rows in which somebody uses Redis', () => {
   for (const row of ROWS) {
-    const used = row.functions.some((name) => usesRedis(row, name)) ? 1 : 0;
+    const used = row.functions.some((spec) => usesRedis(row, spec)) ? 1 : 0;
     of(row.stage).resourceCountIs('AWS::ElastiCache::ServerlessCache', used);
     of(row.stage).resourceCountIs('AWS::EC2::VPC', used);
     assert.equal(used === 1, row.writes_redis, row.stage);
@@ -639,11 +685,13 @@ const watched = (alarm: any): any[] => (alarm.Metrics ?? []).flatMap(({ MetricSt
 
 test('somebody is told of errors, delays, throttles, a backlog, dead letters and a projection that lags', () => {
   for (const { stage, functions, queue_deployed, writes_redis, writes_read_store } of ROWS) {
-    const answering = functions.filter((name) => name !== 'ingest-fn').length;
+    const answering = functions.filter(({ name }) => name !== 'ingest-fn').length;
     const ofNewCode = functions.length + 2 * answering;
+    const ofFunctions = 2 * Math.ceil(functions.length / 10);
+    const [ofTables, ofComparison] = writes_read_store ? [6, 2] : [4, 0];
     assert.equal(
       alarms(stage).length,
-      6 + ofNewCode + (queue_deployed ? 5 : 0) + (writes_redis ? 1 : 0) + (writes_read_store ? 3 : 0),
+      2 + ofFunctions + ofTables + ofNewCode + (queue_deployed ? 5 : 0) + (writes_redis ? 1 : 0) + ofComparison,
       stage,
     );
     for (const { AlarmActions, OKActions, AlarmDescription } of alarms(stage)) {
@@ -657,6 +705,26 @@ test('somebody is told of errors, delays, throttles, a backlog, dead letters and
     { Name: 'Function', Value: 'watershed-ingest-fn' },
     { Name: 'Stage', Value: 'cqrs' },
   ]);
+});
+
+test('errors and throttles are told of every function, once', () => {
+  for (const row of ROWS) {
+    for (const metric of ['Errors', 'Throttles']) {
+      const found = alarms(row.stage)
+        .flatMap(watched)
+        .filter(({ Namespace, MetricName }) => Namespace === 'AWS/Lambda' && MetricName === metric)
+        .map(({ Dimensions }) => Dimensions)
+        .filter((dimensions) => dimensions.length === 1)
+        .map(([{ Value }]) => of(row.stage).toJSON().Resources[Value.Ref].Properties.FunctionName);
+      assert.deepEqual(
+        found.sort(),
+        functionsOf(row)
+          .map((name) => `watershed-${name}`)
+          .sort(),
+        row.stage,
+      );
+    }
+  }
 });
 
 test('one command that is given up is one too many', () => {
@@ -687,10 +755,10 @@ test('throttled reads and writes are told of each table and each of its indexes,
   }
 });
 
-/** The name of an alarm in the operators' document, where one line stands for the same alarm of all functions. */
+/** The name of an alarm in the operators' document, where one line stands for the same alarm of other functions. */
 function documentedAs(logicalId: string): string {
   const called = logicalId.replace(/^Monitoring(\w+)[0-9A-F]{8}$/, '$1');
-  return called.replace(/^\w+Fn(?=[A-Z])/, '{Function}');
+  return called.replace(/^\w+Fn(?=[A-Z])/, '{Function}').replace(/^(Function(?:Errors|Throttles))\d+$/, '$1');
 }
 
 test("the operators' document has every alarm, with its threshold and its time, and no other", () => {
@@ -751,7 +819,7 @@ test('one dashboard shows routes, caches, the queue, throttles and what the bill
     const ofIndexes = body('cqrs').match(new RegExp(`${metric}\\W+GlobalSecondaryIndexName`, 'g'));
     assert.equal(
       ofIndexes?.length,
-      2 * INDEXES.length,
+      2 * SERVICE.slots.length,
       `${metric}, of the write store's lists and of the read store's`,
     );
   }
@@ -785,13 +853,29 @@ test('changes are published without a function between, where that is wanted', (
   of('cqrs').resourceCountIs('AWS::Pipes::Pipe', 0);
   const from = template('cqrs', { domainEvents: true });
   from.resourceCountIs('AWS::Lambda::Function', 3);
+  // One for all resources: a stream takes two readers at most.
+  from.resourceCountIs('AWS::Pipes::Pipe', 1);
   from.hasResourceProperties('AWS::Pipes::Pipe', {
     Source: { 'Fn::GetAtt': [Match.stringLikeRegexp('^StoresWrite'), 'StreamArn'] },
     SourceParameters: { DynamoDBStreamParameters: { DeadLetterConfig: Match.anyValue(), MaximumRetryAttempts: 20 } },
-    TargetParameters: { InputTemplate: '{"key": <$.dynamodb.Keys.pk.S>, "version": <$.dynamodb.NewImage.version.N>}' },
+    TargetParameters: {
+      EventBridgeEventBusParameters: { Source: 'watershed', DetailType: 'Changed' },
+      InputTemplate: '{"key": <$.dynamodb.Keys.pk.S>, "version": <$.dynamodb.NewImage.version.N>}',
+    },
   });
   from.hasResourceProperties('AWS::DynamoDB::GlobalTable', {
     TableName: 'watershed-write',
     StreamSpecification: { StreamViewType: 'NEW_IMAGE' },
   });
+});
+
+test('the pattern in docs/deploy.md selects changes of users, and of no other resource', WITH_USERS, () => {
+  const [text] = /^\{"source".*\}$/m.exec(readFileSync('../docs/deploy.md', 'utf8'))!;
+  const { source, detail } = JSON.parse(text);
+  assert.deepEqual(source, ['watershed']);
+  const selected = SERVICE.resources.filter(({ kind }) => `${kind}#acme#id`.startsWith(detail.key[0].prefix));
+  assert.deepEqual(
+    selected.map(({ collection }) => collection),
+    ['users'],
+  );
 });

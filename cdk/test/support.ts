@@ -5,6 +5,7 @@ import { Template } from 'aws-cdk-lib/assertions';
 import { addStacks, newApp } from '../lib/app';
 import { type Config, parseConfig } from '../lib/config';
 import { Packages } from '../lib/packages';
+import { type FunctionSpec, SERVICE } from '../lib/service';
 import { allRows, type Row, rowOf } from '../lib/stages';
 
 const OWN = {
@@ -46,6 +47,14 @@ export function of(stage: string): Template {
 export function properties(from: Template, type: string): [id: string, properties: any][] {
   return Object.entries(from.findResources(type)).map(([id, resource]) => [id, resource.Properties]);
 }
+
+/** The function of this name, as the service describes it. */
+export function specOf(name: string): FunctionSpec {
+  return SERVICE.functions.find((spec) => spec.name === name)!;
+}
+
+/** For tests that name functions and routes of users: the sample may be gone. */
+export const WITH_USERS = { skip: !SERVICE.resources.some(({ collection }) => collection === 'users') };
 
 /** The function of this name, as it is deployed at a stage. */
 export function functionOf(from: Template, name: string): any {

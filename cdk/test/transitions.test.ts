@@ -40,7 +40,7 @@ test('one comes to a row from those next to it on the way there and on the way b
 
 test('while one row takes the place of another, a function may do what either allows, and nothing more', () => {
   for (const { from, to, during, named } of MOVES) {
-    for (const name of to.functions) {
+    for (const { name } of to.functions) {
       assert.deepEqual(differences(during, name, granted(name, to, from)), [], named);
     }
   }

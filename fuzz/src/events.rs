@@ -158,7 +158,7 @@ fn answer(event: Box<RawValue>) {
 fn entrance() -> Entrance {
     let (all, one) = (RESOURCES[0].path(), RESOURCES[0].item("{id}"));
     let router = Router::new().route(&all, any(handle)).route(&one, any(handle)).route("/health", any("well"));
-    let behind_alb = Identity { tenant: "acme".parse().unwrap(), subject: "container".parse().unwrap() };
+    let behind_alb = Identity { tenant: "acme".parse().unwrap(), subject: "container".parse().unwrap(), scopes: None };
     let router = middleware::finish(router, Metrics::read(&|_| None).unwrap());
     Entrance { router, base: "/v1".parse().unwrap(), behind_alb: Some(behind_alb) }
 }

@@ -1,6 +1,6 @@
 //! What each fuzz target does with an input. Panics where a property does not hold.
 //!
-//! Also a part of `shared/users/tests/fuzz_seeds.rs`, which tries the seeds without a fuzzer.
+//! Also a part of `shared/service/tests/fuzz_seeds.rs`, which tries the seeds without a fuzzer.
 
 // A part of `shared/tests/front_doors.rs` instead.
 #[cfg(not(test))]
@@ -8,61 +8,57 @@ pub mod events;
 
 use kernel::clock::Timestamp;
 use kernel::cursor;
-use kernel::domain::Domain;
-use kernel::envelope::{Envelope, Heading};
-use kernel::ids::{AggregateId, AggregateKey, Tenant};
+use kernel::ids::{AggregateId, Kind, Tenant};
 use kernel::problem::Problem;
-use kernel::project::Projection;
-use kernel::record::CommandStatus;
 use kernel::seal::{KeyRing, SealedFor};
 use kernel::token::Token;
-use resource::{BodyError, Operation, Resource as _};
-use serde_json::Value;
-use users::list::{Filter, FilterError};
-use users::{User, UserCommand};
+use resource::{Resource, Visitor, testing};
+use service::resources::{RESOURCES, visit};
 
 const NOW: Timestamp = Timestamp::from_micros(1_790_000_000_000_000);
+const KIND: Kind = Kind::implied("U");
 
-/// A body is a command that travels unchanged, or it is refused, and every error points into it.
+/// Checks an input for each resource.
+macro_rules! for_each_resource {
+    ($check:ident, $input:expr) => {{
+        struct Check<'a>(&'a [u8]);
+        impl Visitor for Check<'_> {
+            type Output = ();
+            fn visit<R: Resource>(self) {
+                testing::$check::<R>(self.0)
+            }
+        }
+        for resource in RESOURCES {
+            visit(resource, Check($input)).unwrap();
+        }
+    }};
+}
+
+/// See [`testing::command_body`].
 pub fn command_body(input: &[u8]) {
-    for operation in [Operation::Create, Operation::Replace, Operation::Update] {
-        match User::parse(operation, input) {
-            Ok(command) => {
-                let text = serde_json::to_string(&command).unwrap();
-                assert_eq!(User::decode_command(User::COMMAND_SCHEMA, &text).unwrap(), command);
-            }
-            Err(BodyError::Fields(errors)) => {
-                assert!(!errors.is_empty());
-                assert!(errors.iter().all(|error| error.pointer.is_empty() || error.pointer.starts_with('/')));
-            }
-            Err(BodyError::Syntax(_)) => {}
+    for_each_resource!(command_body, input);
+}
+
+/// See [`testing::query_string`]. Its cursor is none of ours.
+pub fn query_string(input: &[u8]) {
+    for_each_resource!(query_string, input);
+    for (name, value) in form_urlencoded::parse(input) {
+        if name == "cursor" {
+            assert!(cursor::open(&keys(), &tenant(), "list", NOW, &value).is_err());
         }
     }
 }
 
-/// A query is one filter, which leads to an index, or it is refused. Its cursor is none of ours.
-pub fn query_string(input: &[u8]) {
-    let [mut cursor, mut email, mut status, mut name_prefix] = [const { None }; 4];
-    for (name, value) in form_urlencoded::parse(input) {
-        match name.as_ref() {
-            "cursor" => cursor = Some(value),
-            "email" => email = Some(value),
-            "status" => status = Some(value),
-            "name_prefix" => name_prefix = Some(value),
-            _ => {}
-        }
-    }
-    let filters = [&email, &status, &name_prefix].into_iter().flatten().count();
-    match Filter::parse(email.as_deref(), status.as_deref(), name_prefix.as_deref()) {
-        Ok(filter) => {
-            assert!(filters <= 1);
-            let scope = filter.scope();
-            assert!(User::INDEXES.contains(&scope.index));
-            let list = format!("{}\n{}\n{}", scope.index, scope.partition, scope.sort_prefix);
-            let opened = cursor.map(|text| cursor::open(&keys(), &tenant(), &list, NOW, &text));
-            assert!(opened.is_none_or(|opened| opened.is_err()));
-        }
-        Err(error) => assert_eq!(error == FilterError::Several, filters > 1),
+/// See [`testing::envelope`].
+pub fn envelope(input: &[u8]) {
+    for_each_resource!(envelope, input);
+}
+
+/// See [`testing::stored_item`]; or the reason of a rejection.
+pub fn stored_item(input: &[u8]) {
+    for_each_resource!(stored_item, input);
+    if let Ok(problem) = serde_json::from_slice::<Problem>(input) {
+        assert_eq!(serde_json::from_str::<Problem>(&serde_json::to_string(&problem).unwrap()).unwrap(), problem);
     }
 }
 
@@ -94,44 +90,10 @@ pub fn token(input: &[u8]) {
             assert_eq!(open(&token.seal(&keys, &tenant, NOW)).as_ref(), Ok(&token));
             assert_eq!(
                 token.aggregate != aggregate(),
-                Token::open(&keys, &tenant, Some((User::KIND, aggregate())), NOW, text).is_err()
+                Token::open(&keys, &tenant, Some((KIND, aggregate())), NOW, text).is_err()
             );
             assert!(open(&changed(text, input)).is_err());
         }
-    }
-}
-
-/// A message that is read is read again as the same, and its heading as of the same command.
-pub fn envelope(input: &[u8]) {
-    let Ok(text) = str::from_utf8(input) else { return };
-    let heading = Heading::parse(text);
-    if let Ok(envelope) = Envelope::parse::<User>(text) {
-        let again = serde_json::to_string(&envelope).unwrap();
-        assert_eq!(Envelope::parse::<User>(&again).unwrap(), envelope);
-        assert_eq!(
-            heading.unwrap().record(CommandStatus::Pending, None),
-            envelope.record(CommandStatus::Pending, None)
-        );
-    }
-}
-
-/// What a store holds is a user that can be shown and is stored again as the same, or the reason of a rejection, or it is
-/// refused.
-pub fn stored_item(input: &[u8]) {
-    if let Ok(user) = User::decode(User::SCHEMA, input) {
-        assert_eq!(User::decode(User::SCHEMA, &User::encode(&user)).unwrap(), user);
-        let view: Value = serde_json::from_slice(&User::project(Projection::FIRST, aggregate(), 1, &user)).unwrap();
-        let patch = ["name", "email", "status"].map(|field| (field.to_owned(), view[field].clone()));
-        let patch = serde_json::to_vec(&Value::Object(patch.into_iter().collect())).unwrap();
-        assert!(
-            matches!(User::parse(Operation::Update, &patch), Ok(UserCommand::Update(_))),
-            "what is shown can be sent back"
-        );
-        let key = AggregateKey { kind: User::KIND, tenant: tenant(), id: aggregate() };
-        assert_eq!(User::index(Projection::FIRST, &key, &user).len(), User::INDEXES.len());
-    }
-    if let Ok(problem) = serde_json::from_slice::<Problem>(input) {
-        assert_eq!(serde_json::from_str::<Problem>(&serde_json::to_string(&problem).unwrap()).unwrap(), problem);
     }
 }
 

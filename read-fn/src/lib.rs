@@ -1,5 +1,5 @@
 //! The read function: answers queries, from memory where it can. Also, for the stage that has a function per operation, the
-//! functions for one query each.
+//! programs for one query each.
 
 mod respond;
 pub mod routes;
@@ -8,7 +8,7 @@ use axum::Router;
 use shared::config::{self, ListConfig, LookupConfig, ReadConfig};
 use shared::metrics::Metrics;
 use shared::wiring::{self, ReadSide};
-use shared::{ServedDomain, front_door, http::middleware, telemetry};
+use shared::{front_door, http::middleware, telemetry};
 
 /// Serves invocations, as the environment's variables say.
 pub async fn run() -> Result<(), lambda_runtime::Error> {
@@ -16,24 +16,26 @@ pub async fn run() -> Result<(), lambda_runtime::Error> {
     serve(routes::router(&side)).await
 }
 
-/// As [`run`], for `GET /users/{id}` and for what no other function answers.
-pub async fn run_get_user() -> Result<(), lambda_runtime::Error> {
+/// As [`run`], for one item of the resource that `RESOURCE` names, for example `GET /users/{id}`.
+pub async fn run_get() -> Result<(), lambda_runtime::Error> {
+    let resource = config::resource(&config::process)?;
     let side = read_side().await?;
-    serve(routes::item::<ServedDomain>(side.queries::<ServedDomain>()).merge(routes::health())).await
+    serve(routes::item_of(resource, &side)).await
 }
 
-/// As [`run`], for `GET /users`.
-pub async fn run_list_users() -> Result<(), lambda_runtime::Error> {
+/// As [`run`], for lists of the resource that `RESOURCE` names, for example `GET /users`.
+pub async fn run_list() -> Result<(), lambda_runtime::Error> {
     telemetry::init();
-    let lists = wiring::lists::<ServedDomain>(ListConfig::read(&config::process)?).await?;
-    serve(routes::collection::<ServedDomain>(lists)).await
+    let resource = config::resource(&config::process)?;
+    let side = wiring::list_side(ListConfig::read(&config::process)?).await?;
+    serve(routes::collection_of(resource, &side)).await
 }
 
-/// As [`run`], for `GET /commands/{id}`.
+/// As [`run`], for `GET /commands/{id}` and for what no other function answers.
 pub async fn run_get_command() -> Result<(), lambda_runtime::Error> {
     telemetry::init();
     let commands = wiring::command_lookup(LookupConfig::read(&config::process)?).await?;
-    serve(routes::command(commands)).await
+    serve(routes::command(commands).merge(routes::health())).await
 }
 
 async fn read_side() -> Result<ReadSide, lambda_runtime::Error> {

@@ -1,6 +1,5 @@
 //! The routes of the read side.
 
-use std::mem::take;
 use std::sync::Arc;
 
 use axum::Router;
@@ -10,15 +9,16 @@ use axum::routing::get;
 use http::StatusCode;
 use kernel::ids::{AggregateId, AggregateKey};
 use kernel::query::{ListRequest, Lists, Queries, ReadRequest};
-use kernel::submit::CommandLookup;
+use kernel::submit::{CommandLookup, Known};
 use percent_encoding::percent_decode_str;
-use resource::{Description, Parameters, Resource, Visitor};
-use service::resources;
+use resource::{Access, Description, Parameters, Resource, Visitor};
+use service::api;
+use service::resources::{self, RESOURCES};
 use shared::http::incoming::Incoming;
 use shared::http::prefer::Preferences;
 use shared::http::problem::{HttpProblem, json};
-use shared::http::{CONSISTENCY_TOKEN, conditional, routes};
-use shared::wiring::ReadSide;
+use shared::http::{CONSISTENCY_TOKEN, conditional};
+use shared::wiring::{ListSide, ReadSide};
 
 use crate::respond;
 
@@ -27,29 +27,40 @@ const LIMIT_DEFAULT: usize = 20;
 /// How many items a page may have.
 const LIMIT_MAX: usize = 100;
 
-/// The read side's part of the table.
+/// All queries.
 pub fn router(side: &ReadSide) -> Router {
-    let mut routes = OfAll { side, router: command(side.commands.clone()).merge(health()) };
-    resources::visit(&mut routes);
-    routes.router
+    let of_resources =
+        RESOURCES.iter().map(|resource| item_of(resource, side).merge(collection_of(resource, &side.lists)));
+    of_resources.fold(command(side.commands.clone()).merge(health()), Router::merge)
 }
 
-/// The routes of all resources.
-struct OfAll<'a> {
-    side: &'a ReadSide,
-    router: Router,
-}
-
-impl Visitor for OfAll<'_> {
-    fn visit<R: Resource>(&mut self) {
-        let of_one = item::<R>(self.side.queries::<R>()).merge(collection::<R>(self.side.lists::<R>()));
-        self.router = take(&mut self.router).merge(of_one);
+/// The query of one item of a resource.
+pub fn item_of(resource: &Description, side: &ReadSide) -> Router {
+    struct Item<'a>(&'a ReadSide);
+    impl Visitor for Item<'_> {
+        type Output = Router;
+        fn visit<R: Resource>(self) -> Router {
+            item::<R>(self.0.queries::<R>())
+        }
     }
+    resources::visit(resource, Item(side)).unwrap_or_default()
+}
+
+/// The query of lists of a resource.
+pub fn collection_of(resource: &Description, side: &ListSide) -> Router {
+    struct Collection<'a>(&'a ListSide);
+    impl Visitor for Collection<'_> {
+        type Output = Router;
+        fn visit<R: Resource>(self) -> Router {
+            collection::<R>(self.0.lists::<R>())
+        }
+    }
+    resources::visit(resource, Collection(side)).unwrap_or_default()
 }
 
 /// For example `GET /users/{id}`.
 pub fn item<R: Resource>(queries: Arc<Queries>) -> Router {
-    Router::new().route(&Description::of::<R>().item(routes::ID), get(get_item::<R>)).with_state(queries)
+    Router::new().route(&Description::of::<R>().item(api::ID), get(get_item::<R>)).with_state(queries)
 }
 
 /// For example `GET /users`.
@@ -59,12 +70,12 @@ pub fn collection<R: Resource>(lists: Arc<Lists>) -> Router {
 
 /// `GET /commands/{id}`.
 pub fn command(commands: Arc<CommandLookup>) -> Router {
-    Router::new().route(routes::COMMAND, get(get_command)).with_state(commands)
+    Router::new().route(api::COMMAND, get(get_command)).with_state(commands)
 }
 
 /// `GET /health`.
 pub fn health() -> Router {
-    Router::new().route(routes::HEALTH, get(get_health))
+    Router::new().route(api::HEALTH, get(get_health))
 }
 
 async fn get_item<R: Resource>(
@@ -99,6 +110,15 @@ async fn list_items<R: Resource>(State(lists): State<Arc<Lists>>, incoming: Inco
 async fn get_command(State(commands): State<Arc<CommandLookup>>, incoming: Incoming) -> Result<Response, HttpProblem> {
     let tenant = &incoming.identity.tenant;
     let known = commands.get(tenant, &incoming.param).await?.ok_or_else(HttpProblem::not_found)?;
+    // Any scope to read opens the route: which one is needed is known only now.
+    if let Known::Record(record) = &known
+        && let Some(resource) = resources::of_kind(record.kind.as_deref())
+    {
+        let scope = resource.scope(Access::Read);
+        if !incoming.identity.has_scope(&scope) {
+            return Err(HttpProblem::lacks_scope(&scope));
+        }
+    }
     let token = |token: &_| commands.token(tenant, token);
     Ok(respond::command(&incoming.param, known, token, &incoming.base))
 }

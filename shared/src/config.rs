@@ -7,8 +7,10 @@ use std::time::Duration;
 use adapters::read_table::ReadTable;
 use kernel::project::Projection;
 use kernel::seal::KeyRing;
+use resource::{Description, Operation};
 use serde::Serialize;
 use service::assembly::{WriteRoute, horizon};
+use service::resources::RESOURCES;
 use service::stages::{Cache, Row, Source};
 
 use crate::http::incoming::Identity;
@@ -172,6 +174,35 @@ pub fn process(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
+/// Reads `RESOURCE`: the resource that a function serves which serves one alone.
+pub fn resource(lookup: Lookup<'_>) -> Result<&'static Description, ConfigError> {
+    let mut reader = Reader::new(lookup);
+    let found = reader.text("RESOURCE").and_then(|wanted| {
+        let found = RESOURCES.iter().find(|resource| resource.collection == wanted);
+        if found.is_none() {
+            let known: Vec<_> = RESOURCES.iter().map(|resource| resource.collection).collect();
+            reader.complain(format!("RESOURCE is `{}`: choose one of {}", wanted.escape_debug(), known.join(", ")));
+        }
+        found
+    });
+    reader.finish(|| found)
+}
+
+/// Reads `RESOURCE` and `ACTION`: the one action that a function serves.
+pub fn action(lookup: Lookup<'_>) -> Result<(&'static Description, Operation), ConfigError> {
+    let resource = resource(lookup)?;
+    let mut reader = Reader::new(lookup);
+    let found = reader.text("ACTION").and_then(|wanted| {
+        let found = resource.actions.iter().find(|action| **action == wanted);
+        if found.is_none() {
+            let known = resource.actions.join(", ");
+            reader.complain(format!("ACTION is `{}`: choose one of {known}", wanted.escape_debug()));
+        }
+        found
+    });
+    reader.finish(|| Some((resource, Operation::Act(found?))))
+}
+
 impl ReadConfig {
     /// Reads the environment.
     pub fn read(lookup: Lookup<'_>) -> Result<Self, ConfigError> {
@@ -278,7 +309,7 @@ impl Identity {
     pub fn read(lookup: Lookup<'_>) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(lookup);
         let (tenant, subject) = (reader.parsed("TENANT"), reader.parsed("SUBJECT"));
-        reader.finish(|| Some(Self { tenant: tenant?, subject: subject? }))
+        reader.finish(|| Some(Self { tenant: tenant?, subject: subject?, scopes: None }))
     }
 }
 
@@ -412,6 +443,15 @@ impl<'a> Reader<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_function_that_serves_one_resource_is_told_which() {
+        let read = |variables: &[(&str, &str)]| resource(&environment(variables));
+        assert_eq!(read(&[("RESOURCE", "users")]).unwrap().collection, "users");
+        assert_eq!(read(&[]).unwrap_err().0, ["RESOURCE is not set"]);
+        let ConfigError(errors) = read(&[("RESOURCE", "user")]).unwrap_err();
+        assert!(errors.len() == 1 && errors[0].starts_with("RESOURCE is `user`: choose one of users"), "{errors:?}");
+    }
 
     const KEYS: &str = "k1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 

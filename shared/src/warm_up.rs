@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use kernel::clock::{Clock, SystemClock};
-use kernel::domain::Domain;
-use kernel::ids::{AggregateId, AggregateKey, CommandId, Tenant};
-use kernel::ports::{Consistency, ListQuery, RecordReader, StateReader, ViewReader};
+use kernel::ids::{AggregateId, AggregateKey, CommandId, Kind, Tenant};
+use kernel::ports::{Consistency, ListQuery, RecordReader, Slot, StateReader, ViewReader};
 use kernel::record::RecordKey;
 
-use crate::ServedDomain;
+/// It does not matter which: the tenant that is asked for has nothing of any kind.
+const NOTHING: Kind = Kind::new("ZZ");
 
 /// A call that opens the first connection: one that the function makes in its work as well, because a function may do
 /// nothing else.
@@ -29,13 +29,11 @@ impl FirstCall {
     pub(crate) async fn make(&self) {
         let Ok(tenant) = "warm-up".parse::<Tenant>() else { return };
         let at = SystemClock.now();
-        let key = || AggregateKey { kind: ServedDomain::KIND, tenant: tenant.clone(), id: AggregateId::generate(at) };
+        let key = || AggregateKey { kind: NOTHING, tenant: tenant.clone(), id: AggregateId::generate(at) };
         match self {
             Self::View(views) => drop(views.get(&key(), Consistency::Eventual).await),
             Self::Page(views) => {
-                if let Some(page) = empty_page(tenant) {
-                    drop(views.list(&page).await);
-                }
+                drop(views.list(&empty_page(tenant)).await);
             }
             Self::State(states) => drop(states.load(&[key()]).await),
             Self::Record(records) => {
@@ -46,14 +44,14 @@ impl FirstCall {
 }
 
 /// A page of an empty list, of any index: a function may query all of them.
-fn empty_page(tenant: Tenant) -> Option<ListQuery> {
-    Some(ListQuery {
-        kind: ServedDomain::KIND,
+fn empty_page(tenant: Tenant) -> ListQuery {
+    ListQuery {
+        kind: NOTHING,
         tenant,
-        index: ServedDomain::INDEXES.first()?,
+        slot: Slot::I1,
         partition: String::new(),
         sort_prefix: String::new(),
         after: None,
         limit: 1,
-    })
+    }
 }

@@ -16,7 +16,7 @@ use kernel::causes::Chain;
 use kernel::clock::{StampClock, SystemClock};
 use kernel::domain::Domain;
 use kernel::ingest::Ingest;
-use kernel::ports::{MemoryCache, RecordWriter, SharedCache, SharedCacheUpdater, ViewWriter};
+use kernel::ports::{MemoryCache, RecordReader, RecordWriter, SharedCache, SharedCacheUpdater, ViewWriter};
 use kernel::project::Projection;
 use kernel::query::{Lists, Queries};
 use kernel::seal::{KeyRing, KeyRingError};
@@ -24,7 +24,6 @@ use kernel::submit::{CommandLookup, Submitter};
 use service::assembly::{Assembly, DirectPorts, IngestPorts, ListPorts, QueuePorts, ReadPorts, WriteRoute, horizon};
 use service::stages::{Cache, Row};
 
-use crate::ServedDomain;
 use crate::config::{
     DirectPlaces, IngestConfig, KeySource, ListConfig, LookupConfig, QueuePlaces, ReadConfig, RedisPlace, WriteConfig,
 };
@@ -38,9 +37,9 @@ const MEMORY_CACHE_BYTES_MAX: u64 = 32 * 1024 * 1024;
 pub struct ReadSide {
     /// Tells what became of commands.
     pub commands: Arc<CommandLookup>,
-    assembly: Assembly,
-    ports: ReadPorts,
-    keys: Arc<KeyRing>,
+    /// Answers queries of lists.
+    pub lists: ListSide,
+    records: Arc<dyn RecordReader>,
     redis: Option<Arc<RedisCache>>,
 }
 
@@ -48,13 +47,10 @@ impl ReadSide {
     /// Answers queries of one `D`.
     #[must_use]
     pub fn queries<D: Domain>(&self) -> Arc<Queries> {
-        Arc::new(self.assembly.queries::<D>(self.ports.clone(), self.keys.clone()))
-    }
-
-    /// Answers queries of lists of `D`.
-    #[must_use]
-    pub fn lists<D: Domain>(&self) -> Arc<Lists> {
-        Arc::new(self.assembly.lists::<D>(self.ports.lists.clone(), self.keys.clone()))
+        let ListSide { assembly, ports, keys } = &self.lists;
+        let cache = self.redis.clone().map(|redis| redis as Arc<dyn SharedCache>);
+        let ports = ReadPorts { lists: ports.clone(), records: self.records.clone(), cache };
+        Arc::new(assembly.queries::<D>(ports, keys.clone()))
     }
 
     /// Makes the first connections.
@@ -64,8 +60,24 @@ impl ReadSide {
                 redis.warm_up().await;
             }
         };
-        let first = FirstCall::View(self.ports.lists.views.clone());
+        let first = FirstCall::View(self.lists.ports.views.clone());
         tokio::join!(first.make(), redis);
+    }
+}
+
+/// The part of the read side that answers queries of lists.
+#[derive(Debug)]
+pub struct ListSide {
+    assembly: Assembly,
+    ports: ListPorts,
+    keys: Arc<KeyRing>,
+}
+
+impl ListSide {
+    /// Answers queries of lists of `D`.
+    #[must_use]
+    pub fn lists<D: Domain>(&self) -> Arc<Lists> {
+        Arc::new(self.assembly.lists::<D>(self.ports.clone(), self.keys.clone()))
     }
 }
 
@@ -104,22 +116,21 @@ pub async fn read_side(config: ReadConfig) -> Result<ReadSide, WiringError> {
     let aws = clients::aws().await;
     let dynamodb = clients::dynamodb(&aws);
     let records = Arc::new(DynamoRecords::new(dynamodb.clone(), &config.commands_table));
-    let lists = list_ports(dynamodb, &config.views_table, &config.row);
+    let ports = list_ports(dynamodb, &config.views_table, &config.row);
     let redis = redis(config.redis.as_ref(), &aws)?;
-    let cache = redis.clone().map(|redis| redis as Arc<dyn SharedCache>);
     let keys = keys(config.keys, &aws).await?;
     let assembly = assembly(config.row, config.projection);
     let commands = Arc::new(CommandLookup::new(records.clone(), assembly.clock.clone(), keys.clone()));
-    Ok(ReadSide { commands, assembly, ports: ReadPorts { lists, records, cache }, keys, redis })
+    Ok(ReadSide { commands, lists: ListSide { assembly, ports, keys }, records, redis })
 }
 
-/// Wires what answers queries of lists of `D`, alone, and makes its first connection.
-pub async fn lists<D: Domain>(config: ListConfig) -> Result<Arc<Lists>, WiringError> {
+/// Wires what answers queries of lists, alone, and makes its first connection.
+pub async fn list_side(config: ListConfig) -> Result<ListSide, WiringError> {
     let aws = clients::aws().await;
     let ports = list_ports(clients::dynamodb(&aws), &config.views_table, &config.row);
     let keys = keys(config.keys, &aws).await?;
     FirstCall::Page(ports.views.clone()).make().await;
-    Ok(Arc::new(assembly(config.row, config.projection).lists::<D>(ports, keys)))
+    Ok(ListSide { assembly: assembly(config.row, config.projection), ports, keys })
 }
 
 /// Wires what tells what became of commands, alone, and makes its first connection.
@@ -138,10 +149,7 @@ fn assembly(row: Row, projection: Projection) -> Assembly {
 /// The store that answers queries, and the memory in front of it.
 fn list_ports(dynamodb: DynamoDb, table: &str, row: &Row) -> ListPorts {
     let memory = || Arc::new(MokaCache::new(MEMORY_CACHE_BYTES_MAX)) as Arc<dyn MemoryCache>;
-    ListPorts {
-        views: Arc::new(DynamoViewStore::new(dynamodb, table, ServedDomain::INDEXES)),
-        memory: row.has(Cache::Memory).then(memory),
-    }
+    ListPorts { views: Arc::new(DynamoViewStore::new(dynamodb, table)), memory: row.has(Cache::Memory).then(memory) }
 }
 
 /// Wires the write side.
@@ -152,7 +160,7 @@ pub async fn write_side(config: WriteConfig) -> Result<WriteSide, WiringError> {
     let queue = |places: QueuePlaces| -> Result<QueuePorts, WiringError> {
         Ok(QueuePorts {
             queue: Arc::new(SqsQueue::new(clients::sqs(&aws), places.queue_url)),
-            views: Arc::new(DynamoViewStore::new(dynamodb.clone(), places.read_table.name, ServedDomain::INDEXES)),
+            views: Arc::new(DynamoViewStore::new(dynamodb.clone(), places.read_table.name)),
         })
     };
     let direct = |places: DirectPlaces| direct_ports(&aws, &dynamodb, &config.commands_table, places);
@@ -172,7 +180,7 @@ fn direct_ports(
     let read = places.read_table.map(|table| table.name).unwrap_or_default();
     let names = TableNames { write: places.write_table, commands: commands_table.to_owned(), read };
     Ok(DirectPorts {
-        store: Arc::new(DynamoWriteStore::new(dynamodb, &names, ServedDomain::INDEXES)),
+        store: Arc::new(DynamoWriteStore::new(dynamodb, &names)),
         cache: updater(places.redis.as_ref(), aws)?,
         horizon: places.horizon,
     })
@@ -192,11 +200,11 @@ pub async fn ingest_side(config: IngestConfig) -> Result<Ingest, WiringError> {
     let order = if queue.is_fifo() { Order::Strict } else { Order::Loose };
     let projection = config.read_table.projection;
     let model = |table: ReadTable| {
-        let views = DynamoViewStore::new(dynamodb.clone(), table.name, ServedDomain::INDEXES);
+        let views = DynamoViewStore::new(dynamodb.clone(), table.name);
         (table.projection, Arc::new(views) as Arc<dyn ViewWriter>)
     };
     let ports = IngestPorts {
-        store: Arc::new(DynamoWriteStore::new(&dynamodb, &names, ServedDomain::INDEXES)),
+        store: Arc::new(DynamoWriteStore::new(&dynamodb, &names)),
         models: std::iter::once(config.read_table).chain(config.other_read_table).map(model).collect(),
         cache: updater(config.redis.as_ref(), &aws)?,
         records: Arc::new(DynamoRecords::new(dynamodb.clone(), &names.commands)),

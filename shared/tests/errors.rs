@@ -4,14 +4,16 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// The files that make problems, from this crate's directory.
-const SOURCES: &[&str] = &["src/http/problem.rs", "kernel/src/problem.rs", "users/src/lib.rs"];
+const SOURCES: &[&str] = &["src/http/problem.rs", "kernel/src/problem.rs", "resource/src/plain.rs"];
 
 #[test]
 fn every_problem_is_documented_and_nothing_else_is() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR"));
     let read = |path: &str| std::fs::read_to_string(directory.join(path)).unwrap();
     let sources: String = SOURCES.iter().map(|path| read(path)).collect();
-    let codes: BTreeSet<_> = sources.split("::new(").skip(1).filter_map(|rest| quoted(rest.trim_start())).collect();
+    let mut codes: BTreeSet<_> = sources.split("::new(").skip(1).filter_map(|rest| quoted(rest.trim_start())).collect();
+    // Those of unique fields, which end so.
+    codes.insert("taken");
     let docs = read("../docs/errors.md");
     let headings: BTreeSet<_> = docs.lines().filter_map(|line| line.strip_prefix("## ")).collect();
     assert!(codes.len() > 15, "only {codes:?} were found");

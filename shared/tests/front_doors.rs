@@ -483,7 +483,7 @@ mod alb {
     }
 
     fn configured() -> Identity {
-        Identity { tenant: "acme".parse().unwrap(), subject: "container".parse().unwrap() }
+        Identity { tenant: "acme".parse().unwrap(), subject: "container".parse().unwrap(), scopes: None }
     }
 
     #[tokio::test]

@@ -4,15 +4,18 @@ use std::sync::{LazyLock, OnceLock};
 
 use futures::future::LocalBoxFuture;
 use reqwest::Method;
+use resource::Access;
 use serde_json::{Value, json};
 
+use crate::harness::client::kind_of;
 use crate::harness::tokens::{AUDIENCE, Issuer, seconds_from_now};
 use crate::harness::{Api, Service, Stack, Variant, check, unique};
-use crate::sample::{PATH, SCOPES, TEXT, finding, full_body, value};
+use crate::sample::{self, Sample};
 
-pub const READ: &str = SCOPES[0];
-const WRITE: &str = SCOPES[1];
-pub static BOTH: LazyLock<String> = LazyLock::new(|| SCOPES.join(" "));
+/// Scopes for everything.
+pub static BOTH: LazyLock<String> = LazyLock::new(|| sample::scopes(&[Access::Read, Access::Write]));
+/// Scopes for all queries.
+pub static READ: LazyLock<String> = LazyLock::new(|| sample::scopes(&[Access::Read]));
 
 /// A service that verifies tokens, and who signs them.
 #[derive(Debug)]
@@ -47,21 +50,28 @@ pub fn guarded(variant: Variant) -> &'static (Stack, Guarded) {
 /// A check of who may do what, under its name.
 pub type Check = (&'static str, for<'a> fn(&'a Guarded) -> LocalBoxFuture<'a, ()>);
 
-/// Makes each check a test of its own on both sides, and lists them for services that are started elsewhere.
+/// Makes each check a test of its own, of every resource, on both sides, and lists them for services that are started elsewhere.
 macro_rules! on_both_sides {
     ($($check:ident),+ $(,)?) => {
-        pub const CHECKS: &[Check] = &[$((stringify!($check), |guarded| Box::pin($check(guarded)))),+];
+        pub const CHECKS: &[Check] = &[$((stringify!($check), |guarded| {
+            Box::pin(async move {
+                for sample in sample::all() {
+                    $check(guarded, sample).await;
+                }
+            })
+        })),+];
         on_both_sides!(@ lambda_lith LambdaLith: $($check)+);
         on_both_sides!(@ cqrs Cqrs: $($check)+);
     };
     (@ $module:ident $variant:ident: $($check:ident)+) => {
         mod $module {
-            use super::{Variant, check, guarded};
+            use super::{CHECKS, Variant, check, guarded};
             $(
                 #[test]
                 fn $check() {
                     let (stack, guarded) = guarded(Variant::$variant);
-                    check(stack, super::$check(guarded));
+                    let (_, body) = CHECKS.iter().find(|(name, _)| *name == stringify!($check)).unwrap();
+                    check(stack, body(guarded));
                 }
             )+
         }
@@ -70,48 +80,83 @@ macro_rules! on_both_sides {
 
 on_both_sides!(
     a_good_token_opens_what_its_scopes_name,
+    a_command_needs_the_scope_of_its_resource,
     without_a_good_token_there_is_a_401,
     a_token_that_names_no_usable_tenant_opens_nothing,
-    a_user_is_not_there_for_another_tenant,
+    an_item_is_not_there_for_another_tenant,
     a_command_is_not_there_for_another_tenant,
     tokens_and_cursors_are_of_no_use_to_another_tenant,
     values_and_idempotency_keys_of_two_tenants_do_not_meet,
 );
 
-fn body() -> Value {
-    full_body("Tenanted", &value(&unique("tenanted")))
-}
-
-async fn a_good_token_opens_what_its_scopes_name(guarded: &Guarded) {
+async fn a_good_token_opens_what_its_scopes_name(guarded: &Guarded, sample: &Sample) {
     let tenant = unique("scopes");
-    let user = guarded.client(&tenant, &BOTH).user_of(&body()).await;
-    let (reader, writer) = (guarded.client(&tenant, READ), guarded.client(&tenant, WRITE));
-    for call in [reader.get(&user.path), reader.get(PATH), reader.call(Method::HEAD, &user.path)] {
+    let (read, write) = (sample.resource.scope(Access::Read), sample.resource.scope(Access::Write));
+    let item = guarded.client(&tenant, &format!("{read} {write}")).create(sample, &sample.body("Tenanted")).await;
+    let (reader, writer) = (guarded.client(&tenant, &read), guarded.client(&tenant, &write));
+    for call in [reader.get(&item.path), reader.get(&sample.path), reader.call(Method::HEAD, &item.path)] {
         call.send().await.expect(200);
     }
     reader.get("/commands/none").send().await.expect(404);
-    let patch = json!({TEXT: "Scoped"});
-    assert!([200, 202].contains(&writer.patch(&user.path, &patch).send().await.status));
-    assert!([201, 202].contains(&writer.post(PATH, &body()).send().await.status));
+    let patch = sample.patch("Scoped");
+    assert!([200, 202].contains(&writer.patch(&item.path, &patch).send().await.status));
+    assert!([201, 202].contains(&writer.post(&sample.path, &sample.body("Tenanted")).send().await.status));
 
     let refused = [
-        reader.post(PATH, &body()),
-        reader.put(&user.path, &body()),
-        reader.patch(&user.path, &patch),
-        reader.delete(&user.path),
-        writer.get(&user.path),
-        writer.get(PATH),
+        reader.post(&sample.path, &sample.body("Tenanted")),
+        reader.put(&item.path, &sample.body("Tenanted")),
+        reader.patch(&item.path, &patch),
+        reader.delete(&item.path),
+        writer.get(&item.path),
+        writer.get(&sample.path),
         writer.get("/commands/none"),
-        guarded.client(&tenant, &format!("{READ}ers users")).get(&user.path),
-        guarded.client(&tenant, "").get(&user.path),
+        guarded.client(&tenant, &format!("{read}ers {}", sample.resource.collection)).get(&item.path),
+        guarded.client(&tenant, "").get(&item.path),
     ];
-    for call in refused {
+    let actions = sample.resource.actions.iter().map(|action| reader.act(&item, action));
+    // The scopes of another resource open nothing here.
+    let others = sample.others().map(|other| {
+        let scopes = [Access::Read, Access::Write].map(|access| other.resource.scope(access)).join(" ");
+        guarded.client(&tenant, &scopes).get(&item.path)
+    });
+    for call in refused.into_iter().chain(actions).chain(others) {
         let answer = call.send_unchecked().await.expect(403);
         assert_eq!(answer.json(), json!({"message": "Forbidden"}));
     }
 }
 
-async fn without_a_good_token_there_is_a_401(guarded: &Guarded) {
+/// The front door lets every scope to read through to the status of a command; the function looks at the command.
+async fn a_command_needs_the_scope_of_its_resource(guarded: &Guarded, sample: &Sample) {
+    if !guarded.service.variant.is_queued() {
+        return; // Answers name no command.
+    }
+    let tenant = unique("scopes");
+    let (read, write) = (sample.resource.scope(Access::Read), sample.resource.scope(Access::Write));
+    let writer = guarded.client(&tenant, &format!("{read} {write}"));
+    let created = writer.post(&sample.path, &sample.body("Scoped")).write().await.expect(201);
+    let item = writer.item(&created).await;
+    let mut paths = vec![created.answer.header("location").to_owned()];
+    for action in sample.resource.actions.iter().take(1) {
+        paths.push(writer.act(&item, action).write().await.answer.header("location").to_owned());
+    }
+    // A command with a key is known from its acceptance on.
+    let key = unique("key");
+    let pending =
+        writer.patch(&item.path, &sample.patch("Later")).if_match("\"999\"").idempotency_key(&key).send().await;
+    paths.push(pending.expect(202).header("location").to_owned());
+    for path in paths {
+        guarded.client(&tenant, &read).get(&path).send().await.expect(200);
+        for other in sample.others() {
+            let scope = other.resource.scope(Access::Read);
+            let answer = guarded.client(&tenant, &scope).get(&path).send().await;
+            let problem = answer.problem(403);
+            assert_eq!(kind_of(&problem), "forbidden", "{problem}");
+            assert!(problem["detail"].as_str().unwrap().contains(&read), "{problem}");
+        }
+    }
+}
+
+async fn without_a_good_token_there_is_a_401(guarded: &Guarded, sample: &Sample) {
     let api = guarded.service.api();
     let good = guarded.issuer.claims("local", "tester", &BOTH);
     let but = |claim: &str, value: Value| {
@@ -143,19 +188,19 @@ async fn without_a_good_token_there_is_a_401(guarded: &Guarded) {
     ];
     for token in wrong {
         let api = api.with_bearer(&token);
-        for call in [api.get(PATH), api.post(PATH, &body())] {
+        for call in [api.get(&sample.path), api.post(&sample.path, &sample.body("Tenanted"))] {
             let answer = call.send_unchecked().await.expect(401);
             assert_eq!(answer.json(), json!({"message": "Unauthorized"}));
             assert!(answer.header("www-authenticate").starts_with("Bearer"), "{answer}");
         }
     }
-    api.get(PATH).send_unchecked().await.expect(401);
+    api.get(&sample.path).send_unchecked().await.expect(401);
     // Nobody needs a token to learn that the service lives, or that a route does not exist.
     api.get("/health").send().await.expect(200);
     api.get("/nope").send().await.expect(404);
 }
 
-async fn a_token_that_names_no_usable_tenant_opens_nothing(guarded: &Guarded) {
+async fn a_token_that_names_no_usable_tenant_opens_nothing(guarded: &Guarded, sample: &Sample) {
     let mut nobody = guarded.issuer.claims("", "tester", &BOTH);
     let tenants = [
         json!(""),
@@ -171,56 +216,57 @@ async fn a_token_that_names_no_usable_tenant_opens_nothing(guarded: &Guarded) {
     for tenant in tenants {
         nobody["tenant_id"] = tenant;
         let api = guarded.service.api().with_bearer(&guarded.issuer.sign(&nobody));
-        for call in [api.get(PATH), api.post(PATH, &body())] {
+        for call in [api.get(&sample.path), api.post(&sample.path, &sample.body("Tenanted"))] {
             let answer = call.send_unchecked().await;
             assert!([401, 403].contains(&answer.status), "{nobody}: {answer}");
         }
     }
 }
 
-async fn a_user_is_not_there_for_another_tenant(guarded: &Guarded) {
+async fn an_item_is_not_there_for_another_tenant(guarded: &Guarded, sample: &Sample) {
     let (ours, theirs) = (guarded.client(&unique("ours"), &BOTH), guarded.client(&unique("theirs"), &BOTH));
-    let user = ours.user_of(&body()).await;
-    assert_eq!(theirs.get(&user.path).send().await.kind(404), "not-found");
-    for filter in finding(&user.body).iter().map(String::as_str).chain([""]) {
-        let list = theirs.get(&format!("{PATH}?{filter}")).send().await.expect(200);
+    let item = ours.create(sample, &sample.body("Tenanted")).await;
+    assert_eq!(theirs.get(&item.path).send().await.kind(404), "not-found");
+    for filter in sample.finding(&item.body).iter().map(String::as_str).chain([""]) {
+        let list = theirs.get(&sample.list(filter)).send().await.expect(200);
         assert_eq!(list.json()["items"], json!([]), "{list}");
     }
-    assert_eq!(ours.reread(&user).await.body, user.body);
+    assert_eq!(ours.reread(&item).await.body, item.body);
 }
 
-async fn a_command_is_not_there_for_another_tenant(guarded: &Guarded) {
+async fn a_command_is_not_there_for_another_tenant(guarded: &Guarded, sample: &Sample) {
     if !guarded.service.variant.is_queued() {
         return;
     }
     let (ours, theirs) = (guarded.client(&unique("ours"), &BOTH), guarded.client(&unique("theirs"), &BOTH));
-    let accepted = ours.post(PATH, &body()).write().await.expect(201);
+    let accepted = ours.post(&sample.path, &sample.body("Tenanted")).write().await.expect(201);
     let path = accepted.answer.header("location");
     ours.get(path).send().await.expect(200);
     assert_eq!(theirs.get(path).send().await.kind(404), "not-found");
 }
 
-async fn tokens_and_cursors_are_of_no_use_to_another_tenant(guarded: &Guarded) {
+async fn tokens_and_cursors_are_of_no_use_to_another_tenant(guarded: &Guarded, sample: &Sample) {
     let (ours, theirs) = (guarded.client(&unique("ours"), &BOTH), guarded.client(&unique("theirs"), &BOTH));
-    let (user, _) = (ours.user_of(&body()).await, ours.user_of(&body()).await);
-    theirs.get(&user.path).token(&user.token).send().await.expect(400);
-    theirs.post(PATH, &body()).token(&user.token).send().await.expect(400);
-    let list = ours.get(&format!("{PATH}?limit=1")).send().await.expect(200).json();
+    let (item, _) =
+        (ours.create(sample, &sample.body("Tenanted")).await, ours.create(sample, &sample.body("Tenanted")).await);
+    theirs.get(&item.path).token(&item.token).send().await.expect(400);
+    theirs.post(&sample.path, &sample.body("Tenanted")).token(&item.token).send().await.expect(400);
+    let list = ours.get(&sample.list("limit=1")).send().await.expect(200).json();
     let cursor = list["next_cursor"].as_str().unwrap_or_else(|| panic!("{list}"));
-    ours.get(&format!("{PATH}?limit=1&cursor={cursor}")).send().await.expect(200);
-    theirs.get(&format!("{PATH}?limit=1&cursor={cursor}")).send().await.expect(400);
+    ours.get(&sample.list(&format!("limit=1&cursor={cursor}"))).send().await.expect(200);
+    theirs.get(&sample.list(&format!("limit=1&cursor={cursor}"))).send().await.expect(400);
 }
 
-async fn values_and_idempotency_keys_of_two_tenants_do_not_meet(guarded: &Guarded) {
+async fn values_and_idempotency_keys_of_two_tenants_do_not_meet(guarded: &Guarded, sample: &Sample) {
     let (ours, theirs) = (guarded.client(&unique("ours"), &BOTH), guarded.client(&unique("theirs"), &BOTH));
-    let (body, key) = (body(), unique("key"));
-    let first = ours.post(PATH, &body).idempotency_key(&key).write().await.expect(201);
-    let second = theirs.post(PATH, &body).idempotency_key(&key).write().await.expect(201);
+    let (body, key) = (sample.body("Tenanted"), unique("key"));
+    let first = ours.post(&sample.path, &body).idempotency_key(&key).write().await.expect(201);
+    let second = theirs.post(&sample.path, &body).idempotency_key(&key).write().await.expect(201);
     assert_eq!(second.answer.find("idempotency-replayed"), None);
     assert_ne!(first.id, second.id);
-    theirs.user(&second).await;
+    theirs.item(&second).await;
     // Another subject of the same tenant has keys of its own as well.
     let colleague = guarded.issuer.sign(&guarded.issuer.claims(&unique("other"), "colleague", &BOTH));
-    let other = guarded.service.api().with_bearer(&colleague).post(PATH, &body).idempotency_key(&key);
+    let other = guarded.service.api().with_bearer(&colleague).post(&sample.path, &body).idempotency_key(&key);
     assert_eq!(other.write().await.expect(201).answer.find("idempotency-replayed"), None);
 }

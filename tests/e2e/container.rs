@@ -10,8 +10,9 @@ use adapters::contract::port;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
+use crate::harness::client::shows;
 use crate::harness::{Api, Stack, Variant, check, eventually, program, raw, unique};
-use crate::sample::{PATH, TEXT, full_body, value};
+use crate::sample;
 
 /// Where no store is.
 const NOWHERE: &str = "http://127.0.0.1:9";
@@ -57,13 +58,13 @@ fn the_lith_serves_connections_outside_lambda_and_ends_when_told_to() {
     check(&stack, async {
         let api = Api::new(&format!("http://127.0.0.1:{port}"));
         eventually("the server listens", async || api.get("/health").try_send().await.ok()).await;
-        let user = api.any_user().await;
-        api.patch(&user.path, &json!({TEXT: "Container"})).if_match("\"1\"").send().await.expect(200);
-        api.post(PATH, &json!({})).send().await.expect(422);
+        let item = api.any_item().await;
+        api.patch(&item.path, &sample::main().patch("Container")).if_match("\"1\"").send().await.expect(200);
+        api.post(&sample::main().path, &json!({})).send().await.expect(422);
         api.get("/nowhere").send().await.expect(404);
         // The same data, through the function in Lambda's place.
-        let read = stack.api().get(&user.path).send().await.expect(200).json();
-        assert_eq!(read[TEXT], "Container");
+        let read = stack.api().get(&item.path).send().await.expect(200).json();
+        shows(&read, &sample::main().patch("Container"));
         program::send_signal(running.0.id(), Signal::SIGTERM);
         let status = eventually("the server ends", async || running.0.try_wait().unwrap()).await;
         assert!(status.success(), "{status}");
@@ -90,10 +91,11 @@ fn what_the_server_has_begun_it_finishes_when_it_is_told_to_stop() {
         let mut connection = eventually("the server listens", async || connect().ok()).await;
         connection.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         let word = unique("late");
-        let body = full_body(&word, &value(&word)).to_string();
+        let body = sample::main().body(&word).to_string();
         let head = format!(
-            "POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
+            "POST {} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
             Expect: 100-continue\r\n\r\n",
+            sample::main().path,
             body.len()
         );
         connection.write_all(head.as_bytes()).unwrap();
@@ -128,7 +130,7 @@ async fn half_a_head_and_half_a_body_get_a_408_and_keep_no_server_from_its_end()
     let port = port::unused();
     let mut running = listening(NOWHERE, port, None).await;
     let began = Instant::now();
-    let head = format!("POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n");
+    let head = format!("POST {} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n", sample::main().path);
     let begun = [
         raw::begin(port, "G"),
         raw::begin(port, &head),
@@ -190,16 +192,16 @@ fn links_of_a_server_under_a_base_path_begin_with_it_and_a_request_is_the_same_t
         api.get("/v1/health").send().await.expect(200);
         let create = || {
             let word = unique("based");
-            full_body(&word, &value(&word))
+            sample::main().body(&word)
         };
         let (body, key) = (create(), unique("key"));
-        let under = format!("/v1{PATH}");
+        let under = format!("/v1{}", sample::main().path);
         let first = api.post(&under, &body).idempotency_key(&key).send_unchecked().await.expect(201);
         let location = first.header("location").to_owned();
         assert!(location.starts_with(&format!("{under}/")), "{location}");
         api.get(&location).send().await.expect(200);
         // Without the base path it is the same command.
-        let again = api.post(PATH, &body).idempotency_key(&key).send_unchecked().await.expect(201);
+        let again = api.post(&sample::main().path, &body).idempotency_key(&key).send_unchecked().await.expect(201);
         assert_eq!(again.header("idempotency-replayed"), "true");
         assert_eq!(again.header("location"), location.strip_prefix("/v1").unwrap());
         api.post(&under, &create()).send_unchecked().await.expect(201);

@@ -1,4 +1,4 @@
-//! The HTTP contract, line by line: the same checks at every stage and with both types of queue.
+//! The HTTP contract, line by line: the same checks of each resource, at every stage, and with both types of queue.
 //!
 //! Only the acknowledgement of a write differs, and [`Call::write`](crate::harness::client::Call::write) follows it to
 //! the outcome, so that one body serves all.
@@ -10,10 +10,41 @@ use crate::harness::Service;
 /// A check of the contract, under its name.
 pub type Check = (&'static str, for<'a> fn(&'a Service) -> LocalBoxFuture<'a, ()>);
 
-/// Makes each check a test of its own at each variant, and lists them for services that are started elsewhere.
+/// `None` if the resource lacks a part that the check needs.
+pub type Checked = Option<()>;
+
+/// The resource has all parts that the check needs.
+pub const CHECKED: Checked = Some(());
+
+/// What a check returns: nothing, if it needs no parts that a resource may lack.
+pub trait HasChecked {
+    fn has_checked(self) -> bool;
+}
+
+impl HasChecked for () {
+    fn has_checked(self) -> bool {
+        true
+    }
+}
+
+impl HasChecked for Checked {
+    fn has_checked(self) -> bool {
+        self.is_some()
+    }
+}
+
+/// Makes each check a test of its own at each variant, of all resources side by side, and lists them for services that are
+/// started elsewhere.
 macro_rules! on_every_variant {
     ($($check:ident),+ $(,)?) => {
-        pub const CHECKS: &[crate::contract::Check] = &[$((stringify!($check), |service| Box::pin($check(service)))),+];
+        pub const CHECKS: &[crate::contract::Check] = &[$((stringify!($check), |service| {
+            Box::pin(async move {
+                let of_all = crate::sample::all().iter().map(|sample| $check(service, sample));
+                let checked = futures::future::join_all(of_all).await.into_iter();
+                let checked = checked.filter(|checked| crate::contract::HasChecked::has_checked(*checked));
+                crate::sample::assert_checked(checked.count());
+            })
+        })),+];
         on_every_variant!(@ single_responsibility SingleResponsibility: $($check)+);
         on_every_variant!(@ lambda_lith LambdaLith: $($check)+);
         on_every_variant!(@ read_write ReadWrite: $($check)+);
@@ -30,18 +61,21 @@ macro_rules! on_every_variant {
                 #[test]
                 fn $check() {
                     let stack = shared(Variant::$variant);
-                    check(stack, super::$check(&stack.service));
+                    let (_, body) = super::CHECKS.iter().find(|(name, _)| *name == stringify!($check)).unwrap();
+                    check(stack, body(&stack.service));
                 }
             )+
         }
     };
 }
 
+mod actions;
 mod bad_input;
 mod commands;
 mod consistency;
 mod fields;
 mod idempotency;
+mod kinds;
 mod lists;
 mod preconditions;
 mod preferences;
@@ -52,11 +86,13 @@ mod writes;
 /// All checks, for a service that was started elsewhere.
 pub fn checks() -> impl Iterator<Item = &'static Check> {
     [
+        actions::CHECKS,
         bad_input::CHECKS,
         commands::CHECKS,
         consistency::CHECKS,
         fields::CHECKS,
         idempotency::CHECKS,
+        kinds::CHECKS,
         lists::CHECKS,
         preconditions::CHECKS,
         preferences::CHECKS,

@@ -13,7 +13,7 @@ use crate::harness::program::{self, Leashed};
 use crate::harness::scripted::{self, Reply};
 use crate::harness::tokens::Issuer;
 use crate::harness::{Answer, Api, Stack, Variant, check, shared, unique};
-use crate::sample::{PATH, TEXT, full_body, value};
+use crate::sample;
 
 /// How long a browser may take: the machine may be busy.
 const BROWSER_MAX: Duration = Duration::from_secs(60);
@@ -63,9 +63,9 @@ impl Page {
                 let word = unique("page");
                 let constants = [
                     ("API", json!(api.get().unwrap())),
-                    ("PATH", json!(PATH)),
-                    ("CREATED", full_body(&word, &value(&word))),
-                    ("CHANGED", json!({TEXT: "Changed"})),
+                    ("PATH", json!(sample::main().path)),
+                    ("CREATED", sample::main().body(&word)),
+                    ("CHANGED", sample::main().patch("Changed")),
                 ];
                 let constants = constants.map(|(name, value)| format!("const {name} = {value};")).concat();
                 Reply::Page(PAGE.replace("<script>", &format!("<script>{constants}")))
@@ -83,7 +83,7 @@ impl Page {
     fn open(&self, browser: &Path, service: &str) -> Value {
         self.service.set(service.to_owned()).unwrap();
         let profile = tempfile::tempdir().unwrap();
-        let profile_dir = format!("--user-data-dir={}", profile.path().display());
+        let profile_dir = format!("--item-data-dir={}", profile.path().display());
         let arguments = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", &profile_dir, &self.origin];
         let (running, _) = Leashed::start(browser, &arguments, Stdio::null);
         let outcome =
@@ -138,7 +138,7 @@ fn a_page_of_another_origin_is_kept_out_by_the_browser() {
     check(&stack, async {
         let outcome = page.open(&browser, &stack.service.url);
         assert_eq!(outcome, json!({"error": "TypeError: Failed to fetch"}));
-        assert_eq!(stack.api().get(PATH).send().await.expect(200).json()["items"], json!([]));
+        assert_eq!(stack.api().get(&sample::main().path).send().await.expect(200).json()["items"], json!([]));
     });
 }
 
@@ -166,7 +166,9 @@ fn a_preflight_needs_no_token_and_tells_what_pages_may_send() {
     check(&stack, async {
         let api = stack.api();
         for origin in [one, two] {
-            let answer = preflight(&api, origin, PATH, "POST", "authorization,idempotency-key").await.expect(204);
+            let answer = preflight(&api, origin, &sample::main().path, "POST", "authorization,idempotency-key")
+                .await
+                .expect(204);
             assert_eq!(answer.header("access-control-allow-origin"), origin);
             assert!(answer.find("access-control-allow-credentials").is_none(), "{answer}");
             let methods = ["get", "head", "post", "put", "patch", "delete"].map(str::to_owned);
@@ -183,11 +185,11 @@ fn a_preflight_needs_no_token_and_tells_what_pages_may_send() {
             ];
             assert_eq!(listed(&answer, "access-control-allow-headers"), headers.map(str::to_owned).into());
             // The refusal of a token is the front door's own answer: pages must be able to read it as well.
-            let refused = api.get(PATH).header("origin", origin).send_unchecked().await.expect(401);
+            let refused = api.get(&sample::main().path).header("origin", origin).send_unchecked().await.expect(401);
             assert_eq!(refused.header("access-control-allow-origin"), origin);
             assert!(listed(&refused, "access-control-expose-headers").contains("www-authenticate"), "{refused}");
         }
-        let answer = preflight(&api, "https://other.example.com", PATH, "POST", "authorization").await;
+        let answer = preflight(&api, "https://other.example.com", &sample::main().path, "POST", "authorization").await;
         assert!(answer.find("access-control-allow-origin").is_none(), "{answer}");
     });
 }
@@ -199,8 +201,8 @@ fn without_origins_no_answer_lets_a_page_in() {
         let api = stack.api();
         let origin = "https://app.example.com";
         let answers = [
-            preflight(&api, origin, PATH, "POST", "authorization").await.expect(204),
-            api.get(PATH).header("origin", origin).send().await.expect(200),
+            preflight(&api, origin, &sample::main().path, "POST", "authorization").await.expect(204),
+            api.get(&sample::main().path).header("origin", origin).send().await.expect(200),
         ];
         for answer in answers {
             let of_cors = answer.headers.keys().find(|name| name.as_str().starts_with("access-control-"));

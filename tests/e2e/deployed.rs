@@ -14,6 +14,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::future::{LocalBoxFuture, join_all};
+use resource::Access;
 use serde_json::{Map, Value, json};
 
 use crate::auth::{self, Guarded};
@@ -24,7 +25,7 @@ use crate::harness::poll::eventually_within;
 use crate::harness::scripted::{self, Reply};
 use crate::harness::tokens::{AUDIENCE, Issuer};
 use crate::harness::{Service, Variant, program, run};
-use crate::sample::{PATH, SCOPES};
+use crate::sample;
 use crate::smoke::smoke;
 
 /// What is deployed: both kinds of acknowledgement, and every function but those with one operation.
@@ -89,7 +90,7 @@ fn the_service_keeps_its_contract_where_the_cdk_deploys_it() {
     let config = json!({"base": "prod", "redis": false, "canary": false, "retainData": false, "domainEvents": true,
         "issuer": issuer.url, "audience": [AUDIENCE], "signingKeysSecret": secret,
         "throttle": {"rate": THROTTLE, "burst": THROTTLE}});
-    let token = issuer.sign(&issuer.claims("local", "tester", &SCOPES.join(" ")));
+    let token = issuer.sign(&issuer.claims("local", "tester", &sample::scopes(&[Access::Read, Access::Write])));
     let failed = VARIANTS.map(|variant| {
         let service = deploy(&aws, variant, config.clone());
         let guarded = Guarded { service: service.clone(), issuer: issuer.clone() };
@@ -197,7 +198,7 @@ impl Deployed<'_> {
     /// Without a token, which no function sees.
     async fn requests_beyond_the_throttle_are_refused(&self) {
         let api = self.guarded.service.api();
-        let answers = join_all((0..4 * THROTTLE).map(|_| api.get(PATH).send_unchecked())).await;
+        let answers = join_all((0..4 * THROTTLE).map(|_| api.get(&sample::main().path).send_unchecked())).await;
         assert!(answers.iter().any(|answer| answer.status == 429), "{} requests were let in", answers.len());
     }
 

@@ -19,7 +19,7 @@ pub mod tokens;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{LazyLock, OnceLock};
 
-pub use client::{Answer, Api, User, Written};
+pub use client::{Answer, Api, Item, Written};
 pub use poll::eventually;
 pub use stack::{Service, Stack, Variant};
 

@@ -42,7 +42,7 @@ fn whatever_ends_the_tests_nothing_that_they_have_started_outlives_them() {
 /// Starts a service and a program, and does not end by itself.
 fn hold() {
     let stack = Stack::start(Variant::Cqrs, &["--ephemeral"]);
-    check(&stack, async { stack.api().any_user().await });
+    check(&stack, async { stack.api().any_item().await });
     let slept = program::leashed(&program::find("sleep").unwrap()).arg("600").status();
     panic!("nobody has ended the tests: {slept:?}");
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::harness::{Stack, Variant, check, eventually};
-use crate::sample::PATH;
+use crate::sample;
 
 /// The documents that a function has written.
 fn documents(stack: &Stack, function: &str) -> Vec<Value> {
@@ -37,8 +37,8 @@ fn the_functions_tell_of_their_requests_caches_and_commands() {
     let stack = Stack::start(Variant::Cqrs, &["--ephemeral", "--metrics"]);
     check(&stack, async {
         let api = stack.api();
-        let user = api.any_user().await;
-        let read = async || api.get(&user.path).send().await.expect(200);
+        let item = api.any_item().await;
+        let read = async || api.get(&item.path).send().await.expect(200);
         read().await;
         let before = caches(&documents(&stack, "read-fn")).get("memory").map_or(0, |(hits, _)| *hits);
         // A read from memory, where the environment is the same and its two seconds have not passed.
@@ -56,11 +56,11 @@ fn the_functions_tell_of_their_requests_caches_and_commands() {
         .await;
         let told = documents(&stack, "read-fn");
         assert!(told.iter().all(|document| document["Function"] == "read-fn" && document["Stage"] == "cqrs"));
-        let of_user: Vec<_> =
-            told.iter().filter(|document| document["Route"] == format!("GET {PATH}/{{id}}")).cloned().collect();
-        assert!(sum(&of_user, "Requests") >= 3 && sum(&of_user, "Errors") == 0, "{of_user:?}");
-        assert!(of_user.iter().all(|document| document["Latency"].as_f64().unwrap() > 0.0), "{of_user:?}");
-        assert!(told.iter().all(|document| !document.to_string().contains(&user.path)), "{told:?}");
+        let route = format!("GET {}", sample::main().resource.item("{id}"));
+        let of_item: Vec<_> = told.iter().filter(|document| document["Route"] == route.as_str()).cloned().collect();
+        assert!(sum(&of_item, "Requests") >= 3 && sum(&of_item, "Errors") == 0, "{of_item:?}");
+        assert!(of_item.iter().all(|document| document["Latency"].as_f64().unwrap() > 0.0), "{of_item:?}");
+        assert!(told.iter().all(|document| !document.to_string().contains(&item.path)), "{told:?}");
         let answer = read().await;
         let id = answer.header("x-request-id").to_owned();
         let line = eventually("the request is told of by its id", async || {
@@ -80,7 +80,7 @@ fn the_functions_tell_of_their_requests_caches_and_commands() {
 fn nothing_is_told_unless_it_is_wanted() {
     let stack = Stack::start(Variant::LambdaLith, &["--ephemeral"]);
     check(&stack, async {
-        stack.api().any_user().await;
+        stack.api().any_item().await;
         assert!(!stack.last_output().contains("_aws"), "{}", stack.last_output());
     });
 }

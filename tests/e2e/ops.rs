@@ -11,15 +11,13 @@ use std::time::Instant;
 
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
-use kernel::domain::Domain as _;
 use serde_json::{Value, json};
-use shared::ServedDomain;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 
-use crate::harness::{Api, Stack, User, Variant, check, eventually, program, run, seed, unique};
-use crate::sample::TEXT;
+use crate::harness::{Api, Item, Stack, Variant, check, eventually, program, run, seed, unique};
+use crate::sample;
 
 /// A stack of its own, because these tests break what is stored.
 struct Site {
@@ -106,12 +104,12 @@ async fn said(command: &mut Command) -> Said {
     Said { code: status.code().unwrap_or_else(|| panic!("killed: {error}")), json, error }
 }
 
-async fn user(api: &Api) -> User {
-    api.any_user().await
+async fn item(api: &Api) -> Item {
+    api.any_item().await
 }
 
-fn key(user: &User) -> AttributeValue {
-    AttributeValue::S(format!("{}#local#{}", ServedDomain::KIND, user.id))
+fn key(item: &Item) -> AttributeValue {
+    AttributeValue::S(format!("{}#local#{}", sample::main().resource.kind, item.id))
 }
 
 #[test]
@@ -120,21 +118,21 @@ fn verify_finds_what_differs_and_repairs_it() {
     check(&site.stack, async {
         let api = site.stack.api();
         let (deleted, outdated, altered, orphaned, cached, fine) = (
-            user(&api).await,
-            user(&api).await,
-            user(&api).await,
-            user(&api).await,
-            user(&api).await,
-            user(&api).await,
+            item(&api).await,
+            item(&api).await,
+            item(&api).await,
+            item(&api).await,
+            item(&api).await,
+            item(&api).await,
         );
         let told = site.watershed(&["verify"]).await;
-        assert_eq!((told.code, &told.json["users"], &told.json["differences"]), (0, &json!(6), &json!(0)), "{told:?}");
+        assert_eq!((told.code, &told.json["items"], &told.json["differences"]), (0, &json!(6), &json!(0)), "{told:?}");
 
         let (dynamodb, write, read) =
             (site.dynamodb().await, site.place("WRITE_TABLE").await, site.place("READ_TABLE").await);
         dynamodb.delete_item().table_name(&read).key("pk", key(&deleted)).send().await.unwrap();
-        let set = async |user: &User, attribute: &str, value: AttributeValue| {
-            let update = dynamodb.update_item().table_name(&read).key("pk", key(user));
+        let set = async |item: &Item, attribute: &str, value: AttributeValue| {
+            let update = dynamodb.update_item().table_name(&read).key("pk", key(item));
             let update = update.update_expression("SET #a = :v").expression_attribute_names("#a", attribute);
             update.expression_attribute_values(":v", value).send().await.unwrap();
         };
@@ -158,29 +156,29 @@ fn verify_finds_what_differs_and_repairs_it() {
             "{told:?}"
         );
         let told = site.watershed(&["verify"]).await;
-        assert_eq!((told.code, &told.json["users"], &told.json["differences"]), (0, &json!(5), &json!(0)), "{told:?}");
-        for user in [&deleted, &outdated, &altered, &cached] {
-            assert_eq!(api.reread(user).await.body, user.body);
+        assert_eq!((told.code, &told.json["items"], &told.json["differences"]), (0, &json!(5), &json!(0)), "{told:?}");
+        for item in [&deleted, &outdated, &altered, &cached] {
+            assert_eq!(api.reread(item).await.body, item.body);
         }
     });
 }
 
-fn set_in_redis(url: &str, user: &User, entry: &str) {
-    let arguments = ["-u", url, "SET", &format!("v1#{}#local#{}", ServedDomain::KIND, user.id), entry];
+fn set_in_redis(url: &str, item: &Item, entry: &str) {
+    let arguments = ["-u", url, "SET", &format!("v1#{}#local#{}", sample::main().resource.kind, item.id), entry];
     let done = process::Command::new("redis-cli").args(arguments).output().unwrap();
     assert!(done.status.success(), "{done:?}");
 }
 
 #[test]
 #[ignore = "long: make test-full"]
-fn verify_compares_twenty_thousand_users() {
+fn verify_compares_twenty_thousand_items() {
     let site = Site::start(Variant::Cqrs);
     check(&site.stack, async {
-        seed::users(&site.stack, 20_000).await;
+        seed::items(&site.stack, 20_000).await;
         let began = Instant::now();
         let told = site.watershed(&["verify", "--segments", "8"]).await;
-        assert_eq!((told.code, &told.json["users"], &told.json["views"]), (0, &json!(20_000), &json!(20_000)));
-        println!("verify compared 20,000 users in {:?}", began.elapsed());
+        assert_eq!((told.code, &told.json["items"], &told.json["views"]), (0, &json!(20_000), &json!(20_000)));
+        println!("verify compared 20,000 items in {:?}", began.elapsed());
     });
 }
 
@@ -189,10 +187,10 @@ fn verify_calls_what_is_on_its_way_lag_and_not_a_difference() {
     let site = Site::start(Variant::Cqrs);
     check(&site.stack, async {
         let api = site.stack.api();
-        let busy = user(&api).await;
+        let busy = item(&api).await;
         let writes = async {
             for _ in 0..60 {
-                api.patch(&busy.path, &json!({TEXT: unique("busy")})).send().await.expect(202);
+                api.patch(&busy.path, &sample::main().patch(&unique("busy"))).send().await.expect(202);
             }
         };
         let ((), told) = futures::future::join(writes, site.watershed(&["verify"])).await;
@@ -200,15 +198,12 @@ fn verify_calls_what_is_on_its_way_lag_and_not_a_difference() {
     });
 }
 
-/// A command as it travels in the queue, for a user that exists.
-fn envelope(user: &User, name: &str) -> String {
+/// A command as it travels in the queue, for an item that exists.
+fn envelope(item: &Item, name: &str) -> String {
     let at = 1_790_000_000_000_000_u64 + u64::from(rand::random::<u32>());
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     let at = at.max(u64::try_from(now.as_micros()).unwrap());
-    json!({"schema": 1, "tenant": "local", "subject": "local-user", "aggregate": user.id,
-        "stamp": {"at": at, "command": uuid::Uuid::now_v7()}, "expected": "unsaid",
-        "command": {"update": {TEXT: name}}})
-    .to_string()
+    sample::main().message(&item.id, at, &json!({"update": sample::main().patch(name)})).to_string()
 }
 
 /// Puts a message straight into the dead-letter queue, as one that died without a word.
@@ -231,9 +226,9 @@ fn dead_letters_are_listed_marked_sent_back_and_discarded() {
 
 async fn dead_letters_end_well(site: &Site) {
     let api = site.stack.api();
-    let user = user(&api).await;
+    let item = item(&api).await;
     let name = unique("redriven");
-    let bodies = [envelope(&user, &name), envelope(&user, "discarded"), "poison".to_owned()];
+    let bodies = [envelope(&item, &name), envelope(&item, "discarded"), "poison".to_owned()];
     let mut ids = Vec::new();
     for body in &bodies {
         ids.push(die(site, body).await);
@@ -254,8 +249,8 @@ async fn dead_letters_end_well(site: &Site) {
         assert_eq!((told.code, found), (1, due));
     }
     let told = site.watershed(&["dlq", "show", &ids[0]]).await;
-    assert_eq!((&told.json["status"], &told.json["user_id"]), (&json!("no record"), &json!(user.id)), "{told:?}");
-    assert_eq!(told.json["body"]["command"], json!({"update": {TEXT: name}}));
+    assert_eq!((&told.json["status"], &told.json["item"]), (&json!("no record"), &json!(item.path)), "{told:?}");
+    assert_eq!(told.json["body"]["command"], json!({"update": sample::main().patch(&name)}));
 
     let told = site.watershed(&["dlq", "sync", "--dry-run"]).await;
     assert_eq!((&told.json["done"], &told.json["unreadable"]), (&json!(2), &json!(1)), "{told:?}");
@@ -273,7 +268,12 @@ async fn dead_letters_end_well(site: &Site) {
         (told.json["record"]["status"] == "applied").then_some(())
     })
     .await;
-    eventually("it can be read", async || (api.get(&user.path).send().await.json()[TEXT] == name).then_some(())).await;
+    eventually("it can be read", async || {
+        let changed = sample::main().changed;
+        let read = api.get(&item.path).send().await.json();
+        (read[changed.name] == sample::main().value(changed, &name)).then_some(())
+    })
+    .await;
 
     let told = site.watershed(&["dlq", "discard", "--all"]).await;
     assert_eq!((told.code, &told.json["done"]), (0, &json!(2)), "{told:?}");
@@ -293,29 +293,29 @@ async fn dead_letters_end_well(site: &Site) {
 }
 
 #[test]
-fn a_user_and_a_command_are_shown_in_all_stores_at_once() {
+fn an_item_and_a_command_are_shown_in_all_stores_at_once() {
     let site = Site::start(Variant::Cqrs);
     check(&site.stack, async {
         let api = site.stack.api();
-        let user = user(&api).await;
+        let item = item(&api).await;
         eventually("the view is cached", async || {
-            api.get(&user.path).send().await.expect(200);
-            let told = site.watershed(&["user", "show", &user.id]).await;
+            api.get(&item.path).send().await.expect(200);
+            let told = site.watershed(&["item", "show", &item.path]).await;
             let versions = ["state", "view", "cached"].map(|part| told.json[part]["version"].clone());
             (told.code == 0 && versions == [json!(1), json!(1), json!(1)]).then_some(())
         })
         .await;
-        let told = site.watershed(&["user", "show", &user.id, "--tenant", "another"]).await;
+        let told = site.watershed(&["item", "show", &item.path, "--tenant", "another"]).await;
         assert_eq!((told.code, &told.json["state"]), (1, &Value::Null), "{told:?}");
     });
 }
 
 #[test]
-fn a_user_is_shown_where_there_is_no_read_store() {
+fn an_item_is_shown_where_there_is_no_read_store() {
     let site = Site::start(Variant::LambdaLith);
     check(&site.stack, async {
-        let user = user(&site.stack.api()).await;
-        let told = site.elsewhere(&["READ_TABLE"]).await(&["user", "show", &user.id]).await;
+        let item = item(&site.stack.api()).await;
+        let told = site.elsewhere(&["READ_TABLE"]).await(&["item", "show", &item.path]).await;
         let versions = ["state", "view"].map(|part| told.json[part]["version"].clone());
         assert_eq!((told.code, versions), (0, [json!(1), Value::Null]), "{told:?}");
     });
@@ -337,7 +337,8 @@ async fn refusals_without_a_site(dir: &Path) {
         ("AWS_ACCESS_KEY_ID", "x"),
         ("AWS_SECRET_ACCESS_KEY", "y"),
     ];
-    let refusals: [(&[&str], &str); 9] = [
+    let (shape, malformed) = (sample::main().resource.item("<id>"), sample::main().resource.item("7"));
+    let refusals: [(&[&str], &str); 11] = [
         (&["--stack", "http://127.0.0.1:9", "queue"], "no local stack answers"),
         (&["verify"], "--read-table or READ_TABLE"),
         (&["verify", "--read-table", "views"], "must end in -v1"),
@@ -346,7 +347,9 @@ async fn refusals_without_a_site(dir: &Path) {
         (&["dlq", "list"], "--dead-letter-queue-url"),
         (&["verify", "--write-table", "w", "--read-table", "r-v1"], "nothing answers there"),
         (&["command", "show", "nonsense"], "is not a command's identity"),
-        (&["user", "show", "nonsense"], "is not a user's identity"),
+        (&["item", "show", "nonsense"], &shape),
+        (&["item", "show", "/nowhere/01a1fd43-133d-7699-a058-4496c435e7ef"], "is not the path of an item"),
+        (&["item", "show", &malformed], "is not the path of an item"),
     ];
     for (arguments, says) in refusals {
         said(command(dir).args(arguments).envs(nowhere)).await.is_refused(says);
@@ -360,7 +363,7 @@ async fn refusals_without_a_site(dir: &Path) {
     assert!(help.status.success() && String::from_utf8_lossy(&help.stdout).contains("Usage: watershed"), "{help:?}");
 }
 
-/// Every command there is.
+/// Every command but `item show`.
 const COMMANDS: [&[&str]; 19] = [
     &["verify"],
     &["verify", "--repair"],
@@ -369,6 +372,7 @@ const COMMANDS: [&[&str]; 19] = [
     &["rebuild", "rollback"],
     &["rebuild", "finish"],
     &["rebuild", "status"],
+    &["reindex"],
     &["migrate", "plan", "--to", "read-store"],
     &["migrate", "advance", "--to", "read-store"],
     &["migrate", "status"],
@@ -380,7 +384,6 @@ const COMMANDS: [&[&str]; 19] = [
     &["dlq", "discard", "--all"],
     &["queue"],
     &["command", "show", "01a1fd43-133d-7699-a058-4496c435e7ef"],
-    &["user", "show", "01a1fd43-133d-7699-a058-4496c435e7ef"],
 ];
 
 #[test]
@@ -400,7 +403,8 @@ fn every_command_says_in_one_line_that_nothing_answers_or_that_its_credentials_a
             ("DEAD_LETTER_QUEUE_URL", &queue),
         ];
         let credentials = [("AWS_ACCESS_KEY_ID", "x"), ("AWS_SECRET_ACCESS_KEY", "y")];
-        for arguments in COMMANDS {
+        let item = sample::main().resource.item("01a1fd43-133d-7699-a058-4496c435e7ef");
+        for arguments in COMMANDS.into_iter().chain([&["item", "show", &item][..]]) {
             let told = said(command(dir.path()).args(["--stack", "http://127.0.0.1:9"]).args(arguments)).await;
             told.is_refused("no local stack answers");
             // This asks nothing: what it would deploy is the operator's to do.

@@ -12,11 +12,11 @@ use std::sync::OnceLock;
 
 use futures::future::join_all;
 use serde_json::{Value, json};
-use uuid::Uuid;
 
+use crate::harness::client::shows;
 use crate::harness::stores::Stores;
 use crate::harness::{Stack, Variant, unique};
-use crate::sample::{PATH, TEXT, full_body, value};
+use crate::sample;
 
 /// The largest message that SQS takes, since January 2026.
 const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
@@ -63,18 +63,18 @@ macro_rules! on_every_queue {
 
 on_every_queue!(
     a_command_is_pending_until_it_is_applied,
-    a_storm_of_patches_to_one_user_loses_no_version,
+    a_storm_of_patches_to_one_item_loses_no_version,
     a_message_that_cannot_be_read_stops_nobody,
     messages_of_the_largest_size_stop_nobody_and_a_larger_one_is_refused,
-    a_write_on_top_of_a_version_that_never_comes_waits_and_one_to_a_deleted_user_does_not,
+    a_write_on_top_of_a_version_that_never_comes_waits_and_one_to_a_deleted_item_does_not,
     #[ignore = "long: make test-full"]
     a_write_on_top_of_a_version_that_never_comes_is_rejected_in_the_end,
 );
 
 async fn a_command_is_pending_until_it_is_applied(stack: &Stack) {
     let api = stack.api();
-    let body = full_body("Pending", &value(&unique("pending")));
-    let accepted = api.post(PATH, &body).send().await.expect(202);
+    let body = sample::main().body("Pending");
+    let accepted = api.post(&sample::main().path, &body).send().await.expect(202);
     let command = accepted.json()["command_id"].as_str().unwrap().to_owned();
     let first = api.get(accepted.header("location")).send().await.expect(200).json();
     assert!(["pending", "applied"].contains(&first["status"].as_str().unwrap()), "{first}");
@@ -82,29 +82,30 @@ async fn a_command_is_pending_until_it_is_applied(stack: &Stack) {
     assert_eq!(last["status"], "applied");
     let path = last["href"].as_str().unwrap();
     let read = api.get(path).token(&accepted.token()).send().await.expect(200).json();
-    assert_eq!((&read["version"], &read[TEXT]), (&last["version"], &body[TEXT]));
+    assert_eq!(read["version"], last["version"]);
+    shows(&read, &body);
 }
 
-async fn a_storm_of_patches_to_one_user_loses_no_version(stack: &Stack) {
+async fn a_storm_of_patches_to_one_item_loses_no_version(stack: &Stack) {
     const CLIENTS: usize = 8;
     const PATCHES_EACH: usize = 10;
     let api = stack.api();
-    let user = api.any_user().await;
+    let item = api.any_item().await;
     let client = |client: usize| {
-        let (api, path) = (api.clone(), user.path.clone());
+        let (api, path) = (api.clone(), item.path.clone());
         async move {
             let mut commands = Vec::new();
             for patch in 0..PATCHES_EACH {
-                let name = format!("client {client} patch {patch}");
-                let accepted = api.patch(&path, &json!({TEXT: name})).send().await.expect(202);
-                commands.push((accepted.json()["command_id"].as_str().unwrap().to_owned(), name));
+                let body = sample::main().patch(&format!("client {client} patch {patch}"));
+                let accepted = api.patch(&path, &body).send().await.expect(202);
+                commands.push((accepted.json()["command_id"].as_str().unwrap().to_owned(), body));
             }
             commands
         }
     };
     let mut outcomes = Vec::new();
-    for (command, name) in join_all((0..CLIENTS).map(client)).await.concat() {
-        outcomes.push((api.outcome(&command).await, name));
+    for (command, body) in join_all((0..CLIENTS).map(client)).await.concat() {
+        outcomes.push((api.outcome(&command).await, body));
     }
     let mut versions = BTreeMap::new();
     for (document, _) in &outcomes {
@@ -120,27 +121,27 @@ async fn a_storm_of_patches_to_one_user_loses_no_version(stack: &Stack) {
     let last_version = 1 + versions.len() as u64;
     assert!(versions.into_keys().eq(2..=last_version));
     let stamp = |document: &Value| (document["accepted_at"].to_string(), document["command_id"].to_string());
-    let (last, name) = outcomes.iter().max_by_key(|(document, _)| stamp(document)).unwrap();
+    let (last, body) = outcomes.iter().max_by_key(|(document, _)| stamp(document)).unwrap();
     assert_eq!(last["status"], "applied", "the last writer did not win: {last}");
-    let after = api.get(&user.path).token(last["consistency_token"].as_str().unwrap()).send().await.expect(200).json();
-    assert_eq!((&after["version"], &after[TEXT]), (&json!(last_version), &json!(name)));
+    let after = api.get(&item.path).token(last["consistency_token"].as_str().unwrap()).send().await.expect(200).json();
+    assert_eq!(after["version"], last_version);
+    shows(&after, body);
 }
 
 async fn a_message_that_cannot_be_read_stops_nobody(stack: &Stack) {
     let api = stack.api();
     let stores = Stores::of(stack).await;
-    let user = api.any_user().await;
+    let item = api.any_item().await;
     let at = 1_790_000_000_000_000_u64;
-    let of_the_future = json!({"schema": 999, "tenant": "local", "subject": "local-user", "aggregate": user.id,
-        "stamp": {"at": at, "command": Uuid::now_v7()}, "expected": "unsaid", "command": {"delete": null}});
-    let no_command = json!({"schema": 1, "tenant": "local", "subject": "local-user", "aggregate": user.id,
-        "stamp": {"at": at, "command": Uuid::now_v7()}, "expected": "unsaid", "command": {"promote": {}}});
+    let mut of_the_future = sample::main().message(&item.id, at, &json!({"delete": null}));
+    of_the_future["schema"] = 999.into();
+    let no_command = sample::main().message(&item.id, at, &json!({"promote": {}}));
     let poison = ["poison", "{}", "[]", "\u{1f4a9}", &of_the_future.to_string(), &no_command.to_string()];
     for message in poison {
         stores.send(message).await;
-        let name = unique("not poison");
-        let written = api.patch(&user.path, &json!({TEXT: name})).write().await.expect(200);
-        assert_eq!(api.user(&written).await.text(TEXT), name);
+        let patch = sample::main().patch(&unique("not poison"));
+        let written = api.patch(&item.path, &patch).write().await.expect(200);
+        api.item(&written).await.shows(&patch);
     }
 }
 
@@ -151,29 +152,30 @@ async fn messages_of_the_largest_size_stop_nobody_and_a_larger_one_is_refused(st
         stores.send(&"x".repeat(MESSAGE_BYTES_MAX)).await;
     }
     stores.try_send(&"x".repeat(MESSAGE_BYTES_MAX + 1)).await.unwrap_err();
-    stack.api().any_user().await;
+    stack.api().any_item().await;
 }
 
-async fn a_write_on_top_of_a_version_that_never_comes_waits_and_one_to_a_deleted_user_does_not(stack: &Stack) {
+async fn a_write_on_top_of_a_version_that_never_comes_waits_and_one_to_a_deleted_item_does_not(stack: &Stack) {
     let api = stack.api();
-    let user = api.any_user().await;
-    let ahead = || api.patch(&user.path, &json!({TEXT: "Never"})).if_match("\"999\"").prefer("wait=2");
+    let item = api.any_item().await;
+    let ahead = || api.patch(&item.path, &sample::main().patch("Never")).if_match("\"999\"").prefer("wait=2");
     // The version may be behind: the client waits for as long as it wants, and the command after it.
     let accepted = ahead().send().await.expect(202);
     assert_eq!(accepted.header("preference-applied"), "wait=2");
     let document = api.get(accepted.header("location")).send().await.expect(200).json();
     assert_eq!(document["status"], "pending");
     // No version comes after a delete, so the answer is there long before the wait is over.
-    let deleted = api.any_user().await;
+    let deleted = api.any_item().await;
     api.delete(&deleted.path).write().await.expect(204);
-    let late = api.patch(&deleted.path, &json!({TEXT: "Never"})).if_match("\"999\"").prefer("wait=10").send().await;
+    let late =
+        api.patch(&deleted.path, &sample::main().patch("Never")).if_match("\"999\"").prefer("wait=10").send().await;
     assert_eq!(late.kind(404), "not-found");
 }
 
 async fn a_write_on_top_of_a_version_that_never_comes_is_rejected_in_the_end(stack: &Stack) {
     let api = stack.api();
-    let user = api.any_user().await;
-    let written = api.patch(&user.path, &json!({TEXT: "Never"})).if_match("\"999\"").write().await;
+    let item = api.any_item().await;
+    let written = api.patch(&item.path, &sample::main().patch("Never")).if_match("\"999\"").write().await;
     assert_eq!(written.kind(412), "version-conflict");
-    assert_eq!(api.reread(&user).await.body, user.body);
+    assert_eq!(api.reread(&item).await.body, item.body);
 }

@@ -1,82 +1,365 @@
-//! The domain as the end-to-end tests speak of it: they know its fields by the part that they play. Whoever brings
-//! another domain replaces this file, and `contract/fields.rs`, which checks what is the domain's alone.
+//! The served resources, as the end-to-end tests see them: each field by the part that it plays. All of it is derived from
+//! the list of resources and tried out with their own code, so no test names a resource or a field.
 
-use kernel::domain::Domain;
-use resource::{Operation, Resource as _};
-use serde_json::{Value, json};
-use shared::ServedDomain;
+use std::collections::BTreeMap;
+use std::sync::{LazyLock, Mutex};
 
-/// Where all are.
-pub const PATH: &str = "/users";
-/// What acknowledgements and status documents call the identity.
-pub const ID: &str = "user_id";
-/// The scopes of queries and of commands.
-pub const SCOPES: [&str; 2] = ["users:read", "users:write"];
+use kernel::clock::{Clock as _, SystemClock};
+use kernel::domain::{Context, Decision};
+use kernel::ids::{AggregateId, CommandId, Stamp};
+use kernel::project::Projection;
+use resource::field::List;
+use resource::{Access, Description, Field, Operation, Resource, Visitor};
+use serde_json::{Map, Value, json};
+use service::resources::{self, RESOURCES};
+use uuid::Uuid;
 
-/// The fields that a client sets.
-pub const FIELDS: &[&str] = &["name", "email", "status"];
-/// Those of them that a create needs.
-pub const REQUIRED: &[&str] = &["name", "email"];
-/// A field that takes any text of 1 to 100 characters, but control characters.
-pub const TEXT: &str = "name";
-/// A field whose value one user of a tenant holds, regardless of case.
-pub const UNIQUE: &str = "email";
-/// The problem of a value that somebody else holds.
-pub const TAKEN: &str = "email-taken";
-/// A field that has a default.
-pub const STATUS: &str = "status";
-/// What it is unless something else is said.
-pub const STATUS_DEFAULT: &str = "active";
-/// What else it may be.
-pub const STATUS_OTHER: &str = "suspended";
+use crate::harness::unique;
 
-/// The field by which a list is sorted.
-pub const LISTED: &str = "name";
-/// The parameter that asks for those in which it begins so.
-pub const PREFIX: &str = "name_prefix";
-/// Queries of lists that are refused, besides those that no list takes.
-pub const REFUSED_QUERIES: &[&str] = &[
-    "status=active&status=suspended",
-    "status=active&name_prefix=a",
-    "email=a@example.com&status=active",
-    "email=a@example.com&name_prefix=a",
-    "email=nobody",
-    "email=",
-    "status=asleep",
-    "status=Active",
-    "status=active,suspended",
-    "name_prefix=",
-    "name_prefix=%00",
-    "name_prefix=%FF",
-];
+/// The collections of the samples that come with the template. Together they have all parts, so each check must find one.
+const SHIPPED: [&str; 2] = ["users", "orders"];
+/// Samples of a field that must all differ, so that the field can tell items apart.
+const SAMPLES_APART: u64 = 64;
+/// Nobody's text is longer.
+const CHARS_MAX: usize = 10_000;
 
-/// A value of the field that is unique, made of a word.
-pub fn value(word: &str) -> String {
-    format!("{word}@example.com")
+/// A served resource.
+#[derive(Debug)]
+pub struct Sample {
+    pub resource: &'static Description,
+    /// The path of all, for example `/users`.
+    pub path: String,
+    /// The member of acknowledgements and status documents that has the identity, for example `user_id`.
+    pub id: String,
+    /// The field that the checks change. It takes any text and may have one value twice, if there is such a field.
+    pub changed: &'static Field,
+    /// [`Sample::changed`], if it takes any text and may have one value twice.
+    pub text: Option<&'static Field>,
+    /// A field with a value that one item of a tenant has, and the code of the problem of a second one.
+    pub unique: Option<(&'static Field, &'static str)>,
+    /// A field that a create may leave out.
+    pub defaulted: Option<Defaulted>,
+    /// A text by which the list of all is sorted, and searched by its beginning.
+    pub sorted: Option<&'static Field>,
+    /// A state that only actions change.
+    pub machine: Option<Machine>,
 }
 
-/// What a create, or a replace, takes.
-pub fn full_body(text: &str, unique: &str) -> Value {
-    json!({"name": text, "email": unique})
+/// A field with a default.
+#[derive(Debug)]
+pub struct Defaulted {
+    pub name: &'static str,
+    pub default: Value,
+    pub other: Value,
 }
 
-/// As [`full_body`], with that in the field by which a list is sorted.
-pub fn listed(listed: &str) -> Value {
-    full_body(listed, &value(&super::harness::unique("listed")))
+/// A state machine.
+#[derive(Debug)]
+pub struct Machine {
+    /// The field that shows the state.
+    pub state: &'static str,
+    /// Actions that can be done to a new item one after another, as many as possible, each at most once.
+    pub walk: Vec<&'static str>,
+    /// Actions that can be done to a new item, and one that is refused after them.
+    pub refused: (Vec<&'static str>, &'static str),
 }
 
-/// The query that finds who holds this value.
-pub fn held(unique: &str) -> String {
-    format!("email={unique}")
+/// All served resources.
+pub fn all() -> &'static [Sample] {
+    static ALL: LazyLock<Vec<Sample>> = LazyLock::new(|| RESOURCES.iter().map(Sample::of).collect());
+    &ALL
 }
 
-/// Queries of every kind that find what was made of this body.
-pub fn finding(body: &Value) -> [String; 3] {
-    let field = |field: &str| body[field].as_str().unwrap().to_owned();
-    [held(&field("email")), format!("status={STATUS_DEFAULT}"), format!("name_prefix={}", field("name"))]
+/// The resource with the most parts: for tests that need one resource only.
+pub fn main() -> &'static Sample {
+    // The first of those that have as many.
+    all().iter().rev().max_by_key(|sample| sample.parts()).unwrap_or_else(|| panic!("nothing is served"))
 }
 
-/// The command of a create.
-pub fn create(body: &Value) -> <ServedDomain as Domain>::Command {
-    ServedDomain::parse(Operation::Create, body.to_string().as_bytes()).unwrap()
+/// The resource that has this path, or an item with this path.
+pub fn at(path: &str) -> Option<&'static Sample> {
+    all().iter().find(|sample| path.split(['/', '?']).nth(1) == Some(sample.resource.collection))
+}
+
+/// All scopes for this access, for the `scope` claim of a token.
+pub fn scopes(access: &[Access]) -> String {
+    let of = |resource: &Description| access.iter().map(|access| resource.scope(*access)).collect::<Vec<_>>();
+    RESOURCES.iter().flat_map(of).collect::<Vec<_>>().join(" ")
+}
+
+/// Fails if a check found the parts that it needs in no resource, although the shipped samples have them all.
+pub fn assert_checked(checked: usize) {
+    let is_served = |name: &&str| RESOURCES.iter().any(|resource| resource.collection == *name);
+    assert!(checked > 0 || !SHIPPED.iter().all(is_served), "no resource has the parts that this check needs");
+}
+
+impl Sample {
+    fn of(resource: &'static Description) -> Self {
+        let settable = || resource.fields.iter().filter(|field| field.is_settable);
+        let is_sorted = |field: &&Field| matches!(field.list, Some(List::Sorted(_)));
+        let mut repeatable: Vec<_> = settable().filter(|field| field.taken.is_none()).collect();
+        // The best one first.
+        repeatable.sort_by_key(|field| (!takes_any_text(resource, field), !is_sorted(field), !is_wide(field)));
+        let changed = repeatable.first().copied().or_else(|| settable().next());
+        let changed = changed.unwrap_or_else(|| panic!("{resource:?} has no field that clients set"));
+        Self {
+            resource,
+            path: resource.path(),
+            id: format!("{}_id", resource.name),
+            changed,
+            text: repeatable.first().copied().filter(|field| takes_any_text(resource, field)),
+            unique: settable().find_map(|field| Some((field, field.taken?.0))),
+            defaulted: settable().find_map(|field| defaulted(resource, field)),
+            sorted: settable().find(is_sorted).filter(|field| takes_any_text(resource, field)),
+            machine: machine(resource),
+        }
+    }
+
+    fn parts(&self) -> usize {
+        [self.text.is_some(), self.unique.is_some(), self.defaulted.is_some(), self.sorted.is_some()]
+            .map(usize::from)
+            .iter()
+            .sum()
+    }
+
+    /// The other resources.
+    pub fn others(&self) -> impl Iterator<Item = &'static Self> {
+        let kind = self.resource.kind;
+        all().iter().filter(move |other| other.resource.kind != kind)
+    }
+
+    /// The fields that clients set.
+    pub fn settable(&self) -> impl Iterator<Item = &'static Field> {
+        self.resource.fields.iter().filter(|field| field.is_settable)
+    }
+
+    /// The names of the fields that a create must give.
+    pub fn required(&self) -> Vec<&'static str> {
+        self.settable().filter(|field| field.is_required).map(|field| field.name).collect()
+    }
+
+    /// A value for a word: the same for the same word, and different values for different words as far as there are some.
+    pub fn value(&self, field: &Field, word: &str) -> Value {
+        let spelt = [json!(word), json!(format!("{word}@example.com"))];
+        let mut taken = spelt.into_iter().filter(|value| keeps(self.resource, field, value));
+        taken.next().unwrap_or_else(|| (field.sample)(number_of(word)))
+    }
+
+    /// The body of a create or a replace: this word in the field that the checks change, and values that no other item has.
+    pub fn body(&self, word: &str) -> Value {
+        let required = self.settable().filter(|field| field.is_required);
+        let mut body: Map<_, _> = required.map(|field| (field.name.to_owned(), (field.sample)(1))).collect();
+        body.insert(self.changed.name.to_owned(), self.value(self.changed, word));
+        for field in self.settable().filter(|field| field.taken.is_some()) {
+            body.insert(field.name.to_owned(), self.value(field, &unique(field.name)));
+        }
+        Value::Object(body)
+    }
+
+    /// As [`Sample::body`], with the unique values of another body or an item.
+    pub fn keeping(&self, item: &Value, word: &str) -> Value {
+        let mut body = self.body(word);
+        for field in self.settable().filter(|field| field.taken.is_some()) {
+            body[field.name] = item[field.name].clone();
+        }
+        body
+    }
+
+    /// As [`Sample::body`], with this value.
+    pub fn with(&self, field: &str, value: &Value) -> Value {
+        let mut body = self.body(&unique("with"));
+        body[field] = value.clone();
+        body
+    }
+
+    /// The body of an update: another value of the field that the checks change.
+    pub fn patch(&self, word: &str) -> Value {
+        let word = if self.changed.taken.is_some() { unique(word) } else { word.to_owned() };
+        json!({self.changed.name: self.value(self.changed, &word)})
+    }
+
+    /// Whether a field takes a value, and shows it as it was given.
+    pub fn takes(&self, field: &Field, value: &Value) -> bool {
+        keeps(self.resource, field, value)
+    }
+
+    /// The same value in upper case, if the field takes it for the same.
+    pub fn respelt(&self, field: &Field, value: &Value) -> Option<Value> {
+        let (text, upper) = (value.as_str()?, value.as_str()?.to_uppercase());
+        let is_same = text != upper && field.key(text).is_ok_and(|key| field.key(&upper) == Ok(key));
+        Some(Value::from(upper)).filter(|upper| is_same && keeps(self.resource, field, upper))
+    }
+
+    /// The view of a new item after some actions; `None` if one of them is refused.
+    pub fn after(&self, body: &Value, actions: &[&'static str]) -> Option<Value> {
+        lived(self.resource, body, actions)
+    }
+
+    /// A command for an item, as it travels in the queue.
+    pub fn message(&self, id: &str, at: u64, command: &Value) -> Value {
+        let stamp = json!({"at": at, "command": Uuid::now_v7()});
+        let mut message = json!({"schema": 1, "tenant": "local", "subject": "local-user", "aggregate": id, "stamp": stamp,
+            "expected": "unsaid", "command": command});
+        if let Some(kind) = self.resource.kind.name() {
+            message["schema"] = 2.into();
+            message["kind"] = kind.into();
+        }
+        message
+    }
+
+    /// The path of a list with this query.
+    pub fn list(&self, query: &str) -> String {
+        format!("{}?{query}", self.path)
+    }
+
+    /// The lists of the items with one value of a field.
+    pub fn lists_of_value(&self) -> impl Iterator<Item = &'static Field> {
+        self.resource.fields.iter().filter(|field| matches!(field.list, Some(List::OfValue(_))))
+    }
+
+    /// The query that finds the items that hold a unique value of this body or view; `None` if there is no such list.
+    pub fn held(&self, body: &Value) -> Option<String> {
+        let field = self.lists_of_value().find(|field| field.taken.is_some())?;
+        Some(of_value(field, &body[field.name]))
+    }
+
+    /// Queries of every kind that find the item with this view, besides those without a filter.
+    pub fn finding(&self, view: &Value) -> Vec<String> {
+        let of_values = self.lists_of_value().map(|field| of_value(field, &view[field.name]));
+        let sorted = self.sorted.map(|field| beginning(field, &text_of(&view[field.name])));
+        of_values.chain(sorted).collect()
+    }
+
+    /// The lists that show some items of a test, and no other items.
+    pub fn own_lists(&self, count: usize) -> Vec<OwnList> {
+        let word = unique("own");
+        let by_beginning = self.sorted.map(|field| OwnList {
+            query: beginning(field, &word),
+            bodies: (0..count).map(|n| self.with(field.name, &self.value(field, &format!("{word}-{n:03}")))).collect(),
+        });
+        let of_values =
+            self.lists_of_value().filter(|field| field.is_settable && field.taken.is_none() && is_wide(field));
+        let by_value = of_values.map(|field| {
+            let value = self.value(field, &word);
+            OwnList {
+                query: of_value(field, &value),
+                bodies: (0..count).map(|_| self.with(field.name, &value)).collect(),
+            }
+        });
+        by_beginning.into_iter().chain(by_value).collect()
+    }
+
+    /// How long a text of this field may be.
+    pub fn chars_max(&self, field: &Field) -> usize {
+        let takes = |chars: usize| keeps(self.resource, field, &"x".repeat(chars).into());
+        (1..CHARS_MAX).take_while(|chars| takes(*chars)).last().unwrap_or_default()
+    }
+}
+
+/// A list, and the bodies of the items that it shows, in its order.
+#[derive(Debug)]
+pub struct OwnList {
+    pub query: String,
+    pub bodies: Vec<Value>,
+}
+
+/// The query for the items with this value.
+pub fn of_value(field: &Field, value: &Value) -> String {
+    parameter(field.name, &text_of(value))
+}
+
+/// The query for the items that begin so.
+pub fn beginning(field: &Field, text: &str) -> String {
+    parameter(&format!("{}_prefix", field.name), text)
+}
+
+/// A parameter, encoded.
+pub fn parameter(name: &str, value: &str) -> String {
+    form_urlencoded::Serializer::new(String::new()).append_pair(name, value).finish()
+}
+
+/// A value as a parameter has it.
+pub fn text_of(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// A number for a word, another one for each word. Values of numbers in a row differ most.
+fn number_of(word: &str) -> u64 {
+    static NUMBERS: LazyLock<(u32, Mutex<BTreeMap<String, u64>>)> =
+        LazyLock::new(|| (rand::random(), Mutex::default()));
+    let mut numbers = NUMBERS.1.lock().unwrap();
+    let next = u64::from(NUMBERS.0) + numbers.len() as u64;
+    *numbers.entry(word.to_owned()).or_insert(next)
+}
+
+/// Whether a field takes a value, and shows it as it was given.
+fn keeps(resource: &Description, field: &Field, value: &Value) -> bool {
+    let settable = resource.fields.iter().filter(|field| field.is_settable);
+    let mut body: Map<_, _> = settable.map(|field| (field.name.to_owned(), (field.sample)(1))).collect();
+    body.insert(field.name.to_owned(), value.clone());
+    lived(resource, &Value::Object(body), &[]).is_some_and(|view| view[field.name] == *value)
+}
+
+fn takes_any_text(resource: &Description, field: &Field) -> bool {
+    ["a", "Zoë 李 🦀", &"x".repeat(40)].into_iter().all(|text| keeps(resource, field, &text.into()))
+}
+
+/// Whether the values of a field tell items apart.
+fn is_wide(field: &Field) -> bool {
+    let samples: std::collections::BTreeSet<_> = (0..SAMPLES_APART).map(|n| (field.sample)(n).to_string()).collect();
+    samples.len() as u64 == SAMPLES_APART
+}
+
+fn defaulted(resource: &Description, field: &Field) -> Option<Defaulted> {
+    if field.is_required || field.taken.is_some() {
+        return None;
+    }
+    let required = resource.fields.iter().filter(|field| field.is_settable && field.is_required);
+    let body = required.map(|field| (field.name.to_owned(), (field.sample)(1))).collect();
+    let default = lived(resource, &Value::Object(body), &[])?[field.name].take();
+    let other = (0..SAMPLES_APART).map(field.sample).find(|value| *value != default)?;
+    Some(Defaulted { name: field.name, default, other })
+}
+
+fn machine(resource: &Description) -> Option<Machine> {
+    let state = resource.fields.iter().find(|field| !field.is_settable)?.name;
+    let settable = resource.fields.iter().filter(|field| field.is_settable);
+    let body = Value::Object(settable.map(|field| (field.name.to_owned(), (field.sample)(1))).collect());
+    let (mut walks, mut refused) = (vec![Vec::new()], None);
+    let mut next = 0;
+    while let Some(walk) = walks.get(next).cloned() {
+        for action in resource.actions {
+            let longer = [walk.clone(), vec![*action]].concat();
+            match lived(resource, &body, &longer) {
+                Some(_) if !walk.contains(action) => walks.push(longer),
+                Some(_) => {}
+                None => drop(refused.get_or_insert_with(|| (walk.clone(), *action))),
+            }
+        }
+        next += 1;
+    }
+    // Longer ones come later.
+    Some(Machine { state, walk: walks.pop()?, refused: refused? })
+}
+
+/// What a create and actions come to without a service.
+fn lived(resource: &Description, body: &Value, actions: &[&'static str]) -> Option<Value> {
+    struct Lived<'a>(&'a Value, &'a [&'static str]);
+    impl Visitor for Lived<'_> {
+        type Output = Option<Value>;
+        fn visit<R: Resource>(self) -> Option<Value> {
+            let now = SystemClock.now();
+            let context = Context { stamp: Stamp { at: now, command: CommandId::generate(now) }, conditional: false };
+            let create = (Operation::Create, self.0.to_string());
+            let actions = self.1.iter().map(|action| (Operation::Act(action), String::new()));
+            let mut state = None;
+            for (operation, body) in std::iter::once(create).chain(actions) {
+                let command = R::parse(operation, body.as_bytes()).ok()?;
+                let Decision::Accept(event) = R::decide(state.as_ref(), &command, &context) else { return None };
+                state = R::evolve(state, event);
+            }
+            serde_json::from_slice(&R::project(Projection::FIRST, AggregateId::generate(now), 1, &state?)).ok()
+        }
+    }
+    resources::visit(resource, Lived(body, actions)).flatten()
 }

@@ -19,6 +19,7 @@ use crate::harness::proxy::{Line, Proxy};
 use crate::harness::scripted::{self, Asked, Reply};
 use crate::harness::tokens::Issuer;
 use crate::harness::{Service, Stack, Variant, check, eventually, program, run, shared, unique};
+use crate::sample;
 
 /// The stages at which it runs here: every function of the table but ingest-fn alone, both kinds of acknowledgement, all
 /// caches.
@@ -88,11 +89,11 @@ impl Said {
         }
     }
 
-    /// The path of the user that it created.
-    fn user(&self) -> String {
+    /// The path of the item that it created.
+    fn item(&self) -> String {
         let passed = self.json["passed"].as_array().unwrap();
         let call = |passed: &Value| passed["call"].as_str().unwrap().to_owned();
-        let read = passed.iter().map(call).find(|call| call.starts_with("GET /users/"));
+        let read = passed.iter().map(call).find(|call| call.starts_with(&format!("GET {}/", sample::main().path)));
         read.unwrap_or_else(|| panic!("{self:?}")).split_off("GET ".len())
     }
 }
@@ -124,15 +125,15 @@ fn a_smoke_test_passes_at_every_kind_of_stage_and_leaves_nothing() {
                 wanted = CHECKS.into_iter().flat_map(with_command).collect();
             }
             assert_eq!(said.passed(), wanted, "{variant:?}");
-            is_gone(stack, &said.user()).await;
+            is_gone(stack, &said.item()).await;
         });
     }
 }
 
 /// Other environments may remember it for a moment.
-async fn is_gone(stack: &Stack, user: &str) {
-    let answer = async || stack.api().get(user).send().await;
-    eventually("the user is gone", async || (answer().await.status == 404).then_some(())).await;
+async fn is_gone(stack: &Stack, item: &str) {
+    let answer = async || stack.api().get(item).send().await;
+    eventually("the item is gone", async || (answer().await.status == 404).then_some(())).await;
 }
 
 #[test]
@@ -166,7 +167,7 @@ fn a_wrong_token_is_pointed_at() {
             said.failed("write", &says);
             assert!(!format!("{said:?}").contains(token), "the token is told");
         }
-        smoke(url, Some(&token(guarded, READ)), &[]).await.failed("write", &["got 403", "scopes"]);
+        smoke(url, Some(&token(guarded, &READ)), &[]).await.failed("write", &["got 403", "scopes"]);
         let said = smoke(url, Some("a\u{7f}b"), &[]).await;
         assert!(said.code == 3 && said.error.contains("WATERSHED_TOKEN has characters"), "{said:?}");
     });
@@ -203,15 +204,16 @@ fn a_front_door_that_may_not_invoke_a_function_is_pointed_at() {
         said.failed("health", &["GET /health: expected 200, got 500", "the Lambda permission of $default"]);
 
         // Each route has a permission of its own.
+        let path = &sample::main().path;
         for (method, path, check) in [
-            ("POST", "/health", "405"),
-            ("POST", "/users", "write"),
-            ("GET", "/commands/", "command"),
-            ("GET", "/users/", "read"),
-            ("GET", "/users?", "list"),
-            ("PATCH", "/users/", "change"),
-            ("PUT", "/users/", "replace"),
-            ("DELETE", "/users/", "delete"),
+            ("POST", "/health".to_owned(), "405"),
+            ("POST", path.clone(), "write"),
+            ("GET", "/commands/".to_owned(), "command"),
+            ("GET", format!("{path}/"), "read"),
+            ("GET", format!("{path}?"), "list"),
+            ("PATCH", format!("{path}/"), "change"),
+            ("PUT", format!("{path}/"), "replace"),
+            ("DELETE", format!("{path}/"), "delete"),
         ] {
             for (status, body, says) in [(500, BROKEN, "permission"), (404, r#"{"message":"Not Found"}"#, "the URL")] {
                 let begins = format!("{method} {path}");
@@ -237,11 +239,11 @@ fn a_failed_run_deletes_what_it_has_created_or_says_where_that_is() {
         let said = smoke(&url, None, &[]).await;
         said.failed("change", &["got 503", "the function's log"]);
         assert_eq!(said.json["left"], Value::Null, "{said:?}");
-        is_gone(stack, &said.user()).await;
+        is_gone(stack, &said.item()).await;
 
-        // The answer to the create is lost: the user is found by its email address.
-        let lost = stack.service.url.clone();
-        let url = behind(&stack.service, move |what| (what == "POST /users").then(|| Reply::LostAt(lost.clone())));
+        // The answer to the create is lost: the item is found by its unique value.
+        let (lost, create) = (stack.service.url.clone(), format!("POST {}", sample::main().path));
+        let url = behind(&stack.service, move |what| (what == create).then(|| Reply::LostAt(lost.clone())));
         let said = smoke(&url, None, &["--timeout", "3s"]).await;
         said.failed("write", &["expected an answer, got none in 3 s"]);
         assert_eq!(said.json["left"], Value::Null, "{said:?}");

@@ -7,7 +7,7 @@ use kernel::ports::CachedView;
 use kernel::project::Projection;
 use kernel::record::CommandStatus;
 use kernel::submit::{Outcome, Receipt};
-use resource::Description;
+use resource::{Description, Operation};
 use serde_json::json;
 use shared::http::conditional::etag;
 use shared::http::path::BasePath;
@@ -15,30 +15,10 @@ use shared::http::prefer::Preferences;
 use shared::http::problem::{self, HttpProblem};
 use shared::http::{CONSISTENCY_TOKEN, IDEMPOTENCY_REPLAYED, PREFERENCE_APPLIED, set};
 
-/// The methods of the write side.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Method {
-    Post,
-    Put,
-    Patch,
-    Delete,
-}
-
-impl Method {
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Post => "POST",
-            Self::Put => "PUT",
-            Self::Patch => "PATCH",
-            Self::Delete => "DELETE",
-        }
-    }
-}
-
 /// The result of a command or, where that is not known yet, an acknowledgement.
 pub(crate) fn receipt(
     resource: &Description,
-    method: Method,
+    operation: Operation,
     receipt: Receipt,
     preferences: Preferences,
     base: &BasePath,
@@ -51,7 +31,7 @@ pub(crate) fn receipt(
         Some(Outcome { status: CommandStatus::Rejected { problem, .. }, .. }) => {
             HttpProblem::from(problem).into_response()
         }
-        Some(Outcome { projection, current, .. }) => result(method, &link, projection, current),
+        Some(Outcome { projection, current, .. }) => result(operation, &link, projection, current),
     };
     set(&mut response, CONSISTENCY_TOKEN, token);
     if replayed {
@@ -74,19 +54,19 @@ fn accepted(resource: &Description, command: &str, id: AggregateId, base: &BaseP
 }
 
 /// What an applied or superseded command left.
-fn result(method: Method, link: &str, projection: Projection, current: Option<CachedView>) -> Response {
-    let status = if method == Method::Post { StatusCode::CREATED } else { StatusCode::OK };
+fn result(operation: Operation, link: &str, projection: Projection, current: Option<CachedView>) -> Response {
+    let status = if operation == Operation::Create { StatusCode::CREATED } else { StatusCode::OK };
     let mut response = match current.map(|view| (view.version, view.body)) {
-        Some((version, Some(body))) if method != Method::Delete => {
+        Some((version, Some(body))) if operation != Operation::Delete => {
             let mut response = problem::json(status, body);
             set(&mut response, header::ETAG, etag(version, projection));
             response
         }
         // A create that is answered again keeps its status, also when the item is gone by now.
-        _ if method == Method::Post => status.into_response(),
+        _ if operation == Operation::Create => status.into_response(),
         _ => StatusCode::NO_CONTENT.into_response(),
     };
-    if method == Method::Post {
+    if operation == Operation::Create {
         set(&mut response, header::LOCATION, link);
     }
     response
@@ -94,7 +74,7 @@ fn result(method: Method, link: &str, projection: Projection, current: Option<Ca
 
 #[cfg(test)]
 mod tests {
-    use shared::ServedDomain;
+    use service::resources::RESOURCES;
 
     use super::*;
 
@@ -109,13 +89,8 @@ mod tests {
             outcome,
         };
         let location = |outcome| {
-            let response = receipt(
-                &Description::of::<ServedDomain>(),
-                Method::Post,
-                receipt_of(outcome),
-                Preferences::default(),
-                &base,
-            );
+            let response =
+                receipt(&RESOURCES[0], Operation::Create, receipt_of(outcome), Preferences::default(), &base);
             response.headers()[header::LOCATION].to_str().unwrap().to_owned()
         };
         assert_eq!(location(None), "/prod/v1/commands/c");

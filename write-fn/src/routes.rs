@@ -1,76 +1,60 @@
 //! The routes of the write side.
 
-use std::mem::take;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{MatchedPath, State};
 use axum::response::Response;
-use axum::routing::{self, patch, post, put};
+use axum::routing::{delete, patch, post, put};
 use http::{HeaderName, header};
 use kernel::envelope::Expected;
 use kernel::ids::AggregateId;
 use kernel::submit::{Preference, Request, Submitter};
 use resource::{BodyError, Description, Operation, Resource, Visitor};
-use service::resources;
+use service::api::ID;
+use service::resources::{self, RESOURCES};
 use shared::http::incoming::Incoming;
 use shared::http::prefer::Preferences;
 use shared::http::problem::HttpProblem;
-use shared::http::routes::ID;
 use shared::http::{CONSISTENCY_TOKEN, JSON_TYPE, MERGE_PATCH_TYPE, conditional};
 use shared::wiring::WriteSide;
 use tokio::time::Instant;
 
-use crate::respond::{self, Method};
+use crate::respond;
 
 /// Takes commands of a resource in.
 type Commands<R> = Arc<Submitter<R>>;
 
-/// The write side's part of the table.
+/// All commands.
 pub fn router(side: &WriteSide) -> Router {
-    let mut routes = OfAll { side, router: Router::new() };
-    resources::visit(&mut routes);
-    routes.router
+    let of_resources = RESOURCES.iter().map(|resource| of_resource(resource, &resource.operations(), side));
+    of_resources.fold(Router::new(), Router::merge)
 }
 
-/// The routes of all resources.
-struct OfAll<'a> {
-    side: &'a WriteSide,
-    router: Router,
-}
-
-impl Visitor for OfAll<'_> {
-    fn visit<R: Resource>(&mut self) {
-        self.router = take(&mut self.router).merge(of_one(&self.side.submitter::<R>()));
+/// Some commands of a resource.
+pub fn of_resource(resource: &Description, operations: &[Operation], side: &WriteSide) -> Router {
+    struct Some<'a>(&'a [Operation], &'a WriteSide);
+    impl Visitor for Some<'_> {
+        type Output = Router;
+        fn visit<R: Resource>(self) -> Router {
+            of(self.0, &self.1.submitter::<R>())
+        }
     }
+    resources::visit(resource, Some(operations, side)).unwrap_or_default()
 }
 
-/// The routes of one resource.
-pub fn of_one<R: Resource>(commands: &Commands<R>) -> Router {
-    create(commands.clone())
-        .merge(replace(commands.clone()))
-        .merge(update(commands.clone()))
-        .merge(delete(commands.clone()))
-}
-
-/// For example `POST /users`.
-pub fn create<R: Resource>(commands: Commands<R>) -> Router {
-    Router::new().route(&Description::of::<R>().path(), post(create_item::<R>)).with_state(commands)
-}
-
-/// For example `PUT /users/{id}`.
-pub fn replace<R: Resource>(commands: Commands<R>) -> Router {
-    Router::new().route(&Description::of::<R>().item(ID), put(replace_item::<R>)).with_state(commands)
-}
-
-/// For example `PATCH /users/{id}`.
-pub fn update<R: Resource>(commands: Commands<R>) -> Router {
-    Router::new().route(&Description::of::<R>().item(ID), patch(update_item::<R>)).with_state(commands)
-}
-
-/// For example `DELETE /users/{id}`.
-pub fn delete<R: Resource>(commands: Commands<R>) -> Router {
-    Router::new().route(&Description::of::<R>().item(ID), routing::delete(delete_item::<R>)).with_state(commands)
+/// Some commands of `R`.
+pub fn of<R: Resource>(operations: &[Operation], commands: &Commands<R>) -> Router {
+    let resource = Description::of::<R>();
+    let (all, one) = (resource.path(), resource.item(ID));
+    let routes = operations.iter().map(|operation| match operation {
+        Operation::Create => Router::new().route(&all, post(create_item::<R>)),
+        Operation::Replace => Router::new().route(&one, put(replace_item::<R>)),
+        Operation::Update => Router::new().route(&one, patch(update_item::<R>)),
+        Operation::Delete => Router::new().route(&one, delete(delete_item::<R>)),
+        Operation::Act(action) => Router::new().route(&resource.action(ID, action), post(act_on_item::<R>)),
+    });
+    routes.fold(Router::new(), Router::merge).with_state(commands.clone())
 }
 
 async fn create_item<R: Resource>(
@@ -79,7 +63,7 @@ async fn create_item<R: Resource>(
 ) -> Result<Response, HttpProblem> {
     incoming.expect_content_type(JSON_TYPE, ACCEPT_POST)?;
     let command = R::parse(Operation::Create, &incoming.body).map_err(wrong_body)?;
-    submit(&commands, Method::Post, &incoming, None, command).await
+    submit(&commands, Operation::Create, &incoming, None, command).await
 }
 
 async fn replace_item<R: Resource>(
@@ -89,7 +73,7 @@ async fn replace_item<R: Resource>(
     let id = incoming.id(R::NAME)?;
     incoming.expect_content_type(JSON_TYPE, header::ACCEPT)?;
     let command = R::parse(Operation::Replace, &incoming.body).map_err(wrong_body)?;
-    submit(&commands, Method::Put, &incoming, Some(id), command).await
+    submit(&commands, Operation::Replace, &incoming, Some(id), command).await
 }
 
 async fn update_item<R: Resource>(
@@ -99,7 +83,7 @@ async fn update_item<R: Resource>(
     let id = incoming.id(R::NAME)?;
     incoming.expect_content_type(MERGE_PATCH_TYPE, ACCEPT_PATCH)?;
     let command = R::parse(Operation::Update, &incoming.body).map_err(wrong_body)?;
-    submit(&commands, Method::Patch, &incoming, Some(id), command).await
+    submit(&commands, Operation::Update, &incoming, Some(id), command).await
 }
 
 async fn delete_item<R: Resource>(
@@ -108,7 +92,24 @@ async fn delete_item<R: Resource>(
 ) -> Result<Response, HttpProblem> {
     let id = incoming.id(R::NAME)?;
     let command = R::parse(Operation::Delete, &[]).map_err(wrong_body)?;
-    submit(&commands, Method::Delete, &incoming, Some(id), command).await
+    submit(&commands, Operation::Delete, &incoming, Some(id), command).await
+}
+
+/// The last segment of the path is the action. A body need not be given.
+async fn act_on_item<R: Resource>(
+    State(commands): State<Commands<R>>,
+    matched: MatchedPath,
+    incoming: Incoming,
+) -> Result<Response, HttpProblem> {
+    let id = incoming.id(R::NAME)?;
+    let asked = matched.as_str().rsplit('/').next().unwrap_or_default();
+    let action = R::ACTIONS.iter().find(|action| **action == asked).ok_or_else(HttpProblem::no_route)?;
+    if !incoming.body.is_empty() {
+        incoming.expect_content_type(JSON_TYPE, ACCEPT_POST)?;
+    }
+    let operation = Operation::Act(action);
+    let command = R::parse(operation, &incoming.body).map_err(wrong_body)?;
+    submit(&commands, operation, &incoming, Some(id), command).await
 }
 
 const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
@@ -116,7 +117,7 @@ const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
 
 async fn submit<R: Resource>(
     commands: &Submitter<R>,
-    method: Method,
+    operation: Operation,
     incoming: &Incoming,
     aggregate: Option<AggregateId>,
     command: R::Command,
@@ -135,9 +136,13 @@ async fn submit<R: Resource>(
     let request = Request {
         tenant: incoming.identity.tenant.clone(),
         subject: incoming.identity.subject.clone(),
-        method: method.as_str(),
+        method: operation.method(),
         // A client may spell the id in another case; this is the spelling that stands for the request.
-        path: aggregate.map_or_else(|| resource.path(), |id| resource.item(id)),
+        path: match (aggregate, operation) {
+            (None, _) => resource.path(),
+            (Some(id), Operation::Act(action)) => resource.action(id, action),
+            (Some(id), _) => resource.item(id),
+        },
         idempotency_key: incoming.idempotency_key()?,
         aggregate,
         expected,
@@ -147,7 +152,7 @@ async fn submit<R: Resource>(
         command,
     };
     let receipt = commands.submit(request, preference).await?;
-    Ok(respond::receipt(&resource, method, receipt, preferences, &incoming.base))
+    Ok(respond::receipt(&resource, operation, receipt, preferences, &incoming.base))
 }
 
 fn wrong_body(error: BodyError) -> HttpProblem {

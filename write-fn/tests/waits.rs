@@ -13,14 +13,15 @@ use kernel::ids::AggregateId;
 use kernel::project::Projection;
 use kernel::seal::KeyRing;
 use kernel::submit::{QueueRoute, Route, Submitter};
+use resource::Operation;
 use service::resources::RESOURCES;
-use shared::ServedDomain;
 use shared::http::incoming::{Deadline, Identity};
 use tokio::time::Instant;
 use tower::ServiceExt as _;
+use users::User;
 
 /// Takes commands into a queue that nobody reads.
-fn commands() -> Arc<Submitter<ServedDomain>> {
+fn commands() -> Arc<Submitter<User>> {
     let (stores, clock) = (MemoryStores::default(), Arc::new(SystemClock));
     let queue = QueueRoute {
         queue: Arc::new(MemoryQueue::new(clock.clone())),
@@ -36,14 +37,14 @@ fn commands() -> Arc<Submitter<ServedDomain>> {
 async fn a_wait_ends_when_the_client_says_so_and_at_the_latest_when_the_answer_is_due() {
     for (wait, due, waits) in [(1, 9_000, 1_000), (10, 2_000, 2_000), (10, 0, 0), (99, 60_000, 10_000)] {
         let began = Instant::now();
-        let identity = Identity { tenant: "acme".parse().unwrap(), subject: "ada".parse().unwrap() };
+        let identity = Identity { tenant: "acme".parse().unwrap(), subject: "ada".parse().unwrap(), scopes: None };
         let path = RESOURCES[0].item(AggregateId::generate(SystemClock.now()));
         let request = Request::delete(path)
             .header("prefer", format!("wait={wait}"))
             .extension(identity)
             .extension(Deadline(began + Duration::from_millis(due)))
             .body(Body::empty());
-        let answer = write_fn::routes::of_one(&commands()).oneshot(request.unwrap()).await.unwrap();
+        let answer = write_fn::routes::of(&Operation::OF_ALL, &commands()).oneshot(request.unwrap()).await.unwrap();
         assert_eq!(answer.status(), StatusCode::ACCEPTED);
         let waited = began.elapsed().as_millis();
         assert!((waits..waits + 10).contains(&waited), "wait={wait}, due in {due} ms: {waited} ms");

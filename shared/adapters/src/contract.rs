@@ -26,7 +26,7 @@ use crate::dynamo::{DynamoRecords, DynamoViewStore, DynamoWriteStore};
 use crate::memory::MemoryStores;
 use crate::tables::TableNames;
 
-/// The ports of three stores that belong together, made with the indexes [`sample::INDEXES`].
+/// The ports of three stores that belong together, made with all indexes.
 #[derive(Debug, Clone)]
 pub struct Stores {
     /// The write store.
@@ -58,8 +58,8 @@ impl Stores {
     /// Stores in existing tables.
     #[must_use]
     pub fn dynamo(client: &aws_sdk_dynamodb::Client, names: &TableNames) -> Self {
-        let write = DynamoWriteStore::new(client, names, sample::INDEXES);
-        let views = DynamoViewStore::new(client.clone(), names.read.clone(), sample::INDEXES);
+        let write = DynamoWriteStore::new(client, names);
+        let views = DynamoViewStore::new(client.clone(), names.read.clone());
         Self {
             states: Arc::new(write.snapshots()),
             write: Arc::new(write),

@@ -11,7 +11,7 @@ use aws_sdk_dynamodb::types::{
     KeySchemaElement, KeyType, Projection, ProjectionType, ScalarAttributeType, TableDescription, TableStatus,
     TimeToLiveSpecification, TimeToLiveStatus,
 };
-use kernel::ports::Cause;
+use kernel::ports::{Cause, Slot};
 use tokio::time::{Instant, sleep};
 
 /// The attribute that is the key of every item.
@@ -63,29 +63,28 @@ pub enum TableError {
     },
 }
 
-/// The index of a table that serves the lists of a [`Domain`](kernel::domain::Domain)'s index.
+/// What an index is called: a name has at least three characters.
 #[must_use]
-pub fn index_name(index: &str) -> String {
-    format!("by-{index}")
+pub fn index_name(slot: Slot) -> String {
+    format!("by-{}", slot.name())
 }
 
 /// The attribute that is the partition key of an index.
 #[must_use]
-pub fn index_partition_attribute(index: &str) -> String {
-    format!("{index}_p")
+pub fn index_partition_attribute(slot: Slot) -> String {
+    format!("{}_p", slot.name())
 }
 
 /// The attribute that is the sort key of an index.
 #[must_use]
-pub fn index_sort_attribute(index: &str) -> String {
-    format!("{index}_s")
+pub fn index_sort_attribute(slot: Slot) -> String {
+    format!("{}_s", slot.name())
 }
 
-/// Creates the tables that are absent, with `indexes` from [`Domain::INDEXES`](kernel::domain::Domain::INDEXES), and
-/// waits until all are usable.
-pub async fn create_all(client: &Client, names: &TableNames, indexes: &[&str]) -> Result<(), TableError> {
-    let tables = [(&names.write, indexes), (&names.commands, &[]), (&names.read, indexes)];
-    let tables = tables.map(|(name, indexes)| Table { client, name, indexes });
+/// Creates the tables that are absent, and waits until all are usable.
+pub async fn create_all(client: &Client, names: &TableNames) -> Result<(), TableError> {
+    let tables = [(&names.write, &Slot::ALL[..]), (&names.commands, &[]), (&names.read, &Slot::ALL)];
+    let tables = tables.map(|(name, slots)| Table { client, name, slots });
     for table in &tables {
         table.create_if_absent().await?;
     }
@@ -96,9 +95,9 @@ pub async fn create_all(client: &Client, names: &TableNames, indexes: &[&str]) -
     Ok(())
 }
 
-/// Creates one table likewise, if it is absent.
-pub async fn create(client: &Client, name: &str, indexes: &[&str]) -> Result<(), TableError> {
-    let table = Table { client, name, indexes };
+/// Creates the table of a read store likewise, if it is absent.
+pub async fn create(client: &Client, name: &str) -> Result<(), TableError> {
+    let table = Table { client, name, slots: &Slot::ALL };
     table.create_if_absent().await?;
     table.wait_until_active().await?;
     table.enable_time_to_live().await
@@ -107,7 +106,7 @@ pub async fn create(client: &Client, name: &str, indexes: &[&str]) -> Result<(),
 struct Table<'a> {
     client: &'a Client,
     name: &'a str,
-    indexes: &'a [&'a str],
+    slots: &'a [Slot],
 }
 
 impl Table<'_> {
@@ -180,12 +179,15 @@ impl Table<'_> {
         if keys != [(KEY_ATTRIBUTE.to_owned(), KeyType::Hash)] {
             return Err(self.mismatch(format!("its key is {keys:?}")));
         }
-        for index in self.indexes {
-            let name = index_name(index);
-            let same_name = found.global_secondary_indexes().iter().find(|index| index.index_name() == Some(&name));
-            let keys = keys_of(same_name.map(GlobalSecondaryIndexDescription::key_schema).unwrap_or_default());
+        let indexes = found.global_secondary_indexes();
+        for slot in self.slots {
+            let name = index_name(*slot);
+            let Some(index) = indexes.iter().find(|index| index.index_name() == Some(&name)) else {
+                return Err(self.mismatch(lacks(*slot, indexes)));
+            };
+            let keys = keys_of(index.key_schema());
             let wanted =
-                [(index_partition_attribute(index), KeyType::Hash), (index_sort_attribute(index), KeyType::Range)];
+                [(index_partition_attribute(*slot), KeyType::Hash), (index_sort_attribute(*slot), KeyType::Range)];
             if keys != wanted {
                 return Err(self.mismatch(format!("the key of its index {name} is {keys:?}")));
             }
@@ -195,7 +197,7 @@ impl Table<'_> {
 
     fn attributes(&self) -> Result<Vec<AttributeDefinition>, BuildError> {
         let of_indexes =
-            self.indexes.iter().flat_map(|index| [index_partition_attribute(index), index_sort_attribute(index)]);
+            self.slots.iter().flat_map(|slot| [index_partition_attribute(*slot), index_sort_attribute(*slot)]);
         let names = std::iter::once(KEY_ATTRIBUTE.to_owned()).chain(of_indexes);
         let text =
             |name| AttributeDefinition::builder().attribute_name(name).attribute_type(ScalarAttributeType::S).build();
@@ -204,11 +206,11 @@ impl Table<'_> {
 
     /// `None` rather than an empty list, which the service refuses.
     fn global_indexes(&self) -> Result<Option<Vec<GlobalSecondaryIndex>>, BuildError> {
-        let indexes = self.indexes.iter().map(|index| {
+        let indexes = self.slots.iter().map(|slot| {
             GlobalSecondaryIndex::builder()
-                .index_name(index_name(index))
-                .key_schema(key(&index_partition_attribute(index), KeyType::Hash)?)
-                .key_schema(key(&index_sort_attribute(index), KeyType::Range)?)
+                .index_name(index_name(*slot))
+                .key_schema(key(&index_partition_attribute(*slot), KeyType::Hash)?)
+                .key_schema(key(&index_sort_attribute(*slot), KeyType::Range)?)
                 .projection(Projection::builder().projection_type(ProjectionType::All).build())
                 .build()
         });
@@ -227,6 +229,16 @@ impl Table<'_> {
 
 fn key(attribute: &str, key_type: KeyType) -> Result<KeySchemaElement, BuildError> {
     KeySchemaElement::builder().attribute_name(attribute).key_type(key_type).build()
+}
+
+/// Tells why a table has no such index. Tables of version 0.1 had an index for each list, named after it.
+fn lacks(slot: Slot, indexes: &[GlobalSecondaryIndexDescription]) -> String {
+    let names: Vec<_> = indexes.iter().filter_map(GlobalSecondaryIndexDescription::index_name).collect();
+    let is_slot = |name: &str| Slot::ALL.into_iter().any(|slot| index_name(slot) == name);
+    match names.iter().any(|name| name.starts_with("by-") && !is_slot(name)) {
+        true => format!("it is of version 0.1: its indexes are {}. CHANGELOG.md says how to go on", names.join(", ")),
+        false => format!("it lacks the index {}", index_name(slot)),
+    }
 }
 
 fn keys_of(schema: &[KeySchemaElement]) -> Vec<(String, KeyType)> {

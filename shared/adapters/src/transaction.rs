@@ -75,7 +75,7 @@ fn item_sizes(transaction: &Transaction) -> Vec<usize> {
 fn snapshot_size(snapshot: &Snapshot) -> usize {
     let index = snapshot.index.iter().map(|entry| {
         // A store may add the kind and the tenant to the partition.
-        2 * entry.index.len() + entry.partition.len() + entry.sort.len() + NAME_BYTES_MAX + 16
+        2 * entry.slot.name().len() + entry.partition.len() + entry.sort.len() + NAME_BYTES_MAX + 16
     });
     ITEM_OVERHEAD_BYTES + snapshot.body.as_ref().map_or(0, bytes::Bytes::len) + index.sum::<usize>()
 }

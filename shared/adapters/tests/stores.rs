@@ -18,7 +18,7 @@ mod tables;
 mod timeouts;
 
 use adapters::clients;
-use adapters::contract::{Stores, records, sample, view_store, write_store};
+use adapters::contract::{Stores, records, view_store, write_store};
 use adapters::tables::{TableNames, create_all};
 use aws_sdk_dynamodb::Client;
 use dynoxide::{Database, server};
@@ -43,7 +43,7 @@ fn names() -> TableNames {
 
 /// Stores in new tables.
 async fn tables_in(client: &Client) -> Stores {
-    create_all(client, &names(), sample::INDEXES).await.unwrap();
+    create_all(client, &names()).await.unwrap();
     Stores::dynamo(client, &names())
 }
 

@@ -1,7 +1,7 @@
 //! Applies commands to one aggregate, each exactly once: fold, commit in one transaction, look again where the world
 //! has moved.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,11 +11,13 @@ use crate::envelope::Envelope;
 pub use crate::fold::Aggregate;
 use crate::fold::{Fold, Run};
 use crate::ids::{AggregateKey, CommandId};
-use crate::ports::{CommitError, FailedConditions, PortError, Snapshot, StateChange, Transaction, WriteStore};
+use crate::ports::{
+    CommitError, FailedConditions, PortError, RecordReader, Snapshot, StateChange, Transaction, WriteStore,
+};
 use crate::problem::Problem;
 use crate::project::Projection;
 use crate::random::jitter;
-use crate::record::{CommandRecord, CommandStatus};
+use crate::record::{CommandRecord, CommandStatus, RecordKey};
 
 /// The most commands in one transaction: with state, claims and view below DynamoDB's 100 actions.
 pub const FOLD_COMMANDS_MAX: usize = 90;
@@ -53,6 +55,7 @@ pub enum Order {
 #[derive(Debug)]
 pub struct Applier<D> {
     store: Arc<dyn WriteStore>,
+    records: Arc<dyn RecordReader>,
     clock: Arc<dyn Clock>,
     policy: Policy,
     domain: std::marker::PhantomData<D>,
@@ -123,9 +126,14 @@ pub enum ApplyError {
 }
 
 impl<D: Domain> Applier<D> {
-    /// An applier that writes to `store`.
-    pub fn new(store: Arc<dyn WriteStore>, clock: Arc<dyn Clock>, policy: Policy) -> Self {
-        Self { store, clock, policy, domain: std::marker::PhantomData }
+    /// An applier that writes to `store`, and looks in `records` for what became of other commands.
+    pub fn new(
+        store: Arc<dyn WriteStore>,
+        records: Arc<dyn RecordReader>,
+        clock: Arc<dyn Clock>,
+        policy: Policy,
+    ) -> Self {
+        Self { store, records, clock, policy, domain: std::marker::PhantomData }
     }
 
     /// Whether commands must be applied in the order in which they arrive.
@@ -160,6 +168,7 @@ impl<D: Domain> Applier<D> {
             pending: (0..commands.len()).collect(),
             verdicts: vec![Verdict::Unfinished; commands.len()],
             refused: HashMap::new(),
+            settled: HashSet::new(),
             fold_commands_max: FOLD_COMMANDS_MAX,
             with_view: self.policy.view_in_transaction,
         };
@@ -181,12 +190,15 @@ struct Work<'a, D: Domain> {
     pending: Vec<usize>,
     verdicts: Vec<Verdict>,
     refused: HashMap<CommandId, Problem>,
+    /// Commands of other deliveries that are judged for good.
+    settled: HashSet<CommandId>,
     fold_commands_max: usize,
     with_view: bool,
 }
 
 impl<D: Domain> Work<'_, D> {
     async fn run(&mut self) -> Result<(), ApplyError> {
+        self.look_for_what_comes_before().await?;
         let mut attempts = 0;
         while !self.pending.is_empty() {
             let fold = self.fold();
@@ -215,6 +227,24 @@ impl<D: Domain> Work<'_, D> {
         self.catch_up().await
     }
 
+    /// Learns which commands are judged that others of these must come after. Those among these are judged here.
+    async fn look_for_what_comes_before(&mut self) -> Result<(), ApplyError> {
+        if self.applier.policy.horizon.is_zero() {
+            return Ok(());
+        }
+        for command in self.commands.iter().flat_map(|envelope| &envelope.after) {
+            if self.settled.contains(command) || self.commands.iter().any(|here| here.stamp.command == *command) {
+                continue;
+            }
+            let key = RecordKey { tenant: self.key.tenant.clone(), command: *command };
+            let record = self.applier.records.get(&key).await?;
+            if record.is_some_and(|record| record.status.is_final()) {
+                self.settled.insert(*command);
+            }
+        }
+        Ok(())
+    }
+
     async fn commit(&self, transaction: &Transaction) -> Result<(), CommitError> {
         if !mutant!(RecordAfterState) {
             return self.applier.store.commit(transaction).await;
@@ -239,6 +269,7 @@ impl<D: Domain> Work<'_, D> {
         let run = Run {
             commands: self.commands,
             refused: &self.refused,
+            settled: &self.settled,
             policy: &self.applier.policy,
             now: self.applier.clock.now(),
         };
@@ -286,6 +317,9 @@ impl<D: Domain> Work<'_, D> {
 
     fn finish(&mut self, place: usize, verdict: Verdict) {
         self.pending.retain(|pending| *pending != place);
+        if let (Verdict::Final { .. }, Some(envelope)) = (&verdict, self.commands.get(place)) {
+            self.settled.insert(envelope.stamp.command);
+        }
         if let Some(slot) = self.verdicts.get_mut(place) {
             *slot = verdict;
         }

@@ -20,8 +20,6 @@ use crate::project::Projection;
 pub trait Domain: fmt::Debug + Send + Sync + 'static {
     /// Tells aggregates of this domain apart from those of others.
     const KIND: Kind;
-    /// The names of the list indexes.
-    const INDEXES: &'static [&'static str];
     /// The version of the stored form of states and views that this code writes.
     const SCHEMA: u16;
     /// The version of the serialised form of commands that this code writes.
@@ -36,6 +34,13 @@ pub trait Domain: fmt::Debug + Send + Sync + 'static {
 
     /// Whether the command brings an aggregate into being. Every other command needs one that exists.
     fn creates(command: &Self::Command) -> bool;
+
+    /// Whether the commands that a session sends before this one must be judged before it, because what it does depends on the
+    /// state: so it is with an action of a state machine. Other commands may overtake each other: the later stamp wins.
+    #[must_use]
+    fn is_ordered(_: &Self::Command) -> bool {
+        false
+    }
 
     /// What the command does to the state, which is `None` exactly where the command creates.
     ///
@@ -55,7 +60,7 @@ pub trait Domain: fmt::Debug + Send + Sync + 'static {
     /// the same state gives it another [`Projection`], and leaves the one before as it was until it is gone.
     fn project(projection: Projection, id: AggregateId, version: u64, state: &Self::State) -> Bytes;
 
-    /// Where the view appears in lists, likewise.
+    /// Where the view appears in lists, likewise: at most one entry for each slot.
     fn index(projection: Projection, key: &AggregateKey, state: &Self::State) -> Vec<IndexEntry>;
 
     /// The stored form of a state, of version [`Domain::SCHEMA`].

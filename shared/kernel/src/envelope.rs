@@ -5,10 +5,10 @@ use serde_json::value::RawValue;
 
 use crate::clock::Timestamp;
 use crate::domain::{Context, DecodeError, Domain};
-use crate::ids::{AggregateId, AggregateKey, Stamp, Subject, Tenant};
+use crate::ids::{AggregateId, AggregateKey, CommandId, Stamp, Subject, Tenant};
 use crate::record::{CommandRecord, CommandStatus, Fingerprint, RecordKey};
 
-/// The version of an envelope without [`Envelope::kind`] and without [`Envelope::excluded`].
+/// The version of an envelope without [`Envelope::kind`], [`Envelope::excluded`] and [`Envelope::after`].
 pub const ENVELOPE_SCHEMA: u16 = 1;
 
 /// The version of an envelope with one of them. Code that does not know them refuses the message. It does not take an order
@@ -69,6 +69,9 @@ pub struct Envelope<C> {
     /// The versions that it must not find.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub excluded: Option<Excluded>,
+    /// The commands of its session that must be judged before it; empty unless it is [ordered](Domain::is_ordered).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub after: Vec<CommandId>,
     /// What it asks, where it came with an idempotency key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<Fingerprint>,
@@ -82,10 +85,10 @@ pub struct Envelope<C> {
     pub command: C,
 }
 
-/// The version of an envelope that names this kind and excludes these versions.
+/// The version of an envelope that names this kind, excludes these versions and comes after these commands.
 #[must_use]
-pub fn schema_of(kind: Option<&str>, excluded: Option<&Excluded>) -> u16 {
-    if kind.is_some() || excluded.is_some() { ENVELOPE_SCHEMA_EXTENDED } else { ENVELOPE_SCHEMA }
+pub fn schema_of(kind: Option<&str>, excluded: Option<&Excluded>, after: &[CommandId]) -> u16 {
+    if kind.is_some() || excluded.is_some() || !after.is_empty() { ENVELOPE_SCHEMA_EXTENDED } else { ENVELOPE_SCHEMA }
 }
 
 fn first_schema() -> u16 {
@@ -142,7 +145,7 @@ impl Heading {
     pub fn record(self, status: CommandStatus, completed_at: Option<Timestamp>) -> CommandRecord {
         CommandRecord {
             key: RecordKey { tenant: self.tenant, command: self.stamp.command },
-            kind: self.kind,
+            kind: self.kind.filter(|_| !mutant!(RecordWithoutKind)),
             aggregate: self.aggregate,
             accepted_at: self.stamp.at,
             fingerprint: self.fingerprint,
@@ -188,7 +191,7 @@ impl<C> Envelope<C> {
     /// The same around this command.
     fn carrying<D: Domain>(self, command: D::Command) -> Envelope<D::Command> {
         let Self { schema, tenant, subject, kind, aggregate, .. } = self;
-        let Self { stamp, expected, excluded, fingerprint, traceparent, .. } = self;
+        let Self { stamp, expected, excluded, after, fingerprint, traceparent, .. } = self;
         let command_schema = D::COMMAND_SCHEMA;
         Envelope {
             schema,
@@ -199,6 +202,7 @@ impl<C> Envelope<C> {
             stamp,
             expected,
             excluded,
+            after,
             fingerprint,
             traceparent,
             command_schema,

@@ -1,6 +1,6 @@
 //! What a run of commands does to one aggregate: pure, so that it can be done again whenever the world has moved.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use crate::apply::{Order, Policy};
@@ -61,13 +61,10 @@ impl<D: Domain> Aggregate<D> {
     }
 
     fn snapshot(&self, key: &AggregateKey, projection: Projection, body: Option<bytes::Bytes>) -> Snapshot {
-        Snapshot {
-            version: self.version,
-            schema: D::SCHEMA,
-            body,
-            index: self.state.as_ref().map(|state| D::index(projection, key, state)).unwrap_or_default(),
-            expires_at: self.expires_at,
-        }
+        let mut index = self.state.as_ref().map(|state| D::index(projection, key, state)).unwrap_or_default();
+        // Stores return them in this order, and snapshots are compared.
+        index.sort_by_key(|entry| entry.slot);
+        Snapshot { version: self.version, schema: D::SCHEMA, body, index, expires_at: self.expires_at }
     }
 
     fn claims(&self, tenant: &Tenant) -> Vec<Claim> {
@@ -154,13 +151,15 @@ pub(crate) struct Run<'a, D: Domain> {
     pub(crate) commands: &'a [Envelope<D::Command>],
     /// Commands that lost a claim to another aggregate, and why.
     pub(crate) refused: &'a HashMap<CommandId, Problem>,
+    /// Commands that are judged for good.
+    pub(crate) settled: &'a HashSet<CommandId>,
     pub(crate) policy: &'a Policy,
     pub(crate) now: Timestamp,
 }
 
 impl<D: Domain> Run<'_, D> {
     /// Judges the commands one after the other, each on top of those before; those that wait are looked at again
-    /// after each that advanced. The run ends before a second command that changes the claims, because a claim that
+    /// after each that was judged. The run ends before a second command that changes the claims, because a claim that
     /// is held elsewhere must be blamed on one command.
     pub(crate) fn fold(&self, before: &Aggregate<D>, pending: &[usize]) -> Fold<D> {
         let mut fold = Fold {
@@ -174,8 +173,7 @@ impl<D: Domain> Run<'_, D> {
         let mut ahead: VecDeque<usize> = pending.iter().copied().collect();
         while let Some(place) = ahead.pop_front() {
             match self.step(&mut fold, place) {
-                Step::Judged { advanced: false } => {}
-                Step::Judged { advanced: true } => {
+                Step::Judged => {
                     // Those that wait come first: they were here earlier.
                     for waiting in fold.waiting.drain(..).rev() {
                         ahead.push_front(waiting);
@@ -192,7 +190,10 @@ impl<D: Domain> Run<'_, D> {
     }
 
     fn step(&self, fold: &mut Fold<D>, place: usize) -> Step {
-        let Some(envelope) = self.commands.get(place) else { return Step::Judged { advanced: false } };
+        let Some(envelope) = self.commands.get(place) else { return Step::Judged };
+        if !self.is_due(fold, envelope) {
+            return Step::Waits;
+        }
         let version = fold.after.version;
         let judgement = match self.refused.get(&envelope.stamp.command) {
             Some(problem) => Judgement::Rejected(problem.clone()),
@@ -218,12 +219,23 @@ impl<D: Domain> Run<'_, D> {
             }
         };
         fold.judged.push((place, status));
-        Step::Judged { advanced: fold.after.version > version }
+        Step::Judged
+    }
+
+    /// Whether everything that must be judged before the command is judged, or will not be waited for any longer.
+    fn is_due(&self, fold: &Fold<D>, envelope: &Envelope<D::Command>) -> bool {
+        let judged_now = |command: &CommandId| {
+            let mut judged = fold.judged.iter().filter_map(|(place, _)| self.commands.get(*place));
+            judged.any(|judged| judged.stamp.command == *command)
+        };
+        let age = self.now.since(envelope.stamp.at).unwrap_or_default();
+        let mut after = envelope.after.iter();
+        age >= self.policy.horizon || after.all(|command| self.settled.contains(command) || judged_now(command))
     }
 }
 
 enum Step {
-    Judged { advanced: bool },
+    Judged,
     Waits,
     SecondClaimant,
 }

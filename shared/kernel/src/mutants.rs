@@ -38,6 +38,8 @@ mutants! {
     CacheBeforeReadStore,
     /// Cache keys leave the tenant out.
     CacheKeyWithoutTenant,
+    /// Cache keys leave the kind out.
+    CacheKeyWithoutKind,
 
     // Exactly once.
     /// A command is marked as in progress, applied, then marked as completed, in three steps.
@@ -72,6 +74,8 @@ mutants! {
     ClaimNotReleased,
     /// A command is refused for a claim that it wanted on top of a state that has moved.
     BlamedOnMovedState,
+    /// Unique keys leave the kind out.
+    UniqueKeyWithoutKind,
     /// Several commands of one transaction change the claims.
     ManyClaimantsInOneFold,
     /// An environment's accept times follow its clock, also backwards.
@@ -80,6 +84,10 @@ mutants! {
     SessionStampIgnored,
 
     // Messages.
+    /// A message leaves the kind out.
+    MessageWithoutKind,
+    /// A record leaves the kind out.
+    RecordWithoutKind,
     /// The answer to a batch names no failure, as a misspelt field would.
     AnswerNamesNoFailure,
     /// A message that cannot be read is acknowledged.
@@ -92,6 +100,10 @@ mutants! {
     NothingIsDeferred,
     /// Beside a queue, what cannot be judged yet is acknowledged, and that is all.
     EarlyIsNotQueued,
+    /// Actions do not wait for what their session asked before.
+    ActionsOvertake,
+    /// The token of a write forgets the action before it.
+    ActionForgotten,
     /// A failed command stays failed, also after a redrive.
     FailedIsFinal,
     /// On a FIFO queue commands overtake one that waits.
@@ -114,8 +126,12 @@ mutants! {
     OtherProjectionNotRetried,
     /// A delete removes the view.
     TombstoneRemovesView,
+    /// The names that cursors and pages are bound to leave the kind out.
+    ListNameWithoutKind,
 
     // Reading one's own writes.
+    /// A token is believed for the same id of another kind.
+    TokenKindIgnored,
     /// A token's command is not waited for.
     CommandTokenIgnored,
     /// What is older than the token demands is better than an error.

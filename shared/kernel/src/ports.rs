@@ -54,17 +54,50 @@ pub struct Snapshot {
     pub schema: u16,
     /// The state or the view, serialised; `None` is a tombstone: deleted, personal data stripped.
     pub body: Option<Bytes>,
-    /// Where it appears in lists. Empty for a tombstone.
+    /// Where it appears in lists, in the order of the slots. Empty for a tombstone.
     pub index: Vec<IndexEntry>,
     /// When the store may forget it; for tombstones only.
     pub expires_at: Option<Timestamp>,
 }
 
-/// One appearance in one list index.
+/// An index of a table. Every table has all of them, and each kind of aggregate uses some: so a new kind, or a new list, needs
+/// no new index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Slot {
+    /// The first.
+    I1,
+    /// The second.
+    I2,
+    /// The third.
+    I3,
+    /// The fourth.
+    I4,
+    /// The fifth.
+    I5,
+}
+
+impl Slot {
+    /// All slots.
+    pub const ALL: [Self; 5] = [Self::I1, Self::I2, Self::I3, Self::I4, Self::I5];
+
+    /// What the index is called, for example `i1`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::I1 => "i1",
+            Self::I2 => "i2",
+            Self::I3 => "i3",
+            Self::I4 => "i4",
+            Self::I5 => "i5",
+        }
+    }
+}
+
+/// One appearance in one index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IndexEntry {
-    /// The index, one of [`Domain::INDEXES`](crate::domain::Domain::INDEXES).
-    pub index: &'static str,
+    /// The index. A snapshot has one entry for each index at most.
+    pub slot: Slot,
     /// The group within which entries are sorted: the filter's value. Kind and tenant keep groups apart besides.
     pub partition: String,
     /// The place within the partition; unique there.
@@ -128,7 +161,8 @@ pub struct Claim {
 impl fmt::Display for Claim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // A key with a kind has one part more than one without: tenants contain no `#`.
-        let kind = self.kind.name().map(|kind| format!("{kind}#")).unwrap_or_default();
+        let kind = self.kind.name().filter(|_| !mutant!(UniqueKeyWithoutKind));
+        let kind = kind.map(|kind| format!("{kind}#")).unwrap_or_default();
         write!(f, "Q#{kind}{}#{}#{}", self.tenant, self.field, self.value)
     }
 }
@@ -208,7 +242,7 @@ pub struct ListQuery {
     /// The tenant.
     pub tenant: Tenant,
     /// The index.
-    pub index: &'static str,
+    pub slot: Slot,
     /// The partition, as in [`IndexEntry::partition`].
     pub partition: String,
     /// Only entries whose sort key starts with this. Empty for all.

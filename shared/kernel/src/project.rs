@@ -32,9 +32,10 @@ impl Projection {
     /// Where caches keep the view of an aggregate.
     #[must_use]
     pub fn cache_key(self, key: &AggregateKey) -> String {
-        match mutant!(CacheKeyWithoutTenant) {
-            true => format!("{self}#{}", key.id),
-            false => format!("{self}#{key}"),
+        match key {
+            AggregateKey { kind, id, .. } if mutant!(CacheKeyWithoutTenant) => format!("{self}#{kind}#{id}"),
+            AggregateKey { tenant, id, .. } if mutant!(CacheKeyWithoutKind) => format!("{self}#{tenant}#{id}"),
+            key => format!("{self}#{key}"),
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::flight::Flights;
 use crate::ids::{AggregateKey, Kind, Tenant};
 use crate::ports::{
     CachedView, Consistency, Lease, ListQuery, Lookup, MemoryCache, MemoryEntry, PortError, RecordReader, SharedCache,
-    ViewReader,
+    Slot, ViewReader,
 };
 use crate::project::{Projection, cache_ttl};
 use crate::random::jitter;
@@ -124,8 +124,10 @@ pub struct ListRequest<'a> {
 pub struct ListScope {
     /// The kind of aggregate.
     pub kind: Kind,
-    /// The index.
-    pub index: &'static str,
+    /// What the kind calls the list. Cursors and pages are bound to it: a list may move to another index.
+    pub list: &'static str,
+    /// The index that holds the list.
+    pub slot: Slot,
     /// The partition, with the filter's value in it.
     pub partition: String,
     /// What sort keys must start with; empty for all.
@@ -136,9 +138,10 @@ impl ListScope {
     /// What a cursor and a page in memory are bound to. No part contains a line break, and a name with a kind has one part more
     /// than one without: so no two lists have one name.
     fn name(&self, projection: Projection) -> String {
-        let Self { kind, index, partition, sort_prefix } = self;
-        let kind = kind.name().map(|kind| format!("{kind}\n")).unwrap_or_default();
-        format!("{kind}{projection}\n{index}\n{partition}\n{sort_prefix}")
+        let Self { kind, list, slot: _, partition, sort_prefix } = self;
+        let kind = kind.name().filter(|_| !mutant!(ListNameWithoutKind));
+        let kind = kind.map(|kind| format!("{kind}\n")).unwrap_or_default();
+        format!("{kind}{projection}\n{list}\n{partition}\n{sort_prefix}")
     }
 }
 
@@ -238,7 +241,10 @@ impl Queries {
         }
         let now = self.clock.now();
         // What the session has seen is kept, so that it never goes back.
-        let seen = Token { floor: found.view.version.max(floor), command: None, ..token };
+        // A command whose outcome is not known yet stays in the session.
+        let command = token.command.filter(|_| known.is_none());
+        let ordered = token.ordered.filter(|ordered| known.is_none() || token.command != Some(*ordered));
+        let seen = Token { floor: found.view.version.max(floor), command, ordered, ..token };
         Ok(Answer {
             token: seen.seal(&self.keys, tenant, now),
             age: found.cached.then(|| now.since(found.view.fetched_at).unwrap_or_default()),
@@ -395,7 +401,7 @@ impl Lists {
         let query = ListQuery {
             kind: scope.kind,
             tenant: (*tenant).clone(),
-            index: scope.index,
+            slot: scope.slot,
             partition: scope.partition.clone(),
             sort_prefix: scope.sort_prefix.clone(),
             after,

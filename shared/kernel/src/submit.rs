@@ -253,15 +253,20 @@ impl<D: Domain> Submitter<D> {
             None => CommandId::generate(at),
         };
         let fingerprint = request.idempotency_key.is_some().then(|| fingerprint::<D>(&request));
+        let after = match D::is_ordered(&request.command) && !mutant!(ActionsOvertake) {
+            true => session.as_ref().map(Token::pending).unwrap_or_default(),
+            false => Vec::new(),
+        };
         let envelope = Envelope {
-            schema: schema_of(D::KIND.name(), request.excluded.as_ref()),
+            schema: schema_of(D::KIND.name(), request.excluded.as_ref(), &after),
             tenant: request.tenant,
             subject: request.subject,
-            kind: D::KIND.name().map(str::to_owned),
+            kind: D::KIND.name().filter(|_| !mutant!(MessageWithoutKind)).map(str::to_owned),
             aggregate: request.aggregate.unwrap_or_else(|| AggregateId::generate(at)),
             stamp: Stamp { at, command },
             expected: request.expected,
             excluded: request.excluded,
+            after,
             fingerprint,
             traceparent: request.traceparent,
             command_schema: D::COMMAND_SCHEMA,
@@ -306,13 +311,19 @@ impl<D: Domain> Submitter<D> {
         let aggregate = envelope.aggregate;
         // The floor of another aggregate says nothing about a new one.
         let session = session.filter(|token| token.aggregate == aggregate && !mutant!(SessionFloorDropped));
-        let seen = session.map_or(0, |token| token.floor);
+        let seen = session.as_ref().map_or(0, |token| token.floor);
         let told = outcome.as_ref().and_then(|outcome| outcome.status.version());
+        let pending = outcome.is_none().then_some(envelope.stamp.command);
+        let ordered = match D::is_ordered(&envelope.command) {
+            true => pending,
+            false => session.and_then(|token| token.ordered).filter(|_| !mutant!(ActionForgotten)),
+        };
         let token = Token {
             kind: envelope.kind.clone(),
             aggregate,
             floor: seen.max(told.unwrap_or_default()),
-            command: outcome.is_none().then_some(envelope.stamp.command),
+            command: pending,
+            ordered,
             accepted_at: Some(envelope.stamp.at),
         };
         Receipt {

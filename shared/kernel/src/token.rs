@@ -26,6 +26,8 @@ pub struct Token {
     pub floor: u64,
     /// The command whose outcome a read must wait for, where the token acknowledges one.
     pub command: Option<CommandId>,
+    /// The latest [ordered](crate::domain::Domain::is_ordered) command of this session, as long as its outcome is not known.
+    pub ordered: Option<CommandId>,
     /// The accept time of the latest command in this session; its next one is stamped later.
     pub accepted_at: Option<Timestamp>,
 }
@@ -59,20 +61,30 @@ struct Wire {
     e: Timestamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     k: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    o: Option<CommandId>,
 }
 
 impl Token {
     /// A token that stands for a version.
     #[must_use]
     pub fn of_version(kind: Option<String>, aggregate: AggregateId, floor: u64) -> Self {
-        Self { kind, aggregate, floor, command: None, accepted_at: None }
+        Self { kind, aggregate, floor, command: None, ordered: None, accepted_at: None }
+    }
+
+    /// The commands of the session whose outcome is not known.
+    #[must_use]
+    pub fn pending(&self) -> Vec<CommandId> {
+        let ordered = self.ordered.filter(|ordered| self.command != Some(*ordered));
+        self.command.into_iter().chain(ordered).collect()
     }
 
     /// The text that a client gets.
     #[must_use]
     pub fn seal(&self, keys: &KeyRing, tenant: &Tenant, now: Timestamp) -> String {
-        let Self { kind, aggregate, floor, command, accepted_at } = self.clone();
-        let wire = Wire { a: aggregate, f: floor, c: command, s: accepted_at, e: now.plus(TOKEN_TTL), k: kind };
+        let Self { kind, aggregate, floor, command, ordered, accepted_at } = self.clone();
+        let wire =
+            Wire { a: aggregate, f: floor, c: command, s: accepted_at, e: now.plus(TOKEN_TTL), k: kind, o: ordered };
         // Serialising integers and UUIDs into memory cannot fail; an empty token would be refused as forged.
         keys.seal(&sealed_for(tenant), &serde_json::to_vec(&wire).unwrap_or_default())
     }
@@ -94,10 +106,18 @@ impl Token {
         if wire.s.is_some_and(|stamp| stamp > now.plus(AHEAD_MAX)) {
             return Err(TokenError::Ahead);
         }
-        if aggregate.is_some_and(|(kind, id)| id != wire.a || !kind.has_name(wire.k.as_deref())) {
+        let is_kind = |kind: Kind| kind.has_name(wire.k.as_deref()) || mutant!(TokenKindIgnored);
+        if aggregate.is_some_and(|(kind, id)| id != wire.a || !is_kind(kind)) {
             return Err(TokenError::OtherAggregate);
         }
-        Ok(Self { kind: wire.k, aggregate: wire.a, floor: wire.f, command: wire.c, accepted_at: wire.s })
+        Ok(Self {
+            kind: wire.k,
+            aggregate: wire.a,
+            floor: wire.f,
+            command: wire.c,
+            ordered: wire.o,
+            accepted_at: wire.s,
+        })
     }
 }
 
@@ -161,14 +181,15 @@ mod tests {
 
     /// Any that is not ahead of `now`.
     fn any_token(now: Timestamp) -> impl Strategy<Value = Token> {
-        let (command, accepted_at) = (prop::option::of(any_command()), prop::option::of(any_time()));
-        let kind = prop::option::of(Just("O".to_owned()));
-        (kind, any_aggregate(), any::<u64>(), command, accepted_at).prop_map(
-            move |(kind, aggregate, floor, command, accepted_at)| Token {
+        let commands = [(); 2].map(|()| prop::option::of(any_command()));
+        let (kind, accepted_at) = (prop::option::of(Just("O".to_owned())), prop::option::of(any_time()));
+        (kind, any_aggregate(), any::<u64>(), commands, accepted_at).prop_map(
+            move |(kind, aggregate, floor, [command, ordered], accepted_at)| Token {
                 kind,
                 aggregate,
                 floor,
                 command,
+                ordered,
                 accepted_at: accepted_at.map(|at| at.min(now)),
             },
         )

@@ -6,6 +6,8 @@ use std::fmt;
 use kernel::problem::FieldError;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
+use crate::value::Value;
+
 /// After so many keys that an object has twice, no more are named. A pointer can be as long as the body.
 const TWICE_MAX: usize = 20;
 
@@ -30,8 +32,10 @@ pub enum Given {
     Null,
     /// A string.
     Text(String),
-    /// A whole number from 0 to 2^64 - 1.
-    Number(u64),
+    /// `true` or `false`.
+    Bool(bool),
+    /// A whole number from -2^63 to 2^63 - 1.
+    Number(i64),
     /// An object. Of a key that is there twice it has the last value.
     Object(BTreeMap<String, Self>),
     /// Any other value.
@@ -57,6 +61,60 @@ impl Body {
         deserializer.end()?;
         Ok(Self { value, twice })
     }
+}
+
+/// The fields of a body that are still to be read, and the errors in the others.
+#[derive(Debug, Default)]
+pub struct Fields {
+    left: BTreeMap<String, Given>,
+    twice: BTreeSet<String>,
+    errors: Vec<FieldError>,
+}
+
+impl Fields {
+    /// Reads an object.
+    pub fn parse(body: &[u8]) -> Result<Self, BodyError> {
+        let Body { value, twice } = Body::parse(body).map_err(|error| BodyError::Syntax(error.to_string()))?;
+        match value {
+            Given::Object(left) => Ok(Self { left, twice, errors: Vec::new() }),
+            _ => Err(BodyError::Fields(vec![FieldError {
+                pointer: String::new(),
+                detail: "must be a JSON object".to_owned(),
+            }])),
+        }
+    }
+
+    /// Takes a field; `None` if it is absent or wrong.
+    pub fn take<T: Value>(&mut self, field: &str) -> Option<T> {
+        let value = T::read(self.left.remove(field)?);
+        value.map_err(|detail| self.errors.push(error(field, detail))).ok()
+    }
+
+    /// Takes a field; it is an error if it is absent.
+    pub fn require<T: Value>(&mut self, field: &str) -> Option<T> {
+        if !self.left.contains_key(field) {
+            self.errors.push(error(field, "is required"));
+        }
+        self.take(field)
+    }
+
+    /// Returns what was read, unless something is wrong: then all of that. `unknown` says what is wrong with a field that nobody
+    /// has taken.
+    pub fn finish<T>(mut self, read: Option<T>, unknown: impl Fn(&str) -> String) -> Result<T, BodyError> {
+        self.errors.extend(self.left.keys().map(|field| error(field, unknown(field))));
+        // Each place is named once.
+        self.errors.retain(|error| !self.twice.contains(&error.pointer));
+        let twice = |pointer| FieldError { pointer, detail: "is given twice".to_owned() };
+        self.errors.extend(self.twice.into_iter().map(twice));
+        match read {
+            Some(read) if self.errors.is_empty() => Ok(read),
+            _ => Err(BodyError::Fields(self.errors)),
+        }
+    }
+}
+
+fn error(field: &str, detail: impl Into<String>) -> FieldError {
+    FieldError { pointer: pointer(field), detail: detail.into() }
 }
 
 /// The JSON pointer to a field of the body, for example `/a~1b` (RFC 6901, section 3).
@@ -94,16 +152,16 @@ impl<'de> Visitor<'de> for Reader<'_> {
         f.write_str("JSON")
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Given, E> {
-        Ok(Given::Other)
+    fn visit_bool<E>(self, value: bool) -> Result<Given, E> {
+        Ok(Given::Bool(value))
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<Given, E> {
-        Ok(Given::Other)
+    fn visit_i64<E>(self, number: i64) -> Result<Given, E> {
+        Ok(Given::Number(number))
     }
 
     fn visit_u64<E>(self, number: u64) -> Result<Given, E> {
-        Ok(Given::Number(number))
+        Ok(i64::try_from(number).map_or(Given::Other, Given::Number))
     }
 
     fn visit_f64<E>(self, _: f64) -> Result<Given, E> {
@@ -173,12 +231,14 @@ mod tests {
 
     #[test]
     fn a_value_is_read_as_what_it_is() {
-        let text = br#" {"t":"\u00e9","n":null,"o":{},"u":7,"i":-7,"f":7.0,"b":true,"l":["x"]} "#;
+        let text =
+            br#" {"t":"\u00e9","n":null,"o":{},"u":7,"i":-7,"f":7.0,"b":true,"l":["x"],"h":9223372036854775808} "#;
         let Given::Object(object) = Body::parse(text).unwrap().value else { panic!("no object") };
         assert_eq!(object["t"], Given::Text("é".to_owned()));
         assert_eq!((&object["n"], &object["u"]), (&Given::Null, &Given::Number(7)));
         assert_eq!(object["o"], Given::Object(BTreeMap::new()));
-        for other in ["i", "f", "b", "l"] {
+        assert_eq!((&object["i"], &object["b"]), (&Given::Number(-7), &Given::Bool(true)));
+        for other in ["f", "l", "h"] {
             assert_eq!(object[other], Given::Other, "{other}");
         }
         for wrong in ["", "{}x", "{} {}", "{\"a\":}", &"[".repeat(30_000)] {

@@ -4,13 +4,13 @@ use std::fmt;
 
 use kernel::ids::Kind;
 
-use crate::Resource;
+use crate::{Field, Operation, Resource};
 
 /// The first segments of paths that are the service's own.
 const RESERVED: &[&str] = &["commands", "docs", "health", "openapi.json", "_console", "_local"];
 
 /// A resource as data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct Description {
     /// Tells its aggregates apart.
     pub kind: Kind,
@@ -18,6 +18,10 @@ pub struct Description {
     pub collection: &'static str,
     /// [`Resource::NAME`].
     pub name: &'static str,
+    /// [`Resource::FIELDS`].
+    pub fields: &'static [Field],
+    /// [`Resource::ACTIONS`].
+    pub actions: &'static [&'static str],
 }
 
 /// What a scope of an access token lets a client do.
@@ -44,7 +48,13 @@ impl Description {
     /// Of this resource.
     #[must_use]
     pub const fn of<R: Resource>() -> Self {
-        Self { kind: R::KIND, collection: R::COLLECTION, name: R::NAME }
+        Self { kind: R::KIND, collection: R::COLLECTION, name: R::NAME, fields: R::FIELDS, actions: R::ACTIONS }
+    }
+
+    /// What can be done to one of them, or to make one.
+    #[must_use]
+    pub fn operations(&self) -> Vec<Operation> {
+        Operation::OF_ALL.into_iter().chain(self.actions.iter().map(|action| Operation::Act(action))).collect()
     }
 
     /// The path of all, for example `/users`.
@@ -57,6 +67,12 @@ impl Description {
     #[must_use]
     pub fn item(&self, id: impl fmt::Display) -> String {
         format!("/{}/{id}", self.collection)
+    }
+
+    /// The path of an action, for example `/orders/{id}/pay` for `{id}` and `pay`.
+    #[must_use]
+    pub fn action(&self, id: impl fmt::Display, action: &str) -> String {
+        format!("/{}/{id}/{action}", self.collection)
     }
 
     /// The scope, for example `users:read`.
@@ -95,7 +111,9 @@ const fn meet(one: &Description, other: &Description) -> bool {
         || (one.kind.name().is_none() && other.kind.name().is_none())
 }
 
-const fn is_reserved(collection: &str) -> bool {
+/// Whether a path that begins so is the service's own.
+#[must_use]
+pub const fn is_reserved(collection: &str) -> bool {
     let mut left = RESERVED;
     while let Some((reserved, rest)) = left.split_first() {
         if is_same(reserved, collection) {
@@ -125,8 +143,10 @@ const fn is_same(one: &str, other: &str) -> bool {
 mod tests {
     use super::*;
 
-    const USERS: Description = Description { kind: Kind::implied("U"), collection: "users", name: "user" };
-    const ORDERS: Description = Description { kind: Kind::new("O"), collection: "orders", name: "order" };
+    const USERS: Description =
+        Description { kind: Kind::implied("U"), collection: "users", name: "user", fields: &[], actions: &[] };
+    const ORDERS: Description =
+        Description { kind: Kind::new("O"), collection: "orders", name: "order", fields: &[], actions: &["pay"] };
 
     #[test]
     fn resources_share_neither_kind_nor_collection_nor_name() {
@@ -142,7 +162,7 @@ mod tests {
             assert!(!are_apart(&[USERS, wrong]) && !are_apart(&[wrong, USERS]), "{wrong:?}");
             assert!(!are_apart(&[
                 USERS,
-                Description { kind: Kind::new("R"), collection: "rooms", name: "room" },
+                Description { kind: Kind::new("R"), collection: "rooms", name: "room", ..ORDERS },
                 wrong
             ]));
         }
@@ -151,6 +171,7 @@ mod tests {
     #[test]
     fn paths_and_scopes_are_derived_from_the_collection() {
         assert_eq!((USERS.path().as_str(), USERS.item("7").as_str()), ("/users", "/users/7"));
+        assert_eq!(ORDERS.action("7", "pay"), "/orders/7/pay");
         assert_eq!(
             (USERS.scope(Access::Read).as_str(), USERS.scope(Access::Write).as_str()),
             ("users:read", "users:write")

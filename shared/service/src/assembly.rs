@@ -17,7 +17,7 @@ use kernel::seal::KeyRing;
 use kernel::submit::{DirectRoute, QueueRoute, Route, Submitter};
 use resource::{Resource, Visitor};
 
-use crate::resources;
+use crate::resources::{self, RESOURCES};
 use crate::stages::{Answer, Cache, Row, Source};
 
 /// Assembles the parts of one environment.
@@ -199,17 +199,17 @@ impl Assembly {
             WriteRoute::Queue(ports) => Route::Queue(queue(ports)),
             // Nothing can be behind, because nothing is queued.
             WriteRoute::Direct { direct, queued_before } => Route::Direct {
-                direct: self.direct(DirectPorts { horizon: Duration::ZERO, ..direct }),
+                direct: self.direct(DirectPorts { horizon: Duration::ZERO, ..direct }, records.clone()),
                 queued_before: queued_before.then(|| records.clone()),
             },
             WriteRoute::Either { direct, queue: ports, honours_async } => {
-                Route::Either { direct: self.direct(direct), queue: queue(ports), honours_async }
+                Route::Either { direct: self.direct(direct, records.clone()), queue: queue(ports), honours_async }
             }
         };
         Submitter::new(route, self.clock.clone(), stamps, keys)
     }
 
-    fn direct<D: Domain>(&self, ports: DirectPorts) -> DirectRoute<D> {
+    fn direct<D: Domain>(&self, ports: DirectPorts, records: Arc<dyn RecordReader>) -> DirectRoute<D> {
         let DirectPorts { store, cache, horizon } = ports;
         let policy = Policy {
             horizon,
@@ -219,7 +219,7 @@ impl Assembly {
         };
         let models = vec![ReadModel { projection: self.projection, views: None }];
         DirectRoute {
-            applier: Applier::new(store, self.clock.clone(), policy),
+            applier: Applier::new(store, records, self.clock.clone(), policy),
             projector: Projector::new(models, self.written(cache), self.clock.clone()),
         }
     }
@@ -232,9 +232,9 @@ impl Assembly {
         let projector = Arc::new(Projector::new(models.collect(), self.written(cache), self.clock.clone()));
         let policy = Policy { horizon, order, projection: self.projection, view_in_transaction: false };
         let (states, clock) = (store.clone(), self.clock.clone());
-        let mut kinds = Kinds { store, policy, projector, clock: clock.clone(), ingests: Vec::new() };
-        resources::visit(&mut kinds);
-        Ingest { kinds: kinds.ingests, states, order, records, deferral, clock, receive_count_max }
+        let kind = OfKind { store, records: records.clone(), policy, projector, clock: clock.clone() };
+        let kinds = RESOURCES.iter().filter_map(|resource| resources::visit(resource, kind.clone()));
+        Ingest { kinds: kinds.collect(), states, order, records, deferral, clock, receive_count_max }
     }
 
     fn written(&self, cache: Option<Arc<dyn SharedCacheUpdater>>) -> Option<Arc<dyn SharedCacheUpdater>> {
@@ -242,18 +242,21 @@ impl Assembly {
     }
 }
 
-/// A port for the commands of each resource.
-struct Kinds {
+/// Makes a port for the commands of a resource.
+#[derive(Clone)]
+struct OfKind {
     store: Arc<dyn WriteStore>,
+    records: Arc<dyn RecordReader>,
     policy: Policy,
     projector: Arc<Projector>,
     clock: Arc<dyn Clock>,
-    ingests: Vec<Arc<dyn KindIngest>>,
 }
 
-impl Visitor for Kinds {
-    fn visit<R: Resource>(&mut self) {
-        let applier = Applier::<R>::new(self.store.clone(), self.clock.clone(), self.policy.clone());
-        self.ingests.push(Arc::new(OneKind::new(applier, self.projector.clone(), self.clock.clone())));
+impl Visitor for OfKind {
+    type Output = Arc<dyn KindIngest>;
+
+    fn visit<R: Resource>(self) -> Self::Output {
+        let applier = Applier::<R>::new(self.store, self.records, self.clock.clone(), self.policy);
+        Arc::new(OneKind::new(applier, self.projector, self.clock))
     }
 }

@@ -1,9 +1,14 @@
-//! The service without I/O: its [resources], its [stages], the [way] from one to the next, and the [assembly] of its parts
-//! from ports.
+//! The service without I/O: its [resources], the [functions] and routes of the [api] that follow from them, its [stages],
+//! the [way] from one to the next, and the [assembly] of its parts from ports.
 //!
 //! The functions assemble it over AWS, and the simulation over stores in memory.
 
+pub mod api;
 pub mod assembly;
+mod description;
+pub mod functions;
 pub mod resources;
 pub mod stages;
 pub mod way;
+
+pub use crate::description::description;

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::functions::{FUNCTIONS, Function};
+
 /// One row of the table: what a deployment at this stage is made of. The columns are independent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -12,8 +14,8 @@ pub struct Row {
     pub stage: String,
     /// Whether this is a stage, or lies between two.
     pub kind: Kind,
-    /// The functions that are deployed.
-    pub functions: Vec<String>,
+    /// The programs that are deployed, each as the functions that run it: one, or one for each resource.
+    pub binaries: Vec<String>,
     /// The caches in front of the store, in the order in which they are asked.
     pub caches: Vec<Cache>,
     /// Whether writers keep Redis up to date.
@@ -132,6 +134,11 @@ impl Row {
         }
     }
 
+    /// The functions that are deployed.
+    pub fn functions(&self) -> impl Iterator<Item = &'static Function> {
+        FUNCTIONS.iter().filter(|function| self.binaries.iter().any(|binary| binary == function.binary))
+    }
+
     /// Whether this cache stands in front of the store.
     #[must_use]
     pub fn has(&self, cache: Cache) -> bool {
@@ -155,6 +162,18 @@ impl fmt::Display for Row {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
+
+    use crate::functions::INGEST;
+
+    #[test]
+    fn every_program_is_deployed_by_a_row_and_every_function_runs_one() {
+        let deployed: BTreeSet<_> = Row::all().unwrap().into_iter().flat_map(|row| row.binaries).collect();
+        assert!(FUNCTIONS.iter().all(|function| deployed.contains(function.binary)), "{deployed:?}");
+        let runs = |binary: &String| FUNCTIONS.iter().any(|function| function.binary == binary);
+        // A list of resources without an action leaves this one out.
+        assert!(deployed.iter().all(|binary| runs(binary) || binary == "act-fn"), "{deployed:?}");
+    }
 
     #[test]
     fn the_table_reads_and_its_columns_fit_together() {
@@ -163,7 +182,7 @@ mod tests {
         for row in rows {
             assert!(row.writes_read_store || row.reads_from == Source::WriteStore, "{row} reads what nobody writes");
             assert!(row.writes_redis || !row.has(Cache::Redis), "{row} reads a cache that is not kept up to date");
-            assert_eq!(row.queue_deployed, row.functions.iter().any(|name| name == "ingest-fn"), "{row}");
+            assert_eq!(row.queue_deployed, row.binaries.iter().any(|name| name == INGEST), "{row}");
             assert!(row.queue_deployed || row.writes_answer == Answer::Result, "{row} accepts into no queue");
         }
     }

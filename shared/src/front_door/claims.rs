@@ -9,12 +9,16 @@ pub(super) const TENANT: &str = "tenant_id";
 /// The claim that names the sender (RFC 7519, section 4.1.2).
 pub(super) const SUBJECT: &str = "sub";
 
-/// Returns the identity that two claims make. `None` if one is missing, or is not a name.
+/// The claims that name scopes: the standard one, and the one of some issuers. API Gateway knows both.
+pub(super) const SCOPES: [&str; 2] = ["scope", "scp"];
+
+/// Returns the identity that the claims make. `None` if one is missing, or is not a name.
 pub(super) fn identity<'a>(claim: impl Fn(&str) -> Option<&'a str>) -> Option<Identity> {
+    let scopes = SCOPES.iter().find_map(|name| claim(name)).map(str::to_owned);
     let claim = |name| claim(name).filter(|text| is_name(text));
     let tenant: Tenant = claim(TENANT)?.parse().ok()?;
     let subject: Subject = claim(SUBJECT)?.parse().ok()?;
-    Some(Identity { tenant, subject })
+    Some(Identity { tenant, subject, scopes })
 }
 
 /// Returns whether the text of a claim is a name.

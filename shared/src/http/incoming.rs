@@ -24,6 +24,18 @@ pub struct Identity {
     pub tenant: Tenant,
     /// The claim `sub`.
     pub subject: Subject,
+    /// The claim `scope` (RFC 8693, section 4.2) or `scp`; `None` if the front door tells neither.
+    pub scopes: Option<String>,
+}
+
+impl Identity {
+    /// Whether the sender's token has a scope. A sender without scopes may do all that the front door lets through.
+    #[must_use]
+    pub fn has_scope(&self, scope: &str) -> bool {
+        // API Gateway hands over a list as `[a b]`.
+        let separate = |c: char| c.is_whitespace() || matches!(c, ',' | '[' | ']');
+        self.scopes.as_ref().is_none_or(|scopes| scopes.split(separate).any(|given| given == scope))
+    }
 }
 
 /// When the answer to a request is due.
@@ -159,7 +171,7 @@ pub(super) mod tests {
     /// A request with these headers.
     pub(in crate::http) fn with_headers<'a>(headers: impl Iterator<Item = (HeaderName, &'a str)>) -> Incoming {
         Incoming {
-            identity: Identity { tenant: "t".parse().unwrap(), subject: "s".parse().unwrap() },
+            identity: Identity { tenant: "t".parse().unwrap(), subject: "s".parse().unwrap(), scopes: None },
             deadline: Instant::now(),
             base: BasePath::default(),
             param: String::new(),
@@ -167,6 +179,19 @@ pub(super) mod tests {
             headers: headers.map(|(name, value)| (name, value.parse().unwrap())).collect(),
             body: Bytes::new(),
         }
+    }
+
+    #[test]
+    fn a_scope_is_one_of_those_that_the_token_names_however_they_are_listed() {
+        let has = |scopes: Option<&str>, scope| {
+            let scopes = scopes.map(str::to_owned);
+            Identity { tenant: "t".parse().unwrap(), subject: "s".parse().unwrap(), scopes }.has_scope(scope)
+        };
+        for given in ["users:read orders:read", "[users:read orders:read]", "orders:read,users:read"] {
+            assert!(has(Some(given), "orders:read") && !has(Some(given), "orders:write"), "{given}");
+            assert!(!has(Some(given), "orders"), "{given}");
+        }
+        assert!(has(None, "orders:read") && !has(Some(""), "orders:read"));
     }
 
     #[test]

@@ -52,7 +52,7 @@ async fn unserved(request: Request) -> Result<Response, HttpProblem> {
 }
 
 /// Tells the methods of a path (RFC 9110, section 9.3.7). Headers of CORS are the front door's to add.
-fn options(allowed: &[Method]) -> Response {
+fn options(allowed: &[&str]) -> Response {
     let mut response = StatusCode::NO_CONTENT.into_response();
     set(&mut response, header::ALLOW, routes::allow(allowed));
     response

@@ -118,6 +118,12 @@ impl HttpProblem {
         Self::new("unauthenticated", 401, "Unauthenticated", detail)
     }
 
+    /// 403: the access token lacks a scope.
+    #[must_use]
+    pub fn lacks_scope(scope: &str) -> Self {
+        Self::new("forbidden", 403, "Forbidden", format!("the access token lacks the scope {scope}"))
+    }
+
     /// 404: no such route.
     #[must_use]
     pub fn no_route() -> Self {
@@ -132,7 +138,7 @@ impl HttpProblem {
 
     /// 405: the route does not take this method.
     #[must_use]
-    pub fn method_not_allowed(method: &Method, allowed: &[Method]) -> Self {
+    pub fn method_not_allowed(method: &Method, allowed: &[&str]) -> Self {
         let allowed = routes::allow(allowed);
         let detail = format!("{method} is not allowed here: use one of {allowed}");
         let problem = Self::new("method-not-allowed", 405, "Method not allowed", detail);

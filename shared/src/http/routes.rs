@@ -1,35 +1,15 @@
-//! The table of routes, derived from the list of resources. Each function serves its own part of it, and answers 404 and 405
-//! for all of it.
+//! What is asked: a path and a method of the API. Each function serves its own part of it, and answers 404 and 405 for all of
+//! it.
 
 use std::fmt;
-use std::sync::LazyLock;
 
 use ::http::Method;
-use service::resources::RESOURCES;
-
-/// The status of one command.
-pub const COMMAND: &str = "/commands/{id}";
-/// Whether the function lives.
-pub const HEALTH: &str = "/health";
-/// The variable part of a path.
-pub const ID: &str = "{id}";
-
-/// What each path takes.
-static TABLE: LazyLock<Vec<(String, &'static [Method])>> = LazyLock::new(|| {
-    let of_resources = RESOURCES.iter().flat_map(|resource| {
-        [
-            (resource.path(), &[Method::GET, Method::HEAD, Method::POST][..]),
-            (resource.item(ID), &[Method::GET, Method::HEAD, Method::PUT, Method::PATCH, Method::DELETE]),
-        ]
-    });
-    let own = [COMMAND, HEALTH].map(|path| (path.to_owned(), &[Method::GET, Method::HEAD][..]));
-    of_resources.chain(own).collect()
-});
+use service::api;
 
 /// One thing that can be asked of the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Route {
-    method: &'static Method,
+    method: &'static str,
     pattern: &'static str,
 }
 
@@ -44,37 +24,24 @@ impl fmt::Display for Route {
 #[must_use]
 pub fn of(method: &Method, path: &str) -> Option<Route> {
     let (pattern, methods) = find(path)?;
-    methods.iter().find(|taken| *taken == method).map(|method| Route { method, pattern })
+    methods.iter().find(|taken| **taken == method.as_str()).map(|method| Route { method, pattern })
 }
 
 /// What the path takes; `None` where there is no such path.
 #[must_use]
-pub fn allowed(path: &str) -> Option<&'static [Method]> {
+pub fn allowed(path: &str) -> Option<&'static [&'static str]> {
     find(path).map(|(_, methods)| methods)
 }
 
-fn find(path: &str) -> Option<(&'static str, &'static [Method])> {
-    let found = TABLE.iter().find(|(pattern, _)| matches(pattern, path))?;
-    Some((found.0.as_str(), found.1))
-}
-
-/// Whether a path fits a pattern: segment by segment, where `{id}` stands for any one that is not empty.
-fn matches(pattern: &str, path: &str) -> bool {
-    let (mut pattern, mut path) = (pattern.split('/'), path.split('/'));
-    loop {
-        match (pattern.next(), path.next()) {
-            (None, None) => return true,
-            (Some("{id}"), Some(segment)) if !segment.is_empty() => {}
-            (Some(wanted), Some(segment)) if wanted == segment => {}
-            _ => return false,
-        }
-    }
+fn find(path: &str) -> Option<(&'static str, &'static [&'static str])> {
+    let (pattern, methods) = api::PATHS.iter().find(|(pattern, _)| api::fits(pattern, path).is_some())?;
+    Some((pattern, methods))
 }
 
 /// The value of the `Allow` header (RFC 9110, section 10.2.1). Every path takes `OPTIONS`.
 #[must_use]
-pub fn allow(methods: &[Method]) -> String {
-    methods.iter().chain([&Method::OPTIONS]).map(Method::as_str).collect::<Vec<_>>().join(", ")
+pub fn allow(methods: &[&str]) -> String {
+    methods.iter().chain(&["OPTIONS"]).copied().collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

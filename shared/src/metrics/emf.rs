@@ -222,6 +222,7 @@ mod tests {
     use ::http::{Method, StatusCode};
     use kernel::query::Tier;
     use serde_json::{Value, json};
+    use service::api;
     use service::resources::RESOURCES;
 
     use super::*;
@@ -287,7 +288,7 @@ mod tests {
         let [line] = told.as_slice() else { panic!("{told:?}") };
         assert_eq!(line["_aws"]["Timestamp"], 5);
         assert_eq!((&line["Function"], &line["Stage"]), (&json!("read-fn"), &json!("a-row")));
-        assert_eq!(line["Route"], format!("GET {}", RESOURCES[0].item(routes::ID)));
+        assert_eq!(line["Route"], format!("GET {}", RESOURCES[0].item(api::ID)));
         assert_eq!((&line["Requests"], &line["Errors"], &line["Latency"]), (&json!(1), &json!(0), &json!(1.234)));
         assert!(line.get("Layer").is_none());
     }

@@ -2,10 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::json;
-
 use crate::harness::Service;
-use crate::sample::{PATH, TEXT, UNIQUE, full_body};
+use crate::harness::client::shows;
+use crate::sample::Sample;
 
 on_every_variant!(
     a_read_with_the_token_of_a_write_sees_it_at_once,
@@ -13,42 +12,42 @@ on_every_variant!(
     a_session_never_goes_back,
     a_write_with_a_token_comes_after_what_the_token_stands_for,
     a_token_that_was_not_given_out_is_refused,
-    a_token_for_another_user_is_refused,
+    a_token_for_another_item_is_refused,
     a_create_takes_any_token_of_the_session,
     a_list_ignores_tokens,
     what_has_not_arrived_is_a_503_unless_the_client_is_lenient,
 );
 
-async fn a_read_with_the_token_of_a_write_sees_it_at_once(service: &Service) {
+async fn a_read_with_the_token_of_a_write_sees_it_at_once(service: &Service, sample: &Sample) {
     let api = service.api();
-    let user = api.any_user().await;
+    let item = api.any(sample).await;
     for n in 0..5 {
         // Others keep the old version in every cache.
-        api.get(&user.path).send().await.expect(200);
-        let name = format!("name {n}");
-        let token = api.patch(&user.path, &json!({TEXT: name})).send().await.token();
-        let read = api.get(&user.path).token(&token).send().await.expect(200);
-        assert_eq!(read.json()[TEXT], name);
+        api.get(&item.path).send().await.expect(200);
+        let patch = sample.patch(&format!("name {n}"));
+        let token = api.patch(&item.path, &patch).send().await.token();
+        let read = api.get(&item.path).token(&token).send().await.expect(200);
+        shows(&read.json(), &patch);
     }
 }
 
-async fn a_read_with_the_token_of_a_delete_sees_it_at_once(service: &Service) {
+async fn a_read_with_the_token_of_a_delete_sees_it_at_once(service: &Service, sample: &Sample) {
     let api = service.api();
-    let user = api.any_user().await;
-    api.get(&user.path).send().await.expect(200);
-    let token = api.delete(&user.path).send().await.token();
-    let gone = api.get(&user.path).token(&token).send().await;
+    let item = api.any(sample).await;
+    api.get(&item.path).send().await.expect(200);
+    let token = api.delete(&item.path).send().await.token();
+    let gone = api.get(&item.path).token(&token).send().await;
     assert_eq!(gone.kind(404), "not-found");
 }
 
-async fn a_session_never_goes_back(service: &Service) {
+async fn a_session_never_goes_back(service: &Service, sample: &Sample) {
     let api = service.api();
-    let user = api.any_user().await;
-    let (mut token, mut seen) = (user.token.clone(), user.version());
+    let item = api.any(sample).await;
+    let (mut token, mut seen) = (item.token.clone(), item.version());
     for n in 0..4 {
-        token = api.patch(&user.path, &json!({TEXT: format!("n {n}")})).token(&token).send().await.token();
+        token = api.patch(&item.path, &sample.patch(&format!("n {n}"))).token(&token).send().await.token();
         for _ in 0..3 {
-            let read = api.get(&user.path).token(&token).send().await.expect(200);
+            let read = api.get(&item.path).token(&token).send().await.expect(200);
             let version = read.json()["version"].as_u64().unwrap();
             assert!(version >= seen, "{version} after {seen}");
             (token, seen) = (read.token(), version);
@@ -57,76 +56,77 @@ async fn a_session_never_goes_back(service: &Service) {
     assert_eq!(seen, 5);
 }
 
-async fn a_write_with_a_token_comes_after_what_the_token_stands_for(service: &Service) {
+async fn a_write_with_a_token_comes_after_what_the_token_stands_for(service: &Service, sample: &Sample) {
     let api = service.api();
-    let user = api.any_user().await;
-    let mut token = user.token.clone();
-    for name in ["one", "two", "three", "four"] {
-        token = api.patch(&user.path, &json!({TEXT: name})).token(&token).send().await.token();
+    let item = api.any(sample).await;
+    let mut token = item.token.clone();
+    let patches = ["one", "two", "three", "four"].map(|word| sample.patch(word));
+    for patch in &patches {
+        token = api.patch(&item.path, patch).token(&token).send().await.token();
     }
-    let read = api.get(&user.path).token(&token).send().await.expect(200).json();
-    assert_eq!(read[TEXT], "four");
+    let read = api.get(&item.path).token(&token).send().await.expect(200).json();
+    shows(&read, &patches[3]);
 }
 
-async fn a_token_that_was_not_given_out_is_refused(service: &Service) {
+async fn a_token_that_was_not_given_out_is_refused(service: &Service, sample: &Sample) {
     let api = service.api();
-    let user = api.any_user().await;
+    let item = api.any(sample).await;
     let swapped = |at: usize| {
-        let mut bytes = user.token.clone().into_bytes();
+        let mut bytes = item.token.clone().into_bytes();
         bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
         String::from_utf8(bytes).unwrap()
     };
-    let half = user.token.len() / 2;
+    let half = item.token.len() / 2;
     let long = "A".repeat(4_000);
-    let forgeries = ["x".to_owned(), swapped(0), swapped(half), user.token[..half].to_owned(), long, String::new()];
+    let forgeries = ["x".to_owned(), swapped(0), swapped(half), item.token[..half].to_owned(), long, String::new()];
     for forged in forgeries {
-        api.get(&user.path).token(&forged).send().await.expect(400);
-        api.patch(&user.path, &json!({TEXT: "F"})).token(&forged).send().await.expect(400);
+        api.get(&item.path).token(&forged).send().await.expect(400);
+        api.patch(&item.path, &sample.patch("F")).token(&forged).send().await.expect(400);
     }
-    assert_eq!(api.reread(&user).await.body, user.body);
+    assert_eq!(api.reread(&item).await.body, item.body);
 }
 
-async fn a_token_for_another_user_is_refused(service: &Service) {
+async fn a_token_for_another_item_is_refused(service: &Service, sample: &Sample) {
     let api = service.api();
-    let (one, two) = (api.any_user().await, api.any_user().await);
+    let (one, two) = (api.any(sample).await, api.any(sample).await);
     api.get(&one.path).token(&two.token).send().await.expect(400);
-    api.patch(&one.path, &json!({TEXT: "O"})).token(&two.token).send().await.expect(400);
+    api.patch(&one.path, &sample.patch("O")).token(&two.token).send().await.expect(400);
     api.delete(&one.path).token(&two.token).send().await.expect(400);
     assert_eq!(api.reread(&one).await.body, one.body);
 }
 
-async fn a_create_takes_any_token_of_the_session(service: &Service) {
+async fn a_create_takes_any_token_of_the_session(service: &Service, sample: &Sample) {
     let api = service.api();
-    let user = api.any_user().await;
-    let body = full_body("Next", &format!("next-{}", user.text(UNIQUE)));
-    let next = api.user(&api.post(PATH, &body).token(&user.token).write().await.expect(201)).await;
-    assert!(next.text("created_at") > user.text("created_at"));
+    let item = api.any(sample).await;
+    let body = sample.body("Next");
+    let next = api.item(&api.post(&sample.path, &body).token(&item.token).write().await.expect(201)).await;
+    assert!(next.text("created_at") > item.text("created_at"));
 }
 
-async fn a_list_ignores_tokens(service: &Service) {
+async fn a_list_ignores_tokens(service: &Service, sample: &Sample) {
     let api = service.api();
-    api.get(&format!("{PATH}?limit=1")).token("never given out").send().await.expect(200);
+    api.get(&sample.list("limit=1")).token("never given out").send().await.expect(200);
 }
 
-async fn what_has_not_arrived_is_a_503_unless_the_client_is_lenient(service: &Service) {
+async fn what_has_not_arrived_is_a_503_unless_the_client_is_lenient(service: &Service, sample: &Sample) {
     if !service.variant.is_queued() {
         return; // Nothing is ever behind.
     }
     let api = service.api();
-    let user = api.any_user().await;
+    let item = api.any(sample).await;
     // A write on top of a version that does not exist yet waits for it.
-    let waiting = api.patch(&user.path, &json!({TEXT: "Later"})).if_match("\"999\"").send().await.expect(202);
+    let waiting = api.patch(&item.path, &sample.patch("Later")).if_match("\"999\"").send().await.expect(202);
     let token = waiting.token();
     let command = waiting.header("location");
     assert_eq!(api.get(command).send().await.expect(200).json()["status"], "pending");
 
-    let refused = api.get(&user.path).token(&token).send().await;
+    let refused = api.get(&item.path).token(&token).send().await;
     assert!(refused.header("retry-after").parse::<u32>().is_ok(), "{refused}");
     assert_eq!(refused.kind(503), "not-yet-consistent");
 
     let since = Instant::now();
-    let lenient = api.get(&user.path).token(&token).prefer("handling=lenient").send().await.expect(200);
+    let lenient = api.get(&item.path).token(&token).prefer("handling=lenient").send().await.expect(200);
     assert!(since.elapsed() < Duration::from_secs(4), "a lenient client waited for {:?}", since.elapsed());
-    assert_eq!(lenient.json(), user.body);
+    assert_eq!(lenient.json(), item.body);
     assert_eq!(lenient.header("preference-applied"), "handling=lenient");
 }

@@ -1,52 +1,49 @@
 //! GET of a list.
 
-use std::collections::BTreeSet;
-
 use futures::future::join_all;
+use resource::Field;
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Api, Service, User, eventually, unique};
-use crate::sample::{
-    LISTED, PATH, PREFIX, REFUSED_QUERIES, STATUS, STATUS_OTHER, UNIQUE, finding, full_body, held, listed, value,
-};
+use super::{CHECKED, Checked};
+use crate::harness::{Answer, Api, Item, Service, eventually, unique};
+use crate::sample::{OwnList, Sample, beginning, of_value, parameter};
 
 on_every_variant!(
     a_list_is_paged_without_gaps_or_repeats_in_order,
-    a_page_has_20_users_unless_the_client_says_otherwise,
+    a_page_has_20_items_unless_the_client_says_otherwise,
     a_cursor_is_good_for_its_own_list_only,
     a_cursor_that_was_not_given_out_is_refused,
-    a_status_finds_the_users_who_have_it,
-    a_change_moves_a_user_and_a_delete_removes_it,
-    a_user_in_a_list_is_the_user_as_it_is_read_alone,
+    a_value_finds_the_items_that_have_it,
+    a_change_moves_an_item_and_a_delete_removes_it,
+    an_item_in_a_list_is_the_item_as_it_is_read_alone,
     a_limit_is_a_number_from_1_to_100,
     parameters_that_are_unknown_repeated_combined_or_wrong_are_refused,
 );
 
-/// Users with these names, readable, so that lists show them.
-async fn users(api: &Api, names: &[String]) -> Vec<User> {
-    let create = |name: &String| {
-        let (api, name) = (api.clone(), name.clone());
-        async move { api.user_of(&listed(&name)).await }
-    };
-    let mut users = Vec::new();
-    for names in names.chunks(8) {
-        users.extend(join_all(names.iter().map(create)).await);
+/// The items of a list, readable, so that the list shows them, in its order: that of their values, otherwise of their age.
+async fn items(api: &Api, sample: &Sample, list: &OwnList) -> Vec<Item> {
+    let mut items = Vec::new();
+    for bodies in list.bodies.chunks(8) {
+        items.extend(join_all(bodies.iter().map(|body| api.create(sample, body))).await);
     }
-    users
+    match sample.sorted {
+        Some(field) => items.sort_by_key(|item| (field.beginning(item.text(field.name)).unwrap(), item.id.clone())),
+        None => items.sort_by_key(|item| item.id.clone()),
+    }
+    items
 }
 
-fn names(page: &Value) -> Vec<String> {
+fn ids(page: &Value) -> Vec<String> {
     let items = page["items"].as_array().unwrap_or_else(|| panic!("no items in {page}"));
-    items.iter().map(|user| user[LISTED].as_str().unwrap().to_owned()).collect()
+    items.iter().map(|item| item["id"].as_str().unwrap().to_owned()).collect()
 }
 
-fn ids(page: &Value) -> BTreeSet<String> {
-    let items = page["items"].as_array().unwrap_or_else(|| panic!("no items in {page}"));
-    items.iter().map(|user| user["id"].as_str().unwrap().to_owned()).collect()
+fn ids_of(items: &[Item]) -> Vec<String> {
+    items.iter().map(|item| item.id.clone()).collect()
 }
 
-async fn page(api: &Api, query: &str) -> Answer {
-    api.get(&format!("{PATH}?{query}")).send().await.expect(200)
+async fn page(api: &Api, sample: &Sample, query: &str) -> Answer {
+    api.get(&sample.list(query)).send().await.expect(200)
 }
 
 /// The target of the link to the next page, which must be there exactly if the body names a cursor.
@@ -65,137 +62,188 @@ fn next(answer: &Answer) -> Option<String> {
     link
 }
 
-async fn a_list_is_paged_without_gaps_or_repeats_in_order(service: &Service) {
+async fn a_list_is_paged_without_gaps_or_repeats_in_order(service: &Service, sample: &Sample) -> Checked {
     let api = service.api();
-    let word = unique("paged");
-    let mut expected: Vec<String> = (0..8).map(|n| format!("{word}-{n}")).collect();
-    users(&api, &expected).await;
-    expected.sort();
-    for (limit, pages_expected) in [(3, 3), (4, 2), (8, 1), (1, 8)] {
-        let mut link = Some(format!("{PATH}?{PREFIX}={word}&limit={limit}"));
-        let (mut found, mut seen, mut pages) = (Vec::new(), BTreeSet::new(), 0);
-        while let Some(path) = link {
-            let answer = api.get(&path).send().await.expect(200);
-            let body = answer.json();
-            found.extend(names(&body));
-            seen.extend(ids(&body));
-            pages += 1;
-            link = next(&answer);
+    let lists = sample.own_lists(8);
+    for list in &lists {
+        let expected = ids_of(&items(&api, sample, list).await);
+        for (limit, pages_expected) in [(3, 3), (4, 2), (8, 1), (1, 8)] {
+            let mut link = Some(sample.list(&format!("{}&limit={limit}", list.query)));
+            let (mut found, mut pages) = (Vec::new(), 0);
+            while let Some(path) = link {
+                let answer = api.get(&path).send().await.expect(200);
+                found.extend(ids(&answer.json()));
+                pages += 1;
+                link = next(&answer);
+            }
+            assert_eq!((&found, pages), (&expected, pages_expected), "{} with limit {limit}", list.query);
         }
-        assert_eq!((found, seen.len(), pages), (expected.clone(), expected.len(), pages_expected), "limit {limit}");
     }
+    lists.first().map(drop)
 }
 
-async fn a_page_has_20_users_unless_the_client_says_otherwise(service: &Service) {
+async fn a_page_has_20_items_unless_the_client_says_otherwise(service: &Service, sample: &Sample) -> Checked {
     let api = service.api();
-    let word = unique("twenty");
-    users(&api, &(0..21).map(|n| format!("{word}-{n:02}")).collect::<Vec<_>>()).await;
-    let first = page(&api, &format!("{PREFIX}={word}")).await;
-    assert_eq!(names(&first.json()).len(), 20);
+    let list = sample.own_lists(21).into_iter().next()?;
+    let (expected, query) = (ids_of(&items(&api, sample, &list).await), &list.query);
+    let first = page(&api, sample, query).await;
+    assert_eq!(ids(&first.json()), expected[..20]);
     let cursor = first.json()["next_cursor"].as_str().unwrap().to_owned();
-    let second = page(&api, &format!("{PREFIX}={word}&cursor={cursor}")).await;
-    assert_eq!(names(&second.json()), [format!("{word}-20")]);
+    let second = page(&api, sample, &format!("{query}&cursor={cursor}")).await;
+    assert_eq!(ids(&second.json()), expected[20..]);
     assert_eq!(next(&second), None);
-    let all = page(&api, &format!("{PREFIX}={word}&limit=100")).await;
-    assert_eq!(names(&all.json()).len(), 21);
+    let all = page(&api, sample, &format!("{query}&limit=100")).await;
+    assert_eq!(ids(&all.json()), expected);
+    CHECKED
 }
 
-async fn a_cursor_is_good_for_its_own_list_only(service: &Service) {
+async fn a_cursor_is_good_for_its_own_list_only(service: &Service, sample: &Sample) -> Checked {
     let api = service.api();
-    let word = unique("own");
-    let users = users(&api, &(0..3).map(|n| format!("{word}-{n}")).collect::<Vec<_>>()).await;
-    let first = page(&api, &format!("{PREFIX}={word}&limit=1")).await;
+    let list = sample.own_lists(3).into_iter().next()?;
+    let items = items(&api, sample, &list).await;
+    let first = page(&api, sample, &format!("{}&limit=1", list.query)).await;
     let cursor = first.json()["next_cursor"].as_str().unwrap().to_owned();
     // Another page size is the same list.
-    assert_eq!(names(&page(&api, &format!("{PREFIX}={word}&limit=2&cursor={cursor}")).await.json()).len(), 2);
-    let [of_one, others @ ..] = finding(&users[0].body).map(|filter| format!("{filter}&"));
-    for filter in [String::new(), format!("{PREFIX}=z&"), of_one].into_iter().chain(others) {
-        api.get(&format!("{PATH}?{filter}cursor={cursor}")).send().await.expect(400);
+    let second = page(&api, sample, &format!("{}&limit=2&cursor={cursor}", list.query)).await;
+    assert_eq!(ids(&second.json()).len(), 2);
+    let other_beginning = sample.sorted.map(|field| beginning(field, "z"));
+    let others = sample.finding(&items[0].body).into_iter().filter(|query| *query != list.query);
+    for query in others.chain(other_beginning) {
+        let answer = api.get(&sample.list(&format!("{query}&cursor={cursor}"))).send().await;
+        assert_eq!(answer.kind(400), "bad-cursor");
     }
+    api.get(&sample.list(&format!("cursor={cursor}"))).send().await.expect(400);
+    CHECKED
 }
 
-async fn a_cursor_that_was_not_given_out_is_refused(service: &Service) {
+async fn a_cursor_that_was_not_given_out_is_refused(service: &Service, sample: &Sample) -> Checked {
     let api = service.api();
-    let word = unique("tampered");
-    users(&api, &[format!("{word}-1"), format!("{word}-2")]).await;
-    let first = page(&api, &format!("{PREFIX}={word}&limit=1")).await;
+    let list = sample.own_lists(2).into_iter().next()?;
+    items(&api, sample, &list).await;
+    let first = page(&api, sample, &format!("{}&limit=1", list.query)).await;
     let cursor = first.json()["next_cursor"].as_str().unwrap().to_owned();
     let half = cursor.len() / 2;
     let swap = if &cursor[half..=half] == "A" { "B" } else { "A" };
     let tampered = format!("{}{swap}{}", &cursor[..half], &cursor[half + 1..]);
     for wrong in [tampered, cursor[..half].to_owned(), format!("{cursor}A"), "x".into(), String::new(), "%FF".into()] {
-        api.get(&format!("{PATH}?{PREFIX}={word}&cursor={wrong}")).send().await.expect(400);
+        api.get(&sample.list(&format!("{}&cursor={wrong}", list.query))).send().await.expect(400);
     }
+    CHECKED
 }
 
-async fn a_status_finds_the_users_who_have_it(service: &Service) {
-    let api = service.api();
-    let default = api.any_user().await;
-    let mut body = full_body("Other", &value(&unique("other")));
-    body[STATUS] = STATUS_OTHER.into();
-    let other = api.user_of(&body).await;
-    // A page may be remembered from before these users were there.
-    eventually("lists by status show both users", async || {
-        let (mut found, mut link) = (BTreeSet::new(), Some(format!("{PATH}?{STATUS}={STATUS_OTHER}&limit=100")));
-        while let Some(path) = link {
-            let answer = api.get(&path).send().await.expect(200);
-            let body = answer.json();
-            assert!(body["items"].as_array().unwrap().iter().all(|user| user[STATUS] == STATUS_OTHER), "{answer}");
-            found.extend(ids(&body));
-            link = next(&answer);
+/// Whether a list shows an item; every item that it shows must have this value.
+async fn shows(api: &Api, sample: &Sample, field: &Field, value: &Value, id: &String) -> bool {
+    let mut link = Some(sample.list(&format!("{}&limit=100", of_value(field, value))));
+    while let Some(path) = link {
+        let answer = api.get(&path).send().await.expect(200);
+        let body = answer.json();
+        assert!(body["items"].as_array().unwrap().iter().all(|item| item[field.name] == *value), "{answer}");
+        if ids(&body).contains(id) {
+            return true;
         }
-        assert!(!found.contains(&default.id));
-        found.contains(&other.id).then_some(())
-    })
-    .await;
+        link = next(&answer);
+    }
+    false
 }
 
-async fn a_change_moves_a_user_and_a_delete_removes_it(service: &Service) {
+async fn a_value_finds_the_items_that_have_it(service: &Service, sample: &Sample) -> Checked {
     let api = service.api();
-    let (old, new) = (unique("old"), unique("new"));
-    let user = users(&api, std::slice::from_ref(&old)).await.remove(0);
-    assert_eq!(names(&page(&api, &format!("{PREFIX}={old}")).await.json()), std::slice::from_ref(&old));
-    let renamed = api.patch(&user.path, &json!({LISTED: new})).write().await.expect(200);
-    let renamed = api.user(&renamed).await;
-    let shows = async |prefix: &str| names(&page(&api, &format!("{PREFIX}={prefix}")).await.json());
-    assert_eq!(shows(&new).await, std::slice::from_ref(&new));
-    eventually("the old name is gone", async || shows(&old).await.is_empty().then_some(())).await;
-    api.delete(&user.path).write().await.expect(204);
-    eventually("the user is gone", async || shows(&new).await.is_empty().then_some(())).await;
-    let by_value = held(renamed.text(UNIQUE));
-    eventually("nobody holds its value", async || {
-        (page(&api, &by_value).await.json()["items"] == json!([])).then_some(())
-    })
-    .await;
+    let one = api.any(sample).await;
+    let fields: Vec<_> = sample.lists_of_value().collect();
+    for field in &fields {
+        // Another item with another value: by an action, if bodies cannot set it.
+        let value = (0..8).map(field.sample).find(|value| *value != one.body[field.name]);
+        let other = match (field.is_settable, value, &sample.machine) {
+            (true, Some(value), _) if field.taken.is_none() => {
+                api.create(sample, &sample.with(field.name, &value)).await
+            }
+            (false, _, Some(machine)) => {
+                let item = api.any(sample).await;
+                api.item(&api.act(&item, machine.walk[0]).write().await.expect(200)).await
+            }
+            _ => api.any(sample).await,
+        };
+        assert_ne!(one.body[field.name], other.body[field.name]);
+        // A page may be remembered from before these items were there.
+        for (item, another) in [(&one, &other), (&other, &one)] {
+            let value = &item.body[field.name];
+            eventually("lists of a value show the items that have it, and no others", async || {
+                let is_shown = async |item: &Item| shows(&api, sample, field, value, &item.id).await;
+                (is_shown(item).await && !is_shown(another).await).then_some(())
+            })
+            .await;
+        }
+    }
+    fields.first().map(drop)
 }
 
-async fn a_user_in_a_list_is_the_user_as_it_is_read_alone(service: &Service) {
+async fn a_change_moves_an_item_and_a_delete_removes_it(service: &Service, sample: &Sample) -> Checked {
     let api = service.api();
-    let word = unique("alike");
-    let user = users(&api, std::slice::from_ref(&word)).await.remove(0);
-    assert_eq!(
-        page(&api, &format!("{PREFIX}={word}")).await.json(),
-        json!({"items": [user.body], "next_cursor": null})
-    );
+    let lists = [sample.own_lists(1), sample.own_lists(1)];
+    for (old, new) in lists[0].iter().zip(&lists[1]) {
+        let item = items(&api, sample, old).await.remove(0);
+        let shown = async |query: &str| ids(&page(&api, sample, query).await.json());
+        assert_eq!(shown(&old.query).await, std::slice::from_ref(&item.id));
+        let moved = api.item(&api.put(&item.path, &new.bodies[0]).write().await.expect(200)).await;
+        assert_eq!(shown(&new.query).await, std::slice::from_ref(&item.id));
+        eventually("the old value finds nothing", async || shown(&old.query).await.is_empty().then_some(())).await;
+        api.delete(&item.path).write().await.expect(204);
+        eventually("the item is gone", async || shown(&new.query).await.is_empty().then_some(())).await;
+        if let Some(held) = sample.held(&moved.body) {
+            eventually("nobody holds its value", async || shown(&held).await.is_empty().then_some(())).await;
+        }
+    }
+    lists[0].first().map(drop)
 }
 
-async fn a_limit_is_a_number_from_1_to_100(service: &Service) {
+async fn an_item_in_a_list_is_the_item_as_it_is_read_alone(service: &Service, sample: &Sample) -> Checked {
+    let api = service.api();
+    let list = sample.own_lists(1).into_iter().next()?;
+    let item = items(&api, sample, &list).await.remove(0);
+    assert_eq!(page(&api, sample, &list.query).await.json(), json!({"items": [item.body], "next_cursor": null}));
+    CHECKED
+}
+
+async fn a_limit_is_a_number_from_1_to_100(service: &Service, sample: &Sample) {
     let api = service.api();
     for right in ["1", "100"] {
-        page(&api, &format!("limit={right}")).await;
+        page(&api, sample, &format!("limit={right}")).await;
     }
     for wrong in ["0", "101", "-1", "1.0", "1e1", "ten", "", "%31%00", "99999999999999999999"] {
-        api.get(&format!("{PATH}?limit={wrong}")).send().await.expect(400);
+        api.get(&sample.list(&format!("limit={wrong}"))).send().await.expect(400);
     }
 }
 
-async fn parameters_that_are_unknown_repeated_combined_or_wrong_are_refused(service: &Service) {
+async fn parameters_that_are_unknown_repeated_combined_or_wrong_are_refused(service: &Service, sample: &Sample) {
     let api = service.api();
-    for wrong in ["nope=1", "Limit=1", "limit=1&limit=1", "limit=1&limit=2", &format!("{PREFIX}={}", "x".repeat(101))]
-        .iter()
-        .chain(REFUSED_QUERIES)
-    {
-        let answer = api.get(&format!("{PATH}?{wrong}")).send().await;
+    let view = api.any(sample).await.body;
+    let mut wrong = ["nope=1", "Limit=1", "limit=1&limit=1", "limit=1&limit=2"].map(str::to_owned).to_vec();
+    let right = sample.finding(&view);
+    for (number, one) in right.iter().enumerate() {
+        wrong.push(format!("{one}&{one}"));
+        wrong.extend(right[number + 1..].iter().map(|other| format!("{one}&{other}")));
+    }
+    for field in sample.resource.fields.iter().filter(|field| field.list.is_none()) {
+        wrong.push(of_value(field, &view[field.name]));
+    }
+    for field in sample.lists_of_value() {
+        let text = crate::sample::text_of(&view[field.name]);
+        let spelt = [text.to_uppercase(), format!("{text},{text}"), String::new(), "\0".to_owned(), " ".to_owned()];
+        let refused = spelt.iter().filter(|text| field.key(text).is_err());
+        wrong.extend(refused.map(|text| parameter(field.name, text)));
+        wrong.push(format!("{}=%FF", field.name));
+    }
+    if let Some(field) = sample.sorted {
+        let long = "x".repeat(sample.chars_max(field) + 1);
+        wrong.extend(["", "\0", &long].map(|text| beginning(field, text)));
+        wrong.push(format!("{}_prefix=%FF", field.name));
+    }
+    for wrong in wrong {
+        let answer = api.get(&sample.list(&wrong)).send().await;
         assert_eq!(answer.status, 400, "{wrong}: {answer}");
+    }
+    let word = unique("nobody");
+    for field in sample.lists_of_value().filter(|field| field.taken.is_some()) {
+        assert_eq!(page(&api, sample, &of_value(field, &sample.value(field, &word))).await.json()["items"], json!([]));
     }
 }

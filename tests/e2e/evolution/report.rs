@@ -35,9 +35,9 @@ fn a_quick_evolution_report_is_whole_and_no_request_of_it_fails() {
     let functions = folder.path().join("functions");
     fs::create_dir(&functions).unwrap();
     let built = program::watershed_local().parent().unwrap();
-    for function in stages().into_iter().flat_map(|row| row.functions).collect::<BTreeSet<_>>() {
+    for binary in stages().into_iter().flat_map(|row| row.binaries).collect::<BTreeSet<_>>() {
         // Another file system than that of the target directory has no hard links to it.
-        let (from, to) = (built.join(&function), functions.join(&function));
+        let (from, to) = (built.join(&binary), functions.join(&binary));
         fs::hard_link(&from, &to).or_else(|_| fs::copy(&from, &to).map(drop)).unwrap();
     }
     let output = folder.path().join("report");

@@ -20,7 +20,7 @@ use crate::harness::{Stack, Variant, check};
 use crate::ops;
 
 const CLIENTS: usize = 8;
-/// Nine of ten requests are reads; of those about a user that a client has a token for, one in ten takes it along.
+/// Nine of ten requests are reads; of those about an item that a client has a token for, one in ten takes it along.
 const MANNER: Manner = Manner { tokens: (1, 10), results: true };
 /// Gives the seed of an earlier run back.
 const SEED_VARIABLE: &str = "WATERSHED_WALK_SEED";

@@ -10,8 +10,8 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::harness::stores::{Stores, drained};
-use crate::harness::{Api, Stack, Variant, check, program, unique};
-use crate::sample::{ID, PATH, TEXT, UNIQUE, full_body, value};
+use crate::harness::{Api, Stack, Variant, check, program};
+use crate::sample;
 
 /// A request that is not answered by then is being worked on.
 const UNDER_WAY_AFTER: Duration = Duration::from_millis(700);
@@ -23,16 +23,16 @@ const KEPT: usize = 52;
 
 #[test]
 fn ingest_environments_may_be_killed_at_random() {
-    five_hundred_users_while_ingest_environments_are_killed(Variant::Cqrs);
+    five_hundred_items_while_ingest_environments_are_killed(Variant::Cqrs);
 }
 
 #[test]
 #[ignore = "long: make test-full"]
 fn ingest_environments_may_be_killed_at_random_with_a_fifo_queue() {
-    five_hundred_users_while_ingest_environments_are_killed(Variant::CqrsFifo);
+    five_hundred_items_while_ingest_environments_are_killed(Variant::CqrsFifo);
 }
 
-fn five_hundred_users_while_ingest_environments_are_killed(variant: Variant) {
+fn five_hundred_items_while_ingest_environments_are_killed(variant: Variant) {
     let stack = Stack::start(variant, &["--ephemeral"]);
     check(&stack, async {
         let api = stack.api();
@@ -68,16 +68,15 @@ fn five_hundred_users_while_ingest_environments_are_killed(variant: Variant) {
     });
 }
 
-/// What one client does: its share of all users. Returns the commands.
+/// What one client does: its share of all items. Returns the commands.
 async fn live_many_lives(api: &Api, client: usize) -> Vec<(&'static str, String)> {
-    let mut commands = Vec::new();
+    let (sample, mut commands) = (sample::main(), Vec::new());
     for n in (client..DELETED + KEPT).step_by(CLIENTS) {
-        let word = unique("crash");
-        let created = full_body(&format!("crash {n}"), &value(&word));
-        let accepted = api.post(PATH, &created).send().await.expect(202);
-        let path = format!("{PATH}/{}", accepted.json()[ID].as_str().unwrap());
+        let created = sample.body(&format!("crash {n}"));
+        let accepted = api.post(&sample.path, &created).send().await.expect(202);
+        let path = sample.resource.item(accepted.json()[&sample.id].as_str().unwrap());
         commands.push(("create", command_id(&accepted.json())));
-        let patch = json!({TEXT: format!("patched {n}"), UNIQUE: value(&format!("{word}-patched"))});
+        let patch = sample.body(&format!("patched {n}"));
         let patched = api.patch(&path, &patch).token(&accepted.token()).send().await.expect(202);
         commands.push(("patch", command_id(&patched.json())));
         if n >= KEPT {
@@ -113,17 +112,17 @@ fn a_request_whose_environment_is_killed_gets_the_gateways_5xx_and_the_next_one_
     let stack = Stack::start(Variant::Cqrs, &["--ephemeral"]);
     check(&stack, async {
         let api = stack.api();
-        let user = api.any_user().await;
+        let item = api.any_item().await;
         // A read with this token waits for what never comes, for some seconds.
-        let token = api.patch(&user.path, &json!({TEXT: "N"})).if_match("\"999\"").send().await.token();
-        let mut waiting = pin!(api.get(&user.path).token(&token).send_unchecked());
+        let token = api.patch(&item.path, &sample::main().patch("N")).if_match("\"999\"").send().await.token();
+        let mut waiting = pin!(api.get(&item.path).token(&token).send_unchecked());
         assert!(timeout(UNDER_WAY_AFTER, waiting.as_mut()).await.is_err(), "the read did not wait");
         assert!(stack.kill_environments("read-fn").await > 0);
         let answer = waiting.await;
         assert!(answer.status >= 500, "{answer}");
         assert_eq!(answer.header("content-type"), "application/json", "{answer}");
         assert_eq!(answer.json(), json!({"message": "Internal Server Error"}));
-        assert_eq!(api.get(&user.path).send().await.expect(200).json(), user.body);
-        api.any_user().await;
+        assert_eq!(api.get(&item.path).send().await.expect(200).json(), item.body);
+        api.any_item().await;
     });
 }

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use futures::future::{join, join_all};
 use nix::sys::signal::Signal;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use crate::harness::client::shows;
 use crate::harness::{Answer, Api, Stack, Variant, check, eventually, program, unique};
-use crate::sample::{PATH, TEXT, UNIQUE, full_body, value};
+use crate::sample;
 
 /// A request that is not answered by then is being worked on.
 const UNDER_WAY_AFTER: Duration = Duration::from_millis(700);
@@ -44,24 +45,24 @@ fn what_was_accepted_survives_a_kill_of_everything() {
                 assert_eq!(document["status"], "applied", "{document}");
                 let path = document["href"].as_str().unwrap();
                 // Where the kill came between state and view, the redelivered message repairs the view.
-                let read = eventually("the user can be read", async || {
+                let read = eventually("the item can be read", async || {
                     let read = api.get(path).token(&answer.token()).send().await;
                     (read.status != 503).then(|| read.expect(200).json())
                 })
                 .await;
-                assert_eq!((&read[TEXT], &read[UNIQUE]), (&body[TEXT], &body[UNIQUE]));
+                shows(&read, body);
             }
         });
     }
 }
 
-/// Creates users until there is nobody who answers; returns those that were acknowledged.
+/// Creates items until there is nobody who answers; returns those that were acknowledged.
 async fn write_until_it_ends(api: &Api, count: &watch::Sender<usize>) -> Vec<(Value, Answer)> {
     let mut accepted = Vec::new();
     loop {
         let word = unique("survivor");
-        let body = full_body(&word, &value(&word));
-        match api.post(PATH, &body).try_send().await {
+        let body = sample::main().body(&word);
+        match api.post(&sample::main().path, &body).try_send().await {
             Ok(answer) if answer.status == 202 => accepted.push((body, answer)),
             Ok(answer) => panic!("{answer}"),
             Err(_) => return accepted,
@@ -78,7 +79,7 @@ fn an_interrupt_lets_requests_finish_and_leaves_nothing_behind() {
 #[test]
 fn an_interrupt_ends_a_stage_without_a_queue_as_well() {
     let stack = Stack::start(Variant::LambdaLith, &["--ephemeral"]);
-    check(&stack, async { stack.api().any_user().await });
+    check(&stack, async { stack.api().any_item().await });
     assert_ends_well(&stack, &everything(&stack));
 }
 
@@ -86,17 +87,17 @@ fn interrupted(variant: Variant) {
     let dir = tempfile::tempdir().unwrap();
     let data_dir = ["--data-dir", dir.path().to_str().unwrap()];
     let stack = Stack::start(variant, &data_dir);
-    let (user, command, processes) = check(&stack, async {
+    let (item, command, processes) = check(&stack, async {
         let api = stack.api();
-        let user = api.any_user().await;
+        let item = api.any_item().await;
         // It waits for its outcome, which does not come, for two seconds.
-        let patch = api.patch(&user.path, &json!({TEXT: "N"})).if_match("\"999\"").prefer("wait=2");
+        let patch = api.patch(&item.path, &sample::main().patch("N")).if_match("\"999\"").prefer("wait=2");
         let mut writing = pin!(patch.send());
         assert!(timeout(UNDER_WAY_AFTER, writing.as_mut()).await.is_err(), "the write did not wait");
         let processes = everything(&stack);
         stack.signal(Signal::SIGINT);
         let answer = writing.await;
-        (user, answer.expect(202).json()["command_id"].as_str().unwrap().to_owned(), processes)
+        (item, answer.expect(202).json()["command_id"].as_str().unwrap().to_owned(), processes)
     });
     assert_ended_well(&stack, &processes);
     drop(stack);
@@ -104,7 +105,7 @@ fn interrupted(variant: Variant) {
     let stack = Stack::start(variant, &data_dir);
     check(&stack, async {
         let api = stack.api();
-        assert_eq!(api.get(&user.path).token(&user.token).send().await.expect(200).json(), user.body);
+        assert_eq!(api.get(&item.path).token(&item.token).send().await.expect(200).json(), item.body);
         let document = api.get(&format!("/commands/{command}")).send().await.expect(200).json();
         assert_eq!(document["status"], "pending");
     });
@@ -137,5 +138,5 @@ fn a_data_directory_belongs_to_one_run_at_a_time() {
     let stack = Stack::start(Variant::LambdaLith, &data_dir);
     let refused = Stack::try_start(Variant::LambdaLith, &data_dir).unwrap_err();
     assert!(refused.contains("in use"), "{refused}");
-    check(&stack, async { stack.api().any_user().await });
+    check(&stack, async { stack.api().any_item().await });
 }

@@ -4,18 +4,18 @@ use std::time::{Duration, Instant};
 
 use futures::future::{join, join_all};
 use nix::sys::signal::Signal;
-use serde_json::json;
 use tokio::sync::watch;
 
+use crate::harness::client::shows;
 use crate::harness::redis::Redis;
-use crate::harness::{Api, Stack, User, Variant, check, eventually};
-use crate::sample::TEXT;
+use crate::harness::{Api, Item, Stack, Variant, check, eventually};
+use crate::sample;
 
 /// How long a read may take while the cache does not answer: its timeout is 50 ms, and the machine may be busy.
 const DEGRADED_MAX: Duration = Duration::from_secs(3);
 
 #[test]
-fn a_hot_user_is_answered_from_memory_and_after_a_restart_from_redis() {
+fn a_hot_item_is_answered_from_memory_and_after_a_restart_from_redis() {
     if !Redis::is_installed() {
         return;
     }
@@ -23,27 +23,27 @@ fn a_hot_user_is_answered_from_memory_and_after_a_restart_from_redis() {
     check(&stack, async {
         let api = stack.api();
         assert!(stack.status().await["redis"]["pid"].is_u64());
-        let user = api.any_user().await;
-        let hit = eventually("memory has the user", async || says(&api, &user, "memory;hit").await).await;
+        let item = api.any_item().await;
+        let hit = eventually("memory has the item", async || says(&api, &item, "memory;hit").await).await;
         assert!(hit.contains("ttl="), "{hit}");
-        is_in_redis(&stack, &user).await;
+        is_in_redis(&stack, &item).await;
     });
 }
 
 /// The `Cache-Status` of a read, if it begins like that.
-async fn says(api: &Api, user: &User, beginning: &str) -> Option<String> {
-    let answer = api.get(&user.path).send().await.expect(200);
-    assert_eq!(answer.json()["id"], *user.id);
+async fn says(api: &Api, item: &Item, beginning: &str) -> Option<String> {
+    let answer = api.get(&item.path).send().await.expect(200);
+    assert_eq!(answer.json()["id"], *item.id);
     let tiers = answer.header("cache-status").to_owned();
     tiers.starts_with(beginning).then_some(tiers)
 }
 
-/// New read environments, whose memory is empty, find the user in Redis.
-async fn is_in_redis(stack: &Stack, user: &User) {
+/// New read environments, whose memory is empty, find the item in Redis.
+async fn is_in_redis(stack: &Stack, item: &Item) {
     // On a busy machine Redis may be too slow for one of them, which then passes it by.
     eventually("a read after a restart hits Redis", async || {
         assert!(stack.kill_environments("read-fn").await > 0);
-        says(&stack.api(), user, "redis;hit").await
+        says(&stack.api(), item, "redis;hit").await
     })
     .await;
 }
@@ -54,11 +54,11 @@ fn without_redis_memory_is_the_only_cache() {
     check(&stack, async {
         let api = stack.api();
         assert!(stack.status().await["redis"].is_null());
-        let user = api.any_user().await;
-        let hit = eventually("memory has the user", async || says(&api, &user, "memory;hit").await).await;
+        let item = api.any_item().await;
+        let hit = eventually("memory has the item", async || says(&api, &item, "memory;hit").await).await;
         assert!(!hit.contains("redis"), "{hit}");
         assert!(stack.kill_environments("read-fn").await > 0);
-        let miss = says(&api, &user, "memory;fwd=miss").await.unwrap();
+        let miss = says(&api, &item, "memory;fwd=miss").await.unwrap();
         assert!(!miss.contains("redis"), "{miss}");
     });
 }
@@ -73,11 +73,12 @@ fn a_redis_that_is_not_there_is_done_without() {
 /// Writes are applied, read back, and seen through tokens, all in time.
 async fn carries_on(api: &Api) {
     for _ in 0..3 {
-        let user = api.any_user().await;
-        let token = api.patch(&user.path, &json!({TEXT: "Carried on"})).send().await.token();
-        assert_eq!(api.get(&user.path).token(&token).send().await.expect(200).json()[TEXT], "Carried on");
+        let item = api.any_item().await;
+        let patch = sample::main().patch("Carried on");
+        let token = api.patch(&item.path, &patch).send().await.token();
+        shows(&api.get(&item.path).token(&token).send().await.expect(200).json(), &patch);
         let since = Instant::now();
-        api.get(&user.path).send().await.expect(200);
+        api.get(&item.path).send().await.expect(200);
         assert!(since.elapsed() < DEGRADED_MAX, "a read took {:?}", since.elapsed());
     }
 }
@@ -91,8 +92,8 @@ fn a_redis_that_stops_answering_slows_nobody_down_and_comes_back() {
     let stack = Stack::start(Variant::Cqrs, &["--ephemeral", "--redis-url", &redis.url()]);
     check(&stack, async {
         let api = stack.api();
-        let user = api.any_user().await;
-        is_in_redis(&stack, &user).await;
+        let item = api.any_item().await;
+        is_in_redis(&stack, &item).await;
         redis.signal(Signal::SIGSTOP);
         carries_on(&api).await;
         redis.signal(Signal::SIGCONT);
@@ -100,13 +101,13 @@ fn a_redis_that_stops_answering_slows_nobody_down_and_comes_back() {
     });
 }
 
-/// In the end new users are found in Redis again.
+/// In the end new items are found in Redis again.
 async fn comes_back(stack: &Stack) {
     let api = stack.api();
     eventually("Redis is used again", async || {
-        let user = api.any_user().await;
+        let item = api.any_item().await;
         stack.kill_environments("read-fn").await;
-        says(&api, &user, "redis;hit").await
+        says(&api, &item, "redis;hit").await
     })
     .await;
 }
@@ -140,18 +141,18 @@ fn redis_may_be_killed_in_mid_traffic_and_come_back_empty() {
     });
 }
 
-/// Changes a user and reads it back, again and again; every answer must be right.
+/// Changes an item and reads it back, again and again; every answer must be right.
 async fn read_own_writes(api: &Api, stopped: &watch::Receiver<bool>, count: &watch::Sender<usize>) {
-    let user = api.any_user().await;
-    let mut token = user.token.clone();
+    let item = api.any_item().await;
+    let mut token = item.token.clone();
     for n in 0.. {
         if *stopped.borrow() {
             return;
         }
-        let name = format!("name {n}");
-        token = api.patch(&user.path, &json!({TEXT: name})).token(&token).send().await.expect(202).token();
-        let read = api.get(&user.path).token(&token).send().await.expect(200);
-        assert_eq!(read.json()[TEXT], name);
+        let patch = sample::main().patch(&format!("text {n}"));
+        token = api.patch(&item.path, &patch).token(&token).send().await.expect(202).token();
+        let read = api.get(&item.path).token(&token).send().await.expect(200);
+        shows(&read.json(), &patch);
         token = read.token();
         count.send_modify(|count| *count += 1);
     }

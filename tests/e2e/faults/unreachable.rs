@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::harness::client::Call;
 use crate::harness::proxy::{Line, Proxy};
 use crate::harness::redis::Redis;
 use crate::harness::{Api, Stack, Variant, check, eventually, unique};
-use crate::sample::{PATH, STATUS, STATUS_DEFAULT, TEXT, UNIQUE, full_body, held, value};
+use crate::sample;
 
 /// How long a client waits for being told: less than a function's timeout.
 const TOLD_WITHIN: Duration = Duration::from_secs(9);
@@ -40,7 +40,7 @@ impl Remote {
 
 fn body() -> Value {
     let word = unique("unreachable");
-    full_body(&word, &value(&word))
+    sample::main().body(&word)
 }
 
 async fn is_told(call: Call) {
@@ -54,10 +54,10 @@ async fn is_told(call: Call) {
     }
 }
 
-/// How many users hold the value of this body.
+/// How many items hold the value of this body.
 async fn found(api: &Api, body: &Value) -> usize {
-    let path = format!("{PATH}?{}", held(body[UNIQUE].as_str().unwrap()));
-    api.get(&path).send().await.expect(200).json()["items"].as_array().unwrap().len()
+    let held = sample::main().held(body).unwrap();
+    api.get(&sample::main().list(&held)).send().await.expect(200).json()["items"].as_array().unwrap().len()
 }
 
 #[test]
@@ -66,21 +66,21 @@ fn while_the_queue_is_out_of_reach_writes_are_refused_and_reads_served() {
     let queue = remote.sqs.as_ref().unwrap();
     check(&remote.stack, async {
         let api = remote.stack.api();
-        let user = api.any_user().await;
+        let item = api.any_item().await;
         for line in [Line::Cut, Line::Silent] {
             queue.set(line);
             let (lost, kept, key) = (body(), body(), unique("key"));
-            is_told(api.post(PATH, &lost)).await;
-            is_told(api.patch(&user.path, &json!({TEXT: "Lost"}))).await;
-            is_told(api.delete(&user.path)).await;
-            is_told(api.post(PATH, &kept).idempotency_key(&key)).await;
-            assert_eq!(api.get(&user.path).token(&user.token).send().await.expect(200).json(), user.body);
+            is_told(api.post(&sample::main().path, &lost)).await;
+            is_told(api.patch(&item.path, &sample::main().patch("Lost"))).await;
+            is_told(api.delete(&item.path)).await;
+            is_told(api.post(&sample::main().path, &kept).idempotency_key(&key)).await;
+            assert_eq!(api.get(&item.path).token(&item.token).send().await.expect(200).json(), item.body);
             queue.set(Line::Open);
 
-            let retried = api.post(PATH, &kept).idempotency_key(&key).write().await.expect(201);
-            assert_eq!(api.user(&retried).await.version(), 1);
+            let retried = api.post(&sample::main().path, &kept).idempotency_key(&key).write().await.expect(201);
+            assert_eq!(api.item(&retried).await.version(), 1);
             assert_eq!((found(&api, &kept).await, found(&api, &lost).await), (1, 0));
-            assert_eq!(api.reread(&user).await.body, user.body);
+            assert_eq!(api.reread(&item).await.body, item.body);
         }
     });
 }
@@ -90,10 +90,10 @@ fn while_the_store_is_out_of_reach_commands_are_still_accepted() {
     let remote = Remote::start(Variant::Cqrs);
     check(&remote.stack, async {
         let api = remote.stack.api();
-        let (hot, cold) = (api.any_user().await, api.any_user().await);
+        let (hot, cold) = (api.any_item().await, api.any_item().await);
         for line in [Line::Cut, Line::Silent] {
             // What memory holds it holds for some seconds only.
-            eventually("memory has the user", async || {
+            eventually("memory has the item", async || {
                 let answer = api.get(&hot.path).send().await.expect(200);
                 answer.header("cache-status").starts_with("memory;hit").then_some(())
             })
@@ -101,20 +101,20 @@ fn while_the_store_is_out_of_reach_commands_are_still_accepted() {
             assert!(remote.stack.kill_environments("read-fn").await > 0);
             remote.dynamodb.set(line);
             is_told(api.get(&cold.path)).await;
-            is_told(api.get(&format!("{PATH}?{STATUS}={STATUS_DEFAULT}"))).await;
+            is_told(api.get(&sample::main().list(&sample::main().finding(&cold.body)[0]))).await;
             is_told(api.get(&cold.path).token(&cold.token)).await;
             let (accepted, refused, key) = (body(), body(), unique("key"));
-            let accepted_answer = api.post(PATH, &accepted).send().await.expect(202);
+            let accepted_answer = api.post(&sample::main().path, &accepted).send().await.expect(202);
             is_told(api.get(accepted_answer.header("location"))).await;
             // Its record comes first.
-            is_told(api.post(PATH, &refused).idempotency_key(&key)).await;
+            is_told(api.post(&sample::main().path, &refused).idempotency_key(&key)).await;
             remote.dynamodb.set(Line::Open);
 
             let document = api.outcome(accepted_answer.json()["command_id"].as_str().unwrap()).await;
             assert_eq!(document["status"], "applied");
             assert_eq!(found(&api, &accepted).await, 1);
-            let retried = api.post(PATH, &refused).idempotency_key(&key).write().await.expect(201);
-            assert_eq!(api.user(&retried).await.version(), 1);
+            let retried = api.post(&sample::main().path, &refused).idempotency_key(&key).write().await.expect(201);
+            assert_eq!(api.item(&retried).await.version(), 1);
             assert_eq!(found(&api, &refused).await, 1);
         }
     });
@@ -128,8 +128,8 @@ fn while_the_store_is_out_of_reach_what_redis_holds_is_served() {
     let remote = Remote::start_with(Variant::Cqrs, &[]);
     check(&remote.stack, async {
         let api = remote.stack.api();
-        let hot = api.any_user().await;
-        eventually("a new environment finds the user in Redis", async || {
+        let hot = api.any_item().await;
+        eventually("a new environment finds the item in Redis", async || {
             remote.stack.kill_environments("read-fn").await;
             let answer = api.get(&hot.path).send().await.expect(200);
             answer.header("cache-status").contains("redis;hit").then_some(())
@@ -140,7 +140,7 @@ fn while_the_store_is_out_of_reach_what_redis_holds_is_served() {
         let cached = api.get(&hot.path).send().await.expect(200);
         assert!(cached.header("cache-status").contains("redis;hit"), "{cached}");
         assert_eq!(cached.json(), hot.body);
-        is_told(api.get(&format!("{PATH}/{}", uuid::Uuid::now_v7()))).await;
+        is_told(api.get(&sample::main().resource.item(uuid::Uuid::now_v7()))).await;
     });
 }
 
@@ -149,22 +149,22 @@ fn while_the_store_is_out_of_reach_a_service_without_a_queue_refuses_everything(
     let remote = Remote::start(Variant::LambdaLith);
     check(&remote.stack, async {
         let api = remote.stack.api();
-        let user = api.any_user().await;
+        let item = api.any_item().await;
         for line in [Line::Cut, Line::Silent] {
             remote.dynamodb.set(line);
             let (body, key) = (body(), unique("key"));
-            is_told(api.post(PATH, &body).idempotency_key(&key)).await;
-            is_told(api.patch(&user.path, &json!({TEXT: "Lost"}))).await;
-            is_told(api.delete(&user.path)).await;
-            is_told(api.get(&user.path)).await;
-            is_told(api.get(PATH)).await;
+            is_told(api.post(&sample::main().path, &body).idempotency_key(&key)).await;
+            is_told(api.patch(&item.path, &sample::main().patch("Lost"))).await;
+            is_told(api.delete(&item.path)).await;
+            is_told(api.get(&item.path)).await;
+            is_told(api.get(&sample::main().path)).await;
             api.get("/health").send().await.expect(200);
             remote.dynamodb.set(Line::Open);
 
-            let retried = api.post(PATH, &body).idempotency_key(&key).write().await.expect(201);
-            assert_eq!(api.user(&retried).await.version(), 1);
+            let retried = api.post(&sample::main().path, &body).idempotency_key(&key).write().await.expect(201);
+            assert_eq!(api.item(&retried).await.version(), 1);
             assert_eq!(found(&api, &body).await, 1);
-            assert_eq!(api.reread(&user).await.body, user.body);
+            assert_eq!(api.reread(&item).await.body, item.body);
         }
     });
 }

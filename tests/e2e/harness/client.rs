@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::poll::{eventually, eventually_within};
 use super::unique;
-use crate::sample::{ID, PATH, full_body, value};
+use crate::sample::{self, Sample};
 
 /// How long an answer may take: longer than a function's timeout.
 const ANSWER_MAX: Duration = Duration::from_secs(60);
@@ -56,7 +56,7 @@ pub struct Written {
     pub answer: Answer,
     /// The status with which the synchronous API answers.
     pub status: u16,
-    /// The user that it is about, where it is about one.
+    /// The item that it is about, if it is about one.
     pub id: Option<String>,
     /// The version that it made, where that is told.
     pub version: Option<u64>,
@@ -66,9 +66,9 @@ pub struct Written {
     pub problem: Option<Value>,
 }
 
-/// A user, as it was read.
+/// An item, as it was read.
 #[derive(Debug, Clone)]
-pub struct User {
+pub struct Item {
     pub id: String,
     pub path: String,
     pub token: String,
@@ -114,31 +114,41 @@ impl Api {
         self.call(Method::DELETE, path)
     }
 
-    /// A user of that body, created and readable.
-    pub async fn user_of(&self, body: &Value) -> User {
-        let written = self.post(PATH, body).write().await.expect(201);
-        self.user(&written).await
+    /// An item of that body, created and readable.
+    pub async fn create(&self, sample: &Sample, body: &Value) -> Item {
+        let written = self.post(&sample.path, body).write().await.expect(201);
+        self.item(&written).await
     }
 
-    /// Any user.
-    pub async fn any_user(&self) -> User {
-        let word = unique("user");
-        self.user_of(&full_body(&word, &value(&word))).await
+    /// Any item of a resource.
+    pub async fn any(&self, sample: &Sample) -> Item {
+        self.create(sample, &sample.body(&unique("any"))).await
     }
 
-    /// The user that was written, read back.
-    pub async fn user(&self, written: &Written) -> User {
-        let id = written.id.clone().unwrap_or_else(|| panic!("{} is about no user", written.answer));
+    /// Any item of the resource that serves tests that need one resource only.
+    pub async fn any_item(&self) -> Item {
+        self.any(sample::main()).await
+    }
+
+    /// Does an action.
+    pub fn act(&self, item: &Item, action: &str) -> Call {
+        self.call(Method::POST, &format!("{}/{action}", item.path))
+    }
+
+    /// The item that was written, read back.
+    pub async fn item(&self, written: &Written) -> Item {
+        let id = written.id.clone().unwrap_or_else(|| panic!("{} is about no item", written.answer));
         let token = written.token.clone().unwrap_or_else(|| panic!("{} gave no token", written.answer));
-        let path = format!("{PATH}/{id}");
+        let sample = sample::at(&written.answer.path).unwrap_or_else(|| panic!("{}", written.answer));
+        let path = sample.resource.item(&id);
         let answer = self.get(&path).token(&token).send().await.expect(200);
-        User { id, path, token: answer.token(), body: answer.json() }
+        Item { id, path, token: answer.token(), body: answer.json() }
     }
 
-    /// The current version of a user that was read before.
-    pub async fn reread(&self, user: &User) -> User {
-        let answer = self.get(&user.path).token(&user.token).send().await.expect(200);
-        User { token: answer.token(), body: answer.json(), ..user.clone() }
+    /// The current version of an item that was read before.
+    pub async fn reread(&self, item: &Item) -> Item {
+        let answer = self.get(&item.path).token(&item.token).send().await.expect(200);
+        Item { token: answer.token(), body: answer.json(), ..item.clone() }
     }
 
     /// Waits for a command to end; returns its status document.
@@ -352,6 +362,14 @@ pub fn kind_of(problem: &Value) -> String {
     uri.rsplit(['/', '#', ':']).next().unwrap_or_default().to_owned()
 }
 
+/// A view shows these fields.
+#[track_caller]
+pub fn shows(view: &Value, fields: &Value) {
+    for (name, value) in fields.as_object().unwrap_or_else(|| panic!("{fields}")) {
+        assert_eq!(view.get(name), Some(value), "{name} of {view}");
+    }
+}
+
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} {} → {}", self.method, self.path, self.status)?;
@@ -369,7 +387,7 @@ impl Written {
         }
         let refused = answer.status >= 400;
         let body = if answer.body.is_empty() { Value::Null } else { answer.json() };
-        let in_path = || Some(answer.path.strip_prefix(PATH)?.strip_prefix('/')?.to_owned());
+        let in_path = || sample::at(&answer.path).and_then(|_| answer.path.split('/').nth(2)).map(str::to_owned);
         Self {
             status: answer.status,
             id: body["id"].as_str().map(str::to_owned).or_else(in_path),
@@ -383,8 +401,9 @@ impl Written {
     async fn of_document(api: &Api, answer: Answer) -> Self {
         let command = answer.json()["command_id"].as_str().unwrap().to_owned();
         let document = api.outcome(&command).await;
+        let sample = sample::at(&answer.path).unwrap_or_else(|| panic!("{answer}"));
         let done = match answer.method {
-            Method::POST => 201,
+            Method::POST if answer.path == sample.path => 201,
             Method::DELETE => 204,
             _ => 200,
         };
@@ -401,7 +420,7 @@ impl Written {
         };
         Self {
             status,
-            id: document[ID].as_str().map(str::to_owned),
+            id: document[&sample.id].as_str().map(str::to_owned),
             version: document["version"].as_u64(),
             token: document["consistency_token"].as_str().map(str::to_owned),
             problem,
@@ -424,10 +443,16 @@ impl Written {
     }
 }
 
-impl User {
+impl Item {
     #[track_caller]
     pub fn text(&self, field: &str) -> &str {
         self.body[field].as_str().unwrap_or_else(|| panic!("no {field} in {}", self.body))
+    }
+
+    /// The item shows these fields.
+    #[track_caller]
+    pub fn shows(&self, fields: &Value) {
+        shows(&self.body, fields);
     }
 
     #[track_caller]

@@ -7,29 +7,33 @@ use std::time::{Duration, Instant};
 use chaos_checker::{Answer, Event, Fields, Kind, Request};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
+use resource::Field;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::client::Call;
 use super::{Api, eventually};
-use crate::sample::{ID, PATH, STATUS, STATUS_DEFAULT, STATUS_OTHER, TEXT, UNIQUE, full_body, value};
+use crate::sample::{self, Sample, text_of};
 
 /// Milliseconds between two requests of a client: the load is bounded.
 const PAUSE_MS: std::ops::Range<u64> = 10..50;
 /// How often a write under a key is tried, and the pause in between: together longer than a restart.
 const TRIES: usize = 12;
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
-/// Fewer users are no town.
+/// Fewer items are no town.
 const USERS_MIN: usize = 16;
-/// Email addresses that several users want.
+/// Unique values that several items want.
 const COVETED: u32 = 4;
 /// Commands that a client remembers.
 const REMEMBERED: usize = 16;
 
-/// The users that clients know to be there, the oldest first. Deleted ones stay: they must not come back.
+/// What the checker calls the default of a status.
+const DEFAULT: &str = "active";
+
+/// The items of each collection that clients know to be there, the oldest first. Deleted ones stay: they must not come back.
 #[derive(Debug, Default)]
-pub struct Town(Mutex<Vec<String>>);
+pub struct Town(Mutex<BTreeMap<&'static str, Vec<String>>>);
 
 /// All that was asked and answered.
 #[derive(Debug)]
@@ -70,10 +74,12 @@ pub struct Manner {
     pub results: bool,
 }
 
-/// One client, which makes one request at a time: a session.
+/// One client of one resource, which makes one request at a time: a session. The checker calls the items users, the field that
+/// the checks change their name, the unique value their email address, and the field with a default their status.
 #[derive(Debug)]
 pub struct Client<'a> {
     name: String,
+    sample: &'static Sample,
     chance: SmallRng,
     manner: Manner,
     town: &'a Town,
@@ -96,7 +102,10 @@ impl<'a> Client<'a> {
     pub fn new(number: usize, seed: u64, manner: Manner, town: &'a Town, recorder: &'a Recorder) -> Self {
         let chance = SmallRng::seed_from_u64(seed.wrapping_add(1 + number as u64));
         let (known, commands) = (BTreeMap::new(), Vec::new());
-        Self { name: format!("client-{number}"), chance, manner, town, recorder, known, commands, words: 0 }
+        // Only if values tell writes apart, the checker knows them.
+        let samples: Vec<_> = sample::all().iter().filter(|sample| sample.text.is_some()).collect();
+        let sample = samples.get(number % samples.len().max(1)).copied().unwrap_or_else(sample::main);
+        Self { name: format!("client-{number}"), sample, chance, manner, town, recorder, known, commands, words: 0 }
     }
 
     /// Makes requests until it is stopped.
@@ -135,7 +144,8 @@ impl<'a> Client<'a> {
 
     /// One of the users, if there are enough. The oldest are the most popular, so that clients meet.
     fn any_user(&mut self) -> Option<String> {
-        let users = self.town.0.lock().unwrap();
+        let mut town = self.town.0.lock().unwrap();
+        let users = town.entry(self.sample.resource.collection).or_default();
         if users.len() < USERS_MIN {
             return None;
         }
@@ -154,12 +164,12 @@ impl<'a> Client<'a> {
     }
 
     async fn create(&mut self, api: &Api) {
-        let fields = Fields { name: Some(self.word()), email: Some(self.email()), status: None };
+        let fields = Fields { name: Some(self.text()), email: self.unique(), status: None };
         let created = self.write(api, Request { fields, ..request(Kind::Create) }).await;
         let Some(user) = created.user else { return };
         let read = Request { user: Some(user.clone()), token_sent: true, ..request(Kind::Read) };
         if self.send(api, read).await.status == Some(200) {
-            self.town.0.lock().unwrap().push(user);
+            self.town.0.lock().unwrap().entry(self.sample.resource.collection).or_default().push(user);
         }
     }
 
@@ -168,11 +178,15 @@ impl<'a> Client<'a> {
         let if_match = version.filter(|_| self.chance.random_ratio(2, 5));
         let token_sent = self.takes_token(&user);
         let kind = if self.chance.random_ratio(1, 4) { Kind::Replace } else { Kind::Patch };
-        let status = [STATUS_DEFAULT, STATUS_OTHER][self.chance.random_range(0..2)];
+        let is_other = self.chance.random_bool(0.5);
+        let status = self.sample.defaulted.as_ref().map(|field| match is_other {
+            true => text_of(&field.other),
+            false => DEFAULT.to_owned(),
+        });
         let fields = Fields {
-            name: Some(self.word()),
-            email: (kind == Kind::Replace || self.chance.random_ratio(1, 4)).then(|| self.email()),
-            status: self.chance.random_ratio(1, 3).then(|| status.to_owned()),
+            name: Some(self.text()),
+            email: (kind == Kind::Replace || self.chance.random_ratio(1, 4)).then(|| self.unique()).flatten(),
+            status: status.filter(|_| self.chance.random_ratio(1, 3)),
         };
         self.write(api, Request { user: Some(user), fields, if_match, token_sent, ..request(kind) }).await;
     }
@@ -196,11 +210,18 @@ impl<'a> Client<'a> {
         format!("{} {}", self.name, self.words)
     }
 
-    fn email(&mut self) -> String {
-        match self.chance.random_ratio(1, 10) {
-            true => value(&format!("coveted-{}", self.chance.random_range(0..COVETED))),
-            false => value(&self.word().replace(' ', "-")),
-        }
+    fn text(&mut self) -> String {
+        let word = self.word();
+        text_of(&self.sample.value(self.sample.changed, &word))
+    }
+
+    fn unique(&mut self) -> Option<String> {
+        let (field, _) = self.sample.unique?;
+        let word = match self.chance.random_ratio(1, 10) {
+            true => format!("coveted-{}-{}", self.sample.resource.collection, self.chance.random_range(0..COVETED)),
+            false => self.word().replace(' ', "-"),
+        };
+        Some(text_of(&self.sample.value(field, &word)))
     }
 
     /// A write; under a key, which half of them have, it is tried until it is known to be taken in.
@@ -227,7 +248,7 @@ impl<'a> Client<'a> {
         let start_us = self.recorder.now_us();
         let received = call.try_send().await.ok();
         let end_us = self.recorder.now_us();
-        let answer = received.as_ref().map(told).unwrap_or_default();
+        let answer = received.as_ref().map(|answer| told(self.sample, answer)).unwrap_or_default();
         let (is_done, is_refused) = match (request.kind, answer.status) {
             (Kind::Read, status) => (status == Some(200), status == Some(404)),
             (Kind::Status, status) => (status == Some(200), false),
@@ -246,10 +267,10 @@ impl<'a> Client<'a> {
     }
 
     fn call(&self, api: &Api, request: &Request) -> Call {
-        let path = format!("{PATH}/{}", request.user.as_deref().unwrap_or_default());
-        let body = body(&request.fields);
+        let path = self.sample.resource.item(request.user.as_deref().unwrap_or_default());
+        let body = body(self.sample, &request.fields);
         let mut call = match request.kind {
-            Kind::Create => api.post(PATH, &body),
+            Kind::Create => api.post(&self.sample.path, &body),
             Kind::Replace => api.put(&path, &body),
             Kind::Patch => api.patch(&path, &body),
             Kind::Delete => api.delete(&path),
@@ -290,21 +311,43 @@ fn request(kind: Kind) -> Request {
     Request { kind, user: None, command: None, fields, if_match: None, token_sent: false, key: None }
 }
 
-fn body(fields: &Fields) -> Value {
-    let mut body = match (&fields.name, &fields.email) {
-        (Some(text), Some(unique)) => full_body(text, unique),
-        _ => json!({}),
-    };
-    for (field, value) in [(TEXT, &fields.name), (UNIQUE, &fields.email), (STATUS, &fields.status)] {
-        if let Some(value) = value {
-            body[field] = value.clone().into();
+/// The value that a text stands for.
+fn value_of(field: &Field, text: &str) -> Value {
+    if (field.sample)(1).is_string() { text.into() } else { serde_json::from_str(text).unwrap() }
+}
+
+fn body(sample: &Sample, fields: &Fields) -> Value {
+    let (unique, name) = (sample.unique.map(|(field, _)| field), sample.changed);
+    let mut body = if fields.email.is_some() { sample.body("all") } else { json!({}) };
+    if unique.is_none() && fields.name.is_some() {
+        body = sample.body("all");
+    }
+    for (field, text) in [(Some(name), &fields.name), (unique, &fields.email)] {
+        if let (Some(field), Some(text)) = (field, text) {
+            body[field.name] = value_of(field, text);
         }
+    }
+    if let (Some(field), Some(status)) = (&sample.defaulted, &fields.status) {
+        body[field.name] = if status == DEFAULT { field.default.clone() } else { field.other.clone() };
     }
     body
 }
 
+/// The fields of an item, as the checker has them.
+pub fn fields<'a>(sample: &Sample, value: impl Fn(&str) -> &'a Value) -> Fields {
+    let status = sample.defaulted.as_ref().map(|field| (value(field.name), &field.default));
+    Fields {
+        name: Some(text_of(value(sample.changed.name))),
+        email: sample.unique.map(|(field, _)| text_of(value(field.name))),
+        status: Some(match status {
+            Some((status, default)) if status != default => text_of(status),
+            _ => DEFAULT.to_owned(),
+        }),
+    }
+}
+
 /// What an answer says.
-fn told(answer: &super::Answer) -> Answer {
+fn told(sample: &Sample, answer: &super::Answer) -> Answer {
     let status = Some(answer.status);
     if !(200..300).contains(&answer.status) {
         return Answer { status, ..Answer::default() };
@@ -315,12 +358,13 @@ fn told(answer: &super::Answer) -> Answer {
     let body = answer.json();
     let text = |name: &str| body[name].as_str().map(str::to_owned);
     let version = body["version"].as_u64();
-    let mut told = Answer { status, version, command: text("command_id"), user: text(ID), ..Answer::default() };
-    match text(TEXT) {
-        Some(name) => {
+    let user = text(&sample.id);
+    let mut told = Answer { status, version, command: text("command_id"), user, ..Answer::default() };
+    match body.get(sample.changed.name) {
+        Some(_) => {
             assert!(answer.header("etag").starts_with(&format!("\"{}-v", version.unwrap())), "{answer}");
             told.user = text("id");
-            told.fields = Some(Fields { name: Some(name), email: text(UNIQUE), status: text(STATUS) });
+            told.fields = Some(fields(sample, |field| &body[field]));
         }
         None if answer.status == 200 => told.outcome = Some(serde_json::from_value(body["status"].clone()).unwrap()),
         None => {}

@@ -10,7 +10,7 @@ use super::client::kind_of;
 use super::clients::Recorder;
 use super::stores::Stores;
 use super::{Api, Stack};
-use crate::sample::ID;
+use crate::sample;
 
 /// Violations that are shown in full; all of them are in the history that is kept.
 const VIOLATIONS_SHOWN: usize = 20;
@@ -90,7 +90,7 @@ fn name_commands(history: &mut History) {
 fn command(id: &str, document: &Value) -> Command {
     Command {
         id: id.to_owned(),
-        user: document[ID].as_str().map(str::to_owned),
+        user: sample::all().iter().find_map(|sample| document[&sample.id].as_str()).map(str::to_owned),
         outcome: serde_json::from_value(document["status"].clone()).unwrap(),
         version: document["version"].as_u64(),
         problem: document.get("problem").map(kind_of),

@@ -3,15 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use chaos_checker::{Command, Fields, Rest, User};
+use chaos_checker::{Command, Rest, User};
+use kernel::ids::Tenant;
+use kernel::ports::Claim;
 use serde_json::Value;
 
+use super::clients::fields;
 use super::poll::eventually_within;
 use super::stack::Stack;
 use super::{client, unique};
-use crate::sample::{FIELDS, STATUS, TEXT, UNIQUE};
+use crate::sample::{self, Sample, text_of};
 
 type Item = std::collections::HashMap<String, AttributeValue>;
 
@@ -85,16 +86,15 @@ impl Stores {
         };
         for item in self.scan("-write").await {
             let key = string(&item, "pk").to_owned();
-            match key.split('#').next() {
-                Some("Q") => drop(content.claims.insert(key, string(&item, "holder").to_owned())),
-                Some("U") => drop(content.states.insert(key, stored(&item))),
-                // Notes of long work.
-                _ => {}
-            }
+            if key.starts_with("Q#") {
+                content.claims.insert(key, string(&item, "holder").to_owned());
+            } else if sample_of(&key).is_some() {
+                content.states.insert(key, stored(&item));
+            } // Otherwise a note of long work.
         }
         for item in self.scan("-read-").await {
             let key = string(&item, "pk").to_owned();
-            if key.starts_with("U#") {
+            if sample_of(&key).is_some() {
                 content.views.insert(key, stored(&item));
             }
         }
@@ -143,7 +143,7 @@ impl Content {
         }
     }
 
-    /// How many users there are, and how many there were.
+    /// How many items there are, and how many there were.
     pub fn live_and_deleted(&self) -> (usize, usize) {
         let live = self.states.values().filter(|state| state.body.is_some()).count();
         (live, self.states.len() - live)
@@ -154,11 +154,12 @@ impl Content {
         let keys: BTreeSet<_> = self.states.keys().chain(self.views.keys()).collect();
         let user = |key: &String| {
             let [_, tenant, id] = key.split('#').collect::<Vec<_>>().try_into().unwrap();
+            let sample = sample_of(key).unwrap();
             User {
                 tenant: str::to_owned(tenant),
                 id: str::to_owned(id),
-                written: self.states.get(key).map(|stored| stored.to_check(|field| &field["value"])),
-                shown: self.views.get(key).map(|stored| stored.to_check(|field| field)),
+                written: self.states.get(key).map(|stored| stored.to_check(sample, |field| &field["value"])),
+                shown: self.views.get(key).map(|stored| stored.to_check(sample, |field| field)),
             }
         };
         Rest { commands: self.commands.clone(), users: keys.into_iter().map(user).collect() }
@@ -186,7 +187,7 @@ impl Content {
         let keys: BTreeSet<_> = self.states.keys().chain(self.views.keys()).collect();
         for key in keys {
             match (self.states.get(key), self.views.get(key)) {
-                (Some(state), Some(view)) if projects_to(state, view) => {}
+                (Some(state), Some(view)) if sample_of(key).is_some_and(|sample| projects_to(sample, state, view)) => {}
                 (state, view) => found.push(format!("{key}: state {state:?}, but view {view:?}")),
             }
         }
@@ -206,37 +207,44 @@ impl Content {
         found.extend(applied.keys().map(|id| format!("commands were applied to {id}, which does not exist")));
     }
 
-    /// Each live user holds the claim to what only one may have, and nobody holds another.
+    /// Each live item holds the claims to its unique values, and nothing holds another.
     fn check_claims(&self, found: &mut Vec<String>) {
         let mut due = BTreeMap::new();
         for (key, state) in &self.states {
             let Some(body) = &state.body else { continue };
-            let unique = text(&body[UNIQUE]["value"]).to_lowercase();
-            let digest = ring::digest::digest(&ring::digest::SHA256, unique.as_bytes());
-            let tenant = key.split('#').nth(1).unwrap();
-            due.insert(format!("Q#{tenant}#{UNIQUE}#{}", URL_SAFE_NO_PAD.encode(digest)), key.clone());
+            let sample = sample_of(key).unwrap();
+            let tenant: Tenant = key.split('#').nth(1).unwrap().parse().unwrap();
+            for field in sample.settable().filter(|field| field.taken.is_some()) {
+                let value = field.key(&text_of(&body[field.name]["value"])).unwrap();
+                let claim = Claim { kind: sample.resource.kind, tenant: tenant.clone(), field: field.name, value };
+                due.insert(claim.to_string(), key.clone());
+            }
         }
         if due != self.claims {
-            found.push(format!("live users should hold {due:#?}, but the claims are {:#?}", self.claims));
+            found.push(format!("live items should hold {due:#?}, but the claims are {:#?}", self.claims));
         }
     }
 }
 
 impl Stored {
-    fn to_check(&self, value: impl Fn(&Value) -> &Value) -> chaos_checker::Stored {
-        let fields = self.body.as_ref().map(|body| {
-            let field = |name: &str| Some(text(value(&body[name])).to_owned());
-            Fields { name: field(TEXT), email: field(UNIQUE), status: field(STATUS) }
-        });
+    fn to_check(&self, sample: &Sample, value: impl Fn(&Value) -> &Value) -> chaos_checker::Stored {
+        let fields = self.body.as_ref().map(|body| fields(sample, |name| value(&body[name])));
         chaos_checker::Stored { version: self.version, fields }
     }
 }
 
-fn projects_to(state: &Stored, view: &Stored) -> bool {
+/// The resource of a key; `None` if it is the key of something else.
+fn sample_of(key: &str) -> Option<&'static Sample> {
+    let (kind, _) = key.split_once('#')?;
+    sample::all().iter().find(|sample| sample.resource.kind.letters() == kind)
+}
+
+fn projects_to(sample: &Sample, state: &Stored, view: &Stored) -> bool {
     let same = match (&state.body, &view.body) {
         (None, None) => true,
         (Some(state), Some(body)) => {
-            FIELDS.iter().all(|field| state[*field]["value"] == body[*field]) && body["version"] == view.version
+            let is_shown = |name| state[name]["value"] == body[name];
+            sample.settable().all(|field| is_shown(field.name)) && body["version"] == view.version
         }
         _ => false,
     };

@@ -3,18 +3,16 @@
 use std::process::Stdio;
 
 use adapters::dynamo::{DynamoViewStore, SnapshotTable};
-use kernel::domain::Domain as _;
 use kernel::ids::AggregateKey;
 use kernel::ports::Snapshot;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use shared::ServedDomain;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStderr};
 
 use super::{Said, Site, command, die, set_in_redis};
-use crate::harness::{Api, User, Variant, check, eventually, program, unique};
-use crate::sample::TEXT;
+use crate::harness::{Api, Item, Variant, check, eventually, program, unique};
+use crate::sample;
 
 /// Times that are short enough for a test.
 const SHORT: [&str; 4] = ["--soak", "1s", "--lease", "1s"];
@@ -94,39 +92,39 @@ impl Site {
 
     async fn views(&self) -> SnapshotTable {
         let table = self.place("READ_TABLE").await;
-        DynamoViewStore::new(self.dynamodb().await, table, ServedDomain::INDEXES).snapshots()
+        DynamoViewStore::new(self.dynamodb().await, table).snapshots()
     }
 
-    /// Puts another body into the view of a user who was just created.
+    /// Puts another body into the view of an item who was just created.
     async fn tamper_with(&self, id: &str) {
         let tenant = "local".parse().unwrap();
-        let key = AggregateKey { kind: ServedDomain::KIND, tenant, id: id.parse().unwrap() };
+        let key = AggregateKey { kind: sample::main().resource.kind, tenant, id: id.parse().unwrap() };
         let view = Snapshot { version: 1, schema: 1, body: Some("{}".into()), index: Vec::new(), expires_at: None };
         self.views().await.replace_up_to(&key, &view).await.unwrap();
     }
 }
 
-async fn users(api: &Api) -> Vec<User> {
-    let mut users = Vec::new();
+async fn items(api: &Api) -> Vec<Item> {
+    let mut items = Vec::new();
     for _ in 0..5 {
-        users.push(api.any_user().await);
+        items.push(api.any_item().await);
     }
-    users
+    items
 }
 
-/// Changes a user, in whichever way the stage has it, and reads it back.
-async fn rename(api: &Api, user: &mut User) {
-    let written = api.patch(&user.path, &json!({TEXT: unique("renamed")})).write().await.expect(200);
-    user.token = written.token.unwrap();
-    *user = api.reread(user).await;
+/// Changes an item, in whichever way the stage has it, and reads it back.
+async fn rename(api: &Api, item: &mut Item) {
+    let written = api.patch(&item.path, &sample::main().patch(&unique("renamed"))).write().await.expect(200);
+    item.token = written.token.unwrap();
+    *item = api.reread(item).await;
 }
 
-async fn all_is_as_it_was(site: &Site, users: &[User]) {
-    for user in users {
-        assert_eq!(site.stack.api().reread(user).await.body, user.body);
+async fn all_is_as_it_was(site: &Site, items: &[Item]) {
+    for item in items {
+        assert_eq!(site.stack.api().reread(item).await.body, item.body);
     }
     let told = site.watershed(&["verify"]).await;
-    assert_eq!((told.code, &told.json["users"]), (0, &json!(users.len())), "{told:?}");
+    assert_eq!((told.code, &told.json["items"]), (0, &json!(items.len())), "{told:?}");
 }
 
 #[test]
@@ -134,65 +132,65 @@ fn steps_lead_forward_and_back_and_the_data_stays() {
     let site = Site::start(Variant::RedisCache);
     check(&site.stack, async {
         let api = site.stack.api();
-        let mut users = users(&api).await;
+        let mut items = items(&api).await;
         let told = site.watershed(&["migrate", "plan", "--to", "read-store"]).await;
         let steps = told.json["steps"].as_array().unwrap();
         assert_eq!((told.code, &steps[1]["step"]), (0, &json!("backfill: before read-store")), "{told:?}");
 
-        // A user who was forgotten while nobody wrote views.
+        // A item who was forgotten while nobody wrote views.
         site.tamper_with(&uuid::Uuid::now_v7().to_string()).await;
-        // All users are compared once before the cut-over, and without a soak once after it.
+        // All items are compared once before the cut-over, and without a soak once after it.
         let told = site.when_free(&["migrate", "advance", "--to", "read-store", "--soak", "0s", "--lease", "1s"]).await;
         let rows = json!(["read-store-expand", "read-store"]);
         assert_eq!((told.code, &told.json["rows"], &told.json["wrong"]), (0, &rows, &json!(0)), "{told:?}");
         assert_eq!((&told.json["copied"], site.stage().await), (&json!(5), "read-store".to_owned()), "{told:?}");
         assert_eq!(told.json["compared"], 10, "{told:?}");
-        rename(&api, &mut users[0]).await;
+        rename(&api, &mut items[0]).await;
 
         let told = site.advance(&["--to", "cqrs"]).await;
         assert_eq!((told.code, site.stage().await), (0, "cqrs".to_owned()), "{told:?}");
-        rename(&api, &mut users[1]).await;
+        rename(&api, &mut items[1]).await;
 
         let told = site.advance(&["--to", "read-store"]).await;
         assert_eq!((told.code, &told.json["next"]), (1, &json!("contract: before read-store")), "{told:?}");
         assert_eq!(site.stage().await, "cqrs-idle");
-        rename(&api, &mut users[2]).await;
+        rename(&api, &mut items[2]).await;
         let told = site.advance(&["--retention", "0s"]).await;
         assert_eq!((told.code, site.stage().await), (0, "read-store".to_owned()), "{told:?}");
 
         let told = site.advance(&["--to", "redis-cache"]).await;
         assert_eq!((told.code, site.stage().await), (1, "read-store-expand".to_owned()), "{told:?}");
-        rename(&api, &mut users[3]).await;
+        rename(&api, &mut items[3]).await;
         let told = site.rollback().await;
         assert_eq!((told.code, site.stage().await), (0, "read-store".to_owned()), "{told:?}");
         let told = site.advance(&["--to", "redis-cache", "--retention", "0s"]).await;
         assert_eq!((told.code, site.stage().await), (0, "redis-cache".to_owned()), "{told:?}");
-        rename(&api, &mut users[4]).await;
-        all_is_as_it_was(&site, &users).await;
+        rename(&api, &mut items[4]).await;
+        all_is_as_it_was(&site, &items).await;
     });
 }
 
 /// Kills a run in each of these phases; each goes on where the one before was.
-async fn advance_and_kill(site: &Site, users: &mut [User], to: &str, phases: &[&str]) {
+async fn advance_and_kill(site: &Site, items: &mut [Item], to: &str, phases: &[&str]) {
     let arguments = [&["advance", "--to", to, "--retention", "0s"], &SHORT[..]].concat();
     for phase in phases {
         site.kill_at(phase, &arguments).await;
-        rename(&site.stack.api(), &mut users[0]).await;
+        rename(&site.stack.api(), &mut items[0]).await;
     }
     let told = site.when_free(&[&["migrate"], &arguments[..]].concat()).await;
     assert_eq!((told.code, site.stage().await), (0, to.to_owned()), "{told:?}");
-    all_is_as_it_was(site, users).await;
+    all_is_as_it_was(site, items).await;
 }
 
 #[test]
 fn a_read_store_comes_and_goes_though_each_phase_is_killed() {
     let site = Site::start(Variant::RedisCache);
     check(&site.stack, async {
-        let mut users = users(&site.stack.api()).await;
+        let mut items = items(&site.stack.api()).await;
         let forward = ["expand:", "backfill:", "compare:", "cut over:", "soak:"];
-        advance_and_kill(&site, &mut users, "read-store", &forward).await;
+        advance_and_kill(&site, &mut items, "read-store", &forward).await;
         let back = ["compare:", "cut over:", "soak:", "contract: deploying redis-cache"];
-        advance_and_kill(&site, &mut users, "redis-cache", &back).await;
+        advance_and_kill(&site, &mut items, "redis-cache", &back).await;
     });
 }
 
@@ -200,9 +198,9 @@ fn a_read_store_comes_and_goes_though_each_phase_is_killed() {
 fn a_queue_comes_and_goes_though_each_phase_is_killed() {
     let site = Site::start(Variant::ReadStore);
     check(&site.stack, async {
-        let mut users = users(&site.stack.api()).await;
+        let mut items = items(&site.stack.api()).await;
         let forward = ["expand:", "compare:", "cut over:", "soak:"];
-        advance_and_kill(&site, &mut users, "cqrs", &forward).await;
+        advance_and_kill(&site, &mut items, "cqrs", &forward).await;
         let back = [
             "compare:",
             "cut over:",
@@ -213,7 +211,7 @@ fn a_queue_comes_and_goes_though_each_phase_is_killed() {
             "dead letters:",
             "contract: deploying read-store",
         ];
-        advance_and_kill(&site, &mut users, "read-store", &back).await;
+        advance_and_kill(&site, &mut items, "read-store", &back).await;
     });
 }
 
@@ -221,20 +219,20 @@ fn a_queue_comes_and_goes_though_each_phase_is_killed() {
 fn a_way_back_is_killed_and_ends_where_it_came_from() {
     let site = Site::start(Variant::ReadStore);
     check(&site.stack, async {
-        let mut users = users(&site.stack.api()).await;
+        let mut items = items(&site.stack.api()).await;
         let soaking = ["advance", "--to", "cqrs", "--soak", "1h", "--lease", "1s"];
         site.kill_at("soak:", &soaking).await;
         let arguments = ["rollback", "--lease", "1s"];
         for phase in ["roll back: deploying cqrs-expand", "drain:", "roll back: deploying read-store"] {
             site.kill_at(phase, &arguments).await;
-            rename(&site.stack.api(), &mut users[0]).await;
+            rename(&site.stack.api(), &mut items[0]).await;
             let told = site.when_free(&[&["migrate"], &soaking[..]].concat()).await;
             told.is_refused("migrate rollback");
         }
         let told = site.rollback().await;
         assert_eq!((told.code, site.stage().await), (0, "read-store".to_owned()), "{told:?}");
         site.rollback().await.is_refused("advance --to cqrs");
-        all_is_as_it_was(&site, &users).await;
+        all_is_as_it_was(&site, &items).await;
     });
 }
 
@@ -304,9 +302,9 @@ fn nothing_is_cut_over_and_nothing_soaks_while_a_view_is_wrong() {
     let site = Site::start(Variant::RedisCache);
     check(&site.stack, async {
         let api = site.stack.api();
-        let users = users(&api).await;
+        let items = items(&api).await;
         // Filling leaves alone what has the version already.
-        site.tamper_with(&users[0].id).await;
+        site.tamper_with(&items[0].id).await;
         let told = site.advance(&["--to", "read-store"]).await;
         assert_eq!(
             (told.code, &told.json["wrong"], site.stage().await),
@@ -318,7 +316,7 @@ fn nothing_is_cut_over_and_nothing_soaks_while_a_view_is_wrong() {
         assert_eq!((told.code, &told.json["repaired"]), (0, &json!(1)), "{told:?}");
 
         let mut soaking = site.until("soak:", &["advance", "--soak", "1h", "--lease", "1s"]).await;
-        site.tamper_with(&users[1].id).await;
+        site.tamper_with(&items[1].id).await;
         assert_eq!(soaking.code().await, Some(1));
         assert_eq!((site.stage().await, site.advance(&[]).await.code), ("read-store".to_owned(), 1));
         let told = site.rollback().await;
@@ -330,13 +328,13 @@ fn nothing_is_cut_over_and_nothing_soaks_while_a_view_is_wrong() {
 fn a_shared_cache_forgets_what_it_holds_of_an_earlier_stay() {
     let site = Site::start(Variant::MemoryCache);
     check(&site.stack, async {
-        let users = users(&site.stack.api()).await;
+        let items = items(&site.stack.api()).await;
         let arguments = [&["advance", "--to", "redis-cache"], &SHORT[..]].concat();
         site.kill_at("refresh:", &arguments).await;
-        set_in_redis(&site.place("REDIS_URL").await, &users[0], "V00000000000000000009|b|1|{}");
+        set_in_redis(&site.place("REDIS_URL").await, &items[0], "V00000000000000000009|b|1|{}");
         let told = site.advance(&[]).await;
         assert_eq!((told.code, &told.json["wrong"]), (0, &json!(0)), "{told:?}");
-        all_is_as_it_was(&site, &users).await;
+        all_is_as_it_was(&site, &items).await;
     });
 }
 
@@ -358,7 +356,7 @@ fn no_queue_goes_while_it_has_dead_letters() {
 fn without_a_local_stack_the_operator_deploys_each_row() {
     let site = Site::start(Variant::RedisCache);
     check(&site.stack, async {
-        users(&site.stack.api()).await;
+        items(&site.stack.api()).await;
         let elsewhere = site.elsewhere(&[]).await;
         let advance =
             async |arguments: &[&str]| elsewhere(&[&["migrate", "advance"], &SHORT[..], arguments].concat()).await;

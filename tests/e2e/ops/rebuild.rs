@@ -5,15 +5,14 @@ use std::time::{Duration, Instant};
 
 use adapters::dynamo::DynamoViewStore;
 use futures::future::{join, join_all};
-use kernel::domain::Domain as _;
 use serde_json::json;
-use shared::ServedDomain;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::{Site, command};
+use crate::harness::client::shows;
 use crate::harness::{Api, Variant, check, eventually, seed, unique};
-use crate::sample::{PATH, STATUS, STATUS_DEFAULT, TEXT};
+use crate::sample;
 
 /// Users that there are.
 const USERS: usize = 3_000;
@@ -29,11 +28,11 @@ const PAUSE: Duration = Duration::from_millis(10);
 fn a_read_store_is_rebuilt_under_load_and_three_kills_and_no_read_fails() {
     let site = Site::start(Variant::Cqrs);
     let ran = check(&site.stack, async {
-        let users = seed::users(&site.stack, USERS).await;
+        let items = seed::items(&site.stack, USERS).await;
         let (stop, stopped) = watch::channel(());
         let api = site.stack.api();
-        let readers = join_all((0..READERS).map(|reader| read(&api, &users, reader, &stopped)));
-        let clients = join(readers, write(&api, &users, &stopped));
+        let readers = join_all((0..READERS).map(|reader| read(&api, &items, reader, &stopped)));
+        let clients = join(readers, write(&api, &items, &stopped));
         let operator = async {
             let began = Instant::now();
             build_and_kill(&site).await;
@@ -51,25 +50,25 @@ fn a_read_store_is_rebuilt_under_load_and_three_kills_and_no_read_fails() {
         };
         let ((reads, writes), built) = join(clients, operator).await;
         let told = site.watershed(&["verify"]).await;
-        assert_eq!((told.code, &told.json["users"]), (0, &json!(USERS)), "{told:?}");
+        assert_eq!((told.code, &told.json["items"]), (0, &json!(USERS)), "{told:?}");
         (reads.iter().sum::<usize>(), writes, built)
     });
     let (reads, writes, built) = ran;
     println!(
-        "{USERS} users copied in {built:?} with {} kills; flipped, taken back and flipped again; {reads} reads, none \
+        "{USERS} items copied in {built:?} with {} kills; flipped, taken back and flipped again; {reads} reads, none \
          failed; {writes} writes",
         KILLS.len()
     );
 }
 
-/// Reads users and lists, all of which must succeed.
-async fn read(api: &Api, users: &[String], reader: usize, stopped: &watch::Receiver<()>) -> usize {
+/// Reads items and lists, all of which must succeed.
+async fn read(api: &Api, items: &[String], reader: usize, stopped: &watch::Receiver<()>) -> usize {
     let mut reads = 0;
     while stopped.has_changed().is_ok() {
-        let user = &users[(reads * 7919 + reader) % users.len()];
-        api.get(&format!("{PATH}/{user}")).send().await.expect(200);
+        let item = &items[(reads * 7919 + reader) % items.len()];
+        api.get(&sample::main().resource.item(item)).send().await.expect(200);
         if reads % 10 == 0 {
-            api.get(&format!("{PATH}?{STATUS}={STATUS_DEFAULT}&limit=5")).send().await.expect(200);
+            api.get(&sample::main().list("limit=5")).send().await.expect(200);
         }
         reads += 1;
         sleep(PAUSE).await;
@@ -78,13 +77,14 @@ async fn read(api: &Api, users: &[String], reader: usize, stopped: &watch::Recei
 }
 
 /// Writes, and reads what it has written.
-async fn write(api: &Api, users: &[String], stopped: &watch::Receiver<()>) -> usize {
+async fn write(api: &Api, items: &[String], stopped: &watch::Receiver<()>) -> usize {
     let mut writes = 0;
     while stopped.has_changed().is_ok() {
-        let (path, name) = (format!("{PATH}/{}", users[writes * 31 % users.len()]), unique("rebuilt"));
-        let written = api.patch(&path, &json!({TEXT: name})).write().await.expect(200);
+        let path = sample::main().resource.item(&items[writes * 31 % items.len()]);
+        let patch = sample::main().patch(&unique("rebuilt"));
+        let written = api.patch(&path, &patch).write().await.expect(200);
         let read = api.get(&path).token(&written.token.unwrap()).send().await.expect(200);
-        assert_eq!(read.json()[TEXT], name);
+        shows(&read.json(), &patch);
         writes += 1;
         sleep(PAUSE).await;
     }
@@ -104,7 +104,7 @@ async fn build_and_kill(site: &Site) {
             told.json["copied"].as_u64().filter(|copied| *copied >= kill_at)
         })
         .await;
-        assert!(now >= copied && now < USERS as u64, "{now} users copied, {copied} before");
+        assert!(now >= copied && now < USERS as u64, "{now} items copied, {copied} before");
         assert!(build.try_wait().unwrap().is_none(), "the build ended by itself");
         build.kill().await.unwrap();
         copied = now;
@@ -117,7 +117,7 @@ async fn build_and_kill(site: &Site) {
 fn readers_see_another_read_store_only_if_nothing_differs() {
     let site = Site::start(Variant::Cqrs);
     check(&site.stack, async {
-        seed::users(&site.stack, 20).await;
+        seed::items(&site.stack, 20).await;
         for (too_early, says) in [("flip", "rebuild build"), ("rollback", "rebuild build"), ("finish", "rebuild build")]
         {
             let told = site.watershed(&["rebuild", too_early]).await;
@@ -134,14 +134,14 @@ fn readers_see_another_read_store_only_if_nothing_differs() {
         let told = site.watershed(&["rebuild", "build", "--to", "2"]).await;
         assert_eq!((told.code, &told.json["copied"]), (0, &json!(20)), "{told:?}");
         let api = site.stack.api();
-        let kept = api.any_user().await;
+        let kept = api.any_item().await;
         let read = || api.get(&kept.path).token(&kept.token).if_none_match("\"1-v1\"").send();
         read().await.expect(304);
         let told = site.watershed(&["rebuild", "build", "--to", "3"]).await;
         assert!(told.code == 3 && told.error.contains("rebuild finish"), "{told:?}");
 
-        let next = DynamoViewStore::new(site.dynamodb().await, "watershed-read-v2", ServedDomain::INDEXES).snapshots();
-        let page = next.scan(ServedDomain::KIND, 0, 1, None).await.unwrap();
+        let next = DynamoViewStore::new(site.dynamodb().await, "watershed-read-v2").snapshots();
+        let page = next.scan(&[sample::main().resource.kind], 0, 1, None).await.unwrap();
         next.remove(&page.entries[0].0).await.unwrap();
         let told = site.watershed(&["rebuild", "flip"]).await;
         assert_eq!((told.code, &told.json["comparison"]["differences"]), (1, &json!(1)), "{told:?}");
@@ -160,15 +160,15 @@ fn readers_see_another_read_store_only_if_nothing_differs() {
         assert_eq!((told.code, &told.json["given_up"]), (0, &json!("watershed-read-v1")), "{told:?}");
         // The same version is shown in other bytes: a client that knows the old ones is sent the new ones.
         assert_eq!(read().await.expect(200).header("etag"), "\"1-v2\"");
-        let change = api.patch(&kept.path, &json!({TEXT: "Changed"})).if_match("\"1-v1\"").prefer("wait=10");
+        let change = api.patch(&kept.path, &sample::main().patch("Changed")).if_match("\"1-v1\"").prefer("wait=10");
         assert_eq!(change.send().await.expect(200).header("etag"), "\"2-v2\"");
-        let user = api.any_user().await;
-        assert_eq!(site.watershed(&["verify"]).await.json["users"], 22);
+        let item = api.any_item().await;
+        assert_eq!(site.watershed(&["verify"]).await.json["items"], 22);
         let told = site.watershed(&["verify", "--read-table", "watershed-read-v1"]).await;
         assert_eq!(
             (told.code, &told.json["by_kind"]),
             (1, &json!({"view_missing": 1, "view_older": 1})),
-            "{user:?} {told:?}"
+            "{item:?} {told:?}"
         );
     });
 }
@@ -178,19 +178,19 @@ fn what_was_deployed_last_is_deployed_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let arguments = ["--data-dir", dir.path().to_str().unwrap()];
     let site = Site::start_with(Variant::Cqrs, &arguments);
-    let user = check(&site.stack, async {
-        let user = site.stack.api().any_user().await;
+    let item = check(&site.stack, async {
+        let item = site.stack.api().any_item().await;
         for step in [&["rebuild", "build", "--to", "2"][..], &["rebuild", "flip"], &["rebuild", "finish"]] {
             let told = site.watershed(step).await;
             assert_eq!(told.code, 0, "{told:?}");
         }
-        user
+        item
     });
     drop(site);
     let site = Site::start_with(Variant::Cqrs, &arguments);
     check(&site.stack, async {
         assert_eq!(site.place("READ_TABLE").await, "watershed-read-v2");
-        assert_eq!(site.stack.api().reread(&user).await.body, user.body);
+        assert_eq!(site.stack.api().reread(&item).await.body, item.body);
     });
 }
 
@@ -198,7 +198,7 @@ fn what_was_deployed_last_is_deployed_after_a_restart() {
 fn without_a_local_stack_it_is_said_what_to_deploy() {
     let site = Site::start(Variant::Cqrs);
     check(&site.stack, async {
-        seed::users(&site.stack, 3).await;
+        seed::items(&site.stack, 3).await;
         let elsewhere = site.elsewhere(&[]).await;
         let told = elsewhere(&["rebuild", "build", "--to", "2"]).await;
         let deploy = told.json["deploy"].as_str().unwrap_or_default();

@@ -1,23 +1,21 @@
 //! A backup is restored, as docs/restore.md says, as far as an emulator goes: a copy stands for a table at a point in time.
 
 use adapters::tables;
-use kernel::domain::Domain as _;
 use serde_json::json;
-use shared::ServedDomain;
 
-use super::{Site, die, envelope, user};
+use super::{Site, die, envelope, item};
 use crate::harness::stores::drained;
 use crate::harness::{Variant, check, eventually, unique};
-use crate::sample::{PATH, TEXT, UNIQUE, full_body, held};
+use crate::sample;
 
 /// The tables of a restore, named as the tool's options are.
 const RESTORED: [&str; 4] = ["--write-table", "watershed-write-r1", "--commands-table", "watershed-commands-r1"];
 
 impl Site {
     /// Restores a table as it is now under another name.
-    async fn restore(&self, from: &str, to: &str, indexes: &[&str]) {
+    async fn restore(&self, from: &str, to: &str) {
         let dynamodb = self.dynamodb().await;
-        tables::create(&dynamodb, to, indexes).await.unwrap();
+        tables::create(&dynamodb, to).await.unwrap();
         let items = dynamodb.scan().table_name(from).consistent_read(true).into_paginator().items().send();
         for item in items.collect::<Result<Vec<_>, _>>().await.unwrap() {
             dynamodb.put_item().table_name(to).set_item(Some(item)).send().await.unwrap();
@@ -30,22 +28,22 @@ fn a_backup_is_restored_into_other_tables_and_the_service_goes_on_with_them() {
     let site = Site::start(Variant::Cqrs);
     check(&site.stack, async {
         let api = site.stack.api();
-        let (kept, damaged) = (user(&api).await, user(&api).await);
-        let name = json!({TEXT: unique("earlier")});
+        let (kept, damaged) = (item(&api).await, item(&api).await);
+        let name = sample::main().patch(&unique("earlier"));
         let earlier = || api.patch(&kept.path, &name).idempotency_key("earlier");
         assert_eq!(earlier().write().await.expect(200).version, Some(2));
         drained(&site.stack).await;
 
         // The point in time.
-        site.restore("watershed-write", RESTORED[1], ServedDomain::INDEXES).await;
-        site.restore("watershed-commands", RESTORED[3], &[]).await;
+        site.restore("watershed-write", RESTORED[1]).await;
+        site.restore("watershed-commands", RESTORED[3]).await;
 
-        // Since then: damage, a user, a change with a key, and a dead letter.
+        // Since then: damage, an item, a change with a key, and a dead letter.
         let damage =
-            api.patch(&damaged.path, &json!({TEXT: unique("damage")})).write().await.expect(200).token.unwrap();
+            api.patch(&damaged.path, &sample::main().patch(&unique("damage"))).write().await.expect(200).token.unwrap();
         api.get(&damaged.path).token(&damage).send().await.expect(200);
-        let lost = user(&api).await;
-        let later = json!({TEXT: unique("later")});
+        let lost = item(&api).await;
+        let later = sample::main().patch(&unique("later"));
         let change = || api.patch(&kept.path, &later).idempotency_key("later");
         assert_eq!(change().write().await.expect(200).version, Some(3));
         let redriven = unique("redriven");
@@ -61,11 +59,12 @@ fn a_backup_is_restored_into_other_tables_and_the_service_goes_on_with_them() {
         eventually("it is deployed", async || (site.stack.status().await["draining"] == 0).then_some(())).await;
 
         let told = site.watershed(&["verify"]).await;
-        assert_eq!((told.code, &told.json["users"], &told.json["views"]), (0, &json!(2), &json!(2)), "{told:?}");
+        assert_eq!((told.code, &told.json["items"], &told.json["views"]), (0, &json!(2), &json!(2)), "{told:?}");
         // No cache shows a stale entry.
         assert_eq!(api.get(&damaged.path).send().await.expect(200).json(), damaged.body);
         api.get(&lost.path).send().await.expect(404);
-        let listed = api.get(&format!("{PATH}?{}", held(lost.text(UNIQUE)))).send().await.expect(200).json();
+        let held = sample::main().held(&lost.body).unwrap();
+        let listed = api.get(&sample::main().list(&held)).send().await.expect(200).json();
         assert_eq!(listed["items"], json!([]));
         // A token of the lost version is for nothing older.
         assert_eq!(api.get(&damaged.path).token(&damage).send().await.kind(503), "not-yet-consistent");
@@ -77,16 +76,17 @@ fn a_backup_is_restored_into_other_tables_and_the_service_goes_on_with_them() {
         assert_eq!((again.version, again.answer.find("idempotency-replayed")), (Some(3), None));
         assert_eq!(site.watershed(&["dlq", "redrive", "--all"]).await.code, 0);
         eventually("the dead letter is applied", async || {
-            (api.get(&damaged.path).send().await.json()[TEXT] == redriven).then_some(())
+            let (read, changed) = (api.get(&damaged.path).send().await.json(), sample::main().changed);
+            (read[changed.name] == sample::main().value(changed, &redriven)).then_some(())
         })
         .await;
-        api.user_of(&full_body("Once more", lost.text(UNIQUE))).await;
+        api.create(sample::main(), &sample::main().keeping(&lost.body, "Once more")).await;
 
         // Later deployments keep the tables.
         assert_eq!(site.watershed(&["rebuild", "build", "--to", "3"]).await.code, 0);
         assert_eq!(site.place("WRITE_TABLE").await, RESTORED[1]);
         assert_eq!(site.place("COMMANDS_TABLE").await, RESTORED[3]);
         let told = site.watershed(&["verify"]).await;
-        assert_eq!((told.code, &told.json["users"]), (0, &json!(3)), "{told:?}");
+        assert_eq!((told.code, &told.json["items"]), (0, &json!(3)), "{told:?}");
     });
 }

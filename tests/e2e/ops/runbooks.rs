@@ -12,10 +12,10 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use super::{Said, Site, die, envelope, key, user};
+use super::{Said, Site, die, envelope, item, key};
 use crate::harness::redis::Redis;
-use crate::harness::{User, Variant, check, eventually, program, seed, unique};
-use crate::sample::TEXT;
+use crate::harness::{Item, Variant, check, eventually, program, seed, unique};
+use crate::sample;
 
 /// How long a delayed message stays away: longer than the test.
 const DELAY_SECONDS: i32 = 600;
@@ -30,9 +30,9 @@ impl Site {
     }
 
     /// Sends a command to the queue that no function receives for so long.
-    async fn delay(&self, user: &User, seconds: i32) {
+    async fn delay(&self, item: &Item, seconds: i32) {
         let (sqs, url) = (self.sqs().await, self.place("QUEUE_URL").await);
-        let send = sqs.send_message().queue_url(url).message_body(envelope(user, &unique("late")));
+        let send = sqs.send_message().queue_url(url).message_body(envelope(item, &unique("late")));
         send.delay_seconds(seconds).send().await.unwrap();
     }
 
@@ -41,7 +41,7 @@ impl Site {
         let (dynamodb, write) = (self.dynamodb().await, self.place("WRITE_TABLE").await);
         let put = async |number: usize| {
             let put = dynamodb.put_item().table_name(&write);
-            let put = put.item("pk", AttributeValue::S(format!("Q#local#email#{number}")));
+            let put = put.item("pk", AttributeValue::S(format!("Q#local#unique#{number}")));
             put.item("holder", AttributeValue::S(unique("holder"))).send().await.unwrap();
         };
         for first in (0..count).step_by(50) {
@@ -49,9 +49,9 @@ impl Site {
         }
     }
 
-    async fn lose_view(&self, user: &User) {
+    async fn lose_view(&self, item: &Item) {
         let read = self.place("READ_TABLE").await;
-        self.dynamodb().await.delete_item().table_name(read).key("pk", key(user)).send().await.unwrap();
+        self.dynamodb().await.delete_item().table_name(read).key("pk", key(item)).send().await.unwrap();
     }
 }
 
@@ -68,17 +68,17 @@ impl Said {
 }
 
 /// Everything that looks into Redis, and writes nothing.
-async fn looks_go_on(site: &Site, user: &User, command_id: &str) {
+async fn looks_go_on(site: &Site, item: &Item, command_id: &str) {
     let told = site.watershed(&["verify"]).await;
-    assert_eq!((told.code, &told.json["users"], &told.json["differences"]), (1, &json!(1), &json!(0)), "{told:?}");
+    assert_eq!((told.code, &told.json["items"], &told.json["differences"]), (1, &json!(1), &json!(0)), "{told:?}");
     told.is_without_redis("/cache_failure");
-    let told = site.watershed(&["user", "show", &user.id]).await;
+    let told = site.watershed(&["item", "show", &item.path]).await;
     assert_eq!((told.code, &told.json["state"]["version"], &told.json["cached"]), (1, &json!(2), &Value::Null));
     told.is_without_redis("/cache_failure");
     let told = site.watershed(&["command", "show", command_id]).await;
-    assert_eq!((told.code, &told.json["user"]["view"]["version"]), (1, &json!(2)), "{told:?}");
-    told.is_without_redis("/user/cache_failure");
-    for arguments in [&["verify"][..], &["user", "show", &user.id], &["command", "show", command_id]] {
+    assert_eq!((told.code, &told.json["item"]["view"]["version"]), (1, &json!(2)), "{told:?}");
+    told.is_without_redis("/item/cache_failure");
+    for arguments in [&["verify"][..], &["item", "show", &item.path], &["command", "show", command_id]] {
         let told = site.plainly(arguments).await;
         assert!(told.contains("Redis is left out"), "{arguments:?}: {told}");
     }
@@ -93,8 +93,9 @@ fn every_command_goes_on_without_a_redis_that_is_held_or_refuses_and_says_so() {
     let site = Site::start_with(Variant::Cqrs, &["--ephemeral", "--redis-url", &redis.url()]);
     check(&site.stack, async {
         let api = site.stack.api();
-        let user = user(&api).await;
-        let written = api.patch(&user.path, &json!({TEXT: user.body[TEXT]})).send().await.expect(202);
+        let item = item(&api).await;
+        let changed = sample::main().changed.name;
+        let written = api.patch(&item.path, &json!({changed: item.body[changed]})).send().await.expect(202);
         let command_id = written.json()["command_id"].as_str().unwrap().to_owned();
         eventually("it is recorded", async || {
             let told = site.watershed(&["command", "show", &command_id]).await;
@@ -103,8 +104,8 @@ fn every_command_goes_on_without_a_redis_that_is_held_or_refuses_and_says_so() {
         .await;
 
         redis.signal(Signal::SIGSTOP);
-        looks_go_on(&site, &user, &command_id).await;
-        site.lose_view(&user).await;
+        looks_go_on(&site, &item, &command_id).await;
+        site.lose_view(&item).await;
         let told = site.watershed(&["verify", "--repair"]).await;
         assert_eq!((told.code, &told.json["repaired"]), (1, &json!(1)), "{told:?}");
         told.is_without_redis("/cache_failure");
@@ -113,7 +114,7 @@ fn every_command_goes_on_without_a_redis_that_is_held_or_refuses_and_says_so() {
         told.is_without_redis("/comparison/cache_failure");
 
         redis.kill();
-        looks_go_on(&site, &user, &command_id).await;
+        looks_go_on(&site, &item, &command_id).await;
         let told = site.plainly(&["rebuild", "flip"]).await;
         assert!(told.contains("Redis is left out") && told.contains("readers see watershed-read-v2"), "{told}");
         assert_eq!(site.watershed(&["rebuild", "finish"]).await.code, 0);
@@ -132,7 +133,7 @@ fn no_reader_asks_redis_before_its_stale_entries_are_deleted() {
     let mut redis = Redis::start();
     let site = Site::start_with(Variant::MemoryCache, &["--ephemeral", "--redis-url", &redis.url()]);
     check(&site.stack, async {
-        user(&site.stack.api()).await;
+        item(&site.stack.api()).await;
         redis.kill();
         let told = site.watershed(&["migrate", "advance", "--to", "redis-cache", "--soak", "1s"]).await;
         assert_eq!((told.code, &told.json["next"]), (1, &json!("refresh: before redis-cache")), "{told:?}");
@@ -149,7 +150,7 @@ fn verify_tells_of_commands_on_their_way_and_of_the_differences_that_they_may_ex
     let site = Site::start(Variant::Cqrs);
     check(&site.stack, async {
         let api = site.stack.api();
-        let (late, lost) = (user(&api).await, user(&api).await);
+        let (late, lost) = (item(&api).await, item(&api).await);
         let told = site.watershed(&["verify"]).await;
         assert_eq!((told.code, &told.json["on_their_way"]), (0, &json!(0)), "{told:?}");
         site.lose_view(&lost).await;
@@ -186,7 +187,7 @@ fn a_command_that_left_the_queue_during_the_comparison_was_on_its_way() {
     let site = Site::start(Variant::Cqrs);
     check(&site.stack, async {
         let api = site.stack.api();
-        let (late, lost) = (user(&api).await, user(&api).await);
+        let (late, lost) = (item(&api).await, item(&api).await);
         site.lose_view(&lost).await;
         // The difference is looked at for six seconds.
         site.delay(&late, 3).await;
@@ -201,7 +202,7 @@ fn a_migration_stopped_by_a_backlog_says_to_wait_for_the_queue() {
     let site = Site::start(Variant::Cqrs);
     check(&site.stack, async {
         let api = site.stack.api();
-        let (late, lost) = (user(&api).await, user(&api).await);
+        let (late, lost) = (item(&api).await, item(&api).await);
         site.delay(&late, DELAY_SECONDS).await;
         site.lose_view(&lost).await;
         let told = site.watershed(&["migrate", "advance", "--to", "read-store", "--soak", "1s"]).await;
@@ -264,7 +265,7 @@ fn a_bar_ends_at_its_total_for_it_counts_what_is_read() {
     const USERS: usize = 3_000;
     let site = Site::start(Variant::Cqrs);
     check(&site.stack, async {
-        seed::users(&site.stack, USERS).await;
+        seed::items(&site.stack, USERS).await;
         site.claim(USERS).await;
         let rebuild = ["rebuild", "build", "--to", "2", "--segments", "2"];
         for (of, arguments) in [("items,", &["verify", "--segments", "2"][..]), ("items read,", &rebuild)] {
@@ -282,12 +283,14 @@ fn a_redrive_warns_of_messages_that_cannot_be_read_in_a_dry_run_as_well() {
     for variant in [Variant::Cqrs, Variant::CqrsFifo] {
         let site = Site::start(variant);
         check(&site.stack, async {
-            let user = user(&site.stack.api()).await;
-            let newer = envelope(&user, "newer").replace(r#""schema":1"#, r#""schema":99"#);
+            let item = item(&site.stack.api()).await;
+            let mut newer: Value = serde_json::from_str(&envelope(&item, "newer")).unwrap();
+            newer["schema"] = 99.into();
+            let newer = newer.to_string();
             assert!(newer.contains("99"));
             let mut unreadable = vec![die(&site, "poison").await, die(&site, &newer).await];
             unreadable.sort();
-            die(&site, &envelope(&user, &unique("fine"))).await;
+            die(&site, &envelope(&item, &unique("fine"))).await;
             for arguments in [&["dlq", "redrive", "--all", "--dry-run"][..], &["dlq", "redrive", "--all"]] {
                 assert_eq!(site.watershed(&["queue"]).await.json["dead_letters"]["visible"], 3);
                 let told = site.watershed(arguments).await;
@@ -311,20 +314,20 @@ fn a_redrive_warns_of_messages_that_cannot_be_read_in_a_dry_run_as_well() {
 fn whatever_leaves_something_to_do_names_the_next_command() {
     let site = Site::start(Variant::Cqrs);
     check(&site.stack, async {
-        let user = user(&site.stack.api()).await;
+        let item = item(&site.stack.api()).await;
         let names = async |arguments: &[&str], code: i32, next: &str| {
             let told = site.watershed(arguments).await;
             assert!(told.code == code && told.to_do().contains(next), "{arguments:?}: {told:?}");
             let plain = site.plainly(arguments).await;
             assert!(plain.lines().any(|line| line == format!("next: {}", told.to_do())), "{arguments:?}: {plain}");
         };
-        site.lose_view(&user).await;
+        site.lose_view(&item).await;
         names(&["verify"], 1, "`watershed verify --repair`").await;
         names(&["verify", "--repair", "--dry-run"], 1, "`watershed verify --repair`").await;
         assert!(site.watershed(&["verify", "--repair"]).await.json["to_do"].is_null());
         assert!(site.watershed(&["verify"]).await.json["to_do"].is_null());
 
-        let letter = die(&site, &envelope(&user, &unique("dead"))).await;
+        let letter = die(&site, &envelope(&item, &unique("dead"))).await;
         names(&["queue"], 1, "`watershed dlq list`").await;
         let plain = site.plainly(&["dlq", "list"]).await;
         assert!(plain.contains("next: `watershed dlq sync`") && plain.contains("`watershed dlq redrive"), "{plain}");
@@ -337,7 +340,7 @@ fn whatever_leaves_something_to_do_names_the_next_command() {
         names(&["rebuild", "build", "--to", "2", "--dry-run"], 0, "`watershed rebuild build --to 2`").await;
         assert_eq!(site.watershed(&["rebuild", "build", "--to", "2"]).await.code, 0);
         names(&["rebuild", "status"], 0, "`watershed rebuild flip`").await;
-        let lose = site.dynamodb().await.delete_item().table_name("watershed-read-v2").key("pk", key(&user));
+        let lose = site.dynamodb().await.delete_item().table_name("watershed-read-v2").key("pk", key(&item));
         lose.send().await.unwrap();
         names(&["rebuild", "flip"], 1, "`watershed verify --repair --read-table watershed-read-v2`").await;
         assert_eq!(site.watershed(&["verify", "--repair", "--read-table", "watershed-read-v2"]).await.code, 0);

@@ -4,24 +4,25 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use kernel::domain::Domain;
+use kernel::clock::Timestamp;
 use kernel::envelope::{Excluded, Expected};
-use kernel::ids::{AggregateId, AggregateKey, CommandId, Tenant};
+use kernel::ids::{AggregateId, AggregateKey, CommandId, Kind, Tenant};
 use kernel::ingest::{Ingest, Message};
 use kernel::ports::RecordReader;
-use kernel::query::{Answer, QueryError, ReadRequest};
+use kernel::query::{Answer, ListRequest, ListScope, PageAnswer, QueryError, ReadRequest};
 use kernel::record::{CommandRecord, CommandStatus, RecordKey};
-use kernel::submit::{Known, Outcome, Preference, Receipt, Request, SubmitError, Submitter};
+use kernel::submit::{Known, Outcome, Preference, Receipt, Request, SubmitError};
 use kernel::token::{Token, TokenError};
 use service::stages::Source;
 use tokio::time::{Instant, sleep};
-use users::field::{Email, Name, Status};
-use users::{Details, Patch, User, UserCommand};
 
-use crate::functions::{self, INGEST_TIMEOUT, Pool, REQUEST_TIMEOUT, Reader};
-use crate::history::{Invariant, Operation, is_final, user_key};
+use crate::asked::Asked;
+use crate::check::listed;
+use crate::functions::{self, INGEST_TIMEOUT, Pool, REQUEST_TIMEOUT, Reader, Writer};
+use crate::history::{Invariant, Operation, is_final};
 use crate::plan::{Change, Precondition, Session, Step, Write};
 use crate::queue::Received;
+use crate::resources;
 use crate::world::World;
 
 /// How often a keyed command is tried.
@@ -38,10 +39,10 @@ const STALE_MAX_WHEN_TOLD: Duration = Duration::from_secs(2 + 15);
 pub(crate) struct Service {
     pub(crate) world: Arc<World>,
     pub(crate) readers: Pool<Reader>,
-    pub(crate) writers: Pool<Submitter<User>>,
+    pub(crate) writers: Pool<Writer>,
     pub(crate) ingesters: Pool<Ingest>,
-    /// Who is meant by a user's number, by tenant.
-    users: Mutex<BTreeMap<(u8, u8), AggregateId>>,
+    /// Which item is meant by a number, by tenant.
+    items: Mutex<BTreeMap<(u8, u8), AggregateId>>,
 }
 
 impl Service {
@@ -51,12 +52,12 @@ impl Service {
             readers: Pool::new(world, REQUEST_TIMEOUT, functions::reader),
             writers: Pool::new(world, REQUEST_TIMEOUT, functions::writer),
             ingesters: Pool::new(world, INGEST_TIMEOUT, functions::ingest),
-            users: Mutex::default(),
+            items: Mutex::default(),
         })
     }
 
-    fn user(&self, tenant: u8, user: u8) -> Option<AggregateId> {
-        self.users.lock().unwrap_or_else(PoisonError::into_inner).get(&(tenant, user)).copied()
+    fn item(&self, tenant: u8, item: u8) -> Option<AggregateId> {
+        self.items.lock().unwrap_or_else(PoisonError::into_inner).get(&(tenant, item)).copied()
     }
 
     /// Polls the queue, as the event source mapping does.
@@ -92,12 +93,15 @@ pub(crate) struct Client {
     number: usize,
     tenant_number: u8,
     tenant: Tenant,
-    seen: BTreeMap<AggregateId, Seen>,
+    seen: BTreeMap<AggregateKey, Seen>,
+    /// The latest command, in its public form.
     latest: Option<String>,
+    /// The item that it was for.
+    latest_item: Option<AggregateKey>,
     operations: usize,
 }
 
-/// What a session knows of one user.
+/// What a session knows of one item.
 #[derive(Debug, Default)]
 struct Seen {
     token: Option<String>,
@@ -105,11 +109,38 @@ struct Seen {
     version: u64,
     /// The least that a read with the token must return, besides what the token's command made.
     floor: u64,
+    /// The command that the token names, as long as its outcome is not known.
     command: Option<CommandId>,
-    /// Whether the user is known to have been created.
+    /// The latest ordered command that the token stands for, as long as its outcome is not known.
+    ordered: Option<CommandId>,
+    /// Whether the item is known to have been created.
     created: bool,
-    /// When the session's latest command with a token was accepted.
-    accepted_at: Option<kernel::clock::Timestamp>,
+}
+
+/// A command that a client sends, once or several times.
+struct Sent {
+    request: Request<Asked>,
+    kind: Kind,
+    operation: usize,
+    /// The least that a token in the answer must demand.
+    floor: u64,
+    /// The accept time that its token stands for.
+    after: Option<Timestamp>,
+    is_ordered: bool,
+    /// Whether its token is of another resource's item: then it must be refused.
+    is_astray: bool,
+}
+
+/// What the headers of a write say, if the session saw this version last.
+fn preconditions(precondition: Precondition, version: u64) -> (Expected, Option<Excluded>) {
+    match precondition {
+        Precondition::Seen if version > 0 => (Expected::Version(version), None),
+        Precondition::Ahead => (Expected::Version(version + 1), None),
+        Precondition::Exists => (Expected::Exists, None),
+        Precondition::NotAny => (Expected::Unsaid, Some(Excluded::Any)),
+        Precondition::NotSeen if version > 0 => (Expected::Unsaid, Some(Excluded::Versions(vec![version]))),
+        Precondition::Seen | Precondition::NotSeen | Precondition::None => (Expected::Unsaid, None),
+    }
 }
 
 impl Client {
@@ -122,6 +153,7 @@ impl Client {
             tenant,
             seen: BTreeMap::new(),
             latest: None,
+            latest_item: None,
             operations: 0,
         })
     }
@@ -130,8 +162,10 @@ impl Client {
         for step in session.steps {
             match step {
                 Step::Write(write) => self.write(&write).await,
-                Step::Read { user, token, lenient } => self.read(user, token, lenient).await,
-                Step::ReadForeign { user } => self.read_foreign(user).await,
+                Step::Read { item, token, lenient } => self.read(item, token, lenient).await,
+                Step::ReadForeign { item } => self.read_foreign(item).await,
+                Step::ReadAsOther { item, other, token } => self.read_as_other(item, other, token).await,
+                Step::List { item } => self.list(item).await,
                 Step::Status => self.status().await,
                 Step::Pass(ms) => sleep(Duration::from_millis(ms)).await,
             }
@@ -146,80 +180,83 @@ impl Client {
         self.world().history.violated(invariant, detail);
     }
 
-    fn command(&self, change: &Change) -> UserCommand {
-        // Every name is told apart from all others, so that a read shows whose it is.
-        let name =
-            || Name::try_from(format!("{} client {} operation {}", self.tenant, self.number, self.operations)).ok();
-        let email = |number: &u8| Email::try_from(format!("e{number}@{}.example", self.tenant)).ok();
-        let details = |number: &u8| Some(Details { name: name()?, email: email(number)?, status: Status::Active });
-        let command = match change {
-            Change::Create(number) => details(number).map(UserCommand::Create),
-            Change::Replace(number) => details(number).map(UserCommand::Replace),
-            Change::Rename => Some(UserCommand::Update(Patch { name: name(), ..Patch::default() })),
-            Change::Readdress(number) => Some(UserCommand::Update(Patch { email: email(number), ..Patch::default() })),
-            Change::Suspend(suspend) => {
-                let status = if *suspend { Status::Suspended } else { Status::Active };
-                Some(UserCommand::Update(Patch { status: Some(status), ..Patch::default() }))
-            }
-            Change::Delete => Some(UserCommand::Delete),
-        };
-        command.unwrap_or(UserCommand::Delete)
+    fn key(&self, kind: Kind, id: AggregateId) -> AggregateKey {
+        AggregateKey { kind, tenant: self.tenant.clone(), id }
     }
 
-    fn request(&mut self, write: &Write) -> (Request<UserCommand>, usize) {
+    /// An item that the client knows by its number.
+    fn known(&self, item: u8) -> Option<AggregateKey> {
+        let id = self.service.item(self.tenant_number, item)?;
+        Some(self.key(resources::of_item(item).kind(), id))
+    }
+
+    fn token(&self, of: &AggregateKey) -> Option<String> {
+        self.seen.get(of).and_then(|seen| seen.token.clone())
+    }
+
+    fn prepare(&mut self, write: &Write) -> Sent {
         self.operations += 1;
-        let command = self.command(&write.change);
-        // An unknown user is one that a client made up.
+        let creates = matches!(write.change, Change::Create(_));
+        let other = if creates { 0 } else { write.as_other };
+        let (own, resource) = (resources::of_item(write.item), resources::of_item(write.item.wrapping_add(other)));
+        let (kind, description) = (resource.kind(), resource.description());
+        let number = self.number as u64 * 1_000 + self.operations as u64;
+        let asked = Asked::of(&description, &write.change, number);
+        // An unknown item is one that a client made up.
         let made_up = || AggregateId::generate(self.world().now());
-        let aggregate = (!User::creates(&command))
-            .then(|| self.service.user(self.tenant_number, write.user).unwrap_or_else(made_up));
-        let seen = aggregate.and_then(|id| self.seen.get(&id));
-        let version = seen.map_or(0, |seen| seen.version);
-        let expected = match write.precondition {
-            Precondition::Seen if version > 0 => Expected::Version(version),
-            Precondition::Ahead => Expected::Version(version + 1),
-            Precondition::Exists => Expected::Exists,
-            Precondition::Seen | Precondition::NotAny | Precondition::NotSeen | Precondition::None => Expected::Unsaid,
-        };
-        let excluded = match write.precondition {
-            Precondition::NotAny => Some(Excluded::Any),
-            Precondition::NotSeen if version > 0 => Some(Excluded::Versions(vec![version])),
-            _ => None,
-        };
-        let created = seen.is_some_and(|seen| seen.created);
-        let token = seen.and_then(|seen| seen.token.clone()).filter(|_| write.token);
+        let aggregate = (!creates).then(|| self.service.item(self.tenant_number, write.item).unwrap_or_else(made_up));
+        // A create comes after whatever the session has done last.
+        let session = aggregate.map(|id| self.key(own.kind(), id)).or_else(|| self.latest_item.clone());
+        let session = session.and_then(|key| self.seen.get(&key)).filter(|_| write.token);
+        let token = session.and_then(|seen| seen.token.clone());
+        let is_ordered = resource.is_ordered(&asked);
+        let pending = session.filter(|_| is_ordered).map(|seen| [seen.command, seen.ordered]);
+        let seen = aggregate.and_then(|id| self.seen.get(&self.key(kind, id)));
+        let (expected, excluded) = preconditions(write.precondition, seen.map_or(0, |seen| seen.version));
         let operation = Operation {
-            command: command.clone(),
+            kind,
+            asked: asked.clone(),
             expected,
             excluded: excluded.clone(),
-            created,
+            created: seen.is_some_and(|seen| seen.created),
             in_session: token.is_some(),
+            after: pending.into_iter().flatten().flatten().collect(),
         };
-        let request = Request {
-            tenant: self.tenant.clone(),
-            subject: "client".parse().unwrap_or_else(|_| unreachable!("a plain word is a subject")),
-            method: "PUT",
-            path: aggregate.map_or("/users".to_owned(), |id| format!("/users/{id}")),
-            idempotency_key: write.keyed.then(|| format!("{}-{}", self.number, self.operations)),
-            aggregate,
-            expected,
-            excluded,
-            token,
-            traceparent: None,
-            command,
-        };
-        (request, self.world().history.begins(operation))
+        Sent {
+            kind,
+            operation: self.world().history.begins(operation),
+            floor: seen.map_or(0, |seen| seen.floor),
+            after: token.as_ref().and_then(|token| self.open(None, token).ok()?.accepted_at),
+            is_ordered,
+            is_astray: token.is_some() && own.kind() != kind,
+            request: Request {
+                tenant: self.tenant.clone(),
+                subject: "client".parse().unwrap_or_else(|_| unreachable!("a plain word is a subject")),
+                method: asked.operation.method(),
+                path: asked.path(&description, aggregate),
+                idempotency_key: write.keyed.then(|| format!("{}-{}", self.number, self.operations)),
+                aggregate,
+                expected,
+                excluded,
+                token,
+                traceparent: None,
+                command: asked,
+            },
+        }
     }
 
     async fn write(&mut self, write: &Write) {
-        let (request, operation) = self.request(write);
+        let sent = self.prepare(write);
         let tries = if write.keyed { TRIES_MAX } else { 1 };
         let mut first: Option<Receipt> = None;
-        let floor = request.aggregate.and_then(|id| self.seen.get(&id)).map_or(0, |seen| seen.floor);
         for attempt in 0..tries {
-            match self.submit(&request, operation, write).await {
+            match self.submit(&sent, write).await {
+                Some(Ok(_)) if sent.is_astray => {
+                    return self
+                        .violated(Invariant::KindsApart, format!("{:?} was taken with its token", sent.request));
+                }
                 Some(Ok(receipt)) => {
-                    self.acknowledged(write, &request, &receipt, first.as_ref(), floor);
+                    self.acknowledged(write, &sent, &receipt, first.as_ref());
                     let again = write.repeated && first.is_none();
                     first = first.or(Some(receipt));
                     if !again {
@@ -228,8 +265,9 @@ impl Client {
                     sleep(Duration::from_millis(write.repeated_after_ms)).await;
                 }
                 Some(Err(SubmitError::Token(TokenError::Expired))) => return,
+                Some(Err(SubmitError::Token(TokenError::OtherAggregate))) if sent.is_astray => return,
                 Some(Err(error @ (SubmitError::Token(_) | SubmitError::KeyReused | SubmitError::TooLarge))) => {
-                    return self.violated(Invariant::SameRetry, format!("{request:?} was refused: {error}"));
+                    return self.violated(Invariant::SameRetry, format!("{:?} was refused: {error}", sent.request));
                 }
                 Some(Err(SubmitError::Port(_) | SubmitError::Apply(_))) | None => {
                     sleep(Duration::from_millis(200 << attempt)).await;
@@ -238,39 +276,17 @@ impl Client {
         }
     }
 
-    async fn submit(
-        &self,
-        request: &Request<UserCommand>,
-        operation: usize,
-        write: &Write,
-    ) -> Option<Result<Receipt, SubmitError>> {
+    async fn submit(&self, sent: &Sent, write: &Write) -> Option<Result<Receipt, SubmitError>> {
         let preference =
             Preference { respond_async: write.respond_async, wait_until: write.waits.then(|| Instant::now() + WAIT) };
-        let again = Request {
-            tenant: request.tenant.clone(),
-            subject: request.subject.clone(),
-            path: request.path.clone(),
-            idempotency_key: request.idempotency_key.clone(),
-            excluded: request.excluded.clone(),
-            token: request.token.clone(),
-            traceparent: request.traceparent.clone(),
-            command: request.command.clone(),
-            ..*request
-        };
-        let submit = async |submitter: &Submitter<User>| submitter.submit(again, preference).await;
-        self.service.writers.invoke(Some(operation), submit).await
+        let submit = async |writer: &Writer| writer.of(sent.kind).take_in(&sent.request, preference).await;
+        self.service.writers.invoke(Some(sent.operation), submit).await
     }
 
-    fn acknowledged(
-        &mut self,
-        write: &Write,
-        request: &Request<UserCommand>,
-        receipt: &Receipt,
-        first: Option<&Receipt>,
-        floor: u64,
-    ) {
+    fn acknowledged(&mut self, write: &Write, sent: &Sent, receipt: &Receipt, first: Option<&Receipt>) {
+        let key = self.key(sent.kind, receipt.aggregate);
         if let Some(first) = first {
-            self.check_repetition(request, first, receipt);
+            self.check_repetition(sent, first, receipt);
         }
         let Some(command) = self.world().keys.verify_command(&self.tenant, &receipt.command) else {
             return self.violated(Invariant::EndsOnce, "the command's identity is not genuine".to_owned());
@@ -280,52 +296,54 @@ impl Client {
         } else {
             self.violated(Invariant::EndsOnce, format!("{command} was acknowledged, but never taken in"));
         }
-        let Some(token) = self.open(receipt.aggregate, &receipt.token) else { return };
+        let Some(token) = self.open_given(&key, &receipt.token) else { return };
         self.latest = Some(receipt.command.clone());
-        if request.aggregate.is_none() {
-            let mut users = self.service.users.lock().unwrap_or_else(PoisonError::into_inner);
-            users.insert((self.tenant_number, write.user), receipt.aggregate);
+        if sent.request.aggregate.is_none() {
+            let mut items = self.service.items.lock().unwrap_or_else(PoisonError::into_inner);
+            items.insert((self.tenant_number, write.item), receipt.aggregate);
         }
-        let key = user_key(&self.tenant, receipt.aggregate);
-        let seen = self.seen.entry(receipt.aggregate).or_default();
-        seen.created |= request.aggregate.is_none();
-        let goes_back = match request.token {
-            // A repetition is stamped as the first one was.
-            Some(_) if first.is_none() && !receipt.replayed => {
-                token.accepted_at <= seen.accepted_at && seen.accepted_at.is_some()
-            }
-            _ => false,
-        };
-        let forgets = request.token.is_some() && token.floor < floor;
-        if request.token.is_some() || seen.token.is_none() {
-            seen.accepted_at = seen.accepted_at.max(token.accepted_at);
-            seen.command = token.command;
-            seen.token = Some(receipt.token.clone());
-            // Without the token along, what the session had seen is not in the new one. A repetition sends the same token
-            // along as the first one, from before its answer.
-            seen.floor = if request.token.is_some() { floor } else { 0 };
-            let told = receipt.outcome.as_ref().and_then(|outcome| outcome.status.version());
-            seen.floor = seen.floor.max(told.unwrap_or_default());
-        }
-        if forgets {
+        if sent.request.token.is_some() && token.floor < sent.floor {
             self.violated(Invariant::SessionOrder, format!("the token of {command} forgets what its session had seen"));
         }
-        if goes_back {
+        // A repetition is stamped as the first one was.
+        if first.is_none() && !receipt.replayed && sent.after.is_some() && token.accepted_at <= sent.after {
             self.violated(Invariant::SessionOrder, format!("{command} was stamped before what its session had sent"));
         }
+        self.remember(&key, sent, receipt, command);
         if let Some(outcome) = &receipt.outcome {
             self.check_outcome(&key, command, outcome);
         }
     }
 
-    /// The same command, for the same user, with the same stamp. That it is marked as a repetition is not checked here:
+    /// Keeps the token of an answer and what it stands for, unless the command came without the session's token.
+    fn remember(&mut self, key: &AggregateKey, sent: &Sent, receipt: &Receipt, command: CommandId) {
+        let in_session = sent.request.token.is_some();
+        let seen = self.seen.entry(key.clone()).or_default();
+        seen.created |= sent.request.aggregate.is_none();
+        if in_session || seen.token.is_none() {
+            let pending = receipt.outcome.is_none().then_some(command);
+            seen.command = pending;
+            if sent.is_ordered {
+                seen.ordered = pending;
+            }
+            seen.token = Some(receipt.token.clone());
+            // Without the token along, what the session had seen is not in the new one. A repetition sends the same token
+            // along as the first one, from before its answer.
+            let told = receipt.outcome.as_ref().and_then(|outcome| outcome.status.version());
+            seen.floor = if in_session { sent.floor } else { 0 }.max(told.unwrap_or_default());
+        }
+        self.latest_item = Some(key.clone());
+    }
+
+    /// The same command, for the same item, with the same stamp. That it is marked as a repetition is not checked here:
     /// where two environments happen to stamp both alike, the second cannot tell itself from the first.
-    fn check_repetition(&self, request: &Request<UserCommand>, first: &Receipt, receipt: &Receipt) {
+    fn check_repetition(&self, sent: &Sent, first: &Receipt, receipt: &Receipt) {
         let told = |receipt: &Receipt| (receipt.command.clone(), receipt.aggregate);
-        let stamp =
-            |receipt: &Receipt| self.open(receipt.aggregate, &receipt.token).and_then(|token| token.accepted_at);
+        let stamp = |receipt: &Receipt| {
+            self.open_given(&self.key(sent.kind, receipt.aggregate), &receipt.token).and_then(|token| token.accepted_at)
+        };
         if told(first) != told(receipt) || stamp(first) != stamp(receipt) {
-            let detail = format!("{:?} was answered {first:?}, then {receipt:?}", request.idempotency_key);
+            let detail = format!("{:?} was answered {first:?}, then {receipt:?}", sent.request.idempotency_key);
             self.violated(Invariant::SameRetry, detail);
         }
     }
@@ -358,11 +376,15 @@ impl Client {
         }
     }
 
-    fn open(&self, aggregate: AggregateId, text: &str) -> Option<Token> {
-        let token =
-            Token::open(&self.world().keys, &self.tenant, Some((User::KIND, aggregate)), self.world().now(), text);
+    fn open(&self, of: Option<&AggregateKey>, text: &str) -> Result<Token, TokenError> {
+        Token::open(&self.world().keys, &self.tenant, of.map(|key| (key.kind, key.id)), self.world().now(), text)
+    }
+
+    /// Reads a token that was given out for an item.
+    fn open_given(&self, key: &AggregateKey, text: &str) -> Option<Token> {
+        let token = self.open(Some(key), text);
         if token.is_err() {
-            self.violated(Invariant::SessionOrder, format!("a token for {aggregate} was given out that is none"));
+            self.violated(Invariant::SessionOrder, format!("a token for {key} was given out that is none"));
         }
         token.ok()
     }
@@ -370,17 +392,17 @@ impl Client {
     async fn get(&self, key: &AggregateKey, token: Option<&str>, lenient: bool) -> Option<Result<Answer, QueryError>> {
         let deadline = Instant::now() + REQUEST_TIMEOUT.mul_f64(0.8);
         let request = ReadRequest { key: key.clone(), token, named: 0, lenient, deadline };
-        self.service.readers.invoke(None, async |reader: &Reader| reader.queries.get(&request).await).await
+        let get = async |reader: &Reader| reader.of(key.kind).queries.get(&request).await;
+        self.service.readers.invoke(None, get).await
     }
 
-    async fn read(&mut self, user: u8, with_token: bool, lenient: bool) {
-        let Some(id) = self.service.user(self.tenant_number, user) else { return };
-        let key = user_key(&self.tenant, id);
-        let token = self.seen.get(&id).and_then(|seen| seen.token.clone()).filter(|_| with_token);
+    async fn read(&mut self, item: u8, with_token: bool, lenient: bool) {
+        let Some(key) = self.known(item) else { return };
+        let token = self.token(&key).filter(|_| with_token);
         let began = Instant::now();
         let answer = match self.get(&key, token.as_deref(), lenient).await {
             Some(Ok(answer)) => answer,
-            Some(Err(QueryError::Token(TokenError::Expired))) => return drop(self.seen.remove(&id)),
+            Some(Err(QueryError::Token(TokenError::Expired))) => return drop(self.seen.remove(&key)),
             Some(Err(QueryError::Token(error))) => {
                 return self.violated(Invariant::SessionOrder, format!("a token was refused: {error}"));
             }
@@ -391,10 +413,12 @@ impl Client {
             Some(_) => self.check_floor(&key, &answer, began, lenient).await,
             None => self.check_staleness(&key, answer.view.version, began),
         }
-        let seen = self.seen.entry(id).or_default();
+        let seen = self.seen.entry(key).or_default();
         seen.version = answer.view.version;
         if token.is_some() && !answer.stale {
             seen.floor = seen.floor.max(answer.view.version);
+            // Of what the token stood for, the outcome of the command that it named is known now.
+            seen.ordered = seen.ordered.filter(|ordered| seen.command != Some(*ordered));
             seen.command = None;
             seen.token = Some(answer.token);
         } else if token.is_none() && seen.token.is_none() {
@@ -405,7 +429,7 @@ impl Client {
 
     /// A read with a token is as new as the token demands, or says that it is not.
     async fn check_floor(&self, key: &AggregateKey, answer: &Answer, began: Instant, lenient: bool) {
-        let Some(seen) = self.seen.get(&key.id) else { return };
+        let Some(seen) = self.seen.get(key) else { return };
         let mut floor = seen.floor;
         let mut known = true;
         if let Some(command) = seen.command {
@@ -456,11 +480,80 @@ impl Client {
         }
     }
 
-    async fn read_foreign(&self, user: u8) {
-        let Some(id) = self.service.user(1 - self.tenant_number.min(1), user) else { return };
-        let Some(Ok(answer)) = self.get(&user_key(&self.tenant, id), None, false).await else { return };
+    async fn read_foreign(&self, item: u8) {
+        let Some(id) = self.service.item(1 - self.tenant_number.min(1), item) else { return };
+        let key = self.key(resources::of_item(item).kind(), id);
+        let Some(Ok(answer)) = self.get(&key, None, false).await else { return };
         if answer.view.version != 0 || answer.view.body.is_some() {
             self.violated(Invariant::TenantsApart, format!("{} read another tenant's {id}", self.tenant));
+        }
+    }
+
+    /// Reads an item as if it were of another resource. Nothing is there, and the item's token is refused.
+    async fn read_as_other(&self, item: u8, other: u8, with_token: bool) {
+        let other = item.wrapping_add(other);
+        let (Some(own), kind) = (self.known(item), resources::of_item(other).kind()) else { return };
+        if own.kind == kind {
+            return;
+        }
+        let token = self.token(&own).filter(|_| with_token);
+        let key = self.key(kind, own.id);
+        match self.get(&key, token.as_deref(), false).await {
+            Some(Ok(_)) if token.is_some() => {
+                self.violated(Invariant::KindsApart, format!("{key} was read with a token of {own}"));
+            }
+            Some(Ok(answer)) if answer.view.version != 0 || answer.view.body.is_some() => {
+                self.violated(Invariant::KindsApart, format!("{key} was read as {}", answer.view.version));
+            }
+            _ => {}
+        }
+        if let (Some(known), Some(_)) = (self.known(other), &token)
+            && let Some(Ok(_)) = self.get(&known, token.as_deref(), false).await
+        {
+            self.violated(Invariant::KindsApart, format!("{known} was read with a token of {own}"));
+        }
+    }
+
+    /// Reads the first page of a resource's list, and the same list of each other resource. A page holds items of its kind only,
+    /// and the cursor is refused for another kind.
+    async fn list(&self, item: u8) {
+        let own = resources::of_item(item);
+        let Some(scope) = own.list_of_all() else { return };
+        let look = async |reader: &Reader| {
+            let page = self.page(reader, &scope, None).await.ok()?;
+            let (mut pages, mut crossed) = (Vec::new(), None);
+            for kind in resources::all().iter().map(|resource| resource.kind()).filter(|kind| *kind != own.kind()) {
+                let scope = ListScope { kind, ..scope.clone() };
+                pages.extend(self.page(reader, &scope, None).await.ok().map(|page| (kind, page)));
+                if page.next_cursor.is_some() && self.page(reader, &scope, page.next_cursor.as_deref()).await.is_ok() {
+                    crossed = Some(kind);
+                }
+            }
+            pages.push((own.kind(), page));
+            Some((pages, crossed))
+        };
+        let Some((pages, crossed)) = self.service.readers.invoke(None, look).await.flatten() else { return };
+        for (kind, page) in pages {
+            self.check_page(kind, &page);
+        }
+        if let Some(kind) = crossed {
+            self.violated(Invariant::KindsApart, format!("a cursor of {} was taken for a list of {kind}", own.kind()));
+        }
+    }
+
+    async fn page(&self, reader: &Reader, scope: &ListScope, cursor: Option<&str>) -> Result<PageAnswer, QueryError> {
+        let request = ListRequest { scope: scope.clone(), tenant: &self.tenant, cursor, limit: 1 };
+        reader.of(scope.kind).lists.page(&request).await
+    }
+
+    fn check_page(&self, kind: Kind, page: &PageAnswer) {
+        let mut events = self.world().history.lock();
+        for id in listed(&page.body) {
+            let key = id.parse().ok().map(|id| self.key(kind, id));
+            if !key.is_some_and(|key| events.versions.contains_key(&key)) {
+                let detail = format!("{id} is listed as {kind} for {}", self.tenant);
+                events.violated(Invariant::KindsApart, detail);
+            }
         }
     }
 

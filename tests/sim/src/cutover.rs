@@ -3,12 +3,10 @@
 use std::sync::Arc;
 
 use adapters::memory::MemoryViewStore;
-use kernel::apply::Aggregate;
 use kernel::ports::ViewWriter as _;
 use kernel::project::Projection;
 use service::stages::Answer;
 use tokio::time::sleep;
-use users::User;
 
 use crate::deployment::{Deployment, PAUSE};
 use crate::functions::behind_network;
@@ -55,8 +53,7 @@ impl World {
     pub(crate) async fn fill(self: &Arc<Self>, projection: Projection) {
         let views = behind_network(self, Arc::new(RecordedViews::new(self, projection)));
         for (key, state) in self.stores.all_states() {
-            let Ok(aggregate) = Aggregate::<User>::decode(Some(&state)) else { continue };
-            let view = aggregate.view(&key, projection);
+            let Some(view) = service::resources::view(&key, &state, projection) else { continue };
             while views.put(&key, &view).await.is_err() {
                 sleep(PAUSE).await;
             }

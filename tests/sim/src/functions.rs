@@ -1,6 +1,7 @@
 //! The functions, each in environments of its own: separate memory, separate clocks, and processes that may end at any
 //! await.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::pin;
@@ -12,20 +13,20 @@ use std::time::Duration;
 use adapters::faults::{FaultPlan, Faulty};
 use adapters::memory::{MemorySharedCache, UnboundedMemoryCache};
 use kernel::apply::Order;
+use kernel::ids::Kind;
 use kernel::ingest::Ingest;
-use kernel::ports::{MemoryCache, RecordWriter, SharedCache, SharedCacheUpdater, ViewReader, ViewWriter};
+use kernel::ports::{MemoryCache, SharedCache, SharedCacheUpdater, ViewReader, ViewWriter};
 use kernel::project::Projection;
-use kernel::query::{Lists, Queries};
-use kernel::submit::{CommandLookup, Submitter};
+use kernel::submit::CommandLookup;
 use service::assembly::{Assembly, DirectPorts, IngestPorts, ListPorts, QueuePorts, ReadPorts, WriteRoute};
 use service::stages::Source;
 use tokio::time::timeout;
-use users::User;
 
 use crate::deployment::Deployment;
 use crate::history::{Actor, acting_for};
 use crate::queue::VISIBILITY_TIMEOUT;
 use crate::recorded::{RecordedRecords, RecordedViews, RecordedWrites};
+use crate::resources::{self, AnyResource, AnySubmitter, ReadSide, WriteParts};
 use crate::world::{Network, World};
 
 /// An invocation of the ingest function may take so long; its queue hides messages for longer.
@@ -40,9 +41,28 @@ const POLLS_MAX: u64 = 40;
 /// What one environment of the read function holds.
 #[derive(Debug)]
 pub(crate) struct Reader {
-    pub(crate) queries: Queries,
-    pub(crate) lists: Lists,
+    of_resources: BTreeMap<Kind, ReadSide>,
     pub(crate) commands: CommandLookup,
+}
+
+impl Reader {
+    /// What answers queries of a resource.
+    #[expect(clippy::expect_used, reason = "there is one for each")]
+    pub(crate) fn of(&self, kind: Kind) -> &ReadSide {
+        self.of_resources.get(&kind).expect("each resource is read")
+    }
+}
+
+/// What one environment of the write function holds.
+#[derive(Debug)]
+pub(crate) struct Writer(BTreeMap<Kind, Box<dyn AnySubmitter>>);
+
+impl Writer {
+    /// What takes commands of a resource in.
+    #[expect(clippy::expect_used, reason = "there is one for each")]
+    pub(crate) fn of(&self, kind: Kind) -> &dyn AnySubmitter {
+        self.0.get(&kind).expect("each resource is written").as_ref()
+    }
 }
 
 /// The environments of one function.
@@ -173,23 +193,27 @@ pub(crate) fn reader(world: &Arc<World>, deployment: &Deployment) -> Reader {
     let memory = || Arc::new(UnboundedMemoryCache::default()) as Arc<dyn MemoryCache>;
     let lists = ListPorts { views, memory: world.setup.memory.then(memory) };
     let cache = shared_cache(world).map(|cache| cache as Arc<dyn SharedCache>);
-    let ports = ReadPorts { lists: lists.clone(), records: records.clone(), cache };
+    let ports = ReadPorts { lists, records: records.clone(), cache };
+    let side = |resource: &&dyn AnyResource| {
+        (resource.kind(), resource.read_side(&assembly, ports.clone(), world.keys.clone()))
+    };
     Reader {
-        queries: assembly.queries::<User>(ports, world.keys.clone()),
-        lists: assembly.lists::<User>(lists, world.keys.clone()),
-        commands: CommandLookup::new(records, assembly.clock, world.keys.clone()),
+        of_resources: resources::all().iter().map(side).collect(),
+        commands: CommandLookup::new(records, assembly.clock.clone(), world.keys.clone()),
     }
 }
 
-pub(crate) fn writer(world: &Arc<World>, deployment: &Deployment) -> Submitter<User> {
+pub(crate) fn writer(world: &Arc<World>, deployment: &Deployment) -> Writer {
     let queue = |()| {
         let queue = behind_network(world, world.queue.clone());
         Ok::<_, Infallible>(QueuePorts { queue, views: read_store(world, deployment.read) })
     };
     let direct = |()| Ok(DirectPorts { store: write_store(world), cache: updater(world), horizon: HORIZON });
     let Ok(route) = WriteRoute::of(&deployment.row).try_map(queue, direct);
-    let records: Arc<dyn RecordWriter> = records(world);
-    assembly(world, deployment).submitter(route, &records, Arc::default(), world.keys.clone())
+    let parts = WriteParts { route, records: records(world), stamps: Arc::default(), keys: world.keys.clone() };
+    let assembly = assembly(world, deployment);
+    let submitter = |resource: &&dyn AnyResource| (resource.kind(), resource.submitter(&assembly, parts.clone()));
+    Writer(resources::all().iter().map(submitter).collect())
 }
 
 fn updater(world: &Arc<World>) -> Option<Arc<dyn SharedCacheUpdater>> {

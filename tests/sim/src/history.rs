@@ -2,21 +2,21 @@
 //! are made here; the others when all is at rest, in [`check`](crate::check).
 
 use std::cell::Cell;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use kernel::apply::Aggregate;
 use kernel::clock::Timestamp;
-use kernel::domain::Domain;
-use kernel::envelope::{Envelope, Excluded, Expected};
-use kernel::ids::{AggregateId, AggregateKey, CommandId, Stamp};
+use kernel::envelope::{Excluded, Expected, RawEnvelope};
+use kernel::ids::{AggregateId, AggregateKey, CommandId, Kind, Stamp};
 use kernel::ports::{OutgoingMessage, Snapshot, Transaction};
 use kernel::project::Projection;
 use kernel::record::{CommandRecord, CommandStatus};
 use service::stages::Answer;
 use tokio::time::Instant;
-use users::{User, UserCommand, UserState};
+
+use crate::asked::Asked;
 
 /// What must hold, numbered as in docs/guarantees.md.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -40,7 +40,7 @@ pub enum Invariant {
     SessionOrder,
     /// 9. Nothing comes back after a delete.
     NoResurrection,
-    /// 10. Claims are those of the live users, one each.
+    /// 10. Claims are those of the live items, one each.
     Claims,
     /// 11. A read without a token is stale within bounds.
     BoundedStaleness,
@@ -50,12 +50,18 @@ pub enum Invariant {
     TenantsApart,
     /// 14. The pages of a list are the full set, without duplicates.
     ListsComplete,
-    /// 15. A retry under an idempotency key is the same command, for the same user, with the same stamp.
+    /// 15. A retry under an idempotency key is the same command, for the same item, with the same stamp.
     SameRetry,
-    /// 16. On a FIFO queue the commands for a user are judged in the order of sending, except those applied at once.
+    /// 16. On a FIFO queue the commands for an item are judged in the order of sending, except those applied at once.
     FifoOrder,
     /// 17. Nothing panics.
     NoPanic,
+    /// 18. Nothing crosses kinds: no page, cursor, token, record, unique key or cache entry of one kind shows up in or is
+    ///     accepted for another.
+    KindsApart,
+    /// 19. In a session that sends its tokens along, an ordered command is judged after the ordered ones before it and
+    ///     after the command that the token names, unless the horizon has passed.
+    OrderedInSession,
 }
 
 /// Something did not hold.
@@ -76,13 +82,16 @@ impl std::fmt::Display for Violation {
 /// A command as a client meant it.
 #[derive(Debug, Clone)]
 pub(crate) struct Operation {
-    pub(crate) command: UserCommand,
+    pub(crate) kind: Kind,
+    pub(crate) asked: Asked,
     pub(crate) expected: Expected,
     pub(crate) excluded: Option<Excluded>,
-    /// What the client knew of the user's creation when it sent this.
+    /// What the client knew of the item's creation when it sent this.
     pub(crate) created: bool,
     /// Whether it was sent with a token, whose stamp it comes after.
     pub(crate) in_session: bool,
+    /// The commands of its session that must be judged before it.
+    pub(crate) after: Vec<CommandId>,
 }
 
 /// A command as the service took it in.
@@ -97,10 +106,9 @@ pub(crate) struct Taken {
     pub(crate) acknowledged: bool,
 }
 
-/// One version of a user, as it was stored.
+/// One version of an item, as it was stored.
 #[derive(Debug, Clone)]
 pub(crate) struct Version {
-    pub(crate) state: Option<UserState>,
     pub(crate) view: Option<Bytes>,
     pub(crate) stored_at: Instant,
 }
@@ -125,6 +133,8 @@ pub(crate) struct Events {
     is_concurrent: bool,
     /// Who judged each command.
     pub(crate) judges: BTreeMap<CommandId, Judge>,
+    /// The commands in the order in which they were judged.
+    pub(crate) judged: Vec<CommandId>,
     /// The commands that were sent, and neither judged nor given up since.
     on_their_way: BTreeSet<CommandId>,
     /// The commands that had failed, and when they ended otherwise: after a redrive, or by another delivery.
@@ -142,7 +152,7 @@ pub(crate) enum Judge {
     Writer {
         /// What writes are answered with there.
         answer: Answer,
-        /// Whether its user's create was on its way.
+        /// Whether its item's create was on its way.
         create_is_behind: bool,
     },
 }
@@ -193,10 +203,10 @@ impl History {
 
     /// A message reached the queue.
     pub(crate) fn sent(&self, message: &OutgoingMessage) {
-        match Envelope::parse::<User>(&message.body) {
+        match RawEnvelope::read(&message.body) {
             Ok(envelope) => {
                 let (mut events, command) = (self.lock(), envelope.stamp.command);
-                events.taken(envelope.stamp, envelope.aggregate);
+                events.taken(envelope.stamp, envelope.kind.as_deref(), envelope.aggregate);
                 if !events.judges.contains_key(&command) {
                     events.on_their_way.insert(command);
                 }
@@ -207,7 +217,7 @@ impl History {
 
     /// A message became a dead letter.
     pub(crate) fn given_up(&self, message: &OutgoingMessage) {
-        if let Ok(envelope) = Envelope::parse::<User>(&message.body) {
+        if let Ok(envelope) = RawEnvelope::read(&message.body) {
             self.lock().on_their_way.remove(&envelope.stamp.command);
         }
     }
@@ -218,6 +228,7 @@ impl History {
         for (record, before) in transaction.records.iter().zip(before) {
             events.recorded(record, before.as_ref());
         }
+        events.is_of_one_kind(transaction);
         if let Some(change) = &transaction.state {
             events.advanced(&transaction.key, &change.next);
         }
@@ -247,8 +258,25 @@ impl Events {
         self.violations.push(Violation { invariant, detail });
     }
 
-    fn taken(&mut self, stamp: Stamp, aggregate: AggregateId) {
+    /// All that a transaction puts is of its aggregate's kind.
+    fn is_of_one_kind(&mut self, transaction: &Transaction) {
+        let Transaction { key, records, claims_taken, claims_released, .. } = transaction;
+        let mut claims = claims_taken.iter().chain(claims_released);
+        if !records.iter().all(|record| key.kind.has_name(record.kind.as_deref()))
+            || !claims.all(|claim| claim.kind == key.kind)
+        {
+            self.violated(Invariant::KindsApart, format!("{key} was put with something of another kind"));
+        }
+    }
+
+    fn taken(&mut self, stamp: Stamp, kind: Option<&str>, aggregate: AggregateId) {
         let place = self.commands.len();
+        let operation = self.commands.get(&stamp.command).map(|taken| taken.operation);
+        let operation = operation.or_else(|| ACTING.get().map(|actor| actor.operation));
+        let asked = operation.and_then(|operation| self.operations.get(operation));
+        if asked.is_some_and(|asked| !asked.kind.has_name(kind)) {
+            self.violated(Invariant::KindsApart, format!("{} became a command of kind {kind:?}", stamp.command));
+        }
         match (self.commands.get(&stamp.command), ACTING.get()) {
             (Some(first), _) if (first.stamp, first.aggregate) != (stamp, aggregate) => {
                 let detail = format!(
@@ -282,7 +310,7 @@ impl Events {
         }
         if is_final(&record.status) {
             let stamp = Stamp { at: record.accepted_at, command: record.key.command };
-            self.taken(stamp, record.aggregate);
+            self.taken(stamp, record.kind.as_deref(), record.aggregate);
             self.on_their_way.remove(&record.key.command);
             if before.is_some_and(|before| matches!(before.status, CommandStatus::Failed { .. })) {
                 self.revived.insert(record.key.command, Instant::now());
@@ -291,25 +319,26 @@ impl Events {
                 answer,
                 create_is_behind: self.create_is_behind(record.aggregate),
             });
-            self.judges.entry(record.key.command).or_insert(judge);
+            if let Entry::Vacant(first) = self.judges.entry(record.key.command) {
+                first.insert(judge);
+                self.judged.push(record.key.command);
+            }
         }
     }
 
-    fn create_is_behind(&self, user: AggregateId) -> bool {
+    fn create_is_behind(&self, item: AggregateId) -> bool {
         let taken = self.on_their_way.iter().filter_map(|command| self.commands.get(command));
-        let mut of_user = taken.filter(|taken| taken.aggregate == user);
-        of_user.any(|taken| self.operations.get(taken.operation).is_some_and(|sent| User::creates(&sent.command)))
+        let mut of_item = taken.filter(|taken| taken.aggregate == item);
+        of_item.any(|taken| self.operations.get(taken.operation).is_some_and(|sent| sent.asked.creates()))
     }
 
     fn advanced(&mut self, key: &AggregateKey, next: &Snapshot) {
-        let aggregate = match Aggregate::<User>::decode(Some(next)) {
-            Ok(aggregate) => aggregate,
-            Err(error) => return self.violated(Invariant::FoldOfApplied, format!("{key} cannot be read: {error}")),
+        let Some(view) = service::resources::view(key, next, Projection::FIRST) else {
+            return self.violated(Invariant::FoldOfApplied, format!("{key} cannot be read"));
         };
         let versions = self.versions.entry(key.clone()).or_default();
-        let last = versions.last_key_value().map(|(version, last)| (*version, last.state.is_some()));
-        let (view, stored_at) = (aggregate.view(key, Projection::FIRST).body, Instant::now());
-        versions.insert(next.version, Version { view, state: aggregate.state, stored_at });
+        let last = versions.last_key_value().map(|(version, last)| (*version, last.view.is_some()));
+        versions.insert(next.version, Version { view: view.body, stored_at: Instant::now() });
         match last {
             Some((last, _)) if next.version <= last => {
                 self.violated(Invariant::FoldOfApplied, format!("{key}: version {} came after {last}", next.version));
@@ -327,11 +356,6 @@ impl Events {
     fn projected(&mut self, projection: Projection, key: &AggregateKey, view: &Snapshot) {
         self.views.entry((projection, key.clone())).or_default().push((Instant::now(), view.clone()));
     }
-}
-
-/// The key of a user of a tenant.
-pub(crate) fn user_key(tenant: &kernel::ids::Tenant, id: AggregateId) -> AggregateKey {
-    AggregateKey { kind: User::KIND, tenant: tenant.clone(), id }
 }
 
 /// The time between two accept times, or nothing where the second is earlier.

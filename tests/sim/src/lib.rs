@@ -3,10 +3,13 @@
 //!
 //! Environments are wired from the row of the table of stages that is deployed; an operator may deploy others meanwhile.
 //!
+//! All resources that the service serves are mixed in one run. Which these are comes from its list.
+//!
 //! A crash is the end of an invocation at one of its awaits: its future is dropped.
 
 #![cfg(feature = "mutants")]
 
+mod asked;
 mod chance;
 mod check;
 mod client;
@@ -14,9 +17,11 @@ mod cutover;
 mod deployment;
 mod functions;
 mod history;
+mod model;
 pub mod plan;
 mod queue;
 mod recorded;
+mod resources;
 mod run;
 mod shrink;
 mod walk;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde::{Deserialize, Serialize};
+use service::resources::RESOURCES;
 use service::stages::{Row, StageError};
 
 /// Tenants of a run.
@@ -121,19 +122,33 @@ pub struct Session {
 pub enum Step {
     /// Sends a command.
     Write(Write),
-    /// Reads a user.
+    /// Reads an item.
     Read {
         /// Which.
-        user: u8,
+        item: u8,
         /// Whether it sends its consistency token along.
         token: bool,
         /// Whether it takes a stale answer rather than none.
         lenient: bool,
     },
-    /// Asks for another tenant's user.
+    /// Asks for another tenant's item.
     ReadForeign {
         /// Which.
-        user: u8,
+        item: u8,
+    },
+    /// Asks for an item as if it were of another resource.
+    ReadAsOther {
+        /// Which.
+        item: u8,
+        /// So many places further in the list of resources.
+        other: u8,
+        /// Whether it sends the item's consistency token along.
+        token: bool,
+    },
+    /// Reads the list of an item's resource, and tries its cursor in the lists of others.
+    List {
+        /// Which.
+        item: u8,
     },
     /// Asks what became of its latest command.
     Status,
@@ -145,8 +160,11 @@ pub enum Step {
 #[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own that a client has")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Write {
-    /// For which user.
-    pub user: u8,
+    /// For which item. Its number decides of which resource it is.
+    pub item: u8,
+    /// Sends it to the resource that is so many places further in the list, which has no such item. A create ignores this.
+    #[serde(default)]
+    pub as_other: u8,
     /// What it asks.
     pub change: Change,
     /// What it builds on.
@@ -167,21 +185,21 @@ pub struct Write {
     pub respond_async: bool,
 }
 
-/// What a command asks.
+/// What a command asks. A resource that lacks what is named gets an update of something else.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Change {
-    /// A new user, with one of a few email addresses.
+    /// A new item, with one of a few values in its unique fields.
     Create(u8),
-    /// All fields anew.
+    /// All fields anew, likewise.
     Replace(u8),
-    /// Another name.
-    Rename,
-    /// Another email address.
-    Readdress(u8),
-    /// Another status.
-    Suspend(bool),
+    /// Another value of one of the fields that are not unique.
+    Update(u8),
+    /// One of a few values of a unique field.
+    UpdateUnique(u8),
     /// The end.
     Delete,
+    /// One of the actions.
+    Act(u8),
 }
 
 /// What a command builds on.
@@ -193,9 +211,9 @@ pub enum Precondition {
     Seen,
     /// The version after that.
     Ahead,
-    /// That the user exists.
+    /// That the item exists.
     Exists,
-    /// That the user does not exist: no write but a create can.
+    /// That the item does not exist: no write but a create can.
     NotAny,
     /// Any version but the one that the session saw last.
     NotSeen,
@@ -273,13 +291,9 @@ impl Plan {
         let mut draw = Draw(SmallRng::seed_from_u64(seed));
         let theme = draw.theme();
         let setup = draw.setup(theme);
-        let users = match theme {
-            Theme::Everything => u8::try_from(draw.between(1, 3)).unwrap_or(1),
-            Theme::HotUser => 1,
-            Theme::FewAddresses | Theme::Operator => 2,
-        };
+        let items = draw.items(theme);
         let sessions = draw.between(2, 4);
-        let sessions = (0..sessions).map(|place| draw.session(theme, u8::from(place == 3), users)).collect();
+        let sessions = (0..sessions).map(|place| draw.session(theme, u8::from(place == 3), &items)).collect();
         let disasters = draw.disasters(theme, &setup.stage);
         Self { seed, setup, sessions, disasters, muted: BTreeSet::new() }
     }
@@ -314,16 +328,24 @@ impl Plan {
 enum Theme {
     /// Anything may happen.
     Everything,
-    /// Everybody reads and writes one user.
-    HotUser,
-    /// Everybody wants the same few email addresses.
-    FewAddresses,
+    /// All clients read and write one item.
+    HotItem,
+    /// All clients want the same few unique values.
+    FewValues,
     /// Somebody takes the service from stage to stage, or replaces the read store.
     Operator,
 }
 
 /// The stages that a walk leads over. What comes before them is packaged differently only.
 const PATH: [&str; 5] = ["read-write", "memory-cache", "redis-cache", "read-store", "cqrs"];
+
+/// Numbers that pick a field or an action of a resource. If it has 2, 3, 4 or 6 of them, each is as likely.
+const WHICH: u8 = 12;
+
+/// How many resources there are.
+fn resources() -> u8 {
+    u8::try_from(RESOURCES.len()).unwrap_or(u8::MAX)
+}
 
 struct Draw(SmallRng);
 
@@ -340,11 +362,24 @@ impl Draw {
         self.0.random_range(0..most)
     }
 
+    fn one_of(&mut self, items: &[u8]) -> u8 {
+        let place = self.0.random_range(0..items.len());
+        items.get(place).copied().unwrap_or_default()
+    }
+
+    /// How far in the list of resources another one is; 0 if there is no other.
+    fn other(&mut self) -> u8 {
+        match resources() {
+            1 => 0,
+            resources => 1 + self.small(resources - 1),
+        }
+    }
+
     fn theme(&mut self) -> Theme {
         match self.between(1, 12) {
             1..=5 => Theme::Everything,
-            6..=8 => Theme::HotUser,
-            9..=10 => Theme::FewAddresses,
+            6..=8 => Theme::HotItem,
+            9..=10 => Theme::FewValues,
             _ => Theme::Operator,
         }
     }
@@ -360,12 +395,12 @@ impl Draw {
                 _ => "read-write",
             },
             // Writers meet more often than batches do.
-            Theme::FewAddresses => match place {
+            Theme::FewValues => match place {
                 1..=5 => "cqrs",
                 6..=9 => "cqrs-expand",
                 _ => "read-store",
             },
-            Theme::Everything | Theme::HotUser => match place {
+            Theme::Everything | Theme::HotItem => match place {
                 1..=11 => "cqrs",
                 12..=13 => "cqrs-expand",
                 14 => "cqrs-drain",
@@ -376,7 +411,7 @@ impl Draw {
         Setup {
             stage: Stage::named(stage),
             fifo: self.chance(40),
-            shared_cache: self.chance(80) || theme == Theme::HotUser,
+            shared_cache: self.chance(80) || theme == Theme::HotItem,
             memory: self.chance(75),
             concurrent: self.chance(30),
             skew_ms: if self.chance(50) { self.between(0, 5_000) } else { 0 },
@@ -387,7 +422,7 @@ impl Draw {
                 Theme::Everything => self.faults(),
                 Theme::Operator if self.chance(50) => self.faults(),
                 Theme::Operator => Faults { slowness: self.rate(100), ..Faults::default() },
-                Theme::HotUser | Theme::FewAddresses => {
+                Theme::HotItem | Theme::FewValues => {
                     let (slowness, duplicates, evictions) = (self.rate(200), self.rate(200), self.rate(200));
                     Faults { slowness, evictions, duplicates, ..Faults::default() }
                 }
@@ -416,52 +451,74 @@ impl Draw {
         u32::try_from(rate).unwrap_or_default()
     }
 
-    fn session(&mut self, theme: Theme, tenant: u8, users: u8) -> Session {
+    /// The items that clients meet on. Any resource may be the first.
+    fn items(&mut self, theme: Theme) -> Vec<u8> {
+        let resources = resources();
+        let first = self.small(resources);
+        match theme {
+            Theme::Everything => (first..=first + self.small(3)).collect(),
+            Theme::HotItem => vec![first],
+            // Values are unique within a resource.
+            Theme::FewValues => vec![first, first + resources],
+            Theme::Operator => vec![first, first + 1],
+        }
+    }
+
+    fn session(&mut self, theme: Theme, tenant: u8, items: &[u8]) -> Session {
         let steps = if theme == Theme::Operator { self.between(12, 36) } else { self.between(4, 14) };
-        let step = |draw: &mut Self| match theme {
-            // The traffic lasts for as long as it takes to come to another stage.
-            Theme::Operator if draw.chance(50) => Step::Pass(draw.between(1, 1_500)),
-            Theme::Everything | Theme::Operator => draw.step(users),
-            Theme::HotUser => draw.hot_step(),
-            Theme::FewAddresses => draw.address_step(users),
+        let step = |draw: &mut Self| {
+            let item = draw.one_of(items);
+            match theme {
+                // The traffic lasts for as long as it takes to come to another stage.
+                Theme::Operator if draw.chance(50) => Step::Pass(draw.between(1, 1_500)),
+                Theme::Everything | Theme::Operator => draw.step(item),
+                Theme::HotItem => draw.hot_step(item),
+                Theme::FewValues => draw.unique_step(item),
+            }
         };
         let mut steps: Vec<_> = (0..steps).map(|_| step(self)).collect();
         if self.chance(70) {
             let change = Change::Create(self.small(4));
-            steps.insert(0, Step::Write(self.write(0, change)));
+            let first = items.first().copied().unwrap_or_default();
+            steps.insert(0, Step::Write(self.write(first, change)));
         }
         Session { tenant, steps }
     }
 
-    fn hot_step(&mut self) -> Step {
+    fn hot_step(&mut self, item: u8) -> Step {
         match self.between(1, 10) {
-            1..=3 => Step::Write(self.write(0, Change::Rename)),
-            4..=8 => Step::Read { user: 0, token: self.chance(20), lenient: false },
+            1..=3 => {
+                let which = self.small(WHICH);
+                let change = if self.chance(25) { Change::Act(which) } else { Change::Update(which) };
+                Step::Write(self.write(item, change))
+            }
+            4..=8 => Step::Read { item, token: self.chance(20), lenient: false },
             _ => Step::Pass(self.between(1, 4_000)),
         }
     }
 
-    fn address_step(&mut self, users: u8) -> Step {
-        let user = self.small(users);
+    fn unique_step(&mut self, item: u8) -> Step {
         let change = match self.between(1, 10) {
             1..=2 => Change::Create(self.small(2)),
-            3..=7 => Change::Readdress(self.small(2)),
-            8 => Change::Rename,
+            3..=7 => Change::UpdateUnique(self.small(2)),
+            8 => Change::Update(self.small(WHICH)),
             _ => Change::Delete,
         };
-        if self.chance(20) { Step::Pass(self.between(1, 200)) } else { Step::Write(self.write(user, change)) }
+        if self.chance(20) { Step::Pass(self.between(1, 200)) } else { Step::Write(self.write(item, change)) }
     }
 
-    fn step(&mut self, users: u8) -> Step {
-        let user = self.small(users);
+    fn step(&mut self, item: u8) -> Step {
         match self.between(1, 100) {
             1..=45 => {
                 let change = self.change();
-                Step::Write(self.write(user, change))
+                let as_other = if self.chance(4) { self.other() } else { 0 };
+                Step::Write(Write { as_other, ..self.write(item, change) })
             }
-            46..=82 => Step::Read { user, token: self.chance(60), lenient: self.chance(10) },
-            83..=85 => Step::ReadForeign { user },
-            86..=90 => Step::Status,
+            46..=78 => Step::Read { item, token: self.chance(60), lenient: self.chance(10) },
+            79..=80 => Step::ReadForeign { item },
+            81..=83 => Step::ReadAsOther { item, other: self.other(), token: self.chance(50) },
+            84..=86 => Step::List { item },
+            87..=90 => Step::Status,
             91..=97 => Step::Pass(self.between(1, 3_000)),
             _ => Step::Pass(self.between(3_000, 3_600_000)),
         }
@@ -470,15 +527,15 @@ impl Draw {
     fn change(&mut self) -> Change {
         match self.between(1, 20) {
             1..=3 => Change::Create(self.small(4)),
-            4..=6 => Change::Replace(self.small(4)),
-            7..=12 => Change::Rename,
-            13..=15 => Change::Readdress(self.small(4)),
-            16..=18 => Change::Suspend(self.chance(50)),
+            4..=5 => Change::Replace(self.small(4)),
+            6..=11 => Change::Update(self.small(WHICH)),
+            12..=14 => Change::UpdateUnique(self.small(4)),
+            15..=18 => Change::Act(self.small(WHICH)),
             _ => Change::Delete,
         }
     }
 
-    fn write(&mut self, user: u8, change: Change) -> Write {
+    fn write(&mut self, item: u8, change: Change) -> Write {
         let precondition = match self.between(1, 12) {
             1..=2 => Precondition::Seen,
             3 => Precondition::Ahead,
@@ -488,7 +545,8 @@ impl Draw {
             _ => Precondition::None,
         };
         Write {
-            user,
+            item,
+            as_other: 0,
             precondition: if matches!(change, Change::Create(_)) { Precondition::None } else { precondition },
             change,
             keyed: self.chance(50),

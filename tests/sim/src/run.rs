@@ -1,5 +1,6 @@
 //! One run: everything that a plan says, on one thread, in paused time.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +34,8 @@ pub struct Report {
     pub violations: Vec<Violation>,
     /// Commands that the service took in.
     pub commands: usize,
+    /// What the commands asked, as a kind and an operation.
+    pub asked: BTreeSet<String>,
     /// Reads that were checked.
     pub reads: u64,
     /// The faults that struck, in order; those muted included.
@@ -117,7 +120,9 @@ async fn drain(world: &Arc<World>) {
 
 fn report(world: &World) -> Report {
     let events = world.history.lock();
+    let operations = events.commands.values().filter_map(|taken| events.operations.get(taken.operation));
     Report {
+        asked: operations.map(|sent| format!("{} {:?}", sent.kind, sent.asked.operation)).collect(),
         violations: events.violations.clone(),
         commands: events.commands.len(),
         reads: events.reads,

@@ -3,11 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use kernel::apply::Aggregate;
 use kernel::project::Projection;
 use service::way::{self, Step, What};
 use tokio::time::sleep;
-use users::User;
 
 use crate::deployment::PAUSE;
 use crate::plan::{Duty, Stage};
@@ -59,8 +57,7 @@ impl World {
     /// Drops what the shared cache holds from a time when writers did not keep it up to date.
     async fn drop_what_differs(&self) {
         for (key, state) in self.stores.all_states() {
-            let Ok(aggregate) = Aggregate::<User>::decode(Some(&state)) else { continue };
-            let due = aggregate.view(&key, Projection::FIRST);
+            let Some(due) = service::resources::view(&key, &state, Projection::FIRST) else { continue };
             let key = Projection::FIRST.cache_key(&key);
             let cached: BTreeMap<_, _> = self.cache.views().into_iter().collect();
             if cached.get(&key).is_some_and(|cached| (cached.version, &cached.body) != (due.version, &due.body)) {

@@ -128,19 +128,18 @@ fn packages(
     rows: &[Row],
     compression: Compression,
 ) -> Result<BTreeMap<String, Package>, BenchError> {
-    let functions: BTreeSet<&String> = rows.iter().flat_map(|row| &row.functions).collect();
-    let package = |function: &String| {
-        let candidates =
-            [programs.functions_dir.join(function).join("bootstrap"), programs.functions_dir.join(function)];
+    let binaries: BTreeSet<&String> = rows.iter().flat_map(|row| &row.binaries).collect();
+    let package = |binary: &String| {
+        let candidates = [programs.functions_dir.join(binary).join("bootstrap"), programs.functions_dir.join(binary)];
         let path = candidates.into_iter().find(|path| path.is_file());
-        let path = path.ok_or_else(|| BenchError::NotPackaged(function.clone()))?;
-        let binary = fs::read(path)?;
+        let path = path.ok_or_else(|| BenchError::NotPackaged(binary.clone()))?;
+        let program = fs::read(path)?;
         let mut deflated = DeflateEncoder::new(Vec::new(), compression);
-        deflated.write_all(&binary)?;
+        deflated.write_all(&program)?;
         let deflated = deflated.finish()?;
-        Ok((function.clone(), Package { binary: bytes(&binary), deflated: bytes(&deflated) }))
+        Ok((binary.clone(), Package { binary: bytes(&program), deflated: bytes(&deflated) }))
     };
-    functions.into_iter().map(package).collect()
+    binaries.into_iter().map(package).collect()
 }
 
 fn bytes(data: &[u8]) -> u64 {

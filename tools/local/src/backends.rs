@@ -5,9 +5,7 @@ use std::sync::Arc;
 use adapters::clients;
 use adapters::tables::{self, TableError, TableNames};
 use kernel::causes::Chain;
-use kernel::domain::Domain;
 use service::stages::{Cache, Row};
-use shared::ServedDomain;
 
 use crate::options::StackOptions;
 use crate::queue::{self, QueueError, Queues};
@@ -68,7 +66,7 @@ impl Backends {
         let ours = store.as_ref().map(|store| store.url.clone());
         let dynamodb_url = options.dynamodb_url.clone().or(ours).unwrap_or_default();
         let client = clients::dynamodb(&sdk_config(&dynamodb_url, store.is_none()).await);
-        tables::create_all(&client, names, ServedDomain::INDEXES).await?;
+        tables::create_all(&client, names).await?;
         let (options, spawner) = (options.clone(), spawner.clone());
         let redis = Err("no stage has needed it yet".to_owned());
         Ok(Self { options, spawner, signing_keys, store, dynamodb_url, queue: None, redis })

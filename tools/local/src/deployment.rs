@@ -10,6 +10,7 @@ use std::time::Duration;
 use adapters::read_table::{ReadTable, ReadTableError};
 use adapters::tables::TableNames;
 use serde::{Deserialize, Serialize};
+use service::functions::{self, INGEST};
 use service::stages::{Row, StageError};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -31,8 +32,6 @@ const STAGE_DEFAULT: &str = "cqrs";
 const READ_TABLE_DEFAULT: &str = "watershed-read-v1";
 const WRITE_TABLE_DEFAULT: &str = "watershed-write";
 const COMMANDS_TABLE_DEFAULT: &str = "watershed-commands";
-/// What functions are invoked by the queue rather than by HTTP.
-const INGEST: &str = "ingest-fn";
 /// How long an invocation by HTTP may take.
 const HTTP_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a batch may take.
@@ -342,7 +341,10 @@ impl Deployments {
     /// What runs where, a line each.
     pub(crate) async fn lines(&self) -> Vec<String> {
         let (backends, row) = (self.backends.lock().await, self.row());
-        let (functions, most) = (row.functions.join(", "), self.options.max_environments);
+        let (functions, most) = (
+            row.functions().map(|function| function.name.as_str()).collect::<Vec<_>>().join(", "),
+            self.options.max_environments,
+        );
         let mut lines = vec![format!("functions  {functions}, stage {row}, up to {most} processes each")];
         lines.extend(backends.lines(&row));
         lines
@@ -383,16 +385,16 @@ fn functions(
         idle: Duration::from_secs(options.idle_seconds.into()),
         wait: BUSY_WAIT,
     };
-    let pool = |name: &String| {
-        let package = options.functions_dir.as_ref().map(|dir| package(dir, name)).transpose()?;
-        if let Some(pool) = present.iter().find(|pool| pool.name() == name) {
+    let pool = |deployed: &'static functions::Function| {
+        let package = options.functions_dir.as_ref().map(|dir| package(dir, deployed.binary)).transpose()?;
+        if let Some(pool) = present.iter().find(|pool| pool.name() == deployed.name) {
             return Ok(pool.clone());
         }
-        let timeout = if name == INGEST { INGEST_TIMEOUT } else { HTTP_TIMEOUT };
-        let function = Function { name: name.clone(), timeout, memory_mb: MEMORY_MB, package };
+        let timeout = if deployed.name == INGEST { INGEST_TIMEOUT } else { HTTP_TIMEOUT };
+        let function = Function { deployed, timeout, memory_mb: MEMORY_MB, package };
         Ok(Pool::new(function, limits, spawner.clone()))
     };
-    let pools: Vec<Pool> = row.functions.iter().map(pool).collect::<Result<_, DeploymentError>>()?;
+    let pools: Vec<Pool> = row.functions().map(pool).collect::<Result<_, DeploymentError>>()?;
     let find = |name: &str| pools.iter().find(|pool| pool.name() == name && name != INGEST).cloned();
     let routes = RouteTable::new(find).ok_or_else(|| DeploymentError::ServesNothing(row.stage.clone()))?;
     Ok((pools, Arc::new(routes)))

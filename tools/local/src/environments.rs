@@ -170,7 +170,7 @@ impl Pool {
     /// The function's name.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.0.function.name
+        self.0.function.name()
     }
 
     /// What has happened so far.
@@ -184,7 +184,7 @@ impl Pool {
     pub fn environments(&self) -> Vec<EnvironmentStatus> {
         let state = self.0.lock();
         let status = |environment: &Arc<Environment>| EnvironmentStatus {
-            function: self.0.function.name.clone(),
+            function: self.0.function.name().to_owned(),
             pid: environment.pid,
             invocations: environment.invocations.load(Ordering::Relaxed),
             draining: !state.is_current(environment),
@@ -277,7 +277,12 @@ impl Inner {
         let outcome = environment.mailbox.post(event, limit);
         let Ok(outcome) = timeout(limit, outcome).await else {
             Counters::add(&self.counters.timeouts);
-            eprintln!("{} {} | timed out after {} s: killed", self.function.name, environment.pid, limit.as_secs_f32());
+            eprintln!(
+                "{} {} | timed out after {} s: killed",
+                self.function.name(),
+                environment.pid,
+                limit.as_secs_f32()
+            );
             environment.end();
             return Some(Err(InvokeError::TimedOut));
         };
@@ -293,10 +298,15 @@ impl Inner {
                 return Some(Ok(answer));
             }
             Outcome::Failed(error) => {
-                eprintln!("{} {} | reported {}", self.function.name, environment.pid, String::from_utf8_lossy(&error));
+                eprintln!(
+                    "{} {} | reported {}",
+                    self.function.name(),
+                    environment.pid,
+                    String::from_utf8_lossy(&error)
+                );
             }
             Outcome::TooLarge => {
-                eprintln!("{} {} | answered more than 6 MB", self.function.name, environment.pid);
+                eprintln!("{} {} | answered more than 6 MB", self.function.name(), environment.pid);
             }
         }
         self.offer(environment);
@@ -428,7 +438,7 @@ impl Inner {
         let pause = RETRY_PAUSE_FIRST.saturating_mul(1 << state.init_failures_in_a_row.min(16)).min(RETRY_PAUSE_MAX);
         state.init_failures_in_a_row += 1;
         state.retry_at = Some(Instant::now() + pause);
-        eprintln!("{} {report}; it is tried again after {} s", self.function.name, pause.as_secs_f32());
+        eprintln!("{} {report}; it is tried again after {} s", self.function.name(), pause.as_secs_f32());
         if state.alive == 0 {
             for waiting in state.waiting.drain(..) {
                 let _ = waiting.send(Err(InvokeError::NotStarting));

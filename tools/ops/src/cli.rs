@@ -77,11 +77,16 @@ pub(crate) struct SiteOptions {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Action {
+    /// Write a new resource into a checkout of this project: its crate, and its lines in the list.
+    New(NewOptions),
     /// Compare write store, read store and shared cache, key by key.
     Verify(VerifyOptions),
     /// Build another read store while everything runs, and put it in the place of the one that there is.
     #[command(subcommand)]
     Rebuild(RebuildCommand),
+    /// Write the index entries of the write table anew, where this version of the code makes others: after a list was added or
+    /// changed. Deploy the code first. May be ended at any time, and run again.
+    Reindex(ReindexOptions),
     /// Bring the service from a stage to one next to it, or back, while it serves.
     #[command(subcommand)]
     Migrate(MigrateCommand),
@@ -93,9 +98,9 @@ pub(crate) enum Action {
     /// Look at one command.
     #[command(subcommand)]
     Command(ShowCommand),
-    /// Look at one user, in all stores at once.
+    /// Look at one item, in all stores at once.
     #[command(subcommand)]
-    User(ShowCommand),
+    Item(ItemCommand),
     /// Try a deployment as its clients do, through its front door: the smoke test.
     ///
     /// Creates a user, reads, lists, changes and deletes it, and checks each answer. The access token comes from the variable
@@ -315,6 +320,43 @@ pub(crate) struct VerifyOptions {
     pub(crate) show: usize,
 }
 
+/// What a new resource is made of.
+#[derive(Debug, Args)]
+pub(crate) struct NewOptions {
+    /// All of them, for example rooms: the path /rooms.
+    pub(crate) collection: String,
+    /// One of them, for example room; otherwise derived from the collection.
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// One or two letters that no other resource has; otherwise derived from the collection.
+    #[arg(long)]
+    pub(crate) kind: Option<String>,
+    /// A field: name:type[:unique][:list][:sort][:default]. Types: text(100), email, integer(0..10), decimal(2), boolean,
+    /// enum(a|b), date, timestamp, id.
+    #[arg(long = "field", value_name = "NAME:TYPE")]
+    pub(crate) fields: Vec<String>,
+    /// An action of a state machine: name:from,from->to. The first state is that of a new item.
+    #[arg(long = "action", value_name = "NAME:FROM->TO")]
+    pub(crate) actions: Vec<String>,
+    /// The checkout.
+    #[arg(long, default_value = ".")]
+    pub(crate) dir: PathBuf,
+}
+
+/// How to write index entries anew.
+#[derive(Debug, Args)]
+pub(crate) struct ReindexOptions {
+    /// Only tell what would be done.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Parts of the table that are scanned at the same time.
+    #[arg(long, default_value = "4", value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) segments: u32,
+    /// Items a second at most that are written.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=RATE_MAX))]
+    pub(crate) rate: Option<u32>,
+}
+
 /// The steps of a rebuild. Each may be ended at any time, and done again.
 #[derive(Debug, Subcommand)]
 pub(crate) enum RebuildCommand {
@@ -327,7 +369,7 @@ pub(crate) enum RebuildCommand {
         /// Parts of the write store that are copied at the same time. A run that goes on keeps the number of the first.
         #[arg(long, default_value = "8", value_parser = clap::value_parser!(u32).range(1..=64))]
         segments: u32,
-        /// Users a second at most.
+        /// Items a second at most.
         #[arg(long, value_parser = clap::value_parser!(u32).range(1..=RATE_MAX))]
         rate: Option<u32>,
         #[command(flatten)]
@@ -400,10 +442,10 @@ pub(crate) struct AdvanceOptions {
     /// How long after the cut-over to keep what can be gone back to. By default 14d for what holds data, and nothing else.
     #[arg(long, value_parser = duration)]
     pub(crate) retention: Option<Duration>,
-    /// Users of each comparison, spread over the key space; all, where there are fewer.
+    /// Items of each comparison, spread over the key space; all, where there are fewer.
     #[arg(long, default_value = "1000", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) sample: u32,
-    /// Users that are copied a second, at most.
+    /// Items that are copied a second, at most.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=RATE_MAX))]
     pub(crate) rate: Option<u32>,
     #[command(flatten)]
@@ -528,6 +570,19 @@ pub(crate) enum ShowCommand {
     Show {
         /// Its identity, as clients see it.
         id: String,
+        /// The tenant that it belongs to.
+        #[arg(long, default_value = "local")]
+        tenant: Tenant,
+    },
+}
+
+/// What to look at.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ItemCommand {
+    /// Show what each store holds of it.
+    Show {
+        /// Its path, as clients see it, for example /users/01a1fd43-133d-7798-8872-5fdfc48912aa.
+        path: String,
         /// The tenant that it belongs to.
         #[arg(long, default_value = "local")]
         tenant: Tenant,

@@ -11,14 +11,12 @@ use std::time::Duration;
 use adapters::dynamo::SnapshotTable;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use indicatif::ProgressBar;
-use kernel::apply::Aggregate;
-use kernel::domain::Domain as _;
 use kernel::ids::AggregateKey;
 use kernel::ports::{CachedView, LOAD_KEYS_MAX, Snapshot};
 use kernel::project::Projection;
 use rand::random_range;
 use serde::Serialize;
-use shared::ServedDomain;
+use service::resources;
 use tokio::time::sleep;
 
 use crate::cache::{self, Cache};
@@ -78,7 +76,7 @@ pub(crate) struct Stores {
 /// What a comparison came to.
 #[derive(Debug, Serialize)]
 pub(crate) struct Comparison {
-    pub(crate) users: u64,
+    pub(crate) items: u64,
     views: u64,
     cached: u64,
     /// Differences that were gone at a later look, or whose versions had both moved past what they were.
@@ -111,8 +109,8 @@ impl Comparison {
             lines.push(format!("and {} more: --show tells them", self.found.len() - show));
         }
         lines.push(format!(
-            "{} users, {} views, {} cached views compared: {} differ, {} only lagged",
-            self.users,
+            "{} items, {} views, {} cached views compared: {} differ, {} only lagged",
+            self.items,
             self.views,
             self.cached,
             self.found.len(),
@@ -206,7 +204,7 @@ impl Wrong {
 /// What a scan has met.
 #[derive(Debug, Default)]
 struct Met {
-    users: u64,
+    items: u64,
     views: u64,
     cached: u64,
     suspects: Vec<AggregateKey>,
@@ -214,7 +212,7 @@ struct Met {
 
 impl Met {
     fn add(mut self, other: Self) -> Self {
-        self.users += other.users;
+        self.items += other.items;
         self.views += other.views;
         self.cached += other.cached;
         self.suspects.extend(other.suspects);
@@ -241,7 +239,7 @@ impl Stores {
         self.settle(of_states.add(of_views), backlog).await
     }
 
-    /// Compares so many users and as many views, spread over the key space; all of them, where there are fewer.
+    /// Compares so many items and as many views, spread over the key space; all of them, where there are fewer.
     pub(crate) async fn sample(&self, keys: u32) -> Result<Comparison, Failure> {
         let backlog = self.backlog().await;
         let of_states = self.sample_of(Scan::States, keys).await?;
@@ -288,8 +286,8 @@ impl Stores {
             (None, _) | (_, None) => (None, None),
         };
         let cache_failure = self.cache.as_ref().and_then(Cache::failure).map(ToOwned::to_owned);
-        let Met { users, views, cached, .. } = met;
-        Ok(Comparison { users, views, cached, lag, found, by_kind, on_their_way, queue_failure, cache_failure })
+        let Met { items, views, cached, .. } = met;
+        Ok(Comparison { items, views, cached, lag, found, by_kind, on_their_way, queue_failure, cache_failure })
     }
 
     fn table(&self, scan: Scan) -> Option<&SnapshotTable> {
@@ -310,7 +308,7 @@ impl Stores {
         let Some(table) = self.table(scan) else { return Ok(met) };
         let mut after = None;
         loop {
-            let page = table.scan(ServedDomain::KIND, segment, segments, after).await?;
+            let page = table.scan(&resources::kinds(), segment, segments, after).await?;
             met = met.add(self.compare_entries(scan, &page.entries).await?);
             bar.inc(page.items);
             after = page.next;
@@ -330,7 +328,7 @@ impl Stores {
         while left > 0 && !open.is_empty() {
             let share = left.div_ceil(open.len());
             for (segment, after) in std::mem::take(&mut open) {
-                let page = table.scan_some(share.min(left), ServedDomain::KIND, segment, segments, after).await?;
+                let page = table.scan_some(share.min(left), &resources::kinds(), segment, segments, after).await?;
                 met = met.add(self.compare_entries(scan, &page.entries).await?);
                 left -= page.entries.len();
                 open.extend(page.next.map(|next| (segment, Some(next))));
@@ -357,7 +355,7 @@ impl Stores {
     async fn compare_states(&self, states: &[(AggregateKey, Snapshot)]) -> Result<Met, Failure> {
         let keys: Vec<_> = states.iter().map(|(key, _)| key.clone()).collect();
         let (views, cached) = (self.shown(&keys).await?, self.cached(&keys).await);
-        let mut met = Met { users: keys.len() as u64, ..Met::default() };
+        let mut met = Met { items: keys.len() as u64, ..Met::default() };
         met.cached = cached.iter().flatten().count() as u64;
         for (((key, state), view), cached) in states.iter().zip(&views).zip(&cached) {
             if self.judge(key, Some(state), view.as_ref(), cached.as_ref()).is_some() {
@@ -367,7 +365,7 @@ impl Stores {
         Ok(met)
     }
 
-    /// Views of what does not exist. Those of deleted users may outlive them by a while.
+    /// Views of what does not exist. Those of deleted items may outlive them by a while.
     async fn find_orphans(&self, views: &[(AggregateKey, Snapshot)]) -> Result<Met, Failure> {
         let keys: Vec<_> = views.iter().map(|(key, _)| key.clone()).collect();
         let states = self.states.load(&keys).await?;
@@ -422,7 +420,7 @@ impl Stores {
     pub(crate) async fn repair(&self, key: &AggregateKey) -> Result<bool, Failure> {
         let states = self.states.load(std::slice::from_ref(key)).await?;
         let view = match states.first().and_then(Option::as_ref) {
-            Some(state) => match expected(key, state, self.projection) {
+            Some(state) => match resources::view(key, state, self.projection) {
                 Some(view) => Some(view),
                 None => return Ok(false),
             },
@@ -457,7 +455,7 @@ impl Stores {
             let orphan = view.filter(|view| view.body.is_some());
             return orphan.map(|view| difference(Wrong::ViewOrphaned, Some(view.version)));
         };
-        let Some(expected) = expected(key, state, self.projection) else {
+        let Some(expected) = resources::view(key, state, self.projection) else {
             return Some(difference(Wrong::StateUnreadable, Some(state.version)));
         };
         let wrong = match (&self.views, view) {
@@ -493,11 +491,6 @@ impl Difference {
     }
 }
 
-/// What is shown of a state.
-pub(crate) fn expected(key: &AggregateKey, state: &Snapshot, projection: Projection) -> Option<Snapshot> {
-    Some(Aggregate::<ServedDomain>::decode(Some(state)).ok()?.view(key, projection))
-}
-
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let found = self.found_version.map_or("none".to_owned(), |version| version.to_string());
@@ -515,7 +508,7 @@ mod tests {
     fn difference(expected_version: u64, found_version: Option<u64>) -> Difference {
         let key = "U#local#01a1fd43-133d-7798-8872-5fdfc48912aa";
         let of = AggregateKey {
-            kind: ServedDomain::KIND,
+            kind: resources::kinds()[0],
             tenant: "local".parse().unwrap(),
             id: "01a1fd43-133d-7798-8872-5fdfc48912aa".parse().unwrap(),
         };
@@ -527,7 +520,7 @@ mod tests {
             std::iter::repeat_with(|| Difference { wrong: *wrong, ..difference(7, Some(5)) }).take(*count)
         });
         Comparison {
-            users: 9,
+            items: 9,
             views: 9,
             cached: 0,
             lag: 0,
@@ -609,6 +602,6 @@ mod tests {
             assert!(line.is_none_or(|line| wrong.is_some_and(|wrong| line.contains(wrong))), "{told}");
         }
         assert_eq!(told.matches("view_missing").count(), 2, "{told}");
-        assert!(told.contains("6 users, 4 views"), "{told}");
+        assert!(told.contains("6 items, 4 views"), "{told}");
     }
 }

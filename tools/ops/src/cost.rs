@@ -2,6 +2,7 @@
 
 use prices::{GIGABYTE, HOURS_PER_MONTH, Price};
 use serde::Serialize;
+use service::functions::INGEST;
 use service::stages::Row;
 
 use crate::cli::{Architecture, CostOptions, QueueType, TrafficOptions};
@@ -17,9 +18,9 @@ mod assumed {
     pub(super) const ALARMS_PER_FUNCTION: f64 = 3.0;
     /// Errors, requests and latency of a function that answers requests.
     pub(super) const ALARMS_PER_ANSWERING: f64 = 3.0;
-    /// Throttles of reads and of writes, of each table and of each list.
+    /// Throttles of reads and of writes, of each table and of each of its indexes, used or not.
     pub(super) const ALARMS_PER_TABLE: f64 = 2.0;
-    pub(super) const ALARMS_OF_LISTS: f64 = 2.0 * LISTS;
+    pub(super) const ALARMS_OF_LISTS: f64 = 2.0 * INDEXES;
     /// Age of the oldest message, dead letters, lag of projections, commands that failed; and for the share of failed
     /// deliveries those that failed and commands applied and refused.
     pub(super) const ALARMS_OF_QUEUE: f64 = 7.0;
@@ -50,6 +51,8 @@ mod assumed {
     pub(super) const ITEM_OVERHEAD_BYTES: f64 = 100.0;
     /// Lists that a user is in.
     pub(super) const LISTS: f64 = 3.0;
+    /// Indexes of a table: `kernel::ports::Slot`.
+    pub(super) const INDEXES: f64 = 5.0;
     /// The record of a command, and the days that it is kept.
     pub(super) const RECORD_BYTES: f64 = 500.0;
     pub(super) const RECORD_DAYS: f64 = 45.0;
@@ -233,7 +236,7 @@ fn alarms(model: &Model<'_>) -> f64 {
     let with_lists = 1.0 + one(row.writes_read_store);
     let tables = 1.0 + with_lists;
     assumed::ALARMS
-        + assumed::ALARMS_PER_FUNCTION * count(row.functions.len())
+        + assumed::ALARMS_PER_FUNCTION * count(row.functions().count())
         + assumed::ALARMS_PER_ANSWERING * count(answering(row))
         + assumed::ALARMS_PER_TABLE * tables
         + assumed::ALARMS_OF_LISTS * with_lists
@@ -252,7 +255,7 @@ fn metrics(row: &Row) -> f64 {
 
 /// How many functions answer requests.
 fn answering(row: &Row) -> usize {
-    row.functions.iter().filter(|name| *name != "ingest-fn").count()
+    row.functions().filter(|function| function.name != INGEST).count()
 }
 
 fn queue_price(options: &TrafficOptions) -> Price {
@@ -375,9 +378,9 @@ mod tests {
         close(dollars_of(&idle, "Redis, stored"), 0.1 * 0.084 * 730.0);
         close(dollars_of(&idle, "interface endpoints"), 2.0 * 2.0 * 7.30);
         close(dollars_of(&idle, "polling the queue"), 0.657 * 0.40);
-        // 3 of the front door, 9 of three functions and 6 more of two that answer, 6 of three tables and 12 of six lists, 7
+        // 3 of the front door, 9 of three functions and 6 more of two that answer, 6 of three tables and 20 of ten indexes, 7
         // of the queue, 1 of Redis, 2 of the read store.
-        close(dollars_of(&idle, "alarms"), 4.60);
+        close(dollars_of(&idle, "alarms"), 5.40);
         close(dollars_of(&idle, "users, stored"), 2.0 * 0.06 * 4.0 * 0.25);
     }
 

@@ -7,16 +7,17 @@ use std::time::Duration;
 use adapters::dynamo::DynamoRecords;
 use aws_sdk_sqs::types::{Message, MessageSystemAttributeName};
 use kernel::clock::{Clock as _, SystemClock};
-use kernel::envelope::{Envelope, Heading};
+use kernel::envelope::Heading;
 use kernel::ports::{RecordReader as _, RecordWriter as _};
 use kernel::record::{CommandRecord, CommandStatus};
 use serde::Serialize;
-use shared::ServedDomain;
+use service::resources;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::audit::AuditLog;
 use crate::cli::{Chosen, DlqCommand, Look};
 use crate::outcome::{Failure, Outcome, bar, explain};
+use crate::show::path_of;
 use crate::site::Site;
 
 /// How long messages that are looked at are hidden from others, in seconds.
@@ -46,7 +47,8 @@ struct Letter {
     received: Option<u32>,
     tenant: Option<String>,
     command_id: Option<String>,
-    user_id: Option<String>,
+    /// The path of the item that the command is for.
+    item: Option<String>,
     status: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     body: Option<serde_json::Value>,
@@ -179,7 +181,7 @@ async fn describe(site: &Site, message: &Message, with_body: bool) -> Result<Let
             .and_then(|count: u64| count.try_into().ok()),
         tenant: record.as_ref().map(|record| record.key.tenant.to_string()),
         command_id: record.as_ref().map(|record| record.key.command.to_string()),
-        user_id: record.as_ref().map(|record| record.aggregate.to_string()),
+        item: record.as_ref().and_then(path_of),
         status,
         body: with_body.then(parsed),
     })
@@ -187,7 +189,7 @@ async fn describe(site: &Site, message: &Message, with_body: bool) -> Result<Let
 
 /// The cause, if ingest-fn cannot read the message. This tool reads as the ingest-fn of its own version does.
 fn unreadable(body: Option<&str>) -> Option<String> {
-    Envelope::parse::<ServedDomain>(body.unwrap_or_default()).err().map(|error| explain(&error))
+    resources::readable(body.unwrap_or_default()).err().map(|error| explain(&error))
 }
 
 /// A status in a few words.
@@ -204,11 +206,11 @@ pub(crate) fn in_words(status: &CommandStatus) -> String {
 fn line(letter: &Letter) -> String {
     let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
     format!(
-        "{}  tenant {}  command {}  user {}  {}",
+        "{}  tenant {}  command {}  {}  {}",
         letter.message_id,
         or_none(&letter.tenant),
         or_none(&letter.command_id),
-        or_none(&letter.user_id),
+        or_none(&letter.item),
         letter.status,
     )
 }
@@ -422,7 +424,6 @@ mod tests {
     use std::path::{Path, PathBuf};
     use std::sync::{Arc, Mutex};
 
-    use kernel::domain::Domain as _;
     use serde_json::{Value, json};
 
     use super::*;
@@ -435,7 +436,7 @@ mod tests {
     fn letter(id: &str) -> Value {
         let body = json!({ "schema": 1, "tenant": "acme", "subject": "ada", "aggregate": uuid::Uuid::now_v7(),
             "stamp": { "at": 1_790_000_000_000_000_u64, "command": uuid::Uuid::now_v7() }, "expected": "unsaid",
-            "command_schema": ServedDomain::COMMAND_SCHEMA, "command": "delete" });
+            "command_schema": 1, "command": "delete" });
         json!({ "MessageId": id, "ReceiptHandle": format!("handle of {id}"), "Body": body.to_string() })
     }
 

@@ -13,11 +13,13 @@ mod documents;
 mod limits;
 mod migrate;
 mod model;
+mod new;
 mod outcome;
 mod queue;
 mod quotas;
 mod ramp;
 mod rebuild;
+mod reindex;
 mod show;
 mod site;
 mod smoke;
@@ -76,11 +78,13 @@ async fn execute(arguments: &Arguments) -> Result<Outcome, Failure> {
     match &arguments.action {
         Action::Verify(options) => verify::run(&site().await?, options).await,
         Action::Rebuild(command) => rebuild::run(&site().await?, command).await,
+        Action::New(options) => new::run(options),
+        Action::Reindex(options) => reindex::run(&site().await?, options).await,
         Action::Migrate(command) => migrate::run(site().await?, &arguments.site, command).await,
         Action::Dlq(command) => dead_letters::run(&site().await?, command).await,
         Action::Queue => queue::run(&site().await?).await,
         Action::Command(show) => show::command(&site().await?, show).await,
-        Action::User(show) => show::user(&site().await?, show).await,
+        Action::Item(show) => show::item(&site().await?, show).await,
         Action::Smoke(options) => smoke::run(options).await,
         Action::Cost(options) => cost::run(options, stage),
         Action::Limits(options) => limits::run(options, stage),

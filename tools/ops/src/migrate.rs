@@ -148,7 +148,7 @@ async fn go(
     let Report { from, to, rows, copied, compared, lag, wrong, is_complete, .. } = &report;
     let stands = if *is_complete { "the way is complete" } else { "stopped on the way" };
     lines.push(format!(
-        "{stands} from {from} to {to}: {} rows deployed, {copied} users copied, {compared} compared: {wrong} wrong, {lag} \
+        "{stands} from {from} to {to}: {} rows deployed, {copied} items copied, {compared} compared: {wrong} wrong, {lag} \
          only lagged",
         rows.len(),
     ));
@@ -216,7 +216,7 @@ async fn status(site: &Site) -> Result<Outcome, Failure> {
         true => Progress::of(&site.views(&site.read_table()?).snapshots()).await?.map(|progress| progress.copied),
         false => None,
     };
-    lines.extend(copied.map(|copied| format!("copied     {copied} users")));
+    lines.extend(copied.map(|copied| format!("copied     {copied} items")));
     lines.extend(
         migration.live_lease().map(|lease| format!("at it      {}, until {} at least", lease.owner, lease.until)),
     );

@@ -114,6 +114,9 @@ pub(crate) enum Failure {
         /// What the system said.
         cause: std::io::Error,
     },
+    /// What was asked for cannot be.
+    #[error("{0}")]
+    Wrong(String),
     /// There is no such stage, or no such step.
     #[error("{}", explain(.0))]
     Stage(#[from] StageError),

@@ -157,7 +157,7 @@ async fn status(site: &Site, read: &ReadTable) -> Result<Outcome, Failure> {
     lines.push(format!("written  {} as well", other.name));
     let progress = Progress::of(&site.views(&other).snapshots()).await?.unwrap_or_default();
     let Progress { copied, segments, segments_done } = progress;
-    lines.push(format!("copied   {copied} users, {segments_done} of {segments} segments done"));
+    lines.push(format!("copied   {copied} items, {segments_done} of {segments} segments done"));
     let document = json!({
         "read": read.name, "other": other.name, "copied": copied, "segments": segments, "segments_done": segments_done,
     });
@@ -200,7 +200,7 @@ mod tests {
         }
         let outcome = service.run(&["rebuild", "build", "--to", "2", "--segments", "2"]).await.unwrap();
         assert!(outcome.is_well, "{:?}", outcome.lines());
-        assert!(outcome.lines().join("\n").contains("3 users, 3 views"), "{:?}", outcome.lines());
+        assert!(outcome.lines().join("\n").contains("3 items, 3 views"), "{:?}", outcome.lines());
         let heard: Vec<_> = service.heard().into_iter().map(|(what, body)| (what.clone(), body.clone())).collect();
         let place = |wanted: &str, body: Option<Value>| {
             heard.iter().position(|(what, said)| what == wanted && body.as_ref().is_none_or(|body| body == said))

@@ -1,23 +1,22 @@
-//! What an operator on call asks first: all that is known of one command, or of one user.
+//! What an operator on call asks first: all that is known of one command, or of one item.
 
 use adapters::dynamo::SnapshotTable;
 use kernel::clock::{Clock as _, SystemClock, Timestamp};
-use kernel::domain::Domain as _;
 use kernel::ids::{AggregateId, AggregateKey, CommandId};
 use kernel::ports::{RecordReader as _, Snapshot};
-use kernel::record::{CommandStatus, RECORD_TTL, RecordKey};
+use kernel::record::{CommandRecord, CommandStatus, RECORD_TTL, RecordKey};
 use serde_json::{Value, json};
-use shared::ServedDomain;
+use service::resources::{self, RESOURCES};
 use uuid::Uuid;
 
 use crate::cache;
-use crate::cli::ShowCommand;
+use crate::cli::{ItemCommand, ShowCommand};
 use crate::compare::Stores;
 use crate::dead_letters::in_words;
 use crate::outcome::{Failure, Outcome};
 use crate::site::Site;
 
-/// One command: its record, and the user that it was for.
+/// One command: its record, and the item that it was for.
 pub(crate) async fn command(site: &Site, show: &ShowCommand) -> Result<Outcome, Failure> {
     let ShowCommand::Show { id, tenant } = show;
     // Clients see a MAC behind the identity; whoever may ask here needs no proof.
@@ -26,15 +25,14 @@ pub(crate) async fn command(site: &Site, show: &ShowCommand) -> Result<Outcome, 
     let command: CommandId = uuid.parse().map_err(malformed)?;
     let key = RecordKey { tenant: tenant.clone(), command };
     let Some(record) = site.records()?.get(&key).await? else { return Ok(unrecorded(&key)) };
-    let user = AggregateKey { kind: ServedDomain::KIND, tenant: tenant.clone(), id: record.aggregate };
+    let key = key_of(&record)?;
     let time = |at: Timestamp| at.to_string();
     let document = json!({
         "command_id": command,
-        "user_id": record.aggregate,
         "accepted_at": time(record.accepted_at),
         "completed_at": record.completed_at.map(time),
         "record": serde_json::to_value(&record.status).unwrap_or_default(),
-        "user": everywhere(site, &user).await?,
+        "item": everywhere(site, &key).await?,
     });
     let mut lines = vec![
         format!("command   {command}"),
@@ -42,14 +40,14 @@ pub(crate) async fn command(site: &Site, show: &ShowCommand) -> Result<Outcome, 
         format!("accepted  {}", record.accepted_at),
     ];
     lines.extend(record.completed_at.map(|at| format!("completed {at}")));
-    let of_user = document.get("user").unwrap_or(&Value::Null);
-    lines.extend(user_lines(&user, of_user));
+    let of_item = document.get("item").unwrap_or(&Value::Null);
+    lines.extend(item_lines(&key, of_item));
     let to_do = match record.status {
         CommandStatus::Failed { .. } => Some("`watershed dlq list`".to_owned()),
         CommandStatus::Pending => Some("`watershed queue`".to_owned()),
         CommandStatus::Applied { .. } | CommandStatus::Rejected { .. } | CommandStatus::Superseded { .. } => None,
     };
-    Ok(Outcome::new(is_whole(of_user), &document, lines).then_if(to_do))
+    Ok(Outcome::new(is_whole(of_item), &document, lines).then_if(to_do))
 }
 
 /// All that an identity without a record tells. Anyone can make such an identity: it does not prove that the service
@@ -91,15 +89,33 @@ fn is_whole(document: &Value) -> bool {
     document.get("cache_failure").is_none_or(Value::is_null)
 }
 
-/// One user: what each store holds of it.
-pub(crate) async fn user(site: &Site, show: &ShowCommand) -> Result<Outcome, Failure> {
-    let ShowCommand::Show { id, tenant } = show;
-    let malformed = |_| Failure::NotFound(format!("{id} is not a user's identity: a hyphenated UUID"));
-    let id: AggregateId = id.parse().map_err(malformed)?;
-    let key = AggregateKey { kind: ServedDomain::KIND, tenant: tenant.clone(), id };
+/// One item: what each store holds of it.
+pub(crate) async fn item(site: &Site, show: &ItemCommand) -> Result<Outcome, Failure> {
+    let ItemCommand::Show { path, tenant } = show;
+    let known = || RESOURCES.iter().map(|resource| resource.item("<id>")).collect::<Vec<_>>().join(" or ");
+    let malformed = || Failure::NotFound(format!("{path} is not the path of an item: {}", known()));
+    let (collection, id) = path.trim_start_matches('/').split_once('/').ok_or_else(malformed)?;
+    let resource = RESOURCES.iter().find(|resource| resource.collection == collection).ok_or_else(malformed)?;
+    let id: AggregateId = id.parse().map_err(|_| malformed())?;
+    let key = AggregateKey { kind: resource.kind, tenant: tenant.clone(), id };
     let document = everywhere(site, &key).await?;
     let exists = ["state", "view", "cached"].iter().any(|part| document.get(part).is_some_and(|part| !part.is_null()));
-    Ok(Outcome::new(exists && is_whole(&document), &document, user_lines(&key, &document)))
+    Ok(Outcome::new(exists && is_whole(&document), &document, item_lines(&key, &document)))
+}
+
+/// The item that a command was for.
+fn key_of(record: &CommandRecord) -> Result<AggregateKey, Failure> {
+    let resource = resources::of_kind(record.kind.as_deref());
+    let kind = record.kind.as_deref().unwrap_or_default();
+    let unknown =
+        || Failure::NotFound(format!("no resource of this version has the kind {kind}, which the record names"));
+    let kind = resource.ok_or_else(unknown)?.kind;
+    Ok(AggregateKey { kind, tenant: record.key.tenant.clone(), id: record.aggregate })
+}
+
+/// The path of an item, as clients see it.
+pub(crate) fn path_of(record: &CommandRecord) -> Option<String> {
+    Some(resources::of_kind(record.kind.as_deref())?.item(record.aggregate))
 }
 
 async fn everywhere(site: &Site, key: &AggregateKey) -> Result<Value, Failure> {
@@ -121,7 +137,7 @@ async fn everywhere(site: &Site, key: &AggregateKey) -> Result<Value, Failure> {
         json!({"version": cached.version, "fetched_at": cached.fetched_at.to_string(), "body": text(cached.body.as_deref())})
     });
     Ok(json!({
-        "user_id": key.id,
+        "path": resources::of_key(key).map(|resource| resource.item(key.id)),
         "state": state.as_ref().map(snapshot),
         "view": view.as_ref().map(snapshot),
         "cached": cached,
@@ -143,7 +159,7 @@ fn text(body: Option<&[u8]>) -> Value {
     body.unwrap_or_default()
 }
 
-fn user_lines(key: &AggregateKey, document: &Value) -> Vec<String> {
+fn item_lines(key: &AggregateKey, document: &Value) -> Vec<String> {
     let line = |name: &str, part: &str| {
         let found = document.get(part).filter(|found| !found.is_null());
         found.map_or_else(
@@ -160,5 +176,5 @@ fn user_lines(key: &AggregateKey, document: &Value) -> Vec<String> {
         Some(why) => format!("cached    not known: {}", cache::left_out(why)),
         None => line("cached   ", "cached"),
     };
-    vec![format!("user      {key}"), line("state    ", "state"), line("view     ", "view"), cached]
+    vec![format!("item      {key}"), line("state    ", "state"), line("view     ", "view"), cached]
 }

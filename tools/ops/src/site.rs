@@ -8,11 +8,9 @@ use adapters::read_table::ReadTable;
 use adapters::redis_cache::{RedisCache, SetupError};
 use adapters::tables::{self, TableNames};
 use aws_config::SdkConfig;
-use kernel::domain::Domain;
 use kernel::project::Projection;
 use serde::Deserialize;
 use service::stages::Row;
-use shared::ServedDomain;
 
 use crate::cache::Cache;
 use crate::cli::SiteOptions;
@@ -93,7 +91,7 @@ impl Site {
     pub(crate) fn states(&self) -> Result<DynamoWriteStore, Failure> {
         // Nothing is written through it: the other tables of a transaction do not matter.
         let names = TableNames { write: self.write_table()?, commands: String::new(), read: String::new() };
-        Ok(DynamoWriteStore::new(&clients::dynamodb(&self.dynamodb), &names, ServedDomain::INDEXES))
+        Ok(DynamoWriteStore::new(&clients::dynamodb(&self.dynamodb), &names))
     }
 
     fn write_table(&self) -> Result<String, Failure> {
@@ -124,7 +122,7 @@ impl Site {
 
     /// A read store.
     pub(crate) fn views(&self, table: &ReadTable) -> DynamoViewStore {
-        DynamoViewStore::new(clients::dynamodb(&self.dynamodb), &table.name, ServedDomain::INDEXES)
+        DynamoViewStore::new(clients::dynamodb(&self.dynamodb), &table.name)
     }
 
     /// The name of the row that is deployed, if it is known.
@@ -151,7 +149,7 @@ impl Site {
 
     /// Creates the table of a read store where it is absent, and waits until it is usable.
     pub(crate) async fn create(&self, table: &ReadTable) -> Result<(), Failure> {
-        let created = tables::create(&clients::dynamodb(&self.dynamodb), &table.name, ServedDomain::INDEXES).await;
+        let created = tables::create(&clients::dynamodb(&self.dynamodb), &table.name).await;
         created.map_err(|error| Failure::Refused { part: "read store", cause: explain(&error) })
     }
 

@@ -8,13 +8,13 @@ mod service;
 
 use std::time::Duration;
 
+use ::service::api;
 use http::Method;
 use resource::Description;
 use serde::Serialize;
 use serde_json::Value;
-use shared::ServedDomain;
-use shared::http::routes;
 use tokio::time::{Instant, sleep};
+use users::User;
 use uuid::Uuid;
 
 use self::fault::Fault;
@@ -23,7 +23,7 @@ use crate::cli::SmokeOptions;
 use crate::outcome::{Failure, Outcome};
 
 /// The resource that is tried.
-const RESOURCE: Description = Description::of::<ServedDomain>();
+const RESOURCE: Description = Description::of::<User>();
 /// The variable that holds the access token: an argument would show it in the list of processes.
 const TOKEN_VARIABLE: &str = "WATERSHED_TOKEN";
 /// The checks that need a token.
@@ -167,7 +167,7 @@ impl Run {
     /// Checks the answers that everybody gets.
     async fn without_token(&mut self, public: bool) -> Result<(), Fault> {
         self.step = "health";
-        let answer = self.service.send(Call::of_default_route(Method::GET, routes::HEALTH)).await?;
+        let answer = self.service.send(Call::of_default_route(Method::GET, api::HEALTH)).await?;
         if answer.text(&answer.json(200)?, "status")? != "ok" {
             return Err(answer.fault("200 with the status ok"));
         }
@@ -180,7 +180,7 @@ impl Run {
         self.pass(&answer, "404");
 
         self.step = "405";
-        let answer = self.service.send(Call::of_default_route(Method::POST, routes::HEALTH)).await?;
+        let answer = self.service.send(Call::of_default_route(Method::POST, api::HEALTH)).await?;
         answer.problem(405)?;
         let allow = answer.header("allow")?.to_owned();
         if !allow.split(',').any(|method| method.trim() == "GET") {
@@ -389,7 +389,7 @@ fn item(id: &str) -> String {
 }
 
 fn command(id: &str) -> String {
-    routes::COMMAND.replace(routes::ID, id)
+    api::COMMAND.replace(api::ID, id)
 }
 
 /// Requires the entity tag of this version. The tag also carries the projection, which only the service knows.

@@ -19,12 +19,12 @@ use kernel::ids::{AggregateId, AggregateKey};
 use kernel::ports::{Claim, Snapshot, StateChange, Transaction, ViewWriter as _, WriteStore as _};
 use kernel::project::Projection;
 use serde_json::{Value, json};
-use shared::ServedDomain;
 use tokio::net::TcpListener;
 
 use crate::cli::Arguments;
-use crate::compare::expected;
 use crate::outcome::{Failure, Outcome};
+use service::resources;
+use users::User;
 
 /// The path at which a stack is deployed to.
 pub(crate) const DEPLOYMENT: &str = "/_local/deployment";
@@ -41,7 +41,7 @@ type Script = dyn Fn(&str, &Value) -> Option<(u16, Value)> + Send + Sync;
 pub(crate) struct Service {
     url: String,
     shared: Arc<Shared>,
-    states: DynamoWriteStore,
+    pub(crate) states: DynamoWriteStore,
     pub(crate) records: DynamoRecords,
     database: clients::DynamoDb,
 }
@@ -77,8 +77,8 @@ impl Service {
         let database = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(server::serve_with_shutdown(listener, Database::memory().unwrap(), std::future::pending()));
         let client = clients::dynamodb(&clients::local(&database));
-        create_all(&client, &names(), ServedDomain::INDEXES).await.unwrap();
-        create(&client, "read-v2", ServedDomain::INDEXES).await.unwrap();
+        create_all(&client, &names()).await.unwrap();
+        create(&client, "read-v2").await.unwrap();
         let shared = Arc::new(Shared {
             database,
             variables: Mutex::default(),
@@ -95,7 +95,7 @@ impl Service {
         Self {
             url,
             shared,
-            states: DynamoWriteStore::new(&client, &names(), ServedDomain::INDEXES),
+            states: DynamoWriteStore::new(&client, &names()),
             records: DynamoRecords::new(client.clone(), names().commands),
             database: client,
         }
@@ -111,9 +111,9 @@ impl Service {
     pub(crate) async fn user(&self) -> AggregateKey {
         let tenant: kernel::ids::Tenant = "acme".parse().unwrap();
         let id = AggregateId::generate(SystemClock.now());
-        let key = AggregateKey { kind: ServedDomain::KIND, tenant: tenant.clone(), id };
+        let key = AggregateKey { kind: User::KIND, tenant: tenant.clone(), id };
         let claim = |number| Claim {
-            kind: ServedDomain::KIND,
+            kind: User::KIND,
             tenant: tenant.clone(),
             field: "name",
             value: format!("{number} of {id}"),
@@ -132,10 +132,10 @@ impl Service {
 
     /// Puts a view as it is due, but for a change, in the read store of a projection.
     pub(crate) async fn view(&self, key: &AggregateKey, projection: Projection, change: impl FnOnce(&mut Snapshot)) {
-        let mut view = expected(key, &state(), projection).unwrap();
+        let mut view = resources::view(key, &state(), projection).unwrap();
         change(&mut view);
         let table = format!("read-{projection}");
-        let views = DynamoViewStore::new(self.database.clone(), table, ServedDomain::INDEXES);
+        let views = DynamoViewStore::new(self.database.clone(), table);
         views.snapshots().replace_up_to(key, &view).await.unwrap();
         views.put(key, &view).await.unwrap();
     }

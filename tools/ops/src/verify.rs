@@ -26,7 +26,7 @@ pub(crate) async fn run(site: &Site, options: &VerifyOptions) -> Result<Outcome,
     let differences = &comparison.found;
     let mut repaired = 0;
     if options.repair {
-        let bar = bar("users", differences.len() as u64);
+        let bar = bar("items", differences.len() as u64);
         for difference in bar.wrap_iter(differences.iter()) {
             repaired += usize::from(options.dry_run || stores.repair(&difference.of).await?);
         }

@@ -5,18 +5,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use kernel::clock::Timestamp;
 use kernel::ids::{AggregateId, AggregateKey, CommandId, Kind, Tenant};
-use kernel::ports::{Claim, IndexEntry, Snapshot, StateChange, Transaction};
+use kernel::ports::{Claim, IndexEntry, Slot, Snapshot, StateChange, Transaction};
 use kernel::problem::{FieldError, Problem};
 use kernel::record::{CommandRecord, CommandStatus, Fingerprint, RecordKey};
 
 /// The kind of the samples' aggregates.
 pub const KIND: Kind = Kind::new("X");
 /// The index in which all samples appear.
-pub const ALL: &str = "all";
+pub const ALL: Slot = Slot::I1;
 /// The index in which some samples appear.
-pub const SHADE: &str = "shade";
-/// The indexes of the samples.
-pub const INDEXES: &[&str] = &[ALL, SHADE];
+pub const SHADE: Slot = Slot::I4;
 
 /// A moment, with microseconds.
 pub const NOW: Timestamp = Timestamp::from_micros(1_790_000_000_123_456);
@@ -36,7 +34,7 @@ pub fn key(tenant: &Tenant) -> AggregateKey {
 /// A snapshot that appears in both indexes.
 #[must_use]
 pub fn snapshot(version: u64) -> Snapshot {
-    let entry = |index, partition: &str| IndexEntry { index, partition: partition.to_owned(), sort: "s".to_owned() };
+    let entry = |slot, partition: &str| IndexEntry { slot, partition: partition.to_owned(), sort: "s".to_owned() };
     Snapshot {
         version,
         schema: 3,

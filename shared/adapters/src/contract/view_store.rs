@@ -44,7 +44,7 @@ async fn put(stores: &Stores, key: &AggregateKey, view: &Snapshot) {
 
 /// A view with one entry, in the index of all.
 fn at(sort: &str) -> Snapshot {
-    let entry = IndexEntry { index: ALL, partition: "0".to_owned(), sort: sort.to_owned() };
+    let entry = IndexEntry { slot: ALL, partition: "0".to_owned(), sort: sort.to_owned() };
     Snapshot { index: vec![entry], ..snapshot(1) }
 }
 
@@ -52,7 +52,7 @@ fn query(tenant: &Tenant) -> ListQuery {
     ListQuery {
         kind: KIND,
         tenant: tenant.clone(),
-        index: ALL,
+        slot: ALL,
         partition: "0".to_owned(),
         sort_prefix: String::new(),
         after: None,
@@ -134,7 +134,7 @@ async fn a_view_appears_only_where_it_has_an_entry(stores: &Stores) {
     put(stores, &in_all, &at("t")).await;
     put(stores, &key(&tenant), &Snapshot { index: Vec::new(), ..snapshot(1) }).await;
     assert_eq!(sorts(&list(stores, &query(&tenant)).await), ["s", "t"]);
-    let green = ListQuery { index: SHADE, partition: "green".to_owned(), ..query(&tenant) };
+    let green = ListQuery { slot: SHADE, partition: "green".to_owned(), ..query(&tenant) };
     let place = Position { sort: "s".to_owned(), id: in_both.id };
     assert_eq!(list(stores, &green).await, Page { entries: vec![(place, snapshot(1))], more: false });
     let red = ListQuery { partition: "red".to_owned(), ..green };
@@ -151,7 +151,7 @@ async fn a_view_moves_when_its_entry_changes(stores: &Stores) {
         "z".clone_into(&mut entry.sort);
     }
     put(stores, &key, &moved).await;
-    let green = ListQuery { index: SHADE, partition: "green".to_owned(), ..query(&tenant) };
+    let green = ListQuery { slot: SHADE, partition: "green".to_owned(), ..query(&tenant) };
     assert_eq!(list(stores, &green).await.entries, []);
     let red = ListQuery { partition: "red".to_owned(), ..green };
     assert_eq!(list(stores, &red).await.entries, [(Position { sort: "z".to_owned(), id: key.id }, moved)]);

@@ -13,7 +13,7 @@ use aws_sdk_dynamodb::types::builders::PutBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, Put, ReturnValuesOnConditionCheckFailure};
 use kernel::ids::{AggregateKey, Kind};
 use kernel::ports::{
-    Consistency, IndexEntry, ListQuery, Page, PortError, Position, Projected, Snapshot, ViewReader, ViewWriter,
+    Consistency, IndexEntry, ListQuery, Page, PortError, Position, Projected, Slot, Snapshot, ViewReader, ViewWriter,
 };
 use rand::random_range;
 use tokio::time::sleep;
@@ -39,6 +39,9 @@ const LOAD_ATTEMPTS_MAX: u32 = 8;
 /// The longest pause before the second attempt; it doubles from there.
 const LOAD_PAUSE_FIRST: Duration = Duration::from_millis(20);
 
+/// Put IF the stored version is this one.
+const SAME: &str = "attribute_exists(#pk) AND #version = :version";
+
 /// One page of a scan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScanPage {
@@ -57,12 +60,11 @@ pub struct SnapshotTable {
     client: Client,
     port: &'static str,
     table: String,
-    indexes: &'static [&'static str],
 }
 
 impl SnapshotTable {
-    pub(super) fn new(client: Client, port: &'static str, table: String, indexes: &'static [&'static str]) -> Self {
-        Self { client, port, table, indexes }
+    pub(super) fn new(client: Client, port: &'static str, table: String) -> Self {
+        Self { client, port, table }
     }
 
     pub(super) fn client(&self) -> &Client {
@@ -80,23 +82,23 @@ impl SnapshotTable {
         Ok(described.table.and_then(|table| table.item_count).and_then(|count| count.try_into().ok()))
     }
 
-    /// One page of a parallel scan, strongly consistent: the snapshots of this kind in a segment, from behind `after`.
+    /// One page of a parallel scan, strongly consistent: the snapshots of these kinds in a segment, from behind `after`.
     /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Scan.html#Scan.ParallelScan>
     pub async fn scan(
         &self,
-        kind: Kind,
+        kinds: &[Kind],
         segment: u32,
         segments: u32,
         after: Option<String>,
     ) -> Result<ScanPage, PortError> {
-        self.scan_some(SCAN_ITEMS_MAX, kind, segment, segments, after).await
+        self.scan_some(SCAN_ITEMS_MAX, kinds, segment, segments, after).await
     }
 
     /// As [`SnapshotTable::scan`], of so many items at most, whatever they are.
     pub async fn scan_some(
         &self,
         items_max: usize,
-        kind: Kind,
+        kinds: &[Kind],
         segment: u32,
         segments: u32,
         after: Option<String>,
@@ -118,7 +120,7 @@ impl SnapshotTable {
         let mut entries = Vec::new();
         for item in found.items() {
             let pk = item::text(item, KEY_ATTRIBUTE).map_err(|error| self.corrupt("an item", error))?;
-            if let Some(key) = aggregate_key(kind, pk) {
+            if let Some(key) = kinds.iter().find_map(|kind| aggregate_key(*kind, pk)) {
                 entries.push((key, self.decode(item)?.1));
             }
         }
@@ -129,6 +131,12 @@ impl SnapshotTable {
     /// For repairs: puts the snapshot IF absent or not newer. A stored version that is newer is left alone.
     pub async fn replace_up_to(&self, key: &AggregateKey, next: &Snapshot) -> Result<(), PortError> {
         self.put_unless_refused(key, next, ABSENT_OR_NOT_NEWER).await.map(drop)
+    }
+
+    /// For repairs: puts the snapshot IF its version is the stored one, and tells whether it did. What is stored by now of another
+    /// version is left alone.
+    pub async fn replace_same(&self, key: &AggregateKey, next: &Snapshot) -> Result<bool, PortError> {
+        self.put_unless_refused(key, next, SAME).await
     }
 
     /// Puts a snapshot if the condition, which may name `:version`, holds; tells whether it did.
@@ -293,7 +301,7 @@ impl SnapshotTable {
     /// The key and the snapshot of an item.
     fn decode<'a>(&self, item: &'a Item) -> Result<(&'a str, Snapshot), PortError> {
         let pk = item::text(item, KEY_ATTRIBUTE).map_err(|error| self.corrupt("an item", error))?;
-        let snapshot = decode(pk, item, self.indexes).map_err(|error| self.corrupt(pk, error))?;
+        let snapshot = decode(pk, item).map_err(|error| self.corrupt(pk, error))?;
         Ok((pk, snapshot))
     }
 
@@ -301,7 +309,7 @@ impl SnapshotTable {
     fn decode_entry(&self, query: &ListQuery, item: &Item) -> Result<(Position, Snapshot), PortError> {
         let (pk, snapshot) = self.decode(item)?;
         let corrupt = |error| self.corrupt(pk, error);
-        let sort = item::text(item, &index_sort_attribute(query.index)).map_err(corrupt)?.to_owned();
+        let sort = item::text(item, &index_sort_attribute(query.slot)).map_err(corrupt)?.to_owned();
         let id = id_in(pk).and_then(|id| id.parse().map_err(item::malformed(KEY_ATTRIBUTE))).map_err(corrupt)?;
         Ok((Position { sort, id }, snapshot))
     }
@@ -314,8 +322,8 @@ impl SnapshotTable {
     fn start_key(query: &ListQuery, partition: &str, after: &Position) -> Item {
         let key = AggregateKey { kind: query.kind, tenant: query.tenant.clone(), id: after.id };
         let mut start = item::key(key.to_string());
-        item::set(&mut start, &index_partition_attribute(query.index), item::s(partition));
-        item::set(&mut start, &index_sort_attribute(query.index), item::s(after.sort.as_str()));
+        item::set(&mut start, &index_partition_attribute(query.slot), item::s(partition));
+        item::set(&mut start, &index_sort_attribute(query.slot), item::s(after.sort.as_str()));
         start
     }
 }
@@ -351,8 +359,8 @@ impl ViewReader for SnapshotTable {
             .client
             .query()
             .table_name(&self.table)
-            .index_name(index_name(query.index))
-            .expression_attribute_names("#partition", index_partition_attribute(query.index))
+            .index_name(index_name(query.slot))
+            .expression_attribute_names("#partition", index_partition_attribute(query.slot))
             .expression_attribute_values(":partition", item::s(partition.as_str()))
             .set_exclusive_start_key(after.map(|after| Self::start_key(query, &partition, after)))
             // One more than asked for tells whether there is more, so that no last page is followed by an empty one.
@@ -360,7 +368,7 @@ impl ViewReader for SnapshotTable {
         if !query.sort_prefix.is_empty() {
             condition.push_str(" AND begins_with(#sort, :prefix)");
             request = request
-                .expression_attribute_names("#sort", index_sort_attribute(query.index))
+                .expression_attribute_names("#sort", index_sort_attribute(query.slot))
                 .expression_attribute_values(":prefix", item::s(query.sort_prefix.as_str()));
         }
         let mut request = request.key_condition_expression(condition);
@@ -392,10 +400,10 @@ impl DynamoViewStore {
         self.snapshots.clone()
     }
 
-    /// The read store in `table`, with the indexes that the table was created with.
+    /// The read store in `table`.
     #[must_use]
-    pub fn new(client: Client, table: impl Into<String>, indexes: &'static [&'static str]) -> Self {
-        Self { snapshots: SnapshotTable::new(client, "read store", table.into(), indexes) }
+    pub fn new(client: Client, table: impl Into<String>) -> Self {
+        Self { snapshots: SnapshotTable::new(client, "read store", table.into()) }
     }
 }
 
@@ -450,10 +458,10 @@ fn encode(key: &AggregateKey, snapshot: &Snapshot) -> Item {
     if let Some(body) = &snapshot.body {
         item::set(&mut item, BODY, AttributeValue::B(Blob::new(body.as_ref())));
     }
-    for IndexEntry { index, partition, sort } in &snapshot.index {
+    for IndexEntry { slot, partition, sort } in &snapshot.index {
         let partition = stored_partition(&kind_and_tenant, partition);
-        item::set(&mut item, &index_partition_attribute(index), item::s(partition));
-        item::set(&mut item, &index_sort_attribute(index), item::s(sort.as_str()));
+        item::set(&mut item, &index_partition_attribute(*slot), item::s(partition));
+        item::set(&mut item, &index_sort_attribute(*slot), item::s(sort.as_str()));
     }
     if let Some(at) = snapshot.expires_at {
         item::set_expires_at(&mut item, at);
@@ -461,8 +469,8 @@ fn encode(key: &AggregateKey, snapshot: &Snapshot) -> Item {
     item
 }
 
-fn decode(pk: &str, item: &Item, indexes: &[&'static str]) -> Result<Snapshot, ItemError> {
-    let entries = indexes.iter().filter_map(|index| decode_index(pk, item, index).transpose());
+fn decode(pk: &str, item: &Item) -> Result<Snapshot, ItemError> {
+    let entries = Slot::ALL.into_iter().filter_map(|slot| decode_index(pk, item, slot).transpose());
     Ok(Snapshot {
         version: item::number(item, VERSION)?,
         schema: item::number(item, SCHEMA)?,
@@ -472,12 +480,12 @@ fn decode(pk: &str, item: &Item, indexes: &[&'static str]) -> Result<Snapshot, I
     })
 }
 
-fn decode_index(pk: &str, item: &Item, index: &'static str) -> Result<Option<IndexEntry>, ItemError> {
-    let name = index_partition_attribute(index);
+fn decode_index(pk: &str, item: &Item, slot: Slot) -> Result<Option<IndexEntry>, ItemError> {
+    let name = index_partition_attribute(slot);
     let Some(stored) = item::optional_text(item, &name)? else { return Ok(None) };
     let kind_and_tenant = pk.rsplit_once('#').map_or(pk, |(before, _)| before);
     let partition = stored.strip_prefix(kind_and_tenant).and_then(|rest| rest.strip_prefix('#'));
     let partition = partition.ok_or("does not begin with kind and tenant").map_err(item::malformed(&name))?.to_owned();
-    let sort = item::text(item, &index_sort_attribute(index))?.to_owned();
-    Ok(Some(IndexEntry { index, partition, sort }))
+    let sort = item::text(item, &index_sort_attribute(slot))?.to_owned();
+    Ok(Some(IndexEntry { slot, partition, sort }))
 }

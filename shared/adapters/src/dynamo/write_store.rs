@@ -33,13 +33,13 @@ pub struct DynamoWriteStore {
 }
 
 impl DynamoWriteStore {
-    /// The write store in the tables of these names, with the indexes that they were created with.
+    /// The write store in the tables of these names.
     #[must_use]
-    pub fn new(client: &Client, names: &TableNames, indexes: &'static [&'static str]) -> Self {
+    pub fn new(client: &Client, names: &TableNames) -> Self {
         Self {
-            snapshots: SnapshotTable::new(client.clone(), PORT, names.write.clone(), indexes),
+            snapshots: SnapshotTable::new(client.clone(), PORT, names.write.clone()),
             records: DynamoRecords::new(client.clone(), names.commands.clone()),
-            views: SnapshotTable::new(client.clone(), PORT, names.read.clone(), indexes),
+            views: SnapshotTable::new(client.clone(), PORT, names.read.clone()),
         }
     }
 

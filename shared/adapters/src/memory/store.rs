@@ -132,7 +132,7 @@ fn list(snapshots: &Snapshots, query: &ListQuery) -> Page {
     let mut matches = BTreeMap::new();
     for (key, snapshot) in of_tenant {
         let entries = snapshot.index.iter();
-        let entries = entries.filter(|entry| entry.index == query.index && entry.partition == query.partition);
+        let entries = entries.filter(|entry| entry.slot == query.slot && entry.partition == query.partition);
         for entry in entries.filter(|entry| entry.sort.starts_with(&query.sort_prefix)) {
             matches.insert((entry.sort.clone(), key.id), snapshot.clone());
         }

@@ -85,8 +85,8 @@ async fn a_view_that_cannot_be_read_is_corrupt() {
         ("version", Some(s("1"))),
         ("schema", Some(n("-3"))),
         ("body", Some(s("text"))),
-        ("all_p", Some(s("another tenant's"))),
-        ("all_s", None),
+        ("i1_p", Some(s("another tenant's"))),
+        ("i1_s", None),
         ("expires_at", Some(s("tomorrow"))),
     ];
     for (name, value) in changes {
@@ -98,7 +98,7 @@ async fn a_view_that_cannot_be_read_is_corrupt() {
         let query = ListQuery {
             kind: key.kind,
             tenant: key.tenant.clone(),
-            index: SHADE,
+            slot: SHADE,
             partition: "green".to_owned(),
             sort_prefix: String::new(),
             after: None,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use adapters::contract::sample::{INDEXES, KIND, key, snapshot, tenant, tombstone};
+use adapters::contract::sample::{KIND, key, snapshot, tenant, tombstone};
 use adapters::dynamo::{DynamoViewStore, SnapshotTable};
 use aws_sdk_dynamodb::types::AttributeValue;
 use kernel::ids::{AggregateKey, Kind};
@@ -13,7 +13,7 @@ use super::{database, names, tables_in};
 async fn views() -> DynamoViewStore {
     let client = database().await;
     tables_in(&client).await;
-    DynamoViewStore::new(client, names().read, INDEXES)
+    DynamoViewStore::new(client, names().read)
 }
 
 /// All that is met in all segments, page after page.
@@ -22,7 +22,7 @@ async fn walk(table: &SnapshotTable, segments: u32) -> (BTreeMap<AggregateKey, S
     for segment in 0..segments {
         let mut after = None;
         loop {
-            let page = table.scan(KIND, segment, segments, after).await.unwrap();
+            let page = table.scan(&[KIND], segment, segments, after).await.unwrap();
             pages += 1;
             for (key, snapshot) in page.entries {
                 assert!(met.insert(key, snapshot).is_none(), "met twice");
@@ -107,9 +107,9 @@ async fn a_step_of_a_scan_is_as_small_as_is_wanted() {
     for number in 1..=10 {
         views.put(&key(&tenant), &snapshot(number)).await.unwrap();
     }
-    let page = views.snapshots().scan_some(3, KIND, 0, 1, None).await.unwrap();
+    let page = views.snapshots().scan_some(3, &[KIND], 0, 1, None).await.unwrap();
     assert_eq!(page.entries.len(), 3);
-    let rest = views.snapshots().scan(KIND, 0, 1, page.next).await.unwrap();
+    let rest = views.snapshots().scan(&[KIND], 0, 1, page.next).await.unwrap();
     assert_eq!((rest.entries.len(), rest.next), (7, None));
 }
 
@@ -117,11 +117,11 @@ async fn a_step_of_a_scan_is_as_small_as_is_wanted() {
 async fn what_cannot_be_walked_through_says_where() {
     let client = database().await;
     tables_in(&client).await;
-    let views = DynamoViewStore::new(client.clone(), names().read, INDEXES);
+    let views = DynamoViewStore::new(client.clone(), names().read);
     let key = key(&tenant());
     let pk = ("pk".to_owned(), AttributeValue::S(key.to_string()));
     client.put_item().table_name(names().read).set_item(Some([pk].into())).send().await.unwrap();
-    let failed = views.snapshots().scan(KIND, 0, 1, None).await.unwrap_err();
+    let failed = views.snapshots().scan(&[KIND], 0, 1, None).await.unwrap_err();
     assert!(matches!(&failed, PortError::Corrupt { key: found, .. } if found.contains(&key.to_string())), "{failed:?}");
     let keys = vec![key; LOAD_KEYS_MAX + 1];
     views.snapshots().load(&keys).await.unwrap_err();

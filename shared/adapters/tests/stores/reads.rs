@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use adapters::contract::sample::{ALL, INDEXES, KIND, applied, key, tenant};
+use adapters::contract::sample::{ALL, KIND, applied, key, tenant};
 use adapters::dynamo::{DynamoRecords, DynamoViewStore, DynamoWriteStore};
 use adapters::tables::{index_partition_attribute, index_sort_attribute};
 use kernel::ids::{AggregateKey, Tenant};
@@ -25,7 +25,7 @@ fn everything(tenant: &Tenant) -> ListQuery {
     ListQuery {
         kind: KIND,
         tenant: tenant.clone(),
-        index: ALL,
+        slot: ALL,
         partition: "0".to_owned(),
         sort_prefix: String::new(),
         after: None,
@@ -38,8 +38,8 @@ async fn every_read_is_strongly_consistent_but_for_lists_and_views_that_need_not
     let (client, requests) = scripted_client(|_, _| (200, json!({}))).await;
     let (names, tenant) = (names(), tenant());
     let (key, list) = (key(&tenant), everything(&tenant));
-    let write = DynamoWriteStore::new(&client, &names, INDEXES);
-    let views = DynamoViewStore::new(client.clone(), names.read.clone(), INDEXES);
+    let write = DynamoWriteStore::new(&client, &names);
+    let views = DynamoViewStore::new(client.clone(), names.read.clone());
     let records = DynamoRecords::new(client.clone(), names.commands.clone());
     let states = write.snapshots();
 
@@ -49,8 +49,8 @@ async fn every_read_is_strongly_consistent_but_for_lists_and_views_that_need_not
     states.get(&key, Consistency::Strong).await.unwrap();
     views.get(&key, Consistency::Strong).await.unwrap();
     states.bookmark("here").await.unwrap();
-    states.scan(KIND, 0, 1, None).await.unwrap();
-    states.scan_some(7, KIND, 0, 1, None).await.unwrap();
+    states.scan(&[KIND], 0, 1, None).await.unwrap();
+    states.scan_some(7, &[KIND], 0, 1, None).await.unwrap();
     let strong = requests.lock().unwrap().len();
     states.get(&key, Consistency::Eventual).await.unwrap();
     views.get(&key, Consistency::Eventual).await.unwrap();
@@ -119,7 +119,7 @@ async fn a_page_that_the_service_ends_early_is_not_the_last_one() {
     let found = entry(&key);
     let answer = json!({ "Items": [found], "LastEvaluatedKey": found });
     let (client, requests) = scripted_client(move |_, _| (200, answer.clone())).await;
-    let page = DynamoViewStore::new(client, names().read, INDEXES).list(&everything(&tenant)).await.unwrap();
+    let page = DynamoViewStore::new(client, names().read).list(&everything(&tenant)).await.unwrap();
     assert_eq!((page.entries.len(), page.entries[0].0.id, page.more), (1, key.id, true));
     assert_eq!(requests.lock().unwrap().len(), 1);
 }
@@ -134,7 +134,7 @@ async fn a_page_that_the_service_ends_before_it_has_found_anything_is_gone_on_wi
         _ => (200, json!({ "Items": [found] })),
     };
     let (client, requests) = scripted_client(script).await;
-    let page = DynamoViewStore::new(client, names().read, INDEXES).list(&everything(&tenant)).await.unwrap();
+    let page = DynamoViewStore::new(client, names().read).list(&everything(&tenant)).await.unwrap();
     assert_eq!((page.entries.len(), page.more), (1, false));
     let requests = requests.lock().unwrap();
     let starts: Vec<_> = requests.iter().map(|(_, body)| body["ExclusiveStartKey"].clone()).collect();
@@ -148,8 +148,9 @@ async fn a_step_of_a_scan_that_is_short_or_meets_nothing_is_not_the_last_one() {
     for (items, met) in [(json!([]), 0), (json!([claim]), 0), (json!([claim, view]), 1)] {
         let answer = json!({ "Items": items, "LastEvaluatedKey": { "pk": { "S": "here" } } });
         let (client, _) = scripted_client(move |_, _| (200, answer.clone())).await;
-        let states = DynamoWriteStore::new(&client, &names(), INDEXES).snapshots();
-        for page in [states.scan(KIND, 0, 1, None).await.unwrap(), states.scan_some(9, KIND, 0, 1, None).await.unwrap()]
+        let states = DynamoWriteStore::new(&client, &names()).snapshots();
+        for page in
+            [states.scan(&[KIND], 0, 1, None).await.unwrap(), states.scan_some(9, &[KIND], 0, 1, None).await.unwrap()]
         {
             assert_eq!((page.entries.len(), page.next.as_deref()), (met, Some("here")));
         }

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use kernel::domain::{Context, Decision, DecodeError, Domain};
 use kernel::ids::{AggregateId, AggregateKey, Kind, Tenant};
-use kernel::ports::{Claim, IndexEntry};
+use kernel::ports::{Claim, IndexEntry, Slot};
 use kernel::problem::Problem;
 use kernel::project::Projection;
 use serde::{Deserialize, Serialize};
@@ -54,7 +54,6 @@ impl<const SCHEMA: u16, const IS_NAMED: bool> Counter<SCHEMA, IS_NAMED> {
 
 impl<const SCHEMA: u16, const IS_NAMED: bool> Domain for Counter<SCHEMA, IS_NAMED> {
     const KIND: Kind = if IS_NAMED { Kind::new("N") } else { KIND };
-    const INDEXES: &'static [&'static str] = &["label"];
     const SCHEMA: u16 = SCHEMA;
     const COMMAND_SCHEMA: u16 = SCHEMA;
 
@@ -104,7 +103,7 @@ impl<const SCHEMA: u16, const IS_NAMED: bool> Domain for Counter<SCHEMA, IS_NAME
 
     fn index(_: Projection, key: &AggregateKey, state: &CounterState) -> Vec<IndexEntry> {
         vec![IndexEntry {
-            index: "label",
+            slot: Slot::I1,
             partition: format!("C#{}", key.tenant),
             sort: format!("{}#{}", state.label, key.id),
         }]

@@ -34,7 +34,12 @@ async fn deliver<D: Domain<Command = CounterCommand>>(world: &World, message: &s
         projection: Projection::FIRST,
         view_in_transaction: false,
     };
-    let applier = Applier::<D>::new(Arc::new(world.stores.write()), world.clock.clone(), policy);
+    let applier = Applier::<D>::new(
+        Arc::new(world.stores.write()),
+        Arc::new(world.stores.records()),
+        world.clock.clone(),
+        policy,
+    );
     let envelope = Envelope::parse::<D>(message).unwrap();
     let key = envelope.key::<D>();
     let stored = applier.load(std::slice::from_ref(&key)).await.unwrap().remove(0);
@@ -181,7 +186,10 @@ fn any_excluded() -> impl Strategy<Value = Option<Excluded>> {
 #[test]
 fn a_message_that_excludes_versions_has_a_schema_of_its_own() {
     let excluded = Some(Excluded::Any);
-    assert_eq!((schema_of(None, None), schema_of(None, excluded.as_ref())), (ENVELOPE_SCHEMA, ENVELOPE_SCHEMA + 1));
+    assert_eq!(
+        (schema_of(None, None, &[]), schema_of(None, excluded.as_ref(), &[])),
+        (ENVELOPE_SCHEMA, ENVELOPE_SCHEMA + 1)
+    );
     let world = World::new();
     let message = serde_json::to_string(&world.command(world.new_id(), Close)).unwrap();
     assert!(!message.contains("excluded"), "{message}");
@@ -194,7 +202,7 @@ proptest! {
         expected in any_expected(), excluded in any_excluded(), traceparent in prop::option::of(any::<String>()),
     ) {
         let world = World::new();
-        let schema = schema_of(None, excluded.as_ref());
+        let schema = schema_of(None, excluded.as_ref(), &[]);
         let sent = Envelope { schema, expected, excluded, traceparent, ..world.command(world.new_id(), command) };
         let text = serde_json::to_string(&sent).unwrap();
         prop_assert_eq!(format!("{:?}", Envelope::parse::<Old>(&text).unwrap()), format!("{sent:?}"));

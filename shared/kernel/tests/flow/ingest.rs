@@ -51,8 +51,9 @@ fn world_over(
     let cache = Arc::new(MemorySharedCache::new(clock.clone()));
     let model = ReadModel { projection: Projection::FIRST, views: Some(views) };
     let projector = Arc::new(Projector::new(vec![model], Some(cache), clock.clone()));
-    let first = Applier::<Counter>::new(write.clone(), clock.clone(), policy.clone());
-    let named = Applier::<Counter<1, true>>::new(write.clone(), clock.clone(), policy);
+    let records = Arc::new(stores.records());
+    let first = Applier::<Counter>::new(write.clone(), records.clone(), clock.clone(), policy.clone());
+    let named = Applier::<Counter<1, true>>::new(write.clone(), records.clone(), clock.clone(), policy);
     let kinds: Vec<Arc<dyn KindIngest>> = vec![
         Arc::new(OneKind::new(first, projector.clone(), clock.clone())),
         Arc::new(OneKind::new(named, projector, clock.clone())),
@@ -61,7 +62,7 @@ fn world_over(
         kinds,
         states: write,
         order,
-        records: Arc::new(stores.records()),
+        records,
         deferral: deferral.unwrap_or_else(|| Arc::new(MemoryQueue::new(clock.clone()))),
         clock: clock.clone(),
         receive_count_max: 20,
@@ -162,7 +163,7 @@ async fn in_strict_order_an_unreadable_message_holds_back_those_behind_it() {
 /// The same command for the kind that is named.
 fn of_named_kind(envelope: Envelope<CounterCommand>) -> Envelope<CounterCommand> {
     let kind = Counter::<1, true>::KIND.name();
-    Envelope { schema: schema_of(kind, None), kind: kind.map(str::to_owned), ..envelope }
+    Envelope { schema: schema_of(kind, None, &[]), kind: kind.map(str::to_owned), ..envelope }
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use kernel::clock::{Clock as _, Timestamp};
 use kernel::domain::Domain;
 use kernel::envelope::{Envelope, EnvelopeError, Heading, schema_of};
 use kernel::ids::{AggregateId, CommandId, Kind, Tenant};
-use kernel::ports::Claim;
+use kernel::ports::{Claim, Slot};
 use kernel::query::{ListRequest, ListScope, QueryError};
 use kernel::record::CommandStatus;
 use kernel::seal::{KeyRing, SealedFor};
@@ -86,7 +86,7 @@ mod old {
 fn message<D: Domain<Command = CounterCommand>>(world: &World) -> String {
     let kind = D::KIND.name();
     let command = world.command(world.new_id(), open("a"));
-    let envelope = Envelope { schema: schema_of(kind, None), kind: kind.map(str::to_owned), ..command };
+    let envelope = Envelope { schema: schema_of(kind, None, &[]), kind: kind.map(str::to_owned), ..command };
     serde_json::to_string(&envelope).unwrap()
 }
 
@@ -167,7 +167,8 @@ async fn a_page_and_a_cursor_belong_to_one_kind() {
     }
     let (here, tenant) = (environment(&world), tenant());
     let page = async |kind, cursor: Option<&str>| {
-        let scope = ListScope { kind, index: "label", partition: "C#t".to_owned(), sort_prefix: String::new() };
+        let scope =
+            ListScope { kind, list: "label", slot: Slot::I1, partition: "C#t".to_owned(), sort_prefix: String::new() };
         here.lists.page(&ListRequest { scope, tenant: &tenant, cursor, limit: 2 }).await
     };
     let first = page(KIND, None).await.unwrap();

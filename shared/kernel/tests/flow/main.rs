@@ -2,9 +2,11 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test may panic")]
 
+mod actions;
 mod apply;
 mod counter;
 mod evolution;
+mod golden;
 mod ingest;
 mod kinds;
 mod query;

@@ -9,7 +9,7 @@ use kernel::clock::Clock as _;
 use kernel::cursor::CursorError;
 use kernel::ids::{AggregateId, AggregateKey, CommandId};
 use kernel::ports::{
-    CachedView, Consistency, Lease, ListQuery, Lookup, Page, PortError, RecordWriter, SharedCache, Snapshot,
+    CachedView, Consistency, Lease, ListQuery, Lookup, Page, PortError, RecordWriter, SharedCache, Slot, Snapshot,
     ViewReader, ViewWriter,
 };
 use kernel::project::{Projection, Projector, ReadModel};
@@ -477,7 +477,13 @@ async fn a_shared_cache_that_is_down_is_passed_by() {
 }
 
 fn list(cursor: Option<&str>, limit: usize) -> (ListScope, Option<String>, usize) {
-    let scope = ListScope { kind: KIND, index: "label", partition: "C#t".to_owned(), sort_prefix: String::new() };
+    let scope = ListScope {
+        kind: KIND,
+        list: "label",
+        slot: Slot::I1,
+        partition: "C#t".to_owned(),
+        sort_prefix: String::new(),
+    };
     (scope, cursor.map(str::to_owned), limit)
 }
 

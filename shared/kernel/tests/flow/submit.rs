@@ -346,7 +346,14 @@ async fn a_session_keeps_its_floor_and_its_order_from_write_to_write() {
     assert!(Some(stamp.at) > seen.accepted_at);
     assert_eq!(
         token,
-        Token { kind: None, aggregate: id, floor: 7, command: Some(stamp.command), accepted_at: Some(stamp.at) }
+        Token {
+            kind: None,
+            aggregate: id,
+            floor: 7,
+            command: Some(stamp.command),
+            ordered: None,
+            accepted_at: Some(stamp.at)
+        }
     );
 }
 

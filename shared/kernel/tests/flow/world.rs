@@ -70,14 +70,14 @@ impl World {
 
     pub(crate) fn applier_over(&self, store: Arc<dyn WriteStore>, horizon: Duration, order: Order) -> Applier<Counter> {
         let policy = Policy { horizon, order, projection: Projection::FIRST, view_in_transaction: false };
-        Applier::new(store, self.clock.clone(), policy)
+        Applier::new(store, Arc::new(self.stores.records()), self.clock.clone(), policy)
     }
 
     /// Without a queue, with the view in the transaction.
     pub(crate) fn direct_applier_over(&self, store: Arc<dyn WriteStore>) -> Applier<Counter> {
         let (horizon, order) = (Duration::ZERO, Order::Loose);
         let policy = Policy { horizon, order, projection: Projection::FIRST, view_in_transaction: true };
-        Applier::new(store, self.clock.clone(), policy)
+        Applier::new(store, Arc::new(self.stores.records()), self.clock.clone(), policy)
     }
 
     pub(crate) fn new_id(&self) -> AggregateId {
@@ -117,6 +117,7 @@ pub(crate) fn accepted(
         stamp: Stamp { at, command: CommandId::generate(at) },
         expected: Expected::Unsaid,
         excluded: None,
+        after: Vec::new(),
         fingerprint: None,
         traceparent: None,
         command_schema: 1,

@@ -43,9 +43,9 @@ fn results() -> Results {
     });
     let footprint =
         Footprint { dynamodb: ["GetItem".to_owned()].into(), peak_memory_kib: 8_192, ..Footprint::default() };
-    let functions = |row: &Row| row.functions.iter().map(|name| (name.clone(), footprint.clone())).collect();
+    let functions = |row: &Row| row.functions().map(|function| (function.name.clone(), footprint.clone())).collect();
     let package = Package { binary: 6 * 1_048_576, deflated: 3 * 1_048_576 };
-    let names = rows.iter().flat_map(|row| row.functions.clone());
+    let names = rows.iter().flat_map(|row| row.binaries.clone());
     Results {
         packages: names.map(|name| (name, package)).collect(),
         shapes: shapes.collect(),
@@ -67,7 +67,7 @@ fn the_report_names_its_command_every_stage_every_function_and_its_charts() {
     assert!(markdown.contains(&format!("`{COMMAND}`")));
     for row in Row::all().unwrap().iter().filter(|row| row.kind == Kind::Stage) {
         assert!(markdown.contains(&format!("| `{row}` |")), "no {row} in:\n{markdown}");
-        assert!(row.functions.iter().all(|function| markdown.contains(&format!("| `{function}` |"))));
+        assert!(row.binaries.iter().all(|binary| markdown.contains(&format!("| `{binary}` |"))));
     }
     for (name, chart) in charts {
         assert!(markdown.contains(&format!("(charts/{name}.svg)")), "no {name} in:\n{markdown}");

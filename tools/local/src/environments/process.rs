@@ -23,8 +23,8 @@ const OUTPUT_GRACE: Duration = Duration::from_millis(200);
 /// A function as it is deployed.
 #[derive(Debug, Clone)]
 pub struct Function {
-    /// Its name.
-    pub name: String,
+    /// What it is, and which program it runs.
+    pub deployed: &'static service::functions::Function,
     /// How long an invocation may take.
     pub timeout: Duration,
     /// Memory in MB: told to the function, not enforced.
@@ -66,15 +66,15 @@ impl Environment {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?.to_string();
         let mut child = function.spawn(id, &address, &deployment, spawner).await?;
-        let output = forward_output(&function.name, &mut child);
+        let output = forward_output(function.name(), &mut child);
         let environment = Arc::new(Self {
             id,
             deployment,
-            function: function.name.clone(),
+            function: function.name().to_owned(),
             pid: child.id().unwrap_or_default(),
             started: Instant::now(),
             invocations: AtomicU64::new(0),
-            mailbox: Mailbox::new(&function.name),
+            mailbox: Mailbox::new(function.name()),
             ending: CancellationToken::new(),
             output: std::sync::Mutex::new(output),
         });
@@ -128,11 +128,16 @@ impl Environment {
 }
 
 impl Function {
+    /// Its name.
+    pub(super) fn name(&self) -> &'static str {
+        &self.deployed.name
+    }
+
     async fn spawn(&self, id: u64, runtime_api: &str, deployment: &Deployed, spawner: &Spawner) -> io::Result<Child> {
         let environment = self.environment(id, runtime_api, deployment);
         match &self.package {
             Some(path) => spawner.spawn_leashed(path, &[], &environment).await,
-            None => spawner.spawn_self("function", &[self.name.as_str().into()], &environment).await,
+            None => spawner.spawn_self("function", &[self.deployed.binary.into()], &environment).await,
         }
     }
 
@@ -140,10 +145,10 @@ impl Function {
     fn environment(&self, id: u64, runtime_api: &str, deployment: &Deployed) -> Vec<(String, String)> {
         let lambda = [
             ("AWS_LAMBDA_RUNTIME_API", runtime_api.to_owned()),
-            ("AWS_LAMBDA_FUNCTION_NAME", self.name.clone()),
+            ("AWS_LAMBDA_FUNCTION_NAME", self.name().to_owned()),
             ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", self.memory_mb.to_string()),
             ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST".to_owned()),
-            ("AWS_LAMBDA_LOG_GROUP_NAME", format!("/aws/lambda/{}", self.name)),
+            ("AWS_LAMBDA_LOG_GROUP_NAME", format!("/aws/lambda/{}", self.name())),
             ("AWS_LAMBDA_LOG_STREAM_NAME", format!("local/{id}")),
             ("AWS_LAMBDA_LOG_FORMAT", "JSON".to_owned()),
             ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand".to_owned()),
@@ -151,7 +156,9 @@ impl Function {
             ("LAMBDA_TASK_ROOT", "/var/task".to_owned()),
         ];
         let lambda = lambda.into_iter().map(|(name, value)| (name.to_owned(), value));
-        lambda.chain(deployment.variables.iter().cloned()).collect()
+        let resource = self.deployed.resource.map(|resource| ("RESOURCE".to_owned(), resource.to_owned()));
+        let action = self.deployed.action.map(|action| ("ACTION".to_owned(), action.to_owned()));
+        lambda.chain(resource).chain(action).chain(deployment.variables.iter().cloned()).collect()
     }
 }
 

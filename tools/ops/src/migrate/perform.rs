@@ -122,7 +122,7 @@ impl Run<'_> {
         let rate = self.options.and_then(|options| options.rate);
         let copy = Copy::begin(&self.site, &table, Some(&migration.id), SEGMENTS, rate).await?;
         self.report.copied += copy.run().await?;
-        // Deleted users are forgotten after a while; what an earlier stay left of them nobody would ever overwrite.
+        // Deleted items are forgotten after a while; what an earlier stay left of them nobody would ever overwrite.
         self.site.stores(Some(&table))?.remove_orphans(SEGMENTS).await?;
         copy::forget(&self.site.views(&table).snapshots()).await
     }
@@ -153,9 +153,9 @@ impl Run<'_> {
     async fn compare(&mut self, row: &Row) -> Result<Option<Stop>, Failure> {
         let Some(options) = self.options else { return Ok(None) };
         let comparison = self.seen_at(row)?.sample(options.sample).await?;
-        let Comparison { users, lag, found, .. } = &comparison;
+        let Comparison { items, lag, found, .. } = &comparison;
         let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
-        self.report.compared += users;
+        self.report.compared += items;
         self.report.lag += count(*lag);
         self.report.wrong += count(found.len());
         self.report.cache_failure =
@@ -300,7 +300,7 @@ mod tests {
         let outcome = service.run(&advance).await.unwrap();
         // Once before the cut-over, and once after it.
         let told = outcome.lines().join("\n");
-        assert!(outcome.is_well && told.contains("3 users copied, 6 compared: 0 wrong"), "{told}");
+        assert!(outcome.is_well && told.contains("3 items copied, 6 compared: 0 wrong"), "{told}");
         let heard = service.heard();
         let places = |wanted: &str| {
             let found = heard.iter().enumerate().filter(|(_, (what, _))| what == wanted);

@@ -87,10 +87,10 @@ fn costs(step: &Step) -> Vec<&'static str> {
         What::Deploy(_) => of_row.into_iter().filter_map(|(applies, cost)| applies.then_some(cost)).collect(),
         What::Backfill => vec![
             "1 RRU for each 4 KB of the write table, twice of the read table",
-            "1 WRU and 1 for each index entry for each user",
+            "1 WRU and 1 for each index entry for each item",
         ],
-        What::Refresh => vec!["1 RRU for each 4 KB of the write table, and a Redis command for each user"],
-        What::Compare => vec!["2 RRU for each user of the sample, and 2 for its view where readers see views"],
+        What::Refresh => vec!["1 RRU for each 4 KB of the write table, and a Redis command for each item"],
+        What::Compare => vec!["2 RRU for each item of the sample, and 2 for its view where readers see views"],
         What::Soak => vec!["as much as a comparison, every few seconds"],
         What::Retain(_) | What::Drain | What::DeadLetters => Vec::new(),
     }

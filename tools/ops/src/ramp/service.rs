@@ -158,7 +158,7 @@ impl<'a> Service<'a> {
         let model = self.model;
         let (needed_by_reads, needed_by_writes) =
             (environments(reads, model.read_ms()), environments(writes, model.write_ms()));
-        let is_one_function = model.row.functions.len() == 1;
+        let is_one_function = model.row.binaries.len() == 1;
         let (read, write) = match is_one_function {
             true => (needed_by_reads + needed_by_writes, 0.0),
             false => (needed_by_reads, needed_by_writes),

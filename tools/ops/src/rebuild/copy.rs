@@ -4,18 +4,16 @@ use adapters::dynamo::{DynamoViewStore, SnapshotTable};
 use adapters::read_table::ReadTable;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use indicatif::ProgressBar;
-use kernel::domain::Domain as _;
 use kernel::ids::AggregateKey;
 use kernel::ports::{Snapshot, ViewWriter as _};
 use kernel::project::Projection;
 use serde::{Deserialize, Serialize};
-use shared::ServedDomain;
 use tokio::sync::Mutex;
 use tokio::time::{Duration, Interval, interval};
 
-use crate::compare::expected;
 use crate::outcome::{Failure, bar};
 use crate::site::Site;
+use service::resources;
 
 /// Views that are written at the same time, for each part that is copied.
 const PUTS_MAX: usize = 16;
@@ -118,7 +116,8 @@ impl Copy {
 
     async fn copy_segment(&self, segment: u32, mut stand: Stand, bar: &ProgressBar) -> Result<u64, Failure> {
         while !stand.done {
-            let page = self.states.scan(ServedDomain::KIND, segment, self.attempt.segments, stand.after.take()).await?;
+            let page =
+                self.states.scan(&resources::kinds(), segment, self.attempt.segments, stand.after.take()).await?;
             let copies = page.entries.iter().map(|(key, state)| self.copy(key, state, bar));
             stream::iter(copies).buffer_unordered(PUTS_MAX).try_collect::<()>().await?;
             bar.inc(page.items.saturating_sub(page.entries.len() as u64));
@@ -136,7 +135,7 @@ impl Copy {
         if let Some(pace) = &self.pace {
             pace.lock().await.tick().await;
         }
-        if let Some(view) = expected(key, state, self.projection) {
+        if let Some(view) = resources::view(key, state, self.projection) {
             self.views.put(key, &view).await?;
         }
         bar.inc(1);
@@ -172,6 +171,6 @@ fn read_note<T: for<'a> Deserialize<'a>>(name: &str, note: &[u8]) -> Result<T, F
 }
 
 /// On average: what waiting for a page has missed is made up for.
-fn pace(rate: u32) -> Mutex<Interval> {
+pub(crate) fn pace(rate: u32) -> Mutex<Interval> {
     Mutex::new(interval(Duration::from_secs(1) / rate))
 }

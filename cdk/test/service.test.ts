@@ -1,0 +1,92 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { checkedScopes } from '../lib/api';
+import { SERVICE } from '../lib/service';
+import { functionsOf, ROUTES } from './expected';
+import { config, properties, ROWS, specOf, synthesise, template, WITH_USERS } from './support';
+
+test('the routes of the service are those that its resources come to', () => {
+  const told = SERVICE.routes.flatMap(({ path, methods, refused, scopes, functions }) =>
+    [...methods, ...refused].map((method) => [`${method} ${path}`, scopes.join(), functions[0]]),
+  );
+  const wanted = [...ROUTES].map(([routeKey, { scopes, name }]) => [routeKey, scopes, name]);
+  assert.deepEqual(told.sort(), wanted.sort());
+});
+
+test('the functions of each row are those that the resources come to', () => {
+  for (const row of ROWS) {
+    assert.deepEqual(row.functions.map(({ name }) => name).sort(), functionsOf(row).sort(), row.stage);
+  }
+});
+
+test('a function serves one resource if it is named after it, and its binary is named after the operation', () => {
+  for (const { collection, name } of SERVICE.resources) {
+    for (const operation of ['create', 'replace', 'update', 'delete', 'get', 'list']) {
+      const spec = specOf(`${operation}-${operation === 'list' ? collection : name}-fn`);
+      assert.deepEqual([spec.binary, spec.resource, spec.action], [`${operation}-fn`, collection, undefined]);
+    }
+  }
+  for (const { name, binary, resource, action } of SERVICE.functions.filter(({ action }) => action !== undefined)) {
+    const { name: noun } = SERVICE.resources.find(({ collection }) => collection === resource)!;
+    assert.deepEqual([name, binary], [`${action}-${noun}-fn`, 'act-fn']);
+  }
+});
+
+test('users have the functions and routes that they always had', WITH_USERS, () => {
+  assert.deepEqual(specOf('list-users-fn'), {
+    name: 'list-users-fn',
+    binary: 'list-fn',
+    resource: 'users',
+    tasks: ['list'],
+  });
+  assert.deepEqual(specOf('replace-user-fn').tasks, ['change']);
+  assert.deepEqual(ROUTES.get('PUT /users'), { scopes: 'users:write', access: 'write', name: 'create-user-fn' });
+  assert.deepEqual(ROUTES.get('HEAD /users/{id}'), { scopes: 'users:read', access: 'read', name: 'get-user-fn' });
+});
+
+test('the functions that the code of the CDK names are there', () => {
+  assert.deepEqual(specOf('ingest-fn').tasks, ['ingest']);
+  for (const name of [...SERVICE.default, ...SERVICE.routes.flatMap(({ functions }) => functions)]) {
+    assert.ok(specOf(name), name);
+  }
+});
+
+// Limits of AWS
+
+test('API Gateway checks the scopes of a route if there are ten or fewer, and leaves more to the function', () => {
+  const scopes = Array.from({ length: 11 }, (_, index) => `r${index}:read`);
+  assert.deepEqual(checkedScopes(scopes.slice(0, 10)), { authorizationScopes: scopes.slice(0, 10) });
+  assert.deepEqual(checkedScopes(scopes), {});
+});
+
+test('an API stays within 300 routes and integrations, and a table within 20 indexes with names of 3 characters', () => {
+  for (const [stage, from] of synthesise(ROWS, config({ cors: ['https://app.example.com'] }))) {
+    // https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html
+    for (const type of ['Route', 'Integration']) {
+      assert.ok(properties(from, `AWS::ApiGatewayV2::${type}`).length <= 300, `${type}s at ${stage}`);
+    }
+    for (const [id, { GlobalSecondaryIndexes = [] }] of properties(from, 'AWS::DynamoDB::GlobalTable')) {
+      assert.ok(GlobalSecondaryIndexes.length <= 20, `${id} at ${stage}`);
+      for (const { IndexName } of GlobalSecondaryIndexes) {
+        assert.match(IndexName, /^[\w.-]{3,255}$/);
+      }
+    }
+  }
+});
+
+test('the names of functions fit, whatever the deployment is called', () => {
+  for (const [, { FunctionName }] of properties(
+    template('single-responsibility', { name: 'a'.repeat(25) }),
+    'AWS::Lambda::Function',
+  )) {
+    assert.ok(FunctionName.length <= 64, FunctionName);
+  }
+});
+
+test('no key of one resource begins like the keys of another, so that a subscriber can choose by the kind', () => {
+  const kinds = SERVICE.resources.map(({ kind }) => kind);
+  assert.equal(new Set(kinds).size, kinds.length);
+  for (const kind of kinds) {
+    assert.match(kind, /^[^#]+$/);
+  }
+});

@@ -1,6 +1,0 @@
-//! The binary of the function for `GET /users/{id}` alone: wiring only.
-
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), lambda_runtime::Error> {
-    read_fn::run_get_user().await
-}

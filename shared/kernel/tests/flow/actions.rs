@@ -1,0 +1,237 @@
+//! Actions of a state machine are judged in the order of their session, in whatever order they arrive.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use kernel::apply::{Applied, Applier, Order, Policy, Verdict};
+use kernel::clock::Clock as _;
+use kernel::domain::{Context, Decision, DecodeError, Domain};
+use kernel::envelope::Envelope;
+use kernel::ids::{AggregateId, AggregateKey, Kind, Tenant};
+use kernel::ports::{Claim, IndexEntry, RecordWriter as _};
+use kernel::problem::Problem;
+use kernel::project::Projection;
+use kernel::record::CommandStatus;
+use kernel::submit::{Preference, QueueRoute, Receipt, Request, Route, Submitter};
+use serde::{Deserialize, Serialize};
+
+use crate::world::{World, tenant};
+
+/// A lamp that is made dark, and lit or broken by actions. What is broken stays dark.
+#[derive(Debug)]
+struct Lamp;
+
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+enum Asked {
+    Make,
+    Paint,
+    Light,
+    Break,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+enum State {
+    Dark,
+    Lit,
+    Broken,
+}
+
+impl Domain for Lamp {
+    const KIND: Kind = Kind::new("L");
+    const SCHEMA: u16 = 1;
+
+    type Command = Asked;
+    type Event = State;
+    type State = State;
+
+    fn creates(command: &Asked) -> bool {
+        *command == Asked::Make
+    }
+
+    fn is_ordered(command: &Asked) -> bool {
+        matches!(command, Asked::Light | Asked::Break)
+    }
+
+    fn decide(state: Option<&State>, command: &Asked, _: &Context) -> Decision<State> {
+        match (state, command) {
+            (_, Asked::Make) => Decision::Accept(State::Dark),
+            (Some(state), Asked::Paint) => Decision::Accept(*state),
+            (Some(State::Dark), Asked::Light) => Decision::Accept(State::Lit),
+            (Some(State::Dark | State::Lit), Asked::Break) => Decision::Accept(State::Broken),
+            _ => Decision::Reject(Problem::new("wrong-state", 409, "Wrong state", "it is in another one")),
+        }
+    }
+
+    fn evolve(_: Option<State>, event: State) -> Option<State> {
+        Some(event)
+    }
+
+    fn claims(_: &Tenant, _: &State) -> Vec<Claim> {
+        Vec::new()
+    }
+
+    fn claim_held(_: &Claim) -> Problem {
+        Problem::already_exists()
+    }
+
+    fn project(_: Projection, _: AggregateId, _: u64, state: &State) -> Bytes {
+        Self::encode(state)
+    }
+
+    fn index(_: Projection, _: &AggregateKey, _: &State) -> Vec<IndexEntry> {
+        Vec::new()
+    }
+
+    fn encode(state: &State) -> Bytes {
+        serde_json::to_vec(state).unwrap().into()
+    }
+
+    fn decode(_: u16, body: &[u8]) -> Result<State, DecodeError> {
+        Ok(serde_json::from_slice(body)?)
+    }
+}
+
+const HORIZON: Duration = Duration::from_secs(60);
+
+/// A client with a session, whose commands are queued.
+struct Session {
+    world: World,
+    submitter: Submitter<Lamp>,
+    lamp: Option<AggregateId>,
+    token: Option<String>,
+}
+
+impl Session {
+    /// With a lamp that has been made.
+    async fn start() -> Self {
+        let world = World::new();
+        let route = QueueRoute {
+            queue: world.queue.clone(),
+            records: Arc::new(world.stores.records()),
+            views: Arc::new(world.stores.views()),
+            projection: Projection::FIRST,
+        };
+        let submitter = Submitter::new(Route::Queue(route), world.clock.clone(), Arc::default(), world.keys.clone());
+        let mut session = Self { world, submitter, lamp: None, token: None };
+        let made = session.sends(Asked::Make).await;
+        assert_eq!(session.applies(&[made]).await, ["applied"]);
+        session
+    }
+
+    /// Queues a command, with the session's token, and returns its message.
+    async fn sends(&mut self, command: Asked) -> Envelope<Asked> {
+        let request = Request {
+            tenant: tenant(),
+            subject: "s".parse().unwrap(),
+            method: "POST",
+            path: "/lamps".to_owned(),
+            idempotency_key: None,
+            aggregate: self.lamp,
+            expected: kernel::envelope::Expected::Unsaid,
+            excluded: None,
+            token: self.token.clone(),
+            traceparent: None,
+            command,
+        };
+        let Receipt { aggregate, token, .. } = self.submitter.submit(request, Preference::default()).await.unwrap();
+        (self.lamp, self.token) = (Some(aggregate), Some(token));
+        let received = self.world.queue.receive(1, Duration::from_hours(1)).remove(0);
+        Envelope::parse::<Lamp>(&received.message.body).unwrap()
+    }
+
+    async fn batch(&self, commands: &[Envelope<Asked>]) -> Applied<Lamp> {
+        let policy =
+            Policy { horizon: HORIZON, order: Order::Loose, projection: Projection::FIRST, view_in_transaction: false };
+        let (store, records) = (Arc::new(self.world.stores.write()), Arc::new(self.world.stores.records()));
+        let applier = Applier::<Lamp>::new(store, records, self.world.clock.clone(), policy);
+        let key = commands[0].key::<Lamp>();
+        let stored = applier.load(std::slice::from_ref(&key)).await.unwrap().remove(0);
+        applier.apply(&key, commands, stored).await
+    }
+
+    /// Applies a batch, and tells what became of each command.
+    async fn applies(&self, commands: &[Envelope<Asked>]) -> Vec<&'static str> {
+        let told = |verdict: &Verdict| match verdict {
+            Verdict::Final { record, .. } => match record.status {
+                CommandStatus::Applied { .. } => "applied",
+                CommandStatus::Rejected { .. } => "rejected",
+                _ => "something else",
+            },
+            Verdict::Deferred => "deferred",
+            Verdict::Unfinished => "unfinished",
+        };
+        self.batch(commands).await.verdicts.iter().map(told).collect()
+    }
+}
+
+#[tokio::test]
+async fn an_action_waits_for_the_one_before_it_also_if_it_could_be_done() {
+    let mut session = Session::start().await;
+    let (light, broken) = (session.sends(Asked::Light).await, session.sends(Asked::Break).await);
+    assert_eq!(session.applies(std::slice::from_ref(&broken)).await, ["deferred"]);
+    assert_eq!(session.applies(&[light]).await, ["applied"]);
+    assert_eq!(session.applies(&[broken]).await, ["applied"]);
+}
+
+#[tokio::test]
+async fn actions_of_one_batch_are_judged_in_the_order_of_their_session() {
+    let mut session = Session::start().await;
+    let commands = [session.sends(Asked::Light).await, session.sends(Asked::Break).await];
+    let [light, broken] = commands;
+    let applied = session.batch(&[broken, light]).await;
+    assert_eq!((applied.current.version, applied.current.state), (3, Some(State::Broken)));
+}
+
+#[tokio::test]
+async fn an_action_waits_for_a_refusal_as_well_and_then_is_judged_at_once() {
+    let mut session = Session::start().await;
+    let first = session.sends(Asked::Break).await;
+    let (refused, last) = (session.sends(Asked::Light).await, session.sends(Asked::Break).await);
+    assert_eq!(session.applies(&[last.clone(), first]).await, ["deferred", "applied"]);
+    assert_eq!(session.applies(&[last, refused]).await, ["rejected", "rejected"]);
+}
+
+#[tokio::test]
+async fn an_action_comes_after_the_action_before_it_whatever_was_asked_in_between() {
+    let mut session = Session::start().await;
+    let (light, paint) = (session.sends(Asked::Light).await, session.sends(Asked::Paint).await);
+    assert_eq!(paint.after, []);
+    let broken = session.sends(Asked::Break).await;
+    assert_eq!(broken.after, [paint.stamp.command, light.stamp.command]);
+    assert_eq!(session.applies(&[broken.clone(), paint]).await, ["deferred", "applied"]);
+    assert_eq!(session.applies(&[light]).await, ["applied"]);
+    assert_eq!(session.applies(&[broken]).await, ["applied"]);
+}
+
+#[tokio::test]
+async fn nothing_is_waited_for_beyond_the_horizon() {
+    let mut session = Session::start().await;
+    let (_lost, broken) = (session.sends(Asked::Light).await, session.sends(Asked::Break).await);
+    session.world.clock.pass(Duration::from_secs(59));
+    assert_eq!(session.applies(std::slice::from_ref(&broken)).await, ["deferred"]);
+    session.world.clock.pass(Duration::from_secs(2));
+    assert_eq!(session.applies(&[broken]).await, ["applied"]);
+}
+
+#[tokio::test]
+async fn what_failed_is_not_judged_because_it_may_be_sent_again() {
+    let mut session = Session::start().await;
+    let (light, broken) = (session.sends(Asked::Light).await, session.sends(Asked::Break).await);
+    let failed = light.record(CommandStatus::Failed { reason: "poison".to_owned() }, Some(session.world.clock.now()));
+    session.world.stores.records().put_failed(&failed).await.unwrap();
+    assert_eq!(session.applies(std::slice::from_ref(&broken)).await, ["deferred"]);
+    assert_eq!(session.applies(&[broken, light]).await, ["applied", "applied"]);
+}
+
+#[tokio::test]
+async fn without_a_token_actions_are_judged_as_they_come() {
+    let mut session = Session::start().await;
+    session.token = None;
+    let light = session.sends(Asked::Light).await;
+    session.token = None;
+    let broken = session.sends(Asked::Break).await;
+    assert_eq!((light.after.len(), broken.after.len()), (0, 0));
+    assert_eq!(session.applies(&[broken]).await, ["applied"]);
+    assert_eq!(session.applies(&[light]).await, ["rejected"]);
+}

@@ -1,0 +1,97 @@
+//! What every resource is held to. `resource::test_resource!(users::User)` in a file of tests checks all of it; the fuzz
+//! targets check a part with inputs of their own.
+
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::missing_panics_doc,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test may panic"
+)]
+
+pub mod cases;
+mod forms;
+mod inputs;
+
+use serde_json::{Map, Value as Json};
+
+pub use self::forms::{keys_are_computed_as_ever, messages_travel_as_ever, states_are_stored_as_ever};
+pub use self::inputs::{command_body, envelope, query_string, stored_item};
+use crate::Resource;
+
+/// A body with all fields that a client sets, another one for each number.
+#[must_use]
+pub fn full_body(fields: &[crate::Field], number: u64) -> Json {
+    let settable = fields.iter().filter(|field| field.is_settable);
+    Json::Object(settable.map(|field| (field.name.to_owned(), (field.sample)(number))).collect::<Map<_, _>>())
+}
+
+/// Bodies of a create with one field that is wrong, with the field's name.
+#[must_use]
+pub fn wrong_bodies(fields: &[crate::Field]) -> Vec<(&'static str, String)> {
+    let full = full_body(fields, 1);
+    let mut bodies = Vec::new();
+    for field in fields.iter().filter(|field| field.is_settable) {
+        let others = full.as_object().unwrap().iter().filter(|(name, _)| *name != field.name);
+        let others: Vec<_> = others.map(|(name, value)| format!("{name:?}:{value}")).collect();
+        for wrong in field.wrong {
+            let fields = [others.clone(), vec![format!("{:?}:{wrong}", field.name)]].concat();
+            bodies.push((field.name, format!("{{{}}}", fields.join(","))));
+        }
+    }
+    bodies
+}
+
+/// Each value that a field says is wrong is refused, and the error points to the field; each sample is taken.
+pub fn right_values_are_taken_and_wrong_ones_refused<R: Resource>() {
+    for number in 0..100 {
+        let body = full_body(R::FIELDS, number).to_string();
+        R::parse(crate::Operation::Create, body.as_bytes()).unwrap_or_else(|error| panic!("{body}: {error:?}"));
+    }
+    for (field, body) in wrong_bodies(R::FIELDS) {
+        match R::parse(crate::Operation::Create, body.as_bytes()) {
+            Err(crate::BodyError::Fields(errors)) => {
+                let pointers: Vec<_> = errors.iter().map(|error| error.pointer.as_str()).collect();
+                assert_eq!(pointers, [crate::body::pointer(field)], "{body}");
+            }
+            // Not a number of JSON to the library.
+            Err(crate::BodyError::Syntax(_)) => {}
+            Ok(command) => panic!("{body} is taken: {command:?}"),
+        }
+    }
+    for field in R::FIELDS.iter().filter(|field| field.is_required) {
+        let mut body = full_body(R::FIELDS, 1);
+        body.as_object_mut().unwrap().remove(field.name);
+        assert!(R::parse(crate::Operation::Create, body.to_string().as_bytes()).is_err(), "without {}", field.name);
+    }
+}
+
+/// Tests a resource in the folder of its crate: its forms are those of the files in `tests/golden`, which a test writes if they
+/// are missing.
+#[macro_export]
+macro_rules! test_resource {
+    ($resource:ty) => {
+        const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden");
+
+        #[test]
+        fn right_values_are_taken_and_wrong_ones_refused() {
+            $crate::testing::right_values_are_taken_and_wrong_ones_refused::<$resource>();
+        }
+
+        #[test]
+        fn states_are_stored_as_ever() {
+            $crate::testing::states_are_stored_as_ever::<$resource>(GOLDEN);
+        }
+
+        #[test]
+        fn messages_travel_as_ever() {
+            $crate::testing::messages_travel_as_ever::<$resource>(GOLDEN);
+        }
+
+        #[test]
+        fn keys_are_computed_as_ever() {
+            $crate::testing::keys_are_computed_as_ever::<$resource>(GOLDEN);
+        }
+    };
+}

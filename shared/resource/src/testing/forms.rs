@@ -1,0 +1,184 @@
+//! The forms that are stored and that travel, as committed texts. Today's code reads them, and writes exactly those of its own
+//! schema: a form that changes unnoticed fails here. How to change one on purpose: docs/evolving-data.md.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use kernel::clock::Timestamp;
+use kernel::domain::{Context, Decision};
+use kernel::envelope::{Envelope, Expected, schema_of};
+use kernel::ids::{AggregateId, AggregateKey, Stamp, Tenant};
+use kernel::project::Projection;
+use serde_json::{Value as Json, json};
+
+use super::full_body;
+use crate::{Description, Operation, Resource};
+
+/// In September 2026.
+const AT: Timestamp = Timestamp::from_micros(1_790_000_000_123_456);
+/// The version of the views.
+const VERSION: u64 = 7;
+
+pub(super) fn tenant() -> Tenant {
+    "acme".parse().unwrap()
+}
+
+pub(super) fn aggregate() -> AggregateId {
+    "019a0b5e-6c7b-7000-8000-000000000001".parse().unwrap()
+}
+
+pub(super) fn stamp_at(at: Timestamp) -> Stamp {
+    Stamp { at, command: "019a0b5e-6c7b-7000-8000-0000000000ff".parse().unwrap() }
+}
+
+/// The stored form of each schema is read, and that of the current one is written, with the view of it.
+pub fn states_are_stored_as_ever<R: Resource>(golden: &str) {
+    let mut written = with_current_state::<R>(golden);
+    for (name, text) in texts(golden, "state-") {
+        let state = R::decode(schema_in(&name), text.as_bytes());
+        let state = state.unwrap_or_else(|error| panic!("{name} is not read: {error}"));
+        if schema_in(&name) == R::SCHEMA {
+            assert_eq!(str::from_utf8(&R::encode(&state)).unwrap(), text, "{name} has another form");
+        }
+        let view = R::project(Projection::FIRST, aggregate(), VERSION, &state);
+        written.extend(is_as_kept(golden, &name.replace("state-", "view-"), str::from_utf8(&view).unwrap()));
+    }
+    assert_nothing_was_missing(&written);
+}
+
+/// Messages of each schema are read, and those that today's code writes are written in the same form.
+pub fn messages_travel_as_ever<R: Resource>(golden: &str) {
+    let mut written = Vec::new();
+    for operation in Description::of::<R>().operations() {
+        let of = match operation {
+            Operation::Create => "create",
+            Operation::Replace => "replace",
+            Operation::Update => "update",
+            Operation::Delete => "delete",
+            Operation::Act(action) => action,
+        };
+        let name = format!("message-{of}-{}", schema_of(R::KIND.name(), None, &[]));
+        let message = || serde_json::to_string(&message::<R>(operation)).unwrap();
+        written.extend(write_if_missing(golden, &name, message));
+    }
+    for (name, text) in texts(golden, "message-") {
+        let message = Envelope::parse::<R>(&text).unwrap_or_else(|error| panic!("{name} is not read: {error}"));
+        if message.command_schema == R::COMMAND_SCHEMA {
+            assert_eq!(serde_json::to_string(&message).unwrap(), text, "{name} has another form");
+        }
+        let mut first: Json = serde_json::from_str(&text).unwrap();
+        first.as_object_mut().unwrap().remove("command_schema");
+        if message.command_schema == 1 {
+            let read = Envelope::parse::<R>(&first.to_string()).unwrap();
+            assert_eq!(serde_json::to_string(&read).unwrap(), text, "a message that names no schema has the first one");
+        }
+    }
+    assert_nothing_was_missing(&written);
+}
+
+/// A key that is computed otherwise is not found again: a value could be taken twice, an item would be missing in a list.
+pub fn keys_are_computed_as_ever<R: Resource>(golden: &str) {
+    let mut written = with_current_state::<R>(golden);
+    let key = AggregateKey { kind: R::KIND, tenant: tenant(), id: aggregate() };
+    for (name, text) in texts(golden, "state-") {
+        let state = R::decode(schema_in(&name), text.as_bytes()).unwrap();
+        let claims: Vec<_> = R::claims(&tenant(), &state).iter().map(ToString::to_string).collect();
+        let index = R::index(Projection::FIRST, &key, &state);
+        let index: Vec<_> = index.iter().map(|entry| json!([entry.slot.name(), entry.partition, entry.sort])).collect();
+        let keys = json!({
+            "aggregate": key.to_string(), "cache": Projection::FIRST.cache_key(&key), "claims": claims, "index": index
+        });
+        written.extend(is_as_kept(golden, &name.replace("state-", "keys-"), &format!("{keys:#}")));
+    }
+    assert_nothing_was_missing(&written);
+}
+
+fn with_current_state<R: Resource>(golden: &str) -> Vec<PathBuf> {
+    let state = || String::from_utf8(R::encode(&created::<R>()).to_vec()).unwrap();
+    write_if_missing(golden, &format!("state-{}", R::SCHEMA), state).into_iter().collect()
+}
+
+/// The number in the name of a golden file, for example 1 in `state-1`.
+fn schema_in(name: &str) -> u16 {
+    name.split('-').nth(1).unwrap().parse().unwrap()
+}
+
+/// An item that a create has made.
+fn created<R: Resource>() -> R::State {
+    let context = Context { stamp: stamp_at(AT), conditional: false };
+    match R::decide(None, &command::<R>(Operation::Create), &context) {
+        Decision::Accept(event) => R::evolve(None, event).expect("a create makes an item"),
+        Decision::Superseded | Decision::Reject(_) => panic!("the create of a sample is refused"),
+    }
+}
+
+fn command<R: Resource>(operation: Operation) -> R::Command {
+    command_of::<R>(operation, &full_body(R::FIELDS, 1))
+}
+
+pub(super) fn command_of<R: Resource>(operation: Operation, body: &Json) -> R::Command {
+    let body = match operation {
+        Operation::Act(_) | Operation::Delete => String::new(),
+        Operation::Create | Operation::Replace | Operation::Update => body.to_string(),
+    };
+    R::parse(operation, body.as_bytes()).unwrap_or_else(|error| panic!("{body}: {error:?}"))
+}
+
+fn message<R: Resource>(operation: Operation) -> Envelope<R::Command> {
+    Envelope {
+        schema: schema_of(R::KIND.name(), None, &[]),
+        tenant: tenant(),
+        subject: "zoe".parse().unwrap(),
+        kind: R::KIND.name().map(str::to_owned),
+        aggregate: aggregate(),
+        stamp: stamp_at(AT),
+        expected: Expected::Unsaid,
+        excluded: None,
+        after: Vec::new(),
+        fingerprint: None,
+        traceparent: None,
+        command_schema: R::COMMAND_SCHEMA,
+        command: command::<R>(operation),
+    }
+}
+
+fn path(golden: &str, name: &str) -> PathBuf {
+    Path::new(golden).join(format!("{name}.json"))
+}
+
+/// The committed texts whose names begin so.
+fn texts(golden: &str, beginning: &str) -> Vec<(String, String)> {
+    let entries = fs::read_dir(golden).unwrap_or_else(|error| panic!("{golden}: {error}"));
+    let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    let named = |path: &PathBuf| {
+        let name = path.file_stem()?.to_str()?.to_owned();
+        name.starts_with(beginning).then(|| (name, fs::read_to_string(path).unwrap().trim_end().to_owned()))
+    };
+    paths.iter().filter_map(named).collect()
+}
+
+/// Writes a committed text if it is missing, and tells where.
+fn write_if_missing(golden: &str, name: &str, text: impl FnOnce() -> String) -> Option<PathBuf> {
+    let path = path(golden, name);
+    if path.exists() {
+        return None;
+    }
+    fs::create_dir_all(golden).unwrap();
+    fs::write(&path, format!("{}\n", text())).unwrap();
+    Some(path)
+}
+
+fn is_as_kept(golden: &str, name: &str, text: &str) -> Option<PathBuf> {
+    let written = write_if_missing(golden, name, || text.to_owned());
+    let kept = fs::read_to_string(path(golden, name)).unwrap();
+    assert_eq!(text, kept.trim_end(), "{name} has another form: see docs/evolving-data.md");
+    written
+}
+
+fn assert_nothing_was_missing(written: &[PathBuf]) {
+    assert!(
+        written.is_empty(),
+        "these were missing, and have been written: look at them, and commit them: {written:#?}"
+    );
+}

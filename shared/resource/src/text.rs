@@ -1,0 +1,180 @@
+//! Text from people, the same for all resources: how it is kept, what is refused, and how it is found again.
+//!
+//! The rules are those of PRECIS for names that people choose (RFC 8266), with bidirectional controls refused: they can make
+//! a name look like another one (Unicode Technical Report 36, section 2).
+
+use icu_casemap::CaseMapper;
+use icu_normalizer::{ComposingNormalizerBorrowed, DecomposingNormalizerBorrowed};
+use icu_properties::props::{BidiControl, DefaultIgnorableCodePoint, GeneralCategory, WhiteSpace};
+use icu_properties::{CodePointMapData, CodePointSetData};
+
+/// The longest search form, in bytes. A key of an index has 1,024 bytes at most, and an id comes behind the form:
+/// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html>.
+const SEARCH_FORM_BYTES_MAX: usize = 900;
+
+/// Why a text is refused; for people.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TextError {
+    /// Too short or too long.
+    #[error("must have 1 to {0} characters")]
+    Length(usize),
+    /// A control character, or a code that stands for no character and that a queue does not carry (XML 1.0, section 2.2).
+    #[error("must not contain control characters")]
+    Control,
+    /// A character that turns the direction of writing.
+    #[error("must not contain characters that control the direction of text")]
+    Direction,
+    /// Nothing that can be seen.
+    #[error("must not be blank")]
+    Blank,
+}
+
+/// The form in which a text is kept: without white space around it, in the normal form C of Unicode.
+pub fn kept(text: &str, chars_max: usize) -> Result<String, TextError> {
+    let text = ComposingNormalizerBorrowed::new_nfc().normalize(text.trim()).into_owned();
+    check_characters(&text)?;
+    if text.chars().count() > chars_max {
+        return Err(TextError::Length(chars_max));
+    }
+    match text.chars().any(is_visible) {
+        true => Ok(text),
+        false if text.is_empty() => Err(TextError::Length(chars_max)),
+        false => Err(TextError::Blank),
+    }
+}
+
+/// Refuses the beginning of a text if no text can begin so.
+pub fn check_beginning(text: &str, chars_max: usize) -> Result<(), TextError> {
+    check_characters(text)?;
+    match (1..=chars_max).contains(&text.trim_start().chars().count()) {
+        true => Ok(()),
+        false => Err(TextError::Length(chars_max)),
+    }
+}
+
+/// The form by which texts are found and sorted: what people type in different ways is alike in it. The form of a beginning
+/// is a beginning of the form, because letters and their marks stand apart (normal form KD), and because each letter is
+/// folded by itself. It is cut at 900 bytes.
+#[must_use]
+pub fn search_form(text: &str) -> String {
+    let decomposing = DecomposingNormalizerBorrowed::new_nfkd();
+    let apart = decomposing.normalize(text);
+    let folded = CaseMapper::new().fold_string(&apart);
+    // Some marks stand on a space of their own once they stand apart.
+    let mut form = decomposing.normalize(&folded).trim_start().to_owned();
+    form.truncate(form.floor_char_boundary(SEARCH_FORM_BYTES_MAX));
+    form
+}
+
+fn check_characters(text: &str) -> Result<(), TextError> {
+    if text.chars().any(|c| c.is_control() || matches!(c, '\u{FFFE}' | '\u{FFFF}')) {
+        return Err(TextError::Control);
+    }
+    if text.chars().any(|c| CodePointSetData::new::<BidiControl>().contains(c)) {
+        return Err(TextError::Direction);
+    }
+    Ok(())
+}
+
+fn is_visible(c: char) -> bool {
+    let is_format = CodePointMapData::<GeneralCategory>::new().get(c) == GeneralCategory::Format;
+    let is_blank = CodePointSetData::new::<WhiteSpace>().contains(c)
+        || CodePointSetData::new::<DefaultIgnorableCodePoint>().contains(c)
+        // An empty pattern of Braille, which is a symbol to Unicode.
+        || c == '\u{2800}';
+    !is_format && !is_blank
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_text_is_kept_composed_and_without_white_space_around_it() {
+        for (given, due) in
+            [("Zoe\u{308}", "Zoë"), (" Ada \u{3000}", "Ada"), ("Ada  Lovelace", "Ada  Lovelace"), ("李", "李")]
+        {
+            assert_eq!(kept(given, 100).as_deref(), Ok(due));
+        }
+    }
+
+    #[test]
+    fn what_nobody_can_see_or_what_turns_other_text_round_is_refused() {
+        for (wrong, why) in [
+            ("", TextError::Length(5)),
+            ("  ", TextError::Length(5)),
+            ("\u{200B}\u{200D}", TextError::Blank),
+            ("\u{3164}", TextError::Blank),
+            ("\u{2800} \u{AD}", TextError::Blank),
+            ("a\u{0}b", TextError::Control),
+            ("a\nb", TextError::Control),
+            ("a\u{85}b", TextError::Control),
+            ("a\u{FFFF}b", TextError::Control),
+            ("a\u{202E}b", TextError::Direction),
+            ("\u{200F}a", TextError::Direction),
+            ("a\u{2066}b", TextError::Direction),
+            ("sixsix", TextError::Length(5)),
+        ] {
+            assert_eq!(kept(wrong, 5), Err(why), "{wrong:?}");
+        }
+        // A family is one picture of several, held together by what cannot be seen.
+        assert!(kept("👨\u{200D}👩\u{200D}👧", 5).is_ok());
+    }
+
+    #[test]
+    fn what_people_type_in_different_ways_is_found_alike() {
+        for (one, other) in [
+            ("Zoë", "ZOE\u{308}"),
+            ("Straße", "STRASSE"),
+            ("ΟΔΟΣ", "οδος"),
+            ("ﬁsh", "FISH"),
+            ("Ａｄａ", "ada"),
+            ("①", "1"),
+        ] {
+            assert_eq!(search_form(one), search_form(other));
+        }
+        assert!(search_form("Zoë").starts_with(&search_form("Zoe")), "who leaves out a mark finds the name");
+        assert!(search_form("ΟΔΟΣΣΑ").starts_with(&search_form("οδος")));
+        assert_ne!(search_form("Zoë"), search_form("Zoe"));
+    }
+
+    #[test]
+    fn no_search_form_is_longer_than_a_key_may_be() {
+        // One character that stands for eighteen.
+        let longest = search_form(&"\u{FDFA}".repeat(100));
+        assert!(longest.len() <= SEARCH_FORM_BYTES_MAX && longest.len() > SEARCH_FORM_BYTES_MAX - 4);
+        assert!(longest.starts_with(&search_form("\u{FDFA}\u{FDFA}")));
+    }
+
+    proptest! {
+        #[test]
+        fn every_beginning_of_a_text_in_any_case_finds_it(
+            text in "[^\\pC\\pZ\\pM]\\PC{0,40}|[ΑΟΔΣςσßİıſẞǅ. ]{1,8}", length in 1..40usize,
+        ) {
+            let Ok(text) = kept(&text, 100) else { return Ok(()) };
+            let chars: Vec<_> = text.chars().collect();
+            let length = length.min(chars.len());
+            // A mark belongs to the letter before it: who types the letter types the mark as well.
+            prop_assume!(!chars.get(length).copied().is_some_and(is_mark));
+            let beginning: String = chars[..length].iter().collect();
+            for typed in [beginning.clone(), beginning.to_lowercase()] {
+                prop_assert!(search_form(&text).starts_with(&search_form(&typed)), "{:?} {:?}", text, typed);
+            }
+        }
+
+        #[test]
+        fn a_text_that_is_kept_is_kept_as_it_is(text in any::<String>()) {
+            if let Ok(text) = kept(&text, 100) {
+                prop_assert_eq!(kept(&text, 100), Ok(text.clone()));
+                prop_assert_eq!(search_form(&search_form(&text)), search_form(&text));
+            }
+        }
+    }
+
+    fn is_mark(c: char) -> bool {
+        use GeneralCategory::{EnclosingMark, NonspacingMark, SpacingMark};
+        matches!(CodePointMapData::<GeneralCategory>::new().get(c), EnclosingMark | NonspacingMark | SpacingMark)
+    }
+}

@@ -1,0 +1,62 @@
+//! Values out of a few.
+
+use serde::de::Error as _;
+use serde::{Deserialize as _, Deserializer};
+use serde_json::{Value as Json, json};
+
+use super::{Value, text_of};
+use crate::body::Given;
+
+/// One of a few values, known by their names. `#[derive(Choice)]` on an enumeration makes it one, and a [`Value`]: each
+/// variant is named as it is written, in lower case with underscores.
+pub trait Choice: Copy + PartialEq + Sized + 'static {
+    /// All of them.
+    const ALL: &'static [Self];
+    /// Their names in bodies, stored forms, views and keys, in the same order.
+    const NAMES: &'static [&'static str];
+
+    /// Its name.
+    #[must_use]
+    fn name(self) -> &'static str {
+        let place = Self::ALL.iter().position(|choice| *choice == self);
+        place.and_then(|place| Self::NAMES.get(place)).copied().unwrap_or_default()
+    }
+
+    /// The one of this name.
+    #[must_use]
+    fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|choice| choice.name() == name)
+    }
+
+    /// Reads what a client gave.
+    fn choose(given: Given) -> Result<Self, String>
+    where
+        Self: Value,
+    {
+        Self::named(&text_of(given)?).ok_or_else(|| format!("must be {}", listed(Self::ALL, "or")))
+    }
+}
+
+/// A value for each number.
+#[must_use]
+pub fn sample_of<C: Choice>(number: u64) -> Json {
+    let count = u64::try_from(C::NAMES.len()).unwrap_or(1).max(1);
+    let place = usize::try_from(number % count).unwrap_or_default();
+    json!(C::NAMES.get(place))
+}
+
+/// Reads a stored one.
+pub fn deserialize<'de, C: Choice, D: Deserializer<'de>>(deserializer: D) -> Result<C, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    C::named(&name).ok_or_else(|| D::Error::unknown_variant(&name, C::NAMES))
+}
+
+/// Names in a sentence, for example `` `active` or `suspended` ``.
+pub fn listed<C: Choice>(choices: &[C], conjunction: &str) -> String {
+    let names: Vec<_> = choices.iter().map(|choice| format!("`{}`", choice.name())).collect();
+    match names.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, others)) => format!("{} {conjunction} {last}", others.join(", ")),
+        None => String::new(),
+    }
+}

@@ -1,0 +1,150 @@
+//! The routes of the HTTP API, derived from the list of resources: what each path takes, who may ask, and what answers.
+
+use std::sync::LazyLock;
+
+use resource::{Access, Description};
+use serde::Serialize;
+
+use crate::functions::{GET_COMMAND, LITH, READ, WRITE, name_of};
+use crate::resources::RESOURCES;
+
+/// The status of one command.
+pub const COMMAND: &str = "/commands/{id}";
+/// Whether the function lives.
+pub const HEALTH: &str = "/health";
+/// The variable part of a path.
+pub const ID: &str = "{id}";
+
+const QUERY: &[&str] = &["GET", "HEAD"];
+
+/// Some routes with one path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Routes {
+    /// The path; `{id}` stands for any segment that is not empty.
+    pub path: String,
+    /// The methods that it takes.
+    pub methods: &'static [&'static str],
+    /// The methods that go the same way to be refused: only a function knows which methods a path takes.
+    pub refused: &'static [&'static str],
+    /// A token needs one of them.
+    pub scopes: Vec<String>,
+    /// The functions that can answer: the first that is deployed does.
+    pub functions: [String; 3],
+}
+
+/// The functions that answer everything else, liveness among it, without a token: the first that is deployed does.
+pub const DEFAULT: [&str; 3] = [GET_COMMAND, READ, LITH];
+
+/// All routes that need a token.
+pub static ROUTES: LazyLock<Vec<Routes>> = LazyLock::new(|| {
+    let statuses = Routes {
+        path: COMMAND.to_owned(),
+        methods: QUERY,
+        refused: &[],
+        scopes: RESOURCES.iter().map(|resource| resource.scope(Access::Read)).collect(),
+        functions: [GET_COMMAND, READ, LITH].map(str::to_owned),
+    };
+    RESOURCES.iter().flat_map(of_resource).chain([statuses]).collect()
+});
+
+fn of_resource(resource: &Description) -> Vec<Routes> {
+    let all = || resource.path();
+    let one = || resource.item(ID);
+    let query = |path, binary| Routes {
+        path,
+        methods: QUERY,
+        refused: &[],
+        scopes: vec![resource.scope(Access::Read)],
+        functions: [name_of(binary, resource), READ.to_owned(), LITH.to_owned()],
+    };
+    let command = |path, methods, refused, binary| Routes {
+        path,
+        methods,
+        refused,
+        scopes: vec![resource.scope(Access::Write)],
+        functions: [name_of(binary, resource), WRITE.to_owned(), LITH.to_owned()],
+    };
+    let act =
+        |action: &&'static str| command(resource.action(ID, action), &["POST"], &["PUT", "PATCH", "DELETE"], action);
+    let mut routes = vec![
+        query(all(), "list-fn"),
+        command(all(), &["POST"], &["PUT", "PATCH", "DELETE"], "create-fn"),
+        query(one(), "get-fn"),
+        command(one(), &["PUT"], &["POST"], "replace-fn"),
+        command(one(), &["PATCH"], &[], "update-fn"),
+        command(one(), &["DELETE"], &[], "delete-fn"),
+    ];
+    routes.extend(resource.actions.iter().map(act));
+    routes
+}
+
+/// The paths with the methods that each takes, liveness among them.
+pub static PATHS: LazyLock<Vec<(String, Vec<&'static str>)>> = LazyLock::new(|| {
+    let mut paths: Vec<(String, Vec<_>)> = vec![(HEALTH.to_owned(), QUERY.to_vec())];
+    for routes in ROUTES.iter() {
+        match paths.iter_mut().find(|(path, _)| *path == routes.path) {
+            Some((_, methods)) => methods.extend(routes.methods),
+            None => paths.push((routes.path.clone(), routes.methods.to_vec())),
+        }
+    }
+    paths
+});
+
+/// Whether a path fits a pattern: segment by segment, where `{id}` stands for any one that is not empty. The segments that
+/// it stands for are told.
+#[must_use]
+pub fn fits<'a>(pattern: &str, path: &'a str) -> Option<Vec<&'a str>> {
+    let (mut pattern, mut path) = (pattern.split('/'), path.split('/'));
+    let mut told = Vec::new();
+    loop {
+        match (pattern.next(), path.next()) {
+            (None, None) => return Some(told),
+            (Some(ID), Some(segment)) if !segment.is_empty() => told.push(segment),
+            (Some(wanted), Some(segment)) if wanted == segment => {}
+            _ => return None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::functions::named;
+
+    #[test]
+    fn every_route_is_answered_by_functions_that_there_are() {
+        for routes in ROUTES.iter() {
+            assert!(routes.functions.iter().all(|name| named(name).is_some()), "{routes:?}");
+        }
+        assert!(DEFAULT.iter().all(|name| named(name).is_some()));
+    }
+
+    #[test]
+    fn no_method_of_a_path_has_two_routes() {
+        let mut met = BTreeSet::new();
+        for routes in ROUTES.iter() {
+            for method in routes.methods.iter().chain(routes.refused) {
+                assert!(met.insert((&routes.path, method)), "{method} {}", routes.path);
+            }
+        }
+    }
+
+    #[test]
+    fn a_path_takes_what_its_routes_take() {
+        let takes = |path: &str| PATHS.iter().find(|(known, _)| known == path).map(|(_, methods)| methods.join(" "));
+        assert_eq!(takes("/users").as_deref(), Some("GET HEAD POST"));
+        assert_eq!(takes("/users/{id}").as_deref(), Some("GET HEAD PUT PATCH DELETE"));
+        assert_eq!(takes("/health").as_deref(), Some("GET HEAD"));
+    }
+
+    #[test]
+    fn a_path_is_known_by_its_segments() {
+        assert_eq!(fits("/users/{id}", "/users/7"), Some(vec!["7"]));
+        assert_eq!(fits("/users", "/users"), Some(Vec::new()));
+        for other in ["", "/", "/users/", "/users/7/", "/users/7/8", "/user/7", "users/7"] {
+            assert_eq!(fits("/users/{id}", other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! What every resource is held to.
+
+resource::test_resource!(users::User);

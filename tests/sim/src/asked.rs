@@ -1,0 +1,81 @@
+//! What a client asks of a resource, made of the samples of its fields.
+
+use kernel::ids::AggregateId;
+use resource::{Description, Field, Operation, Resource};
+use serde_json::{Map, Value as Json};
+
+use crate::plan::Change;
+
+/// What a client asks, as it travels: an operation, and the fields of its body.
+#[derive(Debug, Clone)]
+pub(crate) struct Asked {
+    pub(crate) operation: Operation,
+    pub(crate) fields: Map<String, Json>,
+}
+
+impl Asked {
+    /// Makes the request of a change for a resource. Each operation has a `number` of its own, so that a read shows whose
+    /// values it returns.
+    pub(crate) fn of(resource: &Description, change: &Change, number: u64) -> Self {
+        let settable: Vec<_> = resource.fields.iter().filter(|field| field.is_settable).collect();
+        let is_unique = |field: &&&Field| field.taken.is_some();
+        let unique: Vec<_> = settable.iter().copied().filter(|field| is_unique(&field)).collect();
+        let others: Vec<_> = settable.iter().copied().filter(|field| !is_unique(&field)).collect();
+        let all = |value: &u8| settable.iter().map(|field| sample(field, *value, number)).collect();
+        // A resource without such fields gets other ones.
+        let one = |fields: &[&Field], which: u64, value: u8| {
+            let field = pick(fields, which).or_else(|| pick(&settable, which));
+            field.map(|field| sample(field, value, number)).into_iter().collect()
+        };
+        let update = |which: &u8| (Operation::Update, one(&others, u64::from(*which), *which));
+        let (operation, fields) = match change {
+            Change::Create(value) => (Operation::Create, all(value)),
+            Change::Replace(value) => (Operation::Replace, all(value)),
+            Change::Update(which) => update(which),
+            Change::UpdateUnique(value) => (Operation::Update, one(&unique, number, *value)),
+            Change::Delete => (Operation::Delete, Map::new()),
+            Change::Act(which) => match pick(resource.actions, u64::from(*which)) {
+                Some(action) => (Operation::Act(action), Map::new()),
+                None => update(which),
+            },
+        };
+        Self { operation, fields }
+    }
+
+    /// Whether it makes an item.
+    pub(crate) fn creates(&self) -> bool {
+        self.operation == Operation::Create
+    }
+
+    /// The path of the request.
+    pub(crate) fn path(&self, resource: &Description, aggregate: Option<AggregateId>) -> String {
+        match (aggregate, self.operation) {
+            (None, _) => resource.path(),
+            (Some(id), Operation::Act(action)) => resource.action(id, action),
+            (Some(id), _) => resource.item(id),
+        }
+    }
+
+    /// The command that the service reads from the body.
+    #[expect(clippy::expect_used, reason = "each resource tests that its samples are accepted")]
+    pub(crate) fn command<R: Resource>(&self) -> R::Command {
+        let body = match self.operation {
+            Operation::Delete | Operation::Act(_) => Vec::new(),
+            Operation::Create | Operation::Replace | Operation::Update => {
+                serde_json::to_vec(&self.fields).unwrap_or_default()
+            }
+        };
+        R::parse(self.operation, &body).expect("samples are accepted")
+    }
+}
+
+/// A field with a value: one of a few if it must be unique, otherwise one of this operation.
+fn sample(field: &Field, value: u8, number: u64) -> (String, Json) {
+    let number = if field.taken.is_some() { u64::from(value) } else { number };
+    (field.name.to_owned(), (field.sample)(number))
+}
+
+fn pick<T: Copy>(from: &[T], which: u64) -> Option<T> {
+    let place = which.checked_rem(from.len() as u64)?;
+    from.get(usize::try_from(place).unwrap_or_default()).copied()
+}

@@ -1,0 +1,159 @@
+//! The resources of a run: all that the service serves. Code that needs the type of one is behind a trait object, so the
+//! rest of the simulation does not depend on which resources there are.
+
+use std::fmt::Debug;
+use std::marker::PhantomData;
+use std::sync::{Arc, LazyLock};
+
+use async_trait::async_trait;
+use kernel::apply::Aggregate;
+use kernel::clock::StampClock;
+use kernel::ids::{AggregateKey, Kind};
+use kernel::ports::{Claim, RecordWriter, Snapshot};
+use kernel::query::{ListScope, Lists, Queries};
+use kernel::seal::KeyRing;
+use kernel::submit::{Preference, Receipt, Request, SubmitError, Submitter};
+use resource::{Description, Parameters, Resource, Visitor};
+use service::assembly::{Assembly, DirectPorts, QueuePorts, ReadPorts, WriteRoute};
+use service::resources::{RESOURCES, visit};
+
+use crate::asked::Asked;
+use crate::history::Invariant;
+use crate::model::{self, Item};
+
+/// A resource whose type is not known.
+pub(crate) trait AnyResource: Debug + Send + Sync {
+    /// The resource as data.
+    fn description(&self) -> Description;
+
+    /// Makes the part of an environment that answers queries.
+    fn read_side(&self, assembly: &Assembly, ports: ReadPorts, keys: Arc<KeyRing>) -> ReadSide;
+
+    /// Makes the part of an environment that takes commands in.
+    fn submitter(&self, assembly: &Assembly, parts: WriteParts) -> Box<dyn AnySubmitter>;
+
+    /// The list of all items.
+    fn list_of_all(&self) -> Option<ListScope>;
+
+    /// Whether the commands that a session sends before this one must be judged before it.
+    fn is_ordered(&self, asked: &Asked) -> bool;
+
+    /// The unique values of a stored state.
+    fn claims(&self, key: &AggregateKey, state: &Snapshot) -> Vec<Claim>;
+
+    /// What is wrong with a stored item and with the records of its commands.
+    fn wrong(&self, item: &Item<'_>) -> Vec<(Invariant, String)>;
+
+    /// What tells its aggregates apart.
+    fn kind(&self) -> Kind {
+        self.description().kind
+    }
+}
+
+/// Answers queries of one resource.
+#[derive(Debug)]
+pub(crate) struct ReadSide {
+    pub(crate) queries: Queries,
+    pub(crate) lists: Lists,
+}
+
+/// What the submitters of one environment have in common.
+#[derive(Debug, Clone)]
+pub(crate) struct WriteParts {
+    pub(crate) route: WriteRoute<QueuePorts, DirectPorts>,
+    pub(crate) records: Arc<dyn RecordWriter>,
+    /// One for all resources: accept times of an environment never go back.
+    pub(crate) stamps: Arc<StampClock>,
+    pub(crate) keys: Arc<KeyRing>,
+}
+
+/// Takes commands of one resource in.
+#[async_trait]
+pub(crate) trait AnySubmitter: Debug + Send + Sync {
+    /// Takes in a command that a client may send again.
+    async fn take_in(&self, request: &Request<Asked>, preference: Preference) -> Result<Receipt, SubmitError>;
+}
+
+/// All resources, in the order of the service's list.
+pub(crate) fn all() -> &'static [&'static dyn AnyResource] {
+    static ALL: LazyLock<Vec<&'static dyn AnyResource>> =
+        LazyLock::new(|| RESOURCES.iter().filter_map(|resource| visit(resource, Meet)).collect());
+    &ALL
+}
+
+/// The resource of an item: items take turns.
+#[expect(clippy::expect_used, reason = "a service without resources does not compile")]
+pub(crate) fn of_item(item: u8) -> &'static dyn AnyResource {
+    all().get(usize::from(item) % all().len()).copied().expect("a number below the length has a resource")
+}
+
+/// The resource of a key.
+pub(crate) fn of_key(key: &AggregateKey) -> Option<&'static dyn AnyResource> {
+    all().iter().copied().find(|resource| resource.kind() == key.kind)
+}
+
+struct Meet;
+
+impl Visitor for Meet {
+    type Output = &'static dyn AnyResource;
+
+    fn visit<R: Resource>(self) -> Self::Output {
+        const { &Of::<R>(PhantomData) }
+    }
+}
+
+#[derive(Debug)]
+struct Of<R>(PhantomData<R>);
+
+impl<R: Resource> AnyResource for Of<R> {
+    fn description(&self) -> Description {
+        Description::of::<R>()
+    }
+
+    fn read_side(&self, assembly: &Assembly, ports: ReadPorts, keys: Arc<KeyRing>) -> ReadSide {
+        let lists = assembly.lists::<R>(ports.lists.clone(), keys.clone());
+        ReadSide { queries: assembly.queries::<R>(ports, keys), lists }
+    }
+
+    fn submitter(&self, assembly: &Assembly, parts: WriteParts) -> Box<dyn AnySubmitter> {
+        let WriteParts { route, records, stamps, keys } = parts;
+        Box::new(assembly.submitter::<R>(route, &records, stamps, keys))
+    }
+
+    fn list_of_all(&self) -> Option<ListScope> {
+        R::filter(&mut Parameters::default()).ok()
+    }
+
+    fn is_ordered(&self, asked: &Asked) -> bool {
+        R::is_ordered(&asked.command::<R>())
+    }
+
+    fn claims(&self, key: &AggregateKey, state: &Snapshot) -> Vec<Claim> {
+        let state = Aggregate::<R>::decode(Some(state)).ok().and_then(|aggregate| aggregate.state);
+        state.map(|state| R::claims(&key.tenant, &state)).unwrap_or_default()
+    }
+
+    fn wrong(&self, item: &Item<'_>) -> Vec<(Invariant, String)> {
+        model::wrong::<R>(item)
+    }
+}
+
+#[async_trait]
+impl<R: Resource> AnySubmitter for Submitter<R> {
+    async fn take_in(&self, request: &Request<Asked>, preference: Preference) -> Result<Receipt, SubmitError> {
+        let typed = Request {
+            tenant: request.tenant.clone(),
+            subject: request.subject.clone(),
+            method: request.method,
+            path: request.path.clone(),
+            idempotency_key: request.idempotency_key.clone(),
+            aggregate: request.aggregate,
+            expected: request.expected,
+            excluded: request.excluded.clone(),
+            token: request.token.clone(),
+            traceparent: None,
+            command: request.command.command::<R>(),
+        };
+        self.submit(typed, preference).await
+    }
+}

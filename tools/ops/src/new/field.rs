@@ -1,0 +1,182 @@
+//! A field, as `--field name:type:…` gives it.
+
+use std::collections::BTreeSet;
+
+use super::{camel_case, word};
+
+/// Names that views, or the parameters of lists, have already.
+const RESERVED: [&str; 6] = ["id", "version", "created_at", "updated_at", "limit", "cursor"];
+
+/// A field of a new resource.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Field {
+    pub(super) name: String,
+    pub(super) ty: Type,
+    /// What stands in `#[resource(…)]`.
+    pub(super) attributes: Vec<String>,
+}
+
+/// The type of a field.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Type {
+    Text(usize),
+    Email,
+    Integer(i64, i64),
+    Decimal(usize),
+    Boolean,
+    Date,
+    Timestamp,
+    Id,
+    /// The type's name, and its variants.
+    Enum(String, Vec<String>),
+}
+
+/// The indexes that are left for lists.
+#[derive(Debug)]
+pub(super) struct Lists {
+    left: std::ops::RangeInclusive<u8>,
+    is_sorted: bool,
+}
+
+impl Lists {
+    /// The first one has the list of all, and a state machine has the next one.
+    pub(super) fn of(fields: &[String], has_machine: bool) -> Self {
+        let is_sorted = fields.iter().any(|field| field.split(':').skip(2).any(|part| part == "sort"));
+        Self { left: if has_machine { 3..=5 } else { 2..=5 }, is_sorted }
+    }
+
+    fn next(&mut self, field: &str) -> Result<String, String> {
+        let none = || format!("there is no index left for a list by {field}: a table has five indexes");
+        self.left.next().map(|slot| format!("list = \"i{slot}\"")).ok_or_else(none)
+    }
+}
+
+impl Field {
+    pub(super) fn of(given: &str, lists: &mut Lists) -> Result<Self, String> {
+        let mut parts = given.split(':');
+        let (Some(name), Some(ty)) = (parts.next(), parts.next()) else {
+            return Err(format!(
+                "`{}` is no field: give name:type, for example name:text(50):unique",
+                given.escape_debug()
+            ));
+        };
+        word(name)?;
+        if RESERVED.contains(&name) {
+            return Err(format!("the field {name} is the service's own: choose another name"));
+        }
+        let ty = Type::of(name, ty)?;
+        let mut attributes = Vec::new();
+        for part in parts {
+            let attribute = match part {
+                "unique" => "unique".to_owned(),
+                "list" => lists.next(name)?,
+                "sort" if !std::mem::take(&mut lists.is_sorted) => {
+                    return Err(format!("one field sorts the list of all: {name} is a second one"));
+                }
+                "sort" => "sort = \"i1\"".to_owned(),
+                "default" if !matches!(ty, Type::Boolean | Type::Enum(..)) => {
+                    return Err(format!("{name} has no default: only a boolean and an enum have one"));
+                }
+                "default" => "default".to_owned(),
+                other => {
+                    let other = other.escape_debug();
+                    return Err(format!("`{other}` is nothing that a field can be: unique, list, sort or default"));
+                }
+            };
+            attributes.push(attribute);
+        }
+        Ok(Self { name: name.to_owned(), ty, attributes })
+    }
+}
+
+impl Type {
+    fn of(field: &str, given: &str) -> Result<Self, String> {
+        let (name, inside) = match given.strip_suffix(')').and_then(|given| given.split_once('(')) {
+            Some((name, inside)) => (name, Some(inside)),
+            None => (given, None),
+        };
+        Ok(match (name, inside) {
+            ("text", None) => Self::Text(100),
+            ("text", Some(length)) => Self::Text(number(length, 1, 10_000).ok_or_else(|| wrong(given, "length"))?),
+            ("email", None) => Self::Email,
+            ("integer", None) => Self::Integer(0, 1_000_000_000),
+            ("integer", Some(range)) => range_of(range).ok_or_else(|| wrong(given, "range, such as 1..10"))?,
+            ("decimal", None) => Self::Decimal(2),
+            ("decimal", Some(scale)) => {
+                Self::Decimal(number(scale, 0, 12).ok_or_else(|| wrong(given, "number of digits"))?)
+            }
+            ("boolean", None) => Self::Boolean,
+            ("date", None) => Self::Date,
+            ("timestamp", None) => Self::Timestamp,
+            ("id", None) => Self::Id,
+            ("enum", Some(variants)) => Self::Enum(camel_case(field), variants_of(variants)?),
+            _ => {
+                let types = "text(100), email, integer(0..10), decimal(2), boolean, enum(a|b), date, timestamp or id";
+                return Err(format!("`{}` is no type: use {types}", given.escape_debug()));
+            }
+        })
+    }
+
+    /// As it stands in the struct.
+    pub(super) fn name(&self) -> String {
+        match self {
+            Self::Text(length) => format!("Text<{length}>"),
+            Self::Email => "Email".to_owned(),
+            Self::Integer(least, most) => format!("Integer<{}, {}>", grouped(*least), grouped(*most)),
+            Self::Decimal(scale) => format!("Decimal<{scale}>"),
+            Self::Boolean => "bool".to_owned(),
+            Self::Date => "Date".to_owned(),
+            Self::Timestamp => "Moment".to_owned(),
+            Self::Id => "AggregateId".to_owned(),
+            Self::Enum(name, _) => name.clone(),
+        }
+    }
+
+    /// What the kit calls it, if it must be imported.
+    pub(super) fn import(&self) -> Option<&'static str> {
+        match self {
+            Self::Text(_) => Some("Text"),
+            Self::Email => Some("Email"),
+            Self::Integer(..) => Some("Integer"),
+            Self::Decimal(_) => Some("Decimal"),
+            Self::Boolean => None,
+            Self::Date => Some("Date"),
+            Self::Timestamp => Some("Moment"),
+            Self::Id => Some("AggregateId"),
+            Self::Enum(..) => Some("Choice"),
+        }
+    }
+}
+
+fn wrong(given: &str, what: &str) -> String {
+    format!("`{}` is no {what}", given.escape_debug())
+}
+
+fn number(text: &str, least: usize, most: usize) -> Option<usize> {
+    text.parse().ok().filter(|number| (least..=most).contains(number))
+}
+
+fn range_of(text: &str) -> Option<Type> {
+    let (least, most) = text.split_once("..")?;
+    let (least, most) = (least.parse().ok()?, most.parse().ok()?);
+    (least < most).then_some(Type::Integer(least, most))
+}
+
+fn variants_of(text: &str) -> Result<Vec<String>, String> {
+    let (mut variants, mut met) = (Vec::new(), BTreeSet::new());
+    for variant in text.split('|') {
+        word(variant)?;
+        if !met.insert(variant) {
+            return Err(format!("`enum({})` names {variant} twice", text.escape_debug()));
+        }
+        variants.push(variant.to_owned());
+    }
+    Ok(variants)
+}
+
+/// For example `1_000_000`.
+fn grouped(number: i64) -> String {
+    let digits = number.unsigned_abs().to_string();
+    let digits: Vec<_> = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy).collect();
+    format!("{}{}", if number < 0 { "-" } else { "" }, digits.join("_"))
+}

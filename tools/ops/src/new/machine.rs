@@ -1,0 +1,73 @@
+//! A state machine, as `--action name:from,from->to` gives it.
+
+use super::word;
+
+/// The field that holds the state.
+pub(super) const FIELD: &str = "status";
+
+/// A state machine; its first state is that of a new item.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Machine {
+    pub(super) states: Vec<String>,
+    pub(super) actions: Vec<Action>,
+}
+
+/// Where an action leads.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Action {
+    pub(super) name: String,
+    pub(super) from: Vec<String>,
+    pub(super) to: String,
+}
+
+impl Machine {
+    /// The states are those that the actions name, in their order.
+    pub(super) fn of(actions: &[String]) -> Result<Option<Self>, String> {
+        let mut machine = Self::default();
+        for given in actions {
+            let action = Action::of(given)?;
+            if machine.actions.iter().any(|other| other.name == action.name) {
+                return Err(format!("there are two actions {}: list all states of one before its arrow", action.name));
+            }
+            for state in action.from.iter().chain([&action.to]) {
+                if !machine.states.contains(state) {
+                    machine.states.push(state.clone());
+                }
+            }
+            machine.actions.push(action);
+        }
+        Ok(Some(machine).filter(|machine| !machine.actions.is_empty()))
+    }
+
+    /// The actions that lead from the state of a new item to where this action begins; `None` if none do.
+    pub(super) fn way_to(&self, action: &Action) -> Option<Vec<&str>> {
+        let mut ways: Vec<(&str, Vec<&str>)> = vec![(self.states.first()?, Vec::new())];
+        let mut place = 0;
+        while let Some((state, way)) = ways.get(place).cloned() {
+            if action.from.iter().any(|from| from == state) {
+                return Some(way);
+            }
+            for next in self.actions.iter().filter(|next| next.from.iter().any(|from| from == state)) {
+                if !ways.iter().any(|(known, _)| *known == next.to) {
+                    ways.push((&next.to, [way.as_slice(), &[&next.name]].concat()));
+                }
+            }
+            place += 1;
+        }
+        None
+    }
+}
+
+impl Action {
+    fn of(given: &str) -> Result<Self, String> {
+        let wrong =
+            || format!("`{}` is no action: give name:from->to, for example pay:open->paid", given.escape_debug());
+        let (name, way) = given.split_once(':').ok_or_else(wrong)?;
+        let (from, to) = way.split_once("->").ok_or_else(wrong)?;
+        let from: Vec<_> = from.split(',').map(str::to_owned).collect();
+        for name in from.iter().map(String::as_str).chain([name, to]) {
+            word(name)?;
+        }
+        Ok(Self { name: name.to_owned(), from, to: to.to_owned() })
+    }
+}

@@ -1,0 +1,134 @@
+//! Writes the index entries of the write table anew. Those of a read store are part of its projection: `watershed rebuild`.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use adapters::dynamo::SnapshotTable;
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use indicatif::ProgressBar;
+use kernel::ids::AggregateKey;
+use kernel::ports::Snapshot;
+use kernel::project::Projection;
+use serde::Serialize;
+use service::resources;
+use tokio::sync::Mutex;
+use tokio::time::Interval;
+
+use crate::cli::ReindexOptions;
+use crate::outcome::{Failure, Outcome, bar};
+use crate::rebuild::copy::pace;
+use crate::site::Site;
+
+/// Puts at the same time, in each segment.
+const PUTS_MAX: usize = 16;
+
+#[derive(Debug, Default, Serialize)]
+struct Report {
+    /// States that were looked at.
+    items: u64,
+    /// States whose entries were others, and are written anew; or would be.
+    reindexed: u64,
+    /// States that this code cannot read: they keep the entries that they have.
+    unreadable: u64,
+    dry_run: bool,
+}
+
+/// The work of one run.
+struct Reindex<'a> {
+    states: SnapshotTable,
+    projection: Projection,
+    options: &'a ReindexOptions,
+    pace: Option<Mutex<Interval>>,
+    bar: ProgressBar,
+    counts: [AtomicU64; 3],
+}
+
+pub(crate) async fn run(site: &Site, options: &ReindexOptions) -> Result<Outcome, Failure> {
+    let projection = match site.known_read_table() {
+        Some(_) => site.read_table()?.projection,
+        None => Projection::FIRST,
+    };
+    let states = site.states()?.snapshots();
+    let bar = bar("items read", states.approximate_len().await?.unwrap_or_default());
+    let pace = options.rate.map(pace);
+    let work = Reindex { states, projection, options, pace, bar, counts: Default::default() };
+    let segments = usize::try_from(options.segments).unwrap_or(1);
+    let parts = stream::iter((0..options.segments).map(|segment| work.segment(segment)));
+    parts.buffer_unordered(segments).try_collect::<()>().await?;
+    work.bar.finish_and_clear();
+    let [items, reindexed, unreadable] = work.counts.map(AtomicU64::into_inner);
+    let report = Report { items, reindexed, unreadable, dry_run: options.dry_run };
+    let would = if options.dry_run { "would be " } else { "" };
+    let lines = vec![format!("{items} items, {reindexed} {would}indexed anew, {unreadable} cannot be read")];
+    let to_do = "deploy the code that wrote the unreadable states, then `watershed reindex`".to_owned();
+    Ok(Outcome::new(unreadable == 0, &report, lines).then_if((unreadable > 0).then_some(to_do)))
+}
+
+impl Reindex<'_> {
+    async fn segment(&self, segment: u32) -> Result<(), Failure> {
+        let mut after = None;
+        loop {
+            let page = self.states.scan(&resources::kinds(), segment, self.options.segments, after).await?;
+            let items = page.entries.iter().map(|(key, state)| self.item(key, state));
+            stream::iter(items).buffer_unordered(PUTS_MAX).try_collect::<()>().await?;
+            self.bar.inc(page.items);
+            after = page.next;
+            if after.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// A state that has moved on since it was read is left alone: whoever wrote it made its entries.
+    async fn item(&self, key: &AggregateKey, state: &Snapshot) -> Result<(), Failure> {
+        let [items, reindexed, unreadable] = &self.counts;
+        items.fetch_add(1, Ordering::Relaxed);
+        let Some(due) = resources::view(key, state, self.projection).map(|view| view.index) else {
+            unreadable.fetch_add(1, Ordering::Relaxed);
+            return Ok(());
+        };
+        if due == state.index {
+            return Ok(());
+        }
+        if !self.options.dry_run {
+            if let Some(pace) = &self.pace {
+                pace.lock().await.tick().await;
+            }
+            self.states.replace_same(key, &Snapshot { index: due, ..state.clone() }).await?;
+        }
+        reindexed.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kernel::ports::StateReader as _;
+
+    use super::*;
+    use crate::testing::Service;
+
+    #[tokio::test]
+    async fn entries_that_this_code_makes_otherwise_are_written_anew_and_newer_states_left_alone() {
+        let service = Service::at("cqrs", |_, _| None).await;
+        let (old, right) = (service.user().await, service.user().await);
+        let stored = async || service.states.load(&[old.clone(), right.clone()]).await.unwrap();
+        let before = stored().await;
+        let due = resources::view(&old, before[0].as_ref().unwrap(), Projection::FIRST).unwrap().index;
+        assert!(!due.is_empty());
+        let told = service.run(&["reindex", "--dry-run"]).await.unwrap();
+        assert!(told.lines().join(" ").contains("would be indexed anew"), "{:?}", told.lines());
+        assert_eq!(stored().await, before);
+        let told = service.run(&["reindex", "--rate", "1000"]).await.unwrap();
+        assert!(told.lines().join(" ").contains("2 items, 2 indexed anew, 0 cannot be read"), "{:?}", told.lines());
+        let after = stored().await;
+        assert_eq!(
+            after[0].as_ref().map(|state| (&state.index, &state.body)),
+            Some((&due, &before[0].as_ref().unwrap().body))
+        );
+        let told = service.run(&["reindex"]).await.unwrap();
+        assert!(told.lines().join(" ").contains("2 items, 0 indexed anew"), "{:?}", told.lines());
+        // Of another version: somebody was quicker.
+        let late = Snapshot { version: 9, ..after[0].clone().unwrap() };
+        assert!(!service.states.snapshots().replace_same(&old, &late).await.unwrap());
+    }
+}
