@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-/** Rust writes this file from the list of resources; see shared/service/src/description.rs. */
+/** Rust writes this file from the list of resources; see shared/service/tests/description.rs. */
 const FILE = join(__dirname, '../../shared/service.json');
 
 /** A kind of item that the service keeps, with its place in the HTTP API. */

@@ -2,8 +2,8 @@ import { SERVICE } from '../lib/service';
 import type { Row } from '../lib/stages';
 
 /**
- * What the list of resources comes to, worked out a second time, from the resources and their actions alone: it is
- * compared with shared/service.json, and with what is deployed.
+ * A function of the service, and its routes, worked out a second time from the resources and their actions alone. The
+ * tests compare them with shared/service.json, and with the templates.
  */
 interface Expected {
   /** The scopes of which a token needs one, joined by commas. */

@@ -9,6 +9,7 @@ use kernel::domain::{Context, Decision};
 use kernel::ids::{AggregateId, CommandId, Stamp};
 use kernel::project::Projection;
 use resource::field::List;
+use resource::testing::full_body;
 use resource::{Access, Description, Field, Operation, Resource, Visitor};
 use serde_json::{Map, Value, json};
 use service::resources::{self, RESOURCES};
@@ -294,10 +295,9 @@ fn number_of(word: &str) -> u64 {
 
 /// Whether a field takes a value, and shows it as it was given.
 fn keeps(resource: &Description, field: &Field, value: &Value) -> bool {
-    let settable = resource.fields.iter().filter(|field| field.is_settable);
-    let mut body: Map<_, _> = settable.map(|field| (field.name.to_owned(), (field.sample)(1))).collect();
-    body.insert(field.name.to_owned(), value.clone());
-    lived(resource, &Value::Object(body), &[]).is_some_and(|view| view[field.name] == *value)
+    let mut body = full_body(resource.fields, 1);
+    body[field.name] = value.clone();
+    lived(resource, &body, &[]).is_some_and(|view| view[field.name] == *value)
 }
 
 fn takes_any_text(resource: &Description, field: &Field) -> bool {
@@ -323,8 +323,7 @@ fn defaulted(resource: &Description, field: &Field) -> Option<Defaulted> {
 
 fn machine(resource: &Description) -> Option<Machine> {
     let state = resource.fields.iter().find(|field| !field.is_settable)?.name;
-    let settable = resource.fields.iter().filter(|field| field.is_settable);
-    let body = Value::Object(settable.map(|field| (field.name.to_owned(), (field.sample)(1))).collect());
+    let body = full_body(resource.fields, 1);
     let (mut walks, mut refused) = (vec![Vec::new()], None);
     let mut next = 0;
     while let Some(walk) = walks.get(next).cloned() {

@@ -138,11 +138,7 @@ async fn submit<R: Resource>(
         subject: incoming.identity.subject.clone(),
         method: operation.method(),
         // A client may spell the id in another case; this is the spelling that stands for the request.
-        path: match (aggregate, operation) {
-            (None, _) => resource.path(),
-            (Some(id), Operation::Act(action)) => resource.action(id, action),
-            (Some(id), _) => resource.item(id),
-        },
+        path: resource.path_of(operation, aggregate),
         idempotency_key: incoming.idempotency_key()?,
         aggregate,
         expected,

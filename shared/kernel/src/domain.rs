@@ -60,7 +60,7 @@ pub trait Domain: fmt::Debug + Send + Sync + 'static {
     /// the same state gives it another [`Projection`], and leaves the one before as it was until it is gone.
     fn project(projection: Projection, id: AggregateId, version: u64, state: &Self::State) -> Bytes;
 
-    /// Where the view appears in lists, likewise: at most one entry for each slot.
+    /// The places of the view in lists, likewise: at most one entry for each slot.
     fn index(projection: Projection, key: &AggregateKey, state: &Self::State) -> Vec<IndexEntry>;
 
     /// The stored form of a state, of version [`Domain::SCHEMA`].

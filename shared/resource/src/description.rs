@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use kernel::ids::Kind;
+use kernel::ids::{AggregateId, Kind};
 
 use crate::{Field, Operation, Resource};
 
@@ -73,6 +73,16 @@ impl Description {
     #[must_use]
     pub fn action(&self, id: impl fmt::Display, action: &str) -> String {
         format!("/{}/{id}/{action}", self.collection)
+    }
+
+    /// The path of an operation: of this item, or of all for a create.
+    #[must_use]
+    pub fn path_of(&self, operation: Operation, id: Option<AggregateId>) -> String {
+        match (id, operation) {
+            (None, _) => self.path(),
+            (Some(id), Operation::Act(action)) => self.action(id, action),
+            (Some(id), _) => self.item(id),
+        }
     }
 
     /// The scope, for example `users:read`.

@@ -8,6 +8,9 @@ use serde_json::Value as Json;
 
 use crate::value::Value;
 
+/// Fields of a view that the service sets.
+pub const SET_BY_SERVICE: [&str; 4] = ["id", "created_at", "updated_at", "version"];
+
 /// A field of a plain resource.
 #[derive(Clone, Copy)]
 pub struct Field {

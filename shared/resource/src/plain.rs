@@ -12,19 +12,17 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::body::{BodyError, Fields};
-use crate::field::{Field, List};
+use crate::field::{Field, List, SET_BY_SERVICE};
 use crate::machine::StateMachine;
 use crate::parameters::{FilterError, Parameters};
 use crate::value::choice::listed;
 use crate::value::{Choice, Value};
-use crate::{Operation, Resource};
+use crate::{Operation, Resource, text};
 
 /// The shard of an index partition. A partition takes 1,000 writes a second; one is enough to begin with.
 const SHARD: u32 = 0;
 /// The list of all items of a resource that sorts them by no field: by id, which is by age.
 const BY_ID: &str = "id";
-/// Fields of a view that the service sets.
-const SET_BY_SERVICE: [&str; 4] = ["id", "created_at", "updated_at", "version"];
 
 /// A resource of plain fields. The type itself holds all fields that a client sets.
 pub trait Plain: Resource + Clone + PartialEq + Serialize + DeserializeOwned {
@@ -317,14 +315,7 @@ pub fn filter<R: Plain>(parameters: &mut Parameters) -> Result<ListScope, Filter
                 List::OfValue(slot) => Ok(scope(field.name, *slot, &field.key(text).map_err(wrong)?, String::new())),
             }
         }
-        _ => Err(FilterError(format!("give at most one of {}", in_words(&names)))),
-    }
-}
-
-fn in_words(names: &[String]) -> String {
-    match names.split_last() {
-        Some((last, others)) if !others.is_empty() => format!("{} and {last}", others.join(", ")),
-        _ => names.concat(),
+        _ => Err(FilterError(format!("give at most one of {}", text::listed(&names, "and")))),
     }
 }
 

@@ -66,6 +66,15 @@ pub fn search_form(text: &str) -> String {
     form
 }
 
+/// Words in a sentence, for example `a, b and c`.
+#[must_use]
+pub fn listed(words: &[String], conjunction: &str) -> String {
+    match words.split_last() {
+        Some((last, others)) if !others.is_empty() => format!("{} {conjunction} {last}", others.join(", ")),
+        _ => words.concat(),
+    }
+}
+
 fn check_characters(text: &str) -> Result<(), TextError> {
     if text.chars().any(|c| c.is_control() || matches!(c, '\u{FFFE}' | '\u{FFFF}')) {
         return Err(TextError::Control);

@@ -1,5 +1,30 @@
 //! The values that fields are made of. Each is valid from birth: private inside, made by a fallible constructor.
 
+/// What a value that is a text inside has in common with others.
+macro_rules! text_value {
+    ($type:ty $(, $limit:ident)?) => {
+        impl$(<const $limit: usize>)? $type {
+            /// The text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl$(<const $limit: usize>)? From<$type> for String {
+            fn from(value: $type) -> Self {
+                value.0
+            }
+        }
+
+        impl$(<const $limit: usize>)? std::fmt::Display for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
 pub mod choice;
 mod email;
 mod number;

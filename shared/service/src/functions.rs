@@ -112,12 +112,6 @@ pub fn name_of(binary: &str, resource: &Description) -> String {
     format!("{operation}-{noun}-fn")
 }
 
-/// The function of this name.
-#[must_use]
-pub fn named(name: &str) -> Option<&'static Function> {
-    FUNCTIONS.iter().find(|function| function.name == name)
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -128,6 +122,7 @@ mod tests {
     fn no_two_functions_have_one_name() {
         let names: BTreeSet<_> = FUNCTIONS.iter().map(|function| &function.name).collect();
         assert_eq!(names.len(), FUNCTIONS.len());
+        let named = |name: &str| FUNCTIONS.iter().find(|function| function.name == name);
         assert_eq!(
             named("list-users-fn").map(|function| (function.binary, function.resource)),
             Some(("list-fn", Some("users")))

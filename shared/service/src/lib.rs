@@ -5,10 +5,7 @@
 
 pub mod api;
 pub mod assembly;
-mod description;
 pub mod functions;
 pub mod resources;
 pub mod stages;
 pub mod way;
-
-pub use crate::description::description;

@@ -1,6 +1,5 @@
 //! What a client asks of a resource, made of the samples of its fields.
 
-use kernel::ids::AggregateId;
 use resource::{Description, Field, Operation, Resource};
 use serde_json::{Map, Value as Json};
 
@@ -45,15 +44,6 @@ impl Asked {
     /// Whether it makes an item.
     pub(crate) fn creates(&self) -> bool {
         self.operation == Operation::Create
-    }
-
-    /// The path of the request.
-    pub(crate) fn path(&self, resource: &Description, aggregate: Option<AggregateId>) -> String {
-        match (aggregate, self.operation) {
-            (None, _) => resource.path(),
-            (Some(id), Operation::Act(action)) => resource.action(id, action),
-            (Some(id), _) => resource.item(id),
-        }
     }
 
     /// The command that the service reads from the body.

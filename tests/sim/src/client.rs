@@ -233,7 +233,7 @@ impl Client {
                 tenant: self.tenant.clone(),
                 subject: "client".parse().unwrap_or_else(|_| unreachable!("a plain word is a subject")),
                 method: asked.operation.method(),
-                path: asked.path(&description, aggregate),
+                path: description.path_of(asked.operation, aggregate),
                 idempotency_key: write.keyed.then(|| format!("{}-{}", self.number, self.operations)),
                 aggregate,
                 expected,

@@ -58,9 +58,9 @@ impl<T: Clone> RouteTable<T> {
     pub fn find(&self, method: &Method, path: &str) -> Match<'_, T> {
         let candidates = self.routes.iter().filter(|route| route.method == method.as_str());
         for route in candidates {
-            if let Some(segments) = api::fits(&route.routes.path, path) {
-                let decoded = |segment: &str| percent_decode_str(segment).decode_utf8_lossy().into_owned();
-                let path_parameters = segments.first().map(|id| ("id", decoded(id))).into_iter().collect();
+            if let Some(id) = api::fits(&route.routes.path, path) {
+                let decoded = || ("id", percent_decode_str(id).decode_utf8_lossy().into_owned());
+                let path_parameters = (!id.is_empty()).then(decoded).into_iter().collect();
                 return Match { key: &route.key, scopes: &route.routes.scopes, target: &route.target, path_parameters };
             }
         }

@@ -70,7 +70,7 @@ impl Plan {
     fn of(options: &NewOptions) -> Result<Self, String> {
         let collection = collection(&options.collection)?;
         let name = options.name.clone().unwrap_or_else(|| singular(&collection));
-        word(&name)?;
+        variant(&name)?;
         if RESOURCES.iter().any(|resource| resource.name == name) {
             return Err(format!("another resource is called {name}: choose another --name"));
         }
@@ -135,6 +135,17 @@ fn word(name: &str) -> Result<(), String> {
     match is_snake && syn::parse_str::<syn::Ident>(name).is_ok() {
         true => Ok(()),
         false => Err(format!("`{}` cannot be a name in Rust: use a-z, 0-9 and _, and no keyword", name.escape_debug())),
+    }
+}
+
+/// Refuses what would not come back as it was given: types and variants are named in camel case, and clients see snake case.
+fn variant(name: &str) -> Result<(), String> {
+    word(name)?;
+    match name.split('_').all(|part| part.starts_with(|first: char| first.is_ascii_lowercase())) {
+        true => Ok(()),
+        false => {
+            Err(format!("`{}` cannot be told from another name: begin each part with a letter", name.escape_debug()))
+        }
     }
 }
 
@@ -281,6 +292,9 @@ mod tests {
             (&["rooms", "--field", "b:integer(9..1)"], "is no range"),
             (&["rooms", "--field", "b:text(0)"], "is no length"),
             (&["rooms", "--field", "b:enum(x|x)"], "names x twice"),
+            (&["rooms", "--field", "b:enum(a_1|a1)"], "`a_1` cannot be told from another name"),
+            (&["rooms", "--name", "room_"], "cannot be told from another name"),
+            (&["rooms", "--action", "pay:open__x->paid"], "cannot be told from another name"),
             (&["rooms", "--action", "open"], "name:from->to"),
             (&["rooms", "--action", "pay:open->paid", "--field", "status:text"], "there are two fields status"),
             (&["rooms", "--action", "pay:open->paid", "--action", "pay:paid->open"], "there are two actions pay"),

@@ -133,8 +133,8 @@ impl SnapshotTable {
         self.put_unless_refused(key, next, ABSENT_OR_NOT_NEWER).await.map(drop)
     }
 
-    /// For repairs: puts the snapshot IF its version is the stored one, and tells whether it did. What is stored by now of another
-    /// version is left alone.
+    /// For repairs: puts the snapshot IF its version is the stored one, and tells whether it did. A stored version that is
+    /// another one is left alone.
     pub async fn replace_same(&self, key: &AggregateKey, next: &Snapshot) -> Result<bool, PortError> {
         self.put_unless_refused(key, next, SAME).await
     }

@@ -54,9 +54,5 @@ pub fn deserialize<'de, C: Choice, D: Deserializer<'de>>(deserializer: D) -> Res
 /// Names in a sentence, for example `` `active` or `suspended` ``.
 pub fn listed<C: Choice>(choices: &[C], conjunction: &str) -> String {
     let names: Vec<_> = choices.iter().map(|choice| format!("`{}`", choice.name())).collect();
-    match names.split_last() {
-        Some((last, [])) => last.clone(),
-        Some((last, others)) => format!("{} {conjunction} {last}", others.join(", ")),
-        None => String::new(),
-    }
+    crate::text::listed(&names, conjunction)
 }

@@ -1,7 +1,5 @@
 //! Email addresses.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
@@ -26,13 +24,7 @@ pub struct Email(String);
 #[error("must be an email address such as ada@example.com, of at most 254 bytes")]
 pub struct EmailError;
 
-impl Email {
-    /// The address.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
+text_value!(Email);
 
 impl TryFrom<String> for Email {
     type Error = EmailError;
@@ -41,18 +33,6 @@ impl TryFrom<String> for Email {
         let is_email = text.len() <= EMAIL_BYTES_MAX
             && text.split_once('@').is_some_and(|(local, domain)| is_local_part(local) && is_domain(domain));
         if is_email { Ok(Self(text)) } else { Err(EmailError) }
-    }
-}
-
-impl From<Email> for String {
-    fn from(value: Email) -> Self {
-        value.0
-    }
-}
-
-impl fmt::Display for Email {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }
 

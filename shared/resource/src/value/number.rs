@@ -1,7 +1,5 @@
 //! Numbers.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
@@ -88,13 +86,7 @@ pub struct DecimalError(usize);
 /// Digits before the point at most.
 const DIGITS_MAX: usize = 18;
 
-impl<const SCALE: usize> Decimal<SCALE> {
-    /// The number, as it was given.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
+text_value!(Decimal<SCALE>, SCALE);
 
 impl<const SCALE: usize> TryFrom<String> for Decimal<SCALE> {
     type Error = DecimalError;
@@ -109,18 +101,6 @@ impl<const SCALE: usize> TryFrom<String> for Decimal<SCALE> {
         let is_decimal =
             is_plain && are_digits(whole, DIGITS_MAX) && fraction.is_none_or(|fraction| are_digits(fraction, SCALE));
         if is_decimal { Ok(Self(text)) } else { Err(DecimalError(SCALE)) }
-    }
-}
-
-impl<const SCALE: usize> From<Decimal<SCALE>> for String {
-    fn from(value: Decimal<SCALE>) -> Self {
-        value.0
-    }
-}
-
-impl<const SCALE: usize> fmt::Display for Decimal<SCALE> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }
 

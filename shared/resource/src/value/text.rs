@@ -1,7 +1,5 @@
 //! Text that people choose.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
@@ -14,31 +12,13 @@ use crate::text::{TextError, check_beginning, kept, search_form};
 #[serde(try_from = "String", into = "String")]
 pub struct Text<const MAX: usize>(String);
 
-impl<const MAX: usize> Text<MAX> {
-    /// The text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
+text_value!(Text<MAX>, MAX);
 
 impl<const MAX: usize> TryFrom<String> for Text<MAX> {
     type Error = TextError;
 
     fn try_from(text: String) -> Result<Self, TextError> {
         kept(&text, MAX).map(Self)
-    }
-}
-
-impl<const MAX: usize> From<Text<MAX>> for String {
-    fn from(value: Text<MAX>) -> Self {
-        value.0
-    }
-}
-
-impl<const MAX: usize> fmt::Display for Text<MAX> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }
 

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use super::{camel_case, word};
+use resource::field::SET_BY_SERVICE;
 
-/// Names that views, or the parameters of lists, have already.
-const RESERVED: [&str; 6] = ["id", "version", "created_at", "updated_at", "limit", "cursor"];
+use super::{camel_case, variant, word};
+
+/// Parameters that each list has.
+const OF_LISTS: [&str; 2] = ["limit", "cursor"];
 
 /// A field of a new resource.
 #[derive(Debug, PartialEq, Eq)]
@@ -61,7 +63,7 @@ impl Field {
             ));
         };
         word(name)?;
-        if RESERVED.contains(&name) {
+        if SET_BY_SERVICE.contains(&name) || OF_LISTS.contains(&name) {
             return Err(format!("the field {name} is the service's own: choose another name"));
         }
         let ty = Type::of(name, ty)?;
@@ -165,7 +167,7 @@ fn range_of(text: &str) -> Option<Type> {
 fn variants_of(text: &str) -> Result<Vec<String>, String> {
     let (mut variants, mut met) = (Vec::new(), BTreeSet::new());
     for variant in text.split('|') {
-        word(variant)?;
+        self::variant(variant)?;
         if !met.insert(variant) {
             return Err(format!("`enum({})` names {variant} twice", text.escape_debug()));
         }

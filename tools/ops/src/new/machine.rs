@@ -1,6 +1,6 @@
 //! A state machine, as `--action name:from,from->to` gives it.
 
-use super::word;
+use super::variant;
 
 /// The field that holds the state.
 pub(super) const FIELD: &str = "status";
@@ -66,7 +66,7 @@ impl Action {
         let (from, to) = way.split_once("->").ok_or_else(wrong)?;
         let from: Vec<_> = from.split(',').map(str::to_owned).collect();
         for name in from.iter().map(String::as_str).chain([name, to]) {
-            word(name)?;
+            variant(name)?;
         }
         Ok(Self { name: name.to_owned(), from, to: to.to_owned() })
     }

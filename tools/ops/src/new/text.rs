@@ -83,7 +83,6 @@ pub struct {type_name} {{
 
     fn attributes(&self) -> String {
         let mut attributes = vec![format!("kind = \"{}\"", self.kind), format!("collection = \"{}\"", self.collection)];
-        // The macro makes the name of the type's, in the same way as this tool makes the type's of the name.
         if self.machine.is_some() {
             attributes.push(format!("machine = \"{FIELD}: {}\"", camel_case(FIELD)));
             attributes.push("machine_list = \"i2\"".to_owned());

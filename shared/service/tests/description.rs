@@ -1,0 +1,36 @@
+//! `shared/service.json` says what the list of resources comes to, for programs in other languages: the CDK app and the packager
+//! read it.
+
+use std::fs;
+
+use kernel::ports::Slot;
+use resource::Description;
+use serde_json::{Value, json};
+use service::resources::RESOURCES;
+use service::{api, functions};
+
+fn description() -> Value {
+    let resource = |resource: &Description| {
+        let Description { kind, collection, name, .. } = resource;
+        json!({ "kind": kind.letters(), "collection": collection, "name": name })
+    };
+    json!({
+        "resources": RESOURCES.iter().map(resource).collect::<Vec<_>>(),
+        "functions": *functions::FUNCTIONS,
+        "routes": *api::ROUTES,
+        "default": api::DEFAULT,
+        "slots": Slot::ALL.map(Slot::name),
+    })
+}
+
+/// Writes the file if it is behind: whoever changes the list runs this test, and commits the file.
+#[test]
+fn the_file_says_what_the_list_comes_to() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../service.json");
+    let due = format!("{:#}\n", description());
+    let found = fs::read_to_string(path).unwrap_or_default();
+    if found != due {
+        fs::write(path, due).unwrap();
+        panic!("shared/service.json was behind the list of resources. It has been written anew: commit it.");
+    }
+}
