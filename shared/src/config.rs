@@ -447,10 +447,12 @@ mod tests {
     #[test]
     fn a_function_that_serves_one_resource_is_told_which() {
         let read = |variables: &[(&str, &str)]| resource(&environment(variables));
-        assert_eq!(read(&[("RESOURCE", "users")]).unwrap().collection, "users");
+        let served = RESOURCES[0].collection;
+        assert_eq!(read(&[("RESOURCE", served)]).unwrap().collection, served);
         assert_eq!(read(&[]).unwrap_err().0, ["RESOURCE is not set"]);
-        let ConfigError(errors) = read(&[("RESOURCE", "user")]).unwrap_err();
-        assert!(errors.len() == 1 && errors[0].starts_with("RESOURCE is `user`: choose one of users"), "{errors:?}");
+        let ConfigError(errors) = read(&[("RESOURCE", "nothing")]).unwrap_err();
+        let says = format!("RESOURCE is `nothing`: choose one of {served}");
+        assert!(errors.len() == 1 && errors[0].starts_with(&says), "{errors:?}");
     }
 
     const KEYS: &str = "k1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";

@@ -9,6 +9,7 @@ use std::process::Stdio;
 use crate::docs::{evolution, stages};
 use crate::harness::redis::Redis;
 use crate::harness::{Stack, Variant, check, program};
+use crate::sample;
 
 /// Where the README has the service.
 const URL: &str = "http://127.0.0.1:3000";
@@ -25,7 +26,7 @@ fn the_walk_in_the_operators_document_does_what_it_says() {
 
 #[test]
 fn the_pages_of_the_stages_lead_forward_back_and_forward_again() {
-    if !Redis::is_installed() {
+    if !Redis::is_installed() || !sample::are_shipped() {
         return;
     }
     let mut steps = blocks(&evolution("README"));
@@ -41,6 +42,9 @@ fn the_pages_of_the_stages_lead_forward_back_and_forward_again() {
 }
 
 fn walk(document: &str) {
+    if !sample::are_shipped() {
+        return;
+    }
     let text = std::fs::read_to_string(program::workspace().join(document)).unwrap();
     let steps = blocks(&text);
     assert!(!steps.is_empty(), "{document} has no walk");

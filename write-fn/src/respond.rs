@@ -96,6 +96,7 @@ mod tests {
         assert_eq!(location(None), "/prod/v1/commands/c");
         let applied = CommandStatus::Applied { version: 1 };
         let applied = Outcome { status: applied, projection: Projection::FIRST, current: None };
-        assert_eq!(location(Some(applied)), "/prod/v1/users/019a0b5e-6c7b-7000-8000-000000000001");
+        let item = RESOURCES[0].item("019a0b5e-6c7b-7000-8000-000000000001");
+        assert_eq!(location(Some(applied)), format!("/prod/v1{item}"));
     }
 }

@@ -13,15 +13,22 @@ use kernel::ids::AggregateId;
 use kernel::project::Projection;
 use kernel::seal::KeyRing;
 use kernel::submit::{QueueRoute, Route, Submitter};
-use resource::Operation;
-use service::resources::RESOURCES;
+use resource::value::Text;
+use resource::{Description, Operation, Resource};
+use serde::{Deserialize, Serialize};
 use shared::http::incoming::{Deadline, Identity};
 use tokio::time::Instant;
 use tower::ServiceExt as _;
-use users::User;
+
+/// A resource of this test.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Resource)]
+#[resource(kind = "T", collection = "things")]
+struct Thing {
+    name: Text<10>,
+}
 
 /// Takes commands into a queue that nobody reads.
-fn commands() -> Arc<Submitter<User>> {
+fn commands() -> Arc<Submitter<Thing>> {
     let (stores, clock) = (MemoryStores::default(), Arc::new(SystemClock));
     let queue = QueueRoute {
         queue: Arc::new(MemoryQueue::new(clock.clone())),
@@ -38,7 +45,7 @@ async fn a_wait_ends_when_the_client_says_so_and_at_the_latest_when_the_answer_i
     for (wait, due, waits) in [(1, 9_000, 1_000), (10, 2_000, 2_000), (10, 0, 0), (99, 60_000, 10_000)] {
         let began = Instant::now();
         let identity = Identity { tenant: "acme".parse().unwrap(), subject: "ada".parse().unwrap(), scopes: None };
-        let path = RESOURCES[0].item(AggregateId::generate(SystemClock.now()));
+        let path = Description::of::<Thing>().item(AggregateId::generate(SystemClock.now()));
         let request = Request::delete(path)
             .header("prefer", format!("wait={wait}"))
             .extension(identity)

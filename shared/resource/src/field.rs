@@ -111,6 +111,13 @@ impl Field {
     }
 }
 
+/// A right body with all fields that a client sets, another one for each number as far as there are others.
+#[must_use]
+pub fn full_body(fields: &[Field], number: u64) -> Json {
+    let settable = fields.iter().filter(|field| field.is_settable);
+    Json::Object(settable.map(|field| (field.name.to_owned(), (field.sample)(number))).collect())
+}
+
 impl fmt::Debug for Field {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name)

@@ -14,18 +14,10 @@ pub mod cases;
 mod forms;
 mod inputs;
 
-use serde_json::{Map, Value as Json};
-
 pub use self::forms::{keys_are_computed_as_ever, messages_travel_as_ever, states_are_stored_as_ever};
 pub use self::inputs::{command_body, envelope, query_string, stored_item};
 use crate::Resource;
-
-/// A body with all fields that a client sets, another one for each number.
-#[must_use]
-pub fn full_body(fields: &[crate::Field], number: u64) -> Json {
-    let settable = fields.iter().filter(|field| field.is_settable);
-    Json::Object(settable.map(|field| (field.name.to_owned(), (field.sample)(number))).collect::<Map<_, _>>())
-}
+pub use crate::field::full_body;
 
 /// Bodies of a create with one field that is wrong, with the field's name.
 #[must_use]

@@ -134,17 +134,22 @@ mod tests {
     #[test]
     fn a_path_takes_what_its_routes_take() {
         let takes = |path: &str| PATHS.iter().find(|(known, _)| known == path).map(|(_, methods)| methods.join(" "));
-        assert_eq!(takes("/users").as_deref(), Some("GET HEAD POST"));
-        assert_eq!(takes("/users/{id}").as_deref(), Some("GET HEAD PUT PATCH DELETE"));
+        for resource in RESOURCES {
+            assert_eq!(takes(&resource.path()).as_deref(), Some("GET HEAD POST"));
+            assert_eq!(takes(&resource.item(ID)).as_deref(), Some("GET HEAD PUT PATCH DELETE"));
+            for action in resource.actions {
+                assert_eq!(takes(&resource.action(ID, action)).as_deref(), Some("POST"));
+            }
+        }
         assert_eq!(takes("/health").as_deref(), Some("GET HEAD"));
     }
 
     #[test]
     fn a_path_is_known_by_its_segments() {
-        assert_eq!(fits("/users/{id}", "/users/7"), Some("7"));
-        assert_eq!(fits("/users", "/users"), Some(""));
-        for other in ["", "/", "/users/", "/users/7/", "/users/7/8", "/user/7", "users/7"] {
-            assert_eq!(fits("/users/{id}", other), None, "{other}");
+        assert_eq!(fits("/things/{id}", "/things/7"), Some("7"));
+        assert_eq!(fits("/things", "/things"), Some(""));
+        for other in ["", "/", "/things/", "/things/7/", "/things/7/8", "/thing/7", "things/7"] {
+            assert_eq!(fits("/things/{id}", other), None, "{other}");
         }
     }
 }

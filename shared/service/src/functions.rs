@@ -123,10 +123,10 @@ mod tests {
         let names: BTreeSet<_> = FUNCTIONS.iter().map(|function| &function.name).collect();
         assert_eq!(names.len(), FUNCTIONS.len());
         let named = |name: &str| FUNCTIONS.iter().find(|function| function.name == name);
-        assert_eq!(
-            named("list-users-fn").map(|function| (function.binary, function.resource)),
-            Some(("list-fn", Some("users")))
-        );
+        for Description { collection, .. } in RESOURCES {
+            let list = named(&format!("list-{collection}-fn")).unwrap();
+            assert_eq!((list.binary, list.resource), ("list-fn", Some(*collection)));
+        }
         assert_eq!(named("list-fn"), None);
     }
 }

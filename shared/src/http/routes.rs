@@ -46,13 +46,18 @@ pub fn allow(methods: &[&str]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use service::resources::RESOURCES;
+
     use super::*;
 
     #[test]
     fn a_path_is_known_by_its_segments() {
-        assert_eq!(allowed("/users").map(allow).unwrap(), "GET, HEAD, POST, OPTIONS");
-        assert_eq!(allowed("/users/7").map(allow).unwrap(), "GET, HEAD, PUT, PATCH, DELETE, OPTIONS");
-        for unknown in ["", "/", "/users/", "/users/7/", "/users/7/8", "/user", "/commands", "users"] {
+        let all = RESOURCES[0].path();
+        assert_eq!(allowed(&all).map(allow).unwrap(), "GET, HEAD, POST, OPTIONS");
+        assert_eq!(allowed(&format!("{all}/7")).map(allow).unwrap(), "GET, HEAD, PUT, PATCH, DELETE, OPTIONS");
+        let near =
+            [format!("{all}/"), format!("{all}/7/"), format!("{all}/7/8"), format!("{all}x"), all[1..].to_owned()];
+        for unknown in near.iter().map(String::as_str).chain(["", "/", "/commands"]) {
             assert_eq!(allowed(unknown), None, "{unknown}");
         }
     }
@@ -60,10 +65,11 @@ mod tests {
     #[test]
     fn a_route_is_known_by_its_pattern_whatever_the_path_says() {
         let told = |method: &Method, path: &str| of(method, path).map(|route| route.to_string());
-        assert_eq!(told(&Method::GET, "/users/ada@example.com").unwrap(), "GET /users/{id}");
-        assert_eq!(told(&Method::POST, "/users").unwrap(), "POST /users");
-        let invented = Method::from_bytes(b"INVENTED").unwrap();
-        for (method, path) in [(&invented, "/users"), (&Method::POST, "/users/7"), (&Method::GET, "/nowhere")] {
+        let all = RESOURCES[0].path();
+        assert_eq!(told(&Method::GET, &format!("{all}/ada@example.com")).unwrap(), format!("GET {all}/{{id}}"));
+        assert_eq!(told(&Method::POST, &all).unwrap(), format!("POST {all}"));
+        let (invented, item) = (Method::from_bytes(b"INVENTED").unwrap(), format!("{all}/7"));
+        for (method, path) in [(&invented, &*all), (&Method::POST, &item), (&Method::GET, "/nowhere")] {
             assert_eq!(told(method, path), None, "{method} {path}");
         }
     }

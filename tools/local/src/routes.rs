@@ -70,50 +70,86 @@ impl<T: Clone> RouteTable<T> {
 
 #[cfg(test)]
 mod tests {
+    use resource::{Access, Description};
+    use service::functions::FUNCTIONS;
+    use service::resources::RESOURCES;
+
     use super::*;
+
+    /// Functions that do more than one operation.
+    const WHOLE: [&str; 4] = ["lith-fn", "read-fn", "write-fn", "ingest-fn"];
 
     fn table(functions: &'static [&'static str]) -> RouteTable<&'static str> {
         RouteTable::new(|name| functions.iter().copied().find(|function| *function == name)).unwrap()
     }
 
+    /// The route, function and scopes of a request.
+    fn found<'a>(
+        table: &'a RouteTable<&'static str>,
+        method: &Method,
+        path: &str,
+    ) -> (&'a str, &'static str, Vec<String>) {
+        let found = table.find(method, path);
+        (found.key, *found.target, found.scopes.to_vec())
+    }
+
     #[test]
     fn reads_and_writes_go_to_functions_of_their_own() {
         let table = table(&["read-fn", "write-fn", "ingest-fn"]);
-        for (method, path, key, function, scope) in [
-            (Method::GET, "/users/7", "GET /users/{id}", "read-fn", &["users:read"][..]),
-            (Method::HEAD, "/users", "HEAD /users", "read-fn", &["users:read"][..]),
-            (Method::GET, "/commands/c", "GET /commands/{id}", "read-fn", &["users:read", "orders:read"][..]),
-            (Method::POST, "/orders/7/pay", "POST /orders/{id}/pay", "write-fn", &["orders:write"]),
-            (Method::PUT, "/orders/7/pay", "PUT /orders/{id}/pay", "write-fn", &["orders:write"]),
-            (Method::POST, "/users", "POST /users", "write-fn", &["users:write"]),
-            (Method::PATCH, "/users/7", "PATCH /users/{id}", "write-fn", &["users:write"]),
-            (Method::DELETE, "/users", "DELETE /users", "write-fn", &["users:write"]),
-            (Method::GET, "/health", "$default", "read-fn", &[]),
-            (Method::OPTIONS, "/users", "$default", "read-fn", &[]),
-            (Method::POST, "/nothing", "$default", "read-fn", &[]),
-            (Method::GET, "/users/", "$default", "read-fn", &[]),
-            (Method::GET, "/users/7/friends", "$default", "read-fn", &[]),
-        ] {
-            let found = table.find(&method, path);
-            let scopes: Vec<_> = found.scopes.iter().map(String::as_str).collect();
-            assert_eq!((found.key, *found.target, &scopes[..]), (key, function, scope), "{method} {path}");
+        for resource in RESOURCES {
+            let (all, read, write) = (resource.path(), resource.scope(Access::Read), resource.scope(Access::Write));
+            let (item, pattern) = (format!("{all}/7"), format!("{all}/{{id}}"));
+            let guarded = [
+                (Method::GET, &item, &pattern, "read-fn", &read),
+                (Method::HEAD, &all, &all, "read-fn", &read),
+                (Method::POST, &all, &all, "write-fn", &write),
+                (Method::PATCH, &item, &pattern, "write-fn", &write),
+                (Method::DELETE, &all, &all, "write-fn", &write),
+            ];
+            for (method, path, pattern, function, scope) in guarded {
+                let due = (&*format!("{method} {pattern}"), function, vec![scope.clone()]);
+                assert_eq!(found(&table, &method, path), due);
+            }
+            for action in resource.actions {
+                for method in [Method::POST, Method::PUT] {
+                    let key = format!("{method} {pattern}/{action}");
+                    let path = format!("{item}/{action}");
+                    assert_eq!(found(&table, &method, &path), (&*key, "write-fn", vec![write.clone()]));
+                }
+            }
+            let by_default =
+                [(Method::OPTIONS, all.clone()), (Method::GET, format!("{all}/")), (Method::GET, format!("{item}/x"))];
+            for (method, path) in by_default {
+                assert_eq!(found(&table, &method, &path), ("$default", "read-fn", vec![]), "{method} {path}");
+            }
+        }
+        let read: Vec<_> = RESOURCES.iter().map(|resource| resource.scope(Access::Read)).collect();
+        assert_eq!(found(&table, &Method::GET, "/commands/c"), ("GET /commands/{id}", "read-fn", read));
+        for (method, path) in [(Method::GET, "/health"), (Method::POST, "/nothing")] {
+            assert_eq!(found(&table, &method, path), ("$default", "read-fn", vec![]), "{method} {path}");
         }
     }
 
     #[test]
     fn one_function_may_answer_everything() {
-        let table = table(&["lith-fn"]);
-        assert_eq!(*table.find(&Method::POST, "/users").target, "lith-fn");
-        assert_eq!(*table.find(&Method::GET, "/users/7").target, "lith-fn");
-        assert_eq!(*table.find(&Method::GET, "/").target, "lith-fn");
+        let (table, all) = (table(&["lith-fn"]), RESOURCES[0].path());
+        for (method, path) in [(Method::POST, &*all), (Method::GET, &format!("{all}/7")), (Method::GET, "/")] {
+            assert_eq!(found(&table, &method, path).1, "lith-fn", "{method} {path}");
+        }
     }
 
     #[test]
     fn one_function_per_operation_is_a_matter_of_data() {
-        let table = table(&["create-user-fn", "update-user-fn", "get-user-fn", "list-users-fn", "get-command-fn"]);
-        assert_eq!(*table.find(&Method::POST, "/users").target, "create-user-fn");
-        assert_eq!(*table.find(&Method::PATCH, "/users/7").target, "update-user-fn");
-        assert_eq!(*table.find(&Method::GET, "/users").target, "list-users-fn");
+        let names: Vec<_> = FUNCTIONS.iter().map(|function| function.name.as_str()).collect();
+        let of_operations = |name: &str| names.iter().copied().find(|known| *known == name && !WHOLE.contains(known));
+        let table = RouteTable::new(of_operations).unwrap();
+        for Description { name, collection, .. } in RESOURCES {
+            let all = format!("/{collection}");
+            let target = |method: Method, path: &str| *table.find(&method, path).target;
+            assert_eq!(target(Method::POST, &all), format!("create-{name}-fn"));
+            assert_eq!(target(Method::PATCH, &format!("{all}/7")), format!("update-{name}-fn"));
+            assert_eq!(target(Method::GET, &all), format!("list-{collection}-fn"));
+        }
     }
 
     #[test]
@@ -124,7 +160,7 @@ mod tests {
     #[test]
     fn parameters_are_decoded() {
         let table = table(&["lith-fn"]);
-        let found = table.find(&Method::GET, "/users/a%20b");
+        let found = table.find(&Method::GET, &format!("{}/a%20b", RESOURCES[0].path()));
         assert_eq!(found.path_parameters.get("id").map(String::as_str), Some("a b"));
     }
 }

@@ -582,7 +582,7 @@ mod tests {
         let service = Service::at("read-store", |_, _| None).await;
         let mut keys = Vec::new();
         for _ in 0..6 {
-            keys.push(service.user().await);
+            keys.push(service.item().await);
         }
         let changes: [fn(&mut Snapshot); 4] = [
             |_| {},

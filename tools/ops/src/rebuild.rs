@@ -196,7 +196,7 @@ mod tests {
     async fn nothing_is_copied_before_the_last_environment_that_does_not_know_the_new_read_store_is_gone() {
         let service = Service::at("cqrs", |_, _| None).await;
         for _ in 0..3 {
-            service.user().await;
+            service.item().await;
         }
         let outcome = service.run(&["rebuild", "build", "--to", "2", "--segments", "2"]).await.unwrap();
         assert!(outcome.is_well, "{:?}", outcome.lines());
@@ -212,7 +212,7 @@ mod tests {
     #[tokio::test]
     async fn readers_see_the_other_read_store_only_if_its_lists_are_right_as_well() {
         let service = Service::at("cqrs", |_, _| None).await.with_other_read_table();
-        let key = service.user().await;
+        let key = service.item().await;
         let moved: fn(&mut Snapshot) = |view| view.index[0].sort.push('z');
         service.view(&key, Projection::FIRST, |_| {}).await;
         service.view(&key, NEXT, moved).await;

@@ -110,7 +110,7 @@ mod tests {
     #[tokio::test]
     async fn entries_that_this_code_makes_otherwise_are_written_anew_and_newer_states_left_alone() {
         let service = Service::at("cqrs", |_, _| None).await;
-        let (old, right) = (service.user().await, service.user().await);
+        let (old, right) = (service.item().await, service.item().await);
         let stored = async || service.states.load(&[old.clone(), right.clone()]).await.unwrap();
         let before = stored().await;
         let due = resources::view(&old, before[0].as_ref().unwrap(), Projection::FIRST).unwrap().index;

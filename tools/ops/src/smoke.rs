@@ -1,20 +1,22 @@
 //! The smoke test: it tries a service through its front door, as clients do.
 //!
-//! It creates a user, reads, lists and changes it by every route, and deletes it. It also deletes the user after a failure.
+//! It makes an item of each resource, reads, lists and changes it by every route, and deletes it. It also deletes the item after
+//! a failure.
 
 mod fault;
-mod sample;
 mod service;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ::service::api;
+use ::service::resources::RESOURCES;
 use http::Method;
-use resource::Description;
+use resource::field::{List, full_body};
+use resource::{Description, Field};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
-use users::User;
 use uuid::Uuid;
 
 use self::fault::Fault;
@@ -22,13 +24,11 @@ use self::service::{Answer, Call, Service};
 use crate::cli::SmokeOptions;
 use crate::outcome::{Failure, Outcome};
 
-/// The resource that is tried.
-const RESOURCE: Description = Description::of::<User>();
 /// The variable that holds the access token: an argument would show it in the list of processes.
 const TOKEN_VARIABLE: &str = "WATERSHED_TOKEN";
 /// The checks that need a token.
-const NEEDS_TOKEN: [&str; 7] = ["write", "command", "read", "list", "change", "replace", "delete"];
-/// The time for the deletion of a user after a failure.
+const NEEDS_TOKEN: [&str; 8] = ["write", "command", "read", "list", "change", "replace", "act", "delete"];
+/// The time for the deletion of an item after a failure.
 const CLEAN_UP_MAX: Duration = Duration::from_secs(10);
 /// The first pause before a check is repeated. Each pause is twice the one before.
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
@@ -60,7 +60,7 @@ struct Document<'a> {
     failed: Option<&'a Failed>,
     /// The checks that were skipped.
     unchecked: &'a [&'static str],
-    /// The path of a user that may still exist, because the deletion failed.
+    /// The path of an item that may still exist, because the deletion failed.
     left: Option<&'a str>,
 }
 
@@ -68,8 +68,7 @@ struct Document<'a> {
 pub(crate) async fn run(options: &SmokeOptions) -> Result<Outcome, Failure> {
     let token = std::env::var(TOKEN_VARIABLE).ok().filter(|token| !token.trim().is_empty());
     let service = Service::new(&options.url, token.as_deref().map(str::trim), options.timeout)?;
-    let mut smoke =
-        Run { service, word: Uuid::now_v7().simple().to_string(), step: "", passed: Vec::new(), user: None };
+    let mut smoke = Run { service, step: "", passed: Vec::new(), made: None };
     let began = Instant::now();
     let fault = smoke.all(options.public).await.err();
     let failed = fault.map(|fault| Failed { check: smoke.step, fault });
@@ -112,18 +111,20 @@ impl Passed {
 #[derive(Debug)]
 struct Run {
     service: Service,
-    /// Makes the user's email address unique.
-    word: String,
     /// The name of the check under way.
     step: &'static str,
     passed: Vec<Passed>,
-    /// The user to delete. It is set before the request that creates the user.
-    user: Option<Created>,
+    /// The item to delete. It is set before the request that makes it.
+    made: Option<Made>,
 }
 
-/// The user of this run; the id is absent until the service has told it.
-#[derive(Debug, Default)]
-struct Created {
+/// An item of this run.
+#[derive(Debug)]
+struct Made {
+    resource: &'static Description,
+    /// The path of the list that has no other item; `None` if there is no such list.
+    finding: Option<String>,
+    /// Absent until the service has told it.
     id: Option<String>,
     token: Option<String>,
 }
@@ -131,6 +132,7 @@ struct Created {
 /// The result of a write.
 #[derive(Debug)]
 struct Written {
+    resource: &'static Description,
     id: String,
     version: u64,
     /// The consistency token of the answer.
@@ -139,29 +141,41 @@ struct Written {
 }
 
 impl Written {
-    fn created(&self) -> Created {
-        Created { id: Some(self.id.clone()), token: Some(self.token.clone()) }
+    fn path(&self) -> String {
+        self.resource.item(&self.id)
     }
 }
 
 impl Run {
     async fn all(&mut self, public: bool) -> Result<(), Fault> {
         self.without_token(public).await?;
-        if public {
-            return Ok(());
+        if !public {
+            for resource in RESOURCES {
+                self.lifetime(resource).await?;
+            }
         }
-        let body = sample::body(&self.word, "Smoke test");
-        let created = self.create(&body).await?;
+        Ok(())
+    }
+
+    /// Makes an item, does everything to it that can be done, and deletes it.
+    async fn lifetime(&mut self, resource: &'static Description) -> Result<(), Fault> {
+        let body = some_body(resource);
+        let created = self.create(resource, &body).await?;
         if !created.is_queued {
             self.no_command().await?;
         }
         self.read(&created, &body).await?;
-        self.list(&created.id).await?;
-        let changed = self.change("change", Method::PATCH, &created, &sample::change("Smoke test, changed")).await?;
-        let body = sample::body(&self.word, "Smoke test, replaced");
-        let replaced = self.change("replace", Method::PUT, &changed, &body).await?;
-        self.read(&replaced, &body).await?;
-        self.delete(&replaced).await
+        self.list(&created).await?;
+        let changed = self.change("change", Method::PATCH, created, &some_change(resource)).await?;
+        let body = some_body(resource);
+        let mut last = self.change("replace", Method::PUT, changed, &body).await?;
+        self.read(&last, &body).await?;
+        for action in resource.actions {
+            last = self.act(action, last).await?;
+        }
+        self.delete(&last).await?;
+        self.made = None;
+        Ok(())
     }
 
     /// Checks the answers that everybody gets.
@@ -174,7 +188,7 @@ impl Run {
         self.pass(&answer, "200");
 
         self.step = "404";
-        let nowhere = format!("/smoke-test-{}", self.word);
+        let nowhere = format!("/smoke-test-{}", Uuid::now_v7());
         let answer = self.service.send(Call::of_default_route(Method::GET, nowhere)).await?;
         answer.problem(404)?;
         self.pass(&answer, "404");
@@ -190,73 +204,121 @@ impl Run {
 
         if public || self.service.has_token() {
             self.step = "401";
-            let answer = self.service.send(Call::new(Method::GET, RESOURCE.path()).anonymous()).await?;
-            if answer.status() == 200 {
-                return Err(answer.fault("401").with_advice(fault::UNGUARDED));
+            for resource in RESOURCES {
+                let answer = self.service.send(Call::new(Method::GET, resource.path()).anonymous()).await?;
+                if answer.status() == 200 {
+                    return Err(answer.fault("401").with_advice(fault::UNGUARDED));
+                }
+                answer.expect(&[401])?;
+                self.pass(&answer, "401 without a token");
             }
-            answer.expect(&[401])?;
-            self.pass(&answer, "401 without a token");
         }
         Ok(())
     }
 
-    async fn create(&mut self, body: &Value) -> Result<Written, Fault> {
+    async fn create(&mut self, resource: &'static Description, body: &Value) -> Result<Written, Fault> {
         self.step = "write";
-        self.user = Some(Created::default());
-        let answer = self.service.send(Call::new(Method::POST, RESOURCE.path()).json(body)).await?;
+        self.made = Some(Made { resource, finding: finding(resource, body), id: None, token: None });
+        let answer = self.service.send(Call::new(Method::POST, resource.path()).json(body)).await?;
         if (400..500).contains(&answer.status()) {
-            // The service refused the request, so there is no user.
-            self.user = None;
+            // The service refused the request, so there is no item.
+            self.made = None;
         }
         answer.expect(&[201, 202])?;
         let document = answer.document()?;
-        let id = answer.text(&document, if answer.status() == 202 { sample::ID } else { "id" })?;
-        let token = answer.header("consistency-token").ok().map(str::to_owned);
-        self.user = Some(Created { id: Some(id.clone()), token });
+        let told = if answer.status() == 202 { format!("{}_id", resource.name) } else { "id".to_owned() };
+        let id = answer.text(&document, &told)?;
+        self.remember(&id, answer.header("consistency-token").ok());
         if answer.status() == 201 {
-            answer.has("location", &self.service.link(&item(&id)))?;
+            answer.has("location", &self.service.link(&resource.item(&id)))?;
         }
-        let written = self.written(&answer, id).await?;
-        self.user = Some(written.created());
-        Ok(written)
+        self.written(&answer, resource, id).await
     }
 
-    /// Changes or replaces the user.
+    /// Changes or replaces an item.
     async fn change(
         &mut self,
         step: &'static str,
         method: Method,
-        before: &Written,
+        before: Written,
         body: &Value,
     ) -> Result<Written, Fault> {
         self.step = step;
-        let call = Call::new(method, item(&before.id)).json(body).after(&before.token);
+        let call = Call::new(method, before.path()).json(body).after(&before.token);
         let answer = self.service.send(call).await?;
         answer.expect(&[200, 202])?;
-        let written = self.written(&answer, before.id.clone()).await?;
-        self.user = Some(written.created());
-        Ok(written)
+        self.written(&answer, before.resource, before.id).await
+    }
+
+    /// Asks for an action. It may be refused for the state of the item.
+    async fn act(&mut self, action: &str, before: Written) -> Result<Written, Fault> {
+        self.step = "act";
+        let call = Call::new(Method::POST, before.resource.action(&before.id, action)).after(&before.token);
+        let answer = self.service.send(call).await?;
+        answer.expect(&[200, 202, 409])?;
+        match answer.status() {
+            200 => return self.written(&answer, before.resource, before.id).await,
+            202 => {}
+            _ => {
+                answer.problem(409)?;
+                self.pass(&answer, "409, the state does not allow it");
+                return Ok(before);
+            }
+        }
+        let (token, ended) = (answer.header("consistency-token")?.to_owned(), self.ended(&answer).await?);
+        self.remember(&before.id, Some(&token));
+        let document = ended.json(200)?;
+        match ended.text(&document, "status")?.as_str() {
+            "applied" => {
+                self.pass(&ended, "applied");
+                Ok(Written { version: ended.number(&document, "version")?, token, ..before })
+            }
+            "rejected" => {
+                self.pass(&ended, "rejected, the state does not allow it");
+                Ok(Written { token, ..before })
+            }
+            _ => Err(ended.fault("an applied or a rejected command").with_advice(fault::NOT_APPLIED)),
+        }
+    }
+
+    /// Keeps what a deletion after a failure needs.
+    fn remember(&mut self, id: &str, token: Option<&str>) {
+        if let Some(made) = &mut self.made {
+            made.id = Some(id.to_owned());
+            made.token = token.map(str::to_owned);
+        }
     }
 
     /// Checks the answer to a write, and follows its command if it was queued.
-    async fn written(&mut self, answer: &Answer, id: String) -> Result<Written, Fault> {
+    async fn written(&mut self, answer: &Answer, resource: &'static Description, id: String) -> Result<Written, Fault> {
         let token = answer.header("consistency-token")?.to_owned();
         let is_queued = answer.status() == 202;
         let version = if is_queued {
-            self.queued(answer).await?
+            self.applied(answer).await?
         } else {
             let version = answer.number(&answer.document()?, "version")?;
             has_tag(answer, version)?;
             self.pass(answer, &format!("{}, version {version}", answer.status()));
             version
         };
-        Ok(Written { id, version, token, is_queued })
+        self.remember(&id, Some(&token));
+        Ok(Written { resource, id, version, token, is_queued })
     }
 
     /// Checks an acknowledgement, and waits until its command is applied; returns the version that it made.
-    async fn queued(&mut self, answer: &Answer) -> Result<u64, Fault> {
-        let document = answer.document()?;
-        let path = command(&answer.text(&document, "command_id")?);
+    async fn applied(&mut self, answer: &Answer) -> Result<u64, Fault> {
+        let ended = self.ended(answer).await?;
+        let document = ended.json(200)?;
+        if ended.text(&document, "status")? != "applied" {
+            return Err(ended.fault("an applied command").with_advice(fault::NOT_APPLIED));
+        }
+        self.pass(&ended, "applied");
+        ended.number(&document, "version")
+    }
+
+    /// Checks an acknowledgement, and waits until its command is no longer pending; returns the answer that says so.
+    async fn ended(&mut self, answer: &Answer) -> Result<Answer, Fault> {
+        let path = command(&answer.text(&answer.document()?, "command_id")?);
         answer.has("location", &self.service.link(&path))?;
         answer.header("retry-after")?;
         self.pass(answer, "202");
@@ -264,15 +326,11 @@ impl Run {
         let mut pause = PAUSE_FIRST;
         loop {
             let answer = self.service.send(Call::new(Method::GET, path.clone())).await?;
-            let document = answer.json(200)?;
-            match answer.text(&document, "status")?.as_str() {
-                "applied" => {
-                    self.pass(&answer, "applied");
-                    return answer.number(&document, "version");
-                }
-                "pending" if self.waits(&mut pause).await => {}
-                "pending" => return Err(answer.fault("an applied command").with_advice(fault::PENDING)),
-                _ => return Err(answer.fault("an applied command").with_advice(fault::NOT_APPLIED)),
+            if answer.text(&answer.json(200)?, "status")? != "pending" {
+                return Ok(answer);
+            }
+            if !self.waits(&mut pause).await {
+                return Err(answer.fault("an applied command").with_advice(fault::PENDING));
             }
         }
     }
@@ -280,16 +338,16 @@ impl Run {
     /// Checks the route of commands at a stage that queues none.
     async fn no_command(&mut self) -> Result<(), Fault> {
         self.step = "command";
-        let answer = self.service.send(Call::new(Method::GET, command(&self.word))).await?;
+        let answer = self.service.send(Call::new(Method::GET, command(&Uuid::now_v7().to_string()))).await?;
         answer.problem(404)?;
         self.pass(&answer, "404, because nothing was queued");
         Ok(())
     }
 
-    /// Reads the user with the token of the write, and compares it.
+    /// Reads the item with the token of the write, and compares it.
     async fn read(&mut self, written: &Written, body: &Value) -> Result<(), Fault> {
         self.step = "read";
-        let call = Call::new(Method::GET, item(&written.id)).after(&written.token);
+        let call = Call::new(Method::GET, written.path()).after(&written.token);
         let answer = self.service.send(call).await?;
         let document = answer.json(200)?;
         let differs = |(name, value): &(&String, &Value)| document.get(name.as_str()) != Some(*value);
@@ -305,66 +363,71 @@ impl Run {
         Ok(())
     }
 
-    /// Waits until the list has the user: lists may be some seconds old.
-    async fn list(&mut self, id: &str) -> Result<(), Fault> {
+    /// Waits until a list has the item: lists may be some seconds old. If every list has other items too, one that answers is
+    /// enough.
+    async fn list(&mut self, written: &Written) -> Result<(), Fault> {
         self.step = "list";
+        let finding = self.made.as_ref().and_then(|made| made.finding.clone());
+        let is_found = finding.is_some();
+        let path = finding.unwrap_or_else(|| written.resource.path());
         let mut pause = PAUSE_FIRST;
         loop {
-            let answer = self.service.send(Call::new(Method::GET, self.finding())).await?;
-            if listed(&answer.json(200)?).any(|listed| listed == id) {
+            let answer = self.service.send(Call::new(Method::GET, path.clone())).await?;
+            let page = answer.json(200)?;
+            if !is_found {
+                self.pass(&answer, "200");
+                return Ok(());
+            }
+            if listed(&page).any(|listed| listed == written.id) {
                 self.pass(&answer, "200, it is listed");
                 return Ok(());
             }
             if !self.waits(&mut pause).await {
-                return Err(answer.fault(format!("{id} in the list")).with_advice(fault::NOT_LISTED));
+                return Err(answer.fault(format!("{} in the list", written.id)).with_advice(fault::NOT_LISTED));
             }
         }
     }
 
     async fn delete(&mut self, before: &Written) -> Result<(), Fault> {
         self.step = "delete";
-        let call = Call::new(Method::DELETE, item(&before.id)).after(&before.token);
+        let call = Call::new(Method::DELETE, before.path()).after(&before.token);
         let answer = self.service.send(call).await?;
         answer.expect(&[204, 202])?;
         let token = answer.header("consistency-token")?.to_owned();
         if answer.status() == 202 {
-            self.queued(&answer).await?;
+            self.applied(&answer).await?;
         } else {
             self.pass(&answer, "204");
         }
         self.step = "read";
-        let call = Call::new(Method::GET, item(&before.id)).after(&token);
+        let call = Call::new(Method::GET, before.path()).after(&token);
         let answer = self.service.send(call).await?;
         answer.problem(404)?;
         self.pass(&answer, "404, it is deleted");
         Ok(())
     }
 
-    /// Deletes the user of a failed run; returns its path if it may still exist.
+    /// Deletes the item of a failed run; returns its path if it may still exist.
     async fn clean_up(&mut self) -> Option<String> {
-        let Created { id, token } = self.user.take()?;
+        let Made { resource, finding, id, token } = self.made.take()?;
         self.service.restart(CLEAN_UP_MAX);
-        // Without an answer to the create, the list may know the id.
-        let id = match id {
-            Some(id) => Some(id),
-            None => self.found().await,
+        // Without an answer to the create, a list may know the id.
+        let id = match (id, &finding) {
+            (None, Some(finding)) => self.found(finding).await,
+            (id, _) => id,
         };
-        let Some(id) = id else { return Some(self.finding()) };
-        let call = Call::new(Method::DELETE, item(&id));
+        let Some(id) = id else { return Some(finding.unwrap_or_else(|| resource.path())) };
+        let call = Call::new(Method::DELETE, resource.item(&id));
         let call = token.iter().fold(call, |call, token| call.after(token));
         let is_gone = |answer: Answer| answer.is_from_function() && [202, 204, 404].contains(&answer.status());
         let is_gone = self.service.send(call).await.is_ok_and(is_gone);
-        (!is_gone).then(|| item(&id))
+        (!is_gone).then(|| resource.item(&id))
     }
 
-    /// The id of the user, if the list has it.
-    async fn found(&self) -> Option<String> {
-        let answer = self.service.send(Call::new(Method::GET, self.finding())).await.ok()?;
+    /// The id of the item, if the list has it.
+    async fn found(&self, finding: &str) -> Option<String> {
+        let answer = self.service.send(Call::new(Method::GET, finding)).await.ok()?;
         listed(&answer.json(200).ok()?).next().map(str::to_owned)
-    }
-
-    fn finding(&self) -> String {
-        format!("{}?{}", RESOURCE.path(), sample::query(&self.word))
     }
 
     fn pass(&mut self, answer: &Answer, found: &str) {
@@ -384,8 +447,35 @@ impl Run {
     }
 }
 
-fn item(id: &str) -> String {
-    RESOURCE.item(id)
+/// A right body, hardly ever one that was sent before.
+fn some_body(resource: &Description) -> Value {
+    full_body(resource.fields, rand::random::<u32>().into())
+}
+
+/// The body of an update: of a field whose value other items may have, if there is one.
+fn some_change(resource: &Description) -> Value {
+    let settable = || resource.fields.iter().filter(|field| field.is_settable);
+    let field = settable().find(|field| field.taken.is_none()).or_else(|| settable().next());
+    json!(
+        field
+            .map(|field| (field.name, (field.sample)(rand::random::<u32>().into())))
+            .into_iter()
+            .collect::<BTreeMap<_, _>>()
+    )
+}
+
+/// The path of a list that has the item with this body alone: that of a unique field.
+fn finding(resource: &Description, body: &Value) -> Option<String> {
+    let is_listed = |field: &&Field| field.taken.is_some() && field.list.is_some();
+    let field = resource.fields.iter().find(is_listed)?;
+    let parameter = match field.list? {
+        List::OfValue(_) => field.name.to_owned(),
+        List::Sorted(_) => format!("{}_prefix", field.name),
+    };
+    let value = body.get(field.name)?;
+    let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let query = form_urlencoded::Serializer::new(String::new()).append_pair(&parameter, &value).finish();
+    Some(format!("{}?{query}", resource.path()))
 }
 
 fn command(id: &str) -> String {

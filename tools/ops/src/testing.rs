@@ -1,7 +1,6 @@
 //! What the unit tests share: a service to look after, in this process. Its tables are real, and its stack and its queues
-//! answer as a test says. Each page of a scan has one item: most meet no user, and none of those is the last one.
+//! answer as a test says. Each page of a scan has one item: most meet no item of a resource, and none of those is the last one.
 
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use adapters::clients;
@@ -13,9 +12,9 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::IntoResponse;
 use clap::Parser as _;
 use dynoxide::{Database, server};
-use kernel::clock::{Clock as _, SystemClock};
-use kernel::domain::Domain as _;
-use kernel::ids::{AggregateId, AggregateKey};
+use kernel::clock::{Clock as _, SystemClock, Timestamp};
+use kernel::domain::{Context, Decision};
+use kernel::ids::{AggregateId, AggregateKey, Stamp};
 use kernel::ports::{Claim, Snapshot, StateChange, Transaction, ViewWriter as _, WriteStore as _};
 use kernel::project::Projection;
 use serde_json::{Value, json};
@@ -23,15 +22,16 @@ use tokio::net::TcpListener;
 
 use crate::cli::Arguments;
 use crate::outcome::{Failure, Outcome};
-use service::resources;
-use users::User;
+use resource::field::full_body;
+use resource::{Operation, Resource, Visitor};
+use service::resources::{self, RESOURCES};
 
 /// The path at which a stack is deployed to.
 pub(crate) const DEPLOYMENT: &str = "/_local/deployment";
 /// The statuses of a stack whose environments of the deployment before still run: so many, and then none.
 const DRAINING: [usize; 3] = [2, 1, 0];
 
-/// Claims of each user: so many that a scan rarely meets a user first.
+/// Claims of each item: so many that a scan rarely meets an item first.
 const CLAIMS: usize = 20;
 
 /// What answers an operation of AWS with this body, if not the service itself.
@@ -107,20 +107,16 @@ impl Service {
         self
     }
 
-    /// Stores a user, with claims to what is unique; returns its key.
-    pub(crate) async fn user(&self) -> AggregateKey {
+    /// Stores an item, with claims to what is unique; returns its key.
+    pub(crate) async fn item(&self) -> AggregateKey {
         let tenant: kernel::ids::Tenant = "acme".parse().unwrap();
         let id = AggregateId::generate(SystemClock.now());
-        let key = AggregateKey { kind: User::KIND, tenant: tenant.clone(), id };
-        let claim = |number| Claim {
-            kind: User::KIND,
-            tenant: tenant.clone(),
-            field: "name",
-            value: format!("{number} of {id}"),
-        };
+        let kind = RESOURCES[0].kind;
+        let key = AggregateKey { kind, tenant: tenant.clone(), id };
+        let claim = |number| Claim { kind, tenant: tenant.clone(), field: "name", value: format!("{number} of {id}") };
         let transaction = Transaction {
             key: key.clone(),
-            state: Some(StateChange { expected: 0, next: state() }),
+            state: Some(StateChange { expected: 0, next: state(&key) }),
             records: Vec::new(),
             claims_taken: (0..CLAIMS).map(claim).collect(),
             claims_released: Vec::new(),
@@ -132,7 +128,7 @@ impl Service {
 
     /// Puts a view as it is due, but for a change, in the read store of a projection.
     pub(crate) async fn view(&self, key: &AggregateKey, projection: Projection, change: impl FnOnce(&mut Snapshot)) {
-        let mut view = resources::view(key, &state(), projection).unwrap();
+        let mut view = resources::view(key, &state(key), projection).unwrap();
         change(&mut view);
         let table = format!("read-{projection}");
         let views = DynamoViewStore::new(self.database.clone(), table);
@@ -159,13 +155,21 @@ impl Service {
     }
 }
 
-/// Version 1 of a user, as it is stored.
-fn state() -> Snapshot {
-    let golden = "tests/golden/state-1.json";
-    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
-    let mut domains = std::fs::read_dir(crates).unwrap().map(|entry| entry.unwrap().path().join(golden));
-    let body = std::fs::read(domains.find(|file| file.is_file()).unwrap()).unwrap();
-    Snapshot { version: 1, schema: 1, body: Some(body.into()), index: Vec::new(), expires_at: None }
+/// Version 1 of an item, as it is stored.
+fn state(key: &AggregateKey) -> Snapshot {
+    struct Created<'a>(&'a AggregateKey);
+    impl Visitor for Created<'_> {
+        type Output = Snapshot;
+        fn visit<R: Resource>(self) -> Snapshot {
+            let command = self.0.id.to_string().parse().unwrap();
+            let context = Context { stamp: Stamp { at: Timestamp::from_micros(1), command }, conditional: false };
+            let command = R::parse(Operation::Create, full_body(R::FIELDS, 1).to_string().as_bytes()).unwrap();
+            let Decision::Accept(event) = R::decide(None, &command, &context) else { panic!("{command:?}") };
+            let body = R::evolve(None, event).as_ref().map(R::encode);
+            Snapshot { version: 1, schema: R::SCHEMA, body, index: Vec::new(), expires_at: None }
+        }
+    }
+    resources::visit(resources::of_key(key).unwrap(), Created(key)).unwrap()
 }
 
 async fn answer(

@@ -271,7 +271,7 @@ mod tests {
     #[tokio::test]
     async fn readers_are_cut_over_only_if_lists_are_right_as_well() {
         let service = Service::at("redis-cache", |_, _| None).await;
-        let (right, wrong) = (service.user().await, service.user().await);
+        let (right, wrong) = (service.item().await, service.item().await);
         service.view(&right, Projection::FIRST, |_| {}).await;
         // Filling leaves alone what has the version already.
         service.view(&wrong, Projection::FIRST, |view| view.index[0].sort.push('z')).await;
@@ -294,7 +294,7 @@ mod tests {
      {
         let service = Service::at("redis-cache", |_, _| None).await;
         for _ in 0..3 {
-            service.user().await;
+            service.item().await;
         }
         let advance = [&["migrate", "advance", "--to", "read-store"], &AT_ONCE[..]].concat();
         let outcome = service.run(&advance).await.unwrap();
