@@ -52,11 +52,13 @@ test: ## Run all tests but the long ones
 	cd cdk && npm test --silent
 	tools/check-templates.sh
 
-test-full: ## Run the long tests, and deploy to an emulator of AWS
+test-full: ## Run the long tests, add resources to a copy, and deploy to an emulator of AWS
 	@tools/setup.sh redis chromium python
 	cargo build --profile $(PROFILE) --workspace --bins --tests
 	tools/with-ministack.sh $(CARGO_TEST) --workspace --test e2e -- --show-output --ignored --skip deployed::
 	$(CARGO_TEST) $(SIMULATION) --test simulation -- --show-output --ignored
+	@tools/setup.sh deny node
+	tools/try-resource.sh
 	$(MAKE) test-deploy
 
 test-deploy: package ## Deploy to an emulator of AWS by the CDK, and check the contract there (minutes, after the packages)

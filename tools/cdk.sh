@@ -58,6 +58,8 @@ case "$command" in
     check) check_rows ;;
     synth)
         if [ -n "${CONFIG:-}" ]; then check_config; fi
+        # Writes shared/service.json, and stops, if it is behind the list of resources.
+        cargo test --quiet --profile fast -p service --test description
         cdk synth --quiet ${CONFIG:+-c "config=$CONFIG"} "$@"
         ;;
     deploy)

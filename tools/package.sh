@@ -18,6 +18,8 @@ if [ ! -x .venv-package/bin/cargo-lambda ]; then
     exit 1
 fi
 
+# Writes shared/service.json, and stops, if it is behind the list of resources.
+cargo test --quiet --profile fast -p service --test description
 # Functions of several resources run the same binary, so each binary is packaged once.
 binaries=$(python3 -c '
 import json

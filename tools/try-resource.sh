@@ -1,0 +1,130 @@
+#!/usr/bin/env bash
+# Follows docs/your-own-resource.md in a copy of this checkout: two resources are written and served, and the samples are
+# removed. Then all that this repository tests holds for the new ones alone. Prints what adding a resource takes.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+root=$PWD
+document=$root/docs/your-own-resource.md
+# What differs between the copy and this checkout is compiled anew, and nothing else.
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$root/target}
+export GIT_AUTHOR_NAME=watershed GIT_AUTHOR_EMAIL=watershed@example.com
+export GIT_COMMITTER_NAME=$GIT_AUTHOR_NAME GIT_COMMITTER_EMAIL=$GIT_AUTHOR_EMAIL
+export PATH=$CARGO_TARGET_DIR/fast:$PATH
+# How long building and starting the service may take.
+serving_seconds_max=900
+
+# Always here, so that cargo knows the crates of the copy again.
+copy=$CARGO_TARGET_DIR/resource
+service=
+stop() {
+    if [ -n "$service" ]; then
+        kill -INT -- "-$service" 2>/dev/null || true
+        wait "$service" 2>/dev/null || true
+        service=
+    fi
+}
+trap 'stop; rm -rf "$copy"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+fail() {
+    echo "try-resource: $*" >&2
+    exit 1
+}
+
+# The block of shell after the n-th mark of the document.
+block() {
+    awk -v wanted="$1" '/^<!-- try -->$/ { n++ } n == wanted && on && /^```$/ { exit } on { print }
+        n == wanted && /^```sh$/ { on = 1 }' "$document"
+}
+
+follow() {
+    step=$(block "$1")
+    [ -n "$step" ] || fail "the document has no block $1"
+    echo "$step"
+    bash -euc "$step"
+}
+
+# Fails if something else than these numbers of files and lines was written.
+measure() {
+    files=$(git diff --name-only | wc -l)
+    lines=$(find "shared/$1" -name '*.rs' -exec cat {} + | wc -l)
+    echo "measured: /$1 takes $files lines in $files files outside its crate, and $lines lines in it"
+    [ "$files" -le 2 ] || fail "more than 2 files were changed outside the crate"
+    [ "$(git diff --numstat | awk '{ if ($1 > most) most = $1 } END { print most }')" -le 1 ] || fail "a file has more than 1 new line"
+    [ "$lines" -le "$2" ] || fail "$1 has more than $2 lines"
+}
+
+save() {
+    git add -A
+    git commit -qm "$1"
+}
+
+rm -rf "$copy"
+mkdir -p "$copy"
+git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -p -t "$copy"
+for installed in .venv .tools cdk/node_modules; do
+    if [ -e "$installed" ]; then ln -s "$root/$installed" "$copy/$installed"; fi
+done
+for sample in users:100 orders:250; do
+    lines=$(find "shared/${sample%:*}" -name '*.rs' -exec cat {} + | wc -l)
+    echo "measured: ${sample%:*} has $lines lines"
+    [ "$lines" -le "${sample#*:}" ] || fail "${sample%:*} has more than ${sample#*:} lines"
+done
+
+cd "$copy"
+git init -q
+save "The checkout"
+
+began=$SECONDS
+follow 1
+measure rooms 100
+shown=$(awk '/^```rust$/ { on = 1; next } /^```$/ { on = 0 } on && /struct Room/ { is = 1 } on { text = text $0 "\n" }
+    !on { if (is) { printf "%s", text; exit } text = "" }' "$document")
+code() { grep -vE '^ *//' | sed '/^$/d'; }
+diff <(echo "$shown" | code) <(code <shared/rooms/src/lib.rs) || fail "the document shows another struct than was written"
+
+port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+set -m
+make run ARGS="--ephemeral --port $port" >service.log 2>&1 </dev/null &
+service=$!
+set +m
+until curl -sf -o answer.txt "http://127.0.0.1:$port/health"; do
+    if ! kill -0 "$service" 2>/dev/null || [ $((SECONDS - began)) -gt "$serving_seconds_max" ]; then
+        tail -n 50 service.log >&2
+        fail "the service does not start"
+    fi
+    sleep 0.2
+done
+request=$(block 2)
+bash -euc "${request//127.0.0.1:3000/127.0.0.1:$port}" >answer.txt
+grep -q '^HTTP/1.1 202' answer.txt || { cat answer.txt >&2; fail "a create is not accepted"; }
+echo "measured: $((SECONDS - began)) s from \`watershed new\` to the first 202, compiling every crate of the copy"
+stop
+rm -f service.log answer.txt
+
+save "Add rooms"
+follow 3
+measure bookings 250
+# What is written by the first run of the tests.
+cargo test --profile fast --no-fail-fast -p service -p rooms -p bookings -p unified-features >first.log 2>&1 &&
+    fail "the first run of the tests has nothing to write"
+rm -f first.log
+save "Add bookings"
+make lint
+
+follow 4
+cargo test --profile fast -p service -p unified-features --test description >first.log 2>&1 &&
+    fail "removing the samples leaves shared/service.json as it was"
+rm -f first.log
+save "Remove the samples"
+cargo build --profile fast --workspace --bins --tests 2>&1 | tee build.log
+if grep -q '^warning' build.log; then fail "it builds with warnings"; fi
+rm -f build.log
+cargo test --profile fast --no-fail-fast --workspace --exclude tests
+tools/with-ministack.sh cargo test --profile fast --no-fail-fast --workspace --test e2e -- contract:: smoke:: ops::
+make soak ARGS="--count 2000"
+make synth
+grep -q '"RESOURCE": "rooms"' cdk/cdk.out/Watershed-single-responsibility.template.json || fail "the templates have no function of rooms"
+git diff --exit-code
+echo "try-resource: all that is tested here holds for the new resources"
