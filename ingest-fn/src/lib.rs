@@ -29,7 +29,7 @@ pub async fn run() -> Result<(), Error> {
 async fn handle(ingest: &Ingest, metrics: &Metrics, event: LambdaEvent<SqsEvent>) -> Result<SqsBatchResponse, Error> {
     let messages = event::messages(event.payload)?;
     let outcome = ingest.batch(&messages, due(event.context.deadline)).await;
-    metrics.batch(&outcome.tally);
+    metrics.batch(&outcome.tallies);
     Ok(event::response(outcome.failed))
 }
 

@@ -5,13 +5,14 @@
 
 mod emf;
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ::http::StatusCode;
 use kernel::clock::{Clock, SystemClock};
-use kernel::ids::Tenant;
+use kernel::ids::{Kind, Tenant};
 use kernel::ingest::Tally;
 use kernel::query::TierReport;
 
@@ -61,8 +62,8 @@ impl Metrics {
     }
 
     /// Writes the metrics of a batch.
-    pub fn batch(&self, tally: &Tally) {
-        self.write(|source| emf::batch(source, SystemClock.now(), tally));
+    pub fn batch(&self, tallies: &BTreeMap<Option<Kind>, Tally>) {
+        self.write(|source| emf::batch(source, SystemClock.now(), tallies));
     }
 
     fn write(&self, lines: impl FnOnce(&MetricsConfig) -> Vec<u8>) {

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use service::stages::{Kind, Row};
 
 use crate::harness::program;
+use crate::sample;
 
 /// A name of so many words or more is a test's.
 const WORDS_MIN: usize = 4;
@@ -91,6 +92,23 @@ fn no_command_in_a_document_has_a_secret_among_its_arguments() {
         let in_file = secrets.clone().all(|rest| rest.starts_with(" file://"));
         let as_header = text.contains("-H \"Authorization: Bearer");
         assert!(in_file && !as_header, "{} shows a secret in the list of processes", document.display());
+    }
+}
+
+#[test]
+fn what_the_document_of_resources_shows_of_orders_is_their_code() {
+    if !sample::are_shipped() {
+        return;
+    }
+    let read = |path: &str| fs::read_to_string(program::workspace().join(path)).unwrap();
+    let code = read("shared/orders/src/lib.rs") + &read("shared/orders/tests/orders.rs");
+    let lines: BTreeSet<_> = code.lines().map(str::trim).collect();
+    let document = read("docs/your-own-resource.md");
+    let blocks = document.split("```rust\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let of_orders: Vec<_> = blocks.filter(|block| block.contains("Status") || block.contains("order(")).collect();
+    assert_eq!(of_orders.len(), 2, "{of_orders:?}");
+    for line in of_orders.iter().flat_map(|block| block.lines()) {
+        assert!(lines.contains(line.trim()), "orders have no line `{line}`");
     }
 }
 

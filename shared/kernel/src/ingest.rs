@@ -6,7 +6,7 @@
 mod group;
 mod kind;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +20,7 @@ use crate::apply::Order;
 use crate::causes::Chain;
 use crate::clock::Clock;
 use crate::envelope::{EnvelopeError, Heading, RawEnvelope};
+use crate::ids::Kind;
 use crate::ports::{MessageDeferral, RecordWriter, Snapshot, StateReader};
 use crate::problem::Problem;
 use crate::random::jitter;
@@ -77,11 +78,11 @@ pub struct Ingest {
 pub struct Outcome {
     /// The identities of the messages that must come again.
     pub failed: Vec<String>,
-    /// What became of the commands, for metrics.
-    pub tally: Tally,
+    /// What became of the commands of each kind, for metrics; `None` stands for messages that cannot be read.
+    pub tallies: BTreeMap<Option<Kind>, Tally>,
 }
 
-/// What became of the commands of one batch.
+/// What became of the commands of one kind in one batch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Took effect in this batch.
@@ -103,6 +104,7 @@ impl Ingest {
     pub async fn batch(&self, messages: &[Message], deadline: Instant) -> Outcome {
         let mut fates: Vec<Fate> = vec![Fate::Failed("not reached".to_owned()); messages.len()];
         let groups = self.group(messages, &mut fates);
+        let kinds: HashMap<_, _> = groups.iter().flat_map(Group::kinds).collect();
         let done: Vec<_> = stream::iter(chunks(groups))
             .then(|groups| self.chunk(groups, deadline))
             .flat_map(stream::iter)
@@ -110,7 +112,7 @@ impl Ingest {
             .await;
         let mut outcome = Outcome::default();
         for (place, fate, effect) in done {
-            effect.count(&mut outcome.tally);
+            effect.count(outcome.tallies.entry(kinds.get(&place).copied()).or_default());
             if let Some(slot) = fates.get_mut(place) {
                 *slot = fate;
             }
@@ -118,9 +120,11 @@ impl Ingest {
         if mutant!(NotFoundByReceiveCount) {
             self.reject_the_patient(messages, &mut fates).await;
         }
-        for (message, fate) in messages.iter().zip(fates).filter(|(_, fate)| *fate != Fate::Done) {
-            outcome.tally.failed += usize::from(self.is_last_delivery(message));
-            outcome.tally.deliveries_failed += usize::from(matches!(fate, Fate::Failed(_)));
+        let undone = messages.iter().zip(fates).enumerate().filter(|(_, (_, fate))| *fate != Fate::Done);
+        for (place, (message, fate)) in undone {
+            let tally = outcome.tallies.entry(kinds.get(&place).copied()).or_default();
+            tally.failed += usize::from(self.is_last_delivery(message));
+            tally.deliveries_failed += usize::from(matches!(fate, Fate::Failed(_)));
             let id = self.hand_back(message, fate).await;
             if !mutant!(AnswerNamesNoFailure) {
                 outcome.failed.push(id);

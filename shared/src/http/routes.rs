@@ -5,12 +5,22 @@ use std::fmt;
 
 use ::http::Method;
 use service::api;
+use service::resources::RESOURCES;
 
 /// One thing that can be asked of the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Route {
     method: &'static str,
     pattern: &'static str,
+}
+
+impl Route {
+    /// The collection of the resource that it belongs to.
+    #[must_use]
+    pub fn resource(self) -> Option<&'static str> {
+        let first = self.pattern.split('/').nth(1);
+        RESOURCES.iter().map(|resource| resource.collection).find(|collection| Some(*collection) == first)
+    }
 }
 
 /// For example `GET /health`; the variable part of a path stays `{id}`.
@@ -46,8 +56,6 @@ pub fn allow(methods: &[&str]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use service::resources::RESOURCES;
-
     use super::*;
 
     #[test]

@@ -1,13 +1,15 @@
 //! CloudWatch's embedded metric format: a JSON document a line, which names the metrics and dimensions among its members.
 //! <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kernel::clock::Timestamp;
-use kernel::ids::Tenant;
+use kernel::ids::{Kind, Tenant};
 use kernel::ingest::Tally;
 use kernel::query::{TierReport, TierSaid};
 use serde::{Serialize, Serializer};
+use service::resources::RESOURCES;
 
 use super::Measured;
 use crate::config::MetricsConfig;
@@ -15,8 +17,8 @@ use crate::http::routes::Route;
 
 const NAMESPACE: &str = "Watershed";
 
-/// What `Route` is for all requests that fit none, so that nobody can invent metrics.
-const NO_ROUTE: &str = "none";
+/// What `Route` is for all requests that fit none, so that nobody can invent metrics; and `Resource` for what belongs to none.
+const NONE: &str = "none";
 
 /// The most values that a metric of one document may have.
 const VALUES_MAX: usize = 100;
@@ -53,19 +55,19 @@ const REQUESTS: Directive = Directive {
 
 const LOOKUPS: Directive = Directive {
     namespace: NAMESPACE,
-    dimensions: &[&["Function", "Stage", "Layer"]],
+    dimensions: &[&["Function", "Stage", "Layer"], &["Function", "Stage", "Layer", "Resource"]],
     metrics: &[count("CacheHits"), count("CacheMisses")],
 };
 
 const COMMANDS: Directive = Directive {
     namespace: NAMESPACE,
-    dimensions: &[&["Function", "Stage"]],
+    dimensions: &[&["Function", "Stage"], &["Function", "Stage", "Resource"]],
     metrics: &[count("CommandsApplied"), count("CommandsRefused"), count("CommandsFailed"), count("DeliveriesFailed")],
 };
 
 const LAGS: Directive = Directive {
     namespace: NAMESPACE,
-    dimensions: &[&["Function", "Stage"]],
+    dimensions: &[&["Function", "Stage"], &["Function", "Stage", "Resource"]],
     metrics: &[milliseconds("ProjectionLag")],
 };
 
@@ -93,6 +95,7 @@ struct Metadata {
 #[serde(rename_all = "PascalCase")]
 struct RequestMembers<'a> {
     route: RouteName,
+    resource: &'static str,
     /// For searches only: as a dimension each id would make a metric.
     request_id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -105,6 +108,15 @@ struct RequestMembers<'a> {
 }
 
 struct RouteName(Option<Route>);
+
+/// Members with the resource that they are about.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct OfResource<M> {
+    resource: &'static str,
+    #[serde(flatten)]
+    members: M,
+}
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -137,8 +149,10 @@ pub(super) fn request(source: &MetricsConfig, at: Timestamp, measured: Measured<
     let mut lookups = measured.caches.iter().map(LookupMembers::of);
     let lookup = lookups.next();
     let directives: &[Directive] = if lookup.is_some() { &[REQUESTS, LOOKUPS] } else { &[REQUESTS] };
+    let resource = measured.route.and_then(Route::resource).unwrap_or(NONE);
     let members = RequestMembers {
         route: RouteName(measured.route),
+        resource,
         request_id: measured.request_id,
         tenant: measured.tenant.map(Tenant::as_str),
         requests: 1,
@@ -149,29 +163,38 @@ pub(super) fn request(source: &MetricsConfig, at: Timestamp, measured: Measured<
     let mut lines = Lines { source, at, text: Vec::with_capacity(1024) };
     lines.add(directives, members);
     for lookup in lookups {
-        lines.add(&[LOOKUPS], lookup);
+        lines.add(&[LOOKUPS], OfResource { resource, members: lookup });
     }
     lines.text
 }
 
-/// A line for a batch, and more where it has more lags than one may hold.
-pub(super) fn batch(source: &MetricsConfig, at: Timestamp, tally: &Tally) -> Vec<u8> {
-    let mut lags = tally.projection_lags.chunks(VALUES_MAX).map(LagMembers::of);
-    let first = lags.next();
-    let directives: &[Directive] = if first.is_some() { &[COMMANDS, LAGS] } else { &[COMMANDS] };
-    let members = BatchMembers {
-        commands_applied: tally.applied,
-        commands_refused: tally.refused,
-        commands_failed: tally.failed,
-        deliveries_failed: tally.deliveries_failed,
-        lags: first,
-    };
+/// A line for each kind in a batch, and more for one that has more lags than a line may hold.
+pub(super) fn batch(source: &MetricsConfig, at: Timestamp, tallies: &BTreeMap<Option<Kind>, Tally>) -> Vec<u8> {
     let mut lines = Lines { source, at, text: Vec::new() };
-    lines.add(directives, members);
-    for more in lags {
-        lines.add(&[LAGS], more);
+    for (kind, tally) in tallies {
+        let resource = RESOURCES.iter().find(|resource| Some(resource.kind) == *kind);
+        lines.add_tally(resource.map_or(NONE, |resource| resource.collection), tally);
     }
     lines.text
+}
+
+impl Lines<'_> {
+    fn add_tally(&mut self, resource: &'static str, tally: &Tally) {
+        let mut lags = tally.projection_lags.chunks(VALUES_MAX).map(LagMembers::of);
+        let first = lags.next();
+        let directives: &[Directive] = if first.is_some() { &[COMMANDS, LAGS] } else { &[COMMANDS] };
+        let members = BatchMembers {
+            commands_applied: tally.applied,
+            commands_refused: tally.refused,
+            commands_failed: tally.failed,
+            deliveries_failed: tally.deliveries_failed,
+            lags: first,
+        };
+        self.add(directives, OfResource { resource, members });
+        for more in lags {
+            self.add(&[LAGS], OfResource { resource, members: more });
+        }
+    }
 }
 
 struct Lines<'a> {
@@ -207,7 +230,7 @@ impl Serialize for RouteName {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match &self.0 {
             Some(route) => serializer.collect_str(route),
-            None => serializer.serialize_str(NO_ROUTE),
+            None => serializer.serialize_str(NONE),
         }
     }
 }
@@ -219,11 +242,12 @@ fn in_milliseconds(duration: Duration) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use ::http::{Method, StatusCode};
     use kernel::query::Tier;
     use serde_json::{Value, json};
     use service::api;
-    use service::resources::RESOURCES;
 
     use super::*;
     use crate::http::routes;
@@ -290,6 +314,7 @@ mod tests {
         assert_eq!((&line["Function"], &line["Stage"]), (&json!("read-fn"), &json!("a-row")));
         assert_eq!(line["Route"], format!("GET {}", RESOURCES[0].item(api::ID)));
         assert_eq!((&line["Requests"], &line["Errors"], &line["Latency"]), (&json!(1), &json!(0), &json!(1.234)));
+        assert_eq!(line["Resource"], RESOURCES[0].collection);
         assert!(line.get("Layer").is_none());
     }
 
@@ -309,7 +334,7 @@ mod tests {
         let failed = measured(StatusCode::SERVICE_UNAVAILABLE, &[]);
         assert_eq!(lines(&request(&source(), Timestamp::from_micros(0), failed))[0]["Errors"], 1);
         let nowhere = Measured { route: None, ..failed };
-        assert_eq!(lines(&request(&source(), Timestamp::from_micros(0), nowhere))[0]["Route"], NO_ROUTE);
+        assert_eq!(lines(&request(&source(), Timestamp::from_micros(0), nowhere))[0]["Route"], NONE);
     }
 
     #[test]
@@ -332,14 +357,26 @@ mod tests {
     #[test]
     fn a_batch_is_one_document_unless_it_has_more_lags_than_one_may_hold() {
         let lags = |count| vec![Duration::from_millis(7); count];
-        let tell = |tally: &Tally| lines(&batch(&source(), Timestamp::from_micros(0), tally));
-        let quiet = tell(&Tally { refused: 2, failed: 1, deliveries_failed: 3, ..Tally::default() });
+        let tell = |tally: Tally| {
+            lines(&batch(&source(), Timestamp::from_micros(0), &BTreeMap::from([(Some(RESOURCES[0].kind), tally)])))
+        };
+        let quiet = tell(Tally { refused: 2, failed: 1, deliveries_failed: 3, ..Tally::default() });
         assert_eq!((quiet.len(), quiet[0].get("ProjectionLag")), (1, None));
         let names = ["CommandsApplied", "CommandsRefused", "CommandsFailed", "DeliveriesFailed"];
         assert_eq!(names.map(|name| quiet[0][name].clone()), [0, 2, 1, 3]);
-        let busy = tell(&Tally { applied: 250, projection_lags: lags(250), ..Tally::default() });
+        let busy = tell(Tally { applied: 250, projection_lags: lags(250), ..Tally::default() });
         let told: Vec<_> = busy.iter().map(|line| line["ProjectionLag"].as_array().unwrap().len()).collect();
         assert_eq!(told, [100, 100, 50]);
         assert_eq!((&busy[0]["CommandsApplied"], busy[1].get("CommandsApplied")), (&json!(250), None));
+        assert!(busy.iter().all(|line| line["Resource"] == RESOURCES[0].collection));
+    }
+
+    #[test]
+    fn each_kind_in_a_batch_has_a_document_and_what_cannot_be_read_has_one() {
+        let kinds = RESOURCES.iter().map(|resource| Some(resource.kind)).chain([None]);
+        let tallies = kinds.map(|kind| (kind, Tally::default())).collect();
+        let told = lines(&batch(&source(), Timestamp::from_micros(0), &tallies));
+        let told: BTreeSet<_> = told.iter().map(|line| line["Resource"].as_str().unwrap()).collect();
+        assert_eq!(told, RESOURCES.iter().map(|resource| resource.collection).chain([NONE]).collect());
     }
 }

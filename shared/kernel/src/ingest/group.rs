@@ -9,7 +9,7 @@ use crate::apply::{Applied, Verdict};
 use crate::clock::Timestamp;
 use crate::domain::Domain;
 use crate::envelope::RawEnvelope;
-use crate::ids::AggregateKey;
+use crate::ids::{AggregateKey, Kind};
 use crate::ports::LOAD_KEYS_MAX;
 use crate::record::CommandStatus;
 
@@ -47,6 +47,11 @@ pub struct Effect {
 pub(super) type Done = (usize, Fate, Effect);
 
 impl Group {
+    /// The places of all its messages, each with their kind.
+    pub(super) fn kinds(&self) -> impl Iterator<Item = (usize, Kind)> {
+        self.places.iter().flatten().map(|place| (*place, self.key.kind))
+    }
+
     /// `shown_at` is when the view could be read, where this delivery saw to that.
     pub(super) fn done<D: Domain>(&self, applied: &Applied<D>, shown_at: Option<Timestamp>) -> Vec<Done> {
         let why = applied.stopped_by.as_ref().map_or_else(|| "not reached".to_owned(), ToString::to_string);
