@@ -232,17 +232,22 @@ impl<D: Domain> Work<'_, D> {
         if self.applier.policy.horizon.is_zero() {
             return Ok(());
         }
+        let mut newest = self.current.version;
         for command in self.commands.iter().flat_map(|envelope| &envelope.after) {
             if self.settled.contains(command) || self.commands.iter().any(|here| here.stamp.command == *command) {
                 continue;
             }
             let key = RecordKey { tenant: self.key.tenant.clone(), command: *command };
             let record = self.applier.records.get(&key).await?;
-            if record.is_some_and(|record| record.status.is_final()) {
+            if let Some(record) = record.filter(|record| record.status.is_final()) {
+                if record.aggregate == self.key.id {
+                    newest = newest.max(record.status.version().unwrap_or_default());
+                }
                 self.settled.insert(*command);
             }
         }
-        Ok(())
+        // The state was read before the records. A refusal changes no state, so no condition would notice that it is older.
+        if newest > self.current.version { self.reload().await } else { Ok(()) }
     }
 
     async fn commit(&self, transaction: &Transaction) -> Result<(), CommitError> {

@@ -9,7 +9,7 @@ use kernel::clock::Clock as _;
 use kernel::domain::{Context, Decision, DecodeError, Domain};
 use kernel::envelope::Envelope;
 use kernel::ids::{AggregateId, AggregateKey, Kind, Tenant};
-use kernel::ports::{Claim, IndexEntry, RecordWriter as _};
+use kernel::ports::{Claim, IndexEntry, RecordWriter as _, Snapshot};
 use kernel::problem::Problem;
 use kernel::project::Projection;
 use kernel::record::CommandStatus;
@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::world::{World, tenant};
 
-/// A lamp that is made dark, and lit or broken by actions. What is broken stays dark.
+/// A lamp that is made dark, and lit, dimmed or broken by actions. What is broken stays dark.
 #[derive(Debug)]
 struct Lamp;
 
@@ -27,6 +27,7 @@ enum Asked {
     Make,
     Paint,
     Light,
+    Dim,
     Break,
 }
 
@@ -50,12 +51,12 @@ impl Domain for Lamp {
     }
 
     fn is_ordered(command: &Asked) -> bool {
-        matches!(command, Asked::Light | Asked::Break)
+        matches!(command, Asked::Light | Asked::Dim | Asked::Break)
     }
 
     fn decide(state: Option<&State>, command: &Asked, _: &Context) -> Decision<State> {
         match (state, command) {
-            (_, Asked::Make) => Decision::Accept(State::Dark),
+            (_, Asked::Make) | (Some(State::Lit), Asked::Dim) => Decision::Accept(State::Dark),
             (Some(state), Asked::Paint) => Decision::Accept(*state),
             (Some(State::Dark), Asked::Light) => Decision::Accept(State::Lit),
             (Some(State::Dark | State::Lit), Asked::Break) => Decision::Accept(State::Broken),
@@ -141,13 +142,22 @@ impl Session {
     }
 
     async fn batch(&self, commands: &[Envelope<Asked>]) -> Applied<Lamp> {
+        self.batch_on(commands, self.load(commands).await).await
+    }
+
+    async fn load(&self, commands: &[Envelope<Asked>]) -> Option<Snapshot> {
+        self.applier().load(&[commands[0].key::<Lamp>()]).await.unwrap().remove(0)
+    }
+
+    async fn batch_on(&self, commands: &[Envelope<Asked>], stored: Option<Snapshot>) -> Applied<Lamp> {
+        self.applier().apply(&commands[0].key::<Lamp>(), commands, stored).await
+    }
+
+    fn applier(&self) -> Applier<Lamp> {
         let policy =
             Policy { horizon: HORIZON, order: Order::Loose, projection: Projection::FIRST, view_in_transaction: false };
         let (store, records) = (Arc::new(self.world.stores.write()), Arc::new(self.world.stores.records()));
-        let applier = Applier::<Lamp>::new(store, records, self.world.clock.clone(), policy);
-        let key = commands[0].key::<Lamp>();
-        let stored = applier.load(std::slice::from_ref(&key)).await.unwrap().remove(0);
-        applier.apply(&key, commands, stored).await
+        Applier::new(store, records, self.world.clock.clone(), policy)
     }
 
     /// Applies a batch, and tells what became of each command.
@@ -172,6 +182,17 @@ async fn an_action_waits_for_the_one_before_it_also_if_it_could_be_done() {
     assert_eq!(session.applies(std::slice::from_ref(&broken)).await, ["deferred"]);
     assert_eq!(session.applies(&[light]).await, ["applied"]);
     assert_eq!(session.applies(&[broken]).await, ["applied"]);
+}
+
+/// A refusal changes no state, so no condition of its transaction notices that the state has moved.
+#[tokio::test]
+async fn an_action_is_judged_on_top_of_the_one_before_it_also_if_that_was_applied_after_the_state_was_read() {
+    let mut session = Session::start().await;
+    let (light, dim) = (session.sends(Asked::Light).await, session.sends(Asked::Dim).await);
+    let dark = session.load(std::slice::from_ref(&dim)).await;
+    assert_eq!(session.applies(&[light]).await, ["applied"]);
+    let applied = session.batch_on(&[dim], dark).await;
+    assert_eq!((applied.current.version, applied.current.state), (3, Some(State::Dark)));
 }
 
 #[tokio::test]
