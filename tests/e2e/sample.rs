@@ -63,6 +63,8 @@ pub struct Machine {
     pub walk: Vec<&'static str>,
     /// Actions that can be done to a new item, and one that is refused after them.
     pub refused: (Vec<&'static str>, &'static str),
+    /// All states and transitions, for the checker.
+    pub data: chaos_checker::Machine,
 }
 
 /// All served resources.
@@ -342,7 +344,29 @@ fn machine(resource: &Description) -> Option<Machine> {
         next += 1;
     }
     // Longer ones come later.
-    Some(Machine { state, walk: walks.pop()?, refused: refused? })
+    Some(Machine { state, walk: walks.pop()?, refused: refused?, data: machine_data(resource, state, &body)? })
+}
+
+/// All states that actions lead to, and all transitions between them.
+fn machine_data(resource: &Description, state: &str, body: &Value) -> Option<chaos_checker::Machine> {
+    let state_after = |actions: &[&'static str]| Some(text_of(&lived(resource, body, actions)?[state]));
+    let initial = state_after(&[])?;
+    // Each state with the actions that lead to it.
+    let mut states = vec![(initial.clone(), Vec::new())];
+    let mut transitions = Vec::new();
+    let mut next = 0;
+    while let Some((from, walk)) = states.get(next).cloned() {
+        for action in resource.actions {
+            let longer = [walk.clone(), vec![*action]].concat();
+            let Some(to) = state_after(&longer) else { continue };
+            if states.iter().all(|(known, _)| *known != to) {
+                states.push((to.clone(), longer));
+            }
+            transitions.push(chaos_checker::Transition { action: (*action).to_owned(), from: from.clone(), to });
+        }
+        next += 1;
+    }
+    Some(chaos_checker::Machine { initial, transitions })
 }
 
 /// What a create and actions come to without a service.

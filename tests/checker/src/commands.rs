@@ -129,9 +129,9 @@ fn versions_were_asked_for(
             1 => event.request.kind == Kind::Create && could_have_created(index, event, user),
             _ => event.request.user.as_deref() == Some(user) && could_have_made(event, version),
         };
-        // The most particular first, so that a request that could be anything is left for the others.
+        // First the one that can make no later version, so that a request that could be anything is left for the others.
         let best = (in_doubt.iter().enumerate()).filter(|(_, event)| is_candidate(event));
-        let best = best.min_by_key(|(_, event)| event.request.if_match.is_none()).map(|(place, _)| place);
+        let best = best.min_by_key(|(_, event)| last_made(event)).map(|(place, _)| place);
         if let Some(place) = best {
             in_doubt.remove(place);
             continue;
@@ -152,7 +152,12 @@ fn could_have_created(index: &Index<'_>, event: &Event, user: &str) -> bool {
 }
 
 fn could_have_made(event: &Event, version: u64) -> bool {
-    event.request.if_match.is_none_or(|expected| expected + 1 == version)
+    version <= last_made(event) && event.request.if_match.is_none_or(|expected| expected + 1 == version)
+}
+
+/// The last version that a request may have made: the one that its condition allows, or its result shows.
+fn last_made(event: &Event) -> u64 {
+    event.request.if_match.map(|expected| expected + 1).or(event.answer.version).unwrap_or(u64::MAX)
 }
 
 fn conditional_writes_are_on_top(index: &Index<'_>, report: &mut Report) {

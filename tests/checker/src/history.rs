@@ -1,5 +1,7 @@
 //! What clients asked, what they were told, and what was there in the end.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// A run, from its first request to the state at rest.
@@ -9,6 +11,47 @@ pub struct History {
     pub events: Vec<Event>,
     /// What was found once nothing was under way any more.
     pub rest: Rest,
+    /// The state machines, by the name that [`User::machine`] has.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub machines: BTreeMap<String, Machine>,
+    /// How long after its acceptance an action waits for the commands before it; absent where it waits for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub horizon_us: Option<u64>,
+}
+
+/// A state machine, as data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    /// The state of what was just created.
+    pub initial: String,
+    /// All transitions. An action is refused in any other state.
+    pub transitions: Vec<Transition>,
+}
+
+/// Where an action leads from one state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transition {
+    /// The action.
+    pub action: String,
+    /// The state before.
+    pub from: String,
+    /// The state after.
+    pub to: String,
+}
+
+impl Machine {
+    /// The state after an action; `None` if the state does not allow it, or if either is unknown.
+    #[must_use]
+    pub fn next(&self, action: Option<&str>, from: Option<&str>) -> Option<&str> {
+        let is_it = |one: &&Transition| Some(&*one.action) == action && Some(&*one.from) == from;
+        self.transitions.iter().find(is_it).map(|one| one.to.as_str())
+    }
+
+    /// Whether an action leads to a state from any other.
+    #[must_use]
+    pub fn leads_to(&self, action: Option<&str>, to: &str) -> bool {
+        self.transitions.iter().any(|one| Some(&*one.action) == action && one.to == to)
+    }
 }
 
 /// A history cannot be read or written as JSON.
@@ -51,6 +94,9 @@ pub struct Request {
     /// The user that it is about; a create does not know it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
+    /// The action that it asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<String>,
     /// The command whose status is asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<String>,
@@ -81,6 +127,8 @@ pub enum Kind {
     Patch,
     /// The end of a user.
     Delete,
+    /// An action of a state machine, such as `pay`.
+    Act,
     /// A user is read.
     Read,
     /// It is asked what became of a command.
@@ -107,6 +155,9 @@ pub struct Fields {
     /// `active` or `suspended`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
+    /// The state that only actions change, of a user with a state machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
 }
 
 /// What was answered, as far as it says something.
@@ -200,6 +251,9 @@ pub struct Command {
     /// The version that it made, or was judged against.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<u64>,
+    /// How long after its acceptance it was judged, where that is told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judged_after_us: Option<u64>,
     /// The kind of problem for which it was rejected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
@@ -212,6 +266,9 @@ pub struct User {
     pub tenant: String,
     /// Its identity.
     pub id: String,
+    /// The name of its state machine, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<String>,
     /// What the write store holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub written: Option<Stored>,

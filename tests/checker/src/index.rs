@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::history::{Command, Event, Fields, History, Kind, Outcome, Stored, User};
+use crate::history::{Command, Event, Fields, History, Kind, Machine, Outcome, Stored, User};
 
 /// What makes two requests one command: method, path and idempotency key.
-pub(crate) type KeyedAs<'a> = (Kind, Option<&'a str>, &'a str);
+pub(crate) type KeyedAs<'a> = (Kind, [Option<&'a str>; 2], &'a str);
 
 /// A body that was seen, and the read that saw it; it may also have been found in a store.
 pub(crate) type Seen<'a> = (&'a Fields, Option<&'a Event>);
@@ -86,6 +86,11 @@ impl<'a> Index<'a> {
         self.users.get(user)?.written.as_ref()
     }
 
+    /// The state machine of a user, if it has one.
+    pub(crate) fn machine(&self, user: &str) -> Option<&'a Machine> {
+        self.history.machines.get(self.users.get(user)?.machine.as_ref()?)
+    }
+
     /// All writes that asked for a command, unanswered ones under the same key included.
     pub(crate) fn requests(&self, first: &'a Event) -> Vec<&'a Event> {
         keyed_as(first).and_then(|key| self.keyed.get(&key).cloned()).unwrap_or_else(|| vec![first])
@@ -116,7 +121,8 @@ fn is_acknowledged(event: &Event) -> bool {
 
 /// What makes this request one command with others.
 pub(crate) fn keyed_as(event: &Event) -> Option<KeyedAs<'_>> {
-    Some((event.request.kind, event.request.user.as_deref(), event.request.key.as_deref()?))
+    let request = &event.request;
+    Some((request.kind, [request.user.as_deref(), request.action.as_deref()], request.key.as_deref()?))
 }
 
 /// Whether the command made that version.

@@ -3,6 +3,7 @@
 //! It links nothing of the service that it judges, and so cannot share its mistakes. It is strict about what was
 //! acknowledged, and lenient about nothing but answers that were lost: such a request may have been done, once.
 
+mod actions;
 mod commands;
 mod history;
 mod index;
@@ -13,7 +14,10 @@ mod stores;
 #[cfg(test)]
 mod tests;
 
-pub use history::{Answer, Command, Event, Fields, History, HistoryError, Kind, Outcome, Request, Rest, Stored, User};
+pub use history::{
+    Answer, Command, Event, Fields, History, HistoryError, Kind, Machine, Outcome, Request, Rest, Stored, Transition,
+    User,
+};
 pub use report::{Report, Rule, Summary, Violation};
 
 /// Finds all that does not hold.
@@ -29,6 +33,7 @@ pub fn check(history: &History) -> Report {
     commands::check(&index, &mut report);
     reads::check(&index, &mut report);
     sessions::check(&index, &mut report);
+    actions::check(&index, &mut report);
     stores::check(&index, &mut report);
     report
 }

@@ -56,6 +56,10 @@ fn versions_show_their_commands(index: &Index<'_>, report: &mut Report) {
         let (Outcome::Applied, Some(user), Some(version)) = (command.outcome, event.user(), command.version) else {
             continue;
         };
+        // An action gives no fields.
+        if event.request.kind == Kind::Act {
+            continue;
+        }
         if event.request.kind == Kind::Delete {
             if index.written(user).is_some_and(|stored| stored.version == version && stored.fields.is_some()) {
                 report.violated(Rule::Effects, format!("{} deleted {user}, which is there", command.id), &[event]);

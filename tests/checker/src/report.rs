@@ -21,6 +21,11 @@ pub enum Rule {
     Reads,
     /// A session with tokens never goes back, and sees what it has written.
     SessionOrder,
+    /// An action is done in a state that allows it, leads to its target and changes nothing else. It is refused in any other
+    /// state, and never superseded. Nothing else changes the state.
+    Actions,
+    /// An action that was sent with a session's token is judged after the command before it and the action before it.
+    ActionOrder,
     /// The read store shows what the write store holds.
     StoresAgree,
     /// A tenant has one live user per email address.

@@ -28,7 +28,7 @@ pub(crate) fn check(index: &Index<'_>, report: &mut Report) {
             // Without a token an answer may be old; the first one gives the session its token.
             Kind::Read if event.request.token_sent || !session.has_token => session.read(index, report, user, event),
             Kind::Read | Kind::Status => {}
-            Kind::Create | Kind::Replace | Kind::Patch | Kind::Delete => {
+            Kind::Create | Kind::Replace | Kind::Patch | Kind::Delete | Kind::Act => {
                 if event.answer.is_success() && event.answer.command.is_some() {
                     (session.written, session.has_token) = (Some(event), true);
                 }

@@ -1,8 +1,17 @@
 //! Small histories: for each rule one that breaks it, and good ones for what is subtle.
 
-use crate::{Answer, Command, Event, Fields, History, Kind, Outcome, Request, Rest, Rule, Stored, User, check};
+use std::collections::BTreeMap;
+
+use crate::{
+    Answer, Command, Event, Fields, History, Kind, Machine, Outcome, Request, Rest, Rule, Stored, Transition, User,
+    check,
+};
+
+mod actions;
 
 const USER: &str = "u";
+const MACHINE: &str = "orders";
+const HORIZON_US: u64 = 1_000;
 
 /// A history in the making; each request takes place after the one before.
 #[derive(Default)]
@@ -13,11 +22,28 @@ struct Story {
 }
 
 fn named(name: &str) -> Fields {
-    Fields { name: Some(name.to_owned()), email: Some("e@example.com".to_owned()), status: Some("active".to_owned()) }
+    let text = |text: &str| Some(text.to_owned());
+    Fields { name: text(name), email: text("e@example.com"), status: text("active"), state: None }
 }
 
 fn only_name(name: &str) -> Fields {
     Fields { name: Some(name.to_owned()), ..Fields::default() }
+}
+
+/// Orders are paid and shipped, or cancelled.
+fn machine() -> Machine {
+    let steps = [
+        ("pay", "open", "paid"),
+        ("ship", "paid", "shipped"),
+        ("cancel", "open", "cancelled"),
+        ("cancel", "paid", "cancelled"),
+    ];
+    let transition = |(action, from, to): (&str, &str, &str)| Transition {
+        action: action.to_owned(),
+        from: from.to_owned(),
+        to: to.to_owned(),
+    };
+    Machine { initial: "open".to_owned(), transitions: steps.map(transition).to_vec() }
 }
 
 impl Story {
@@ -44,6 +70,7 @@ impl Story {
         let mut request = Request {
             kind,
             user: Some(USER.to_owned()),
+            action: None,
             command: None,
             fields: Fields::default(),
             if_match: None,
@@ -111,14 +138,16 @@ impl Story {
 
     fn ended(mut self, id: &str, outcome: Outcome, version: u64) -> Self {
         let (id, user) = (id.to_owned(), Some(USER.to_owned()));
-        self.commands.push(Command { id, user, outcome, version: Some(version), problem: None });
+        let version = Some(version);
+        self.commands.push(Command { id, user, outcome, version, judged_after_us: None, problem: None });
         self
     }
 
     fn user(mut self, id: &str, written: &Stored, shown: &Stored) -> Self {
         self.users.retain(|user| user.id != id);
         let (tenant, id) = ("t".to_owned(), id.to_owned());
-        self.users.push(User { tenant, id, written: Some(written.clone()), shown: Some(shown.clone()) });
+        let machine = written.fields.as_ref().and_then(|fields| fields.state.as_ref()).map(|_| MACHINE.to_owned());
+        self.users.push(User { tenant, id, machine, written: Some(written.clone()), shown: Some(shown.clone()) });
         self
     }
 
@@ -129,7 +158,9 @@ impl Story {
     }
 
     fn history(self) -> History {
-        History { events: self.events, rest: Rest { commands: self.commands, users: self.users } }
+        let machines = BTreeMap::from([(MACHINE.to_owned(), machine())]);
+        let rest = Rest { commands: self.commands, users: self.users };
+        History { events: self.events, rest, machines, horizon_us: Some(HORIZON_US) }
     }
 
     #[track_caller]
@@ -161,6 +192,14 @@ fn a_quiet_life_is_good_and_counted() {
     assert_eq!(report.summary.to_string(), counts);
     assert_eq!(History::from_json(&history.to_json().unwrap()).unwrap(), history);
     assert!(History::from_json("[]").is_err());
+}
+
+#[test]
+fn a_history_of_an_earlier_time_can_be_read() {
+    let text = r#"{"events": [{"session": "s", "start_us": 0, "end_us": 1, "request": {"kind": "delete", "user": "u"},
+        "answer": {}}], "rest": {"commands": [{"id": "c", "outcome": "applied"}], "users": [{"tenant": "t", "id": "u"}]}}"#;
+    let history = History::from_json(text).unwrap();
+    assert_eq!((history.events.len(), history.machines.len(), history.horizon_us), (1, 0, None));
 }
 
 #[test]
@@ -232,6 +271,16 @@ fn a_lost_conditional_write_accounts_for_the_version_after_its_condition_only() 
         .with(|event| event.request.if_match = Some(1))
         .at_rest(3, Some("three"))
         .holds();
+}
+
+#[test]
+fn a_result_accounts_for_no_version_after_the_one_that_it_shows() {
+    let result = |version| {
+        let story = Story::of_two_versions().lost_patch("three").at_rest(3, Some("three"));
+        story.with(|event| (event.answer.status, event.answer.version) = (Some(200), Some(version)))
+    };
+    result(3).holds();
+    assert_eq!(result(2).breaks(Rule::Versions), (0, 1));
 }
 
 #[test]

@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use futures::future::{join, join_all};
 use nix::sys::signal::Signal;
+use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use crate::harness::judge::{HORIZON, judged_after};
 use crate::harness::stores::{Stores, drained};
 use crate::harness::{Api, Stack, Variant, check, program};
-use crate::sample;
+use crate::sample::{self, Machine, Sample};
 
 /// A request that is not answered by then is being worked on.
 const UNDER_WAY_AFTER: Duration = Duration::from_millis(700);
@@ -20,6 +22,8 @@ const CLIENTS: usize = 8;
 const DELETED: usize = 500;
 /// Users that are created and patched, so that there is something to compare in the end.
 const KEPT: usize = 52;
+/// Items of each resource with a state machine that are created and acted on.
+const ACTED: usize = 48;
 
 #[test]
 fn ingest_environments_may_be_killed_at_random() {
@@ -46,7 +50,7 @@ fn five_hundred_items_while_ingest_environments_are_killed(variant: Variant) {
         assert!(kills >= 3, "only {kills} environments were killed");
         drained(&stack).await;
         let ordered = variant == Variant::CqrsFifo;
-        let (mut deleted, mut late) = (0, 0);
+        let (mut deleted, mut late, mut is_before_applied) = (0, 0, true);
         for (kind, command) in &commands {
             let document = api.outcome(command).await;
             let gone = document["status"] == "rejected" && document["problem"]["status"] == 404;
@@ -54,17 +58,23 @@ fn five_hundred_items_while_ingest_environments_are_killed(variant: Variant) {
             let creates_late = gone && *kind != "create" && document["version"] == 0;
             // Without order a patch may come after the delete that was sent behind it.
             let overtaken = gone && *kind == "patch";
-            let is_right = document["status"] == "applied" || ((creates_late || overtaken) && !ordered);
+            // An action waits for the command before it as long as it may, and may be refused if that was refused.
+            let has_waited = judged_after(&document).is_some_and(|waited| waited >= *HORIZON);
+            let acts_late = *kind == "act" && (has_waited || !is_before_applied);
+            let is_applied = document["status"] == "applied";
+            let is_right = is_applied || ((creates_late || overtaken || acts_late) && !ordered);
             assert!(is_right, "{kind}: {document}");
             deleted += usize::from(*kind == "delete" && document["status"] == "applied");
-            late += usize::from(creates_late);
+            late += usize::from(creates_late || (acts_late && !is_applied));
+            is_before_applied = is_applied;
         }
         assert!(late < commands.len() / 20, "{late} commands came before their creates");
         let content = Stores::of(&stack).await.content().await;
         let violations = content.violations();
         assert!(violations.is_empty(), "{violations:#?}");
-        assert_eq!(content.live_and_deleted(), (KEPT + DELETED - deleted, deleted));
-        println!("{kills} environments were killed; {late} commands waited for their creates in vain");
+        let acted = ACTED * with_machine().count();
+        assert_eq!(content.live_and_deleted(), (KEPT + DELETED + acted - deleted, deleted));
+        println!("{kills} environments were killed; {late} commands waited for those before them in vain");
     });
 }
 
@@ -84,7 +94,25 @@ async fn live_many_lives(api: &Api, client: usize) -> Vec<(&'static str, String)
             commands.push(("delete", command_id(&deleted.json())));
         }
     }
+    for (sample, machine) in with_machine() {
+        for n in (client..ACTED).step_by(CLIENTS) {
+            let created = api.post(&sample.path, &sample.body(&format!("acted {n}"))).send().await.expect(202);
+            let path = sample.resource.item(created.json()[&sample.id].as_str().unwrap());
+            commands.push(("create", command_id(&created.json())));
+            let mut token = created.token();
+            for action in &machine.walk {
+                let call = api.call(Method::POST, &format!("{path}/{action}"));
+                let acted = call.token(&token).send().await.expect(202);
+                commands.push(("act", command_id(&acted.json())));
+                token = acted.token();
+            }
+        }
+    }
     commands
+}
+
+fn with_machine() -> impl Iterator<Item = (&'static Sample, &'static Machine)> {
+    sample::all().iter().filter_map(|sample| Some((sample, sample.machine.as_ref()?)))
 }
 
 fn command_id(acknowledgement: &Value) -> String {

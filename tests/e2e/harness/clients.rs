@@ -1,4 +1,4 @@
-//! Clients that read a lot and write a little, each at random, and what they write down.
+//! Clients that read a lot, write a little and ask for actions, each at random, and what they write down.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use chaos_checker::{Answer, Event, Fields, Kind, Request};
 use rand::rngs::SmallRng;
+use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
+use reqwest::Method;
 use resource::Field;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -25,6 +27,10 @@ const RETRY_PAUSE: Duration = Duration::from_millis(500);
 const USERS_MIN: usize = 16;
 /// Unique values that several items want.
 const COVETED: u32 = 4;
+/// The most actions that a client asks for in a row.
+const ROW_MAX: usize = 3;
+/// Of how many actions that a client has a token for one goes with it: as a ratio. The order of a session is that of its tokens.
+const ACTIONS_WITH_TOKEN: (u32, u32) = (7, 8);
 /// Commands that a client remembers.
 const REMEMBERED: usize = 16;
 
@@ -68,7 +74,7 @@ impl Recorder {
 /// What clients do, and put up with.
 #[derive(Debug, Clone, Copy)]
 pub struct Manner {
-    /// Of how many requests about a user that a client has a token for one goes with it: as a ratio.
+    /// Of how many requests about a user that a client has a token for one goes with it: as a ratio. Actions have their own.
     pub tokens: (u32, u32),
     /// Whether writes may be answered with their result. Then every third asks for an acknowledgement instead.
     pub results: bool,
@@ -111,7 +117,7 @@ impl<'a> Client<'a> {
     /// Makes requests until it is stopped.
     pub async fn live(&mut self, api: &Api, stopped: &watch::Receiver<()>) {
         while stopped.has_changed().is_ok() {
-            self.act(api).await;
+            self.ask_for_something(api).await;
             sleep(Duration::from_millis(self.chance.random_range(PAUSE_MS))).await;
         }
     }
@@ -128,7 +134,7 @@ impl<'a> Client<'a> {
         }
     }
 
-    async fn act(&mut self, api: &Api) {
+    async fn ask_for_something(&mut self, api: &Api) {
         let Some(user) = self.any_user() else { return self.create(api).await };
         match self.chance.random_range(0..100) {
             0..90 => {
@@ -136,6 +142,7 @@ impl<'a> Client<'a> {
                 self.send(api, Request { user: Some(user), token_sent, ..request(Kind::Read) }).await;
             }
             90..92 => self.create(api).await,
+            92..95 if self.sample.machine.is_some() => self.act_in_a_row(api, user).await,
             92..98 => self.change(api, user).await,
             98 => self.delete(api, user).await,
             _ => self.ask(api).await,
@@ -164,12 +171,41 @@ impl<'a> Client<'a> {
     }
 
     async fn create(&mut self, api: &Api) {
-        let fields = Fields { name: Some(self.text()), email: self.unique(), status: None };
+        let fields = Fields { name: Some(self.text()), email: self.unique(), ..Fields::default() };
         let created = self.write(api, Request { fields, ..request(Kind::Create) }).await;
         let Some(user) = created.user else { return };
         let read = Request { user: Some(user.clone()), token_sent: true, ..request(Kind::Read) };
         if self.send(api, read).await.status == Some(200) {
-            self.town.0.lock().unwrap().entry(self.sample.resource.collection).or_default().push(user);
+            self.town.0.lock().unwrap().entry(self.sample.resource.collection).or_default().push(user.clone());
+            // Most actions fit what is new.
+            if self.sample.machine.is_some() && self.chance.random_bool(0.5) {
+                self.act_in_a_row(api, user).await;
+            }
+        }
+    }
+
+    /// Asks for some actions one after another, and waits for no outcome: half of the rows as far as the machine allows, the
+    /// others at random. Now and then a change of fields comes in between.
+    async fn act_in_a_row(&mut self, api: &Api, user: String) {
+        let Some(machine) = &self.sample.machine else { return };
+        let count = self.chance.random_range(1..=ROW_MAX);
+        let mut actions: Vec<_> = machine.walk.iter().copied().take(count).collect();
+        if self.chance.random_bool(0.5) {
+            actions =
+                (0..count).filter_map(|_| self.sample.resource.actions.choose(&mut self.chance).copied()).collect();
+        }
+        for (number, action) in actions.into_iter().enumerate() {
+            if number > 0 && self.chance.random_ratio(1, 6) {
+                self.change(api, user.clone()).await;
+            }
+            // The actions before it in the row change the version.
+            let version = self.known.get(&user).and_then(|known| known.version).filter(|_| number == 0);
+            let if_match = version.filter(|_| self.chance.random_ratio(1, 5));
+            let (some, of) = ACTIONS_WITH_TOKEN;
+            let token_sent = self.has_token(&user) && self.chance.random_ratio(some, of);
+            let action = Some(action.to_owned());
+            self.write(api, Request { user: Some(user.clone()), action, if_match, token_sent, ..request(Kind::Act) })
+                .await;
         }
     }
 
@@ -187,6 +223,7 @@ impl<'a> Client<'a> {
             name: Some(self.text()),
             email: (kind == Kind::Replace || self.chance.random_ratio(1, 4)).then(|| self.unique()).flatten(),
             status: status.filter(|_| self.chance.random_ratio(1, 3)),
+            state: None,
         };
         self.write(api, Request { user: Some(user), fields, if_match, token_sent, ..request(kind) }).await;
     }
@@ -274,6 +311,7 @@ impl<'a> Client<'a> {
             Kind::Replace => api.put(&path, &body),
             Kind::Patch => api.patch(&path, &body),
             Kind::Delete => api.delete(&path),
+            Kind::Act => api.call(Method::POST, &format!("{path}/{}", request.action.as_deref().unwrap())),
             Kind::Read => api.get(&path),
             Kind::Status => api.get(&format!("/commands/{}", request.command.as_deref().unwrap())),
         };
@@ -308,7 +346,7 @@ impl<'a> Client<'a> {
 
 fn request(kind: Kind) -> Request {
     let fields = Fields::default();
-    Request { kind, user: None, command: None, fields, if_match: None, token_sent: false, key: None }
+    Request { kind, user: None, action: None, command: None, fields, if_match: None, token_sent: false, key: None }
 }
 
 /// The value that a text stands for.
@@ -343,6 +381,7 @@ pub fn fields<'a>(sample: &Sample, value: impl Fn(&str) -> &'a Value) -> Fields 
             Some((status, default)) if status != default => text_of(status),
             _ => DEFAULT.to_owned(),
         }),
+        state: sample.machine.as_ref().map(|machine| text_of(value(machine.state))),
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::LazyLock;
+use std::time::Duration;
 
 use chaos_checker::{Command, History, Kind, Outcome, Report};
 use serde_json::Value;
@@ -10,15 +12,38 @@ use super::client::kind_of;
 use super::clients::Recorder;
 use super::stores::Stores;
 use super::{Api, Stack};
-use crate::sample;
+use crate::sample::{self, Sample};
 
 /// Violations that are shown in full; all of them are in the history that is kept.
 const VIOLATIONS_SHOWN: usize = 20;
 
+/// How long an action waits for the commands before it, with the queue of the stack.
+pub static HORIZON: LazyLock<Duration> = LazyLock::new(|| service::assembly::horizon(local::queue::VISIBILITY_TIMEOUT));
+
+/// The name under which the checker knows a resource's machine.
+pub fn name_of(sample: &Sample) -> String {
+    sample.resource.collection.to_owned()
+}
+
+/// How long after its acceptance a command was judged; `None` if it is pending.
+pub fn judged_after(document: &Value) -> Option<Duration> {
+    let time = |name: &str| document[name].as_str()?.parse::<jiff::Timestamp>().ok();
+    let waited = time("completed_at")?.duration_since(time("accepted_at")?);
+    // The stamp of a session's command may be ahead of the clock.
+    Some(waited.try_into().unwrap_or_default())
+}
+
 /// Compares what clients were told with what is there; keeps the history where they do not agree.
 pub async fn judge(stack: &Stack, recorder: &Recorder, name: &str) -> Report {
     let content = Stores::of(stack).await.content().await;
-    let mut history = History { events: recorder.take_events(), rest: content.rest() };
+    let machines =
+        sample::all().iter().filter_map(|sample| Some((name_of(sample), sample.machine.as_ref()?.data.clone())));
+    let mut history = History {
+        events: recorder.take_events(),
+        rest: content.rest(),
+        machines: machines.collect(),
+        horizon_us: Some(HORIZON.as_micros().try_into().unwrap()),
+    };
     name_commands(&mut history);
     ask_for_outcomes(&stack.api(), &mut history).await;
     let report = chaos_checker::check(&history);
@@ -56,7 +81,7 @@ async fn ask_for_outcomes(api: &Api, history: &mut History) {
 
 /// An answer that is the result of a command does not tell which one it was. The version that it made does.
 fn name_commands(history: &mut History) {
-    let History { events, rest } = history;
+    let History { events, rest, .. } = history;
     let told: Vec<_> = events.iter().filter_map(|event| event.answer.command.clone()).collect();
     let public =
         |id: &str| told.iter().find(|told| told.split_once('.').is_some_and(|(first, _)| first == id)).cloned();
@@ -70,7 +95,7 @@ fn name_commands(history: &mut History) {
         let version = match event.request.kind {
             // Nothing comes after it.
             Kind::Delete => last(&user),
-            // Where it shows what another write has made, this one was superseded.
+            // Where it shows what another write has made, this one was superseded. An action sets no name: it stays unnamed.
             _ if event.answer.fields.as_ref().map(|fields| &fields.name) == Some(&event.request.fields.name) => {
                 event.answer.version
             }
@@ -93,6 +118,7 @@ fn command(id: &str, document: &Value) -> Command {
         user: sample::all().iter().find_map(|sample| document[&sample.id].as_str()).map(str::to_owned),
         outcome: serde_json::from_value(document["status"].clone()).unwrap(),
         version: document["version"].as_u64(),
+        judged_after_us: judged_after(document).map(|waited| waited.as_micros().try_into().unwrap()),
         problem: document.get("problem").map(kind_of),
     }
 }

@@ -9,6 +9,7 @@ use kernel::ports::Claim;
 use serde_json::Value;
 
 use super::clients::fields;
+use super::judge::name_of;
 use super::poll::eventually_within;
 use super::stack::Stack;
 use super::{client, unique};
@@ -131,6 +132,7 @@ impl Content {
             user: Some(string(item, "aggregate").to_owned()),
             outcome: serde_json::from_value(outcome).unwrap(),
             version: item.contains_key("version").then(|| number(item, "version")),
+            judged_after_us: None,
             problem: None,
         });
         match string(item, "status") {
@@ -158,7 +160,8 @@ impl Content {
             User {
                 tenant: str::to_owned(tenant),
                 id: str::to_owned(id),
-                written: self.states.get(key).map(|stored| stored.to_check(sample, |field| &field["value"])),
+                machine: sample.machine.is_some().then(|| name_of(sample)),
+                written: self.states.get(key).map(|stored| stored.to_check(sample, value)),
                 shown: self.views.get(key).map(|stored| stored.to_check(sample, |field| field)),
             }
         };
@@ -243,12 +246,19 @@ fn projects_to(sample: &Sample, state: &Stored, view: &Stored) -> bool {
     let same = match (&state.body, &view.body) {
         (None, None) => true,
         (Some(state), Some(body)) => {
-            let is_shown = |name| state[name]["value"] == body[name];
-            sample.settable().all(|field| is_shown(field.name)) && body["version"] == view.version
+            let is_shown = |name: &str| *value(&state[name]) == body[name];
+            let machine = sample.machine.as_ref().map(|machine| machine.state);
+            let names = sample.settable().map(|field| field.name).chain(machine);
+            names.into_iter().all(is_shown) && body["version"] == view.version
         }
         _ => false,
     };
     same && state.version == view.version
+}
+
+/// The value of a stored field: with the stamp of its write, or alone if only actions set it.
+fn value(field: &Value) -> &Value {
+    field.get("value").unwrap_or(field)
 }
 
 fn stored(item: &Item) -> Stored {
