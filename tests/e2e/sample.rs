@@ -4,13 +4,10 @@
 use std::collections::BTreeMap;
 use std::sync::{LazyLock, Mutex};
 
-use kernel::clock::{Clock as _, SystemClock};
-use kernel::domain::{Context, Decision};
-use kernel::ids::{AggregateId, CommandId, Stamp};
-use kernel::project::Projection;
 use resource::field::List;
-use resource::testing::full_body;
-use resource::{Access, Description, Field, Operation, Resource, Visitor};
+pub use resource::testing::{beginning, of_value, parameter, text_of};
+use resource::testing::{full_body, is_wide};
+use resource::{Access, Description, Field, Resource, Visitor};
 use serde_json::{Map, Value, json};
 use service::resources::{self, RESOURCES};
 use uuid::Uuid;
@@ -19,8 +16,8 @@ use crate::harness::unique;
 
 /// The collections of the samples that come with the template. Together they have all parts, so each check must find one.
 const SHIPPED: [&str; 2] = ["users", "orders"];
-/// Samples of a field that must all differ, so that the field can tell items apart.
-const SAMPLES_APART: u64 = 64;
+/// Samples of a field among which another value than its default is looked for.
+const SAMPLES: u64 = 64;
 /// Nobody's text is longer.
 const CHARS_MAX: usize = 10_000;
 
@@ -270,26 +267,6 @@ pub struct OwnList {
     pub bodies: Vec<Value>,
 }
 
-/// The query for the items with this value.
-pub fn of_value(field: &Field, value: &Value) -> String {
-    parameter(field.name, &text_of(value))
-}
-
-/// The query for the items that begin so.
-pub fn beginning(field: &Field, text: &str) -> String {
-    parameter(&format!("{}_prefix", field.name), text)
-}
-
-/// A parameter, encoded.
-pub fn parameter(name: &str, value: &str) -> String {
-    form_urlencoded::Serializer::new(String::new()).append_pair(name, value).finish()
-}
-
-/// A value as a parameter has it.
-pub fn text_of(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
-}
-
 /// A number for a word, another one for each word. Values of numbers in a row differ most.
 fn number_of(word: &str) -> u64 {
     static NUMBERS: LazyLock<(u32, Mutex<BTreeMap<String, u64>>)> =
@@ -310,12 +287,6 @@ fn takes_any_text(resource: &Description, field: &Field) -> bool {
     ["a", "Zoë 李 🦀", &"x".repeat(40)].into_iter().all(|text| keeps(resource, field, &text.into()))
 }
 
-/// Whether the values of a field tell items apart.
-fn is_wide(field: &Field) -> bool {
-    let samples: std::collections::BTreeSet<_> = (0..SAMPLES_APART).map(|n| (field.sample)(n).to_string()).collect();
-    samples.len() as u64 == SAMPLES_APART
-}
-
 fn defaulted(resource: &Description, field: &Field) -> Option<Defaulted> {
     if field.is_required || field.taken.is_some() {
         return None;
@@ -323,28 +294,30 @@ fn defaulted(resource: &Description, field: &Field) -> Option<Defaulted> {
     let required = resource.fields.iter().filter(|field| field.is_settable && field.is_required);
     let body = required.map(|field| (field.name.to_owned(), (field.sample)(1))).collect();
     let default = lived(resource, &Value::Object(body), &[])?[field.name].take();
-    let other = (0..SAMPLES_APART).map(field.sample).find(|value| *value != default)?;
+    let other = (0..SAMPLES).map(field.sample).find(|value| *value != default)?;
     Some(Defaulted { name: field.name, default, other })
 }
 
 fn machine(resource: &Description) -> Option<Machine> {
+    struct Walks;
+    impl Visitor for Walks {
+        type Output = Vec<Vec<&'static str>>;
+        fn visit<R: Resource>(self) -> Self::Output {
+            resource::testing::walks::<R>()
+        }
+    }
     let state = resource.fields.iter().find(|field| !field.is_settable)?.name;
     let body = full_body(resource.fields, 1);
-    let (mut walks, mut refused) = (vec![Vec::new()], None);
-    let mut next = 0;
-    while let Some(walk) = walks.get(next).cloned() {
-        for action in resource.actions {
-            let longer = [walk.clone(), vec![*action]].concat();
-            match lived(resource, &body, &longer) {
-                Some(_) if !walk.contains(action) => walks.push(longer),
-                Some(_) => {}
-                None => drop(refused.get_or_insert_with(|| (walk.clone(), *action))),
-            }
-        }
-        next += 1;
-    }
-    // Longer ones come later.
-    Some(Machine { state, walk: walks.pop()?, refused: refused?, data: machine_data(resource, state, &body)? })
+    let walks = resources::visit(resource, Walks)?;
+    let mut tried = walks.iter().flat_map(|walk| resource.actions.iter().map(move |action| (walk, *action)));
+    let is_refused = |walk: &[&'static str], action| lived(resource, &body, &[walk, &[action]].concat()).is_none();
+    let (before, action) = tried.find(|(walk, action)| is_refused(walk, action))?;
+    Some(Machine {
+        state,
+        walk: walks.last()?.clone(),
+        refused: (before.clone(), action),
+        data: machine_data(resource, state, &body)?,
+    })
 }
 
 /// All states that actions lead to, and all transitions between them.
@@ -375,17 +348,7 @@ fn lived(resource: &Description, body: &Value, actions: &[&'static str]) -> Opti
     impl Visitor for Lived<'_> {
         type Output = Option<Value>;
         fn visit<R: Resource>(self) -> Option<Value> {
-            let now = SystemClock.now();
-            let context = Context { stamp: Stamp { at: now, command: CommandId::generate(now) }, conditional: false };
-            let create = (Operation::Create, self.0.to_string());
-            let actions = self.1.iter().map(|action| (Operation::Act(action), String::new()));
-            let mut state = None;
-            for (operation, body) in std::iter::once(create).chain(actions) {
-                let command = R::parse(operation, body.as_bytes()).ok()?;
-                let Decision::Accept(event) = R::decide(state.as_ref(), &command, &context) else { return None };
-                state = R::evolve(state, event);
-            }
-            serde_json::from_slice(&R::project(Projection::FIRST, AggregateId::generate(now), 1, &state?)).ok()
+            resource::testing::lived::<R>(self.0, self.1)
         }
     }
     resources::visit(resource, Lived(body, actions)).flatten()

@@ -13,9 +13,11 @@
 pub mod cases;
 mod forms;
 mod inputs;
+mod samples;
 
 pub use self::forms::{keys_are_computed_as_ever, messages_travel_as_ever, states_are_stored_as_ever};
 pub use self::inputs::{command_body, envelope, query_string, stored_item};
+pub use self::samples::{beginning, is_wide, lived, of_value, parameter, text_of, walks};
 use crate::Resource;
 pub use crate::field::full_body;
 

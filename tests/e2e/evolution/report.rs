@@ -21,6 +21,7 @@ fn assert_is_whole(folder: &Path) {
     for Row { stage, .. } in stages() {
         assert!(report.matches(&format!("| `{stage}` |")).count() >= 3, "no {stage} in {report}");
     }
+    assert!(!report.contains("NaN"), "{report}");
     let charts: Vec<_> = report.split("](charts/").skip(1).filter_map(|rest| rest.split(')').next()).collect();
     assert!(charts.len() >= 5, "{charts:?}");
     for chart in charts {
@@ -56,6 +57,13 @@ fn a_quick_evolution_report_is_whole_and_no_request_of_it_fails() {
     assert_is_whole(&output);
     let report = fs::read_to_string(output.join("report.md")).unwrap();
     assert!(!report.contains("requests failed"), "{report}");
+    let traffic = report.split("| traffic |").nth(1).and_then(|rest| rest.split("\n\n").next()).unwrap();
+    let failed: Vec<_> = traffic.lines().skip(2).filter(|row| !row.ends_with(" | 0 |")).collect();
+    assert!(traffic.lines().count() > 2 && failed.is_empty(), "{failed:?}");
+    // The kept report may be older than a resource; this one has them all.
+    for function in stages().iter().flat_map(Row::functions) {
+        assert!(report.contains(&format!("| `{}` |", function.name)), "no {} in {report}", function.name);
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod monitor;
 mod plan;
 mod processes;
 mod report;
+mod sample;
 mod service;
 mod stats;
 
@@ -56,8 +57,8 @@ enum BenchError {
     Stores(String),
     #[error("the answer to {0} is not understood")]
     NotUnderstood(String),
-    #[error("{0} was refused")]
-    Refused(&'static str),
+    #[error("{0} was refused: {1}")]
+    Refused(String, String),
     #[error("gave up waiting: {0}")]
     NeverSo(&'static str),
     #[error("cannot draw {}: {cause}", .path.display())]

@@ -2,16 +2,19 @@
 //! which the request was to be sent, so that whatever makes requests wait is part of it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use kernel::ids::AggregateId;
 use reqwest::Method;
-use serde_json::{Value, json};
+use resource::Operation;
+use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::BenchError;
-use crate::plan::{Operation, Planned};
+use crate::plan::{Asked, Planned, Request};
+use crate::sample::Sample;
 use crate::stats::Latency;
 
 /// How long an answer may take: longer than a function's timeout.
@@ -32,12 +35,23 @@ pub(crate) struct Outcome {
 pub(crate) struct Client {
     http: reqwest::Client,
     base: String,
+    /// The number of the next body: each has other values.
+    next: Arc<AtomicU64>,
+}
+
+/// An item of the service.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Item {
+    pub(crate) sample: &'static Sample,
+    pub(crate) id: AggregateId,
 }
 
 /// An answer.
 #[derive(Debug)]
 pub(crate) struct Answer {
-    pub(crate) ok: bool,
+    /// What was asked, for people.
+    request: String,
+    ok: bool,
     location: Option<String>,
     body: Vec<u8>,
 }
@@ -45,58 +59,77 @@ pub(crate) struct Answer {
 impl Client {
     pub(crate) fn new(base: &str) -> Result<Self, BenchError> {
         let http = reqwest::Client::builder().no_proxy().timeout(ANSWER_MAX).build()?;
-        Ok(Self { http, base: base.to_owned() })
+        Ok(Self { http, base: base.to_owned(), next: Arc::default() })
     }
 
-    /// Any request.
-    pub(crate) async fn send(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<(&str, Value)>,
-    ) -> Result<Answer, BenchError> {
+    /// What is at a path.
+    pub(crate) async fn get(&self, path: &str) -> Result<Answer, BenchError> {
+        self.send(Method::GET, path, None).await
+    }
+
+    async fn send(&self, method: Method, path: &str, body: Option<(&str, Value)>) -> Result<Answer, BenchError> {
+        let name = format!("{method} {path}");
         let mut request = self.http.request(method, format!("{}{path}", self.base));
         if let Some((content_type, body)) = body {
             request = request.header("content-type", content_type).body(body.to_string());
         }
         let answer = request.send().await?;
         let location = answer.headers().get("location").and_then(|location| location.to_str().ok()).map(str::to_owned);
-        Ok(Answer { ok: answer.status().is_success(), location, body: answer.bytes().await?.to_vec() })
+        let ok = answer.status().is_success();
+        Ok(Answer { request: name, ok, location, body: answer.bytes().await?.to_vec() })
     }
 
     /// The document at a path.
     pub(crate) async fn document(&self, path: &str) -> Result<Value, BenchError> {
-        let answer = self.send(Method::GET, path, None).await?;
+        let answer = self.get(path).await?;
         serde_json::from_slice(&answer.body).map_err(|_| BenchError::NotUnderstood(path.to_owned()))
     }
 
-    /// An operation on one of these users.
-    pub(crate) async fn operate(&self, operation: Operation, users: &[String]) -> Result<Answer, BenchError> {
-        let path = |user: usize| {
-            users.get(user).map(|id| format!("/users/{id}")).ok_or_else(|| BenchError::NotUnderstood(user.to_string()))
-        };
-        let json = "application/json";
-        match operation {
-            Operation::Get(user) => self.send(Method::GET, &path(user)?, None).await,
-            Operation::List => self.send(Method::GET, "/users", None).await,
-            Operation::Create => self.send(Method::POST, "/users", Some((json, details()))).await,
-            Operation::Replace(user) => self.send(Method::PUT, &path(user)?, Some((json, details()))).await,
-            Operation::Update(user) => {
-                let body = json!({"name": format!("Name {}", unique())});
-                self.send(Method::PATCH, &path(user)?, Some(("application/merge-patch+json", body))).await
-            }
-            Operation::Delete(user) => self.send(Method::DELETE, &path(user)?, None).await,
+    /// Makes an item.
+    pub(crate) async fn create(&self, sample: &'static Sample) -> Result<Item, BenchError> {
+        let answer = self.write(sample, Operation::Create, None).await?.accepted()?;
+        let id = answer.item(sample).ok_or(BenchError::NotUnderstood(answer.request))?;
+        Ok(Item { sample, id })
+    }
+
+    /// Asks something of an item.
+    pub(crate) async fn ask(&self, asked: Asked, item: Item) -> Result<Answer, BenchError> {
+        let Item { sample, id } = item;
+        match asked {
+            Asked::Get => self.get(&sample.resource.item(id)).await,
+            Asked::List => self.get(&sample.resource.path()).await,
+            Asked::Write(Operation::Create) => self.write(sample, Operation::Create, None).await,
+            Asked::Write(operation) => self.write(sample, operation, Some(id)).await,
         }
     }
 
+    async fn write(
+        &self,
+        sample: &Sample,
+        operation: Operation,
+        id: Option<AggregateId>,
+    ) -> Result<Answer, BenchError> {
+        let method = operation.method().parse().map_err(|_| BenchError::NotUnderstood(format!("{operation:?}")))?;
+        let content_type =
+            if operation == Operation::Update { "application/merge-patch+json" } else { "application/json" };
+        let body = sample.body(operation, self.next.fetch_add(1, Ordering::Relaxed));
+        let path = sample.resource.path_of(operation, id);
+        self.send(method, &path, body.map(|body| (content_type, body))).await
+    }
+
+    async fn request(&self, request: Request, items: &[Item]) -> Result<Answer, BenchError> {
+        let item = items.get(request.item).ok_or_else(|| BenchError::NotUnderstood(format!("{request:?}")))?;
+        self.ask(request.asked, *item).await
+    }
+
     /// Carries out a plan.
-    pub(crate) async fn run(&self, plan: &[Planned], users: &Arc<[String]>) -> Outcome {
+    pub(crate) async fn run(&self, plan: &[Planned], items: &Arc<[Item]>) -> Outcome {
         let mut due = paced(plan.to_vec());
         let mut under_way = JoinSet::new();
-        while let Some((at, operation)) = due.recv().await {
-            let (client, users) = (self.clone(), Arc::clone(users));
+        while let Some((at, request)) = due.recv().await {
+            let (client, items) = (self.clone(), Arc::clone(items));
             under_way.spawn(async move {
-                let answer = client.operate(operation, &users).await;
+                let answer = client.request(request, &items).await;
                 (at.elapsed(), answer.is_ok_and(|answer| answer.ok))
             });
         }
@@ -108,11 +141,19 @@ impl Client {
 }
 
 impl Answer {
-    /// The user that was created, or is to be: the result has an id, an acknowledgement names it.
-    pub(crate) fn user(&self) -> Option<String> {
+    /// The same, if it is a success.
+    pub(crate) fn accepted(self) -> Result<Self, BenchError> {
+        match self.ok {
+            true => Ok(self),
+            false => Err(BenchError::Refused(self.request, String::from_utf8_lossy(&self.body).into_owned())),
+        }
+    }
+
+    /// The item that was created, or is to be: the result has an id, an acknowledgement names it.
+    fn item(&self, sample: &Sample) -> Option<AggregateId> {
         let body: Value = serde_json::from_slice(&self.body).ok()?;
-        let id = body.get("user_id").or_else(|| body.get("id"))?;
-        id.as_str().map(str::to_owned)
+        let id = body.get(format!("{}_id", sample.resource.name)).or_else(|| body.get("id"))?;
+        id.as_str()?.parse().ok()
     }
 
     /// Where to ask what became of the command, where that is told.
@@ -123,14 +164,14 @@ impl Answer {
 
 /// Hands over each request at its time. On a thread of its own: the runtime's timer counts in milliseconds, which is as
 /// long as some answers take.
-fn paced(plan: Vec<Planned>) -> mpsc::UnboundedReceiver<(Instant, Operation)> {
+fn paced(plan: Vec<Planned>) -> mpsc::UnboundedReceiver<(Instant, Request)> {
     let (sender, due) = mpsc::unbounded_channel();
     std::thread::spawn(move || {
         let start = Instant::now() + HEAD_START;
-        for Planned { at, operation } in plan {
+        for Planned { at, request } in plan {
             let at = start + at;
             std::thread::sleep(at.saturating_duration_since(Instant::now()));
-            if sender.send((at, operation)).is_err() {
+            if sender.send((at, request)).is_err() {
                 return;
             }
         }
@@ -138,24 +179,15 @@ fn paced(plan: Vec<Planned>) -> mpsc::UnboundedReceiver<(Instant, Operation)> {
     due
 }
 
-/// Emails are unique.
-fn details() -> Value {
-    let number = unique();
-    json!({"name": format!("User {number}"), "email": format!("user-{number}@example.com")})
-}
-
-fn unique() -> usize {
-    static LAST: AtomicUsize = AtomicUsize::new(0);
-    LAST.fetch_add(1, Ordering::Relaxed)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sample;
 
     #[tokio::test]
     async fn a_request_is_due_at_its_time_and_never_before() {
-        let plan = [0, 5, 10].map(|millis| Planned { at: Duration::from_millis(millis), operation: Operation::List });
+        let request = Request { item: 0, asked: Asked::List };
+        let plan = [0, 5, 10].map(|millis| Planned { at: Duration::from_millis(millis), request });
         let mut due = paced(plan.to_vec());
         let mut times = Vec::new();
         while let Some((at, _)) = due.recv().await {
@@ -167,10 +199,16 @@ mod tests {
     }
 
     #[test]
-    fn an_acknowledgement_and_a_result_both_name_the_user() {
-        let answer = |body: &str| Answer { ok: true, location: None, body: body.as_bytes().to_vec() };
-        assert_eq!(answer(r#"{"command_id":"c","user_id":"u"}"#).user().as_deref(), Some("u"));
-        assert_eq!(answer(r#"{"id":"u","name":"n"}"#).user().as_deref(), Some("u"));
-        assert_eq!(answer("").user(), None);
+    fn an_acknowledgement_and_a_result_both_name_the_item() {
+        const ID: &str = "019a0b5e-6c7b-7000-8000-000000000001";
+        let answer =
+            |body: String| Answer { request: String::new(), ok: true, location: None, body: body.into_bytes() };
+        for sample in sample::all() {
+            let item = |body: String| answer(body).item(sample);
+            let due = Some(ID.parse().unwrap());
+            assert_eq!(item(format!(r#"{{"command_id":"c","{}_id":"{ID}"}}"#, sample.resource.name)), due);
+            assert_eq!(item(format!(r#"{{"id":"{ID}","version":1}}"#)), due);
+            assert_eq!(item(String::new()), None);
+        }
     }
 }

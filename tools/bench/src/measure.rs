@@ -7,16 +7,17 @@ use std::sync::Arc;
 
 use flate2::Compression;
 use flate2::write::DeflateEncoder;
-use reqwest::Method;
+use resource::Operation;
 use serde_json::Value;
 use service::stages::{Kind, Row};
 
 use crate::BenchError;
-use crate::load::{Answer, Client, Outcome};
+use crate::load::{Client, Item, Outcome};
 use crate::meter::{Count, Tally};
 use crate::monitor::Monitor;
-use crate::plan::{Operation, Planned, Scale, Shape, USERS, at_once, at_rate, deletes};
+use crate::plan::{self, Asked, Plan, Planned, Request, Scale, Shape, Start, at_rate};
 use crate::processes;
+use crate::sample;
 use crate::service::{Programs, Service, Stores};
 use crate::stats::{Latency, per};
 
@@ -32,8 +33,8 @@ const RATE: u32 = 50;
 const HOT_RATE: u32 = 100;
 /// Requests of every kind before anything is measured or looked at, so that environments are warm.
 const WARMING: usize = 5;
-/// Requests of every kind after which memory is looked at.
-const TOUR: usize = 40;
+/// Items of each resource that are asked for everything before memory is looked at.
+pub(crate) const TOUR: usize = 40;
 
 /// Everything that was measured.
 #[derive(Debug)]
@@ -70,9 +71,9 @@ pub(crate) struct ShapeRound {
 pub(crate) struct StageRound {
     pub(crate) hot: Phase,
     pub(crate) cold: Phase,
-    /// Commands on a user each.
+    /// Commands on an item each.
     pub(crate) single: Phase,
-    /// Commands on one user, all at once.
+    /// Commands on one item, all at once.
     pub(crate) burst: Phase,
     pub(crate) invocations_per_command: f64,
     pub(crate) queue_requests_per_command: f64,
@@ -128,16 +129,17 @@ fn packages(
     rows: &[Row],
     compression: Compression,
 ) -> Result<BTreeMap<String, Package>, BenchError> {
-    let binaries: BTreeSet<&String> = rows.iter().flat_map(|row| &row.binaries).collect();
-    let package = |binary: &String| {
+    // A program of a stage may have nothing to do: if no resource has actions, none runs act-fn.
+    let binaries: BTreeSet<&str> = rows.iter().flat_map(Row::functions).map(|function| function.binary).collect();
+    let package = |binary: &str| {
         let candidates = [programs.functions_dir.join(binary).join("bootstrap"), programs.functions_dir.join(binary)];
         let path = candidates.into_iter().find(|path| path.is_file());
-        let path = path.ok_or_else(|| BenchError::NotPackaged(binary.clone()))?;
+        let path = path.ok_or_else(|| BenchError::NotPackaged(binary.to_owned()))?;
         let program = fs::read(path)?;
         let mut deflated = DeflateEncoder::new(Vec::new(), compression);
         deflated.write_all(&program)?;
         let deflated = deflated.finish()?;
-        Ok((binary.clone(), Package { binary: bytes(&program), deflated: bytes(&deflated) }))
+        Ok((binary.to_owned(), Package { binary: bytes(&program), deflated: bytes(&deflated) }))
     };
     binaries.into_iter().map(package).collect()
 }
@@ -154,13 +156,13 @@ async fn shape_round(
     scale: Scale,
     seed: u64,
 ) -> Result<ShapeRound, BenchError> {
-    let plan = shape.plan(scale.shape, seed);
+    let Plan { items, requests } = shape.plan(scale.shape, seed);
     let stores = Stores::start().await?;
     let service = Service::start(programs, stage, IDLE_SECONDS, &stores).await?;
-    let users = create(&service.client, USERS + deletes(&plan)).await?;
+    let items = prepare(&service, &items).await?;
     service.cool_down().await?;
     let before = service.counter("cold_starts").await?;
-    let outcome = service.client.run(&plan, &users).await;
+    let outcome = service.client.run(&requests, &items).await;
     let cold_starts = service.counter("cold_starts").await? - before;
     service.stop().await?;
     stores.stop().await;
@@ -171,27 +173,30 @@ async fn shape_round(
 async fn stage_round(programs: &Programs, stage: &str, scale: Scale) -> Result<StageRound, BenchError> {
     let stores = Stores::start().await?;
     let service = Service::start(programs, stage, NEVER_IDLE_SECONDS, &stores).await?;
-    let users = create(&service.client, scale.requests + WARMING).await?;
-    let of_users = |operation: fn(usize) -> Operation| (0..scale.requests).map(operation);
-    let warming = |operation: fn(usize) -> Operation| (scale.requests..scale.requests + WARMING).map(operation);
-    service.client.run(&at_rate(RATE, warming(Operation::Update)), &users).await;
+    let changes = plan::changes(scale.requests + WARMING * plan::every_change());
+    let (starts, writes): (Vec<Start>, Vec<Request>) = changes.unzip();
+    let reads: Vec<Request> = writes.iter().map(|write| Request { asked: Asked::Get, ..*write }).collect();
+    let measured = |requests: &[Request]| at_rate(RATE, requests.iter().copied().take(scale.requests));
+    let warming = |requests: &[Request]| at_rate(RATE, requests.iter().copied().skip(scale.requests));
+    let items = prepare(&service, &starts).await?;
+    service.client.run(&warming(&writes), &items).await;
     service.settle().await?;
 
     let invocations = service.counter("invocations").await?;
-    let (single, tally) = phase(&service, &stores, &at_rate(RATE, of_users(Operation::Update)), &users).await?;
+    let (single, tally) = phase(&service, &stores, &measured(&writes), &items).await?;
     let invocations = service.counter("invocations").await? - invocations;
     // Waiting for the queue to be empty asks for these; no command does.
     let asked = tally.iter().filter(|((_, operation), _)| operation != "GetQueueAttributes");
     let queue_requests = Count::sum(asked.map(|(_, count)| count)).requests;
-    let (burst, _) = phase(&service, &stores, &at_once((0..scale.burst).map(|_| Operation::Update(0))), &users).await?;
+    let (burst, _) = phase(&service, &stores, &plan::bursts(scale.burst), &items).await?;
     service.stop().await?;
 
     // Started anew: nothing is in memory or in Redis.
     let service = Service::start(programs, stage, NEVER_IDLE_SECONDS, &stores).await?;
-    service.client.run(&at_rate(RATE, warming(Operation::Get)), &users).await;
-    let (cold, _) = phase(&service, &stores, &at_rate(RATE, of_users(Operation::Get)), &users).await?;
-    let again = (0..scale.requests).map(|_| Operation::Get(0));
-    let (hot, _) = phase(&service, &stores, &at_rate(HOT_RATE, again), &users).await?;
+    service.client.run(&warming(&reads), &items).await;
+    let (cold, _) = phase(&service, &stores, &measured(&reads), &items).await?;
+    let again = plan::first_of_each(Asked::Get).cycle().take(scale.requests);
+    let (hot, _) = phase(&service, &stores, &at_rate(HOT_RATE, again), &items).await?;
     service.stop().await?;
     stores.stop().await;
     Ok(StageRound {
@@ -214,11 +219,11 @@ async fn phase(
     service: &Service,
     stores: &Stores,
     plan: &[Planned],
-    users: &Arc<[String]>,
+    items: &Arc<[Item]>,
 ) -> Result<(Phase, Tally), BenchError> {
     service.settle().await?;
     stores.forget();
-    let Outcome { latency, requests, failures } = service.client.run(plan, users).await;
+    let Outcome { latency, requests, failures } = service.client.run(plan, items).await;
     service.settle().await?;
     let (asked, queue) = (Count::sum(stores.dynamodb.take().values()), stores.sqs.take());
     let phase = Phase {
@@ -232,18 +237,24 @@ async fn phase(
     Ok((phase, queue))
 }
 
-/// So many users, one after the other.
-async fn create(client: &Client, count: usize) -> Result<Arc<[String]>, BenchError> {
-    let mut users = Vec::new();
-    for _ in 0..count {
-        let answer = expect(client.operate(Operation::Create, &[]).await?, "a create")?;
-        users.push(answer.user().ok_or_else(|| BenchError::NotUnderstood("a create".to_owned()))?);
+/// Makes items, one after the other, and does the actions to them that lead to their starts.
+async fn prepare(service: &Service, starts: &[Start]) -> Result<Arc<[Item]>, BenchError> {
+    let mut items = Vec::new();
+    for start in starts {
+        items.push(service.client.create(start.sample).await?);
     }
-    Ok(users.into())
-}
-
-fn expect(answer: Answer, what: &'static str) -> Result<Answer, BenchError> {
-    if answer.ok { Ok(answer) } else { Err(BenchError::Refused(what)) }
+    let steps = starts.iter().map(|start| start.actions.len()).max().unwrap_or_default();
+    for step in 0..steps {
+        // In a queue an action could overtake the one before it.
+        service.settle().await?;
+        for (item, start) in items.iter().zip(starts) {
+            if let Some(action) = start.actions.get(step) {
+                service.client.ask(Asked::Write(Operation::Act(action)), *item).await?.accepted()?;
+            }
+        }
+    }
+    service.settle().await?;
+    Ok(items.into())
 }
 
 /// Asks a stage for everything that it can do, and looks at what each function used.
@@ -277,23 +288,27 @@ async fn tour(programs: &Programs, stage: &str) -> Result<BTreeMap<String, Footp
     Ok(footprints)
 }
 
-/// Every operation of the HTTP contract, again and again.
+/// Every operation of the HTTP contract on every resource, again and again; actions in turn.
 async fn visit(service: &Service) -> Result<(), BenchError> {
-    let client = &service.client;
-    let users = create(client, TOUR).await?;
-    service.settle().await?;
-    for user in 0..TOUR {
-        for operation in [Operation::Get(user), Operation::List, Operation::Replace(user), Operation::Update(user)] {
-            expect(client.operate(operation, &users).await?, "an operation of the tour")?;
-        }
-        let filter = ["status=active", "email=nobody@example.com", "name_prefix=User"];
-        let path = format!("/users?limit=5&{}", filter.iter().cycle().nth(user).unwrap_or(&""));
-        expect(client.send(Method::GET, &path, None).await?, "a list")?;
-        let written = client.operate(Operation::Update(user), &users).await?;
-        // Where a write answers with its result there is no command to ask about.
-        let command = written.command().unwrap_or("/commands/none");
-        client.send(Method::GET, command, None).await?;
-        expect(client.operate(Operation::Delete(user), &users).await?, "a delete")?;
+    let (starts, changes): (Vec<_>, Vec<_>) = plan::changes(TOUR * sample::all().len()).unzip();
+    let items = prepare(service, &starts).await?;
+    for (item, change) in items.iter().zip(changes) {
+        visit_item(&service.client, *item, change.asked).await?;
     }
     service.settle().await
+}
+
+async fn visit_item(client: &Client, item: Item, change: Asked) -> Result<(), BenchError> {
+    let [replace, update, delete] = [Operation::Replace, Operation::Update, Operation::Delete].map(Asked::Write);
+    for asked in [Asked::Get, Asked::List, replace, change] {
+        client.ask(asked, item).await?.accepted()?;
+    }
+    for query in item.sample.lists(1) {
+        client.get(&format!("{}?limit=5&{query}", item.sample.resource.path())).await?.accepted()?;
+    }
+    let written = client.ask(update, item).await?.accepted()?;
+    // Where a write answers with its result there is no command to ask about.
+    client.get(written.command().unwrap_or("/commands/none")).await?;
+    client.ask(delete, item).await?.accepted()?;
+    Ok(())
 }

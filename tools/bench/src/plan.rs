@@ -3,12 +3,18 @@
 use std::time::Duration;
 
 use rand::rngs::SmallRng;
+use rand::seq::IteratorRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
+use resource::Operation;
+
+use crate::sample::{self, Change, Sample};
 
 /// So many requests of ten are reads.
 const READS_OF_TEN: u32 = 9;
-/// Users that are read and changed, and never deleted.
-pub(crate) const USERS: usize = 20;
+/// Items of each resource that are read and changed, and never deleted.
+const ITEMS: usize = 10;
+/// From the burst on one item to the burst on the next: longer than a burst takes.
+const BURST_PERIOD: Duration = Duration::from_secs(1);
 
 /// How requests are spread over time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,32 +23,49 @@ pub(crate) enum Shape {
     Steady,
     /// Bursts, with nothing between them.
     Spiky,
-    /// A constant rate of reads; a delete or a create now and then.
+    /// A constant rate of reads; a delete, a create or an action now and then.
     Sporadic,
+}
+
+/// What is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// An item.
+    Get,
+    /// A page of the items of its resource.
+    List,
+    /// A command on it; a create makes another item of its resource.
+    Write(Operation),
 }
 
 /// One request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Operation {
-    /// Reads a user.
-    Get(usize),
-    /// Reads a page of users.
-    List,
-    /// Creates a user.
-    Create,
-    /// Replaces a user.
-    Replace(usize),
-    /// Changes the name of a user.
-    Update(usize),
-    /// Deletes a user: each one once.
-    Delete(usize),
+pub(crate) struct Request {
+    /// The item that it is about, by its place among those of the plan.
+    pub(crate) item: usize,
+    pub(crate) asked: Asked,
 }
 
 /// A request and its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Planned {
     pub(crate) at: Duration,
-    pub(crate) operation: Operation,
+    pub(crate) request: Request,
+}
+
+/// An item that exists before the first request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Start {
+    pub(crate) sample: &'static Sample,
+    /// The actions that have been done to it.
+    pub(crate) actions: &'static [&'static str],
+}
+
+/// Requests, and the items that they are about.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) items: Vec<Start>,
+    pub(crate) requests: Vec<Planned>,
 }
 
 /// How much is asked.
@@ -52,9 +75,9 @@ pub(crate) struct Scale {
     pub(crate) rounds: u64,
     /// How long a traffic shape lasts.
     pub(crate) shape: Duration,
-    /// Requests per phase of a stage: users read cold, and so on.
+    /// Requests per phase of a stage: items read cold, and so on.
     pub(crate) requests: usize,
-    /// Commands in a burst on one user.
+    /// Commands in a burst on one item.
     pub(crate) burst: usize,
     /// How hard packages are compressed, 0 to 9.
     pub(crate) compression: u32,
@@ -91,43 +114,64 @@ impl Shape {
     }
 
     /// All requests, in the order of their times.
-    pub(crate) fn plan(self, duration: Duration, seed: u64) -> Vec<Planned> {
-        let mut dice = Dice { random: SmallRng::seed_from_u64(seed), deleted: 0 };
-        let mut plan = Vec::new();
+    pub(crate) fn plan(self, duration: Duration, seed: u64) -> Plan {
+        let mut dice = Dice::new(seed);
+        let mut requests = Vec::new();
         match self {
             Self::Steady => {
-                plan.extend(ticks(Duration::from_secs(1) / Self::RATE, duration).map(|at| dice.any(at)));
+                requests.extend(ticks(Duration::from_secs(1) / Self::RATE, duration).map(|at| dice.any(at)));
             }
             Self::Spiky => {
                 for start in ticks(Self::PERIOD, duration) {
                     let spike = ticks(Self::SPIKE_GAP, Duration::MAX).take(Self::SPIKE);
-                    plan.extend(spike.map(|after| dice.any(start + after)));
+                    requests.extend(spike.map(|after| dice.any(start + after)));
                 }
             }
             Self::Sporadic => {
-                plan.extend(ticks(Duration::from_secs(1) / Self::RATE, duration).map(|at| dice.read(at)));
-                plan.extend(ticks(Self::PERIOD, duration).enumerate().map(|(number, at)| dice.rare(number, at)));
-                plan.sort_by_key(|planned| planned.at);
+                requests.extend(ticks(Duration::from_secs(1) / Self::RATE, duration).map(|at| dice.read(at)));
+                requests.extend(ticks(Self::PERIOD, duration).map(|at| dice.rare(at)));
+                requests.sort_by_key(|planned| planned.at);
             }
         }
-        plan
+        Plan { items: dice.items, requests }
     }
 }
 
-/// How many users a plan deletes.
-pub(crate) fn deletes(plan: &[Planned]) -> usize {
-    plan.iter().filter(|planned| matches!(planned.operation, Operation::Delete(_))).count()
+/// So many items, each with a command that changes it. They are of all resources in turn, and the items of a resource take its
+/// changes in turn.
+pub(crate) fn changes(count: usize) -> impl Iterator<Item = (Start, Request)> {
+    let change_in = |round: usize| {
+        sample::all().iter().filter_map(move |sample| {
+            let Change { operation, after } = sample.changes.iter().cycle().nth(round)?;
+            Some((Start { sample, actions: after }, Asked::Write(*operation)))
+        })
+    };
+    let in_turn = (0..).flat_map(change_in).take(count).enumerate();
+    in_turn.map(|(item, (start, asked))| (start, Request { item, asked }))
 }
 
-/// Operations one after the other, at a constant rate.
-pub(crate) fn at_rate(per_second: u32, operations: impl IntoIterator<Item = Operation>) -> Vec<Planned> {
+/// So many items have every change of every resource among them.
+pub(crate) fn every_change() -> usize {
+    let rounds = sample::all().iter().map(|sample| sample.changes.len()).max();
+    rounds.unwrap_or_default() * sample::all().len()
+}
+
+/// The first item of each resource, asked for the same.
+pub(crate) fn first_of_each(asked: Asked) -> impl Iterator<Item = Request> + Clone {
+    (0..sample::all().len()).map(move |item| Request { item, asked })
+}
+
+/// Requests one after the other, at a constant rate.
+pub(crate) fn at_rate(per_second: u32, requests: impl IntoIterator<Item = Request>) -> Vec<Planned> {
     let times = ticks(Duration::from_secs(1) / per_second, Duration::MAX);
-    times.zip(operations).map(|(at, operation)| Planned { at, operation }).collect()
+    times.zip(requests).map(|(at, request)| Planned { at, request }).collect()
 }
 
-/// Operations all at once.
-pub(crate) fn at_once(operations: impl IntoIterator<Item = Operation>) -> Vec<Planned> {
-    operations.into_iter().map(|operation| Planned { at: Duration::ZERO, operation }).collect()
+/// A burst of updates on the first item of each resource, one burst after the other.
+pub(crate) fn bursts(count: usize) -> Vec<Planned> {
+    let items = first_of_each(Asked::Write(Operation::Update));
+    let starts = ticks(BURST_PERIOD, Duration::MAX).zip(items);
+    starts.flat_map(|(at, request)| std::iter::repeat_n(Planned { at, request }, count)).collect()
 }
 
 /// 0, one interval, two intervals, … up to the end.
@@ -137,58 +181,109 @@ fn ticks(interval: Duration, end: Duration) -> impl Iterator<Item = Duration> {
 
 struct Dice {
     random: SmallRng,
-    deleted: usize,
+    items: Vec<Start>,
 }
 
 impl Dice {
+    fn new(seed: u64) -> Self {
+        let of_each = sample::all().iter().flat_map(|sample| std::iter::repeat_n(sample, ITEMS));
+        let items = of_each.map(|sample| Start { sample, actions: &[] }).collect();
+        Self { random: SmallRng::seed_from_u64(seed), items }
+    }
+
     fn any(&mut self, at: Duration) -> Planned {
         if self.random.random_range(0..10) < READS_OF_TEN { self.read(at) } else { self.write(at) }
     }
 
     fn read(&mut self, at: Duration) -> Planned {
-        let operation = match self.random.random_range(0..4) {
-            0 => Operation::List,
-            _ => Operation::Get(self.user()),
+        let asked = match self.random.random_range(0..4) {
+            0 => Asked::List,
+            _ => Asked::Get,
         };
-        Planned { at, operation }
+        Planned { at, request: Request { item: self.item(), asked } }
     }
 
     fn write(&mut self, at: Duration) -> Planned {
-        let operation = match self.random.random_range(0..10) {
+        let request = match self.random.random_range(0..10) {
             0 => self.delete(),
-            1 | 2 => Operation::Create,
-            3 | 4 => Operation::Replace(self.user()),
-            _ => Operation::Update(self.user()),
+            1 | 2 => Some(self.on_any(Operation::Create)),
+            3 | 4 => Some(self.on_any(Operation::Replace)),
+            5 | 6 => self.act(),
+            _ => None,
         };
-        Planned { at, operation }
+        Planned { at, request: request.unwrap_or_else(|| self.on_any(Operation::Update)) }
     }
 
-    fn rare(&mut self, number: usize, at: Duration) -> Planned {
-        let operation = if number.is_multiple_of(2) { self.delete() } else { Operation::Create };
-        Planned { at, operation }
+    fn rare(&mut self, at: Duration) -> Planned {
+        let request = match self.random.random_range(0..3) {
+            0 => self.delete(),
+            1 => self.act(),
+            _ => None,
+        };
+        Planned { at, request: request.unwrap_or_else(|| self.on_any(Operation::Create)) }
     }
 
-    fn user(&mut self) -> usize {
-        self.random.random_range(0..USERS)
+    fn delete(&mut self) -> Option<Request> {
+        let sample = self.sample()?;
+        Some(self.on_its_own(Start { sample, actions: &[] }, Operation::Delete))
     }
 
-    fn delete(&mut self) -> Operation {
-        self.deleted += 1;
-        Operation::Delete(USERS + self.deleted - 1)
+    /// Any action of any resource; `None` if the resource has none.
+    fn act(&mut self) -> Option<Request> {
+        let sample = self.sample()?;
+        let Change { operation, after } = sample.actions().choose(&mut self.random)?;
+        Some(self.on_its_own(Start { sample, actions: after }, *operation))
+    }
+
+    fn on_any(&mut self, operation: Operation) -> Request {
+        Request { item: self.item(), asked: Asked::Write(operation) }
+    }
+
+    /// A command on an item that no other request is about: it can be done once.
+    fn on_its_own(&mut self, start: Start, operation: Operation) -> Request {
+        self.items.push(start);
+        Request { item: self.items.len() - 1, asked: Asked::Write(operation) }
+    }
+
+    fn item(&mut self) -> usize {
+        self.random.random_range(0..ITEMS * sample::all().len())
+    }
+
+    fn sample(&mut self) -> Option<&'static Sample> {
+        sample::all().iter().choose(&mut self.random)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
-    const LONG: Duration = Duration::from_secs(100);
+    const LONG: Duration = Duration::from_secs(1_000);
+
+    fn writes(plan: &Plan) -> impl Iterator<Item = (Operation, usize)> {
+        plan.requests.iter().filter_map(|planned| match planned.request {
+            Request { item, asked: Asked::Write(operation) } => Some((operation, item)),
+            _ => None,
+        })
+    }
+
+    /// Commands that can be done to an item once.
+    fn is_final(operation: Operation) -> bool {
+        matches!(operation, Operation::Delete | Operation::Act(_))
+    }
+
+    /// What is asked, with the collection that it is asked of.
+    fn asked<'a>(requests: impl IntoIterator<Item = (&'a Start, Asked)>) -> BTreeSet<String> {
+        requests.into_iter().map(|(start, asked)| format!("{} {asked:?}", start.sample.resource.collection)).collect()
+    }
 
     #[test]
     fn a_seed_makes_the_same_plan_and_another_seed_another() {
         for shape in Shape::ALL {
-            assert_eq!(shape.plan(LONG, 1), shape.plan(LONG, 1));
-            assert_ne!(shape.plan(LONG, 1), shape.plan(LONG, 2));
+            assert_eq!(shape.plan(LONG, 1).requests, shape.plan(LONG, 1).requests);
+            assert_ne!(shape.plan(LONG, 1).requests, shape.plan(LONG, 2).requests);
         }
     }
 
@@ -196,32 +291,77 @@ mod tests {
     fn a_plan_is_in_order_and_about_nine_tenths_of_it_are_reads() {
         for shape in Shape::ALL {
             let plan = shape.plan(LONG, 7);
-            assert!(plan.is_sorted_by_key(|planned| planned.at));
-            let is_read = |planned: &&Planned| matches!(planned.operation, Operation::Get(_) | Operation::List);
-            let reads = plan.iter().filter(is_read).count();
-            assert!(reads * 100 > plan.len() * 85 && reads < plan.len(), "{shape:?}: {reads} of {}", plan.len());
+            assert!(plan.requests.is_sorted_by_key(|planned| planned.at));
+            let (all, reads) = (plan.requests.len(), plan.requests.len() - writes(&plan).count());
+            assert!(reads * 100 > all * 85 && reads < all, "{shape:?}: {reads} of {all}");
         }
     }
 
     #[test]
-    fn nobody_is_deleted_twice_or_read_after_it() {
+    fn a_plan_covers_every_resource_with_all_that_can_be_asked_of_it_and_each_of_its_actions() {
+        for shape in Shape::ALL {
+            let plan = shape.plan(LONG, 5);
+            let covered = asked(plan.requests.iter().map(|it| (&plan.items[it.request.item], it.request.asked)));
+            for sample in sample::all() {
+                let is_planned = |operation: &Operation| shape != Shape::Sporadic || !is_change_of_fields(*operation);
+                let operations = sample.resource.operations().into_iter().filter(is_planned).map(Asked::Write);
+                for due in operations.chain([Asked::Get, Asked::List]) {
+                    let due = format!("{} {due:?}", sample.resource.collection);
+                    assert!(covered.contains(&due), "{shape:?} has no {due}");
+                }
+            }
+        }
+    }
+
+    fn is_change_of_fields(operation: Operation) -> bool {
+        matches!(operation, Operation::Replace | Operation::Update)
+    }
+
+    #[test]
+    fn commands_in_turn_cover_every_resource_and_each_of_its_changes() {
+        let changes: Vec<_> = changes(every_change()).collect();
+        let covered = asked(changes.iter().map(|(start, request)| (start, request.asked)));
+        let of_samples = sample::all().iter().flat_map(|sample| {
+            sample
+                .changes
+                .iter()
+                .map(|change| format!("{} {:?}", sample.resource.collection, Asked::Write(change.operation)))
+        });
+        assert_eq!(covered, of_samples.collect());
+        let first =
+            changes.iter().zip(first_of_each(Asked::Get)).map(|((start, _), _)| start.sample.resource.collection);
+        assert_eq!(first.collect::<BTreeSet<_>>().len(), sample::all().len());
+    }
+
+    #[test]
+    fn what_can_be_done_once_is_on_an_item_of_its_own_in_the_state_for_it() {
         for shape in Shape::ALL {
             let plan = shape.plan(LONG, 3);
-            let deleted = plan.iter().filter_map(|planned| match planned.operation {
-                Operation::Delete(user) => Some(user),
-                _ => None,
-            });
-            assert_eq!(deleted.collect::<Vec<_>>(), (USERS..USERS + deletes(&plan)).collect::<Vec<_>>());
+            for (operation, item) in writes(&plan).filter(|(operation, _)| is_final(*operation)) {
+                assert_eq!(plan.requests.iter().filter(|planned| planned.request.item == item).count(), 1);
+                let Start { sample, actions } = plan.items[item];
+                let change = sample.changes.iter().find(|change| change.operation == operation);
+                assert_eq!(actions, change.map(|change| change.after.as_slice()).unwrap_or_default());
+            }
         }
     }
 
     #[test]
     fn spikes_and_rare_writes_are_as_far_apart_as_they_should_be() {
-        let spiky = Shape::Spiky.plan(Shape::PERIOD * 3, 1);
+        let spiky = Shape::Spiky.plan(Shape::PERIOD * 3, 1).requests;
         assert_eq!(spiky.len(), 3 * Shape::SPIKE);
         assert_eq!(spiky[Shape::SPIKE].at, Shape::PERIOD);
-        let sporadic = Shape::Sporadic.plan(Shape::PERIOD * 3, 1);
-        let rare = sporadic.iter().filter(|it| matches!(it.operation, Operation::Create | Operation::Delete(_)));
+        let sporadic = Shape::Sporadic.plan(Shape::PERIOD * 3, 1).requests;
+        let rare = sporadic.iter().filter(|planned| matches!(planned.request.asked, Asked::Write(_)));
         assert_eq!(rare.map(|it| it.at).collect::<Vec<_>>(), [0, 1, 2].map(|number| Shape::PERIOD * number));
+    }
+
+    #[test]
+    fn each_burst_is_on_one_item_of_another_resource() {
+        let bursts = bursts(3);
+        assert_eq!(bursts.len(), 3 * sample::all().len());
+        for (number, burst) in bursts.chunks(3).enumerate() {
+            assert!(burst.iter().all(|planned| planned.request.item == number && *planned == burst[0]));
+        }
     }
 }

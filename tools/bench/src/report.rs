@@ -3,10 +3,13 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+use service::functions::FUNCTIONS;
+use service::resources::RESOURCES;
+
 use crate::chart::{Bar, Chart, Layout, Series, short};
 use crate::cost::{Cost, Usage, assumptions};
 use crate::machine::Machine;
-use crate::measure::{IDLE_SECONDS, Measured, PACKAGINGS, Results, ShapeRound, StageRound};
+use crate::measure::{IDLE_SECONDS, Measured, PACKAGINGS, Results, ShapeRound, StageRound, TOUR};
 use crate::plan::{Scale, Shape};
 use crate::stats::{Spread, per};
 
@@ -52,7 +55,7 @@ impl Report<'_> {
                 beside(
                     "A command, in write units",
                     "units",
-                    &[("one per user", single_units), ("burst on one user", burst_units)],
+                    &[("one per item", single_units), ("burst on one item", burst_units)],
                 ),
             ),
             ("cost", self.cost_chart()),
@@ -70,6 +73,7 @@ impl Report<'_> {
         let Scale { rounds, shape, requests, .. } = self.scale;
         let seconds = shape.as_secs_f64();
         let seed = self.seed;
+        let resources = resources();
         let warning = match rounds {
             1 => "**A quick run: it shows that everything works, and nothing else.** ",
             _ => "",
@@ -85,6 +89,7 @@ impl Report<'_> {
              generator are built with the profile `fast`, and share the cores with the functions.\n\
              - Requests are sent at their times, whether or not earlier ones have been answered, and latency counts from \
              that time. Each stage gets the same requests.\n\
+             - The items are of {resources}, in equal parts. Each number is for this mix.\n\
              - Time is compressed: an environment ends after {IDLE_SECONDS} idle second instead of Lambda's minutes, and a shape \
              lasts {seconds} s. What matters for cold starts is the ratio of pauses to that time.\n\
              - A cold start is counted by the stack, per environment that got ready: starting a process, not a microVM, so \
@@ -94,8 +99,8 @@ impl Report<'_> {
              does. SQS is an emulator too; Redis is real.\n\
              - No network, no TLS, no eventual consistency, no throttling by the stores: on AWS every request to a store adds \
              about a millisecond, so that requests saved weigh more there than here.\n\
-             - Hot reads are of one user again and again, cold ones of {requests} users once each, after a restart that left \
-             memory and Redis empty and environments warm.\n"
+             - Hot reads are of one item of each resource again and again, cold ones of {requests} items once each, after a \
+             restart that left memory and Redis empty and environments warm.\n"
         )
     }
 
@@ -130,7 +135,7 @@ impl Report<'_> {
         let _ = writeln!(
             text,
             "\nSteady is {rate} requests a second; spiky is {spike} requests within 0.2 s, every {period} s; sporadic-write \
-             is {rate} reads a second, and every {period} s a delete or a create. Nine of ten requests, or more, are reads, \
+             is {rate} reads a second, and every {period} s a delete, a create or an action. Nine of ten requests, or more, are reads, \
              and every shape begins without any environment.\n\n![Cold starts](charts/cold-starts.svg)"
         );
         text
@@ -139,31 +144,39 @@ impl Report<'_> {
     fn packages(&self) -> String {
         let mut text = String::from(
             "## Package and memory\n\n\
-             | function | binary MiB | deflated, as in a zip, MiB | peak memory MiB |\n| --- | --- | --- | --- |\n",
+             | program | binary MiB | deflated, as in a zip, MiB | peak memory MiB |\n| --- | --- | --- | --- |\n",
         );
-        for (function, package) in &self.results.packages {
-            let peaks = self.results.tours.iter().filter_map(|(_, functions)| functions.get(function));
-            let peaks = Spread::of(peaks.map(|footprint| f64::from(footprint.peak_memory_kib) / KIB_PER_MIB));
-            let memory = cell(peaks);
+        for (program, package) in &self.results.packages {
+            let memory = cell(self.peak_memory(program));
             table_row(
                 &mut text,
-                &[format!("`{function}`"), mebibytes(package.binary), mebibytes(package.deflated), memory],
+                &[format!("`{program}`"), mebibytes(package.binary), mebibytes(package.deflated), memory],
             );
         }
-        text.push_str(
-            "\nPeak memory is the most that a process had in RAM (`VmHWM`) after every operation of the contract 40 times; where a \
-             function is part of several stages, it is the median of the stages.\n",
+        let _ = writeln!(
+            text,
+            "\nPeak memory is the most that a process had in RAM (`VmHWM`) after every operation of the contract was used on {TOUR} \
+             items of each resource, with its actions in turn. Several functions can run one program, one for each resource or \
+             action, and at several stages: the number is the median of them all."
         );
         text
     }
 
+    /// Of all functions that run a program, at all stages.
+    fn peak_memory(&self, program: &str) -> Spread {
+        let runs = |name: &str| FUNCTIONS.iter().any(|function| function.name == name && function.binary == program);
+        let functions = self.results.tours.iter().flat_map(|(_, functions)| functions);
+        let footprints = functions.filter(|(name, _)| runs(name)).map(|(_, footprint)| footprint);
+        Spread::of(footprints.map(|footprint| f64::from(footprint.peak_memory_kib) / KIB_PER_MIB))
+    }
+
     fn permissions(&self) -> String {
-        let mut text = String::from(
+        let mut text = format!(
             "## Permissions per function\n\n\
-             What each function was seen to ask for while every operation of the contract was used 40 times: what its role must \
-             allow at the least. Failures, which these runs have none of, may need more. The event source mapping polls the \
-             queue with the role of the function that it invokes (`ReceiveMessage`, `DeleteMessage`, `GetQueueAttributes`), \
-             which is not listed here.\n\n\
+             What each function was seen to ask for while every operation of the contract was used on {TOUR} items of each \
+             resource: what its role must allow at the least. Failures, which these runs have none of, may need more. The event \
+             source mapping polls the queue with the role of the function that it invokes (`ReceiveMessage`, `DeleteMessage`, \
+             `GetQueueAttributes`), which is not listed here.\n\n\
              | stage | function | DynamoDB | SQS | Redis |\n| --- | --- | --- | --- | --- |\n",
         );
         for (stage, functions) in &self.results.tours {
@@ -206,8 +219,10 @@ impl Report<'_> {
             ("in the burst", |round| round.burst.store_requests),
         ];
         let mut text = format!(
-            "## Writes\n\nCommands change the name of a user, which moves it in the index: on {} users once each and, in the burst, \
-             {burst} on one user at once. Units and requests include what a command causes behind the queue.\n\n{}\n",
+            "## Writes\n\nEach command changes one item: an update, or an action of its resource, in turn. An update moves the item \
+             in an index if a list shows items by the field that it changes. The commands are on {} items once each; in a burst, \
+             {burst} updates are on one item at once, and each resource has a burst. Units and requests include what a command \
+             causes behind the queue.\n\n{}\n",
             self.scale.requests,
             self.table_of_stages(&columns)
         );
@@ -225,7 +240,7 @@ impl Report<'_> {
             "## Cost per million requests\n\nList prices of us-east-1, in dollars: HTTP API {} per million requests; Lambda {} per \
              million invocations and {} per million GB-s (arm64); DynamoDB on demand {} per million read units and {} per million \
              write units; SQS {} per million requests. Assumed: {:.0} % reads, of which {:.0} % cost what hot reads cost and the rest what cold ones do; \
-             commands on a user each; {} GB per function. Duration is the p50 measured here, the way through the gateway \
+             commands on an item each; {} GB per function. Duration is the p50 measured here, the way through the gateway \
              included, not rounded up to the millisecond that Lambda bills, without the milliseconds that a network would add; that of \
              ingest-fn, which nobody waits for, is taken to be a synchronous write's in `read-store`, which does the same work. Queue \
              requests include those of the poller. Not included: a Redis node, which is paid by the hour, logs, and storage.\n\n\
@@ -359,6 +374,12 @@ impl Report<'_> {
     fn stages(&self) -> Vec<String> {
         self.results.stages.iter().map(|measured| measured.what.clone()).collect()
     }
+}
+
+/// The names of all resources, in a sentence.
+fn resources() -> String {
+    let names: Vec<String> = RESOURCES.iter().map(|resource| format!("`{}`", resource.collection)).collect();
+    resource::text::listed(&names, "and")
 }
 
 fn hot_p50(round: &StageRound) -> f64 {

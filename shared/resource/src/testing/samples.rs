@@ -1,0 +1,76 @@
+//! What a client may ask of a resource: bodies, actions and queries, made of the samples of its fields.
+
+use std::collections::BTreeSet;
+
+use kernel::clock::{Clock as _, SystemClock};
+use kernel::domain::{Context, Decision};
+use kernel::ids::{AggregateId, CommandId, Stamp};
+use kernel::project::Projection;
+use serde_json::Value as Json;
+
+use crate::field::full_body;
+use crate::{Field, Operation, Resource};
+
+/// Samples of a field that must all differ, so that the field can tell items apart.
+const SAMPLES_APART: u64 = 64;
+
+/// Whether the values of a field tell items apart.
+#[must_use]
+pub fn is_wide(field: &Field) -> bool {
+    let samples: BTreeSet<_> = (0..SAMPLES_APART).map(|number| (field.sample)(number).to_string()).collect();
+    samples.len() as u64 == SAMPLES_APART
+}
+
+/// The view of an item after a create with this body and these actions, without a service; `None` if one of them is refused.
+#[must_use]
+pub fn lived<R: Resource>(body: &Json, actions: &[&'static str]) -> Option<Json> {
+    let now = SystemClock.now();
+    let context = Context { stamp: Stamp { at: now, command: CommandId::generate(now) }, conditional: false };
+    let create = (Operation::Create, body.to_string());
+    let actions = actions.iter().map(|action| (Operation::Act(action), String::new()));
+    let mut state = None;
+    for (operation, body) in std::iter::once(create).chain(actions) {
+        let command = R::parse(operation, body.as_bytes()).ok()?;
+        let Decision::Accept(event) = R::decide(state.as_ref(), &command, &context) else { return None };
+        state = R::evolve(state, event);
+    }
+    serde_json::from_slice(&R::project(Projection::FIRST, AggregateId::generate(now), 1, &state?)).ok()
+}
+
+/// All ways to do actions to a new item one after another, each at most once. Longer ones come later.
+#[must_use]
+pub fn walks<R: Resource>() -> Vec<Vec<&'static str>> {
+    let body = full_body(R::FIELDS, 1);
+    let (mut walks, mut next) = (vec![Vec::new()], 0);
+    while let Some(walk) = walks.get(next).cloned() {
+        let unused = R::ACTIONS.iter().filter(|action| !walk.contains(*action));
+        let longer = unused.map(|action| [walk.as_slice(), &[*action]].concat());
+        walks.extend(longer.filter(|longer| lived::<R>(&body, longer).is_some()));
+        next += 1;
+    }
+    walks
+}
+
+/// The query for the items with this value.
+#[must_use]
+pub fn of_value(field: &Field, value: &Json) -> String {
+    parameter(field.name, &text_of(value))
+}
+
+/// The query for the items that begin so.
+#[must_use]
+pub fn beginning(field: &Field, text: &str) -> String {
+    parameter(&format!("{}_prefix", field.name), text)
+}
+
+/// A parameter, encoded.
+#[must_use]
+pub fn parameter(name: &str, value: &str) -> String {
+    form_urlencoded::Serializer::new(String::new()).append_pair(name, value).finish()
+}
+
+/// A value as a parameter has it.
+#[must_use]
+pub fn text_of(value: &Json) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
