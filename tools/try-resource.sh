@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
 document=$root/docs/your-own-resource.md
-# What differs between the copy and this checkout is compiled anew, and nothing else.
+# Dependencies are compiled already.
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$root/target}
 export GIT_AUTHOR_NAME=watershed GIT_AUTHOR_EMAIL=watershed@example.com
 export GIT_COMMITTER_NAME=$GIT_AUTHOR_NAME GIT_COMMITTER_EMAIL=$GIT_AUTHOR_EMAIL
@@ -13,7 +13,6 @@ export PATH=$CARGO_TARGET_DIR/fast:$PATH
 # How long building and starting the service may take.
 serving_seconds_max=900
 
-# Always here, so that cargo knows the crates of the copy again.
 copy=$CARGO_TARGET_DIR/resource
 service=
 stop() {
@@ -62,7 +61,7 @@ save() {
 
 rm -rf "$copy"
 mkdir -p "$copy"
-git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -p -t "$copy"
+git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -t "$copy"
 for installed in .venv .tools cdk/node_modules; do
     if [ -e "$installed" ]; then ln -s "$root/$installed" "$copy/$installed"; fi
 done
@@ -73,6 +72,10 @@ for sample in users:100 orders:250; do
 done
 
 cd "$copy"
+# Cargo tells packages apart by their paths in the workspace, and by their versions: without this it would take crates of the copy
+# for those of this checkout.
+sed -i -E 's/^version = "([0-9.]+)"$/version = "\1-copy"/' Cargo.toml
+cargo update --workspace --offline --quiet
 git init -q
 save "The checkout"
 
