@@ -247,7 +247,8 @@ impl<D: Domain> Work<'_, D> {
             }
         }
         // The state was read before the records. A refusal changes no state, so no condition would notice that it is older.
-        if newest > self.current.version { self.reload().await } else { Ok(()) }
+        let is_old = newest > self.current.version && !mutant!(ActionOnOldState);
+        if is_old { self.reload().await } else { Ok(()) }
     }
 
     async fn commit(&self, transaction: &Transaction) -> Result<(), CommitError> {

@@ -102,6 +102,8 @@ mutants! {
     EarlyIsNotQueued,
     /// Actions do not wait for what their session asked before.
     ActionsOvertake,
+    /// An action is judged on the state that was read before the command before it had ended.
+    ActionOnOldState,
     /// The token of a write forgets the action before it.
     ActionForgotten,
     /// A failed command stays failed, also after a redrive.

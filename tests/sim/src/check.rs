@@ -178,20 +178,27 @@ impl Rest<'_> {
         let events = self.world.history.lock();
         let places: BTreeMap<_, _> =
             events.judged.iter().enumerate().map(|(place, command)| (*command, place)).collect();
+        let made: BTreeMap<_, _> = self.records.iter().map(|record| (record.key.command, record)).collect();
         let mut overtaken = Vec::new();
         for record in &self.records {
             let command = record.key.command;
             let operation = events.commands.get(&command).and_then(|taken| events.operations.get(taken.operation));
             let (Some(operation), Some(judged)) = (operation, places.get(&command)) else { continue };
             let has_waited = record.completed_at.is_some_and(|at| later(at, record.accepted_at) >= HORIZON);
-            let is_later = |earlier: &&CommandId| places.get(earlier).is_none_or(|place| place > judged);
-            overtaken.extend(
-                operation.after.iter().filter(|_| !has_waited).filter(is_later).map(|earlier| (*earlier, command)),
-            );
+            let is_later = |earlier: &CommandId| places.get(earlier).is_none_or(|place| place > judged);
+            let is_newer = |earlier: &CommandId| {
+                let earlier = made.get(earlier).filter(|earlier| earlier.aggregate == record.aggregate);
+                earlier.is_some_and(|earlier| earlier.status.version() > record.status.version())
+            };
+            let earlier = operation.after.iter().filter(|earlier| is_later(earlier) || is_newer(earlier));
+            overtaken.extend(earlier.filter(|_| !has_waited).map(|earlier| (*earlier, command)));
         }
         drop(events);
         for (earlier, command) in overtaken {
-            self.violated(Invariant::OrderedInSession, format!("{command} was judged before {earlier}"));
+            self.violated(
+                Invariant::OrderedInSession,
+                format!("{command} was judged before {earlier}, or on top of an older version"),
+            );
         }
     }
 

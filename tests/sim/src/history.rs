@@ -60,7 +60,7 @@ pub enum Invariant {
     ///     accepted for another.
     KindsApart,
     /// 19. In a session that sends its tokens along, an ordered command is judged after the ordered ones before it and
-    ///     after the command that the token names, unless the horizon has passed.
+    ///     after the command that the token names, and on top of what they left, unless the horizon has passed.
     OrderedInSession,
 }
 

@@ -68,7 +68,7 @@ fn is_shown(mutant: Mutant) -> bool {
     let are_several = RESOURCES.len() > 1;
     let has_unique = RESOURCES.iter().any(|resource| resource.fields.iter().any(|field| field.taken.is_some()));
     match mutant {
-        Mutant::ActionsOvertake | Mutant::ActionForgotten => {
+        Mutant::ActionsOvertake | Mutant::ActionForgotten | Mutant::ActionOnOldState => {
             RESOURCES.iter().any(|resource| !resource.actions.is_empty())
         }
         Mutant::CacheKeyWithoutKind
