@@ -425,6 +425,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use serde_json::{Value, json};
+    use service::resources::RESOURCES;
 
     use super::*;
     use crate::testing::Service;
@@ -434,7 +435,9 @@ mod tests {
 
     /// A dead letter with a command that nobody else has sent.
     fn letter(id: &str) -> Value {
-        let body = json!({ "schema": 1, "tenant": "acme", "subject": "ada", "aggregate": uuid::Uuid::now_v7(),
+        let kind = RESOURCES[0].kind.name();
+        let schema = kernel::envelope::schema_of(kind, None, &[]);
+        let body = json!({ "schema": schema, "kind": kind, "tenant": "acme", "subject": "ada", "aggregate": uuid::Uuid::now_v7(),
             "stamp": { "at": 1_790_000_000_000_000_u64, "command": uuid::Uuid::now_v7() }, "expected": "unsaid",
             "command_schema": 1, "command": "delete" });
         json!({ "MessageId": id, "ReceiptHandle": format!("handle of {id}"), "Body": body.to_string() })

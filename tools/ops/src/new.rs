@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use resource::Description;
 use serde::Serialize;
 use service::resources::RESOURCES;
 
@@ -38,7 +39,7 @@ struct Report {
 }
 
 pub(crate) fn run(options: &NewOptions) -> Result<Outcome, Failure> {
-    let plan = Plan::of(options).map_err(Failure::Wrong)?;
+    let plan = Plan::of(options, RESOURCES).map_err(Failure::Wrong)?;
     let root = repository(&options.dir)?;
     let folder = root.join("shared").join(plan.crate_name());
     if folder.exists() {
@@ -66,12 +67,12 @@ pub(crate) fn run(options: &NewOptions) -> Result<Outcome, Failure> {
 }
 
 impl Plan {
-    /// Reads what is asked for; the error is one line.
-    fn of(options: &NewOptions) -> Result<Self, String> {
-        let collection = collection(&options.collection)?;
+    /// Reads what is asked for, beside what is served; the error is one line.
+    fn of(options: &NewOptions, served: &[Description]) -> Result<Self, String> {
+        let collection = collection(&options.collection, served)?;
         let name = options.name.clone().unwrap_or_else(|| singular(&collection));
         variant(&name)?;
-        if RESOURCES.iter().any(|resource| resource.name == name) {
+        if served.iter().any(|resource| resource.name == name) {
             return Err(format!("another resource is called {name}: choose another --name"));
         }
         let machine = Machine::of(&options.actions)?;
@@ -88,7 +89,7 @@ impl Plan {
         if fields.is_empty() {
             return Err("a resource has at least one field: add --field name:text".to_owned());
         }
-        Ok(Self { kind: kind(options.kind.as_deref(), &collection)?, collection, name, fields, machine })
+        Ok(Self { kind: kind(options.kind.as_deref(), &collection, served)?, collection, name, fields, machine })
     }
 
     /// A word of Rust.
@@ -112,7 +113,7 @@ fn camel_case(name: &str) -> String {
 }
 
 /// A segment of a path that nothing else has.
-fn collection(name: &str) -> Result<String, String> {
+fn collection(name: &str, served: &[Description]) -> Result<String, String> {
     let is_segment = name.starts_with(|first: char| first.is_ascii_lowercase())
         && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
         && !name.ends_with('-');
@@ -122,7 +123,7 @@ fn collection(name: &str) -> Result<String, String> {
     if resource::is_reserved(name) {
         return Err(format!("/{name} is the service's own: choose another name"));
     }
-    if RESOURCES.iter().any(|resource| resource.collection == name) {
+    if served.iter().any(|resource| resource.collection == name) {
         return Err(format!("/{name} is served already: choose another name"));
     }
     word(&name.replace('-', "_"))?;
@@ -158,8 +159,8 @@ fn singular(collection: &str) -> String {
 }
 
 /// The letters that are wanted, or the first ones that no other resource has.
-fn kind(wanted: Option<&str>, collection: &str) -> Result<String, String> {
-    let is_free = |letters: &str| RESOURCES.iter().all(|resource| resource.kind.letters() != letters);
+fn kind(wanted: Option<&str>, collection: &str, served: &[Description]) -> Result<String, String> {
+    let is_free = |letters: &str| served.iter().all(|resource| resource.kind.letters() != letters);
     if let Some(wanted) = wanted {
         let is_kind = (1..=2).contains(&wanted.len()) && wanted.bytes().all(|byte| byte.is_ascii_uppercase());
         return match (is_kind, is_free(wanted)) {
@@ -243,14 +244,20 @@ fn write(path: &Path, text: &str) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use clap::Parser as _;
+    use kernel::ids::Kind;
 
     use super::*;
     use crate::cli::{Action, Arguments};
 
+    const SERVED: [Description; 2] = [
+        Description { kind: Kind::new("U"), collection: "users", name: "user", fields: &[], actions: &[] },
+        Description { kind: Kind::new("O"), collection: "orders", name: "order", fields: &[], actions: &[] },
+    ];
+
     pub(super) fn plan(arguments: &[&str]) -> Result<Plan, String> {
         let arguments = [&["watershed", "new"], arguments].concat();
         match Arguments::try_parse_from(arguments).map_err(|error| error.to_string())?.action {
-            Action::New(options) => Plan::of(&options),
+            Action::New(options) => Plan::of(&options, &SERVED),
             other => panic!("{other:?}"),
         }
     }
