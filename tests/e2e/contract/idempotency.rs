@@ -113,7 +113,7 @@ async fn another_body_under_the_same_key_is_refused(service: &Service, sample: &
     let api = service.api();
     let (key, body) = (unique("key"), sample.body("Idempotent"));
     let first = api.post(&sample.path, &body).idempotency_key(&key).write().await.expect(201);
-    let other = sample.body("Idempotent");
+    let other = sample.body("Another");
     api.post(&sample.path, &other).idempotency_key(&key).send().await.expect(422);
     assert!([Some(0), None].contains(&found(&api, sample, &other).await));
     let item = api.item(&first).await;

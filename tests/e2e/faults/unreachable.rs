@@ -54,10 +54,11 @@ async fn is_told(call: Call) {
     }
 }
 
-/// How many items hold the value of this body.
-async fn found(api: &Api, body: &Value) -> usize {
-    let held = sample::main().held(body).unwrap();
-    api.get(&sample::main().list(&held)).send().await.expect(200).json()["items"].as_array().unwrap().len()
+/// As many items hold the unique value of this body, if there is a list that tells.
+async fn assert_found(api: &Api, body: &Value, count: usize) {
+    let Some(held) = sample::main().held(body) else { return };
+    let page = api.get(&sample::main().list(&held)).send().await.expect(200).json();
+    assert_eq!(page["items"].as_array().unwrap().len(), count, "{page}");
 }
 
 #[test]
@@ -79,7 +80,8 @@ fn while_the_queue_is_out_of_reach_writes_are_refused_and_reads_served() {
 
             let retried = api.post(&sample::main().path, &kept).idempotency_key(&key).write().await.expect(201);
             assert_eq!(api.item(&retried).await.version(), 1);
-            assert_eq!((found(&api, &kept).await, found(&api, &lost).await), (1, 0));
+            assert_found(&api, &kept, 1).await;
+            assert_found(&api, &lost, 0).await;
             assert_eq!(api.reread(&item).await.body, item.body);
         }
     });
@@ -112,10 +114,10 @@ fn while_the_store_is_out_of_reach_commands_are_still_accepted() {
 
             let document = api.outcome(accepted_answer.json()["command_id"].as_str().unwrap()).await;
             assert_eq!(document["status"], "applied");
-            assert_eq!(found(&api, &accepted).await, 1);
+            assert_found(&api, &accepted, 1).await;
             let retried = api.post(&sample::main().path, &refused).idempotency_key(&key).write().await.expect(201);
             assert_eq!(api.item(&retried).await.version(), 1);
-            assert_eq!(found(&api, &refused).await, 1);
+            assert_found(&api, &refused, 1).await;
         }
     });
 }
@@ -163,7 +165,7 @@ fn while_the_store_is_out_of_reach_a_service_without_a_queue_refuses_everything(
 
             let retried = api.post(&sample::main().path, &body).idempotency_key(&key).write().await.expect(201);
             assert_eq!(api.item(&retried).await.version(), 1);
-            assert_eq!(found(&api, &body).await, 1);
+            assert_found(&api, &body, 1).await;
             assert_eq!(api.reread(&item).await.body, item.body);
         }
     });
