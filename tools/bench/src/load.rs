@@ -130,7 +130,13 @@ impl Client {
             let (client, items) = (self.clone(), Arc::clone(items));
             under_way.spawn(async move {
                 let answer = client.request(request, &items).await;
-                (at.elapsed(), answer.is_ok_and(|answer| answer.ok))
+                let latency = at.elapsed();
+                // The report only counts them.
+                let failure = answer.and_then(Answer::accepted).err();
+                if let Some(failure) = &failure {
+                    eprintln!("{failure}");
+                }
+                (latency, failure.is_none())
             });
         }
         let answers = under_way.join_all().await;
