@@ -102,6 +102,19 @@ impl Field {
         (self.beginning)(text)
     }
 
+    /// The query of the list by this field: for the items with this value, or for those that begin so. `None` if there is no such
+    /// list, or if the value is no beginning.
+    #[must_use]
+    pub fn query(&self, value: &Json) -> Option<String> {
+        match self.list? {
+            List::OfValue(_) => Some(of_value(self, value)),
+            List::Sorted(_) => {
+                let text = text_of(value);
+                self.beginning(&text).is_ok().then(|| beginning(self, &text))
+            }
+        }
+    }
+
     /// The problem of a value that another item has.
     #[must_use]
     pub fn problem(&self, resource: &str) -> Problem {
@@ -116,6 +129,30 @@ impl Field {
 pub fn full_body(fields: &[Field], number: u64) -> Json {
     let settable = fields.iter().filter(|field| field.is_settable);
     Json::Object(settable.map(|field| (field.name.to_owned(), (field.sample)(number))).collect())
+}
+
+/// The query for the items with this value.
+#[must_use]
+pub fn of_value(field: &Field, value: &Json) -> String {
+    parameter(field.name, &text_of(value))
+}
+
+/// The query for the items that begin so.
+#[must_use]
+pub fn beginning(field: &Field, text: &str) -> String {
+    parameter(&format!("{}_prefix", field.name), text)
+}
+
+/// A parameter, encoded.
+#[must_use]
+pub fn parameter(name: &str, value: &str) -> String {
+    form_urlencoded::Serializer::new(String::new()).append_pair(name, value).finish()
+}
+
+/// A value as a parameter has it.
+#[must_use]
+pub fn text_of(value: &Json) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 impl fmt::Debug for Field {

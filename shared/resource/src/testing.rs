@@ -17,9 +17,9 @@ mod samples;
 
 pub use self::forms::{keys_are_computed_as_ever, messages_travel_as_ever, states_are_stored_as_ever};
 pub use self::inputs::{command_body, envelope, query_string, stored_item};
-pub use self::samples::{beginning, is_wide, lived, of_value, parameter, text_of, walks};
+pub use self::samples::{is_wide, lived, walks};
 use crate::Resource;
-pub use crate::field::full_body;
+pub use crate::field::{beginning, full_body, of_value, parameter, text_of};
 
 /// Bodies of a create with one field that is wrong, with the field's name.
 #[must_use]

@@ -9,7 +9,7 @@ use kernel::ids::{Kind, Tenant};
 use kernel::ingest::Tally;
 use kernel::query::{TierReport, TierSaid};
 use serde::{Serialize, Serializer};
-use service::resources::RESOURCES;
+use service::resources;
 
 use super::Measured;
 use crate::config::MetricsConfig;
@@ -172,7 +172,7 @@ pub(super) fn request(source: &MetricsConfig, at: Timestamp, measured: Measured<
 pub(super) fn batch(source: &MetricsConfig, at: Timestamp, tallies: &BTreeMap<Option<Kind>, Tally>) -> Vec<u8> {
     let mut lines = Lines { source, at, text: Vec::new() };
     for (kind, tally) in tallies {
-        let resource = RESOURCES.iter().find(|resource| Some(resource.kind) == *kind);
+        let resource = kind.and_then(|kind| resources::of_kind(kind.name()));
         lines.add_tally(resource.map_or(NONE, |resource| resource.collection), tally);
     }
     lines.text
@@ -248,6 +248,7 @@ mod tests {
     use kernel::query::Tier;
     use serde_json::{Value, json};
     use service::api;
+    use service::resources::RESOURCES;
 
     use super::*;
     use crate::http::routes;

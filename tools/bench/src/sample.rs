@@ -3,8 +3,7 @@
 
 use std::sync::LazyLock;
 
-use resource::field::List;
-use resource::testing::{beginning, full_body, is_wide, of_value, text_of, walks};
+use resource::testing::{full_body, is_wide, walks};
 use resource::{Description, Field, Operation, Resource, Visitor};
 use serde_json::{Map, Value};
 use service::resources::{self, RESOURCES};
@@ -61,17 +60,7 @@ impl Sample {
 
     /// The queries of all lists but the one without a filter.
     pub(crate) fn lists(&self, number: u64) -> impl Iterator<Item = String> {
-        self.resource.fields.iter().filter_map(move |field| {
-            let value = (field.sample)(number);
-            match field.list? {
-                List::OfValue(_) => Some(of_value(field, &value)),
-                List::Sorted(_) => {
-                    // Not every value has a beginning.
-                    let text = text_of(&value);
-                    field.beginning(&text).is_ok().then(|| beginning(field, &text))
-                }
-            }
-        })
+        self.resource.fields.iter().filter_map(move |field| field.query(&(field.sample)(number)))
     }
 }
 
@@ -94,6 +83,8 @@ fn actions(resource: &'static Description) -> impl Iterator<Item = Change> {
 
 #[cfg(test)]
 mod tests {
+    use resource::field::List;
+
     use super::*;
 
     #[test]

@@ -12,8 +12,8 @@ use std::time::Duration;
 use ::service::api;
 use ::service::resources::RESOURCES;
 use http::Method;
-use resource::field::{List, full_body};
-use resource::{Description, Field};
+use resource::Description;
+use resource::field::full_body;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
@@ -466,15 +466,8 @@ fn some_change(resource: &Description) -> Value {
 
 /// The path of a list that has the item with this body alone: that of a unique field.
 fn finding(resource: &Description, body: &Value) -> Option<String> {
-    let is_listed = |field: &&Field| field.taken.is_some() && field.list.is_some();
-    let field = resource.fields.iter().find(is_listed)?;
-    let parameter = match field.list? {
-        List::OfValue(_) => field.name.to_owned(),
-        List::Sorted(_) => format!("{}_prefix", field.name),
-    };
-    let value = body.get(field.name)?;
-    let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    let query = form_urlencoded::Serializer::new(String::new()).append_pair(&parameter, &value).finish();
+    let mut unique = resource.fields.iter().filter(|field| field.taken.is_some());
+    let query = unique.find_map(|field| field.query(body.get(field.name)?))?;
     Some(format!("{}?{query}", resource.path()))
 }
 

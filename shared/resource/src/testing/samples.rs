@@ -50,27 +50,3 @@ pub fn walks<R: Resource>() -> Vec<Vec<&'static str>> {
     }
     walks
 }
-
-/// The query for the items with this value.
-#[must_use]
-pub fn of_value(field: &Field, value: &Json) -> String {
-    parameter(field.name, &text_of(value))
-}
-
-/// The query for the items that begin so.
-#[must_use]
-pub fn beginning(field: &Field, text: &str) -> String {
-    parameter(&format!("{}_prefix", field.name), text)
-}
-
-/// A parameter, encoded.
-#[must_use]
-pub fn parameter(name: &str, value: &str) -> String {
-    form_urlencoded::Serializer::new(String::new()).append_pair(name, value).finish()
-}
-
-/// A value as a parameter has it.
-#[must_use]
-pub fn text_of(value: &Json) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
-}
