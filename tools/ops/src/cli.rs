@@ -238,8 +238,8 @@ pub(crate) struct TrafficOptions {
     /// Memory of ingest-fn, in MB.
     #[arg(long, default_value = "512", value_parser = clap::value_parser!(u32).range(128..=10_240))]
     pub(crate) ingest_memory: u32,
-    /// Milliseconds of a read that a cache answers. This and the next three are as measured in docs/evolution/report.md, and
-    /// 1 ms for each request to a store.
+    /// Milliseconds of a read that a cache answers. The defaults of this and the next three are assumptions: give the durations
+    /// that you measure.
     #[arg(long, default_value = "1", value_parser = millis)]
     pub(crate) cached_ms: f64,
     /// Milliseconds of a read that a store answers.
