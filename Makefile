@@ -57,7 +57,7 @@ test-full: ## Run the long tests, add resources to a copy, and deploy to an emul
 	cargo build --profile $(PROFILE) --workspace --bins --tests
 	tools/with-ministack.sh $(CARGO_TEST) --workspace --test e2e -- --show-output --ignored --skip deployed::
 	$(CARGO_TEST) $(SIMULATION) --test simulation -- --show-output --ignored
-	@tools/setup.sh deny node
+	@tools/setup.sh node
 	tools/try-resource.sh
 	$(MAKE) test-deploy
 

@@ -76,16 +76,21 @@ install_node() {
     cp "$lock" cdk/node_modules/.installed-lock
 }
 
+# Without optimisation: compiling takes minutes less, and these tools run for seconds.
+install_from_crates() {
+    CARGO_PROFILE_DEV_DEBUG=false cargo install --quiet --debug --locked --root .tools "$1"
+}
+
 install_cargo_deny() {
     if .tools/bin/cargo-deny --version 2>/dev/null | grep -q "$cargo_deny_version"; then return; fi
     echo "setup: installing cargo-deny $cargo_deny_version from crates.io into .tools"
-    cargo install --quiet --locked --root .tools "cargo-deny@$cargo_deny_version"
+    install_from_crates "cargo-deny@$cargo_deny_version"
 }
 
 install_cargo_fuzz() {
     if .tools/bin/cargo-fuzz --version 2>/dev/null | grep -q "$cargo_fuzz_version"; then return; fi
     echo "setup: installing cargo-fuzz $cargo_fuzz_version from crates.io into .tools"
-    cargo install --quiet --locked --root .tools "cargo-fuzz@$cargo_fuzz_version"
+    install_from_crates "cargo-fuzz@$cargo_fuzz_version"
 }
 
 for part in "$@"; do
