@@ -167,7 +167,8 @@ fn gates_for_readers(before: &Row, after: &Row) -> Vec<What> {
 fn gates_for_the_queue(before: &Row, after: &Row) -> Vec<What> {
     let sends = |row: &Row| row.writes_answer != Answer::Result;
     match (before.queue_deployed, after.queue_deployed) {
-        (true, true) if sends(before) && !sends(after) => vec![What::Drain],
+        // A command does not wait for a dead letter once the queue is out of use. So dead letters are redriven before that.
+        (true, true) if sends(before) && !sends(after) => vec![What::Drain, What::DeadLetters],
         (true, false) => vec![What::Drain, What::DeadLetters],
         _ => Vec::new(),
     }
@@ -239,6 +240,7 @@ mod tests {
                     "soak: at cqrs-expand",
                     "contract: deploy cqrs-drain",
                     "drain: before cqrs-idle",
+                    "dead letters: before cqrs-idle",
                     "contract: deploy cqrs-idle",
                     "contract: before read-store",
                     "drain: before read-store",
@@ -287,6 +289,7 @@ mod tests {
                 &[
                     "roll back: deploy cqrs-drain",
                     "drain: before cqrs-idle",
+                    "dead letters: before cqrs-idle",
                     "roll back: deploy cqrs-idle",
                     "drain: before read-store",
                     "dead letters: before read-store",

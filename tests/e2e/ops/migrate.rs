@@ -339,13 +339,13 @@ fn a_shared_cache_forgets_what_it_holds_of_an_earlier_stay() {
 }
 
 #[test]
-fn no_queue_goes_while_it_has_dead_letters() {
+fn no_queue_falls_out_of_use_while_it_has_dead_letters() {
     let site = Site::start(Variant::Cqrs);
     check(&site.stack, async {
         die(&site, "poison").await;
         let told = site.advance(&["--to", "read-store", "--retention", "0s"]).await;
-        assert_eq!((told.code, &told.json["next"]), (1, &json!("dead letters: before read-store")), "{told:?}");
-        assert_eq!(site.stage().await, "cqrs-idle");
+        assert_eq!((told.code, &told.json["next"]), (1, &json!("dead letters: before cqrs-idle")), "{told:?}");
+        assert_eq!(site.stage().await, "cqrs-drain");
         assert_eq!(site.watershed(&["dlq", "discard", "--all"]).await.code, 0);
         let told = site.advance(&["--retention", "0s"]).await;
         assert_eq!((told.code, site.stage().await), (0, "read-store".to_owned()), "{told:?}");

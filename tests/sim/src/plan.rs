@@ -272,8 +272,10 @@ pub enum Duty {
     FillReadStore,
     /// Before readers ask the shared cache: drop what it holds from a time when writers did not keep it up to date.
     DropCached,
-    /// Before writers send to the queue no more, and before it goes: wait until it is empty.
+    /// Before writers stop sending to the queue, and before it goes: wait until it is empty.
     EmptyQueue,
+    /// At the same times: send its dead letters back, and wait until none is left.
+    RedriveDeadLetters,
 }
 
 impl Disaster {

@@ -33,7 +33,9 @@ impl World {
             What::Backfill if is_due(Duty::FillReadStore) => self.fill(Projection::FIRST).await,
             What::Refresh if is_due(Duty::DropCached) => self.drop_what_differs().await,
             What::Drain if is_due(Duty::EmptyQueue) => self.queue_is_empty().await,
-            What::DeadLetters if is_due(Duty::EmptyQueue) => self.nothing_is_queued().await,
+            What::DeadLetters if is_due(Duty::EmptyQueue) && is_due(Duty::RedriveDeadLetters) => {
+                self.nothing_is_queued().await;
+            }
             What::Deploy(_) => {
                 self.deploy(|deployment| deployment.row = Arc::new(step.row));
                 if is_due(Duty::AwaitEnvironments) {

@@ -204,6 +204,25 @@ fn readers_of_what_a_cache_kept_while_writers_left_it_alone_are_noticed() {
     assert_eq!(first_violation_without(Duty::DropCached), Some(Invariant::CacheEqual));
 }
 
+/// A seed in a hundred thousand shows it, so its plan is kept.
+#[test]
+fn dead_letters_that_are_left_when_the_queue_falls_out_of_use_are_noticed() {
+    if RESOURCES.iter().all(|resource| resource.actions.is_empty()) {
+        return;
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("plans/dead-letters-left.json");
+    let mut plan = Plan::read(&path).unwrap();
+    assert_eq!(told(&run(&plan, None)), "");
+    for disaster in &mut plan.disasters {
+        if let Calamity::Walk { forgotten, .. } = &mut disaster.what {
+            *forgotten = Some(Duty::RedriveDeadLetters);
+        }
+    }
+    let report = run(&plan, None);
+    let is_out_of_order = report.violations.iter().any(|violation| violation.invariant == Invariant::OrderedInSession);
+    assert!(is_out_of_order, "{}", told(&report));
+}
+
 #[test]
 fn a_queue_that_goes_before_it_is_empty_is_noticed() {
     assert_eq!(first_violation_without(Duty::EmptyQueue), Some(Invariant::EndsOnce));

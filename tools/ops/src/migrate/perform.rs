@@ -229,10 +229,10 @@ impl Run<'_> {
     }
 
     async fn dead_letters(&self, step: &Step) -> Result<Option<Stop>, Failure> {
-        say(step, format_args!("there must be none when their queue goes"));
+        say(step, format_args!("there must be none when their queue falls out of use"));
         let dead = counts(&self.site.sqs(), self.site.dead_letter_queue_url()?).await?.all();
         Ok((dead > 0).then(|| {
-            let line = format!("{dead} dead letters would be lost with their queue");
+            let line = format!("{dead} dead letters are left, and later commands may depend on them");
             Stop::because(
                 line,
                 "`watershed dlq redrive` or `watershed dlq discard` them, then `watershed migrate advance`",

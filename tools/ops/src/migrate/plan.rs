@@ -50,7 +50,7 @@ fn describe(step: &Step) -> Planned {
         What::Retain(Duration::ZERO) => "nothing that holds data is taken away".to_owned(),
         What::Retain(kept) => format!("not before {} after the cut-over, unless told by --retention", friendly(kept)),
         What::Drain => "wait until nothing waits in the queue, is being worked on or comes later".to_owned(),
-        What::DeadLetters => "see that there are no dead letters, which would be lost".to_owned(),
+        What::DeadLetters => "stop if there are dead letters".to_owned(),
     };
     Planned { step: step.to_string(), does, costs: costs(step) }
 }
