@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use kernel::clock::Timestamp;
 use kernel::domain::{Context, Decision};
@@ -158,14 +159,18 @@ fn texts(golden: &str, beginning: &str) -> Vec<(String, String)> {
     paths.iter().filter_map(named).collect()
 }
 
-/// Writes a committed text if it is missing, and tells where.
+/// Writes a golden file if it is missing, and returns its path.
+///
+/// The file appears as a whole, because another test of the same run may read it at the same time.
 fn write_if_missing(golden: &str, name: &str, text: impl FnOnce() -> String) -> Option<PathBuf> {
     let path = path(golden, name);
     if path.exists() {
         return None;
     }
     fs::create_dir_all(golden).unwrap();
-    fs::write(&path, format!("{}\n", text())).unwrap();
+    let unfinished = path.with_file_name(format!(".{name}-{:?}", thread::current().id()));
+    fs::write(&unfinished, format!("{}\n", text())).unwrap();
+    fs::rename(&unfinished, &path).unwrap();
     Some(path)
 }
 
@@ -181,4 +186,29 @@ fn assert_nothing_was_missing(written: &[PathBuf]) {
         written.is_empty(),
         "these were missing, and have been written: look at them, and commit them: {written:#?}"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tests_at_the_same_time_never_read_half_a_golden_file() {
+        let golden = std::env::temp_dir().join(format!("watershed-golden-{}", std::process::id()));
+        let (folder, text) = (golden.to_str().unwrap(), "x".repeat(100_000));
+        for round in 0..100 {
+            let name = format!("state-{round}");
+            thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| {
+                        write_if_missing(folder, &name, || text.clone());
+                        let [(_, kept)] = &texts(folder, &name)[..] else { panic!("there is one file") };
+                        assert_eq!(*kept, text);
+                    });
+                }
+            });
+            fs::remove_file(path(folder, &name)).unwrap();
+        }
+        fs::remove_dir(&golden).unwrap();
+    }
 }
