@@ -232,7 +232,7 @@ impl Run<'_> {
         say(step, format_args!("there must be none when their queue falls out of use"));
         let dead = counts(&self.site.sqs(), self.site.dead_letter_queue_url()?).await?.all();
         Ok((dead > 0).then(|| {
-            let line = format!("{dead} dead letters are left, and later commands may depend on them");
+            let line = format!("dead letters left: {dead}. Later commands may depend on them");
             Stop::because(
                 line,
                 "`watershed dlq redrive` or `watershed dlq discard` them, then `watershed migrate advance`",
@@ -357,20 +357,30 @@ mod tests {
         });
         let compared = |row| ["commands", "commands", row];
         // The queue is looked at again, and its dead letters, before both go.
-        let end = ["cqrs-idle", "commands", "commands", "dead", "read-store"];
+        let end = ["dead", "cqrs-idle", "commands", "commands", "dead", "read-store"];
         let due = [&compared("cqrs-expand")[..], &compared("cqrs-drain"), &["commands"; 6], &end].concat();
         assert_eq!(heard.collect::<Vec<_>>(), due);
     }
 
     #[tokio::test]
-    async fn a_queue_does_not_go_while_a_dead_letter_waits_is_being_looked_at_or_comes_later() {
+    async fn a_queue_stays_in_use_while_a_dead_letter_waits_is_being_looked_at_or_comes_later() {
+        for (clean, deployed) in
+            [(0, &["cqrs-expand", "cqrs-drain"][..]), (1, &["cqrs-expand", "cqrs-drain", "cqrs-idle"])]
+        {
+            stops_at_a_dead_letter(clean, deployed).await;
+        }
+    }
+
+    /// Expects a stop at the first dead letter, after so many times without one, with these stages deployed.
+    async fn stops_at_a_dead_letter(clean: usize, deployed: &[&str]) {
         let attempts = [[1, 0, 0], [0, 1, 0], [0, 0, 1]].map(async |dead| {
-            let service = Service::at("cqrs", counting("dead", [dead])).await;
+            let counts = std::iter::repeat_n([0; 3], clean).chain([dead]);
+            let service = Service::at("cqrs", counting("dead", counts)).await;
             let advance = [&["migrate", "advance", "--to", "read-store"], &AT_ONCE[..]].concat();
             let outcome = service.run(&advance).await.unwrap();
             let told = outcome.lines().join("\n");
-            assert!(!outcome.is_well && told.contains("1 dead letters would be lost"), "{told}");
-            assert_eq!(rows(&service), ["cqrs-expand", "cqrs-drain", "cqrs-idle"]);
+            assert!(!outcome.is_well && told.contains("dead letters left: 1"), "{told}");
+            assert_eq!(rows(&service), deployed);
         });
         futures::future::join_all(attempts).await;
     }
