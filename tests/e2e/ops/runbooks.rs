@@ -351,6 +351,8 @@ fn whatever_leaves_something_to_do_names_the_next_command() {
         assert_eq!(site.watershed(&["rebuild", "finish"]).await.code, 0);
 
         let advance = ["migrate", "advance", "--to", "read-store", "--soak", "1s", "--retention"];
+        names(&[&advance[..], &["1h"]].concat(), 1, "`watershed dlq redrive`").await;
+        assert_eq!(site.watershed(&["dlq", "discard", "--all"]).await.code, 0);
         names(&[&advance[..], &["1h"]].concat(), 1, "--retention 0s").await;
         names(&["migrate", "status"], 0, "`watershed migrate advance`").await;
     });
