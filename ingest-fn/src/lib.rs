@@ -16,8 +16,8 @@ use tokio::time::Instant;
 /// Serves invocations, as the environment's variables say.
 pub async fn run() -> Result<(), Error> {
     telemetry::init();
-    let ingest = Arc::new(wiring::ingest_side(IngestConfig::read(&config::process)?).await?);
-    let metrics = Metrics::read(&config::process)?;
+    let ingest = Arc::new(wiring::ingest_side(IngestConfig::read(&config::env_var)?).await?);
+    let metrics = Metrics::read(&config::env_var)?;
     let handler = service_fn(move |event| {
         let (ingest, metrics) = (Arc::clone(&ingest), metrics.clone());
         async move { handle(&ingest, &metrics, event).await }

@@ -18,7 +18,7 @@ pub async fn run() -> Result<(), lambda_runtime::Error> {
 
 /// As [`run`], for one item of the resource that `RESOURCE` names, for example `GET /users/{id}`.
 pub async fn run_get() -> Result<(), lambda_runtime::Error> {
-    let resource = config::resource(&config::process)?;
+    let resource = config::resource(&config::env_var)?;
     let side = read_side().await?;
     serve(routes::item_of(resource, &side)).await
 }
@@ -26,25 +26,25 @@ pub async fn run_get() -> Result<(), lambda_runtime::Error> {
 /// As [`run`], for lists of the resource that `RESOURCE` names, for example `GET /users`.
 pub async fn run_list() -> Result<(), lambda_runtime::Error> {
     telemetry::init();
-    let resource = config::resource(&config::process)?;
-    let side = wiring::list_side(ListConfig::read(&config::process)?).await?;
+    let resource = config::resource(&config::env_var)?;
+    let side = wiring::list_side(ListConfig::read(&config::env_var)?).await?;
     serve(routes::collection_of(resource, &side)).await
 }
 
 /// As [`run`], for `GET /commands/{id}` and for what no other function answers.
 pub async fn run_get_command() -> Result<(), lambda_runtime::Error> {
     telemetry::init();
-    let commands = wiring::command_lookup(LookupConfig::read(&config::process)?).await?;
+    let commands = wiring::command_lookup(LookupConfig::read(&config::env_var)?).await?;
     serve(routes::command(commands).merge(routes::health())).await
 }
 
 async fn read_side() -> Result<ReadSide, lambda_runtime::Error> {
     telemetry::init();
-    let side = wiring::read_side(ReadConfig::read(&config::process)?).await?;
+    let side = wiring::read_side(ReadConfig::read(&config::env_var)?).await?;
     side.warm_up().await;
     Ok(side)
 }
 
 async fn serve(router: Router) -> Result<(), lambda_runtime::Error> {
-    front_door::run(middleware::finish(router, Metrics::read(&config::process)?)).await
+    front_door::run(middleware::finish(router, Metrics::read(&config::env_var)?)).await
 }

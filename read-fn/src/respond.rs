@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use kernel::query::{Answer, PageAnswer, Tier, TierReport, TierSaid};
+use kernel::lookup::CommandState;
+use kernel::query::{CacheResult, PageAnswer, ReadAnswer, Tier, TierReport};
 use kernel::record::{CommandRecord, CommandStatus};
-use kernel::submit::Known;
 use kernel::token::Token;
 use resource::Description;
 use serde_json::{Map, Value, json};
@@ -24,8 +24,8 @@ const REVALIDATE: HeaderValue = HeaderValue::from_static("private, no-cache");
 /// One item, or that there is none.
 ///
 /// The order is that of RFC 9110, section 13.2: a missing item, then `If-Match`, then `If-None-Match`.
-pub(crate) fn item(answer: Answer, if_match: IfMatch, request: &HeaderMap) -> Response {
-    let Answer { view, projection, token, age, tiers, stale } = answer;
+pub(crate) fn item(answer: ReadAnswer, if_match: IfMatch, request: &HeaderMap) -> Response {
+    let ReadAnswer { view, projection, token, age, tiers, stale } = answer;
     let tag = etag(view.version, projection);
     let mut response = match view.body {
         None => HttpProblem::not_found().into_response(),
@@ -39,7 +39,7 @@ pub(crate) fn item(answer: Answer, if_match: IfMatch, request: &HeaderMap) -> Re
     }
     set(&mut response, CONSISTENCY_TOKEN, token);
     if stale {
-        // Said only where a stale answer was given: this is the flag.
+        // Sent only where a stale answer was given: this is the flag.
         response.headers_mut().insert(PREFERENCE_APPLIED, HeaderValue::from_static("handling=lenient"));
     }
     tell_caches(&mut response, age, tiers);
@@ -91,27 +91,29 @@ fn tell_cache(list: &mut ListSerializer<String>, report: &TierReport) {
         Tier::Memory => token_ref("memory"),
         Tier::Redis => token_ref("redis"),
     });
-    match report.said {
-        TierSaid::Hit(Some(ttl)) => {
+    match report.result {
+        CacheResult::Hit(Some(ttl)) => {
             cache.parameter(HIT, true).parameter(TTL, Integer::from(u32::try_from(ttl.as_secs()).unwrap_or(u32::MAX)))
         }
-        TierSaid::Hit(None) => cache.parameter(HIT, true),
-        TierSaid::Miss => cache.parameter(FWD, token_ref("miss")),
-        TierSaid::TooOld => cache.parameter(FWD, token_ref("request")),
-        TierSaid::Unavailable => cache.parameter(FWD, token_ref("bypass")).parameter(DETAIL, token_ref("unavailable")),
+        CacheResult::Hit(None) => cache.parameter(HIT, true),
+        CacheResult::Miss => cache.parameter(FWD, token_ref("miss")),
+        CacheResult::TooOld => cache.parameter(FWD, token_ref("request")),
+        CacheResult::Unavailable => {
+            cache.parameter(FWD, token_ref("bypass")).parameter(DETAIL, token_ref("unavailable"))
+        }
     };
 }
 
 /// The status of a command.
-pub(crate) fn command(id: &str, known: Known, token: impl Fn(&Token) -> String, base: &BasePath) -> Response {
+pub(crate) fn command(id: &str, known: CommandState, token: impl Fn(&Token) -> String, base: &BasePath) -> Response {
     let mut document = Map::new();
     document.insert("command_id".to_owned(), json!(id));
     match known {
-        Known::OnItsWay(accepted_at) => {
+        CommandState::Pending(accepted_at) => {
             document.insert("status".to_owned(), json!("pending"));
             document.insert("accepted_at".to_owned(), json!(accepted_at.to_string()));
         }
-        Known::Record(record) => describe(&mut document, &record, token, base),
+        CommandState::Recorded(record) => describe(&mut document, &record, token, base),
     }
     let mut response = problem::json(StatusCode::OK, Value::Object(document).to_string());
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -174,20 +176,20 @@ mod tests {
 
     #[test]
     fn the_cache_nearest_to_the_origin_comes_first() {
-        let told = |tiers: &[(Tier, TierSaid)]| {
+        let told = |tiers: &[(Tier, CacheResult)]| {
             let mut response = StatusCode::OK.into_response();
-            let tiers = tiers.iter().map(|(tier, said)| TierReport { tier: *tier, said: *said }).collect();
+            let tiers = tiers.iter().map(|(tier, result)| TierReport { tier: *tier, result: *result }).collect();
             tell_caches(&mut response, None, tiers);
             response.headers().get(CACHE_STATUS).map(|value| value.to_str().unwrap().to_owned())
         };
-        let hit = TierSaid::Hit(Some(Duration::from_millis(287_900)));
+        let hit = CacheResult::Hit(Some(Duration::from_millis(287_900)));
         for (tiers, expected) in [
-            (&[(Tier::Memory, TierSaid::Miss), (Tier::Redis, hit)][..], "redis;hit;ttl=287, memory;fwd=miss"),
+            (&[(Tier::Memory, CacheResult::Miss), (Tier::Redis, hit)][..], "redis;hit;ttl=287, memory;fwd=miss"),
             (
-                &[(Tier::Memory, TierSaid::TooOld), (Tier::Redis, TierSaid::Unavailable)],
+                &[(Tier::Memory, CacheResult::TooOld), (Tier::Redis, CacheResult::Unavailable)],
                 "redis;fwd=bypass;detail=unavailable, memory;fwd=request",
             ),
-            (&[(Tier::Memory, TierSaid::Hit(None))], "memory;hit"),
+            (&[(Tier::Memory, CacheResult::Hit(None))], "memory;hit"),
         ] {
             assert_eq!(told(tiers).as_deref(), Some(expected));
         }
@@ -205,7 +207,7 @@ mod tests {
             status,
             completed_at: Some(accepted_at),
         };
-        let response = command("c", Known::Record(record), |_| "t".to_owned(), &base.parse().unwrap());
+        let response = command("c", CommandState::Recorded(record), |_| "t".to_owned(), &base.parse().unwrap());
         let body = response.into_body().collect().await.unwrap().to_bytes();
         serde_json::from_slice::<Value>(&body).unwrap()["href"].clone()
     }

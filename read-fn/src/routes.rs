@@ -8,8 +8,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::StatusCode;
 use kernel::ids::{AggregateId, AggregateKey};
+use kernel::lookup::{CommandLookup, CommandState};
 use kernel::query::{ListRequest, Lists, Queries, ReadRequest};
-use kernel::submit::{CommandLookup, Known};
 use percent_encoding::percent_decode_str;
 use resource::{Access, Description, Parameters, Resource, Visitor};
 use service::api;
@@ -111,7 +111,7 @@ async fn get_command(State(commands): State<Arc<CommandLookup>>, incoming: Incom
     let tenant = &incoming.identity.tenant;
     let known = commands.get(tenant, &incoming.param).await?.ok_or_else(HttpProblem::not_found)?;
     // Any scope to read opens the route: which one is needed is known only now.
-    if let Known::Record(record) = &known
+    if let CommandState::Recorded(record) = &known
         && let Some(resource) = resources::of_kind(record.kind.as_deref())
     {
         let scope = resource.scope(Access::Read);

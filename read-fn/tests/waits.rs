@@ -9,7 +9,7 @@ use http::{Request, StatusCode};
 use kernel::clock::{Clock as _, SystemClock};
 use kernel::domain::Domain as _;
 use kernel::ids::{AggregateId, Tenant};
-use kernel::project::Projection;
+use kernel::projection::Projection;
 use kernel::query::Queries;
 use kernel::seal::KeyRing;
 use kernel::token::Token;

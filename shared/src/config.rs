@@ -5,13 +5,13 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use adapters::read_table::ReadTable;
-use kernel::project::Projection;
+use kernel::projection::Projection;
 use kernel::seal::KeyRing;
 use resource::{Description, Operation};
 use serde::Serialize;
-use service::assembly::{WriteRoute, horizon};
+use service::assembly::{WriteRoute, reorder_window};
 use service::resources::RESOURCES;
-use service::stages::{Cache, Row, Source};
+use service::stages::{Cache, Source, StageConfig};
 
 use crate::http::incoming::Identity;
 use crate::http::path::BasePath;
@@ -51,7 +51,7 @@ pub enum KeySource {
 #[derive(Debug)]
 pub struct ReadConfig {
     /// The stage.
-    pub row: Row,
+    pub row: StageConfig,
     /// `READ_TABLE` or, in the stages that read from it, `WRITE_TABLE`.
     pub views_table: String,
     /// What clients are shown: as `READ_TABLE` says or, where there is none, the first.
@@ -59,7 +59,7 @@ pub struct ReadConfig {
     /// `COMMANDS_TABLE`: records of commands.
     pub commands_table: String,
     /// In the stages with Redis.
-    pub redis: Option<RedisPlace>,
+    pub redis: Option<RedisBackend>,
     /// What signs tokens, cursors and command ids.
     pub keys: KeySource,
 }
@@ -68,7 +68,7 @@ pub struct ReadConfig {
 #[derive(Debug)]
 pub struct ListConfig {
     /// The stage.
-    pub row: Row,
+    pub row: StageConfig,
     /// As for the read side.
     pub views_table: String,
     /// As for the read side.
@@ -92,18 +92,18 @@ pub struct WriteConfig {
     /// `COMMANDS_TABLE`: records of commands.
     pub commands_table: String,
     /// What is deployed.
-    pub row: Row,
+    pub row: StageConfig,
     /// What clients are shown, as for the read side.
     pub projection: Projection,
     /// Where commands go.
-    pub route: WriteRoute<QueuePlaces, DirectPlaces>,
+    pub route: WriteRoute<QueueBackends, DirectBackends>,
     /// What signs tokens, cursors and command ids.
     pub keys: KeySource,
 }
 
 /// What is needed to queue commands.
 #[derive(Debug)]
-pub struct QueuePlaces {
+pub struct QueueBackends {
     /// `QUEUE_URL`.
     pub queue_url: String,
     /// `READ_TABLE`: for clients that wait.
@@ -112,20 +112,20 @@ pub struct QueuePlaces {
 
 /// What is needed to apply commands.
 #[derive(Debug)]
-pub struct DirectPlaces {
-    /// `WRITE_TABLE`: states and claims.
+pub struct DirectBackends {
+    /// `WRITE_TABLE`: states and unique keys.
     pub write_table: String,
     /// `READ_TABLE`, in the stages that write it.
     pub read_table: Option<ReadTable>,
     /// In the stages that keep Redis up to date.
-    pub redis: Option<RedisPlace>,
+    pub redis: Option<RedisBackend>,
     /// How long what a command builds on may be behind it, from `VISIBILITY_TIMEOUT_SECONDS` of the queue; zero without one.
-    pub horizon: Duration,
+    pub reorder_window: Duration,
 }
 
 /// Where the shared cache is. The service runs without where nothing says it.
 #[derive(Debug)]
-pub struct RedisPlace {
+pub struct RedisBackend {
     /// `REDIS_URL`.
     pub url: Secret,
     /// `REDIS_IAM_CACHE`: the name of the cache of ElastiCache Serverless, where IAM makes the password.
@@ -136,8 +136,8 @@ pub struct RedisPlace {
 #[derive(Debug)]
 pub struct IngestConfig {
     /// The stage.
-    pub row: Row,
-    /// `WRITE_TABLE`: states and claims.
+    pub row: StageConfig,
+    /// `WRITE_TABLE`: states and unique keys.
     pub write_table: String,
     /// `COMMANDS_TABLE`: records of commands.
     pub commands_table: String,
@@ -148,7 +148,7 @@ pub struct IngestConfig {
     /// `QUEUE_URL`.
     pub queue_url: String,
     /// In the stages that keep Redis up to date.
-    pub redis: Option<RedisPlace>,
+    pub redis: Option<RedisBackend>,
     /// `VISIBILITY_TIMEOUT_SECONDS`: of the queue.
     pub visibility_timeout: Duration,
     /// `MAX_RECEIVE_COUNT`: of the queue; at least 20, because deferrals count too.
@@ -170,7 +170,7 @@ pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// The process's environment. An empty variable counts as absent.
 #[must_use]
-pub fn process(name: &str) -> Option<String> {
+pub fn env_var(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
@@ -356,13 +356,13 @@ impl<'a> Reader<'a> {
         (self.lookup)(name).and_then(|_| self.parsed(name))
     }
 
-    fn row(&mut self) -> Option<Row> {
+    fn row(&mut self) -> Option<StageConfig> {
         let name = self.text("STAGE")?;
-        Row::of(&name).map_err(|error| self.errors.push(format!("STAGE {error}"))).ok()
+        StageConfig::of(&name).map_err(|error| self.errors.push(format!("STAGE {error}"))).ok()
     }
 
     /// The table to read, and the projection in it.
-    fn views(&mut self, row: Option<&Row>) -> (Option<String>, Projection) {
+    fn views(&mut self, row: Option<&StageConfig>) -> (Option<String>, Projection) {
         let table = match row.map(|row| row.reads_from) {
             Some(Source::WriteStore) => "WRITE_TABLE",
             Some(Source::ReadStore) | None => "READ_TABLE",
@@ -375,7 +375,7 @@ impl<'a> Reader<'a> {
         self.optional("READ_TABLE").map_or(Projection::FIRST, |table: ReadTable| table.projection)
     }
 
-    fn redis(&mut self, is_wanted: bool) -> Option<RedisPlace> {
+    fn redis(&mut self, is_wanted: bool) -> Option<RedisBackend> {
         if !is_wanted {
             return None;
         }
@@ -383,7 +383,7 @@ impl<'a> Reader<'a> {
         if url.is_none() && iam_cache.is_some() {
             self.errors.push("REDIS_IAM_CACHE is set, but REDIS_URL is not".to_owned());
         }
-        Some(RedisPlace { url: Secret(url?), iam_cache })
+        Some(RedisBackend { url: Secret(url?), iam_cache })
     }
 
     fn keys(&mut self) -> Option<KeySource> {
@@ -402,33 +402,33 @@ impl<'a> Reader<'a> {
         self.parsed("VISIBILITY_TIMEOUT_SECONDS").map(Duration::from_secs)
     }
 
-    fn route(&mut self, row: &Row) -> Option<WriteRoute<QueuePlaces, DirectPlaces>> {
+    fn route(&mut self, row: &StageConfig) -> Option<WriteRoute<QueueBackends, DirectBackends>> {
         Some(match WriteRoute::of(row) {
-            WriteRoute::Queue(()) => WriteRoute::Queue(self.queue_places()?),
+            WriteRoute::Queue(()) => WriteRoute::Queue(self.queue_backends()?),
             WriteRoute::Direct { queued_before, .. } => {
-                WriteRoute::Direct { direct: self.direct_places(row, Some(Duration::ZERO))?, queued_before }
+                WriteRoute::Direct { direct: self.direct_backends(row, Some(Duration::ZERO))?, queued_before }
             }
             WriteRoute::Either { honours_async, .. } => {
-                let horizon = self.visibility_timeout().map(horizon);
-                let (direct, queue) = (self.direct_places(row, horizon), self.queue_places());
+                let reorder_window = self.visibility_timeout().map(reorder_window);
+                let (direct, queue) = (self.direct_backends(row, reorder_window), self.queue_backends());
                 WriteRoute::Either { direct: direct?, queue: queue?, honours_async }
             }
         })
     }
 
-    fn queue_places(&mut self) -> Option<QueuePlaces> {
+    fn queue_backends(&mut self) -> Option<QueueBackends> {
         let (queue_url, read_table) = (self.text("QUEUE_URL"), self.parsed("READ_TABLE"));
-        Some(QueuePlaces { queue_url: queue_url?, read_table: read_table? })
+        Some(QueueBackends { queue_url: queue_url?, read_table: read_table? })
     }
 
-    fn direct_places(&mut self, row: &Row, horizon: Option<Duration>) -> Option<DirectPlaces> {
+    fn direct_backends(&mut self, row: &StageConfig, reorder_window: Option<Duration>) -> Option<DirectBackends> {
         let write_table = self.text("WRITE_TABLE");
         let read_table = match row.writes_read_store {
             true => Some(self.parsed("READ_TABLE")?),
             false => None,
         };
         let redis = self.redis(row.writes_redis);
-        Some(DirectPlaces { write_table: write_table?, read_table, redis, horizon: horizon? })
+        Some(DirectBackends { write_table: write_table?, read_table, redis, reorder_window: reorder_window? })
     }
 
     /// The result, or all that is wrong.
@@ -482,8 +482,8 @@ mod tests {
     fn a_stage_asks_for_what_it_needs_only() {
         let direct = [("STAGE", "lambda-lith"), ("WRITE_TABLE", "w"), ("COMMANDS_TABLE", "c"), ("SIGNING_KEYS", KEYS)];
         let config = WriteConfig::read(&environment(&direct)).unwrap();
-        let WriteRoute::Direct { direct: places, queued_before: false } = config.route else { panic!("{config:?}") };
-        assert!(places.read_table.is_none() && places.redis.is_none());
+        let WriteRoute::Direct { direct: backends, queued_before: false } = config.route else { panic!("{config:?}") };
+        assert!(backends.read_table.is_none() && backends.redis.is_none());
         assert_eq!(ReadConfig::read(&environment(&direct)).unwrap().views_table, "w");
         let without_records = [("STAGE", "single-responsibility"), ("WRITE_TABLE", "w"), ("SIGNING_KEYS", KEYS)];
         assert_eq!(ListConfig::read(&environment(&without_records)).unwrap().views_table, "w");

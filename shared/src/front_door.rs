@@ -78,8 +78,8 @@ enum Door {
 
 /// Serves invocations until the environment ends; several at a time where the platform wants that.
 pub async fn run(router: Router) -> Result<(), lambda_runtime::Error> {
-    let base = BasePath::read(&config::process)?;
-    let behind_alb = cfg!(feature = "alb").then(|| Identity::read(&config::process)).transpose()?;
+    let base = BasePath::read(&config::env_var)?;
+    let behind_alb = cfg!(feature = "alb").then(|| Identity::read(&config::env_var)).transpose()?;
     lambda_runtime::run_concurrent(service(Entrance { router, base, behind_alb })).await
 }
 

@@ -32,7 +32,7 @@ pub struct Measured<'a> {
     pub status: StatusCode,
     /// How long the answer took.
     pub latency: Duration,
-    /// What caches said, where they were asked.
+    /// The results of the caches, in the order in which they were asked.
     pub caches: &'a [TierReport],
     /// The id of the request. The front door's log has it, too.
     pub request_id: &'a str,
@@ -40,7 +40,7 @@ pub struct Measured<'a> {
     pub tenant: Option<&'a Tenant>,
 }
 
-/// What caches said on the way to an answer: the handler leaves it with the answer.
+/// The results of the caches for one response. The handler stores them in the response.
 #[derive(Debug, Clone)]
 pub struct CachesAsked(pub Vec<TierReport>);
 

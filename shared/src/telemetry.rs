@@ -43,7 +43,7 @@ mod tests {
         let error = PortError::Unavailable { port: "write store", cause: io::Error::other("throttled").into() };
         tracing::subscriber::with_default(subscriber(to), || HttpProblem::from(SubmitError::Port(error)));
         let line: Value = serde_json::from_str(&std::fs::read_to_string(log.path()).unwrap()).unwrap();
-        let said = (line["level"].as_str(), line["message"].as_str(), line["error"].as_str());
-        assert_eq!(said, (Some("ERROR"), Some("answered 503"), Some("write store is unavailable: throttled")));
+        let output = (line["level"].as_str(), line["message"].as_str(), line["error"].as_str());
+        assert_eq!(output, (Some("ERROR"), Some("answered 503"), Some("write store is unavailable: throttled")));
     }
 }

@@ -11,21 +11,25 @@ use adapters::redis_cache::{RedisCache, SetupError};
 use adapters::secrets::{self, SecretError};
 use adapters::sqs::SqsQueue;
 use adapters::tables::TableNames;
-use kernel::apply::Order;
-use kernel::causes::Chain;
 use kernel::clock::{StampClock, SystemClock};
 use kernel::domain::Domain;
+use kernel::error_chain::ErrorChain;
 use kernel::ingest::Ingest;
+use kernel::lookup::CommandLookup;
+use kernel::policy::Order;
 use kernel::ports::{MemoryCache, RecordReader, RecordWriter, SharedCache, SharedCacheUpdater, ViewWriter};
-use kernel::project::Projection;
+use kernel::projection::Projection;
 use kernel::query::{Lists, Queries};
 use kernel::seal::{KeyRing, KeyRingError};
-use kernel::submit::{CommandLookup, Submitter};
-use service::assembly::{Assembly, DirectPorts, IngestPorts, ListPorts, QueuePorts, ReadPorts, WriteRoute, horizon};
-use service::stages::{Cache, Row};
+use kernel::submit::Submitter;
+use service::assembly::{
+    Assembly, DirectPorts, IngestPorts, ListPorts, QueuePorts, ReadPorts, WriteRoute, reorder_window,
+};
+use service::stages::{Cache, StageConfig};
 
 use crate::config::{
-    DirectPlaces, IngestConfig, KeySource, ListConfig, LookupConfig, QueuePlaces, ReadConfig, RedisPlace, WriteConfig,
+    DirectBackends, IngestConfig, KeySource, ListConfig, LookupConfig, QueueBackends, ReadConfig, RedisBackend,
+    WriteConfig,
 };
 use crate::warm_up::FirstCall;
 
@@ -142,12 +146,12 @@ pub async fn command_lookup(config: LookupConfig) -> Result<Arc<CommandLookup>, 
     Ok(Arc::new(CommandLookup::new(records, Arc::new(SystemClock), keys)))
 }
 
-fn assembly(row: Row, projection: Projection) -> Assembly {
+fn assembly(row: StageConfig, projection: Projection) -> Assembly {
     Assembly { row: Arc::new(row), projection, clock: Arc::new(SystemClock) }
 }
 
 /// The store that answers queries, and the memory in front of it.
-fn list_ports(dynamodb: DynamoDb, table: &str, row: &Row) -> ListPorts {
+fn list_ports(dynamodb: DynamoDb, table: &str, row: &StageConfig) -> ListPorts {
     let memory = || Arc::new(MokaCache::new(MEMORY_CACHE_BYTES_MAX)) as Arc<dyn MemoryCache>;
     ListPorts { views: Arc::new(DynamoViewStore::new(dynamodb, table)), memory: row.has(Cache::Memory).then(memory) }
 }
@@ -157,13 +161,13 @@ pub async fn write_side(config: WriteConfig) -> Result<WriteSide, WiringError> {
     let aws = clients::aws().await;
     let dynamodb = clients::dynamodb(&aws);
     let records = Arc::new(DynamoRecords::new(dynamodb.clone(), &config.commands_table));
-    let queue = |places: QueuePlaces| -> Result<QueuePorts, WiringError> {
+    let queue = |backends: QueueBackends| -> Result<QueuePorts, WiringError> {
         Ok(QueuePorts {
-            queue: Arc::new(SqsQueue::new(clients::sqs(&aws), places.queue_url)),
-            views: Arc::new(DynamoViewStore::new(dynamodb.clone(), places.read_table.name)),
+            queue: Arc::new(SqsQueue::new(clients::sqs(&aws), backends.queue_url)),
+            views: Arc::new(DynamoViewStore::new(dynamodb.clone(), backends.read_table.name)),
         })
     };
-    let direct = |places: DirectPlaces| direct_ports(&aws, &dynamodb, &config.commands_table, places);
+    let direct = |backends: DirectBackends| direct_ports(&aws, &dynamodb, &config.commands_table, backends);
     let route = config.route.try_map(queue, direct)?;
     let keys = keys(config.keys, &aws).await?;
     let assembly = assembly(config.row, config.projection);
@@ -174,15 +178,15 @@ fn direct_ports(
     aws: &SdkConfig,
     dynamodb: &DynamoDb,
     commands_table: &str,
-    places: DirectPlaces,
+    backends: DirectBackends,
 ) -> Result<DirectPorts, WiringError> {
     // Without a read store no transaction names one.
-    let read = places.read_table.map(|table| table.name).unwrap_or_default();
-    let names = TableNames { write: places.write_table, commands: commands_table.to_owned(), read };
+    let read = backends.read_table.map(|table| table.name).unwrap_or_default();
+    let names = TableNames { write: backends.write_table, commands: commands_table.to_owned(), read };
     Ok(DirectPorts {
         store: Arc::new(DynamoWriteStore::new(dynamodb, &names)),
-        cache: updater(places.redis.as_ref(), aws)?,
-        horizon: places.horizon,
+        cache: updater(backends.redis.as_ref(), aws)?,
+        reorder_window: backends.reorder_window,
     })
 }
 
@@ -210,7 +214,7 @@ pub async fn ingest_side(config: IngestConfig) -> Result<Ingest, WiringError> {
         records: Arc::new(DynamoRecords::new(dynamodb.clone(), &names.commands)),
         deferral: Arc::new(queue),
         order,
-        horizon: horizon(config.visibility_timeout),
+        reorder_window: reorder_window(config.visibility_timeout),
         receive_count_max: config.receive_count_max,
     };
     Ok(assembly(config.row, projection).ingest(ports))
@@ -233,7 +237,7 @@ pub enum WiringError {
 /// A `main` that fails prints this form: what is wrong, and why.
 impl fmt::Debug for WiringError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", Chain(self))
+        write!(f, "{}", ErrorChain(self))
     }
 }
 
@@ -246,8 +250,8 @@ async fn keys(source: KeySource, aws: &SdkConfig) -> Result<Arc<KeyRing>, Wiring
     Ok(Arc::new(keys))
 }
 
-fn redis(place: Option<&RedisPlace>, aws: &SdkConfig) -> Result<Option<Arc<RedisCache>>, WiringError> {
-    let Some(RedisPlace { url, iam_cache }) = place else { return Ok(None) };
+fn redis(place: Option<&RedisBackend>, aws: &SdkConfig) -> Result<Option<Arc<RedisCache>>, WiringError> {
+    let Some(RedisBackend { url, iam_cache }) = place else { return Ok(None) };
     let cache = match iam_cache {
         Some(name) => RedisCache::with_iam(&url.0, name, aws)?,
         None => RedisCache::new(&url.0)?,
@@ -255,7 +259,7 @@ fn redis(place: Option<&RedisPlace>, aws: &SdkConfig) -> Result<Option<Arc<Redis
     Ok(Some(Arc::new(cache)))
 }
 
-fn updater(place: Option<&RedisPlace>, aws: &SdkConfig) -> Result<Option<Arc<dyn SharedCacheUpdater>>, WiringError> {
+fn updater(place: Option<&RedisBackend>, aws: &SdkConfig) -> Result<Option<Arc<dyn SharedCacheUpdater>>, WiringError> {
     Ok(redis(place, aws)?.map(|redis| redis as Arc<dyn SharedCacheUpdater>))
 }
 
@@ -267,9 +271,9 @@ mod tests {
     async fn keys_that_cannot_be_read_say_which_and_why() {
         let nobody = clients::local("http://127.0.0.1:1");
         let error = keys(KeySource::Secret("watershed/keys".to_owned()), &nobody).await.unwrap_err();
-        let said = format!("{error:?}");
+        let output = format!("{error:?}");
         let expected =
             "the secret that SIGNING_KEYS_SECRET names cannot be read: AWS Secrets Manager does not give it: ";
-        assert!(said.starts_with(expected) && said.len() > expected.len(), "{said}");
+        assert!(output.starts_with(expected) && output.len() > expected.len(), "{output}");
     }
 }

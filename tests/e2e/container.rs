@@ -249,12 +249,12 @@ fn the_container_is_built_from_what_there_is_with_the_compiler_of_the_repository
 #[test]
 fn the_lith_says_what_it_lacks_outside_lambda() {
     let ended = server("http://127.0.0.1:9", 0).env_remove("TENANT").output().unwrap();
-    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
-    assert!(!ended.status.success() && said.contains("TENANT is not set"), "{said}");
+    let output = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert!(!ended.status.success() && output.contains("TENANT is not set"), "{output}");
     let ended = server("http://127.0.0.1:9", 0).env_remove("WRITE_TABLE").env_remove("SIGNING_KEYS").output().unwrap();
-    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    let output = String::from_utf8_lossy(&ended.stderr).into_owned();
     assert!(
-        said.contains("WRITE_TABLE is not set") && said.contains("SIGNING_KEYS or SIGNING_KEYS_SECRET must be set"),
-        "{said}"
+        output.contains("WRITE_TABLE is not set") && output.contains("SIGNING_KEYS or SIGNING_KEYS_SECRET must be set"),
+        "{output}"
     );
 }

@@ -108,10 +108,10 @@ fn deploy(aws: &Aws, variant: Variant, mut config: Value) -> Service {
     config["name"] = stage.into();
     match aws.deploy(stage, &config) {
         Ok(()) => panic!("ministack has learnt metric math: deploy once, with nothing left out"),
-        Err(said) => assert!(said.contains(NO_METRIC_MATH), "{said}"),
+        Err(output) => assert!(output.contains(NO_METRIC_MATH), "{output}"),
     }
     leave_out_metric_math(stage);
-    let outputs = aws.deploy_again(stage).unwrap_or_else(|said| panic!("{said}"));
+    let outputs = aws.deploy_again(stage).unwrap_or_else(|output| panic!("{output}"));
     assert_eq!(outputs["Stage"], stage, "{outputs}");
     Service { url: aws.api_at(&outputs["Url"]), variant, bearer: None }
 }
@@ -205,8 +205,8 @@ impl Deployed<'_> {
     /// As far as it says; the other checks have made changes enough.
     fn changes_go_on_to_the_event_bus(&self) {
         let pipe = format!("{}-changes: ", self.service.variant.stage());
-        let said = self.aws.said();
-        let held = said.lines().find(|line| line.contains(&pipe) && line.contains(NO_PIPE_TO_BUS));
+        let output = self.aws.output();
+        let held = output.lines().find(|line| line.contains(&pipe) && line.contains(NO_PIPE_TO_BUS));
         assert_eq!(held, None);
     }
 }

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
-use service::stages::{Kind, Row};
+use service::stages::{StageConfig, StageKind};
 
 use crate::harness::program;
 use crate::sample;
@@ -133,8 +133,8 @@ fn anchor(heading: &str) -> String {
 
 /// The stages, in the order of the path.
 pub fn stages() -> Vec<String> {
-    let rows = Row::all().unwrap();
-    rows.into_iter().filter(|row| row.kind == Kind::Stage).map(|row| row.stage).collect()
+    let rows = StageConfig::all().unwrap();
+    rows.into_iter().filter(|row| row.kind == StageKind::Stage).map(|row| row.stage).collect()
 }
 
 /// A page about stages.
@@ -150,7 +150,7 @@ fn section<'a>(page: &'a str, heading: &str) -> &'a str {
 
 /// The rows to deploy to come from one stage to another, each with what it changes; all of the first one.
 fn way(from: Option<&str>, to: &str) -> String {
-    let way = from.map_or_else(|| vec![Row::of(to).unwrap()], |from| Row::step(from, to).unwrap());
+    let way = from.map_or_else(|| vec![StageConfig::of(to).unwrap()], |from| StageConfig::step(from, to).unwrap());
     let rows: Vec<_> = way.iter().map(|row| columns(&row.stage)).collect();
     let before = std::iter::once(from.map(columns).unwrap_or_default()).chain(rows.clone());
     before.zip(&rows).map(|(before, after)| changes(&before, after)).collect()

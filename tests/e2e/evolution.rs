@@ -6,7 +6,7 @@ mod walk;
 
 use std::path::{Path, PathBuf};
 
-use service::stages::Row;
+use service::stages::StageConfig;
 
 use crate::harness::program::workspace;
 
@@ -23,14 +23,14 @@ const WIRING: [&str; 5] = [
 
 #[test]
 fn only_the_wiring_knows_stages() {
-    let names: Vec<String> = Row::all().unwrap().into_iter().map(|row| format!("\"{}", row.stage)).collect();
+    let names: Vec<String> = StageConfig::all().unwrap().into_iter().map(|row| format!("\"{}", row.stage)).collect();
     let mut found = Vec::new();
     for file in SHIPPED.iter().flat_map(|folder| rust_files(&workspace().join(folder))) {
         let name = file.strip_prefix(workspace()).unwrap().to_str().unwrap().to_owned();
         let text = std::fs::read_to_string(&file).unwrap();
         let knows = |sign: &str| text.contains(sign);
         let is_named = names.iter().any(|name| knows(name));
-        if is_named || ["stages::", "stages.json", "\"STAGE\"", "Row::"].into_iter().any(knows) {
+        if is_named || ["stages::", "stages.json", "\"STAGE\"", "StageConfig::"].into_iter().any(knows) {
             found.push(name);
         }
     }

@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use service::stages::Row;
+use service::stages::StageConfig;
 use tempfile::TempDir;
 
 use crate::harness::program;
@@ -79,20 +79,20 @@ impl Trap {
     /// Has make refuse a value that is given on the command line, and one that is in the environment; nothing else may
     /// happen. Returns what it says.
     fn refused(&self, target: &str, name: &str, value: &str, others: &[&str]) -> String {
-        let said = [
+        let output = [
             self.make().arg(target).args(others).arg(format!("{name}={value}")).output().unwrap(),
             self.make().arg(target).args(others).env(name, value).output().unwrap(),
         ]
         .map(|Output { status, stdout, stderr }| {
-            let said = String::from_utf8(stderr).unwrap();
-            assert_eq!(status.code(), Some(2), "make {target} {name}={value}: {said}");
+            let output = String::from_utf8(stderr).unwrap();
+            assert_eq!(status.code(), Some(2), "make {target} {name}={value}: {output}");
             assert_eq!(String::from_utf8(stdout).unwrap(), "", "make {target} {name}={value}");
-            said
+            output
         });
         assert!(!self.trace().exists(), "make {target} {name}={value} runs something");
-        let [said, from_environment] = said;
-        assert_eq!(said, from_environment, "make {target} {name}={value}");
-        said
+        let [output, from_environment] = output;
+        assert_eq!(output, from_environment, "make {target} {name}={value}");
+        output
     }
 }
 
@@ -107,12 +107,12 @@ fn make() -> Command {
 }
 
 /// The lines of a message, without those of make itself.
-fn lines(said: &str) -> Vec<&str> {
-    said.lines().filter(|line| !line.starts_with("make: ")).collect()
+fn lines(output: &str) -> Vec<&str> {
+    output.lines().filter(|line| !line.starts_with("make: ")).collect()
 }
 
 fn rows() -> String {
-    let rows: Vec<_> = Row::all().unwrap().into_iter().map(|row| row.stage).collect();
+    let rows: Vec<_> = StageConfig::all().unwrap().into_iter().map(|row| row.stage).collect();
     rows.join(", ")
 }
 
@@ -122,13 +122,13 @@ fn a_row_that_does_not_exist_is_refused_in_one_line_that_lists_those_that_do() {
     for (name, others) in [("STAGE", &["CONFIG=cdk/config.example.json"][..]), ("FROM", &["STAGE=cqrs", "CONFIG=x"])] {
         let wrong = [trap.hostile("cqrs"), trap.hostile("cqrs-expand"), vec!["cqrs ".to_owned(), "CQRS".to_owned()]];
         for value in wrong.concat() {
-            let said = trap.refused("deploy", name, &value, others);
-            let [line] = lines(&said)[..] else { panic!("{said}") };
+            let output = trap.refused("deploy", name, &value, others);
+            let [line] = lines(&output)[..] else { panic!("{output}") };
             assert!(
                 line.starts_with(&format!("{name} is no row of shared/stages.json: cqrs")) || value == "CQRS",
-                "{said}"
+                "{output}"
             );
-            assert!(line.ends_with(&format!("Choose one of {}", rows())), "{said}");
+            assert!(line.ends_with(&format!("Choose one of {}", rows())), "{output}");
         }
     }
 }
@@ -142,14 +142,14 @@ fn a_workflow_checks_its_rows_as_make_does() {
         check.output().unwrap()
     };
     for value in trap.hostile("cqrs") {
-        for said in [check(&value, ""), check("cqrs", &value)] {
-            assert_eq!(said.status.code(), Some(2), "{value}: {said:?}");
+        for output in [check(&value, ""), check("cqrs", &value)] {
+            assert_eq!(output.status.code(), Some(2), "{value}: {output:?}");
         }
     }
     assert!(!trap.trace().exists());
-    for Row { stage, .. } in Row::all().unwrap() {
-        for said in [check(&stage, ""), check("cqrs", &stage)] {
-            assert!(said.status.success(), "{stage}: {said:?}");
+    for StageConfig { stage, .. } in StageConfig::all().unwrap() {
+        for output in [check(&stage, ""), check("cqrs", &stage)] {
+            assert!(output.status.success(), "{stage}: {output:?}");
         }
     }
     let workflow = std::fs::read_to_string(program::workspace().join(".github/workflows/deploy.yml")).unwrap();
@@ -161,24 +161,24 @@ fn a_configuration_a_processor_and_a_url_are_no_commands_either() {
     let trap = Trap::set();
     for (target, others) in [("deploy", &["STAGE=cqrs"][..]), ("destroy", &[]), ("synth", &[])] {
         for value in trap.hostile("cdk/config.example.json") {
-            let said = trap.refused(target, "CONFIG", &value, others);
-            let [line] = lines(&said)[..] else { panic!("{said}") };
-            assert!(line.starts_with("CONFIG is no file: cdk/config.example.json"), "{said}");
+            let output = trap.refused(target, "CONFIG", &value, others);
+            let [line] = lines(&output)[..] else { panic!("{output}") };
+            assert!(line.starts_with("CONFIG is no file: cdk/config.example.json"), "{output}");
         }
     }
     for value in trap.hostile("x86_64") {
         // The Makefile has a default, which a variable of the environment does not replace.
         let refused = trap.make().args(["package", &format!("ARCH={value}")]).output().unwrap();
-        let said = String::from_utf8(refused.stderr).unwrap();
-        assert_eq!((refused.status.code(), lines(&said)), (Some(2), vec!["ARCH must be x86_64 or arm64"]), "{value}");
+        let output = String::from_utf8(refused.stderr).unwrap();
+        assert_eq!((refused.status.code(), lines(&output)), (Some(2), vec!["ARCH must be x86_64 or arm64"]), "{value}");
     }
     assert!(!trap.trace().exists());
     // The tool is built already.
     trap.program("cargo", "");
     let target_dir = trap.tool_at(program::watershed());
     for value in trap.hostile("https://example.com") {
-        let said = trap.refused("smoke", "URL", &value, &[&format!("CARGO_TARGET_DIR={}", target_dir.display())]);
-        assert!(said.contains("give it as the stack's output Url is"), "{said}");
+        let output = trap.refused("smoke", "URL", &value, &[&format!("CARGO_TARGET_DIR={}", target_dir.display())]);
+        assert!(output.contains("give it as the stack's output Url is"), "{output}");
     }
 }
 
@@ -192,9 +192,9 @@ fn what_is_missing_is_said_before_anything_is_installed() {
         ("smoke", &[], "say where it serves: make smoke URL="),
     ] {
         let refused = trap.make().arg(target).args(others).output().unwrap();
-        let said = String::from_utf8(refused.stderr).unwrap();
-        let [line] = lines(&said)[..] else { panic!("{said}") };
-        assert!(refused.status.code() == Some(2) && line.starts_with(says), "{said}");
+        let output = String::from_utf8(refused.stderr).unwrap();
+        let [line] = lines(&output)[..] else { panic!("{output}") };
+        assert!(refused.status.code() == Some(2) && line.starts_with(says), "{output}");
     }
     assert!(!trap.trace().exists());
 }

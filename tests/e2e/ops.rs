@@ -20,20 +20,20 @@ use crate::harness::{Api, Item, Stack, Variant, check, eventually, program, run,
 use crate::sample;
 
 /// A stack of its own, because these tests break what is stored.
-struct Site {
+struct Target {
     stack: Stack,
     dir: TempDir,
 }
 
-/// What the command line said.
+/// The output of the command line.
 #[derive(Debug)]
-struct Said {
+struct ToolOutput {
     code: i32,
     json: Value,
     error: String,
 }
 
-impl Site {
+impl Target {
     fn start(variant: Variant) -> Self {
         Self::start_with(variant, &["--ephemeral"])
     }
@@ -43,19 +43,19 @@ impl Site {
     }
 
     /// Runs `watershed --json` with these arguments, in a directory of its own.
-    async fn watershed(&self, arguments: &[&str]) -> Said {
-        said(command(self.dir.path()).args(["--stack", &self.stack.service.url]).args(arguments)).await
+    async fn watershed(&self, arguments: &[&str]) -> ToolOutput {
+        output(command(self.dir.path()).args(["--stack", &self.stack.service.url]).args(arguments)).await
     }
 
     /// Runs `watershed --json` as on AWS, where no local stack is asked: with the variables that the functions have, but
     /// these.
-    async fn elsewhere<'a>(&'a self, without: &'a [&str]) -> impl AsyncFn(&[&str]) -> Said {
+    async fn elsewhere<'a>(&'a self, without: &'a [&str]) -> impl AsyncFn(&[&str]) -> ToolOutput {
         let variables = self.stack.status().await["variables"].as_object().unwrap().clone();
         let credentials = [("AWS_REGION", "us-east-1"), ("AWS_ACCESS_KEY_ID", "x"), ("AWS_SECRET_ACCESS_KEY", "y")];
         async move |arguments| {
             let variables = variables.iter().filter(|(name, _)| !without.contains(&name.as_str()));
             let variables = variables.map(|(name, value)| (name.as_str(), value.as_str().unwrap()));
-            said(command(self.dir.path()).envs(variables).envs(credentials).args(arguments)).await
+            output(command(self.dir.path()).envs(variables).envs(credentials).args(arguments)).await
         }
     }
 
@@ -73,7 +73,7 @@ impl Site {
     }
 }
 
-impl Said {
+impl ToolOutput {
     /// One line that says this, and the exit code for what could not be done.
     fn is_refused(&self, says: &str) {
         assert_eq!((self.code, self.error.trim_end().lines().count()), (3, 1), "{self:?}");
@@ -97,11 +97,11 @@ pub fn command(dir: &Path) -> Command {
     command
 }
 
-async fn said(command: &mut Command) -> Said {
+async fn output(command: &mut Command) -> ToolOutput {
     let Output { status, stdout, stderr } = command.output().await.unwrap();
     let error = String::from_utf8_lossy(&stderr).into_owned();
     let json = serde_json::from_slice(&stdout).unwrap_or_default();
-    Said { code: status.code().unwrap_or_else(|| panic!("killed: {error}")), json, error }
+    ToolOutput { code: status.code().unwrap_or_else(|| panic!("killed: {error}")), json, error }
 }
 
 async fn item(api: &Api) -> Item {
@@ -114,9 +114,9 @@ fn key(item: &Item) -> AttributeValue {
 
 #[test]
 fn verify_finds_what_differs_and_repairs_it() {
-    let site = Site::start(Variant::Cqrs);
-    check(&site.stack, async {
-        let api = site.stack.api();
+    let target = Target::start(Variant::Cqrs);
+    check(&target.stack, async {
+        let api = target.stack.api();
         let (deleted, outdated, altered, orphaned, cached, fine) = (
             item(&api).await,
             item(&api).await,
@@ -125,11 +125,11 @@ fn verify_finds_what_differs_and_repairs_it() {
             item(&api).await,
             item(&api).await,
         );
-        let told = site.watershed(&["verify"]).await;
+        let told = target.watershed(&["verify"]).await;
         assert_eq!((told.code, &told.json["items"], &told.json["differences"]), (0, &json!(6), &json!(0)), "{told:?}");
 
         let (dynamodb, write, read) =
-            (site.dynamodb().await, site.place("WRITE_TABLE").await, site.place("READ_TABLE").await);
+            (target.dynamodb().await, target.place("WRITE_TABLE").await, target.place("READ_TABLE").await);
         dynamodb.delete_item().table_name(&read).key("pk", key(&deleted)).send().await.unwrap();
         let set = async |item: &Item, attribute: &str, value: AttributeValue| {
             let update = dynamodb.update_item().table_name(&read).key("pk", key(item));
@@ -139,23 +139,23 @@ fn verify_finds_what_differs_and_repairs_it() {
         set(&outdated, "version", AttributeValue::N("0".to_owned())).await;
         set(&altered, "body", AttributeValue::B(Blob::new(b"{}".as_slice()))).await;
         dynamodb.delete_item().table_name(&write).key("pk", key(&orphaned)).send().await.unwrap();
-        set_in_redis(&site.place("REDIS_URL").await, &cached, "V00000000000000000009|b|1|{}");
+        set_in_redis(&target.place("REDIS_URL").await, &cached, "V00000000000000000009|b|1|{}");
 
-        let told = site.watershed(&["verify"]).await;
+        let told = target.watershed(&["verify"]).await;
         let kinds =
             json!({"view_missing": 1, "view_older": 1, "view_differs": 1, "view_orphaned": 1, "cache_differs": 1});
         assert_eq!((told.code, &told.json["by_kind"]), (1, &kinds), "{told:?}");
         assert!(!told.json["shown"].to_string().contains(&fine.id));
 
-        let told = site.watershed(&["verify", "--repair", "--dry-run"]).await;
+        let told = target.watershed(&["verify", "--repair", "--dry-run"]).await;
         assert_eq!((told.code, &told.json["repaired"]), (1, &json!(5)), "{told:?}");
-        let told = site.watershed(&["verify", "--repair"]).await;
+        let told = target.watershed(&["verify", "--repair"]).await;
         assert_eq!(
             (told.code, &told.json["differences"], &told.json["repaired"]),
             (0, &json!(5), &json!(5)),
             "{told:?}"
         );
-        let told = site.watershed(&["verify"]).await;
+        let told = target.watershed(&["verify"]).await;
         assert_eq!((told.code, &told.json["items"], &told.json["differences"]), (0, &json!(5), &json!(0)), "{told:?}");
         for item in [&deleted, &outdated, &altered, &cached] {
             assert_eq!(api.reread(item).await.body, item.body);
@@ -172,11 +172,11 @@ fn set_in_redis(url: &str, item: &Item, entry: &str) {
 #[test]
 #[ignore = "long: make test-full"]
 fn verify_compares_twenty_thousand_items() {
-    let site = Site::start(Variant::Cqrs);
-    check(&site.stack, async {
-        seed::items(&site.stack, 20_000).await;
+    let target = Target::start(Variant::Cqrs);
+    check(&target.stack, async {
+        seed::items(&target.stack, 20_000).await;
         let began = Instant::now();
-        let told = site.watershed(&["verify", "--segments", "8"]).await;
+        let told = target.watershed(&["verify", "--segments", "8"]).await;
         assert_eq!((told.code, &told.json["items"], &told.json["views"]), (0, &json!(20_000), &json!(20_000)));
         println!("verify compared 20,000 items in {:?}", began.elapsed());
     });
@@ -184,16 +184,16 @@ fn verify_compares_twenty_thousand_items() {
 
 #[test]
 fn verify_calls_what_is_on_its_way_lag_and_not_a_difference() {
-    let site = Site::start(Variant::Cqrs);
-    check(&site.stack, async {
-        let api = site.stack.api();
+    let target = Target::start(Variant::Cqrs);
+    check(&target.stack, async {
+        let api = target.stack.api();
         let busy = item(&api).await;
         let writes = async {
             for _ in 0..60 {
                 api.patch(&busy.path, &sample::main().patch(&unique("busy"))).send().await.expect(202);
             }
         };
-        let ((), told) = futures::future::join(writes, site.watershed(&["verify"])).await;
+        let ((), told) = futures::future::join(writes, target.watershed(&["verify"])).await;
         assert_eq!((told.code, &told.json["differences"]), (0, &json!(0)), "{told:?}");
     });
 }
@@ -207,10 +207,10 @@ fn envelope(item: &Item, name: &str) -> String {
 }
 
 /// Puts a message straight into the dead-letter queue, as one that died without a word.
-async fn die(site: &Site, body: &str) -> String {
-    let (sqs, url) = (site.sqs().await, site.place("DEAD_LETTER_QUEUE_URL").await);
+async fn die(target: &Target, body: &str) -> String {
+    let (sqs, url) = (target.sqs().await, target.place("DEAD_LETTER_QUEUE_URL").await);
     let mut send = sqs.send_message().queue_url(url).message_body(body);
-    if site.stack.service.variant == Variant::CqrsFifo {
+    if target.stack.service.variant == Variant::CqrsFifo {
         send = send.message_group_id(unique("group")).message_deduplication_id(unique("deduplication"));
     }
     send.send().await.unwrap().message_id.unwrap()
@@ -219,28 +219,28 @@ async fn die(site: &Site, body: &str) -> String {
 #[test]
 fn dead_letters_are_listed_marked_sent_back_and_discarded() {
     for variant in [Variant::Cqrs, Variant::CqrsFifo] {
-        let site = Site::start(variant);
-        check(&site.stack, dead_letters_end_well(&site));
+        let target = Target::start(variant);
+        check(&target.stack, dead_letters_end_well(&target));
     }
 }
 
-async fn dead_letters_end_well(site: &Site) {
-    let api = site.stack.api();
+async fn dead_letters_end_well(target: &Target) {
+    let api = target.stack.api();
     let item = item(&api).await;
     let name = unique("redriven");
     let bodies = [envelope(&item, &name), envelope(&item, "discarded"), "poison".to_owned()];
     let mut ids = Vec::new();
     for body in &bodies {
-        ids.push(die(site, body).await);
+        ids.push(die(target, body).await);
     }
     let command_of =
         |body: &str| serde_json::from_str::<Value>(body).unwrap()["stamp"]["command"].as_str().unwrap().to_owned();
 
-    let told = site.watershed(&["queue"]).await;
+    let told = target.watershed(&["queue"]).await;
     assert_eq!((told.code, &told.json["dead_letters"]["visible"]), (1, &json!(3)), "{told:?}");
     // Twice: a look gives back what it hid.
     for _ in 0..2 {
-        let told = site.watershed(&["dlq", "list"]).await;
+        let told = target.watershed(&["dlq", "list"]).await;
         let mut found: Vec<_> =
             told.json.as_array().unwrap().iter().map(|letter| letter["message_id"].as_str().unwrap()).collect();
         found.sort_unstable();
@@ -248,23 +248,23 @@ async fn dead_letters_end_well(site: &Site) {
         due.sort_unstable();
         assert_eq!((told.code, found), (1, due));
     }
-    let told = site.watershed(&["dlq", "show", &ids[0]]).await;
+    let told = target.watershed(&["dlq", "show", &ids[0]]).await;
     assert_eq!((&told.json["status"], &told.json["item"]), (&json!("no record"), &json!(item.path)), "{told:?}");
     assert_eq!(told.json["body"]["command"], json!({"update": sample::main().patch(&name)}));
 
-    let told = site.watershed(&["dlq", "sync", "--dry-run"]).await;
+    let told = target.watershed(&["dlq", "sync", "--dry-run"]).await;
     assert_eq!((&told.json["done"], &told.json["unreadable"]), (&json!(2), &json!(1)), "{told:?}");
-    let told = site.watershed(&["dlq", "sync"]).await;
+    let told = target.watershed(&["dlq", "sync"]).await;
     assert_eq!((told.code, &told.json["done"], &told.json["left"]), (0, &json!(2), &json!(0)), "{told:?}");
-    let told = site.watershed(&["dlq", "sync"]).await;
+    let told = target.watershed(&["dlq", "sync"]).await;
     assert_eq!((&told.json["done"], &told.json["left"]), (&json!(0), &json!(2)), "{told:?}");
-    let told = site.watershed(&["command", "show", &command_of(&bodies[0])]).await;
+    let told = target.watershed(&["command", "show", &command_of(&bodies[0])]).await;
     assert_eq!((told.code, &told.json["record"]["status"]), (0, &json!("failed")), "{told:?}");
 
-    let told = site.watershed(&["dlq", "redrive", &ids[0], "--operator", "ada"]).await;
+    let told = target.watershed(&["dlq", "redrive", &ids[0], "--operator", "ada"]).await;
     assert_eq!((told.code, &told.json["done"], &told.json["left"]), (0, &json!(1), &json!(2)), "{told:?}");
     eventually("the redriven command is applied", async || {
-        let told = site.watershed(&["command", "show", &command_of(&bodies[0])]).await;
+        let told = target.watershed(&["command", "show", &command_of(&bodies[0])]).await;
         (told.json["record"]["status"] == "applied").then_some(())
     })
     .await;
@@ -275,14 +275,14 @@ async fn dead_letters_end_well(site: &Site) {
     })
     .await;
 
-    let told = site.watershed(&["dlq", "discard", "--all"]).await;
+    let told = target.watershed(&["dlq", "discard", "--all"]).await;
     assert_eq!((told.code, &told.json["done"]), (0, &json!(2)), "{told:?}");
-    let told = site.watershed(&["dlq", "list"]).await;
+    let told = target.watershed(&["dlq", "list"]).await;
     assert_eq!((told.code, &told.json), (0, &json!([])), "{told:?}");
-    let told = site.watershed(&["command", "show", &command_of(&bodies[1])]).await;
+    let told = target.watershed(&["command", "show", &command_of(&bodies[1])]).await;
     assert_eq!(told.json["record"]["status"], "failed", "{told:?}");
 
-    let log = std::fs::read_to_string(site.dir.path().join("watershed-audit.jsonl")).unwrap();
+    let log = std::fs::read_to_string(target.dir.path().join("watershed-audit.jsonl")).unwrap();
     let log: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(
         (&log[0]["who"], &log[0]["what"], &log[0]["message_id"]),
@@ -294,28 +294,28 @@ async fn dead_letters_end_well(site: &Site) {
 
 #[test]
 fn an_item_and_a_command_are_shown_in_all_stores_at_once() {
-    let site = Site::start(Variant::Cqrs);
-    check(&site.stack, async {
-        let api = site.stack.api();
+    let target = Target::start(Variant::Cqrs);
+    check(&target.stack, async {
+        let api = target.stack.api();
         let item = item(&api).await;
         eventually("the view is cached", async || {
             api.get(&item.path).send().await.expect(200);
-            let told = site.watershed(&["item", "show", &item.path]).await;
+            let told = target.watershed(&["item", "show", &item.path]).await;
             let versions = ["state", "view", "cached"].map(|part| told.json[part]["version"].clone());
             (told.code == 0 && versions == [json!(1), json!(1), json!(1)]).then_some(())
         })
         .await;
-        let told = site.watershed(&["item", "show", &item.path, "--tenant", "another"]).await;
+        let told = target.watershed(&["item", "show", &item.path, "--tenant", "another"]).await;
         assert_eq!((told.code, &told.json["state"]), (1, &Value::Null), "{told:?}");
     });
 }
 
 #[test]
 fn an_item_is_shown_where_there_is_no_read_store() {
-    let site = Site::start(Variant::LambdaLith);
-    check(&site.stack, async {
-        let item = item(&site.stack.api()).await;
-        let told = site.elsewhere(&["READ_TABLE"]).await(&["item", "show", &item.path]).await;
+    let target = Target::start(Variant::LambdaLith);
+    check(&target.stack, async {
+        let item = item(&target.stack.api()).await;
+        let told = target.elsewhere(&["READ_TABLE"]).await(&["item", "show", &item.path]).await;
         let versions = ["state", "view"].map(|part| told.json[part]["version"].clone());
         assert_eq!((told.code, versions), (0, [json!(1), Value::Null]), "{told:?}");
     });
@@ -323,10 +323,10 @@ fn an_item_is_shown_where_there_is_no_read_store() {
 
 #[test]
 fn what_cannot_be_done_is_said_in_one_line_with_an_exit_code() {
-    let site = Site::start(Variant::Cqrs);
-    check(&site.stack, async {
-        refusals_without_a_site(site.dir.path()).await;
-        refusals_at_a_site(&site).await;
+    let target = Target::start(Variant::Cqrs);
+    check(&target.stack, async {
+        refusals_without_a_site(target.dir.path()).await;
+        refusals_at_a_site(&target).await;
     });
 }
 
@@ -352,10 +352,10 @@ async fn refusals_without_a_site(dir: &Path) {
         (&["item", "show", &malformed], "is not the path of an item"),
     ];
     for (arguments, says) in refusals {
-        said(command(dir).args(arguments).envs(nowhere)).await.is_refused(says);
+        output(command(dir).args(arguments).envs(nowhere)).await.is_refused(says);
     }
     for wrong in [&["dlq", "redrive"][..], &["verify", "--segments", "0"], &["no-such-command"]] {
-        let wrong = said(command(dir).args(wrong)).await;
+        let wrong = output(command(dir).args(wrong)).await;
         assert_eq!(wrong.code, 2, "{wrong:?}");
         wrong.is_an_error();
     }
@@ -405,7 +405,7 @@ fn every_command_says_in_one_line_that_nothing_answers_or_that_its_credentials_a
         let credentials = [("AWS_ACCESS_KEY_ID", "x"), ("AWS_SECRET_ACCESS_KEY", "y")];
         let item = sample::main().resource.item("01a1fd43-133d-7699-a058-4496c435e7ef");
         for arguments in COMMANDS.into_iter().chain([&["item", "show", &item][..]]) {
-            let told = said(command(dir.path()).args(["--stack", "http://127.0.0.1:9"]).args(arguments)).await;
+            let told = output(command(dir.path()).args(["--stack", "http://127.0.0.1:9"]).args(arguments)).await;
             told.is_refused("no local stack answers");
             // This asks nothing: what it would deploy is the operator's to do.
             if *arguments != ["rebuild", "rollback"] {
@@ -415,11 +415,11 @@ fn every_command_says_in_one_line_that_nothing_answers_or_that_its_credentials_a
                 if arguments[0] != "migrate" {
                     asked.env("OTHER_READ_TABLE", "r-v2");
                 }
-                said(&mut asked).await.is_refused("the credentials are not accepted");
+                output(&mut asked).await.is_refused("the credentials are not accepted");
             }
         }
         let nobody = [("AWS_EC2_METADATA_DISABLED", "true"), ("HOME", "/nonexistent")];
-        said(command(dir.path()).envs(variables).envs(nobody).arg("verify"))
+        output(command(dir.path()).envs(variables).envs(nobody).arg("verify"))
             .await
             .is_refused("no credentials were found");
         assert!(std::fs::read_dir(dir.path()).unwrap().next().is_none(), "something was written");
@@ -445,15 +445,15 @@ async fn refuse_credentials() -> String {
     url
 }
 
-async fn refusals_at_a_site(site: &Site) {
-    let told = site.watershed(&["verify", "--write-table", "nope"]).await;
+async fn refusals_at_a_site(target: &Target) {
+    let told = target.watershed(&["verify", "--write-table", "nope"]).await;
     assert!(told.code == 3 && told.error.contains("there is no such table"), "{told:?}");
-    let told = site.watershed(&["dlq", "list", "--dead-letter-queue-url", "http://127.0.0.1:9/0/nope"]).await;
+    let told = target.watershed(&["dlq", "list", "--dead-letter-queue-url", "http://127.0.0.1:9/0/nope"]).await;
     assert_eq!(told.code, 3, "{told:?}");
-    let letter = die(site, "poison").await;
-    let told = site.watershed(&["dlq", "discard", &letter, "--audit-log", "/nonexistent/log"]).await;
+    let letter = die(target, "poison").await;
+    let told = target.watershed(&["dlq", "discard", &letter, "--audit-log", "/nonexistent/log"]).await;
     assert!(told.code == 3 && told.error.contains("nothing was done"), "{told:?}");
-    let told = site.watershed(&["dlq", "discard", "another"]).await;
+    let told = target.watershed(&["dlq", "discard", "another"]).await;
     assert!(told.code == 3 && told.error.contains("watershed dlq list"), "{told:?}");
-    assert_eq!(site.watershed(&["queue"]).await.json["dead_letters"]["visible"], 1);
+    assert_eq!(target.watershed(&["queue"]).await.json["dead_letters"]["visible"], 1);
 }

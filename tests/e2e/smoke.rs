@@ -36,7 +36,7 @@ const LONGER_MAX: Duration = Duration::from_secs(20);
 
 /// The output of the smoke test.
 #[derive(Debug)]
-pub struct Said {
+pub struct ToolOutput {
     pub code: i32,
     pub json: Value,
     pub lines: Vec<String>,
@@ -44,11 +44,11 @@ pub struct Said {
 }
 
 /// Runs it twice, once for scripts and once for people.
-pub async fn smoke(url: &str, token: Option<&str>, arguments: &[&str]) -> Said {
+pub async fn smoke(url: &str, token: Option<&str>, arguments: &[&str]) -> ToolOutput {
     let told = tool(url, token, arguments).await;
     let document = tool(url, token, &[arguments, &["--json"]].concat()).await;
     assert_eq!(told.status, document.status, "{told:?}, {document:?}");
-    Said {
+    ToolOutput {
         code: told.status.code().unwrap_or_else(|| panic!("{told:?}")),
         json: serde_json::from_slice(&document.stdout).unwrap_or_default(),
         lines: String::from_utf8(told.stdout).unwrap().lines().map(str::to_owned).collect(),
@@ -63,7 +63,7 @@ async fn tool(url: &str, token: Option<&str>, arguments: &[&str]) -> Output {
     tool.output().await.unwrap()
 }
 
-impl Said {
+impl ToolOutput {
     /// The names of the checks that passed.
     fn passed(&self) -> Vec<&str> {
         let passed = self.json["passed"].as_array().unwrap_or_else(|| panic!("{self:?}"));
@@ -116,11 +116,11 @@ fn a_smoke_test_passes_at_every_kind_of_stage_and_leaves_nothing() {
     for variant in VARIANTS {
         let stack = shared(variant);
         check(stack, async {
-            let said = smoke(&stack.service.url, None, &[]).await;
-            said.is_well();
+            let output = smoke(&stack.service.url, None, &[]).await;
+            output.is_well();
             let of_items = sample::all().iter().flat_map(|sample| lifetime(sample, variant.is_queued()));
-            assert_eq!(said.passed(), CHECKS.into_iter().chain(of_items).collect::<Vec<_>>(), "{variant:?}");
-            is_gone(stack, &said.item()).await;
+            assert_eq!(output.passed(), CHECKS.into_iter().chain(of_items).collect::<Vec<_>>(), "{variant:?}");
+            is_gone(stack, &output.item()).await;
         });
     }
 }
@@ -152,17 +152,17 @@ fn a_token_opens_what_is_guarded_and_without_one_only_the_rest_is_checked() {
     let (stack, guarded) = guarded(Variant::Cqrs);
     check(stack, async {
         let url = &stack.service.url;
-        let said = smoke(url, Some(&token(guarded, &BOTH)), &[]).await;
-        said.is_well();
+        let output = smoke(url, Some(&token(guarded, &BOTH)), &[]).await;
+        output.is_well();
         let refused = vec!["401"; sample::all().len()];
         let public = [&CHECKS, refused.as_slice()].concat();
-        assert!(said.passed().starts_with(&public), "{said:?}");
+        assert!(output.passed().starts_with(&public), "{output:?}");
 
-        let said = smoke(url, None, &["--public"]).await;
-        said.is_well();
-        assert_eq!(said.passed(), public);
-        assert!(said.json["unchecked"].as_array().unwrap().contains(&"write".into()), "{said:?}");
-        assert!(said.lines.iter().any(|line| line.starts_with("skipped ") && line.contains("write")), "{said:?}");
+        let output = smoke(url, None, &["--public"]).await;
+        output.is_well();
+        assert_eq!(output.passed(), public);
+        assert!(output.json["unchecked"].as_array().unwrap().contains(&"write".into()), "{output:?}");
+        assert!(output.lines.iter().any(|line| line.starts_with("skipped ") && line.contains("write")), "{output:?}");
     });
 }
 
@@ -175,14 +175,14 @@ fn a_wrong_token_is_pointed_at() {
         let other = Issuer::new(&guarded.issuer.url);
         let forged = other.sign(&other.claims("local", "tester", &BOTH));
         for token in [forged.as_str(), "nonsense"] {
-            let said = smoke(url, Some(token), &[]).await;
+            let output = smoke(url, Some(token), &[]).await;
             let says = ["got 401", "WWW-Authenticate: Bearer", "the token in WATERSHED_TOKEN: its issuer, audience"];
-            said.failed("write", &says);
-            assert!(!format!("{said:?}").contains(token), "the token is told");
+            output.failed("write", &says);
+            assert!(!format!("{output:?}").contains(token), "the token is told");
         }
         smoke(url, Some(&token(guarded, &READ)), &[]).await.failed("write", &["got 403", "scopes"]);
-        let said = smoke(url, Some("a\u{7f}b"), &[]).await;
-        assert!(said.code == 3 && said.error.contains("WATERSHED_TOKEN has characters"), "{said:?}");
+        let output = smoke(url, Some("a\u{7f}b"), &[]).await;
+        assert!(output.code == 3 && output.error.contains("WATERSHED_TOKEN has characters"), "{output:?}");
     });
 }
 
@@ -191,8 +191,8 @@ fn a_service_that_asks_nobody_for_a_token_does_not_pass_as_guarded() {
     let stack = shared(Variant::LambdaLith);
     check(stack, async {
         for (token, arguments) in [(Some("any"), &[][..]), (None, &["--public"])] {
-            let said = smoke(&stack.service.url, token, arguments).await;
-            said.failed("401", &["expected 401, got 200", "asks nobody for a token"]);
+            let output = smoke(&stack.service.url, token, arguments).await;
+            output.failed("401", &["expected 401, got 200", "asks nobody for a token"]);
         }
     });
 }
@@ -213,8 +213,8 @@ fn a_front_door_that_may_not_invoke_a_function_is_pointed_at() {
     check(stack, async {
         let broken = || Reply::Json(500, BROKEN.to_owned());
         let url = scripted::serve(move |_| broken());
-        let said = smoke(&url, None, &[]).await;
-        said.failed("health", &["GET /health: expected 200, got 500", "the Lambda permission of $default"]);
+        let output = smoke(&url, None, &[]).await;
+        output.failed("health", &["GET /health: expected 200, got 500", "the Lambda permission of $default"]);
 
         // Each route has a permission of its own.
         let path = &sample::main().path;
@@ -233,11 +233,11 @@ fn a_front_door_that_may_not_invoke_a_function_is_pointed_at() {
                 let url = behind(&stack.service, move |what| {
                     what.starts_with(&begins).then(|| Reply::Json(status, body.to_owned()))
                 });
-                let said = smoke(&url, None, &["--timeout", "30s"]).await;
-                said.failed(check, &[&format!("got {status} {body}"), says]);
+                let output = smoke(&url, None, &["--timeout", "30s"]).await;
+                output.failed(check, &[&format!("got {status} {body}"), says]);
                 // A create with the answer 500 may have taken effect.
                 let may_be_left = method == "DELETE" || (check == "write" && status == 500);
-                assert_eq!(said.json["left"].is_string(), may_be_left, "{said:?}");
+                assert_eq!(output.json["left"].is_string(), may_be_left, "{output:?}");
             }
         }
     });
@@ -249,18 +249,18 @@ fn a_failed_run_deletes_what_it_has_created_or_says_where_that_is() {
     check(stack, async {
         let broken = || Reply::Json(503, r#"{"message":"Service Unavailable"}"#.to_owned());
         let url = behind(&stack.service, move |what| what.starts_with("PATCH ").then(broken));
-        let said = smoke(&url, None, &[]).await;
-        said.failed("change", &["got 503", "the function's log"]);
-        assert_eq!(said.json["left"], Value::Null, "{said:?}");
-        is_gone(stack, &said.item()).await;
+        let output = smoke(&url, None, &[]).await;
+        output.failed("change", &["got 503", "the function's log"]);
+        assert_eq!(output.json["left"], Value::Null, "{output:?}");
+        is_gone(stack, &output.item()).await;
 
         let url = behind(&stack.service, move |what| what.starts_with("DELETE ").then(broken));
-        let said = smoke(&url, None, &[]).await;
-        said.failed("delete", &["got 503"]);
-        let told = said.lines.iter().find_map(|line| line.strip_prefix("left "));
+        let output = smoke(&url, None, &[]).await;
+        output.failed("delete", &["got 503"]);
+        let told = output.lines.iter().find_map(|line| line.strip_prefix("left "));
         let told = told.and_then(|told| told.strip_suffix(": it may still exist: delete it"));
-        for left in [said.json["left"].as_str(), told] {
-            let left = left.unwrap_or_else(|| panic!("{said:?}")).trim();
+        for left in [output.json["left"].as_str(), told] {
+            let left = left.unwrap_or_else(|| panic!("{output:?}")).trim();
             stack.api().get(left).send().await.expect(200);
             stack.api().delete(left).send().await.expect(202);
         }
@@ -271,9 +271,9 @@ fn a_failed_run_deletes_what_it_has_created_or_says_where_that_is() {
         // The answer to the create is lost: the item is found by its unique value.
         let (lost, create) = (stack.service.url.clone(), format!("POST {}", sample::main().path));
         let url = behind(&stack.service, move |what| (what == create).then(|| Reply::LostAt(lost.clone())));
-        let said = smoke(&url, None, &["--timeout", "3s"]).await;
-        said.failed("write", &["expected an answer, got none in 3 s"]);
-        assert_eq!(said.json["left"], Value::Null, "{said:?}");
+        let output = smoke(&url, None, &["--timeout", "3s"]).await;
+        output.failed("write", &["expected an answer, got none in 3 s"]);
+        assert_eq!(output.json["left"], Value::Null, "{output:?}");
     });
 }
 
@@ -290,14 +290,14 @@ fn what_does_not_answer_is_told_in_time() {
     let stack = shared(Variant::LambdaLith);
     check(stack, async {
         let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, port::unused()));
-        let said = smoke(&format!("http://{nowhere}"), None, &[]).await;
-        said.failed("health", &["expected an answer, got", "refused", "the URL"]);
+        let output = smoke(&format!("http://{nowhere}"), None, &[]).await;
+        output.failed("health", &["expected an answer, got", "refused", "the URL"]);
 
         let silent = Proxy::before(&stack.service.url);
         silent.set(Line::Silent);
         let began = Instant::now();
-        let said = smoke(&silent.url(), None, &["--timeout", "2s"]).await;
-        said.failed("health", &["got none in 2 s", "--timeout"]);
+        let output = smoke(&silent.url(), None, &["--timeout", "2s"]).await;
+        output.failed("health", &["got none in 2 s", "--timeout"]);
         // It ran twice.
         assert!(began.elapsed() < 2 * (Duration::from_secs(2) + LONGER_MAX), "{:?}", began.elapsed());
     });
@@ -316,8 +316,11 @@ fn rubbish_is_no_url() {
             "https://me:pw@host/",
             "/x",
         ] {
-            let said = smoke(url, None, &[]).await;
-            assert!(said.code == 2 && said.error.contains("give it as the stack's output Url is"), "{url}: {said:?}");
+            let output = smoke(url, None, &[]).await;
+            assert!(
+                output.code == 2 && output.error.contains("give it as the stack's output Url is"),
+                "{url}: {output:?}"
+            );
         }
         for timeout in ["0s", "-1s", "2h", "soon"] {
             let argument = format!("--timeout={timeout}");

@@ -154,7 +154,7 @@ impl Queue {
         }
     }
 
-    /// Waits until so many messages are said to have been moved: one may be there before it is counted.
+    /// Waits until so many messages are reported as moved: one may be there before it is counted.
     async fn has_moved(&self, source: &str, messages: i64) {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {

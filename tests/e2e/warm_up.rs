@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use service::functions::{FUNCTIONS, Function};
-use service::stages::Row;
+use service::stages::StageConfig;
 
 use crate::docs::quoted;
 use crate::harness::program::{self, Leashed};
@@ -27,7 +27,7 @@ type Matrix = BTreeMap<(String, String), Vec<(String, String)>>;
 #[test]
 fn each_function_opens_its_first_connection_by_a_call_that_the_document_allows_it() {
     let (documented, mut wrong) = (documented(), Vec::new());
-    for row in Row::all().unwrap() {
+    for row in StageConfig::all().unwrap() {
         for binary in row.binaries.iter().filter(|binary| *binary != BEHIND_THE_QUEUE) {
             // Without a resource that has actions there is no function for them.
             let Some(function) = FUNCTIONS.iter().find(|function| function.binary == binary) else { continue };

@@ -38,18 +38,18 @@ pub async fn run_delete() -> Result<(), lambda_runtime::Error> {
 
 /// As [`run_create`], for the action that `ACTION` names, for example `POST /orders/{id}/pay`.
 pub async fn run_act() -> Result<(), lambda_runtime::Error> {
-    let (resource, operation) = config::action(&config::process)?;
+    let (resource, operation) = config::action(&config::env_var)?;
     serve(|side| routes::of_resource(resource, &[operation], side)).await
 }
 
 async fn run_one(operation: Operation) -> Result<(), lambda_runtime::Error> {
-    let resource = config::resource(&config::process)?;
+    let resource = config::resource(&config::env_var)?;
     serve(|side| routes::of_resource(resource, &[operation], side)).await
 }
 
 async fn serve(routes: impl FnOnce(&WriteSide) -> Router) -> Result<(), lambda_runtime::Error> {
     telemetry::init();
-    let side = wiring::write_side(WriteConfig::read(&config::process)?).await?;
+    let side = wiring::write_side(WriteConfig::read(&config::env_var)?).await?;
     side.warm_up().await;
-    front_door::run(middleware::finish(routes(&side), Metrics::read(&config::process)?)).await
+    front_door::run(middleware::finish(routes(&side), Metrics::read(&config::env_var)?)).await
 }

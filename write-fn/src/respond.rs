@@ -4,7 +4,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use kernel::ids::AggregateId;
 use kernel::ports::CachedView;
-use kernel::project::Projection;
+use kernel::projection::Projection;
 use kernel::record::CommandStatus;
 use kernel::submit::{Outcome, Receipt};
 use resource::{Description, Operation};

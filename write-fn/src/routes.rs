@@ -7,7 +7,7 @@ use axum::extract::{MatchedPath, State};
 use axum::response::Response;
 use axum::routing::{delete, patch, post, put};
 use http::{HeaderName, header};
-use kernel::envelope::Expected;
+use kernel::envelope::ExpectedVersion;
 use kernel::ids::AggregateId;
 use kernel::submit::{Preference, Request, Submitter};
 use resource::{BodyError, Description, Operation, Resource, Visitor};
@@ -131,7 +131,7 @@ async fn submit<R: Resource>(
     // A precondition speaks of one item. A collection has no version, and a new item has no tag that could match.
     let (expected, excluded) = match aggregate {
         Some(_) => (conditional::if_match(&incoming.headers)?.expected()?, conditional::excluded(&incoming.headers)?),
-        None => (Expected::Unsaid, None),
+        None => (ExpectedVersion::Any, None),
     };
     let request = Request {
         tenant: incoming.identity.tenant.clone(),

@@ -10,7 +10,7 @@ use axum::body::Body;
 use http::{Request, StatusCode};
 use kernel::clock::{Clock as _, SystemClock};
 use kernel::ids::AggregateId;
-use kernel::project::Projection;
+use kernel::projection::Projection;
 use kernel::seal::KeyRing;
 use kernel::submit::{QueueRoute, Route, Submitter};
 use resource::value::Text;

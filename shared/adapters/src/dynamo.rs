@@ -1,4 +1,4 @@
-//! States, claims, records and views in DynamoDB, in the tables of [`crate::tables`].
+//! States, unique keys, records and views in DynamoDB, in the tables of [`crate::tables`].
 
 mod cancellation;
 mod item;

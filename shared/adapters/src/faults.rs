@@ -246,8 +246,8 @@ mod tests {
             key: AggregateKey { kind: Kind::new("X"), tenant: "t".parse().unwrap(), id },
             state: None,
             records: Vec::new(),
-            claims_taken: Vec::new(),
-            claims_released: Vec::new(),
+            unique_keys_taken: Vec::new(),
+            unique_keys_released: Vec::new(),
             view: None,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use kernel::project::Projection;
+use kernel::projection::Projection;
 
 /// A table of views, whose name tells the projection that it holds.
 #[derive(Debug, Clone, PartialEq, Eq)]

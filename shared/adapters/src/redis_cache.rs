@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_config::SdkConfig;
-use kernel::causes::Chain;
+use kernel::error_chain::ErrorChain;
 use kernel::ports::{CachedView, LEASE_TTL, Lease, Lookup, PortError, SharedCache, SharedCacheUpdater};
 use redis::aio::MultiplexedConnection;
 use redis::{Client, ConnectionAddr, FromRedisValue, RedisError, Script, ScriptInvocation};
@@ -121,8 +121,8 @@ impl Failure {
     /// Whether Redis works, but holds under this key what is not even a string.
     fn is_wrong_type(&self) -> bool {
         let Self::Redis(error) = self else { return false };
-        let said = error.clone().into_server_errors().unwrap_or_default();
-        said.iter().any(|(_, error)| error.code() == "WRONGTYPE")
+        let output = error.clone().into_server_errors().unwrap_or_default();
+        output.iter().any(|(_, error)| error.code() == "WRONGTYPE")
     }
 }
 
@@ -155,7 +155,7 @@ impl RedisCache {
     /// again.
     pub async fn warm_up(&self) {
         if let Err(error) = self.link.connection().await {
-            debug!(error = %Chain(&error), "no connection yet");
+            debug!(error = %ErrorChain(&error), "no connection yet");
         }
     }
 
@@ -195,8 +195,8 @@ impl RedisCache {
         let result = self.attempt(operation).await;
         match &result {
             Err(failure) if !failure.is_wrong_type() => {
-                // The circuit bounds how often this is said; what it keeps from being tried says nothing more.
-                warn!(error = %Chain(failure), "the shared cache fails");
+                // The circuit bounds how often this is logged; what it keeps from being tried says nothing more.
+                warn!(error = %ErrorChain(failure), "the shared cache fails");
                 permit.failed();
             }
             _ => permit.succeeded(),

@@ -27,7 +27,7 @@ const ACTIVE_POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// What the three tables are called.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableNames {
-    /// States and claims.
+    /// States and unique keys.
     pub write: String,
     /// Records of commands.
     pub commands: String,
@@ -57,7 +57,7 @@ pub enum TableError {
     Refused {
         /// The table.
         table: String,
-        /// What it said.
+        /// Its answer.
         #[source]
         cause: Cause,
     },

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use kernel::ids::NAME_BYTES_MAX;
-use kernel::ports::{Cause, Claim, CommitError, LOAD_KEYS_MAX, PortError, Snapshot, Transaction};
+use kernel::ports::{Cause, CommitError, LOAD_KEYS_MAX, PortError, Snapshot, Transaction, UniqueKey};
 use kernel::record::CommandStatus;
 
 /// The most items in one transaction, as in DynamoDB's `TransactWriteItems`.
@@ -26,8 +26,9 @@ pub(crate) fn check(transaction: &Transaction) -> Result<(), CommitError> {
     check_size(transaction)?;
     let mut seen = BTreeSet::new();
     let records = transaction.records.iter().map(|record| record.key.to_string());
-    let claims = transaction.claims_taken.iter().chain(&transaction.claims_released).map(Claim::to_string);
-    match records.chain(claims).find(|key| !seen.insert(key.clone())) {
+    let unique_keys =
+        transaction.unique_keys_taken.iter().chain(&transaction.unique_keys_released).map(UniqueKey::to_string);
+    match records.chain(unique_keys).find(|key| !seen.insert(key.clone())) {
         None => Ok(()),
         Some(key) => Err(PortError::Unavailable {
             port: "write store",
@@ -66,10 +67,10 @@ fn item_sizes(transaction: &Transaction) -> Vec<usize> {
             ITEM_OVERHEAD_BYTES
         }
     });
-    let claims = transaction.claims_taken.iter().chain(&transaction.claims_released);
-    let claims = claims.map(|claim| ITEM_OVERHEAD_BYTES + claim.value.len());
+    let unique_keys = transaction.unique_keys_taken.iter().chain(&transaction.unique_keys_released);
+    let unique_keys = unique_keys.map(|unique_key| ITEM_OVERHEAD_BYTES + unique_key.value.len());
     let view = transaction.view.iter().map(snapshot_size);
-    state.chain(records).chain(claims).chain(view).collect()
+    state.chain(records).chain(unique_keys).chain(view).collect()
 }
 
 fn snapshot_size(snapshot: &Snapshot) -> usize {

@@ -8,7 +8,7 @@ use adapters::secrets::{self, SecretError};
 use axum::Router;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
-use kernel::causes::Chain;
+use kernel::error_chain::ErrorChain;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -33,8 +33,8 @@ async fn a_secret_is_its_text_or_an_error_that_says_why_not() {
     assert_eq!(secrets::read(&aws, "text").await.unwrap(), "k1:secret");
     assert!(matches!(secrets::read(&aws, "bytes").await, Err(SecretError::NoText)));
     for (id, reason) in [("absent", "no such secret"), ("forbidden", "AccessDeniedException")] {
-        let said = Chain(&secrets::read(&aws, id).await.unwrap_err()).to_string();
-        assert!(said.contains(reason), "{said}");
+        let output = ErrorChain(&secrets::read(&aws, id).await.unwrap_err()).to_string();
+        assert!(output.contains(reason), "{output}");
     }
 }
 
@@ -53,6 +53,6 @@ async fn ministack_gives_a_secret_by_name_and_by_arn() {
     }
     client.put_secret_value().secret_id(&name).secret_string("k2:second").send().await.unwrap();
     assert_eq!(secrets::read(&aws, &arn).await.unwrap(), "k2:second");
-    let said = Chain(&secrets::read(&aws, "absent").await.unwrap_err()).to_string();
-    assert!(said.contains("ResourceNotFoundException"), "{said}");
+    let output = ErrorChain(&secrets::read(&aws, "absent").await.unwrap_err()).to_string();
+    assert!(output.contains("ResourceNotFoundException"), "{output}");
 }

@@ -1,55 +1,32 @@
-//! Applies commands to one aggregate, each exactly once: fold, commit in one transaction, look again where the world
-//! has moved.
+//! Applies commands to one aggregate, each exactly once: plan, commit in one transaction, plan again after a conflict.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::aggregate::Aggregate;
 use crate::clock::Clock;
 use crate::domain::{DecodeError, Domain};
 use crate::envelope::Envelope;
-pub use crate::fold::Aggregate;
-use crate::fold::{Fold, Run};
 use crate::ids::{AggregateKey, CommandId};
+use crate::plan::{BatchPlan, Planner};
+use crate::policy::{Order, Policy};
 use crate::ports::{
     CommitError, FailedConditions, PortError, RecordReader, Snapshot, StateChange, Transaction, WriteStore,
 };
 use crate::problem::Problem;
-use crate::project::Projection;
+use crate::projection::Projection;
 use crate::random::jitter;
 use crate::record::{CommandRecord, CommandStatus, RecordKey};
 
-/// The most commands in one transaction: with state, claims and view below DynamoDB's 100 actions.
-pub const FOLD_COMMANDS_MAX: usize = 90;
+/// The most commands in one transaction. With state, unique keys and view they stay below DynamoDB's 100 actions.
+pub const PLAN_COMMANDS_MAX: usize = 90;
 
-/// How often a transaction is tried before the rest is left for a later delivery.
+/// Number of attempts to commit before the rest is left for a later delivery.
 const ATTEMPTS_MAX: u32 = 12;
 
 /// The longest pause before a contended transaction is tried again.
 const PAUSE_MAX: Duration = Duration::from_millis(200);
-
-/// How commands are judged where they come too early, and what a transaction takes along.
-#[derive(Debug, Clone)]
-pub struct Policy {
-    /// How long after its acceptance a command may wait for its predecessor. Zero where nothing can be behind, because
-    /// no command is queued.
-    pub horizon: Duration,
-    /// Whether a command that waits holds back those behind it.
-    pub order: Order,
-    /// What readers are shown.
-    pub projection: Projection,
-    /// Whether the view is put in the same transaction: where no message would redo the projection.
-    pub view_in_transaction: bool,
-}
-
-/// What is known of the order of commands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Order {
-    /// They arrive in any order.
-    Loose,
-    /// They arrive in the order of sending, and must be applied in it.
-    Strict,
-}
 
 /// Applies commands.
 #[derive(Debug)]
@@ -61,43 +38,43 @@ pub struct Applier<D> {
     domain: std::marker::PhantomData<D>,
 }
 
-/// What became of one command.
+/// The result of one command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::large_enum_variant, reason = "at most a batch of them exists, and most are final")]
-pub enum Verdict {
-    /// It has its final record.
+pub enum CommandResult {
+    /// It is judged, and its record is stored.
     Final {
         /// The record.
         record: CommandRecord,
-        /// Whether it had it before: this is a duplicate.
+        /// Whether the record was stored before: this delivery is a duplicate.
         duplicate: bool,
     },
-    /// What it builds on may still be on its way: deliver it again later.
+    /// Its predecessor may still be in the queue: deliver it again later.
     Deferred,
-    /// It was not reached, or whether it took effect is unknown: deliver it again.
+    /// It was not reached, or a write failed without an answer: deliver it again.
     Unfinished,
 }
 
-/// What became of some commands of one aggregate.
+/// The results of some commands of one aggregate.
 #[derive(Debug)]
-pub struct Applied<D: Domain> {
+pub struct ApplyReport<D: Domain> {
     /// In the order of the commands.
-    pub verdicts: Vec<Verdict>,
-    /// The aggregate, at least as new as every final verdict says.
+    pub results: Vec<CommandResult>,
+    /// The aggregate, at least as new as every final result.
     pub current: Aggregate<D>,
-    /// What stopped the work, where some of it is unfinished.
+    /// The error that left commands unfinished.
     pub stopped_by: Option<ApplyError>,
 }
 
-impl<D: Domain> Applied<D> {
-    /// Whether a view must be projected: a command took effect, now or earlier. A duplicate skips the apply, never
-    /// the projection, because the first delivery may have died in between.
+impl<D: Domain> ApplyReport<D> {
+    /// Returns whether the view must be projected: a command was applied, now or by an earlier delivery. A duplicate skips
+    /// the apply but never the projection, because the first delivery may have stopped in between.
     #[must_use]
     pub fn needs_projection(&self) -> bool {
-        self.verdicts.iter().any(|verdict| match verdict {
-            Verdict::Final { duplicate: true, .. } if mutant!(DuplicateSkipsProjection) => false,
-            Verdict::Final { record, .. } => matches!(record.status, CommandStatus::Applied { .. }),
-            Verdict::Deferred | Verdict::Unfinished => false,
+        self.results.iter().any(|result| match result {
+            CommandResult::Final { duplicate: true, .. } if mutant!(DuplicateSkipsProjection) => false,
+            CommandResult::Final { record, .. } => matches!(record.status, CommandStatus::Applied { .. }),
+            CommandResult::Deferred | CommandResult::Unfinished => false,
         })
     }
 }
@@ -108,7 +85,7 @@ pub enum ApplyError {
     /// A port failed.
     #[error(transparent)]
     Port(#[from] PortError),
-    /// The stored state cannot be read: an operator must look.
+    /// The stored state is unreadable. An operator must repair it.
     #[error("the state of {key} cannot be read")]
     Undecodable {
         /// The aggregate.
@@ -117,7 +94,7 @@ pub enum ApplyError {
         #[source]
         cause: DecodeError,
     },
-    /// Others kept changing the same items: try again later.
+    /// Other transactions changed the same items on each attempt. Try again later.
     #[error("{0} is contended")]
     Contended(AggregateKey),
     /// A single command does not fit in a transaction.
@@ -126,7 +103,7 @@ pub enum ApplyError {
 }
 
 impl<D: Domain> Applier<D> {
-    /// An applier that writes to `store`, and looks in `records` for what became of other commands.
+    /// Returns an applier that writes to `store`, and reads the status of other commands from `records`.
     pub fn new(
         store: Arc<dyn WriteStore>,
         records: Arc<dyn RecordReader>,
@@ -153,46 +130,46 @@ impl<D: Domain> Applier<D> {
         self.store.load(keys).await
     }
 
-    /// Applies commands, all for the aggregate of `key`, no command twice among them, on top of what was just loaded.
+    /// Applies commands of the aggregate `key` on top of its stored version. No two commands may be the same.
     pub async fn apply(
         &self,
         key: &AggregateKey,
         commands: &[Envelope<D::Command>],
         stored: Option<Snapshot>,
-    ) -> Applied<D> {
+    ) -> ApplyReport<D> {
         let mut work = Work {
             applier: self,
             key,
             commands,
             current: Aggregate::absent(),
             pending: (0..commands.len()).collect(),
-            verdicts: vec![Verdict::Unfinished; commands.len()],
+            results: vec![CommandResult::Unfinished; commands.len()],
             refused: HashMap::new(),
             settled: HashSet::new(),
-            fold_commands_max: FOLD_COMMANDS_MAX,
+            plan_commands_max: PLAN_COMMANDS_MAX,
             with_view: self.policy.view_in_transaction,
         };
         let stopped_by = match work.decode(stored.as_ref()) {
             Ok(()) => work.run().await.err(),
             Err(error) => Some(error),
         };
-        work.withdraw_what_current_does_not_show();
-        Applied { verdicts: work.verdicts, current: work.current, stopped_by }
+        work.withdraw_unshown_results();
+        ApplyReport { results: work.results, current: work.current, stopped_by }
     }
 }
 
-/// The work on one aggregate: what is known, what is done, what is left.
+/// The work on one aggregate.
 struct Work<'a, D: Domain> {
     applier: &'a Applier<D>,
     key: &'a AggregateKey,
     commands: &'a [Envelope<D::Command>],
     current: Aggregate<D>,
     pending: Vec<usize>,
-    verdicts: Vec<Verdict>,
+    results: Vec<CommandResult>,
     refused: HashMap<CommandId, Problem>,
-    /// Commands of other deliveries that are judged for good.
+    /// Commands with a final status.
     settled: HashSet<CommandId>,
-    fold_commands_max: usize,
+    plan_commands_max: usize,
     with_view: bool,
 }
 
@@ -201,21 +178,23 @@ impl<D: Domain> Work<'_, D> {
         self.look_for_what_comes_before().await?;
         let mut attempts = 0;
         while !self.pending.is_empty() {
-            let fold = self.fold();
-            if fold.judged.is_empty() {
-                self.defer(&fold);
+            let plan = self.plan();
+            if plan.judged.is_empty() {
+                self.defer(&plan);
                 break;
             }
-            let transaction = self.transaction(&fold);
+            let transaction = self.transaction(&plan);
             match self.commit(&transaction).await {
                 Ok(()) => {
-                    self.settle(fold, transaction.records);
+                    self.settle(plan, transaction.records);
                     attempts = 0;
                     continue;
                 }
-                Err(CommitError::Conditions(failed)) => self.look_again(&fold, &transaction, failed).await?,
+                Err(CommitError::Conditions(failed)) => {
+                    self.refresh_after_conflict(&plan, &transaction, failed).await?
+                }
                 Err(CommitError::Contended) => pause(attempts).await,
-                Err(CommitError::TooLarge) if fold.judged.len() > 1 => self.fold_commands_max = fold.judged.len() / 2,
+                Err(CommitError::TooLarge) if plan.judged.len() > 1 => self.plan_commands_max = plan.judged.len() / 2,
                 Err(CommitError::TooLarge) => return Err(ApplyError::TooLarge(self.key.clone())),
                 Err(CommitError::Port(error)) => return Err(error.into()),
             }
@@ -227,9 +206,9 @@ impl<D: Domain> Work<'_, D> {
         self.catch_up().await
     }
 
-    /// Learns which commands are judged that others of these must come after. Those among these are judged here.
+    /// Looks up the predecessors of these commands that are not among them.
     async fn look_for_what_comes_before(&mut self) -> Result<(), ApplyError> {
-        if self.applier.policy.horizon.is_zero() {
+        if self.applier.policy.reorder_window.is_zero() {
             return Ok(());
         }
         let mut newest = self.current.version;
@@ -246,7 +225,7 @@ impl<D: Domain> Work<'_, D> {
                 self.settled.insert(*command);
             }
         }
-        // The state was read before the records. A refusal changes no state, so no condition would notice that it is older.
+        // The state was read before the records, so it may be older. A rejection changes no state, so no condition would fail.
         let is_old = newest > self.current.version && !mutant!(ActionOnOldState);
         if is_old { self.reload().await } else { Ok(()) }
     }
@@ -257,8 +236,8 @@ impl<D: Domain> Work<'_, D> {
         }
         let only_records = Transaction {
             state: None,
-            claims_taken: Vec::new(),
-            claims_released: Vec::new(),
+            unique_keys_taken: Vec::new(),
+            unique_keys_released: Vec::new(),
             view: None,
             ..transaction.clone()
         };
@@ -271,120 +250,120 @@ impl<D: Domain> Work<'_, D> {
         self.applier.store.commit(&only_records).await
     }
 
-    fn fold(&self) -> Fold<D> {
-        let run = Run {
+    fn plan(&self) -> BatchPlan<D> {
+        let planner = Planner {
             commands: self.commands,
             refused: &self.refused,
             settled: &self.settled,
             policy: &self.applier.policy,
             now: self.applier.clock.now(),
         };
-        let places = self.pending.get(..self.fold_commands_max).unwrap_or(&self.pending);
-        run.fold(&self.current, places)
+        let indices = self.pending.get(..self.plan_commands_max).unwrap_or(&self.pending);
+        planner.plan(&self.current, indices)
     }
 
-    fn transaction(&self, fold: &Fold<D>) -> Transaction {
+    fn transaction(&self, plan: &BatchPlan<D>) -> Transaction {
         let (completed_at, projection) = (Some(self.applier.clock.now()), self.applier.policy.projection);
-        let record = |(place, status): &(usize, _)| {
-            let envelope: Option<&Envelope<_>> = self.commands.get(*place);
+        let record = |(index, status): &(usize, _)| {
+            let envelope: Option<&Envelope<_>> = self.commands.get(*index);
             envelope.map(|envelope| envelope.record(Clone::clone(status), completed_at))
         };
-        let changed = fold.after.version > self.current.version;
+        let changed = plan.after.version > self.current.version;
         Transaction {
             key: self.key.clone(),
             state: changed
-                .then(|| StateChange { expected: self.current.version, next: fold.after.encode(self.key, projection) }),
-            records: fold.judged.iter().filter_map(record).collect(),
-            claims_taken: fold.claims_taken.clone(),
-            claims_released: fold.claims_released.clone(),
-            view: (changed && self.with_view).then(|| fold.after.view(self.key, projection)),
+                .then(|| StateChange { expected: self.current.version, next: plan.after.encode(self.key, projection) }),
+            records: plan.judged.iter().filter_map(record).collect(),
+            unique_keys_taken: plan.unique_keys_taken.clone(),
+            unique_keys_released: plan.unique_keys_released.clone(),
+            view: (changed && self.with_view).then(|| plan.after.view(self.key, projection)),
         }
     }
 
     /// The transaction took effect.
-    fn settle(&mut self, fold: Fold<D>, records: Vec<CommandRecord>) {
-        for ((place, _), record) in fold.judged.into_iter().zip(records) {
-            self.finish(place, Verdict::Final { record, duplicate: false });
+    fn settle(&mut self, plan: BatchPlan<D>, records: Vec<CommandRecord>) {
+        for ((index, _), record) in plan.judged.into_iter().zip(records) {
+            self.finish(index, CommandResult::Final { record, duplicate: false });
         }
-        self.current = fold.after;
+        self.current = plan.after;
         self.with_view = self.applier.policy.view_in_transaction;
     }
 
-    /// Nothing more can be judged now.
-    fn defer(&mut self, fold: &Fold<D>) {
-        for place in fold.waiting.clone() {
-            self.finish(place, Verdict::Deferred);
+    /// Defers all commands that are left.
+    fn defer(&mut self, plan: &BatchPlan<D>) {
+        for index in plan.waiting.clone() {
+            self.finish(index, CommandResult::Deferred);
         }
-        // Those beyond this fold's size come behind, and wait as well.
-        for place in std::mem::take(&mut self.pending) {
-            self.finish(place, Verdict::Deferred);
+        // The commands beyond this plan's size come later, and wait too.
+        for index in std::mem::take(&mut self.pending) {
+            self.finish(index, CommandResult::Deferred);
         }
     }
 
-    fn finish(&mut self, place: usize, verdict: Verdict) {
-        self.pending.retain(|pending| *pending != place);
-        if let (Verdict::Final { .. }, Some(envelope)) = (&verdict, self.commands.get(place)) {
+    fn finish(&mut self, index: usize, result: CommandResult) {
+        self.pending.retain(|pending| *pending != index);
+        if let (CommandResult::Final { .. }, Some(envelope)) = (&result, self.commands.get(index)) {
             self.settled.insert(envelope.stamp.command);
         }
-        if let Some(slot) = self.verdicts.get_mut(place) {
-            *slot = verdict;
+        if let Some(slot) = self.results.get_mut(index) {
+            *slot = result;
         }
     }
 
-    /// The transaction met another world than it was made for. Learn from what it met.
-    async fn look_again(
+    /// Learns from the conditions that failed.
+    async fn refresh_after_conflict(
         &mut self,
-        fold: &Fold<D>,
+        plan: &BatchPlan<D>,
         transaction: &Transaction,
         failed: FailedConditions,
     ) -> Result<(), ApplyError> {
         let moved = failed.state_moved;
         for record in failed.final_records {
-            let place = self.commands.iter().position(|envelope| envelope.stamp.command == record.key.command);
-            if let Some(place) = place {
-                // The very record that was to be put is there: it was, and only the answer was lost.
+            let index = self.commands.iter().position(|envelope| envelope.stamp.command == record.key.command);
+            if let Some(index) = index {
+                // If the stored record is the one to put, this transaction had stored it, and its answer was lost.
                 let duplicate = !transaction.records.contains(&record);
-                self.finish(place, Verdict::Final { record, duplicate });
+                self.finish(index, CommandResult::Final { record, duplicate });
             }
         }
-        // On top of another state the command may want other claims, or none.
-        if let (false, Some(claim), Some(place)) =
-            (moved && !mutant!(BlamedOnMovedState), failed.claims_held.first(), fold.claimant)
-            && let Some(envelope) = self.commands.get(place)
+        // If the state moved, the command may need other unique keys, or none.
+        if let (false, Some(unique_key), Some(index)) =
+            (moved && !mutant!(BlamedOnMovedState), failed.unique_keys_held.first(), plan.unique_key_changer)
+            && let Some(envelope) = self.commands.get(index)
         {
-            self.refused.insert(envelope.stamp.command, D::claim_held(claim));
+            self.refused.insert(envelope.stamp.command, D::unique_key_held(unique_key));
         }
-        // On top of the same state a view as new or newer needs no help. On top of another one nothing is known yet.
+        // If the state did not move, a view as new or newer is there already. If it moved, nothing is known about the view.
         self.with_view =
             self.applier.policy.view_in_transaction && (!failed.view_exists || (moved && !mutant!(ViewLeftOutForGood)));
         if moved { self.reload().await } else { Ok(()) }
     }
 
-    /// A duplicate may have been applied after the state was read: what is projected must include it.
+    /// Reloads the state if it is older than a result: a duplicate may have been applied after the state was read.
     async fn catch_up(&mut self) -> Result<(), ApplyError> {
-        let behind = self.verdicts.iter().any(|verdict| !self.is_shown(verdict));
+        let behind = self.results.iter().any(|result| !self.is_shown(result));
         if behind { self.reload().await } else { Ok(()) }
     }
 
-    /// Whether the current version is as new as the verdict says.
-    fn is_shown(&self, verdict: &Verdict) -> bool {
-        match verdict {
-            Verdict::Final { record, .. } if record.aggregate == self.key.id => {
+    /// Returns whether the current version is as new as the result.
+    fn is_shown(&self, result: &CommandResult) -> bool {
+        match result {
+            CommandResult::Final { record, .. } if record.aggregate == self.key.id => {
                 record.status.version().is_none_or(|known| known <= self.current.version)
             }
-            Verdict::Final { .. } | Verdict::Deferred | Verdict::Unfinished => true,
+            CommandResult::Final { .. } | CommandResult::Deferred | CommandResult::Unfinished => true,
         }
     }
 
-    /// The work may have stopped between learning of a verdict and reading what it left. Its delivery must come again,
-    /// because what would be projected now is older.
-    fn withdraw_what_current_does_not_show(&mut self) {
-        let mut verdicts = std::mem::take(&mut self.verdicts);
-        let withdrawn = |verdict: &&mut Verdict| !self.is_shown(verdict) && !mutant!(VerdictsOutrunCurrent);
-        for verdict in verdicts.iter_mut().filter(withdrawn) {
-            *verdict = Verdict::Unfinished;
+    /// Marks results unfinished that are newer than the current version. The work stopped before it reloaded the state, so a
+    /// projection now would be older than the result.
+    fn withdraw_unshown_results(&mut self) {
+        let mut results = std::mem::take(&mut self.results);
+        let withdrawn = |result: &&mut CommandResult| !self.is_shown(result) && !mutant!(VerdictsOutrunCurrent);
+        for result in results.iter_mut().filter(withdrawn) {
+            *result = CommandResult::Unfinished;
         }
-        self.verdicts = verdicts;
+        self.results = results;
     }
 
     async fn reload(&mut self) -> Result<(), ApplyError> {
@@ -399,7 +378,7 @@ impl<D: Domain> Work<'_, D> {
     }
 }
 
-/// Waits before another attempt: up to 10 ms, doubled with each, at random so that rivals part.
+/// Waits before another attempt: up to 10 ms, doubled with each attempt. The random part separates competing transactions.
 async fn pause(attempts: u32) {
     let longest = Duration::from_millis(10).saturating_mul(1 << attempts.min(8)).min(PAUSE_MAX);
     tokio::time::sleep(jitter(longest, 0.2..1.0)).await;

@@ -8,9 +8,9 @@ use serde::de::DeserializeOwned;
 
 use crate::clock::Timestamp;
 use crate::ids::{AggregateId, AggregateKey, Kind, Stamp, Tenant};
-use crate::ports::{Claim, IndexEntry};
+use crate::ports::{IndexEntry, UniqueKey};
 use crate::problem::Problem;
-use crate::project::Projection;
+use crate::projection::Projection;
 
 /// A domain: `decide` says what a command does to a state, `evolve` does it, `project` shows it.
 ///
@@ -51,10 +51,10 @@ pub trait Domain: fmt::Debug + Send + Sync + 'static {
     fn evolve(state: Option<Self::State>, event: Self::Event) -> Option<Self::State>;
 
     /// The values that no other aggregate of the tenant may hold while this state lasts.
-    fn claims(tenant: &Tenant, state: &Self::State) -> Vec<Claim>;
+    fn unique_keys(tenant: &Tenant, state: &Self::State) -> Vec<UniqueKey>;
 
-    /// Why a command that needs a claim which another aggregate holds is refused.
-    fn claim_held(claim: &Claim) -> Problem;
+    /// Why a command that needs a unique key which another aggregate holds is refused.
+    fn unique_key_held(unique_key: &UniqueKey) -> Problem;
 
     /// The view of a state, serialised once here; it travels as bytes through stores and caches. Whoever changes it for
     /// the same state gives it another [`Projection`], and leaves the one before as it was until it is gone.

@@ -18,9 +18,10 @@ pub const ENVELOPE_SCHEMA_EXTENDED: u16 = 2;
 /// The version that a command builds on, from `If-Match`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Expected {
-    /// Any, and the command need not win over what is stored.
-    Unsaid,
+pub enum ExpectedVersion {
+    /// Any. The command does not win over a later one that is applied already.
+    #[serde(rename = "unsaid")]
+    Any,
     /// Any, as long as the aggregate exists: `If-Match: *`. Says nothing about what the client has seen.
     Exists,
     /// This one only.
@@ -65,7 +66,7 @@ pub struct Envelope<C> {
     /// Its identity and its place in the order of commands.
     pub stamp: Stamp,
     /// The version that it builds on.
-    pub expected: Expected,
+    pub expected: ExpectedVersion,
     /// The versions that it must not find.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub excluded: Option<Excluded>,
@@ -123,7 +124,7 @@ impl From<DecodeError> for EnvelopeError {
 
 /// What every version of the envelope has in the same place: enough to say that a command failed.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Heading {
+pub struct EnvelopeHeader {
     tenant: Tenant,
     #[serde(default)]
     kind: Option<String>,
@@ -133,7 +134,7 @@ pub struct Heading {
     fingerprint: Option<Fingerprint>,
 }
 
-impl Heading {
+impl EnvelopeHeader {
     /// Reads what can be read of a message whose envelope cannot.
     #[must_use]
     pub fn parse(body: &str) -> Option<Self> {
@@ -219,7 +220,7 @@ impl<C> Envelope<C> {
     /// What the domain is told besides the command.
     #[must_use]
     pub fn context(&self) -> Context {
-        Context { stamp: self.stamp, conditional: matches!(self.expected, Expected::Version(_)) }
+        Context { stamp: self.stamp, conditional: matches!(self.expected, ExpectedVersion::Version(_)) }
     }
 
     /// The key of the command's record.
@@ -231,7 +232,7 @@ impl<C> Envelope<C> {
     /// The record that gives the command this status, reached at `completed_at`.
     #[must_use]
     pub fn record(&self, status: CommandStatus, completed_at: Option<Timestamp>) -> CommandRecord {
-        let heading = Heading {
+        let heading = EnvelopeHeader {
             tenant: self.tenant.clone(),
             kind: self.kind.clone(),
             aggregate: self.aggregate,

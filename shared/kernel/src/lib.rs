@@ -30,25 +30,30 @@ pub const fn never() -> bool {
     false
 }
 
+pub mod aggregate;
 pub mod apply;
-pub mod causes;
+mod backoff;
 pub mod clock;
 pub mod cursor;
 pub mod domain;
 pub mod envelope;
-mod flight;
-mod fold;
+pub mod error_chain;
 pub mod ids;
 pub mod ingest;
+pub mod lookup;
 #[cfg(feature = "simulation")]
 pub mod mutants;
+mod plan;
+pub mod policy;
 pub mod ports;
 pub mod problem;
 pub mod project;
+pub mod projection;
 pub mod query;
 pub mod random;
 pub mod record;
 pub mod seal;
+mod single_flight;
 pub mod submit;
 #[cfg(test)]
 mod testing;

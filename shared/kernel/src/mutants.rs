@@ -68,16 +68,16 @@ mutants! {
     IfNoneMatchIgnored,
     /// A delete starts the versions anew.
     DeleteResetsVersion,
-    /// Claims are taken from whoever holds them.
-    ClaimUnguarded,
-    /// A claim is kept when the value changes.
-    ClaimNotReleased,
-    /// A command is refused for a claim that it wanted on top of a state that has moved.
+    /// Unique keys are taken from whoever holds them.
+    UniqueKeyUnguarded,
+    /// A unique key is kept when the value changes.
+    UniqueKeyNotReleased,
+    /// A command is refused for a unique key that it wanted on top of a state that has moved.
     BlamedOnMovedState,
     /// Unique keys leave the kind out.
     UniqueKeyWithoutKind,
-    /// Several commands of one transaction change the claims.
-    ManyClaimantsInOneFold,
+    /// Several commands of one transaction change the unique keys.
+    ManyUniqueKeyChangesInOnePlan,
     /// An environment's accept times follow its clock, also backwards.
     StampsGoBack,
     /// An accept time may lie before what the client's session has seen.

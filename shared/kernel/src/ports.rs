@@ -28,7 +28,7 @@ pub enum PortError {
     Unavailable {
         /// Which port, for example `write store`.
         port: &'static str,
-        /// What it said.
+        /// What it result.
         #[source]
         cause: Cause,
     },
@@ -128,10 +128,10 @@ pub struct Transaction {
     pub state: Option<StateChange>,
     /// Put each record IF absent, pending or failed.
     pub records: Vec<CommandRecord>,
-    /// Put each claim IF absent or held by this aggregate.
-    pub claims_taken: Vec<Claim>,
-    /// Delete each claim IF absent or held by this aggregate.
-    pub claims_released: Vec<Claim>,
+    /// Put each unique key IF absent or held by this aggregate.
+    pub unique_keys_taken: Vec<UniqueKey>,
+    /// Delete each unique key IF absent or held by this aggregate.
+    pub unique_keys_released: Vec<UniqueKey>,
     /// Put the view IF absent or older: only where no message would redo the projection.
     pub view: Option<Snapshot>,
 }
@@ -147,7 +147,7 @@ pub struct StateChange {
 
 /// A value that only one aggregate of its kind may hold in a tenant, for example an email address.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Claim {
+pub struct UniqueKey {
     /// The kind within which it is unique.
     pub kind: Kind,
     /// The tenant within which it is unique.
@@ -158,7 +158,7 @@ pub struct Claim {
     pub value: String,
 }
 
-impl fmt::Display for Claim {
+impl fmt::Display for UniqueKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // A key with a kind has one part more than one without: tenants contain no `#`.
         let kind = self.kind.name().filter(|_| !mutant!(UniqueKeyWithoutKind));
@@ -191,8 +191,8 @@ pub struct FailedConditions {
     pub state_moved: bool,
     /// The final records found in place of those to be put: these commands are duplicates.
     pub final_records: Vec<CommandRecord>,
-    /// The claims held by another aggregate.
-    pub claims_held: Vec<Claim>,
+    /// The unique keys held by another aggregate.
+    pub unique_keys_held: Vec<UniqueKey>,
     /// A view as new or newer exists.
     pub view_exists: bool,
 }

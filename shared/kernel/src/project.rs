@@ -1,55 +1,27 @@
 //! Makes an aggregate's current state readable: its view in the read store, then in the shared cache.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tracing::debug;
 
-use crate::apply::Aggregate;
-use crate::causes::Chain;
+use crate::aggregate::Aggregate;
 use crate::clock::Clock;
 use crate::domain::Domain;
+use crate::error_chain::ErrorChain;
 use crate::ids::AggregateKey;
 use crate::ports::{
     CachedView, Consistency, ListQuery, Page, PortError, Projected, SharedCacheUpdater, Snapshot, ViewReader,
     ViewWriter,
 };
+use crate::projection::Projection;
 use crate::random::jitter;
-
-/// The version of a projection: of what [`Domain::project`] and [`Domain::index`] make of a state.
-///
-/// It is part of a read store's name, of every cache key and of every cursor, so that two can live side by side while
-/// one takes the other's place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Projection(pub u16);
-
-impl Projection {
-    /// Where every service begins.
-    pub const FIRST: Self = Self(1);
-
-    /// Where caches keep the view of an aggregate.
-    #[must_use]
-    pub fn cache_key(self, key: &AggregateKey) -> String {
-        match key {
-            AggregateKey { kind, id, .. } if mutant!(CacheKeyWithoutTenant) => format!("{self}#{kind}#{id}"),
-            AggregateKey { tenant, id, .. } if mutant!(CacheKeyWithoutKind) => format!("{self}#{tenant}#{id}"),
-            key => format!("{self}#{key}"),
-        }
-    }
-}
-
-impl fmt::Display for Projection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "v{}", self.0)
-    }
-}
 
 /// How long the shared cache keeps a view at most; at least two thirds of it.
 const VIEW_TTL: Duration = Duration::from_secs(360);
 /// How long the shared cache keeps a tombstone: it will not change again.
-const TOMBSTONE_TTL: Duration = Duration::from_secs(600);
+const TOMBSTONE_CACHE_TTL: Duration = Duration::from_secs(600);
 /// How long the shared cache keeps the knowledge that nothing is there.
 const NEGATIVE_TTL: Duration = Duration::from_secs(5);
 
@@ -59,7 +31,7 @@ pub fn cache_ttl(view: &CachedView) -> Duration {
     match (&view.body, view.version) {
         (Some(_), _) => jitter(VIEW_TTL, 2.0 / 3.0..1.0),
         (None, 0) => NEGATIVE_TTL,
-        (None, _) => TOMBSTONE_TTL,
+        (None, _) => TOMBSTONE_CACHE_TTL,
     }
 }
 
@@ -138,7 +110,7 @@ impl Projector {
         if let Some(cache) = &self.cache
             && let Err(error) = cache.update(key, view, cache_ttl(view)).await
         {
-            debug!(key, error = %Chain(&error), "the cached view was not updated");
+            debug!(key, error = %ErrorChain(&error), "the cached view was not updated");
         }
     }
 }

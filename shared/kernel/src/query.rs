@@ -7,19 +7,21 @@ use bytes::Bytes;
 use tokio::time::{Instant, sleep};
 use tracing::debug;
 
-use crate::causes::Chain;
+use crate::backoff::Backoff;
 use crate::clock::{Clock, Timestamp};
 use crate::cursor::{self, CursorError};
-use crate::flight::Flights;
+use crate::error_chain::ErrorChain;
 use crate::ids::{AggregateKey, Kind, Tenant};
 use crate::ports::{
     CachedView, Consistency, Lease, ListQuery, Lookup, MemoryCache, MemoryEntry, PortError, RecordReader, SharedCache,
     Slot, ViewReader,
 };
-use crate::project::{Projection, cache_ttl};
+use crate::project::cache_ttl;
+use crate::projection::Projection;
 use crate::random::jitter;
 use crate::record::{CommandStatus, RecordKey};
 use crate::seal::KeyRing;
+use crate::single_flight::SingleFlight;
 use crate::token::{Token, TokenError};
 
 /// How long memory answers without asking again. The staleness of an environment's memory is bounded by it.
@@ -49,7 +51,7 @@ pub struct ReadRequest<'a> {
 
 /// The answer to a read.
 #[derive(Debug)]
-pub struct Answer {
+pub struct ReadAnswer {
     /// The view; version 0 where nothing was ever there, no body where nothing is there now.
     pub view: CachedView,
     /// Its projection.
@@ -58,19 +60,19 @@ pub struct Answer {
     pub token: String,
     /// How old the answer is, where a cache gave it.
     pub age: Option<Duration>,
-    /// What each cache said, in the order in which they were asked.
+    /// What each cache result, in the order in which they were asked.
     pub tiers: Vec<TierReport>,
     /// Whether it may be older than the token demands.
     pub stale: bool,
 }
 
-/// What one cache said.
+/// What one cache result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TierReport {
     /// The cache.
     pub tier: Tier,
-    /// What it said.
-    pub said: TierSaid,
+    /// What it result.
+    pub result: CacheResult,
 }
 
 /// A cache in front of the store.
@@ -93,9 +95,9 @@ impl Tier {
     }
 }
 
-/// What a cache said.
+/// What a cache result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TierSaid {
+pub enum CacheResult {
     /// It had the answer, and will keep it for so long.
     Hit(Option<Duration>),
     /// It had nothing, or nothing fresh.
@@ -154,7 +156,7 @@ pub struct PageAnswer {
     pub next_cursor: Option<String>,
     /// How old the answer is, where memory gave it.
     pub age: Option<Duration>,
-    /// What memory said, in the stages with one.
+    /// What memory result, in the stages with one.
     pub tiers: Vec<TierReport>,
 }
 
@@ -185,7 +187,7 @@ pub struct Queries {
     shared: Option<Arc<dyn SharedCache>>,
     clock: Arc<dyn Clock>,
     keys: Arc<KeyRing>,
-    flights: Flights<Result<Fetched, Arc<PortError>>>,
+    single_flight: SingleFlight<Result<Fetched, Arc<PortError>>>,
 }
 
 /// Answers queries of lists.
@@ -219,11 +221,11 @@ impl Queries {
         clock: Arc<dyn Clock>,
         keys: Arc<KeyRing>,
     ) -> Self {
-        Self { projection, views, records, memory, shared, clock, keys, flights: Flights::default() }
+        Self { projection, views, records, memory, shared, clock, keys, single_flight: SingleFlight::default() }
     }
 
     /// One view, at least as new as the token demands.
-    pub async fn get(&self, request: &ReadRequest<'_>) -> Result<Answer, QueryError> {
+    pub async fn get(&self, request: &ReadRequest<'_>) -> Result<ReadAnswer, QueryError> {
         let wait_until = request.deadline.min(Instant::now() + CONSISTENCY_WAIT_MAX);
         let AggregateKey { kind, tenant, id } = &request.key;
         let open = |text| Token::open(&self.keys, tenant, Some((*kind, *id)), self.clock.now(), text);
@@ -245,7 +247,7 @@ impl Queries {
         let command = token.command.filter(|_| known.is_none());
         let ordered = token.ordered.filter(|ordered| known.is_none() || token.command != Some(*ordered));
         let seen = Token { floor: found.view.version.max(floor), command, ordered, ..token };
-        Ok(Answer {
+        Ok(ReadAnswer {
             token: seen.seal(&self.keys, tenant, now),
             age: found.cached.then(|| now.since(found.view.fetched_at).unwrap_or_default()),
             stale: behind || known.is_none(),
@@ -304,15 +306,15 @@ impl Queries {
         let cached = self.projection.cache_key(key);
         let mut tiers = Vec::with_capacity(2);
         if let Some(memory) = &self.memory {
-            let (found, said) = ask_memory(memory.as_ref(), self.clock.as_ref(), &cached, floor, MEMORY_TTL);
-            tiers.push(TierReport { tier: Tier::Memory, said });
+            let (found, result) = ask_memory(memory.as_ref(), self.clock.as_ref(), &cached, floor, MEMORY_TTL);
+            tiers.push(TierReport { tier: Tier::Memory, result });
             if let Some(entry) = found {
                 return Ok(Fetched { view: entry.view, read_at: entry.read_at, cached: true, tiers });
             }
         }
         // Sharing a fetch that began earlier is fine for those who ask for nothing in particular only.
         let mut found = match floor {
-            0 => self.flights.join(&cached, || self.below_memory(key, &cached, 0)).await?,
+            0 => self.single_flight.run(&cached, || self.below_memory(key, &cached, 0)).await?,
             _ => self.below_memory(key, &cached, floor).await?,
         };
         self.remember(&cached, &found);
@@ -334,17 +336,17 @@ impl Queries {
             return Ok(Fetched { view, read_at, cached: false, tiers: Vec::new() });
         };
         let read_at = self.clock.now();
-        let (said, lease) = match look_up(shared.as_ref(), cached).await {
+        let (result, lease) = match look_up(shared.as_ref(), cached).await {
             Ok(Lookup::Hit { view, ttl }) if view.version >= floor => {
-                let tiers = vec![TierReport { tier: Tier::Redis, said: TierSaid::Hit(ttl) }];
+                let tiers = vec![TierReport { tier: Tier::Redis, result: CacheResult::Hit(ttl) }];
                 return Ok(Fetched { view, read_at, cached: true, tiers });
             }
-            Ok(Lookup::Hit { .. }) => (TierSaid::TooOld, None),
-            Ok(Lookup::Leased(lease)) => (TierSaid::Miss, Some(lease)),
-            Ok(Lookup::Busy) => (TierSaid::Miss, None),
+            Ok(Lookup::Hit { .. }) => (CacheResult::TooOld, None),
+            Ok(Lookup::Leased(lease)) => (CacheResult::Miss, Some(lease)),
+            Ok(Lookup::Busy) => (CacheResult::Miss, None),
             Err(error) => {
-                debug!(error = %Chain(&error), "the shared cache did not answer");
-                (TierSaid::Unavailable, None)
+                debug!(error = %ErrorChain(&error), "the shared cache did not answer");
+                (CacheResult::Unavailable, None)
             }
         };
         let fills = lease.is_some() && !mutant!(FillsFromEventualRead);
@@ -353,7 +355,7 @@ impl Queries {
         if let Some(lease) = lease {
             fill(shared.as_ref(), cached, &lease, &view).await;
         }
-        Ok(Fetched { view, read_at, cached: false, tiers: vec![TierReport { tier: Tier::Redis, said }] })
+        Ok(Fetched { view, read_at, cached: false, tiers: vec![TierReport { tier: Tier::Redis, result }] })
     }
 
     async fn ask_store(
@@ -390,8 +392,8 @@ impl Lists {
         let cached = format!("L{limit}\n{tenant}\n{bound_to}\n{place}");
         let mut tiers = Vec::new();
         if let Some(memory) = &self.memory {
-            let (found, said) = ask_memory(memory.as_ref(), self.clock.as_ref(), &cached, 0, PAGE_TTL);
-            tiers.push(TierReport { tier: Tier::Memory, said });
+            let (found, result) = ask_memory(memory.as_ref(), self.clock.as_ref(), &cached, 0, PAGE_TTL);
+            tiers.push(TierReport { tier: Tier::Memory, result });
             if let Some((body, next_cursor)) = found.as_ref().and_then(|entry| unframe(entry.view.body.as_ref()?)) {
                 let age = found.and_then(|entry| self.clock.now().since(entry.view.fetched_at));
                 return Ok(PageAnswer { body, next_cursor, age, tiers });
@@ -426,13 +428,13 @@ fn ask_memory(
     key: &str,
     floor: u64,
     ttl: Duration,
-) -> (Option<MemoryEntry>, TierSaid) {
-    let Some(entry) = memory.get(key) else { return (None, TierSaid::Miss) };
+) -> (Option<MemoryEntry>, CacheResult) {
+    let Some(entry) = memory.get(key) else { return (None, CacheResult::Miss) };
     // A negative age, where the clock went back, is expired as well.
     match clock.now().since(entry.read_at).filter(|age| *age < ttl) {
-        None => (None, TierSaid::Miss),
-        Some(_) if entry.view.version < floor => (None, TierSaid::TooOld),
-        Some(age) => (Some(entry), TierSaid::Hit(Some(ttl.saturating_sub(age)))),
+        None => (None, CacheResult::Miss),
+        Some(_) if entry.view.version < floor => (None, CacheResult::TooOld),
+        Some(age) => (Some(entry), CacheResult::Hit(Some(ttl.saturating_sub(age)))),
     }
 }
 
@@ -451,7 +453,7 @@ async fn look_up(shared: &dyn SharedCache, key: &str) -> Result<Lookup, PortErro
 async fn fill(shared: &dyn SharedCache, key: &str, lease: &Lease, view: &CachedView) {
     match shared.fill(key, lease, view, cache_ttl(view)).await {
         Ok(landed) => debug!(key, landed, "filled the shared cache"),
-        Err(error) => debug!(key, error = %Chain(&error), "the shared cache was not filled"),
+        Err(error) => debug!(key, error = %ErrorChain(&error), "the shared cache was not filled"),
     }
 }
 
@@ -482,25 +484,4 @@ fn unframe(framed: &Bytes) -> Option<(Bytes, Option<String>)> {
     let line = framed.iter().position(|byte| *byte == b'\n')?;
     let cursor = std::str::from_utf8(framed.get(..line)?).ok()?;
     Some((framed.slice(line + 1..), (!cursor.is_empty()).then(|| cursor.to_owned())))
-}
-
-/// Pauses between looks: 10 ms, then half as long again each time, up to 200 ms.
-#[derive(Debug)]
-pub(crate) struct Backoff(Duration);
-
-impl Backoff {
-    pub(crate) fn new() -> Self {
-        Self(Duration::from_millis(10))
-    }
-
-    /// Waits; false, at once, where there is no time left to look again.
-    pub(crate) async fn wait(&mut self, until: Instant) -> bool {
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return false;
-        }
-        sleep(self.0.min(left)).await;
-        self.0 = self.0.mul_f64(1.5).min(Duration::from_millis(200));
-        true
-    }
 }

@@ -5,17 +5,19 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use crate::apply::{Aggregate, Applier, ApplyError, Verdict};
+use crate::aggregate::Aggregate;
+use crate::apply::{Applier, ApplyError, CommandResult};
+use crate::backoff::Backoff;
 use crate::clock::{Clock, StampClock, Timestamp};
 use crate::domain::Domain;
-use crate::envelope::{Envelope, Excluded, Expected, schema_of};
+use crate::envelope::{Envelope, Excluded, ExpectedVersion, schema_of};
 use crate::ids::{AggregateId, AggregateKey, CommandId, Stamp, Subject, Tenant};
 use crate::ports::{
     CachedView, CommandQueue, Consistency, OutgoingMessage, PortError, RecordWriter, SendError, ViewReader,
 };
-use crate::project::{Projection, Projector};
-use crate::query::Backoff;
-use crate::record::{CommandRecord, CommandStatus, Fingerprint, RecordKey};
+use crate::project::Projector;
+use crate::projection::Projection;
+use crate::record::{CommandRecord, CommandStatus, Fingerprint};
 use crate::seal::KeyRing;
 use crate::token::{Token, TokenError};
 
@@ -35,7 +37,7 @@ pub struct Request<C> {
     /// The aggregate; `None` where the command creates one.
     pub aggregate: Option<AggregateId>,
     /// The version that it builds on.
-    pub expected: Expected,
+    pub expected: ExpectedVersion,
     /// The versions that it must not find.
     pub excluded: Option<Excluded>,
     /// The client's consistency token: the command is stamped later than what it stands for.
@@ -187,7 +189,7 @@ impl<D: Domain> Submitter<D> {
                 };
                 match direct.execute(&mut envelope).await? {
                     Some((outcome, replayed)) => (Some(outcome), replayed || earlier.is_some()),
-                    // Without a queue nothing waits; see `Policy::horizon`.
+                    // Without a queue nothing waits; see `Policy::reorder_window`.
                     None => return Err(ApplyError::Contended(envelope.key::<D>()).into()),
                 }
             }
@@ -357,7 +359,7 @@ async fn register<C>(
     }
     let first = records.put_pending(&envelope.record(CommandStatus::Pending, None)).await?;
     let Some(first) = first else { return Ok(None) };
-    take_over(envelope, &first)?;
+    adopt_original(envelope, &first)?;
     Ok(Some(first.status))
 }
 
@@ -383,7 +385,7 @@ fn order_group(tenant: &Tenant, aggregate: AggregateId) -> String {
 }
 
 /// Makes the envelope that of the first request under the same idempotency key.
-fn take_over<C>(envelope: &mut Envelope<C>, first: &CommandRecord) -> Result<(), SubmitError> {
+fn adopt_original<C>(envelope: &mut Envelope<C>, first: &CommandRecord) -> Result<(), SubmitError> {
     if first.fingerprint != envelope.fingerprint {
         return Err(SubmitError::KeyReused);
     }
@@ -410,13 +412,13 @@ impl<D: Domain> DirectRoute<D> {
         if applied.needs_projection() && !mutant!(AppliedAtOnceSkipsCache) {
             projector.project(&key, &applied.current).await?;
         }
-        let (record, replayed) = match applied.verdicts.pop() {
-            Some(Verdict::Final { record, duplicate }) => (record, duplicate),
-            Some(Verdict::Deferred) => return Ok(None),
-            Some(Verdict::Unfinished) | None => return Err(ApplyError::Contended(key).into()),
+        let (record, replayed) = match applied.results.pop() {
+            Some(CommandResult::Final { record, duplicate }) => (record, duplicate),
+            Some(CommandResult::Deferred) => return Ok(None),
+            Some(CommandResult::Unfinished) | None => return Err(ApplyError::Contended(key).into()),
         };
         if replayed {
-            take_over(envelope, &record)?;
+            adopt_original(envelope, &record)?;
         }
         let (key, current) = match envelope.aggregate == key.id {
             true => (key, applied.current),
@@ -454,50 +456,4 @@ fn representation<D: Domain>(
 ) -> Option<CachedView> {
     let view = current.view(key, projection);
     view.body.map(|body| CachedView { version: view.version, body: Some(body), fetched_at: read_at })
-}
-
-/// What is known of a command, by its public identity.
-#[derive(Debug)]
-pub struct CommandLookup {
-    records: Arc<dyn crate::ports::RecordReader>,
-    clock: Arc<dyn Clock>,
-    keys: Arc<KeyRing>,
-}
-
-/// What [`CommandLookup::get`] found.
-#[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "one exists at a time")]
-pub enum Known {
-    /// The command's record.
-    Record(CommandRecord),
-    /// No record yet: the command was accepted at this time and is on its way.
-    OnItsWay(Timestamp),
-}
-
-impl CommandLookup {
-    /// Looks commands up in `records`.
-    pub fn new(records: Arc<dyn crate::ports::RecordReader>, clock: Arc<dyn Clock>, keys: Arc<KeyRing>) -> Self {
-        Self { records, clock, keys }
-    }
-
-    /// What is known of a command; `None` where this service gave out no such identity to this tenant, or has
-    /// forgotten it.
-    pub async fn get(&self, tenant: &Tenant, text: &str) -> Result<Option<Known>, PortError> {
-        let Some(command) = self.keys.verify_command(tenant, text) else { return Ok(None) };
-        let record = self.records.get(&RecordKey { tenant: tenant.clone(), command }).await?;
-        Ok(record.map(Known::Record).or_else(|| self.on_its_way(command)))
-    }
-
-    /// A command without an idempotency key has no record until it is judged.
-    fn on_its_way(&self, command: CommandId) -> Option<Known> {
-        let accepted_at = command.accepted_at()?;
-        let age = self.clock.now().since(accepted_at).unwrap_or_default();
-        (age < crate::record::COMMAND_AGE_MAX).then_some(Known::OnItsWay(accepted_at))
-    }
-
-    /// The token that stands for a version that a command made.
-    #[must_use]
-    pub fn token(&self, tenant: &Tenant, token: &Token) -> String {
-        token.seal(&self.keys, tenant, self.clock.now())
-    }
 }

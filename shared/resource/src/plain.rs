@@ -5,7 +5,7 @@ use bytes::Bytes;
 use kernel::clock::Timestamp;
 use kernel::domain::{Context, Decision, DecodeError};
 use kernel::ids::{AggregateKey, Stamp, Tenant};
-use kernel::ports::{Claim, IndexEntry, Slot};
+use kernel::ports::{IndexEntry, Slot, UniqueKey};
 use kernel::problem::Problem;
 use kernel::query::ListScope;
 use serde::de::DeserializeOwned;
@@ -236,19 +236,19 @@ pub fn evolve<R: Plain>(state: Option<R::State>, event: Event<R>) -> Option<R::S
 }
 
 /// The values that no other item may have.
-pub fn claims<R: Plain>(tenant: &Tenant, state: &R::State) -> Vec<Claim> {
+pub fn unique_keys<R: Plain>(tenant: &Tenant, state: &R::State) -> Vec<UniqueKey> {
     let unique = R::FIELDS.iter().filter(|field| field.taken.is_some());
-    let claim = |field: &Field| {
+    let unique_key = |field: &Field| {
         let value = R::value(state, field)?.key();
-        Some(Claim { kind: R::KIND, tenant: tenant.clone(), field: field.name, value })
+        Some(UniqueKey { kind: R::KIND, tenant: tenant.clone(), field: field.name, value })
     };
-    unique.filter_map(claim).collect()
+    unique.filter_map(unique_key).collect()
 }
 
 /// The problem of a value that another item has.
 #[must_use]
-pub fn claim_held<R: Plain>(claim: &Claim) -> Problem {
-    let field = R::FIELDS.iter().find(|field| field.name == claim.field);
+pub fn unique_key_held<R: Plain>(unique_key: &UniqueKey) -> Problem {
+    let field = R::FIELDS.iter().find(|field| field.name == unique_key.field);
     field.map_or_else(Problem::already_exists, |field| field.problem(R::NAME))
 }
 
@@ -559,7 +559,7 @@ mod tests {
         }
     }
 
-    /// What may be said for a field: mostly what is right, or nearly.
+    /// Values for a field: mostly valid or nearly valid ones.
     fn value() -> impl Strategy<Value = String> {
         prop_oneof![
             "\"(Ada|here|ada@example\\.com|)\"",

@@ -3,28 +3,30 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kernel::apply::{Applier, Order, Policy};
+use kernel::apply::Applier;
 use kernel::clock::{Clock, StampClock};
 use kernel::domain::Domain;
 use kernel::ingest::{DEFERRAL_MAX, Ingest, KindIngest, OneKind};
+use kernel::policy::{Order, Policy};
 use kernel::ports::{
     CommandQueue, MemoryCache, MessageDeferral, RecordReader, RecordWriter, SharedCache, SharedCacheUpdater,
     ViewReader, WriteStore,
 };
-use kernel::project::{ProjectingReader, Projection, Projector, ReadModel};
+use kernel::project::{ProjectingReader, Projector, ReadModel};
+use kernel::projection::Projection;
 use kernel::query::{Lists, Queries};
 use kernel::seal::KeyRing;
 use kernel::submit::{DirectRoute, QueueRoute, Route, Submitter};
 use resource::{Resource, Visitor};
 
 use crate::resources::{self, RESOURCES};
-use crate::stages::{Answer, Cache, Row, Source};
+use crate::stages::{Cache, Source, StageConfig, WriteAnswer};
 
 /// Assembles the parts of one environment.
 #[derive(Debug, Clone)]
 pub struct Assembly {
     /// What is deployed.
-    pub row: Arc<Row>,
+    pub row: Arc<StageConfig>,
     /// The projection that readers see.
     pub projection: Projection,
     /// Wall time.
@@ -91,9 +93,9 @@ pub struct DirectPorts {
     pub store: Arc<dyn WriteStore>,
     /// The cache that environments share. Left alone if the row does not write it.
     pub cache: Option<Arc<dyn SharedCacheUpdater>>,
-    /// How long after its acceptance a command may wait for its predecessor, from [`horizon`]. Not used without a queue:
+    /// How long after its acceptance a command may wait for its predecessor, from [`reorder_window`]. Not used without a queue:
     /// then nothing can be behind.
-    pub horizon: Duration,
+    pub reorder_window: Duration,
 }
 
 /// The ports of the ingest side.
@@ -111,27 +113,27 @@ pub struct IngestPorts {
     pub deferral: Arc<dyn MessageDeferral>,
     /// Whether the queue keeps the order of sending.
     pub order: Order,
-    /// How long after its acceptance a command may wait for its predecessor, from [`horizon`].
-    pub horizon: Duration,
+    /// How long after its acceptance a command may wait for its predecessor, from [`reorder_window`].
+    pub reorder_window: Duration,
     /// After so many deliveries the queue gives a message up.
     pub receive_count_max: u32,
 }
 
 /// How long what a command builds on may be behind it, on a queue with this visibility timeout.
 #[must_use]
-pub fn horizon(visibility_timeout: Duration) -> Duration {
+pub fn reorder_window(visibility_timeout: Duration) -> Duration {
     visibility_timeout * 2 + DEFERRAL_MAX
 }
 
 impl WriteRoute<(), ()> {
     /// The destination of commands at this row.
     #[must_use]
-    pub fn of(row: &Row) -> Self {
+    pub fn of(row: &StageConfig) -> Self {
         match row.writes_answer {
-            Answer::Accepted => Self::Queue(()),
-            Answer::Result => Self::Direct { direct: (), queued_before: row.queue_deployed },
-            answer @ (Answer::ResultUnlessEarly | Answer::ResultUnlessAsync) => {
-                Self::Either { direct: (), queue: (), honours_async: answer == Answer::ResultUnlessAsync }
+            WriteAnswer::Accepted => Self::Queue(()),
+            WriteAnswer::Result => Self::Direct { direct: (), queued_before: row.queue_deployed },
+            answer @ (WriteAnswer::ResultUnlessEarly | WriteAnswer::ResultUnlessAsync) => {
+                Self::Either { direct: (), queue: (), honours_async: answer == WriteAnswer::ResultUnlessAsync }
             }
         }
     }
@@ -199,7 +201,7 @@ impl Assembly {
             WriteRoute::Queue(ports) => Route::Queue(queue(ports)),
             // Nothing can be behind, because nothing is queued.
             WriteRoute::Direct { direct, queued_before } => Route::Direct {
-                direct: self.direct(DirectPorts { horizon: Duration::ZERO, ..direct }, records.clone()),
+                direct: self.direct(DirectPorts { reorder_window: Duration::ZERO, ..direct }, records.clone()),
                 queued_before: queued_before.then(|| records.clone()),
             },
             WriteRoute::Either { direct, queue: ports, honours_async } => {
@@ -210,9 +212,9 @@ impl Assembly {
     }
 
     fn direct<D: Domain>(&self, ports: DirectPorts, records: Arc<dyn RecordReader>) -> DirectRoute<D> {
-        let DirectPorts { store, cache, horizon } = ports;
+        let DirectPorts { store, cache, reorder_window } = ports;
         let policy = Policy {
-            horizon,
+            reorder_window,
             order: Order::Loose,
             projection: self.projection,
             view_in_transaction: self.row.writes_read_store,
@@ -227,10 +229,10 @@ impl Assembly {
     /// Ingests batches of commands of all resources.
     #[must_use]
     pub fn ingest(&self, ports: IngestPorts) -> Ingest {
-        let IngestPorts { store, models, cache, records, deferral, order, horizon, receive_count_max } = ports;
+        let IngestPorts { store, models, cache, records, deferral, order, reorder_window, receive_count_max } = ports;
         let models = models.into_iter().map(|(projection, views)| ReadModel { projection, views: Some(views) });
         let projector = Arc::new(Projector::new(models.collect(), self.written(cache), self.clock.clone()));
-        let policy = Policy { horizon, order, projection: self.projection, view_in_transaction: false };
+        let policy = Policy { reorder_window, order, projection: self.projection, view_in_transaction: false };
         let (states, clock) = (store.clone(), self.clock.clone());
         let kind = OfKind { store, records: records.clone(), policy, projector, clock: clock.clone() };
         let kinds = RESOURCES.iter().filter_map(|resource| resources::visit(resource, kind.clone()));

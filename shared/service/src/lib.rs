@@ -6,6 +6,6 @@
 pub mod api;
 pub mod assembly;
 pub mod functions;
+pub mod plan;
 pub mod resources;
 pub mod stages;
-pub mod way;

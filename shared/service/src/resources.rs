@@ -1,10 +1,10 @@
 //! The resources of this service. This list is the only one: routes, scopes, the gateway and what is ingested follow from it.
 
-use kernel::apply::Aggregate;
+use kernel::aggregate::Aggregate;
 use kernel::envelope::{EnvelopeError, RawEnvelope};
 use kernel::ids::{AggregateKey, Kind};
 use kernel::ports::Snapshot;
-use kernel::project::Projection;
+use kernel::projection::Projection;
 use resource::{Description, Resource, Visitor};
 
 resource::serve!(users::User, orders::Order);

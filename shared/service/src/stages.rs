@@ -9,11 +9,11 @@ use crate::functions::{FUNCTIONS, Function};
 /// One row of the table: what a deployment at this stage is made of. The columns are independent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Row {
+pub struct StageConfig {
     /// The row's name, as `STAGE` has it.
     pub stage: String,
     /// Whether this is a stage, or lies between two.
-    pub kind: Kind,
+    pub kind: StageKind,
     /// The programs that are deployed, each as the functions that run it: one, or one for each resource.
     pub binaries: Vec<String>,
     /// The caches in front of the store, in the order in which they are asked.
@@ -27,13 +27,13 @@ pub struct Row {
     /// Whether there is a queue, with its dead-letter queue.
     pub queue_deployed: bool,
     /// What a write is answered with, unless the client asks for something else.
-    pub writes_answer: Answer,
+    pub writes_answer: WriteAnswer,
 }
 
 /// What a row is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Kind {
+pub enum StageKind {
     /// A stage: one may stay here.
     Stage,
     /// Passed on the way to the next stage, and on the way back: what the next one rests upon is there, unused.
@@ -65,7 +65,7 @@ pub enum Source {
 /// What a write is answered with; wherever it is an acknowledgement, the command goes into the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Answer {
+pub enum WriteAnswer {
     /// Its result: 200, 201 or 204.
     Result,
     /// Its result; an acknowledgement where what it builds on may still be in the queue.
@@ -102,7 +102,7 @@ pub enum StageError {
     Broken(#[from] serde_json::Error),
 }
 
-impl Row {
+impl StageConfig {
     /// The whole table, in the order of the path.
     pub fn all() -> Result<Vec<Self>, StageError> {
         Ok(serde_json::from_str(include_str!("../../stages.json"))?)
@@ -122,13 +122,13 @@ impl Row {
         let place = |wanted: &Self| rows.iter().position(|row| row == wanted).unwrap_or_default();
         let (here, there) = (place(&first), place(&last));
         let way: Vec<_> = if here < there {
-            let passed = |row: &&Self| row.kind != Kind::Contract;
+            let passed = |row: &&Self| row.kind != StageKind::Contract;
             rows.iter().take(there + 1).skip(here + 1).filter(passed).cloned().collect()
         } else {
             rows.iter().take(here).skip(there).rev().cloned().collect()
         };
-        let stages = way.iter().filter(|row| row.kind == Kind::Stage).count();
-        match first.kind == Kind::Stage && last.kind == Kind::Stage && stages == 1 {
+        let stages = way.iter().filter(|row| row.kind == StageKind::Stage).count();
+        match first.kind == StageKind::Stage && last.kind == StageKind::Stage && stages == 1 {
             true => Ok(way),
             false => Err(StageError::NoStep { from: first.stage, to: last.stage, neighbours: neighbours(&rows, here) }),
         }
@@ -147,13 +147,13 @@ impl Row {
 }
 
 /// The stages next to a row.
-fn neighbours(rows: &[Row], here: usize) -> String {
-    let is_stage = |row: &&Row| row.kind == Kind::Stage;
+fn neighbours(rows: &[StageConfig], here: usize) -> String {
+    let is_stage = |row: &&StageConfig| row.kind == StageKind::Stage;
     let (before, after) = (rows.iter().take(here).rfind(is_stage), rows.iter().skip(here + 1).find(is_stage));
     before.into_iter().chain(after).map(|row| row.stage.as_str()).collect::<Vec<_>>().join(" or ")
 }
 
-impl fmt::Display for Row {
+impl fmt::Display for StageConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.stage)
     }
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn every_program_is_deployed_by_a_row_and_every_function_runs_one() {
-        let deployed: BTreeSet<_> = Row::all().unwrap().into_iter().flat_map(|row| row.binaries).collect();
+        let deployed: BTreeSet<_> = StageConfig::all().unwrap().into_iter().flat_map(|row| row.binaries).collect();
         assert!(FUNCTIONS.iter().all(|function| deployed.contains(function.binary)), "{deployed:?}");
         let runs = |binary: &String| FUNCTIONS.iter().any(|function| function.binary == binary);
         // A list of resources without an action leaves this one out.
@@ -177,24 +177,24 @@ mod tests {
 
     #[test]
     fn the_table_reads_and_its_columns_fit_together() {
-        let rows = Row::all().unwrap();
-        assert_eq!(rows.iter().filter(|row| row.kind == Kind::Stage).count(), 7);
+        let rows = StageConfig::all().unwrap();
+        assert_eq!(rows.iter().filter(|row| row.kind == StageKind::Stage).count(), 7);
         for row in rows {
             assert!(row.writes_read_store || row.reads_from == Source::WriteStore, "{row} reads what nobody writes");
             assert!(row.writes_redis || !row.has(Cache::Redis), "{row} reads a cache that is not kept up to date");
             assert_eq!(row.queue_deployed, row.binaries.iter().any(|name| name == INGEST), "{row}");
-            assert!(row.queue_deployed || row.writes_answer == Answer::Result, "{row} accepts into no queue");
+            assert!(row.queue_deployed || row.writes_answer == WriteAnswer::Result, "{row} accepts into no queue");
         }
     }
 
     /// Writers follow a new tier's protocol before any reader uses it, and for longer.
     #[test]
     fn no_step_has_readers_use_what_an_earlier_deployment_does_not_keep_up_to_date() {
-        let rows = Row::all().unwrap();
-        let stages: Vec<_> = rows.iter().filter(|row| row.kind == Kind::Stage).collect();
+        let rows = StageConfig::all().unwrap();
+        let stages: Vec<_> = rows.iter().filter(|row| row.kind == StageKind::Stage).collect();
         let steps = stages.windows(2).flat_map(|pair| [(pair[0], pair[1]), (pair[1], pair[0])]);
         for (from, to) in steps {
-            let way = [vec![from.clone()], Row::step(&from.stage, &to.stage).unwrap()].concat();
+            let way = [vec![from.clone()], StageConfig::step(&from.stage, &to.stage).unwrap()].concat();
             for pair in way.windows(2) {
                 let [before, after] = pair else { unreachable!() };
                 // While the one is replaced by the other, both run.
@@ -203,7 +203,7 @@ mod tests {
                     let reads_views = reader.reads_from == Source::ReadStore;
                     assert!(writer.writes_read_store || !reads_views, "{reader} beside {writer}");
                     // Two requests under one key must meet in one record, so both writers have to register before one queues.
-                    let queues = reader.writes_answer != Answer::Result;
+                    let queues = reader.writes_answer != WriteAnswer::Result;
                     assert!(writer.queue_deployed || !queues, "{reader} queues what {writer} does not know of");
                 }
             }
@@ -212,7 +212,8 @@ mod tests {
 
     #[test]
     fn a_step_leads_over_what_lies_between_two_stages() {
-        let step = |from, to| Row::step(from, to).map(|way| way.into_iter().map(|row| row.stage).collect::<Vec<_>>());
+        let step =
+            |from, to| StageConfig::step(from, to).map(|way| way.into_iter().map(|row| row.stage).collect::<Vec<_>>());
         assert_eq!(step("lambda-lith", "read-write").unwrap(), ["read-write"]);
         assert_eq!(step("read-store", "cqrs").unwrap(), ["cqrs-idle", "cqrs-expand", "cqrs"]);
         assert_eq!(step("cqrs", "read-store").unwrap(), ["cqrs-expand", "cqrs-drain", "cqrs-idle", "read-store"]);
@@ -229,14 +230,14 @@ mod tests {
             ("cqrs-drain", "read-store", "read-store or cqrs"),
             ("cqrs", "csqr", "`csqr` is not a stage"),
         ] {
-            let error = Row::step(from, to).unwrap_err().to_string();
+            let error = StageConfig::step(from, to).unwrap_err().to_string();
             assert!(error.contains(says), "{from} to {to}: {error}");
         }
     }
 
     #[test]
     fn an_unknown_stage_is_refused_with_those_that_are_known() {
-        let error = Row::of("cqsr").unwrap_err().to_string();
+        let error = StageConfig::of("cqsr").unwrap_err().to_string();
         assert!(error.contains("`cqsr`") && error.contains("read-write, memory-cache"), "{error}");
     }
 }

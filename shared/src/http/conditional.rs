@@ -8,8 +8,8 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use ::http::{HeaderMap, header};
-use kernel::envelope::{Excluded, Expected};
-use kernel::project::Projection;
+use kernel::envelope::{Excluded, ExpectedVersion};
+use kernel::projection::Projection;
 
 use super::list::{self, Backslash};
 use super::problem::HttpProblem;
@@ -43,11 +43,11 @@ pub struct Tag {
 
 impl IfMatch {
     /// The version that a write builds on.
-    pub fn expected(self) -> Result<Expected, HttpProblem> {
+    pub fn expected(self) -> Result<ExpectedVersion, HttpProblem> {
         match self {
-            Self::Absent => Ok(Expected::Unsaid),
-            Self::Any => Ok(Expected::Exists),
-            Self::Tag(tag) => Ok(Expected::Version(tag.version)),
+            Self::Absent => Ok(ExpectedVersion::Any),
+            Self::Any => Ok(ExpectedVersion::Exists),
+            Self::Tag(tag) => Ok(ExpectedVersion::Version(tag.version)),
             Self::Foreign => Err(HttpProblem::unknown_tag()),
         }
     }
@@ -144,12 +144,12 @@ mod tests {
             let expected = if_match(&headers(&header::IF_MATCH, values)).and_then(IfMatch::expected);
             expected.map_err(|problem| problem.problem.status)
         };
-        assert_eq!(parse(&[]), Ok(Expected::Unsaid));
-        assert_eq!(parse(&["*"]), Ok(Expected::Exists));
+        assert_eq!(parse(&[]), Ok(ExpectedVersion::Any));
+        assert_eq!(parse(&["*"]), Ok(ExpectedVersion::Exists));
         for tag in ["\"999\"", "\"999-v1\"", "\"999-v65535\""] {
-            assert_eq!(parse(&[tag]), Ok(Expected::Version(999)), "{tag}");
+            assert_eq!(parse(&[tag]), Ok(ExpectedVersion::Version(999)), "{tag}");
         }
-        assert_eq!(parse(&[&etag(7, Projection(2))]), Ok(Expected::Version(7)));
+        assert_eq!(parse(&[&etag(7, Projection(2))]), Ok(ExpectedVersion::Version(7)));
         for malformed in [&["3"][..], &["W/\"3\""], &["\"1\", \"2\""], &["\"1\"", "\"2\""], &["\""], &[""]] {
             assert_eq!(parse(malformed), Err(400), "{malformed:?}");
         }

@@ -4,7 +4,7 @@ use ::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use kernel::apply::ApplyError;
-use kernel::causes::Chain;
+use kernel::error_chain::ErrorChain;
 use kernel::ports::PortError;
 use kernel::problem::{FieldError, Problem};
 use kernel::query::QueryError;
@@ -272,7 +272,7 @@ impl From<SubmitError> for HttpProblem {
 
 /// Logs the whole chain of causes, once, here at the boundary; the client is told what to do.
 fn unanswered(error: &(dyn std::error::Error + 'static), detail: &'static str) -> HttpProblem {
-    tracing::error!(error = %Chain(error), "answered 503");
+    tracing::error!(error = %ErrorChain(error), "answered 503");
     HttpProblem::unavailable(detail)
 }
 

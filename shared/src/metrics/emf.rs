@@ -7,7 +7,7 @@ use std::time::Duration;
 use kernel::clock::Timestamp;
 use kernel::ids::{Kind, Tenant};
 use kernel::ingest::Tally;
-use kernel::query::{TierReport, TierSaid};
+use kernel::query::{CacheResult, TierReport};
 use serde::{Serialize, Serializer};
 use service::resources;
 
@@ -215,7 +215,7 @@ impl Lines<'_> {
 
 impl LookupMembers {
     fn of(report: &TierReport) -> Self {
-        let is_hit = matches!(report.said, TierSaid::Hit(_));
+        let is_hit = matches!(report.result, CacheResult::Hit(_));
         Self { layer: report.tier.name(), cache_hits: is_hit.into(), cache_misses: (!is_hit).into() }
     }
 }
@@ -340,16 +340,16 @@ mod tests {
 
     #[test]
     fn each_cache_that_was_asked_has_its_hit_or_miss_in_a_document() {
-        let report = |tier, said| TierReport { tier, said };
+        let report = |tier, result| TierReport { tier, result };
         let tell = |caches: &[TierReport]| {
             lines(&request(&source(), Timestamp::from_micros(0), measured(StatusCode::OK, caches)))
                 .iter()
                 .map(|line| (line["Layer"].clone(), line["CacheHits"].clone(), line["CacheMisses"].clone()))
                 .collect::<Vec<_>>()
         };
-        let hit = TierSaid::Hit(None);
+        let hit = CacheResult::Hit(None);
         assert_eq!(tell(&[report(Tier::Memory, hit)]), [(json!("memory"), json!(1), json!(0))]);
-        for miss in [TierSaid::Miss, TierSaid::TooOld, TierSaid::Unavailable] {
+        for miss in [CacheResult::Miss, CacheResult::TooOld, CacheResult::Unavailable] {
             let both = tell(&[report(Tier::Memory, miss), report(Tier::Redis, hit)]);
             assert_eq!(both, [(json!("memory"), json!(0), json!(1)), (json!("redis"), json!(1), json!(0))]);
         }

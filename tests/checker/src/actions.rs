@@ -173,8 +173,9 @@ fn follows(index: &Index<'_>, report: &mut Report, earlier: &Event, action: &Eve
     };
     let (Some((before, known)), Some((judged, version))) = (outcome(earlier), outcome(action)) else { return };
     let on_top_of = version - u64::from(judged.outcome == Outcome::Applied && version > 0);
-    let horizon = index.history.horizon_us;
-    let has_waited = horizon.zip(judged.judged_after_us).is_some_and(|(horizon, waited)| waited >= horizon);
+    let reorder_window = index.history.reorder_window_us;
+    let has_waited =
+        reorder_window.zip(judged.judged_after_us).is_some_and(|(reorder_window, waited)| waited >= reorder_window);
     if before.id != judged.id && on_top_of < known && !has_waited {
         let detail = format!("{} came before {} in its session, and made or met version {known}", before.id, judged.id);
         let detail = format!("{detail}; but {} was judged on top of version {on_top_of}", judged.id);

@@ -16,7 +16,7 @@ pub struct History {
     pub machines: BTreeMap<String, Machine>,
     /// How long after its acceptance an action waits for the commands before it; absent where it waits for ever.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub horizon_us: Option<u64>,
+    pub reorder_window_us: Option<u64>,
 }
 
 /// A state machine, as data.

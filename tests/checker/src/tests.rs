@@ -11,7 +11,7 @@ mod actions;
 
 const USER: &str = "u";
 const MACHINE: &str = "orders";
-const HORIZON_US: u64 = 1_000;
+const REORDER_WINDOW_US: u64 = 1_000;
 
 /// A history in the making; each request takes place after the one before.
 #[derive(Default)]
@@ -160,7 +160,7 @@ impl Story {
     fn history(self) -> History {
         let machines = BTreeMap::from([(MACHINE.to_owned(), machine())]);
         let rest = Rest { commands: self.commands, users: self.users };
-        History { events: self.events, rest, machines, horizon_us: Some(HORIZON_US) }
+        History { events: self.events, rest, machines, reorder_window_us: Some(REORDER_WINDOW_US) }
     }
 
     #[track_caller]
@@ -199,7 +199,7 @@ fn a_history_of_an_earlier_time_can_be_read() {
     let text = r#"{"events": [{"session": "s", "start_us": 0, "end_us": 1, "request": {"kind": "delete", "user": "u"},
         "answer": {}}], "rest": {"commands": [{"id": "c", "outcome": "applied"}], "users": [{"tenant": "t", "id": "u"}]}}"#;
     let history = History::from_json(text).unwrap();
-    assert_eq!((history.events.len(), history.machines.len(), history.horizon_us), (1, 0, None));
+    assert_eq!((history.events.len(), history.machines.len(), history.reorder_window_us), (1, 0, None));
 }
 
 #[test]

@@ -31,7 +31,7 @@ async fn an_answer_carries_its_version_and_how_it_may_be_cached(service: &Servic
             let tiers: Vec<_> = answer.header("cache-status").split(", ").collect();
             let names: Vec<_> = tiers.iter().map(|tier| tier.split(';').next().unwrap()).collect();
             assert!([&["memory"][..], &["redis", "memory"]].contains(&&*names), "{tiers:?}");
-            let hits = tiers.iter().filter(|tier| tier.split(';').any(|said| said == "hit")).count();
+            let hits = tiers.iter().filter(|tier| tier.split(';').any(|output| output == "hit")).count();
             assert_eq!(hits == 1, answer.find("age").is_some(), "{answer}");
         } else {
             assert_eq!((answer.find("cache-status"), answer.find("age")), (None, None));

@@ -27,8 +27,8 @@ fn a_first_deployment_can_fail_and_a_retained_queue_keeps_its_commands_and_is_ne
     let queue = first["QueueUrl"].as_str().unwrap();
     run(aws.call("sqs", "AmazonSQS.SendMessage", &json!({"QueueUrl": queue, "MessageBody": "a command"})));
 
-    let said = try_to_deploy(&aws, "cqrs", &config("fifo"), &[]).unwrap_err();
-    assert!(said.contains(TYPE_STAYS), "{said}");
+    let output = try_to_deploy(&aws, "cqrs", &config("fifo"), &[]).unwrap_err();
+    assert!(output.contains(TYPE_STAYS), "{output}");
 
     deploy(&aws, "read-store", &config("standard"), &["from=cqrs-idle"]);
     let without = deploy(&aws, "read-store", &config("standard"), &[]);
@@ -47,13 +47,13 @@ fn a_first_deployment_that_fails_leaves_nothing_behind(aws: &Aws) {
     let first = || aws.synthesise("cqrs", &config("standard"), &["first=true"]);
     first();
     fail_when_the_tables_are_there("cqrs");
-    let said = aws.deploy_again(STACK).unwrap_err();
-    assert!(said.contains(NO_METRIC_MATH) && said.contains("AWS::DynamoDB::GlobalTable"), "{said}");
+    let output = aws.deploy_again(STACK).unwrap_err();
+    assert!(output.contains(NO_METRIC_MATH) && output.contains("AWS::DynamoDB::GlobalTable"), "{output}");
     let tables = run(aws.call("dynamodb", "DynamoDB_20120810.ListTables", &json!({})));
     assert_eq!(tables["TableNames"], json!([]));
     first();
     leave_out_metric_math("cqrs");
-    aws.deploy_again(STACK).unwrap_or_else(|said| panic!("{said}"));
+    aws.deploy_again(STACK).unwrap_or_else(|output| panic!("{output}"));
 }
 
 /// Has the alarms that the emulator refuses come after the tables.
@@ -85,7 +85,7 @@ fn try_to_deploy(aws: &Aws, stage: &str, config: &Value, context: &[&str]) -> Re
 }
 
 fn deploy(aws: &Aws, stage: &str, config: &Value, context: &[&str]) -> Value {
-    let outputs = try_to_deploy(aws, stage, config, context).unwrap_or_else(|said| panic!("{said}"));
+    let outputs = try_to_deploy(aws, stage, config, context).unwrap_or_else(|output| panic!("{output}"));
     assert_eq!((&outputs["Stage"], &outputs["Url"]), (&json!(stage), &json!("https://api.example.com")));
     outputs
 }

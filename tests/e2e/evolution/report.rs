@@ -5,20 +5,20 @@ use std::fs;
 use std::path::Path;
 use std::process::Stdio;
 
-use service::stages::{Kind, Row};
+use service::stages::{StageConfig, StageKind};
 
 use crate::harness::program;
 
 /// The table of stages, without what lies between them.
-fn stages() -> Vec<Row> {
-    Row::all().unwrap().into_iter().filter(|row| row.kind == Kind::Stage).collect()
+fn stages() -> Vec<StageConfig> {
+    StageConfig::all().unwrap().into_iter().filter(|row| row.kind == StageKind::Stage).collect()
 }
 
 /// The report in a folder names its command and every stage, and all its charts are there.
 fn assert_is_whole(folder: &Path) {
     let report = fs::read_to_string(folder.join("report.md")).unwrap();
     assert!(report.contains("`make evolution-report`"));
-    for Row { stage, .. } in stages() {
+    for StageConfig { stage, .. } in stages() {
         assert!(report.matches(&format!("| `{stage}` |")).count() >= 3, "no {stage} in {report}");
     }
     assert!(!report.contains("NaN"), "{report}");
@@ -61,7 +61,7 @@ fn a_quick_evolution_report_is_whole_and_no_request_of_it_fails() {
     let failed: Vec<_> = traffic.lines().skip(2).filter(|row| !row.ends_with(" | 0 |")).collect();
     assert!(traffic.lines().count() > 2 && failed.is_empty(), "{failed:?}");
     // The kept report may be older than a resource; this one has them all.
-    for function in stages().iter().flat_map(Row::functions) {
+    for function in stages().iter().flat_map(StageConfig::functions) {
         assert!(report.contains(&format!("| `{}` |", function.name)), "no {} in {report}", function.name);
     }
 }

@@ -8,7 +8,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use service::stages::{Kind, Row};
+use service::stages::{StageConfig, StageKind};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::sync::watch;
 
@@ -78,7 +78,7 @@ fn walk(variant: Variant) {
 
 /// The stages, in order.
 fn path() -> Vec<String> {
-    let stages = Row::all().unwrap().into_iter().filter(|row| row.kind == Kind::Stage);
+    let stages = StageConfig::all().unwrap().into_iter().filter(|row| row.kind == StageKind::Stage);
     stages.map(|row| row.stage).collect()
 }
 
@@ -107,14 +107,14 @@ async fn step(stack: &Stack, dir: &Path, stage: &str, killed_at: usize) {
     }
     loop {
         let ended = migrate().wait_with_output().await.unwrap();
-        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        let output = String::from_utf8_lossy(&ended.stderr).into_owned();
         match ended.status.code() {
             Some(0) => break,
             // The lease of the run that was killed.
-            Some(3) if said.contains("goes on with the migration") && Instant::now() < deadline => {
+            Some(3) if output.contains("goes on with the migration") && Instant::now() < deadline => {
                 tokio::time::sleep(Duration::from_millis(250)).await;
             }
-            code => panic!("no step to {stage}: exit code {code:?}, killed after {phases:?}: {said}"),
+            code => panic!("no step to {stage}: exit code {code:?}, killed after {phases:?}: {output}"),
         }
     }
     let status = stack.status().await;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::harness::judge::{HORIZON, judged_after};
+use crate::harness::judge::{REORDER_WINDOW, judged_after};
 use crate::harness::stores::{Stores, drained};
 use crate::harness::{Api, Stack, Variant, check, program};
 use crate::sample::{self, Machine, Sample};
@@ -54,12 +54,12 @@ fn five_hundred_items_while_ingest_environments_are_killed(variant: Variant) {
         for (kind, command) in &commands {
             let document = api.outcome(command).await;
             let gone = document["status"] == "rejected" && document["problem"]["status"] == 404;
-            // A message that is killed three times in a row comes later than the horizon: what waits for it waits no longer.
+            // A message that is killed three times in a row comes later than the reorder window: what waits for it waits no longer.
             let creates_late = gone && *kind != "create" && document["version"] == 0;
             // Without order a patch may come after the delete that was sent behind it.
             let overtaken = gone && *kind == "patch";
             // An action waits for the command before it as long as it may, and may be refused if that was refused.
-            let has_waited = judged_after(&document).is_some_and(|waited| waited >= *HORIZON);
+            let has_waited = judged_after(&document).is_some_and(|waited| waited >= *REORDER_WINDOW);
             let acts_late = *kind == "act" && (has_waited || !is_before_applied);
             let is_applied = document["status"] == "applied";
             let is_right = is_applied || ((creates_late || overtaken || acts_late) && !ordered);

@@ -156,8 +156,8 @@ impl Aws {
         headers.iter().fold(call, |call, (name, value)| call.header(name, value)).send_unchecked().await
     }
 
-    /// What it has said so far.
-    pub fn said(&self) -> String {
+    /// Its output so far.
+    pub fn output(&self) -> String {
         std::fs::read_to_string(self.logs.join(LOG)).unwrap()
     }
 
@@ -166,7 +166,7 @@ impl Aws {
         let account = format!("aws://{ACCOUNT}/{REGION}");
         // Nothing of the application is needed: elsewhere there is none.
         let mut cdk = self.command(&cdk(), self.dir.path());
-        self.run("bootstrap", cdk.args(["bootstrap", &account])).unwrap_or_else(|said| panic!("{said}"));
+        self.run("bootstrap", cdk.args(["bootstrap", &account])).unwrap_or_else(|output| panic!("{output}"));
     }
 
     /// Deploys a stage by `make deploy`. Returns the output if that fails.
@@ -184,7 +184,7 @@ impl Aws {
         for given in context {
             cdk.args(["-c", given]);
         }
-        self.run(&format!("synth-{stage}"), &mut cdk).unwrap_or_else(|said| panic!("{said}"));
+        self.run(&format!("synth-{stage}"), &mut cdk).unwrap_or_else(|output| panic!("{output}"));
     }
 
     /// Deploys the last synthesised template, with the changes that a test has made to it. Returns the outputs of the stack
@@ -234,9 +234,9 @@ impl Aws {
     /// Runs a program to its end, and keeps what it says.
     fn run(&self, log: &str, command: &mut Command) -> Result<(), String> {
         let Output { status, stdout, stderr } = command.output().unwrap();
-        let said = format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
-        std::fs::write(self.logs.join(format!("{log}.log")), &said).unwrap();
-        if status.success() { Ok(()) } else { Err(format!("{command:?}: {status}\n{said}")) }
+        let output = format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+        std::fs::write(self.logs.join(format!("{log}.log")), &output).unwrap();
+        if status.success() { Ok(()) } else { Err(format!("{command:?}: {status}\n{output}")) }
     }
 }
 

@@ -18,7 +18,8 @@ use crate::sample::{self, Sample};
 const VIOLATIONS_SHOWN: usize = 20;
 
 /// How long an action waits for the commands before it, with the queue of the stack.
-pub static HORIZON: LazyLock<Duration> = LazyLock::new(|| service::assembly::horizon(local::queue::VISIBILITY_TIMEOUT));
+pub static REORDER_WINDOW: LazyLock<Duration> =
+    LazyLock::new(|| service::assembly::reorder_window(local::queue::VISIBILITY_TIMEOUT));
 
 /// The name under which the checker knows a resource's machine.
 pub fn name_of(sample: &Sample) -> String {
@@ -42,7 +43,7 @@ pub async fn judge(stack: &Stack, recorder: &Recorder, name: &str) -> Report {
         events: recorder.take_events(),
         rest: content.rest(),
         machines: machines.collect(),
-        horizon_us: Some(HORIZON.as_micros().try_into().unwrap()),
+        reorder_window_us: Some(REORDER_WINDOW.as_micros().try_into().unwrap()),
     };
     name_commands(&mut history);
     ask_for_outcomes(&stack.api(), &mut history).await;

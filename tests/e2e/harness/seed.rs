@@ -7,7 +7,7 @@ use kernel::clock::{Clock as _, SystemClock};
 use kernel::domain::{Context, Decision};
 use kernel::ids::{AggregateId, AggregateKey, CommandId, Stamp};
 use kernel::ports::Snapshot;
-use kernel::project::Projection;
+use kernel::projection::Projection;
 use resource::{Operation, Resource, Visitor};
 use serde_json::Value;
 use service::resources;

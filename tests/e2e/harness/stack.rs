@@ -89,7 +89,7 @@ impl Service {
 pub struct Stack {
     pub service: Service,
     process: Leashed,
-    /// What it said of itself before it was ready: what runs where.
+    /// The lines that it printed before it was ready: its URLs.
     announced: Vec<String>,
     output: Arc<Output>,
 }
@@ -113,7 +113,7 @@ impl Stack {
         ];
         let Some((announced, url)) = until_ready(&announcement) else {
             process.kill();
-            // It may have closed one stream before what it said on the other is read.
+            // It may have closed one stream before the output on the other is read.
             for collector in collectors {
                 collector.join().unwrap();
             }
@@ -168,7 +168,7 @@ impl Stack {
         pids.len()
     }
 
-    /// Where it said that a part of it serves.
+    /// The URL that it printed for a part.
     pub fn endpoint(&self, part: &str) -> String {
         let url =
             |line: &String| Some(line.strip_prefix(part)?.split_whitespace().next()?.trim_end_matches(',').to_owned());

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use aws_sdk_dynamodb::types::AttributeValue;
 use chaos_checker::{Command, Rest, User};
 use kernel::ids::Tenant;
-use kernel::ports::Claim;
+use kernel::ports::UniqueKey;
 use serde_json::Value;
 
 use super::clients::fields;
@@ -31,8 +31,8 @@ pub struct Stores {
 pub struct Content {
     states: BTreeMap<String, Stored>,
     views: BTreeMap<String, Stored>,
-    /// Who holds which claim.
-    claims: BTreeMap<String, String>,
+    /// Who holds which unique key.
+    unique_keys: BTreeMap<String, String>,
     /// For each aggregate the versions that its applied commands made.
     applied: BTreeMap<String, Vec<u64>>,
     /// Commands that have not ended.
@@ -80,7 +80,7 @@ impl Stores {
         let mut content = Content {
             states: BTreeMap::new(),
             views: BTreeMap::new(),
-            claims: BTreeMap::new(),
+            unique_keys: BTreeMap::new(),
             applied: BTreeMap::new(),
             open: Vec::new(),
             commands: Vec::new(),
@@ -88,7 +88,7 @@ impl Stores {
         for item in self.scan("-write").await {
             let key = string(&item, "pk").to_owned();
             if key.starts_with("Q#") {
-                content.claims.insert(key, string(&item, "holder").to_owned());
+                content.unique_keys.insert(key, string(&item, "holder").to_owned());
             } else if sample_of(&key).is_some() {
                 content.states.insert(key, stored(&item));
             } // Otherwise a note of long work.
@@ -172,7 +172,7 @@ impl Content {
     pub fn contradictions(&self) -> Vec<String> {
         let mut found = Vec::new();
         self.compare_stores(&mut found);
-        self.check_claims(&mut found);
+        self.check_unique_keys(&mut found);
         found
     }
 
@@ -181,7 +181,7 @@ impl Content {
         let mut found: Vec<String> = self.open.iter().map(|command| format!("{command} has not ended")).collect();
         self.compare_stores(&mut found);
         self.check_versions(&mut found);
-        self.check_claims(&mut found);
+        self.check_unique_keys(&mut found);
         found
     }
 
@@ -210,8 +210,8 @@ impl Content {
         found.extend(applied.keys().map(|id| format!("commands were applied to {id}, which does not exist")));
     }
 
-    /// Each live item holds the claims to its unique values, and nothing holds another.
-    fn check_claims(&self, found: &mut Vec<String>) {
+    /// Each live item holds the unique keys to its unique values, and nothing holds another.
+    fn check_unique_keys(&self, found: &mut Vec<String>) {
         let mut due = BTreeMap::new();
         for (key, state) in &self.states {
             let Some(body) = &state.body else { continue };
@@ -219,12 +219,13 @@ impl Content {
             let tenant: Tenant = key.split('#').nth(1).unwrap().parse().unwrap();
             for field in sample.settable().filter(|field| field.taken.is_some()) {
                 let value = field.key(&text_of(&body[field.name]["value"])).unwrap();
-                let claim = Claim { kind: sample.resource.kind, tenant: tenant.clone(), field: field.name, value };
-                due.insert(claim.to_string(), key.clone());
+                let unique_key =
+                    UniqueKey { kind: sample.resource.kind, tenant: tenant.clone(), field: field.name, value };
+                due.insert(unique_key.to_string(), key.clone());
             }
         }
-        if due != self.claims {
-            found.push(format!("live items should hold {due:#?}, but the claims are {:#?}", self.claims));
+        if due != self.unique_keys {
+            found.push(format!("live items should hold {due:#?}, but the unique keys are {:#?}", self.unique_keys));
         }
     }
 }

@@ -10,19 +10,19 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStderr};
 
-use super::{Said, Site, command, die, set_in_redis};
+use super::{Target, ToolOutput, command, die, set_in_redis};
 use crate::harness::{Api, Item, Variant, check, eventually, program, unique};
 use crate::sample;
 
 /// Times that are short enough for a test.
 const SHORT: [&str; 4] = ["--soak", "1s", "--lease", "1s"];
-/// What is said where somebody else is at it.
+/// The message if another run holds the migration.
 const HELD: &str = "goes on with the migration";
 
-/// A run that has said that a phase begins; it may say more.
+/// A run that has printed the beginning of a phase.
 struct Begun {
     process: Child,
-    said: Lines<BufReader<ChildStderr>>,
+    output: Lines<BufReader<ChildStderr>>,
 }
 
 impl Begun {
@@ -32,17 +32,17 @@ impl Begun {
     }
 }
 
-impl Site {
-    async fn advance(&self, arguments: &[&str]) -> Said {
+impl Target {
+    async fn advance(&self, arguments: &[&str]) -> ToolOutput {
         self.when_free(&[&["migrate", "advance"], &SHORT[..], arguments].concat()).await
     }
 
-    async fn rollback(&self) -> Said {
+    async fn rollback(&self) -> ToolOutput {
         self.when_free(&["migrate", "rollback", "--lease", "1s"]).await
     }
 
     /// Runs it as soon as the lease of a run that was killed is over.
-    async fn when_free(&self, arguments: &[&str]) -> Said {
+    async fn when_free(&self, arguments: &[&str]) -> ToolOutput {
         eventually("nobody else goes on with it", async || {
             let told = self.watershed(arguments).await;
             (!told.error.contains(HELD)).then_some(told)
@@ -56,11 +56,11 @@ impl Site {
             let mut command = command(self.dir.path());
             command.args(["--stack", &self.stack.service.url, "migrate"]).args(arguments).kill_on_drop(true);
             let mut process = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-            let mut said = BufReader::new(process.stderr.take().unwrap()).lines();
+            let mut output = BufReader::new(process.stderr.take().unwrap()).lines();
             let mut all = Vec::new();
-            while let Some(line) = said.next_line().await.unwrap() {
+            while let Some(line) = output.next_line().await.unwrap() {
                 if line.starts_with(phase) {
-                    return Some(Begun { process, said });
+                    return Some(Begun { process, output });
                 }
                 all.push(line);
             }
@@ -119,88 +119,89 @@ async fn rename(api: &Api, item: &mut Item) {
     *item = api.reread(item).await;
 }
 
-async fn all_is_as_it_was(site: &Site, items: &[Item]) {
+async fn all_is_as_it_was(target: &Target, items: &[Item]) {
     for item in items {
-        assert_eq!(site.stack.api().reread(item).await.body, item.body);
+        assert_eq!(target.stack.api().reread(item).await.body, item.body);
     }
-    let told = site.watershed(&["verify"]).await;
+    let told = target.watershed(&["verify"]).await;
     assert_eq!((told.code, &told.json["items"]), (0, &json!(items.len())), "{told:?}");
 }
 
 #[test]
 fn steps_lead_forward_and_back_and_the_data_stays() {
-    let site = Site::start(Variant::RedisCache);
-    check(&site.stack, async {
-        let api = site.stack.api();
+    let target = Target::start(Variant::RedisCache);
+    check(&target.stack, async {
+        let api = target.stack.api();
         let mut items = items(&api).await;
-        let told = site.watershed(&["migrate", "plan", "--to", "read-store"]).await;
+        let told = target.watershed(&["migrate", "plan", "--to", "read-store"]).await;
         let steps = told.json["steps"].as_array().unwrap();
         assert_eq!((told.code, &steps[1]["step"]), (0, &json!("backfill: before read-store")), "{told:?}");
 
         // A item who was forgotten while nobody wrote views.
-        site.tamper_with(&uuid::Uuid::now_v7().to_string()).await;
+        target.tamper_with(&uuid::Uuid::now_v7().to_string()).await;
         // All items are compared once before the cut-over, and without a soak once after it.
-        let told = site.when_free(&["migrate", "advance", "--to", "read-store", "--soak", "0s", "--lease", "1s"]).await;
+        let told =
+            target.when_free(&["migrate", "advance", "--to", "read-store", "--soak", "0s", "--lease", "1s"]).await;
         let rows = json!(["read-store-expand", "read-store"]);
         assert_eq!((told.code, &told.json["rows"], &told.json["wrong"]), (0, &rows, &json!(0)), "{told:?}");
-        assert_eq!((&told.json["copied"], site.stage().await), (&json!(5), "read-store".to_owned()), "{told:?}");
+        assert_eq!((&told.json["copied"], target.stage().await), (&json!(5), "read-store".to_owned()), "{told:?}");
         assert_eq!(told.json["compared"], 10, "{told:?}");
         rename(&api, &mut items[0]).await;
 
-        let told = site.advance(&["--to", "cqrs"]).await;
-        assert_eq!((told.code, site.stage().await), (0, "cqrs".to_owned()), "{told:?}");
+        let told = target.advance(&["--to", "cqrs"]).await;
+        assert_eq!((told.code, target.stage().await), (0, "cqrs".to_owned()), "{told:?}");
         rename(&api, &mut items[1]).await;
 
-        let told = site.advance(&["--to", "read-store"]).await;
+        let told = target.advance(&["--to", "read-store"]).await;
         assert_eq!((told.code, &told.json["next"]), (1, &json!("contract: before read-store")), "{told:?}");
-        assert_eq!(site.stage().await, "cqrs-idle");
+        assert_eq!(target.stage().await, "cqrs-idle");
         rename(&api, &mut items[2]).await;
-        let told = site.advance(&["--retention", "0s"]).await;
-        assert_eq!((told.code, site.stage().await), (0, "read-store".to_owned()), "{told:?}");
+        let told = target.advance(&["--retention", "0s"]).await;
+        assert_eq!((told.code, target.stage().await), (0, "read-store".to_owned()), "{told:?}");
 
-        let told = site.advance(&["--to", "redis-cache"]).await;
-        assert_eq!((told.code, site.stage().await), (1, "read-store-expand".to_owned()), "{told:?}");
+        let told = target.advance(&["--to", "redis-cache"]).await;
+        assert_eq!((told.code, target.stage().await), (1, "read-store-expand".to_owned()), "{told:?}");
         rename(&api, &mut items[3]).await;
-        let told = site.rollback().await;
-        assert_eq!((told.code, site.stage().await), (0, "read-store".to_owned()), "{told:?}");
-        let told = site.advance(&["--to", "redis-cache", "--retention", "0s"]).await;
-        assert_eq!((told.code, site.stage().await), (0, "redis-cache".to_owned()), "{told:?}");
+        let told = target.rollback().await;
+        assert_eq!((told.code, target.stage().await), (0, "read-store".to_owned()), "{told:?}");
+        let told = target.advance(&["--to", "redis-cache", "--retention", "0s"]).await;
+        assert_eq!((told.code, target.stage().await), (0, "redis-cache".to_owned()), "{told:?}");
         rename(&api, &mut items[4]).await;
-        all_is_as_it_was(&site, &items).await;
+        all_is_as_it_was(&target, &items).await;
     });
 }
 
 /// Kills a run in each of these phases; each goes on where the one before was.
-async fn advance_and_kill(site: &Site, items: &mut [Item], to: &str, phases: &[&str]) {
+async fn advance_and_kill(target: &Target, items: &mut [Item], to: &str, phases: &[&str]) {
     let arguments = [&["advance", "--to", to, "--retention", "0s"], &SHORT[..]].concat();
     for phase in phases {
-        site.kill_at(phase, &arguments).await;
-        rename(&site.stack.api(), &mut items[0]).await;
+        target.kill_at(phase, &arguments).await;
+        rename(&target.stack.api(), &mut items[0]).await;
     }
-    let told = site.when_free(&[&["migrate"], &arguments[..]].concat()).await;
-    assert_eq!((told.code, site.stage().await), (0, to.to_owned()), "{told:?}");
-    all_is_as_it_was(site, items).await;
+    let told = target.when_free(&[&["migrate"], &arguments[..]].concat()).await;
+    assert_eq!((told.code, target.stage().await), (0, to.to_owned()), "{told:?}");
+    all_is_as_it_was(target, items).await;
 }
 
 #[test]
 fn a_read_store_comes_and_goes_though_each_phase_is_killed() {
-    let site = Site::start(Variant::RedisCache);
-    check(&site.stack, async {
-        let mut items = items(&site.stack.api()).await;
+    let target = Target::start(Variant::RedisCache);
+    check(&target.stack, async {
+        let mut items = items(&target.stack.api()).await;
         let forward = ["expand:", "backfill:", "compare:", "cut over:", "soak:"];
-        advance_and_kill(&site, &mut items, "read-store", &forward).await;
+        advance_and_kill(&target, &mut items, "read-store", &forward).await;
         let back = ["compare:", "cut over:", "soak:", "contract: deploying redis-cache"];
-        advance_and_kill(&site, &mut items, "redis-cache", &back).await;
+        advance_and_kill(&target, &mut items, "redis-cache", &back).await;
     });
 }
 
 #[test]
 fn a_queue_comes_and_goes_though_each_phase_is_killed() {
-    let site = Site::start(Variant::ReadStore);
-    check(&site.stack, async {
-        let mut items = items(&site.stack.api()).await;
+    let target = Target::start(Variant::ReadStore);
+    check(&target.stack, async {
+        let mut items = items(&target.stack.api()).await;
         let forward = ["expand:", "compare:", "cut over:", "soak:"];
-        advance_and_kill(&site, &mut items, "cqrs", &forward).await;
+        advance_and_kill(&target, &mut items, "cqrs", &forward).await;
         let back = [
             "compare:",
             "cut over:",
@@ -211,153 +212,153 @@ fn a_queue_comes_and_goes_though_each_phase_is_killed() {
             "dead letters:",
             "contract: deploying read-store",
         ];
-        advance_and_kill(&site, &mut items, "read-store", &back).await;
+        advance_and_kill(&target, &mut items, "read-store", &back).await;
     });
 }
 
 #[test]
 fn a_way_back_is_killed_and_ends_where_it_came_from() {
-    let site = Site::start(Variant::ReadStore);
-    check(&site.stack, async {
-        let mut items = items(&site.stack.api()).await;
+    let target = Target::start(Variant::ReadStore);
+    check(&target.stack, async {
+        let mut items = items(&target.stack.api()).await;
         let soaking = ["advance", "--to", "cqrs", "--soak", "1h", "--lease", "1s"];
-        site.kill_at("soak:", &soaking).await;
+        target.kill_at("soak:", &soaking).await;
         let arguments = ["rollback", "--lease", "1s"];
         for phase in ["roll back: deploying cqrs-expand", "drain:", "roll back: deploying read-store"] {
-            site.kill_at(phase, &arguments).await;
-            rename(&site.stack.api(), &mut items[0]).await;
-            let told = site.when_free(&[&["migrate"], &soaking[..]].concat()).await;
+            target.kill_at(phase, &arguments).await;
+            rename(&target.stack.api(), &mut items[0]).await;
+            let told = target.when_free(&[&["migrate"], &soaking[..]].concat()).await;
             told.is_refused("migrate rollback");
         }
-        let told = site.rollback().await;
-        assert_eq!((told.code, site.stage().await), (0, "read-store".to_owned()), "{told:?}");
-        site.rollback().await.is_refused("advance --to cqrs");
-        all_is_as_it_was(&site, &items).await;
+        let told = target.rollback().await;
+        assert_eq!((told.code, target.stage().await), (0, "read-store".to_owned()), "{told:?}");
+        target.rollback().await.is_refused("advance --to cqrs");
+        all_is_as_it_was(&target, &items).await;
     });
 }
 
 #[test]
 fn what_makes_no_sense_is_refused_and_nothing_is_changed() {
-    let site = Site::start(Variant::RedisCache);
-    check(&site.stack, async {
+    let target = Target::start(Variant::RedisCache);
+    check(&target.stack, async {
         let refused = async |arguments: &[&str], says: &str| {
-            let before = site.stands().await;
-            site.when_free(&[&["migrate"], arguments].concat()).await.is_refused(says);
-            assert_eq!(site.stands().await, before, "{arguments:?}");
+            let before = target.stands().await;
+            target.when_free(&[&["migrate"], arguments].concat()).await.is_refused(says);
+            assert_eq!(target.stands().await, before, "{arguments:?}");
         };
         refused(&["advance", "--to", "red-store"], "`red-store` is not a stage: choose one of").await;
         refused(&["advance", "--to", "cqrs"], "go to memory-cache or read-store").await;
-        let told = site.watershed(&["migrate", "advance", "--to", "redis-cache"]).await;
+        let told = target.watershed(&["migrate", "advance", "--to", "redis-cache"]).await;
         assert_eq!((told.code, &told.json["is_complete"]), (0, &json!(true)), "{told:?}");
         refused(&["advance", "--to", "read-store-expand"], "no single step").await;
         refused(&["plan", "--to", "cqrs"], "no single step").await;
         refused(&["advance"], "begin one with --to").await;
         refused(&["rollback"], "nothing was ever begun").await;
         for wrong in [["--soak", "soon"], ["--retention", "-1d"], ["--lease", "0s"], ["--sample", "0"]] {
-            let told = site.watershed(&[&["migrate", "advance", "--to", "read-store"], &wrong[..]].concat()).await;
+            let told = target.watershed(&[&["migrate", "advance", "--to", "read-store"], &wrong[..]].concat()).await;
             assert_eq!(told.code, 2, "{told:?}");
         }
-        let told = site.advance(&["--to", "read-store", "--retention", "1h"]).await;
+        let told = target.advance(&["--to", "read-store", "--retention", "1h"]).await;
         assert_eq!((told.code, &told.json["next"]), (1, &json!("contract: before read-store")), "{told:?}");
         refused(&["advance", "--to", "cqrs"], "one migration at a time").await;
-        let told = site.watershed(&["rebuild", "build", "--to", "2"]).await;
+        let told = target.watershed(&["rebuild", "build", "--to", "2"]).await;
         told.is_refused("on its way from redis-cache to read-store");
 
-        let told = site.advance(&[]).await;
+        let told = target.advance(&[]).await;
         assert_eq!(told.code, 0, "{told:?}");
         refused(&["rollback"], "advance --to redis-cache").await;
         // What holds the views has been given up: that is not to be taken back by halves.
         let arguments = ["advance", "--to", "redis-cache", "--retention", "0s", "--soak", "0s", "--lease", "1s"];
-        site.kill_at("contract: deploying redis-cache", &arguments).await;
+        target.kill_at("contract: deploying redis-cache", &arguments).await;
         refused(&["rollback"], "advance --to read-store").await;
-        let told = site.advance(&[]).await;
-        assert_eq!((told.code, site.stage().await), (0, "redis-cache".to_owned()), "{told:?}");
+        let told = target.advance(&[]).await;
+        assert_eq!((told.code, target.stage().await), (0, "redis-cache".to_owned()), "{told:?}");
     });
 }
 
 #[test]
 fn of_two_runs_one_goes_on_and_whoever_was_overtaken_deploys_nothing_more() {
-    let site = Site::start(Variant::ReadWrite);
-    check(&site.stack, async {
+    let target = Target::start(Variant::ReadWrite);
+    check(&target.stack, async {
         let soaking = ["advance", "--to", "memory-cache", "--soak", "1h", "--lease", "2s"];
-        let mut first = site.until("soak:", &soaking).await;
+        let mut first = target.until("soak:", &soaking).await;
         let pid = first.process.id().unwrap();
         for other in [&["migrate", "advance"][..], &["migrate", "rollback"]] {
-            let told = site.watershed(other).await;
+            let told = target.watershed(other).await;
             told.is_refused(&format!("process {pid} {HELD}"));
         }
         program::send_signal(pid, Signal::SIGSTOP);
-        let told = site.rollback().await;
-        assert_eq!((told.code, site.stage().await), (0, "read-write".to_owned()), "{told:?}");
+        let told = target.rollback().await;
+        assert_eq!((told.code, target.stage().await), (0, "read-write".to_owned()), "{told:?}");
         program::send_signal(pid, Signal::SIGCONT);
         assert_eq!(first.code().await, Some(3));
-        let says = first.said.next_line().await.unwrap().unwrap();
+        let says = first.output.next_line().await.unwrap().unwrap();
         assert!(says.contains("another run has taken over"), "{says}");
-        assert_eq!(site.stage().await, "read-write");
+        assert_eq!(target.stage().await, "read-write");
     });
 }
 
 #[test]
 fn nothing_is_cut_over_and_nothing_soaks_while_a_view_is_wrong() {
-    let site = Site::start(Variant::RedisCache);
-    check(&site.stack, async {
-        let api = site.stack.api();
+    let target = Target::start(Variant::RedisCache);
+    check(&target.stack, async {
+        let api = target.stack.api();
         let items = items(&api).await;
         // Filling leaves alone what has the version already.
-        site.tamper_with(&items[0].id).await;
-        let told = site.advance(&["--to", "read-store"]).await;
+        target.tamper_with(&items[0].id).await;
+        let told = target.advance(&["--to", "read-store"]).await;
         assert_eq!(
-            (told.code, &told.json["wrong"], site.stage().await),
+            (told.code, &told.json["wrong"], target.stage().await),
             (1, &json!(1), "read-store-expand".to_owned())
         );
         assert_eq!(told.json["next"], "compare: before read-store", "{told:?}");
-        assert_eq!(site.advance(&[]).await.code, 1);
-        let told = site.watershed(&["verify", "--repair"]).await;
+        assert_eq!(target.advance(&[]).await.code, 1);
+        let told = target.watershed(&["verify", "--repair"]).await;
         assert_eq!((told.code, &told.json["repaired"]), (0, &json!(1)), "{told:?}");
 
-        let mut soaking = site.until("soak:", &["advance", "--soak", "1h", "--lease", "1s"]).await;
-        site.tamper_with(&items[1].id).await;
+        let mut soaking = target.until("soak:", &["advance", "--soak", "1h", "--lease", "1s"]).await;
+        target.tamper_with(&items[1].id).await;
         assert_eq!(soaking.code().await, Some(1));
-        assert_eq!((site.stage().await, site.advance(&[]).await.code), ("read-store".to_owned(), 1));
-        let told = site.rollback().await;
-        assert_eq!((told.code, site.stage().await), (0, "redis-cache".to_owned()), "{told:?}");
+        assert_eq!((target.stage().await, target.advance(&[]).await.code), ("read-store".to_owned(), 1));
+        let told = target.rollback().await;
+        assert_eq!((told.code, target.stage().await), (0, "redis-cache".to_owned()), "{told:?}");
     });
 }
 
 #[test]
 fn a_shared_cache_forgets_what_it_holds_of_an_earlier_stay() {
-    let site = Site::start(Variant::MemoryCache);
-    check(&site.stack, async {
-        let items = items(&site.stack.api()).await;
+    let target = Target::start(Variant::MemoryCache);
+    check(&target.stack, async {
+        let items = items(&target.stack.api()).await;
         let arguments = [&["advance", "--to", "redis-cache"], &SHORT[..]].concat();
-        site.kill_at("refresh:", &arguments).await;
-        set_in_redis(&site.place("REDIS_URL").await, &items[0], "V00000000000000000009|b|1|{}");
-        let told = site.advance(&[]).await;
+        target.kill_at("refresh:", &arguments).await;
+        set_in_redis(&target.place("REDIS_URL").await, &items[0], "V00000000000000000009|b|1|{}");
+        let told = target.advance(&[]).await;
         assert_eq!((told.code, &told.json["wrong"]), (0, &json!(0)), "{told:?}");
-        all_is_as_it_was(&site, &items).await;
+        all_is_as_it_was(&target, &items).await;
     });
 }
 
 #[test]
 fn no_queue_falls_out_of_use_while_it_has_dead_letters() {
-    let site = Site::start(Variant::Cqrs);
-    check(&site.stack, async {
-        die(&site, "poison").await;
-        let told = site.advance(&["--to", "read-store", "--retention", "0s"]).await;
+    let target = Target::start(Variant::Cqrs);
+    check(&target.stack, async {
+        die(&target, "poison").await;
+        let told = target.advance(&["--to", "read-store", "--retention", "0s"]).await;
         assert_eq!((told.code, &told.json["next"]), (1, &json!("dead letters: before cqrs-idle")), "{told:?}");
-        assert_eq!(site.stage().await, "cqrs-drain");
-        assert_eq!(site.watershed(&["dlq", "discard", "--all"]).await.code, 0);
-        let told = site.advance(&["--retention", "0s"]).await;
-        assert_eq!((told.code, site.stage().await), (0, "read-store".to_owned()), "{told:?}");
+        assert_eq!(target.stage().await, "cqrs-drain");
+        assert_eq!(target.watershed(&["dlq", "discard", "--all"]).await.code, 0);
+        let told = target.advance(&["--retention", "0s"]).await;
+        assert_eq!((told.code, target.stage().await), (0, "read-store".to_owned()), "{told:?}");
     });
 }
 
 #[test]
 fn without_a_local_stack_the_operator_deploys_each_row() {
-    let site = Site::start(Variant::RedisCache);
-    check(&site.stack, async {
-        items(&site.stack.api()).await;
-        let elsewhere = site.elsewhere(&[]).await;
+    let target = Target::start(Variant::RedisCache);
+    check(&target.stack, async {
+        items(&target.stack.api()).await;
+        let elsewhere = target.elsewhere(&[]).await;
         let advance =
             async |arguments: &[&str]| elsewhere(&[&["migrate", "advance"], &SHORT[..], arguments].concat()).await;
         for _ in 0..2 {
@@ -376,6 +377,6 @@ fn without_a_local_stack_the_operator_deploys_each_row() {
         assert_eq!((&told.json["copied"], &told.json["rows"]), (&json!(5), &json!(["read-store-expand"])), "{told:?}");
         let told = advance(&["--stage", "read-store"]).await;
         assert_eq!((told.code, &told.json["is_complete"]), (0, &json!(true)), "{told:?}");
-        assert_eq!(site.stage().await, "redis-cache");
+        assert_eq!(target.stage().await, "redis-cache");
     });
 }

@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::{Site, command};
+use super::{Target, command};
 use crate::harness::client::shows;
 use crate::harness::{Api, Variant, check, eventually, seed, unique};
 use crate::sample;
@@ -26,30 +26,30 @@ const PAUSE: Duration = Duration::from_millis(10);
 
 #[test]
 fn a_read_store_is_rebuilt_under_load_and_three_kills_and_no_read_fails() {
-    let site = Site::start(Variant::Cqrs);
-    let ran = check(&site.stack, async {
-        let items = seed::items(&site.stack, USERS).await;
+    let target = Target::start(Variant::Cqrs);
+    let ran = check(&target.stack, async {
+        let items = seed::items(&target.stack, USERS).await;
         let (stop, stopped) = watch::channel(());
-        let api = site.stack.api();
+        let api = target.stack.api();
         let readers = join_all((0..READERS).map(|reader| read(&api, &items, reader, &stopped)));
         let clients = join(readers, write(&api, &items, &stopped));
         let operator = async {
             let began = Instant::now();
-            build_and_kill(&site).await;
+            build_and_kill(&target).await;
             let built = began.elapsed();
-            assert_eq!(site.place("READ_TABLE").await, "watershed-read-v1");
-            let told = site.watershed(&["rebuild", "flip"]).await;
+            assert_eq!(target.place("READ_TABLE").await, "watershed-read-v1");
+            let told = target.watershed(&["rebuild", "flip"]).await;
             assert_eq!((told.code, &told.json["read"]), (0, &json!("watershed-read-v2")), "{told:?}");
             sleep(Duration::from_secs(1)).await;
-            let told = site.watershed(&["rebuild", "rollback"]).await;
+            let told = target.watershed(&["rebuild", "rollback"]).await;
             assert_eq!((told.code, &told.json["read"]), (0, &json!("watershed-read-v1")), "{told:?}");
-            let told = site.watershed(&["rebuild", "flip"]).await;
+            let told = target.watershed(&["rebuild", "flip"]).await;
             assert_eq!((told.code, &told.json["read"]), (0, &json!("watershed-read-v2")), "{told:?}");
             drop(stop);
             built
         };
         let ((reads, writes), built) = join(clients, operator).await;
-        let told = site.watershed(&["verify"]).await;
+        let told = target.watershed(&["verify"]).await;
         assert_eq!((told.code, &told.json["items"]), (0, &json!(USERS)), "{told:?}");
         (reads.iter().sum::<usize>(), writes, built)
     });
@@ -92,15 +92,15 @@ async fn write(api: &Api, items: &[String], stopped: &watch::Receiver<()>) -> us
 }
 
 /// Kills the command line again and again; each run goes on where the one before was.
-async fn build_and_kill(site: &Site) {
+async fn build_and_kill(target: &Target) {
     let arguments = ["rebuild", "build", "--to", "2", "--segments", "4", "--rate", RATE];
     let mut copied = 0;
     for kill_at in KILLS {
-        let mut build = command(site.dir.path());
-        build.args(["--stack", &site.stack.service.url]).args(arguments).kill_on_drop(true).stdout(Stdio::null());
+        let mut build = command(target.dir.path());
+        build.args(["--stack", &target.stack.service.url]).args(arguments).kill_on_drop(true).stdout(Stdio::null());
         let mut build = build.spawn().unwrap();
         let now = eventually("more is copied", async || {
-            let told = site.watershed(&["rebuild", "status"]).await;
+            let told = target.watershed(&["rebuild", "status"]).await;
             told.json["copied"].as_u64().filter(|copied| *copied >= kill_at)
         })
         .await;
@@ -109,62 +109,62 @@ async fn build_and_kill(site: &Site) {
         build.kill().await.unwrap();
         copied = now;
     }
-    let told = site.watershed(&arguments).await;
+    let told = target.watershed(&arguments).await;
     assert_eq!((told.code, &told.json["copied"]), (0, &json!(USERS)), "{told:?}");
 }
 
 #[test]
 fn readers_see_another_read_store_only_if_nothing_differs() {
-    let site = Site::start(Variant::Cqrs);
-    check(&site.stack, async {
-        seed::items(&site.stack, 20).await;
+    let target = Target::start(Variant::Cqrs);
+    check(&target.stack, async {
+        seed::items(&target.stack, 20).await;
         for (too_early, says) in [("flip", "rebuild build"), ("rollback", "rebuild build"), ("finish", "rebuild build")]
         {
-            let told = site.watershed(&["rebuild", too_early]).await;
+            let told = target.watershed(&["rebuild", too_early]).await;
             assert!(told.code == 3 && told.error.contains(says), "{told:?}");
         }
         for wrong in [&["--to", "0"][..], &["--to", "2", "--rate", "0"], &["--to", "2", "--rate", "4000000000"]] {
-            let told = site.watershed(&[&["rebuild", "build"], wrong].concat()).await;
+            let told = target.watershed(&[&["rebuild", "build"], wrong].concat()).await;
             assert_eq!(told.code, 2, "{told:?}");
         }
-        assert_eq!(site.watershed(&["rebuild", "build", "--to", "2", "--dry-run"]).await.code, 0);
-        assert!(site.watershed(&["rebuild", "status"]).await.json["other"].is_null());
-        let told = site.watershed(&["rebuild", "build", "--to", "1"]).await;
+        assert_eq!(target.watershed(&["rebuild", "build", "--to", "2", "--dry-run"]).await.code, 0);
+        assert!(target.watershed(&["rebuild", "status"]).await.json["other"].is_null());
+        let told = target.watershed(&["rebuild", "build", "--to", "1"]).await;
         assert!(told.code == 3 && told.error.contains("--to"), "{told:?}");
-        let told = site.watershed(&["rebuild", "build", "--to", "2"]).await;
+        let told = target.watershed(&["rebuild", "build", "--to", "2"]).await;
         assert_eq!((told.code, &told.json["copied"]), (0, &json!(20)), "{told:?}");
-        let api = site.stack.api();
+        let api = target.stack.api();
         let kept = api.any_item().await;
         let read = || api.get(&kept.path).token(&kept.token).if_none_match("\"1-v1\"").send();
         read().await.expect(304);
-        let told = site.watershed(&["rebuild", "build", "--to", "3"]).await;
+        let told = target.watershed(&["rebuild", "build", "--to", "3"]).await;
         assert!(told.code == 3 && told.error.contains("rebuild finish"), "{told:?}");
 
-        let next = DynamoViewStore::new(site.dynamodb().await, "watershed-read-v2").snapshots();
+        let next = DynamoViewStore::new(target.dynamodb().await, "watershed-read-v2").snapshots();
         let page = next.scan(&[sample::main().resource.kind], 0, 1, None).await.unwrap();
         next.remove(&page.entries[0].0).await.unwrap();
-        let told = site.watershed(&["rebuild", "flip"]).await;
+        let told = target.watershed(&["rebuild", "flip"]).await;
         assert_eq!((told.code, &told.json["comparison"]["differences"]), (1, &json!(1)), "{told:?}");
-        assert_eq!(site.place("READ_TABLE").await, "watershed-read-v1");
-        let told = site.watershed(&["verify", "--repair", "--read-table", "watershed-read-v2"]).await;
+        assert_eq!(target.place("READ_TABLE").await, "watershed-read-v1");
+        let told = target.watershed(&["verify", "--repair", "--read-table", "watershed-read-v2"]).await;
         assert_eq!((told.code, &told.json["repaired"]), (0, &json!(1)), "{told:?}");
         for step in ["flip", "rollback", "finish"] {
-            assert_eq!(site.watershed(&["rebuild", step, "--dry-run"]).await.code, 0);
+            assert_eq!(target.watershed(&["rebuild", step, "--dry-run"]).await.code, 0);
         }
-        let places = (site.place("READ_TABLE").await, site.place("OTHER_READ_TABLE").await);
+        let places = (target.place("READ_TABLE").await, target.place("OTHER_READ_TABLE").await);
         assert_eq!(places, ("watershed-read-v1".to_owned(), "watershed-read-v2".to_owned()));
-        assert_eq!(site.watershed(&["rebuild", "flip"]).await.code, 0);
-        assert_eq!(site.place("READ_TABLE").await, "watershed-read-v2");
+        assert_eq!(target.watershed(&["rebuild", "flip"]).await.code, 0);
+        assert_eq!(target.place("READ_TABLE").await, "watershed-read-v2");
 
-        let told = site.watershed(&["rebuild", "finish"]).await;
+        let told = target.watershed(&["rebuild", "finish"]).await;
         assert_eq!((told.code, &told.json["given_up"]), (0, &json!("watershed-read-v1")), "{told:?}");
         // The same version is shown in other bytes: a client that knows the old ones is sent the new ones.
         assert_eq!(read().await.expect(200).header("etag"), "\"1-v2\"");
         let change = api.patch(&kept.path, &sample::main().patch("Changed")).if_match("\"1-v1\"").prefer("wait=10");
         assert_eq!(change.send().await.expect(200).header("etag"), "\"2-v2\"");
         let item = api.any_item().await;
-        assert_eq!(site.watershed(&["verify"]).await.json["items"], 22);
-        let told = site.watershed(&["verify", "--read-table", "watershed-read-v1"]).await;
+        assert_eq!(target.watershed(&["verify"]).await.json["items"], 22);
+        let told = target.watershed(&["verify", "--read-table", "watershed-read-v1"]).await;
         assert_eq!(
             (told.code, &told.json["by_kind"]),
             (1, &json!({"view_missing": 1, "view_older": 1})),
@@ -177,29 +177,29 @@ fn readers_see_another_read_store_only_if_nothing_differs() {
 fn what_was_deployed_last_is_deployed_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let arguments = ["--data-dir", dir.path().to_str().unwrap()];
-    let site = Site::start_with(Variant::Cqrs, &arguments);
-    let item = check(&site.stack, async {
-        let item = site.stack.api().any_item().await;
+    let target = Target::start_with(Variant::Cqrs, &arguments);
+    let item = check(&target.stack, async {
+        let item = target.stack.api().any_item().await;
         for step in [&["rebuild", "build", "--to", "2"][..], &["rebuild", "flip"], &["rebuild", "finish"]] {
-            let told = site.watershed(step).await;
+            let told = target.watershed(step).await;
             assert_eq!(told.code, 0, "{told:?}");
         }
         item
     });
-    drop(site);
-    let site = Site::start_with(Variant::Cqrs, &arguments);
-    check(&site.stack, async {
-        assert_eq!(site.place("READ_TABLE").await, "watershed-read-v2");
-        assert_eq!(site.stack.api().reread(&item).await.body, item.body);
+    drop(target);
+    let target = Target::start_with(Variant::Cqrs, &arguments);
+    check(&target.stack, async {
+        assert_eq!(target.place("READ_TABLE").await, "watershed-read-v2");
+        assert_eq!(target.stack.api().reread(&item).await.body, item.body);
     });
 }
 
 #[test]
 fn without_a_local_stack_it_is_said_what_to_deploy() {
-    let site = Site::start(Variant::Cqrs);
-    check(&site.stack, async {
-        seed::items(&site.stack, 3).await;
-        let elsewhere = site.elsewhere(&[]).await;
+    let target = Target::start(Variant::Cqrs);
+    check(&target.stack, async {
+        seed::items(&target.stack, 3).await;
+        let elsewhere = target.elsewhere(&[]).await;
         let told = elsewhere(&["rebuild", "build", "--to", "2"]).await;
         let deploy = told.json["deploy"].as_str().unwrap_or_default();
         assert!(told.code == 1 && deploy.contains("OTHER_READ_TABLE=watershed-read-v2"), "{told:?}");
@@ -209,6 +209,6 @@ fn without_a_local_stack_it_is_said_what_to_deploy() {
         let told = elsewhere(&[&["rebuild", "flip"], &both[..]].concat()).await;
         let deploy = told.json["deploy"].as_str().unwrap_or_default();
         assert!(told.code == 1 && deploy.contains("READ_TABLE=watershed-read-v2"), "{told:?}");
-        assert_eq!(site.place("READ_TABLE").await, "watershed-read-v1");
+        assert_eq!(target.place("READ_TABLE").await, "watershed-read-v1");
     });
 }

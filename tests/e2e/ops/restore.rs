@@ -3,7 +3,7 @@
 use adapters::tables;
 use serde_json::json;
 
-use super::{Site, die, envelope, item};
+use super::{Target, die, envelope, item};
 use crate::harness::stores::drained;
 use crate::harness::{Variant, check, eventually, unique};
 use crate::sample;
@@ -11,7 +11,7 @@ use crate::sample;
 /// The tables of a restore, named as the tool's options are.
 const RESTORED: [&str; 4] = ["--write-table", "watershed-write-r1", "--commands-table", "watershed-commands-r1"];
 
-impl Site {
+impl Target {
     /// Restores a table as it is now under another name.
     async fn restore(&self, from: &str, to: &str) {
         let dynamodb = self.dynamodb().await;
@@ -25,18 +25,18 @@ impl Site {
 
 #[test]
 fn a_backup_is_restored_into_other_tables_and_the_service_goes_on_with_them() {
-    let site = Site::start(Variant::Cqrs);
-    check(&site.stack, async {
-        let api = site.stack.api();
+    let target = Target::start(Variant::Cqrs);
+    check(&target.stack, async {
+        let api = target.stack.api();
         let (kept, damaged) = (item(&api).await, item(&api).await);
         let name = sample::main().patch(&unique("earlier"));
         let earlier = || api.patch(&kept.path, &name).idempotency_key("earlier");
         assert_eq!(earlier().write().await.expect(200).version, Some(2));
-        drained(&site.stack).await;
+        drained(&target.stack).await;
 
         // The point in time.
-        site.restore("watershed-write", RESTORED[1]).await;
-        site.restore("watershed-commands", RESTORED[3]).await;
+        target.restore("watershed-write", RESTORED[1]).await;
+        target.restore("watershed-commands", RESTORED[3]).await;
 
         // Since then: damage, an item, a change with a key, and a dead letter.
         let damage =
@@ -47,18 +47,18 @@ fn a_backup_is_restored_into_other_tables_and_the_service_goes_on_with_them() {
         let change = || api.patch(&kept.path, &later).idempotency_key("later");
         assert_eq!(change().write().await.expect(200).version, Some(3));
         let redriven = unique("redriven");
-        die(&site, &envelope(&damaged, &redriven)).await;
+        die(&target, &envelope(&damaged, &redriven)).await;
 
-        let elsewhere = site.elsewhere(&[]).await;
+        let elsewhere = target.elsewhere(&[]).await;
         let both = [&RESTORED[..], &["--other-read-table", "watershed-read-v2"]].concat();
         let told = elsewhere(&[&["rebuild", "build", "--to", "2"], &both[..]].concat()).await;
         assert_eq!((told.code, &told.json["copied"]), (0, &json!(2)), "{told:?}");
         let deployment = json!({"STAGE": "cqrs", "READ_TABLE": "watershed-read-v2", "WRITE_TABLE": RESTORED[1],
             "COMMANDS_TABLE": RESTORED[3]});
         api.put("/_local/deployment", &deployment).send_unchecked().await.expect(200);
-        eventually("it is deployed", async || (site.stack.status().await["draining"] == 0).then_some(())).await;
+        eventually("it is deployed", async || (target.stack.status().await["draining"] == 0).then_some(())).await;
 
-        let told = site.watershed(&["verify"]).await;
+        let told = target.watershed(&["verify"]).await;
         assert_eq!((told.code, &told.json["items"], &told.json["views"]), (0, &json!(2), &json!(2)), "{told:?}");
         // No cache shows a stale entry.
         assert_eq!(api.get(&damaged.path).send().await.expect(200).json(), damaged.body);
@@ -75,7 +75,7 @@ fn a_backup_is_restored_into_other_tables_and_the_service_goes_on_with_them() {
         assert_eq!((again.version, again.answer.find("idempotency-replayed")), (Some(2), Some("true")));
         let again = change().write().await.expect(200);
         assert_eq!((again.version, again.answer.find("idempotency-replayed")), (Some(3), None));
-        assert_eq!(site.watershed(&["dlq", "redrive", "--all"]).await.code, 0);
+        assert_eq!(target.watershed(&["dlq", "redrive", "--all"]).await.code, 0);
         eventually("the dead letter is applied", async || {
             let (read, changed) = (api.get(&damaged.path).send().await.json(), sample::main().changed);
             (read[changed.name] == sample::main().value(changed, &redriven)).then_some(())
@@ -84,10 +84,10 @@ fn a_backup_is_restored_into_other_tables_and_the_service_goes_on_with_them() {
         api.create(sample::main(), &sample::main().keeping(&lost.body, "Once more")).await;
 
         // Later deployments keep the tables.
-        assert_eq!(site.watershed(&["rebuild", "build", "--to", "3"]).await.code, 0);
-        assert_eq!(site.place("WRITE_TABLE").await, RESTORED[1]);
-        assert_eq!(site.place("COMMANDS_TABLE").await, RESTORED[3]);
-        let told = site.watershed(&["verify"]).await;
+        assert_eq!(target.watershed(&["rebuild", "build", "--to", "3"]).await.code, 0);
+        assert_eq!(target.place("WRITE_TABLE").await, RESTORED[1]);
+        assert_eq!(target.place("COMMANDS_TABLE").await, RESTORED[3]);
+        let told = target.watershed(&["verify"]).await;
         assert_eq!((told.code, &told.json["items"]), (0, &json!(3)), "{told:?}");
     });
 }

@@ -12,7 +12,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use super::{Said, Site, die, envelope, item, key};
+use super::{Target, ToolOutput, die, envelope, item, key};
 use crate::harness::redis::Redis;
 use crate::harness::{Item, Variant, check, eventually, program, seed, unique};
 use crate::sample;
@@ -20,7 +20,7 @@ use crate::sample;
 /// How long a delayed message stays away: longer than the test.
 const DELAY_SECONDS: i32 = 600;
 
-impl Site {
+impl Target {
     /// The output without `--json`.
     async fn plainly(&self, arguments: &[&str]) -> String {
         let mut command = Command::new(program::watershed());
@@ -36,8 +36,8 @@ impl Site {
         send.delay_seconds(seconds).send().await.unwrap();
     }
 
-    /// Puts so many claims beside the states, as creates do.
-    async fn claim(&self, count: usize) {
+    /// Puts so many unique keys beside the states, as creates do.
+    async fn unique_key(&self, count: usize) {
         let (dynamodb, write) = (self.dynamodb().await, self.place("WRITE_TABLE").await);
         let put = async |number: usize| {
             let put = dynamodb.put_item().table_name(&write);
@@ -55,7 +55,7 @@ impl Site {
     }
 }
 
-impl Said {
+impl ToolOutput {
     /// It went on without Redis, and says so.
     fn is_without_redis(&self, at: &str) {
         let failure = self.json.pointer(at).unwrap_or_else(|| panic!("no {at} in {self:?}"));
@@ -68,18 +68,18 @@ impl Said {
 }
 
 /// Everything that looks into Redis, and writes nothing.
-async fn looks_go_on(site: &Site, item: &Item, command_id: &str) {
-    let told = site.watershed(&["verify"]).await;
+async fn looks_go_on(target: &Target, item: &Item, command_id: &str) {
+    let told = target.watershed(&["verify"]).await;
     assert_eq!((told.code, &told.json["items"], &told.json["differences"]), (1, &json!(1), &json!(0)), "{told:?}");
     told.is_without_redis("/cache_failure");
-    let told = site.watershed(&["item", "show", &item.path]).await;
+    let told = target.watershed(&["item", "show", &item.path]).await;
     assert_eq!((told.code, &told.json["state"]["version"], &told.json["cached"]), (1, &json!(2), &Value::Null));
     told.is_without_redis("/cache_failure");
-    let told = site.watershed(&["command", "show", command_id]).await;
+    let told = target.watershed(&["command", "show", command_id]).await;
     assert_eq!((told.code, &told.json["item"]["view"]["version"]), (1, &json!(2)), "{told:?}");
     told.is_without_redis("/item/cache_failure");
     for arguments in [&["verify"][..], &["item", "show", &item.path], &["command", "show", command_id]] {
-        let told = site.plainly(arguments).await;
+        let told = target.plainly(arguments).await;
         assert!(told.contains("Redis is left out"), "{arguments:?}: {told}");
     }
 }
@@ -90,36 +90,36 @@ fn every_command_goes_on_without_a_redis_that_is_held_or_refuses_and_says_so() {
         return;
     }
     let redis = Redis::start();
-    let site = Site::start_with(Variant::Cqrs, &["--ephemeral", "--redis-url", &redis.url()]);
-    check(&site.stack, async {
-        let api = site.stack.api();
+    let target = Target::start_with(Variant::Cqrs, &["--ephemeral", "--redis-url", &redis.url()]);
+    check(&target.stack, async {
+        let api = target.stack.api();
         let item = item(&api).await;
         let changed = sample::main().changed.name;
         let written = api.patch(&item.path, &json!({changed: item.body[changed]})).send().await.expect(202);
         let command_id = written.json()["command_id"].as_str().unwrap().to_owned();
         eventually("it is recorded", async || {
-            let told = site.watershed(&["command", "show", &command_id]).await;
+            let told = target.watershed(&["command", "show", &command_id]).await;
             (told.code == 0 && told.json["record"]["status"] != "pending").then_some(())
         })
         .await;
 
         redis.signal(Signal::SIGSTOP);
-        looks_go_on(&site, &item, &command_id).await;
-        site.lose_view(&item).await;
-        let told = site.watershed(&["verify", "--repair"]).await;
+        looks_go_on(&target, &item, &command_id).await;
+        target.lose_view(&item).await;
+        let told = target.watershed(&["verify", "--repair"]).await;
         assert_eq!((told.code, &told.json["repaired"]), (1, &json!(1)), "{told:?}");
         told.is_without_redis("/cache_failure");
-        let told = site.watershed(&["rebuild", "build", "--to", "2"]).await;
+        let told = target.watershed(&["rebuild", "build", "--to", "2"]).await;
         assert_eq!((told.code, &told.json["copied"]), (0, &json!(1)), "{told:?}");
         told.is_without_redis("/comparison/cache_failure");
 
         redis.kill();
-        looks_go_on(&site, &item, &command_id).await;
-        let told = site.plainly(&["rebuild", "flip"]).await;
+        looks_go_on(&target, &item, &command_id).await;
+        let told = target.plainly(&["rebuild", "flip"]).await;
         assert!(told.contains("Redis is left out") && told.contains("readers see watershed-read-v2"), "{told}");
-        assert_eq!(site.watershed(&["rebuild", "finish"]).await.code, 0);
+        assert_eq!(target.watershed(&["rebuild", "finish"]).await.code, 0);
         let advance = ["migrate", "advance", "--to", "read-store", "--soak", "1s", "--retention", "0s"];
-        let told = site.watershed(&advance).await;
+        let told = target.watershed(&advance).await;
         assert_eq!((told.code, &told.json["wrong"]), (0, &json!(0)), "{told:?}");
         told.is_without_redis("/cache_failure");
     });
@@ -131,81 +131,81 @@ fn no_reader_asks_redis_before_its_stale_entries_are_deleted() {
         return;
     }
     let mut redis = Redis::start();
-    let site = Site::start_with(Variant::MemoryCache, &["--ephemeral", "--redis-url", &redis.url()]);
-    check(&site.stack, async {
-        item(&site.stack.api()).await;
+    let target = Target::start_with(Variant::MemoryCache, &["--ephemeral", "--redis-url", &redis.url()]);
+    check(&target.stack, async {
+        item(&target.stack.api()).await;
         redis.kill();
-        let told = site.watershed(&["migrate", "advance", "--to", "redis-cache", "--soak", "1s"]).await;
+        let told = target.watershed(&["migrate", "advance", "--to", "redis-cache", "--soak", "1s"]).await;
         assert_eq!((told.code, &told.json["next"]), (1, &json!("refresh: before redis-cache")), "{told:?}");
         assert!(told.json["stopped"].as_str().unwrap().contains("stale entries"), "{told:?}");
         assert!(told.to_do().contains("`watershed migrate advance`"), "{told:?}");
         redis.start_again();
-        let told = site.watershed(&["migrate", "advance", "--soak", "1s"]).await;
+        let told = target.watershed(&["migrate", "advance", "--soak", "1s"]).await;
         assert_eq!((told.code, &told.json["cache_failure"]), (0, &Value::Null), "{told:?}");
     });
 }
 
 #[test]
 fn verify_tells_of_commands_on_their_way_and_of_the_differences_that_they_may_explain() {
-    let site = Site::start(Variant::Cqrs);
-    check(&site.stack, async {
-        let api = site.stack.api();
+    let target = Target::start(Variant::Cqrs);
+    check(&target.stack, async {
+        let api = target.stack.api();
         let (late, lost) = (item(&api).await, item(&api).await);
-        let told = site.watershed(&["verify"]).await;
+        let told = target.watershed(&["verify"]).await;
         assert_eq!((told.code, &told.json["on_their_way"]), (0, &json!(0)), "{told:?}");
-        site.lose_view(&lost).await;
+        target.lose_view(&lost).await;
         // It comes while the difference is looked at again, for six seconds.
         let sent = async {
             tokio::time::sleep(Duration::from_secs(3)).await;
-            site.delay(&late, DELAY_SECONDS).await;
+            target.delay(&late, DELAY_SECONDS).await;
         };
-        let (told, ()) = join(site.watershed(&["verify"]), sent).await;
+        let (told, ()) = join(target.watershed(&["verify"]), sent).await;
         let found = (told.code, &told.json["on_their_way"], &told.json["by_kind"]);
         assert_eq!(found, (1, &json!(1), &json!({"view_missing": 1})), "{told:?}");
         assert!(told.to_do().contains("`watershed queue`") && !told.to_do().contains("--repair"), "{told:?}");
-        let plain = site.plainly(&["verify"]).await;
+        let plain = target.plainly(&["verify"]).await;
         assert!(plain.contains("1 command is on its way, and may explain 1 of 1 differences"), "{plain}");
 
-        let told = site.watershed(&["verify", "--repair"]).await;
+        let told = target.watershed(&["verify", "--repair"]).await;
         assert_eq!((told.code, &told.json["repaired"]), (0, &json!(1)), "{told:?}");
-        let told = site.watershed(&["verify"]).await;
+        let told = target.watershed(&["verify"]).await;
         assert_eq!((told.code, &told.json["on_their_way"], &told.json["differences"]), (0, &json!(1), &json!(0)));
 
         // No backlog leaves a view of what was never stored.
-        let write = site.place("WRITE_TABLE").await;
-        site.dynamodb().await.delete_item().table_name(write).key("pk", key(&lost)).send().await.unwrap();
-        let told = site.watershed(&["verify"]).await;
+        let write = target.place("WRITE_TABLE").await;
+        target.dynamodb().await.delete_item().table_name(write).key("pk", key(&lost)).send().await.unwrap();
+        let told = target.watershed(&["verify"]).await;
         assert_eq!((told.code, &told.json["by_kind"]), (1, &json!({"view_orphaned": 1})), "{told:?}");
         assert!(told.to_do().contains("find out why") && told.to_do().contains("--repair"), "{told:?}");
-        let plain = site.plainly(&["verify"]).await;
+        let plain = target.plainly(&["verify"]).await;
         assert!(plain.contains("1 command is on its way, and explain"), "{plain}");
     });
 }
 
 #[test]
 fn a_command_that_left_the_queue_during_the_comparison_was_on_its_way() {
-    let site = Site::start(Variant::Cqrs);
-    check(&site.stack, async {
-        let api = site.stack.api();
+    let target = Target::start(Variant::Cqrs);
+    check(&target.stack, async {
+        let api = target.stack.api();
         let (late, lost) = (item(&api).await, item(&api).await);
-        site.lose_view(&lost).await;
+        target.lose_view(&lost).await;
         // The difference is looked at for six seconds.
-        site.delay(&late, 3).await;
-        let told = site.watershed(&["verify"]).await;
+        target.delay(&late, 3).await;
+        let told = target.watershed(&["verify"]).await;
         assert_eq!((told.code, &told.json["on_their_way"]), (1, &json!(1)), "{told:?}");
-        assert_eq!(site.watershed(&["queue"]).await.json["queue"]["delayed"], 0);
+        assert_eq!(target.watershed(&["queue"]).await.json["queue"]["delayed"], 0);
     });
 }
 
 #[test]
 fn a_migration_stopped_by_a_backlog_says_to_wait_for_the_queue() {
-    let site = Site::start(Variant::Cqrs);
-    check(&site.stack, async {
-        let api = site.stack.api();
+    let target = Target::start(Variant::Cqrs);
+    check(&target.stack, async {
+        let api = target.stack.api();
         let (late, lost) = (item(&api).await, item(&api).await);
-        site.delay(&late, DELAY_SECONDS).await;
-        site.lose_view(&lost).await;
-        let told = site.watershed(&["migrate", "advance", "--to", "read-store", "--soak", "1s"]).await;
+        target.delay(&late, DELAY_SECONDS).await;
+        target.lose_view(&lost).await;
+        let told = target.watershed(&["migrate", "advance", "--to", "read-store", "--soak", "1s"]).await;
         assert_eq!((told.code, &told.json["next"]), (1, &json!("compare: before cqrs-expand")), "{told:?}");
         assert!(told.json["stopped"].as_str().unwrap().contains("1 command is on its way"), "{told:?}");
         assert!(told.to_do().contains("`watershed queue`"), "{told:?}");
@@ -214,8 +214,8 @@ fn a_migration_stopped_by_a_backlog_says_to_wait_for_the_queue() {
 
 #[test]
 fn an_identity_without_a_record_tells_no_more_than_it_proves() {
-    let site = Site::start(Variant::Cqrs);
-    check(&site.stack, async {
+    let target = Target::start(Variant::Cqrs);
+    check(&target.stack, async {
         let (now, day) = (SystemClock.now(), Duration::from_hours(24));
         let at = |at: Timestamp| CommandId::generate(at).to_string();
         let long_ago = Timestamp::from_micros(now.as_micros() - u64::try_from(100 * day.as_micros()).unwrap());
@@ -227,22 +227,22 @@ fn an_identity_without_a_record_tells_no_more_than_it_proves() {
             ("01a1fd43-133d-4699-a058-4496c435e7ef".to_owned(), "makes no identities of this kind"),
         ] {
             for id in [id.clone(), format!("{id}.AAAAAAAAAAA")] {
-                let told = site.watershed(&["command", "show", &id]).await;
+                let told = target.watershed(&["command", "show", &id]).await;
                 let known = told.json["known"].as_str().unwrap();
                 assert!(told.code == 1 && known.contains(says), "{id}: {told:?}");
-                let plain = site.plainly(&["command", "show", &id]).await;
+                let plain = target.plainly(&["command", "show", &id]).await;
                 assert!(plain.contains(known) && !plain.contains("accepted"), "{plain}");
             }
         }
-        let told = site.watershed(&["command", "show", &at(now)]).await;
+        let told = target.watershed(&["command", "show", &at(now)]).await;
         let made_at = told.json["made_at"].as_str().unwrap();
         assert!(made_at.starts_with(&now.to_string()[..19]), "{made_at} is not {now}");
     });
 }
 
 /// The positions of the progress bar of these things, and its total, as a terminal shows them.
-async fn bar(site: &Site, of: &str, arguments: &[&str]) -> Vec<(u64, u64)> {
-    let line = [&[program::watershed().to_str().unwrap(), "--stack", &site.stack.service.url], arguments].concat();
+async fn bar(target: &Target, of: &str, arguments: &[&str]) -> Vec<(u64, u64)> {
+    let line = [&[program::watershed().to_str().unwrap(), "--stack", &target.stack.service.url], arguments].concat();
     let mut terminal = Command::new(
         program::find("script").unwrap_or_else(|| panic!("the program `script` is missing: install bsdutils")),
     );
@@ -263,13 +263,13 @@ async fn bar(site: &Site, of: &str, arguments: &[&str]) -> Vec<(u64, u64)> {
 #[test]
 fn a_bar_ends_at_its_total_for_it_counts_what_is_read() {
     const USERS: usize = 3_000;
-    let site = Site::start(Variant::Cqrs);
-    check(&site.stack, async {
-        seed::items(&site.stack, USERS).await;
-        site.claim(USERS).await;
+    let target = Target::start(Variant::Cqrs);
+    check(&target.stack, async {
+        seed::items(&target.stack, USERS).await;
+        target.unique_key(USERS).await;
         let rebuild = ["rebuild", "build", "--to", "2", "--segments", "2"];
         for (of, arguments) in [("items,", &["verify", "--segments", "2"][..]), ("items read,", &rebuild)] {
-            let shown = bar(&site, of, arguments).await;
+            let shown = bar(&target, of, arguments).await;
             assert!(shown.iter().all(|(position, total)| position <= total), "{arguments:?}: {shown:?}");
             let nearest = shown.iter().map(|(position, total)| position * 100 / total).max().unwrap();
             // Between two drawings some pages are read.
@@ -281,19 +281,19 @@ fn a_bar_ends_at_its_total_for_it_counts_what_is_read() {
 #[test]
 fn a_redrive_warns_of_messages_that_cannot_be_read_in_a_dry_run_as_well() {
     for variant in [Variant::Cqrs, Variant::CqrsFifo] {
-        let site = Site::start(variant);
-        check(&site.stack, async {
-            let item = item(&site.stack.api()).await;
+        let target = Target::start(variant);
+        check(&target.stack, async {
+            let item = item(&target.stack.api()).await;
             let mut newer: Value = serde_json::from_str(&envelope(&item, "newer")).unwrap();
             newer["schema"] = 99.into();
             let newer = newer.to_string();
             assert!(newer.contains("99"));
-            let mut unreadable = vec![die(&site, "poison").await, die(&site, &newer).await];
+            let mut unreadable = vec![die(&target, "poison").await, die(&target, &newer).await];
             unreadable.sort();
-            die(&site, &envelope(&item, &unique("fine"))).await;
+            die(&target, &envelope(&item, &unique("fine"))).await;
             for arguments in [&["dlq", "redrive", "--all", "--dry-run"][..], &["dlq", "redrive", "--all"]] {
-                assert_eq!(site.watershed(&["queue"]).await.json["dead_letters"]["visible"], 3);
-                let told = site.watershed(arguments).await;
+                assert_eq!(target.watershed(&["queue"]).await.json["dead_letters"]["visible"], 3);
+                let told = target.watershed(arguments).await;
                 assert_eq!((told.code, &told.json["done"], &told.json["unreadable"]), (1, &json!(3), &json!(1)));
                 let warnings = told.json["warnings"].as_array().unwrap();
                 let mut warned: Vec<_> =
@@ -312,24 +312,24 @@ fn a_redrive_warns_of_messages_that_cannot_be_read_in_a_dry_run_as_well() {
 
 #[test]
 fn whatever_leaves_something_to_do_names_the_next_command() {
-    let site = Site::start(Variant::Cqrs);
-    check(&site.stack, async {
-        let item = item(&site.stack.api()).await;
+    let target = Target::start(Variant::Cqrs);
+    check(&target.stack, async {
+        let item = item(&target.stack.api()).await;
         let names = async |arguments: &[&str], code: i32, next: &str| {
-            let told = site.watershed(arguments).await;
+            let told = target.watershed(arguments).await;
             assert!(told.code == code && told.to_do().contains(next), "{arguments:?}: {told:?}");
-            let plain = site.plainly(arguments).await;
+            let plain = target.plainly(arguments).await;
             assert!(plain.lines().any(|line| line == format!("next: {}", told.to_do())), "{arguments:?}: {plain}");
         };
-        site.lose_view(&item).await;
+        target.lose_view(&item).await;
         names(&["verify"], 1, "`watershed verify --repair`").await;
         names(&["verify", "--repair", "--dry-run"], 1, "`watershed verify --repair`").await;
-        assert!(site.watershed(&["verify", "--repair"]).await.json["to_do"].is_null());
-        assert!(site.watershed(&["verify"]).await.json["to_do"].is_null());
+        assert!(target.watershed(&["verify", "--repair"]).await.json["to_do"].is_null());
+        assert!(target.watershed(&["verify"]).await.json["to_do"].is_null());
 
-        let letter = die(&site, &envelope(&item, &unique("dead"))).await;
+        let letter = die(&target, &envelope(&item, &unique("dead"))).await;
         names(&["queue"], 1, "`watershed dlq list`").await;
-        let plain = site.plainly(&["dlq", "list"]).await;
+        let plain = target.plainly(&["dlq", "list"]).await;
         assert!(plain.contains("next: `watershed dlq sync`") && plain.contains("`watershed dlq redrive"), "{plain}");
         names(&["dlq", "show", &letter], 0, "`watershed dlq redrive").await;
         names(&["dlq", "sync", "--dry-run"], 0, "`watershed dlq sync`").await;
@@ -338,21 +338,21 @@ fn whatever_leaves_something_to_do_names_the_next_command() {
 
         names(&["migrate", "plan", "--to", "read-store"], 0, "`watershed migrate advance --to read-store`").await;
         names(&["rebuild", "build", "--to", "2", "--dry-run"], 0, "`watershed rebuild build --to 2`").await;
-        assert_eq!(site.watershed(&["rebuild", "build", "--to", "2"]).await.code, 0);
+        assert_eq!(target.watershed(&["rebuild", "build", "--to", "2"]).await.code, 0);
         names(&["rebuild", "status"], 0, "`watershed rebuild flip`").await;
-        let lose = site.dynamodb().await.delete_item().table_name("watershed-read-v2").key("pk", key(&item));
+        let lose = target.dynamodb().await.delete_item().table_name("watershed-read-v2").key("pk", key(&item));
         lose.send().await.unwrap();
         names(&["rebuild", "flip"], 1, "`watershed verify --repair --read-table watershed-read-v2`").await;
-        assert_eq!(site.watershed(&["verify", "--repair", "--read-table", "watershed-read-v2"]).await.code, 0);
+        assert_eq!(target.watershed(&["verify", "--repair", "--read-table", "watershed-read-v2"]).await.code, 0);
         names(&["rebuild", "flip", "--dry-run"], 0, "without --dry-run").await;
-        let told = site.watershed(&["rebuild", "flip"]).await;
+        let told = target.watershed(&["rebuild", "flip"]).await;
         assert!(told.code == 0 && told.to_do().contains("`watershed rebuild finish`"), "{told:?}");
         names(&["rebuild", "finish", "--dry-run"], 0, "without --dry-run").await;
-        assert_eq!(site.watershed(&["rebuild", "finish"]).await.code, 0);
+        assert_eq!(target.watershed(&["rebuild", "finish"]).await.code, 0);
 
         let advance = ["migrate", "advance", "--to", "read-store", "--soak", "1s", "--retention"];
         names(&[&advance[..], &["1h"]].concat(), 1, "`watershed dlq redrive`").await;
-        assert_eq!(site.watershed(&["dlq", "discard", "--all"]).await.code, 0);
+        assert_eq!(target.watershed(&["dlq", "discard", "--all"]).await.code, 0);
         names(&[&advance[..], &["1h"]].concat(), 1, "--retention 0s").await;
         names(&["migrate", "status"], 0, "`watershed migrate advance`").await;
     });

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kernel::ids::{AggregateKey, CommandId, Tenant};
-use kernel::ports::{Claim, Snapshot};
-use kernel::project::Projection;
+use kernel::ports::{Snapshot, UniqueKey};
+use kernel::projection::Projection;
 use kernel::query::ListRequest;
 use kernel::record::CommandRecord;
 use serde_json::Value;
 use service::stages::Cache;
 use tokio::time::Instant;
 
-use crate::functions::{self, HORIZON, Reader};
+use crate::functions::{self, REORDER_WINDOW, Reader};
 use crate::history::{Invariant, Judge, is_final, later};
 use crate::model::Item;
 use crate::resources::{self, AnyResource};
@@ -27,7 +27,7 @@ pub(crate) async fn at_rest(world: &Arc<World>) {
     rest.states_are_the_fold_of_what_was_applied();
     rest.read_store_equals_write_store();
     rest.cache_equals_write_store();
-    rest.claims_are_those_of_live_items();
+    rest.unique_keys_are_those_of_live_items();
     rest.fifo_order_was_kept();
     rest.sessions_were_kept_in_order();
     rest.lists_are_complete().await;
@@ -139,36 +139,39 @@ impl Rest<'_> {
     }
 
     /// The unique values of all items.
-    fn claims(&self) -> impl Iterator<Item = (Claim, &AggregateKey)> {
-        let claims = |(key, state)| Some((resources::of_key(key)?.claims(key, state), key));
+    fn unique_keys(&self) -> impl Iterator<Item = (UniqueKey, &AggregateKey)> {
+        let unique_keys = |(key, state)| Some((resources::of_key(key)?.unique_keys(key, state), key));
         self.states
             .iter()
-            .filter_map(claims)
-            .flat_map(|(claims, key)| claims.into_iter().map(move |claim| (claim, key)))
+            .filter_map(unique_keys)
+            .flat_map(|(unique_keys, key)| unique_keys.into_iter().map(move |unique_key| (unique_key, key)))
     }
 
-    fn claims_are_those_of_live_items(&self) {
+    fn unique_keys_are_those_of_live_items(&self) {
         let mut expected = BTreeMap::new();
-        for (claim, key) in self.claims() {
-            if let Some(other) = expected.insert(claim, key.clone()) {
-                self.violated(Invariant::Claims, format!("{key} and {other} have one unique value"));
+        for (unique_key, key) in self.unique_keys() {
+            if let Some(other) = expected.insert(unique_key, key.clone()) {
+                self.violated(Invariant::UniqueKeys, format!("{key} and {other} have one unique value"));
             }
         }
-        let found = self.world.stores.all_claims();
+        let found = self.world.stores.all_unique_keys();
         if found != expected {
-            self.violated(Invariant::Claims, format!("{expected:?} are due, but {found:?} are held"));
+            self.violated(Invariant::UniqueKeys, format!("{expected:?} are due, but {found:?} are held"));
         }
-        for claim in found.into_keys() {
-            self.is_of_one_kind(&claim);
+        for unique_key in found.into_keys() {
+            self.is_of_one_kind(&unique_key);
         }
     }
 
     /// Another resource may have a field of the same name, and a value of it: its key must be another one.
-    fn is_of_one_kind(&self, claim: &Claim) {
-        for other in resources::all().iter().map(|resource| resource.kind()).filter(|kind| *kind != claim.kind) {
-            let of_other = Claim { kind: other, ..claim.clone() };
-            if of_other.to_string() == claim.to_string() {
-                self.violated(Invariant::KindsApart, format!("{claim} may be a key of {} and of {other}", claim.kind));
+    fn is_of_one_kind(&self, unique_key: &UniqueKey) {
+        for other in resources::all().iter().map(|resource| resource.kind()).filter(|kind| *kind != unique_key.kind) {
+            let of_other = UniqueKey { kind: other, ..unique_key.clone() };
+            if of_other.to_string() == unique_key.to_string() {
+                self.violated(
+                    Invariant::KindsApart,
+                    format!("{unique_key} may be a key of {} and of {other}", unique_key.kind),
+                );
             }
         }
     }
@@ -184,7 +187,7 @@ impl Rest<'_> {
             let command = record.key.command;
             let operation = events.commands.get(&command).and_then(|taken| events.operations.get(taken.operation));
             let (Some(operation), Some(judged)) = (operation, places.get(&command)) else { continue };
-            let has_waited = record.completed_at.is_some_and(|at| later(at, record.accepted_at) >= HORIZON);
+            let has_waited = record.completed_at.is_some_and(|at| later(at, record.accepted_at) >= REORDER_WINDOW);
             let is_later = |earlier: &CommandId| places.get(earlier).is_none_or(|place| place > judged);
             let is_newer = |earlier: &CommandId| {
                 let earlier = made.get(earlier).filter(|earlier| earlier.aggregate == record.aggregate);

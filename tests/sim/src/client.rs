@@ -5,13 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use kernel::clock::Timestamp;
-use kernel::envelope::{Excluded, Expected};
+use kernel::envelope::{Excluded, ExpectedVersion};
 use kernel::ids::{AggregateId, AggregateKey, CommandId, Kind, Tenant};
 use kernel::ingest::{Ingest, Message};
+use kernel::lookup::CommandState;
 use kernel::ports::RecordReader;
-use kernel::query::{Answer, ListRequest, ListScope, PageAnswer, QueryError, ReadRequest};
+use kernel::query::{ListRequest, ListScope, PageAnswer, QueryError, ReadAnswer, ReadRequest};
 use kernel::record::{CommandRecord, CommandStatus, RecordKey};
-use kernel::submit::{Known, Outcome, Preference, Receipt, Request, SubmitError};
+use kernel::submit::{Outcome, Preference, Receipt, Request, SubmitError};
 use kernel::token::{Token, TokenError};
 use service::stages::Source;
 use tokio::time::{Instant, sleep};
@@ -132,14 +133,14 @@ struct Sent {
 }
 
 /// What the headers of a write say, if the session saw this version last.
-fn preconditions(precondition: Precondition, version: u64) -> (Expected, Option<Excluded>) {
+fn preconditions(precondition: Precondition, version: u64) -> (ExpectedVersion, Option<Excluded>) {
     match precondition {
-        Precondition::Seen if version > 0 => (Expected::Version(version), None),
-        Precondition::Ahead => (Expected::Version(version + 1), None),
-        Precondition::Exists => (Expected::Exists, None),
-        Precondition::NotAny => (Expected::Unsaid, Some(Excluded::Any)),
-        Precondition::NotSeen if version > 0 => (Expected::Unsaid, Some(Excluded::Versions(vec![version]))),
-        Precondition::Seen | Precondition::NotSeen | Precondition::None => (Expected::Unsaid, None),
+        Precondition::Seen if version > 0 => (ExpectedVersion::Version(version), None),
+        Precondition::Ahead => (ExpectedVersion::Version(version + 1), None),
+        Precondition::Exists => (ExpectedVersion::Exists, None),
+        Precondition::NotAny => (ExpectedVersion::Any, Some(Excluded::Any)),
+        Precondition::NotSeen if version > 0 => (ExpectedVersion::Any, Some(Excluded::Versions(vec![version]))),
+        Precondition::Seen | Precondition::NotSeen | Precondition::None => (ExpectedVersion::Any, None),
     }
 }
 
@@ -389,7 +390,12 @@ impl Client {
         token.ok()
     }
 
-    async fn get(&self, key: &AggregateKey, token: Option<&str>, lenient: bool) -> Option<Result<Answer, QueryError>> {
+    async fn get(
+        &self,
+        key: &AggregateKey,
+        token: Option<&str>,
+        lenient: bool,
+    ) -> Option<Result<ReadAnswer, QueryError>> {
         let deadline = Instant::now() + REQUEST_TIMEOUT.mul_f64(0.8);
         let request = ReadRequest { key: key.clone(), token, named: 0, lenient, deadline };
         let get = async |reader: &Reader| reader.of(key.kind).queries.get(&request).await;
@@ -428,7 +434,7 @@ impl Client {
     }
 
     /// A read with a token is as new as the token demands, or says that it is not.
-    async fn check_floor(&self, key: &AggregateKey, answer: &Answer, began: Instant, lenient: bool) {
+    async fn check_floor(&self, key: &AggregateKey, answer: &ReadAnswer, began: Instant, lenient: bool) {
         let Some(seen) = self.seen.get(key) else { return };
         let mut floor = seen.floor;
         let mut known = true;
@@ -562,7 +568,7 @@ impl Client {
         let look = async |reader: &Reader| reader.commands.get(&self.tenant, command).await;
         match self.service.readers.invoke(None, look).await {
             Some(Ok(None)) => self.violated(Invariant::EndsOnce, format!("{command} is unknown")),
-            Some(Ok(Some(Known::Record(record)))) if is_final(&record.status) => {
+            Some(Ok(Some(CommandState::Recorded(record)))) if is_final(&record.status) => {
                 // The record that was shown is the one that is kept.
                 if self.record(record.key.command).await.as_ref() != Some(&record) {
                     self.violated(Invariant::EndsOnce, format!("{command} was shown as {:?}", record.status));

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use adapters::memory::MemoryViewStore;
 use kernel::ports::ViewWriter as _;
-use kernel::project::Projection;
-use service::stages::Answer;
+use kernel::projection::Projection;
+use service::stages::WriteAnswer;
 use tokio::time::sleep;
 
 use crate::deployment::{Deployment, PAUSE};
@@ -30,7 +30,7 @@ impl World {
     /// Does what `watershed rebuild` does, step by step.
     pub(crate) async fn cut_over(self: Arc<Self>, waits: bool, back: bool) {
         // What is applied at once is put into the one read store that is read.
-        if self.deployments.latest().row.writes_answer != Answer::Accepted || !self.operator_begins() {
+        if self.deployments.latest().row.writes_answer != WriteAnswer::Accepted || !self.operator_begins() {
             return;
         }
         let show = |read, other| move |deployment: &mut Deployment| (deployment.read, deployment.other) = (read, other);

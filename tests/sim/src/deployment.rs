@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use kernel::project::Projection;
-use service::stages::Row;
+use kernel::projection::Projection;
+use service::stages::StageConfig;
 use tokio::time::sleep;
 
 use crate::world::World;
@@ -19,7 +19,7 @@ pub(crate) struct Deployment {
     /// Counts deployments.
     pub(crate) number: u64,
     /// What the service is made of.
-    pub(crate) row: Arc<Row>,
+    pub(crate) row: Arc<StageConfig>,
     /// What readers see.
     pub(crate) read: Projection,
     /// What is written as well.
@@ -54,7 +54,7 @@ impl Drop for Running<'_> {
 }
 
 impl Deployments {
-    pub(crate) fn new(row: Arc<Row>) -> Self {
+    pub(crate) fn new(row: Arc<StageConfig>) -> Self {
         let first = Deployment { number: 0, row, read: Projection::FIRST, other: None };
         Self { latest: Mutex::new(first), running: Mutex::default() }
     }

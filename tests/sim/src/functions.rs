@@ -12,12 +12,12 @@ use std::time::Duration;
 
 use adapters::faults::{FaultPlan, Faulty};
 use adapters::memory::{MemorySharedCache, UnboundedMemoryCache};
-use kernel::apply::Order;
 use kernel::ids::Kind;
 use kernel::ingest::Ingest;
+use kernel::lookup::CommandLookup;
+use kernel::policy::Order;
 use kernel::ports::{MemoryCache, SharedCache, SharedCacheUpdater, ViewReader, ViewWriter};
-use kernel::project::Projection;
-use kernel::submit::CommandLookup;
+use kernel::projection::Projection;
 use service::assembly::{Assembly, DirectPorts, IngestPorts, ListPorts, QueuePorts, ReadPorts, WriteRoute};
 use service::stages::Source;
 use tokio::time::timeout;
@@ -34,7 +34,8 @@ pub(crate) const INGEST_TIMEOUT: Duration = Duration::from_secs(3);
 /// An invocation of another function may take so long.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// What may be behind a command may be so long behind.
-pub(crate) const HORIZON: Duration = VISIBILITY_TIMEOUT.saturating_mul(2).saturating_add(kernel::ingest::DEFERRAL_MAX);
+pub(crate) const REORDER_WINDOW: Duration =
+    VISIBILITY_TIMEOUT.saturating_mul(2).saturating_add(kernel::ingest::DEFERRAL_MAX);
 /// A crash comes after so many polls of an invocation at most.
 const POLLS_MAX: u64 = 40;
 
@@ -208,7 +209,8 @@ pub(crate) fn writer(world: &Arc<World>, deployment: &Deployment) -> Writer {
         let queue = behind_network(world, world.queue.clone());
         Ok::<_, Infallible>(QueuePorts { queue, views: read_store(world, deployment.read) })
     };
-    let direct = |()| Ok(DirectPorts { store: write_store(world), cache: updater(world), horizon: HORIZON });
+    let direct =
+        |()| Ok(DirectPorts { store: write_store(world), cache: updater(world), reorder_window: REORDER_WINDOW });
     let Ok(route) = WriteRoute::of(&deployment.row).try_map(queue, direct);
     let parts = WriteParts { route, records: records(world), stamps: Arc::default(), keys: world.keys.clone() };
     let assembly = assembly(world, deployment);
@@ -229,7 +231,7 @@ pub(crate) fn ingest(world: &Arc<World>, deployment: &Deployment) -> Ingest {
         records: records(world),
         deferral: behind_network(world, world.queue.clone()),
         order: if world.setup.fifo { Order::Strict } else { Order::Loose },
-        horizon: HORIZON,
+        reorder_window: REORDER_WINDOW,
         receive_count_max: world.setup.receive_count_max,
     };
     assembly(world, deployment).ingest(ports)

@@ -8,12 +8,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use kernel::clock::Timestamp;
-use kernel::envelope::{Excluded, Expected, RawEnvelope};
+use kernel::envelope::{Excluded, ExpectedVersion, RawEnvelope};
 use kernel::ids::{AggregateId, AggregateKey, CommandId, Kind, Stamp};
 use kernel::ports::{OutgoingMessage, Snapshot, Transaction};
-use kernel::project::Projection;
+use kernel::projection::Projection;
 use kernel::record::{CommandRecord, CommandStatus};
-use service::stages::Answer;
+use service::stages::WriteAnswer;
 use tokio::time::Instant;
 
 use crate::asked::Asked;
@@ -40,8 +40,8 @@ pub enum Invariant {
     SessionOrder,
     /// 9. Nothing comes back after a delete.
     NoResurrection,
-    /// 10. Claims are those of the live items, one each.
-    Claims,
+    /// 10. Unique keys are those of the live items, one each.
+    UniqueKeys,
     /// 11. A read without a token is stale within bounds.
     BoundedStaleness,
     /// 12. The queue drains once faults stop.
@@ -60,7 +60,7 @@ pub enum Invariant {
     ///     accepted for another.
     KindsApart,
     /// 19. In a session that sends its tokens along, an ordered command is judged after the ordered ones before it and
-    ///     after the command that the token names, and on top of what they left, unless the horizon has passed.
+    ///     after the command that the token names, and on top of what they left, unless the reorder window has passed.
     OrderedInSession,
 }
 
@@ -84,7 +84,7 @@ impl std::fmt::Display for Violation {
 pub(crate) struct Operation {
     pub(crate) kind: Kind,
     pub(crate) asked: Asked,
-    pub(crate) expected: Expected,
+    pub(crate) expected: ExpectedVersion,
     pub(crate) excluded: Option<Excluded>,
     /// What the client knew of the item's creation when it sent this.
     pub(crate) created: bool,
@@ -151,7 +151,7 @@ pub(crate) enum Judge {
     /// The writer that took it in.
     Writer {
         /// What writes are answered with there.
-        answer: Answer,
+        answer: WriteAnswer,
         /// Whether its item's create was on its way.
         create_is_behind: bool,
     },
@@ -165,7 +165,7 @@ pub(crate) struct Actor {
     /// The environment.
     pub(crate) environment: u64,
     /// What writes are answered with there.
-    pub(crate) answer: Answer,
+    pub(crate) answer: WriteAnswer,
 }
 
 thread_local! {
@@ -260,10 +260,10 @@ impl Events {
 
     /// All that a transaction puts is of its aggregate's kind.
     fn is_of_one_kind(&mut self, transaction: &Transaction) {
-        let Transaction { key, records, claims_taken, claims_released, .. } = transaction;
-        let mut claims = claims_taken.iter().chain(claims_released);
+        let Transaction { key, records, unique_keys_taken, unique_keys_released, .. } = transaction;
+        let mut unique_keys = unique_keys_taken.iter().chain(unique_keys_released);
         if !records.iter().all(|record| key.kind.has_name(record.kind.as_deref()))
-            || !claims.all(|claim| claim.kind == key.kind)
+            || !unique_keys.all(|unique_key| unique_key.kind == key.kind)
         {
             self.violated(Invariant::KindsApart, format!("{key} was put with something of another kind"));
         }

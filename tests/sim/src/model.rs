@@ -3,19 +3,19 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kernel::apply::Aggregate;
+use kernel::aggregate::Aggregate;
 use kernel::domain::{Context, Decision};
-use kernel::envelope::Expected;
+use kernel::envelope::ExpectedVersion;
 use kernel::ids::{AggregateKey, Stamp};
 use kernel::ports::Snapshot;
-use kernel::project::Projection;
+use kernel::projection::Projection;
 use kernel::record::{CommandRecord, CommandStatus};
 use resource::{Operation, Resource};
 use serde_json::{Map, Value as Json};
-use service::stages::Answer;
+use service::stages::WriteAnswer;
 
 use crate::asked::Asked;
-use crate::functions::HORIZON;
+use crate::functions::REORDER_WINDOW;
 use crate::history::{self, Events, Invariant, Judge, Taken, later};
 use crate::world::World;
 
@@ -115,7 +115,7 @@ fn step<R: Resource>(
     taken: &Taken,
     operation: &history::Operation,
 ) -> Result<At<R>, String> {
-    if let Expected::Version(expected) = operation.expected
+    if let ExpectedVersion::Version(expected) = operation.expected
         && expected + 1 != version
     {
         return Err(format!("a command on top of {expected} made {version}"));
@@ -142,7 +142,7 @@ fn decide<R: Resource>(before: &At<R>, taken: &Taken, operation: &history::Opera
 
 /// Whether it names the version that it builds on: then it wins over whatever is stored.
 fn is_conditional(operation: &history::Operation) -> bool {
-    matches!(operation.expected, Expected::Version(_))
+    matches!(operation.expected, ExpectedVersion::Version(_))
 }
 
 /// Compares the result of all commands with what is stored.
@@ -209,7 +209,7 @@ fn rejected_rightly(
         ("not-found", _) if version == 0 && operation.created && !was_waited_for(item, record) => {
             wrong(Invariant::NoEffect, "its item's create was acknowledged before, and it was not waited for")
         }
-        ("version-conflict", Expected::Version(expected)) if expected != version => Ok(()),
+        ("version-conflict", ExpectedVersion::Version(expected)) if expected != version => Ok(()),
         ("version-conflict", _) => wrong(Invariant::NoLostUpdate, "the version was the expected one"),
         ("precondition-failed", _) if !is_excluded => wrong(Invariant::NoLostUpdate, "the version was not excluded"),
         ("precondition-failed", _) if !existed => wrong(Invariant::NoEffect, "there was none"),
@@ -240,7 +240,7 @@ fn is_superseded<R: Resource>(at: &At<R>, taken: &Taken, operation: &history::Op
 fn was_waited_for(item: &Item<'_>, record: &CommandRecord) -> bool {
     let made_at = record.aggregate.made_at().unwrap_or(record.accepted_at);
     let waited = record.completed_at.map(|at| later(at, made_at)).unwrap_or_default();
-    let due = HORIZON.saturating_sub(Duration::from_millis(2 * item.world.setup.skew_ms + 10));
-    let nothing_is_queued = Judge::Writer { answer: Answer::Result, create_is_behind: false };
+    let due = REORDER_WINDOW.saturating_sub(Duration::from_millis(2 * item.world.setup.skew_ms + 10));
+    let nothing_is_queued = Judge::Writer { answer: WriteAnswer::Result, create_is_behind: false };
     waited >= due || item.events.judges.get(&record.key.command) == Some(&nothing_is_queued)
 }

@@ -9,7 +9,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde::{Deserialize, Serialize};
 use service::resources::RESOURCES;
-use service::stages::{Row, StageError};
+use service::stages::{StageConfig, StageError};
 
 /// Tenants of a run.
 pub const TENANTS: u8 = 2;
@@ -59,13 +59,13 @@ pub struct Setup {
 /// A row of the table of stages; by its name, in a plan that is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Stage(pub Arc<Row>);
+pub struct Stage(pub Arc<StageConfig>);
 
 impl TryFrom<String> for Stage {
     type Error = StageError;
 
     fn try_from(name: String) -> Result<Self, StageError> {
-        Row::of(&name).map(|row| Self(Arc::new(row)))
+        StageConfig::of(&name).map(|row| Self(Arc::new(row)))
     }
 }
 
@@ -225,12 +225,12 @@ pub struct Disaster {
     /// When, in milliseconds from the start.
     pub at_ms: u64,
     /// What.
-    pub what: Calamity,
+    pub what: FaultKind,
 }
 
 /// What befalls the whole system.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Calamity {
+pub enum FaultKind {
     /// The shared cache forgets everything.
     CacheFlushed,
     /// The shared cache does not answer for so many milliseconds.
@@ -282,7 +282,7 @@ impl Disaster {
     /// Whether an operator takes the service to another stage.
     #[must_use]
     pub fn is_walk(&self) -> bool {
-        matches!(self.what, Calamity::Walk { .. })
+        matches!(self.what, FaultKind::Walk { .. })
     }
 }
 
@@ -569,8 +569,8 @@ impl Draw {
         let mut disasters: Vec<_> = (0..many).map(|_| self.disaster()).collect();
         if theme == Theme::Operator {
             let what = match self.chance(20) {
-                true => Calamity::Cutover { waits: true, back: self.chance(30) },
-                false => Calamity::Walk { way: self.way(stage), forgotten: None },
+                true => FaultKind::Cutover { waits: true, back: self.chance(30) },
+                false => FaultKind::Walk { way: self.way(stage), forgotten: None },
             };
             disasters.push(Disaster { at_ms: self.between(0, 10_000), what });
         }
@@ -592,14 +592,14 @@ impl Draw {
 
     fn disaster(&mut self) -> Disaster {
         let what = match self.between(1, 9) {
-            1 => Calamity::CacheFlushed,
-            2 => Calamity::CacheDown(self.between(10, 5_000)),
-            3 => Calamity::StoresDown(self.between(10, 3_000)),
-            4 => Calamity::QueueDown(self.between(10, 3_000)),
-            5 => Calamity::EnvironmentsEnd,
-            6 => Calamity::Redrive,
-            7 => Calamity::Poison,
-            _ => Calamity::Cutover { waits: true, back: self.chance(30) },
+            1 => FaultKind::CacheFlushed,
+            2 => FaultKind::CacheDown(self.between(10, 5_000)),
+            3 => FaultKind::StoresDown(self.between(10, 3_000)),
+            4 => FaultKind::QueueDown(self.between(10, 3_000)),
+            5 => FaultKind::EnvironmentsEnd,
+            6 => FaultKind::Redrive,
+            7 => FaultKind::Poison,
+            _ => FaultKind::Cutover { waits: true, back: self.chance(30) },
         };
         Disaster { at_ms: self.between(0, 20_000), what }
     }

@@ -10,7 +10,7 @@ use kernel::ports::{
     CommitError, Consistency, ListQuery, Page, PortError, Projected, RecordReader, RecordWriter, Snapshot, StateReader,
     Transaction, ViewReader, ViewWriter, WriteStore,
 };
-use kernel::project::Projection;
+use kernel::projection::Projection;
 use kernel::record::{CommandRecord, RecordKey};
 use tokio::time::Instant;
 

@@ -6,10 +6,10 @@ use std::marker::PhantomData;
 use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
-use kernel::apply::Aggregate;
+use kernel::aggregate::Aggregate;
 use kernel::clock::StampClock;
 use kernel::ids::{AggregateKey, Kind};
-use kernel::ports::{Claim, RecordWriter, Snapshot};
+use kernel::ports::{RecordWriter, Snapshot, UniqueKey};
 use kernel::query::{ListScope, Lists, Queries};
 use kernel::seal::KeyRing;
 use kernel::submit::{Preference, Receipt, Request, SubmitError, Submitter};
@@ -39,7 +39,7 @@ pub(crate) trait AnyResource: Debug + Send + Sync {
     fn is_ordered(&self, asked: &Asked) -> bool;
 
     /// The unique values of a stored state.
-    fn claims(&self, key: &AggregateKey, state: &Snapshot) -> Vec<Claim>;
+    fn unique_keys(&self, key: &AggregateKey, state: &Snapshot) -> Vec<UniqueKey>;
 
     /// What is wrong with a stored item and with the records of its commands.
     fn wrong(&self, item: &Item<'_>) -> Vec<(Invariant, String)>;
@@ -128,9 +128,9 @@ impl<R: Resource> AnyResource for Of<R> {
         R::is_ordered(&asked.command::<R>())
     }
 
-    fn claims(&self, key: &AggregateKey, state: &Snapshot) -> Vec<Claim> {
+    fn unique_keys(&self, key: &AggregateKey, state: &Snapshot) -> Vec<UniqueKey> {
         let state = Aggregate::<R>::decode(Some(state)).ok().and_then(|aggregate| aggregate.state);
-        state.map(|state| R::claims(&key.tenant, &state)).unwrap_or_default()
+        state.map(|state| R::unique_keys(&key.tenant, &state)).unwrap_or_default()
     }
 
     fn wrong(&self, item: &Item<'_>) -> Vec<(Invariant, String)> {

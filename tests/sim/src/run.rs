@@ -18,7 +18,7 @@ use crate::world::World;
 
 /// Pollers of the queue.
 const LANES: usize = 4;
-/// How long the queue may take to drain once faults have stopped: what waits for a predecessor waits for the horizon.
+/// How long the queue may take to drain once faults have stopped: what waits for a predecessor waits for the reorder window.
 const DRAIN_MAX: Duration = Duration::from_secs(600);
 
 /// How long dead letters may lie.
@@ -95,7 +95,7 @@ async fn finish(world: &World, task: JoinHandle<()>, deadline: Instant) {
 }
 
 /// Lets the queue run empty, and sends the dead letters back: without faults they must end as well. A queue that gives up
-/// early does so again while a command waits for its predecessor, up to the horizon.
+/// early does so again while a command waits for its predecessor, up to the reorder window.
 async fn drain(world: &Arc<World>) {
     for _ in 0..REDRIVES_MAX {
         let deadline = Instant::now() + DRAIN_MAX + world.queue.held_back();

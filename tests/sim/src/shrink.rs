@@ -2,7 +2,7 @@
 
 use kernel::mutants::Mutant;
 
-use crate::plan::{Calamity, Disaster, Faults, Plan};
+use crate::plan::{Disaster, FaultKind, Faults, Plan};
 use crate::run::run;
 
 /// Runs spent on one plan at most.
@@ -76,16 +76,18 @@ fn drop_disasters(plan: &mut Plan, fails: &mut impl FnMut(&Plan) -> bool) {
 
 /// Ends walks earlier, or begins them later.
 fn shorten_walks(plan: &mut Plan, fails: &mut impl FnMut(&Plan) -> bool) {
-    let walk = |disaster: &Disaster| matches!(&disaster.what, Calamity::Walk { way, .. } if way.len() > 1);
+    let walk = |disaster: &Disaster| matches!(&disaster.what, FaultKind::Walk { way, .. } if way.len() > 1);
     while let Some(place) = plan.disasters.iter().position(walk) {
         let before = plan.clone();
         keep_if(plan, fails, |plan| {
-            if let Some(Calamity::Walk { way, .. }) = plan.disasters.get_mut(place).map(|disaster| &mut disaster.what) {
+            if let Some(FaultKind::Walk { way, .. }) = plan.disasters.get_mut(place).map(|disaster| &mut disaster.what)
+            {
                 way.pop();
             }
         });
         keep_if(plan, fails, |plan| {
-            if let Some(Calamity::Walk { way, .. }) = plan.disasters.get_mut(place).map(|disaster| &mut disaster.what) {
+            if let Some(FaultKind::Walk { way, .. }) = plan.disasters.get_mut(place).map(|disaster| &mut disaster.what)
+            {
                 plan.setup.stage = way.remove(0);
             }
         });

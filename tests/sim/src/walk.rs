@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use kernel::project::Projection;
-use service::way::{self, Step, What};
+use kernel::projection::Projection;
+use service::plan::{self, Action, Step};
 use tokio::time::sleep;
 
 use crate::deployment::PAUSE;
@@ -19,7 +19,7 @@ impl World {
         }
         for stage in way {
             // A plan that was cut down may lack a stage of its way.
-            let Ok(steps) = way::steps(&self.deployments.latest().row.stage, &stage.0.stage) else { return };
+            let Ok(steps) = plan::steps(&self.deployments.latest().row.stage, &stage.0.stage) else { return };
             for step in steps {
                 self.take(step, forgotten).await;
             }
@@ -29,14 +29,14 @@ impl World {
     /// Takes one step, as `watershed migrate` does. What only waits or compares is left out: clients and checks do more.
     async fn take(self: &Arc<Self>, step: Step, forgotten: Option<Duty>) {
         let is_due = |duty| forgotten != Some(duty);
-        match step.what {
-            What::Backfill if is_due(Duty::FillReadStore) => self.fill(Projection::FIRST).await,
-            What::Refresh if is_due(Duty::DropCached) => self.drop_what_differs().await,
-            What::Drain if is_due(Duty::EmptyQueue) => self.queue_is_empty().await,
-            What::DeadLetters if is_due(Duty::EmptyQueue) && is_due(Duty::RedriveDeadLetters) => {
+        match step.action {
+            Action::Backfill if is_due(Duty::FillReadStore) => self.fill(Projection::FIRST).await,
+            Action::Refresh if is_due(Duty::DropCached) => self.drop_what_differs().await,
+            Action::Drain if is_due(Duty::EmptyQueue) => self.queue_is_empty().await,
+            Action::DeadLetters if is_due(Duty::EmptyQueue) && is_due(Duty::RedriveDeadLetters) => {
                 self.nothing_is_queued().await;
             }
-            What::Deploy(_) => {
+            Action::Deploy(_) => {
                 self.deploy(|deployment| deployment.row = Arc::new(step.row));
                 if is_due(Duty::AwaitEnvironments) {
                     self.deployments.drained().await;
@@ -46,13 +46,13 @@ impl World {
                 }
             }
             // Forgotten, or of no matter here.
-            What::Backfill
-            | What::Refresh
-            | What::Drain
-            | What::DeadLetters
-            | What::Compare
-            | What::Soak
-            | What::Retain(_) => {}
+            Action::Backfill
+            | Action::Refresh
+            | Action::Drain
+            | Action::DeadLetters
+            | Action::Compare
+            | Action::Soak
+            | Action::Retain(_) => {}
         }
     }
 

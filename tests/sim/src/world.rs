@@ -11,14 +11,14 @@ use async_trait::async_trait;
 use kernel::clock::{Clock, Timestamp};
 use kernel::ids::Tenant;
 use kernel::seal::KeyRing;
-use service::stages::Answer;
+use service::stages::WriteAnswer;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::chance::Chance;
 use crate::deployment::Deployments;
 use crate::history::History;
-use crate::plan::{Calamity, Disaster, Plan, Setup, TENANTS};
+use crate::plan::{Disaster, FaultKind, Plan, Setup, TENANTS};
 use crate::queue::Queue;
 
 /// When every run begins.
@@ -110,7 +110,7 @@ impl World {
             keys: KEYS.clone(),
             setup: plan.setup.clone(),
             has_disasters: !plan.disasters.iter().all(Disaster::is_walk),
-            all_is_queued: plan.setup.stage.0.writes_answer == Answer::Accepted
+            all_is_queued: plan.setup.stage.0.writes_answer == WriteAnswer::Accepted
                 && !plan.disasters.iter().any(Disaster::is_walk),
             operator_begun: AtomicBool::new(false),
             outages: Default::default(),
@@ -185,15 +185,15 @@ impl World {
         for disaster in plan.disasters {
             sleep_until(self.started + Duration::from_millis(disaster.at_ms)).await;
             match disaster.what {
-                Calamity::CacheFlushed => self.cache.flush(),
-                Calamity::CacheDown(ms) => self.take_down(CACHE, ms),
-                Calamity::StoresDown(ms) => self.take_down(STORES, ms),
-                Calamity::QueueDown(ms) => self.take_down(QUEUE, ms),
-                Calamity::EnvironmentsEnd => drop(self.generation.fetch_add(1, Ordering::Relaxed)),
-                Calamity::Redrive => self.redrive(),
-                Calamity::Poison => self.queue.poison(),
-                Calamity::Cutover { waits, back } => drop(operators.spawn(self.clone().cut_over(waits, back))),
-                Calamity::Walk { way, forgotten } => drop(operators.spawn(self.clone().walk(way, forgotten))),
+                FaultKind::CacheFlushed => self.cache.flush(),
+                FaultKind::CacheDown(ms) => self.take_down(CACHE, ms),
+                FaultKind::StoresDown(ms) => self.take_down(STORES, ms),
+                FaultKind::QueueDown(ms) => self.take_down(QUEUE, ms),
+                FaultKind::EnvironmentsEnd => drop(self.generation.fetch_add(1, Ordering::Relaxed)),
+                FaultKind::Redrive => self.redrive(),
+                FaultKind::Poison => self.queue.poison(),
+                FaultKind::Cutover { waits, back } => drop(operators.spawn(self.clone().cut_over(waits, back))),
+                FaultKind::Walk { way, forgotten } => drop(operators.spawn(self.clone().walk(way, forgotten))),
             }
         }
         operators.join_all().await;

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use kernel::mutants::Mutant;
 
 use service::resources::RESOURCES;
-use simulation::plan::{Calamity, Duty, Plan};
+use simulation::plan::{Duty, FaultKind, Plan};
 use simulation::{Invariant, Report, run, shrink};
 
 /// Seeds that must hold each time.
@@ -78,9 +78,9 @@ fn is_shown(mutant: Mutant) -> bool {
         | Mutant::TokenKindIgnored => are_several,
         Mutant::UniqueKeyWithoutKind => are_several && has_unique,
         Mutant::BlamedOnMovedState
-        | Mutant::ClaimNotReleased
-        | Mutant::ClaimUnguarded
-        | Mutant::ManyClaimantsInOneFold => has_unique,
+        | Mutant::UniqueKeyNotReleased
+        | Mutant::UniqueKeyUnguarded
+        | Mutant::ManyUniqueKeyChangesInOnePlan => has_unique,
         _ => true,
     }
 }
@@ -163,7 +163,7 @@ fn a_cutover_that_does_not_wait_is_noticed() {
     let hasty = |seed| {
         let mut plan = Plan::of(seed);
         let cutover = plan.disasters.iter_mut().find_map(|disaster| match &mut disaster.what {
-            Calamity::Cutover { waits, .. } => Some(waits),
+            FaultKind::Cutover { waits, .. } => Some(waits),
             _ => None,
         })?;
         *cutover = false;
@@ -178,7 +178,7 @@ fn first_violation_without(duty: Duty) -> Option<Invariant> {
     let careless = |seed| {
         let mut plan = Plan::of(seed);
         let walk = plan.disasters.iter_mut().find_map(|disaster| match &mut disaster.what {
-            Calamity::Walk { forgotten, .. } => Some(forgotten),
+            FaultKind::Walk { forgotten, .. } => Some(forgotten),
             _ => None,
         })?;
         *walk = Some(duty);
@@ -214,7 +214,7 @@ fn dead_letters_that_are_left_when_the_queue_falls_out_of_use_are_noticed() {
     let mut plan = Plan::read(&path).unwrap();
     assert_eq!(told(&run(&plan, None)), "");
     for disaster in &mut plan.disasters {
-        if let Calamity::Walk { forgotten, .. } = &mut disaster.what {
+        if let FaultKind::Walk { forgotten, .. } = &mut disaster.what {
             *forgotten = Some(Duty::RedriveDeadLetters);
         }
     }

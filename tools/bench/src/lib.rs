@@ -49,7 +49,7 @@ struct Options {
 /// Why there is no report.
 #[derive(Debug, thiserror::Error)]
 enum BenchError {
-    #[error("stage {0} does not start; it said:\n{1}")]
+    #[error("stage {0} does not start. Its output:\n{1}")]
     NotStarting(String, String),
     #[error("no function {0} in --functions-dir: `make evolution-report` builds them")]
     NotPackaged(String),

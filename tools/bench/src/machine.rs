@@ -13,15 +13,15 @@ pub(crate) struct Machine {
 impl Machine {
     /// This one.
     pub(crate) fn look() -> Self {
-        let said = |program: &str, arguments: &[&str]| {
+        let output = |program: &str, arguments: &[&str]| {
             let output = Command::new(program).args(arguments).output().ok();
-            let said = output.and_then(|output| String::from_utf8(output.stdout).ok());
-            said.map_or_else(|| "unknown".to_owned(), |said| said.trim().to_owned())
+            let output = output.and_then(|output| String::from_utf8(output.stdout).ok());
+            output.map_or_else(|| "unknown".to_owned(), |output| output.trim().to_owned())
         };
         Self {
             cores: std::thread::available_parallelism().map_or(1, usize::from),
-            kernel: said("uname", &["-srm"]),
-            rustc: said("rustc", &["--version"]),
+            kernel: output("uname", &["-srm"]),
+            rustc: output("rustc", &["--version"]),
         }
     }
 }

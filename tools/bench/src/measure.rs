@@ -9,7 +9,7 @@ use flate2::Compression;
 use flate2::write::DeflateEncoder;
 use resource::Operation;
 use serde_json::Value;
-use service::stages::{Kind, Row};
+use service::stages::{StageConfig, StageKind};
 
 use crate::BenchError;
 use crate::load::{Client, Item, Outcome};
@@ -101,7 +101,7 @@ pub(crate) struct Footprint {
 
 /// Measures everything, and tells how far it is.
 pub(crate) async fn everything(programs: &Programs, scale: Scale, seed: u64) -> Result<Results, BenchError> {
-    let rows: Vec<Row> = Row::all()?.into_iter().filter(|row| row.kind == Kind::Stage).collect();
+    let rows: Vec<StageConfig> = StageConfig::all()?.into_iter().filter(|row| row.kind == StageKind::Stage).collect();
     let packages = packages(programs, &rows, Compression::new(scale.compression))?;
     let mut tours = Vec::new();
     for row in &rows {
@@ -126,11 +126,12 @@ pub(crate) async fn everything(programs: &Programs, scale: Scale, seed: u64) -> 
 
 fn packages(
     programs: &Programs,
-    rows: &[Row],
+    rows: &[StageConfig],
     compression: Compression,
 ) -> Result<BTreeMap<String, Package>, BenchError> {
     // A program of a stage may have nothing to do: if no resource has actions, none runs act-fn.
-    let binaries: BTreeSet<&str> = rows.iter().flat_map(Row::functions).map(|function| function.binary).collect();
+    let binaries: BTreeSet<&str> =
+        rows.iter().flat_map(StageConfig::functions).map(|function| function.binary).collect();
     let package = |binary: &str| {
         let candidates = [programs.functions_dir.join(binary).join("bootstrap"), programs.functions_dir.join(binary)];
         let path = candidates.into_iter().find(|path| path.is_file());

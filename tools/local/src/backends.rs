@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use adapters::clients;
 use adapters::tables::{self, TableError, TableNames};
-use kernel::causes::Chain;
-use service::stages::{Cache, Row};
+use kernel::error_chain::ErrorChain;
+use service::stages::{Cache, StageConfig};
 
 use crate::options::StackOptions;
 use crate::queue::{self, QueueError, Queues};
@@ -20,13 +20,13 @@ pub enum BackendError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// No embedded queues.
-    #[error("{}", Chain(.0))]
+    #[error("{}", ErrorChain(.0))]
     QueueServer(#[from] queue::ServerError),
     /// The tables cannot be prepared.
-    #[error("{}", Chain(.0))]
+    #[error("{}", ErrorChain(.0))]
     Tables(#[from] TableError),
     /// The queues cannot be prepared.
-    #[error("{}", Chain(.0))]
+    #[error("{}", ErrorChain(.0))]
     Queues(#[from] QueueError),
 }
 
@@ -73,7 +73,7 @@ impl Backends {
     }
 
     /// Starts what a row needs, and is not there yet. Without Redis the service runs on memory caches alone.
-    pub(crate) async fn provide(&mut self, row: &Row) -> Result<(), BackendError> {
+    pub(crate) async fn provide(&mut self, row: &StageConfig) -> Result<(), BackendError> {
         if row.queue_deployed && self.queue.is_none() {
             self.queue = Some(QueueBackend::start(&self.options).await?);
         }
@@ -84,17 +84,17 @@ impl Backends {
     }
 
     /// Redis, where a row uses it.
-    pub(crate) fn redis(&self, row: &Row) -> Option<Arc<Redis>> {
+    pub(crate) fn redis(&self, row: &StageConfig) -> Option<Arc<Redis>> {
         self.redis.as_ref().ok().filter(|_| needs_redis(row)).cloned()
     }
 
     /// The queues, where a row has them.
-    pub(crate) fn queues(&self, row: &Row) -> Option<Queues> {
+    pub(crate) fn queues(&self, row: &StageConfig) -> Option<Queues> {
         self.queue.as_ref().filter(|_| row.queue_deployed).map(|queue| queue.queues.clone())
     }
 
     /// What is where, a line each.
-    pub(crate) fn lines(&self, row: &Row) -> Vec<String> {
+    pub(crate) fn lines(&self, row: &StageConfig) -> Vec<String> {
         let dir = self.options.persistent_dir();
         let kept = dir.map_or("in memory".to_owned(), |dir| format!("kept in {}", dir.display()));
         let mut lines = vec![match &self.store {
@@ -115,7 +115,7 @@ impl Backends {
     }
 
     /// What every function of a row finds in its environment, besides what Lambda puts there and what a deployment says.
-    pub(crate) fn variables(&self, row: &Row) -> Vec<(String, String)> {
+    pub(crate) fn variables(&self, row: &StageConfig) -> Vec<(String, String)> {
         let inherited = |name: &str| std::env::var(name).ok();
         let elsewhere = self.options.dynamodb_url.is_some() || self.options.sqs_url.is_some();
         let credential = |name: &str| inherited(name).filter(|_| elsewhere);
@@ -175,7 +175,7 @@ impl QueueBackend {
 }
 
 /// Whether readers or writers of a row use Redis.
-fn needs_redis(row: &Row) -> bool {
+fn needs_redis(row: &StageConfig) -> bool {
     row.writes_redis || row.has(Cache::Redis)
 }
 

@@ -11,7 +11,7 @@ use adapters::read_table::{ReadTable, ReadTableError};
 use adapters::tables::TableNames;
 use serde::{Deserialize, Serialize};
 use service::functions::{self, INGEST};
-use service::stages::{Row, StageError};
+use service::stages::{StageConfig, StageError};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -52,7 +52,7 @@ pub struct Deployment {
     /// Another one that is written as well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub other_read_table: Option<String>,
-    /// The table of states and claims. A document without it leaves it as it is; so whoever moves between stages or read
+    /// The table of states and unique keys. A document without it leaves it as it is; so whoever moves between stages or read
     /// stores need not know of a restored backup.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub write_table: Option<String>,
@@ -109,9 +109,9 @@ pub enum DeploymentError {
 }
 
 impl Deployment {
-    fn parse(json: &[u8]) -> Result<(Self, Row), DeploymentError> {
+    fn parse(json: &[u8]) -> Result<(Self, StageConfig), DeploymentError> {
         let deployment: Self = serde_json::from_slice(json)?;
-        let row = Row::of(&deployment.stage)?;
+        let row = StageConfig::of(&deployment.stage)?;
         let check = |name, table: &str| table.parse::<ReadTable>().map_err(|error| DeploymentError::Name(name, error));
         check("READ_TABLE", &deployment.read_table)?;
         if let Some(other) = &deployment.other_read_table {
@@ -143,16 +143,16 @@ impl Deployment {
     }
 
     /// What was deployed last in the data directory or, to begin with, what the options say.
-    pub(crate) fn first(options: &StackOptions) -> Result<(Self, Row), DeploymentError> {
+    pub(crate) fn first(options: &StackOptions) -> Result<(Self, StageConfig), DeploymentError> {
         let Some((kept, row)) = options.persistent_dir().map(Self::load).transpose()?.flatten() else {
             let stage = options.stage.clone().unwrap_or_else(|| STAGE_DEFAULT.to_owned());
-            let row = Row::of(&stage)?;
+            let row = StageConfig::of(&stage)?;
             let read_table = READ_TABLE_DEFAULT.to_owned();
             let first = Self { stage, read_table, other_read_table: None, write_table: None, commands_table: None };
             return Ok((first, row));
         };
         match &options.stage {
-            Some(wanted) if Row::of(wanted)? != row => {
+            Some(wanted) if StageConfig::of(wanted)? != row => {
                 Err(DeploymentError::OtherStage { kept: kept.stage, wanted: wanted.clone() })
             }
             Some(_) | None => Ok((kept, row)),
@@ -160,7 +160,7 @@ impl Deployment {
     }
 
     /// What was deployed last in a data directory, if anything.
-    fn load(data_dir: &Path) -> Result<Option<(Self, Row)>, DeploymentError> {
+    fn load(data_dir: &Path) -> Result<Option<(Self, StageConfig)>, DeploymentError> {
         match std::fs::read(data_dir.join(FILE_NAME)) {
             Ok(json) => Self::parse(&json).map(Some),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -202,7 +202,7 @@ pub struct Deployments {
 #[derive(Debug)]
 struct Live {
     deployment: Deployment,
-    row: Row,
+    row: StageConfig,
     variables: Vec<(String, String)>,
     pools: Vec<Pool>,
     /// Functions that are deployed no longer, and may have environments at work.
@@ -226,7 +226,7 @@ impl Deployments {
         options: &StackOptions,
         spawner: Spawner,
         mut backends: Backends,
-        (deployment, row): (Deployment, Row),
+        (deployment, row): (Deployment, StageConfig),
     ) -> Result<Self, DeploymentError> {
         backends.provide(&row).await?;
         let (pools, routes) = functions(options, &spawner, &row, &[])?;
@@ -303,7 +303,7 @@ impl Deployments {
 
     /// The row that is deployed.
     #[must_use]
-    pub fn row(&self) -> Row {
+    pub fn row(&self) -> StageConfig {
         self.lock().row.clone()
     }
 
@@ -377,7 +377,7 @@ type Functions = (Vec<Pool>, Arc<RouteTable<Pool>>);
 fn functions(
     options: &StackOptions,
     spawner: &Spawner,
-    row: &Row,
+    row: &StageConfig,
     present: &[Pool],
 ) -> Result<Functions, DeploymentError> {
     let limits = Limits {

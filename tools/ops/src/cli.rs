@@ -1,4 +1,4 @@
-//! What can be said on the command line.
+//! The command line.
 
 #![expect(clippy::doc_markdown, reason = "a terminal shows these texts as they are")]
 
@@ -29,7 +29,7 @@ pub(crate) struct Arguments {
     #[arg(long, global = true)]
     pub(crate) json: bool,
     #[command(flatten)]
-    pub(crate) site: SiteOptions,
+    pub(crate) target: TargetOptions,
     #[command(subcommand)]
     pub(crate) action: Action,
 }
@@ -40,7 +40,7 @@ const RATE_MAX: i64 = 100_000;
 /// Where things are.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Where things are")]
-pub(crate) struct SiteOptions {
+pub(crate) struct TargetOptions {
     /// Ask the local stack that serves here, for example http://127.0.0.1:3000.
     #[arg(long, global = true, env = "WATERSHED_STACK", value_name = "URL")]
     pub(crate) stack: Option<String>,
@@ -48,7 +48,7 @@ pub(crate) struct SiteOptions {
     /// taken.
     #[arg(long, global = true, env = "STAGE", value_name = "ROW")]
     pub(crate) stage: Option<String>,
-    /// The table of states and claims.
+    /// The table of states and unique keys.
     #[arg(long, global = true, env = "WRITE_TABLE", value_name = "NAME")]
     pub(crate) write_table: Option<String>,
     /// The table of records of commands.
@@ -418,7 +418,7 @@ pub(crate) enum MigrateCommand {
     },
     /// Begin a migration, or go on with the one that there is, as far as it can go.
     ///
-    /// A local stack is deployed anew step by step. Elsewhere the operator deploys: it is said what, and the next run is told
+    /// A local stack is deployed anew step by step. Elsewhere the operator deploys: the tool names the stage, and the next run is told
     /// by --stage that it was done.
     Advance {
         /// The stage to go to; left out, it only goes on.

@@ -13,7 +13,7 @@ use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use indicatif::ProgressBar;
 use kernel::ids::AggregateKey;
 use kernel::ports::{CachedView, LOAD_KEYS_MAX, Snapshot};
-use kernel::project::Projection;
+use kernel::projection::Projection;
 use rand::random_range;
 use serde::Serialize;
 use service::resources;
@@ -231,7 +231,7 @@ impl Stores {
     /// Compares everything, with so many scans side by side.
     pub(crate) async fn compare(&self, segments: u32) -> Result<Comparison, Failure> {
         let backlog = self.backlog().await;
-        // Claims are read as well, and an item counts when it is read: so the bar ends where the scans do.
+        // Unique keys are read as well, and an item counts when it is read: so the bar ends where the scans do.
         let bar = bar("items", self.items().await?);
         let of_states = self.scan_all(segments, Scan::States, &bar).await?;
         let of_views = self.scan_all(segments, Scan::Views, &bar).await?;
@@ -250,7 +250,7 @@ impl Stores {
     /// Removes the views of what does not exist.
     pub(crate) async fn remove_orphans(&self, segments: u32) -> Result<(), Failure> {
         let met = self.scan_all(segments, Scan::Views, &ProgressBar::hidden()).await?;
-        for orphan in self.look_again(met.suspects).await? {
+        for orphan in self.refresh_after_conflict(met.suspects).await? {
             self.repair(&orphan.of).await?;
         }
         Ok(())
@@ -273,7 +273,7 @@ impl Stores {
 
     async fn settle(&self, met: Met, before: Backlog) -> Result<Comparison, Failure> {
         let suspects = met.suspects.len();
-        let found = self.look_again(met.suspects).await?;
+        let found = self.refresh_after_conflict(met.suspects).await?;
         let mut by_kind = BTreeMap::new();
         for difference in &found {
             *by_kind.entry(difference.wrong).or_default() += 1;
@@ -388,7 +388,7 @@ impl Stores {
     }
 
     /// What still differs after a while, and has not just moved on.
-    async fn look_again(&self, mut suspects: Vec<AggregateKey>) -> Result<Vec<Difference>, Failure> {
+    async fn refresh_after_conflict(&self, mut suspects: Vec<AggregateKey>) -> Result<Vec<Difference>, Failure> {
         suspects.sort();
         suspects.dedup();
         let mut wrong = BTreeMap::<AggregateKey, Difference>::new();

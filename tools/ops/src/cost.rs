@@ -3,7 +3,7 @@
 use prices::{GIGABYTE, HOURS_PER_MONTH, Price};
 use serde::Serialize;
 use service::functions::INGEST;
-use service::stages::Row;
+use service::stages::StageConfig;
 
 use crate::cli::{Architecture, CostOptions, QueueType, TrafficOptions};
 use crate::model::{DAYS_PER_MONTH, Model, POLLERS, millions};
@@ -246,7 +246,7 @@ fn alarms(model: &Model<'_>) -> f64 {
 }
 
 /// Metrics that are written.
-fn metrics(row: &Row) -> f64 {
+fn metrics(row: &StageConfig) -> f64 {
     assumed::METRICS_PER_FUNCTION * count(answering(row))
         + assumed::METRICS_PER_ROUTE * assumed::ROUTES
         + assumed::METRICS_PER_CACHE * count(row.caches.len())
@@ -254,7 +254,7 @@ fn metrics(row: &Row) -> f64 {
 }
 
 /// How many functions answer requests.
-fn answering(row: &Row) -> usize {
+fn answering(row: &StageConfig) -> usize {
     row.functions().filter(|function| function.name != INGEST).count()
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use adapters::dynamo::DynamoRecords;
 use aws_sdk_sqs::types::{Message, MessageSystemAttributeName};
 use kernel::clock::{Clock as _, SystemClock};
-use kernel::envelope::Heading;
+use kernel::envelope::EnvelopeHeader;
 use kernel::ports::{RecordReader as _, RecordWriter as _};
 use kernel::record::{CommandRecord, CommandStatus};
 use serde::Serialize;
@@ -18,7 +18,7 @@ use crate::audit::AuditLog;
 use crate::cli::{Chosen, DlqCommand, Look};
 use crate::outcome::{Failure, Outcome, bar, explain};
 use crate::show::path_of;
-use crate::site::Site;
+use crate::target::Target;
 
 /// How long messages that are looked at are hidden from others, in seconds.
 const HIDDEN_SECONDS: i32 = 120;
@@ -29,13 +29,13 @@ const AFTER_LIST: &str = "`watershed dlq sync` tells their clients; mend the cau
 /// What a command is told that died without a word.
 const DIED: &str = "it died in the queue before its failure could be recorded: an operator may send it back";
 
-pub(crate) async fn run(site: &Site, command: &DlqCommand) -> Result<Outcome, Failure> {
+pub(crate) async fn run(target: &Target, command: &DlqCommand) -> Result<Outcome, Failure> {
     match command {
-        DlqCommand::List(look) => list(site, look).await,
-        DlqCommand::Show { id, look } => show(site, id, look).await,
-        DlqCommand::Sync { look, dry_run } => sync(site, look, *dry_run).await,
-        DlqCommand::Redrive { chosen, rate } => redrive(site, chosen, *rate).await,
-        DlqCommand::Discard { chosen } => discard(site, chosen).await,
+        DlqCommand::List(look) => list(target, look).await,
+        DlqCommand::Show { id, look } => show(target, id, look).await,
+        DlqCommand::Sync { look, dry_run } => sync(target, look, *dry_run).await,
+        DlqCommand::Redrive { chosen, rate } => redrive(target, chosen, *rate).await,
+        DlqCommand::Discard { chosen } => discard(target, chosen).await,
     }
 }
 
@@ -66,8 +66,8 @@ fn refused<E: std::error::Error>(error: E) -> Failure {
 }
 
 impl<'a> Letters<'a> {
-    async fn look(site: &'a Site, look: &Look) -> Result<Self, Failure> {
-        let mut letters = Self { client: site.sqs(), url: site.dead_letter_queue_url()?, messages: Vec::new() };
+    async fn look(target: &'a Target, look: &Look) -> Result<Self, Failure> {
+        let mut letters = Self { client: target.sqs(), url: target.dead_letter_queue_url()?, messages: Vec::new() };
         loop {
             let left = look.max.saturating_sub(letters.messages.len());
             let batch = i32::try_from(left).unwrap_or(BATCH_MAX).min(BATCH_MAX);
@@ -158,15 +158,15 @@ fn attribute<'a>(message: &'a Message, name: &MessageSystemAttributeName) -> Opt
 
 /// What the message's command would be recorded as, were it marked as failed now.
 fn failed_record(message: &Message) -> Option<CommandRecord> {
-    let heading = Heading::parse(message.body()?)?;
+    let heading = EnvelopeHeader::parse(message.body()?)?;
     Some(heading.record(CommandStatus::Failed { reason: DIED.to_owned() }, Some(SystemClock.now())))
 }
 
-async fn describe(site: &Site, message: &Message, with_body: bool) -> Result<Letter, Failure> {
+async fn describe(target: &Target, message: &Message, with_body: bool) -> Result<Letter, Failure> {
     let record = failed_record(message);
     let status = match &record {
         None => "unreadable".to_owned(),
-        Some(record) => match site.records()?.get(&record.key).await?.map(|record| record.status) {
+        Some(record) => match target.records()?.get(&record.key).await?.map(|record| record.status) {
             None => "no record".to_owned(),
             Some(status) => in_words(&status),
         },
@@ -215,11 +215,11 @@ fn line(letter: &Letter) -> String {
     )
 }
 
-async fn list(site: &Site, look: &Look) -> Result<Outcome, Failure> {
-    let letters = Letters::look(site, look).await?;
+async fn list(target: &Target, look: &Look) -> Result<Outcome, Failure> {
+    let letters = Letters::look(target, look).await?;
     let mut described = Vec::new();
     for message in &letters.messages {
-        described.push(describe(site, message, false).await);
+        described.push(describe(target, message, false).await);
     }
     letters.give_back(&letters.messages).await;
     let described: Vec<_> = described.into_iter().collect::<Result<_, _>>()?;
@@ -229,11 +229,11 @@ async fn list(site: &Site, look: &Look) -> Result<Outcome, Failure> {
     Ok(if described.is_empty() { outcome } else { outcome.then(AFTER_LIST) })
 }
 
-async fn show(site: &Site, id: &str, look: &Look) -> Result<Outcome, Failure> {
-    let letters = Letters::look(site, look).await?;
+async fn show(target: &Target, id: &str, look: &Look) -> Result<Outcome, Failure> {
+    let letters = Letters::look(target, look).await?;
     let found = letters.messages.iter().find(|message| message.message_id() == Some(id));
     let described = match found {
-        Some(message) => Some(describe(site, message, true).await),
+        Some(message) => Some(describe(target, message, true).await),
         None => None,
     };
     letters.give_back(&letters.messages).await;
@@ -309,9 +309,9 @@ async fn mark_failed(records: &DynamoRecords, failed: &CommandRecord, dry_run: b
 }
 
 /// Marks as failed what has no outcome yet.
-async fn sync(site: &Site, look: &Look, dry_run: bool) -> Result<Outcome, Failure> {
-    let records = site.records()?;
-    let letters = Letters::look(site, look).await?;
+async fn sync(target: &Target, look: &Look, dry_run: bool) -> Result<Outcome, Failure> {
+    let records = target.records()?;
+    let letters = Letters::look(target, look).await?;
     let mut tally = Tally { looked_at: letters.messages.len(), dry_run, ..Tally::default() };
     let bar = bar("messages", letters.messages.len() as u64);
     let mut work = async || {
@@ -342,11 +342,11 @@ async fn sync(site: &Site, look: &Look, dry_run: bool) -> Result<Outcome, Failur
 
 /// Sends each chosen message back, then deletes it here. A crash in between leaves it in both places, which does no harm:
 /// a command is applied once.
-async fn redrive(site: &Site, chosen: &Chosen, rate: u32) -> Result<Outcome, Failure> {
-    let queue_url = site.queue_url()?;
+async fn redrive(target: &Target, chosen: &Chosen, rate: u32) -> Result<Outcome, Failure> {
+    let queue_url = target.queue_url()?;
     let mut ticks = interval(Duration::from_secs(1) / rate);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    each_chosen(site, chosen, "redrive", "sent back", warnings, async |letters, message| {
+    each_chosen(target, chosen, "redrive", "sent back", warnings, async |letters, message| {
         ticks.tick().await;
         letters.send_back(queue_url, message).await?;
         letters.delete(message).await
@@ -355,10 +355,10 @@ async fn redrive(site: &Site, chosen: &Chosen, rate: u32) -> Result<Outcome, Fai
 }
 
 /// Deletes each chosen message, after its command is marked as failed.
-async fn discard(site: &Site, chosen: &Chosen) -> Result<Outcome, Failure> {
-    let records = site.records()?;
+async fn discard(target: &Target, chosen: &Chosen) -> Result<Outcome, Failure> {
+    let records = target.records()?;
     each_chosen(
-        site,
+        target,
         chosen,
         "discard",
         "deleted",
@@ -374,14 +374,14 @@ async fn discard(site: &Site, chosen: &Chosen) -> Result<Outcome, Failure> {
 }
 
 async fn each_chosen(
-    site: &Site,
+    target: &Target,
     chosen: &Chosen,
     what: &str,
     verb: &str,
     warnings: impl FnOnce(&[Message]) -> Vec<Warning>,
     mut act: impl AsyncFnMut(&Letters<'_>, &Message) -> Result<(), Failure>,
 ) -> Result<Outcome, Failure> {
-    let mut letters = Letters::look(site, &chosen.look).await?;
+    let mut letters = Letters::look(target, &chosen.look).await?;
     let taken = match letters.choose(chosen) {
         Ok(taken) => taken,
         Err(failure) => {
@@ -449,7 +449,7 @@ mod tests {
 
     /// What the command of a dead letter is recorded as.
     async fn status(service: &Service, letter: &Value) -> Option<CommandStatus> {
-        let heading = Heading::parse(letter["Body"].as_str().unwrap()).unwrap();
+        let heading = EnvelopeHeader::parse(letter["Body"].as_str().unwrap()).unwrap();
         let key = heading.record(CommandStatus::Pending, None).key;
         service.records.get(&key).await.unwrap().map(|record| record.status)
     }
@@ -599,7 +599,7 @@ mod tests {
     async fn commands_without_an_outcome_are_marked_and_their_dead_letters_given_back() {
         let letters = letters(&["a", "b"]);
         let dead = Dead::with(&letters, "").await;
-        let heading = Heading::parse(letters[1]["Body"].as_str().unwrap()).unwrap();
+        let heading = EnvelopeHeader::parse(letters[1]["Body"].as_str().unwrap()).unwrap();
         let failed = CommandStatus::Failed { reason: "known".to_owned() };
         dead.service.records.put_failed(&heading.record(failed.clone(), Some(SystemClock.now()))).await.unwrap();
         dead.service.run(&["dlq", "sync"]).await.unwrap();

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
 use crate::outcome::{Failure, explain};
-use crate::site::Site;
+use crate::target::Target;
 
 /// How long the last environment of the deployment before may take to end: longer than any function may run.
 const DRAIN_MAX: Duration = Duration::from_secs(60);
@@ -39,9 +39,9 @@ pub(crate) struct Deployment {
 
 impl Deployment {
     /// These read stores, at the stage that there is.
-    pub(crate) fn of(site: &Site, read: &ReadTable, other: Option<&ReadTable>) -> Self {
+    pub(crate) fn of(target: &Target, read: &ReadTable, other: Option<&ReadTable>) -> Self {
         Self {
-            stage: site.stage().map(ToOwned::to_owned),
+            stage: target.stage().map(ToOwned::to_owned),
             read_table: Some(read.name.clone()),
             other_read_table: other.map(|table| table.name.clone()),
         }
@@ -71,9 +71,9 @@ struct Refusal {
 }
 
 /// Has all functions run with it. On a local stack it is deployed, and done when nothing runs any more that does not know
-/// it. Elsewhere the operator deploys: here it is only said what.
-pub(crate) async fn deploy(site: &Site, deployment: &Deployment) -> Result<Deployed, Failure> {
-    let Some(stack) = &site.stack else {
+/// it. Elsewhere the operator deploys: here the tool only names the stage.
+pub(crate) async fn deploy(target: &Target, deployment: &Deployment) -> Result<Deployed, Failure> {
+    let Some(stack) = &target.stack else {
         return Ok(Deployed::NotYet(format!("deploy all functions with {deployment}")));
     };
     let failed = |cause: &dyn std::error::Error| Failure::NoStack { url: stack.clone(), cause: explain(cause) };
@@ -83,8 +83,8 @@ pub(crate) async fn deploy(site: &Site, deployment: &Deployment) -> Result<Deplo
     let put = put.map_err(|error| failed(&error))?;
     if !put.status().is_success() {
         let status = put.status();
-        let said = put.json::<Refusal>().await.map(|refusal| refusal.message);
-        return Err(refused(said.unwrap_or_else(|_| format!("the stack answers {status}"))));
+        let output = put.json::<Refusal>().await.map(|refusal| refusal.message);
+        return Err(refused(output.unwrap_or_else(|_| format!("the stack answers {status}"))));
     }
     let spinner = ProgressBar::new_spinner().with_message("waiting for what runs with the deployment before");
     let deadline = Instant::now() + DRAIN_MAX;

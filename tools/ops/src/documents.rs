@@ -44,7 +44,7 @@ fn our_own_bounds_are_those_of_the_cdk_app() {
 
 fn printed(command: &str) -> String {
     let arguments = Arguments::parse_from(command.split(' '));
-    let stage = arguments.site.stage.as_deref();
+    let stage = arguments.target.stage.as_deref();
     let outcome = match &arguments.action {
         Action::Cost(options) => cost::run(options, stage),
         Action::Limits(options) => limits::run(options, stage),

@@ -21,9 +21,9 @@ mod ramp;
 mod rebuild;
 mod reindex;
 mod show;
-mod site;
 mod smoke;
 mod table;
+mod target;
 #[cfg(test)]
 mod testing;
 mod verify;
@@ -34,7 +34,7 @@ use clap::Parser as _;
 
 use crate::cli::{Action, Arguments};
 use crate::outcome::{Failure, Outcome, print_error};
-use crate::site::Site;
+use crate::target::Target;
 
 /// Does what the command line says. Exit codes: 0, all is well; 1, it was done, and something is not as it should be;
 /// 2, the command line makes no sense; 3, it could not be done, and nothing was damaged.
@@ -73,18 +73,18 @@ fn refuse(error: &clap::Error) -> ExitCode {
 }
 
 async fn execute(arguments: &Arguments) -> Result<Outcome, Failure> {
-    let stage = arguments.site.stage.as_deref();
-    let site = || Site::find(&arguments.site);
+    let stage = arguments.target.stage.as_deref();
+    let target = || Target::find(&arguments.target);
     match &arguments.action {
-        Action::Verify(options) => verify::run(&site().await?, options).await,
-        Action::Rebuild(command) => rebuild::run(&site().await?, command).await,
+        Action::Verify(options) => verify::run(&target().await?, options).await,
+        Action::Rebuild(command) => rebuild::run(&target().await?, command).await,
         Action::New(options) => new::run(options),
-        Action::Reindex(options) => reindex::run(&site().await?, options).await,
-        Action::Migrate(command) => migrate::run(site().await?, &arguments.site, command).await,
-        Action::Dlq(command) => dead_letters::run(&site().await?, command).await,
-        Action::Queue => queue::run(&site().await?).await,
-        Action::Command(show) => show::command(&site().await?, show).await,
-        Action::Item(show) => show::item(&site().await?, show).await,
+        Action::Reindex(options) => reindex::run(&target().await?, options).await,
+        Action::Migrate(command) => migrate::run(target().await?, &arguments.target, command).await,
+        Action::Dlq(command) => dead_letters::run(&target().await?, command).await,
+        Action::Queue => queue::run(&target().await?).await,
+        Action::Command(show) => show::command(&target().await?, show).await,
+        Action::Item(show) => show::item(&target().await?, show).await,
         Action::Smoke(options) => smoke::run(options).await,
         Action::Cost(options) => cost::run(options, stage),
         Action::Limits(options) => limits::run(options, stage),

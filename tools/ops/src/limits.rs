@@ -1,7 +1,7 @@
 //! Which quota of AWS each stage reaches first, and at how many requests a second.
 
 use serde::Serialize;
-use service::stages::{Kind, Row};
+use service::stages::{StageConfig, StageKind};
 
 use crate::cli::{LimitsOptions, QueueType};
 use crate::model::{Model, environments};
@@ -180,7 +180,7 @@ struct StageLimits {
 /// Works it out.
 pub(crate) fn run(options: &LimitsOptions, stage: Option<&str>) -> Result<Outcome, Failure> {
     let model = Model::new(&options.traffic, stage)?;
-    let stages = Row::all()?.into_iter().filter(|row| row.kind == Kind::Stage);
+    let stages = StageConfig::all()?.into_iter().filter(|row| row.kind == StageKind::Stage);
     let models: Vec<_> = stages.map(|row| Model { options: &options.traffic, row }).collect();
     let lines = if options.explain {
         explained()

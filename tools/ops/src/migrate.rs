@@ -9,29 +9,33 @@ mod state;
 
 use serde::Serialize;
 use serde_json::json;
-use service::stages::{Kind, Row};
+use service::stages::{StageConfig, StageKind};
 
 use self::perform::Run;
 use self::state::{Held, Migration};
 use crate::cache;
-use crate::cli::{AdvanceOptions, HoldOptions, MigrateCommand, SiteOptions};
+use crate::cli::{AdvanceOptions, HoldOptions, MigrateCommand, TargetOptions};
 use crate::outcome::{Failure, Outcome};
 use crate::rebuild::copy::Progress;
-use crate::site::Site;
-use service::way::What;
+use crate::target::Target;
+use service::plan::Action;
 
-pub(crate) async fn run(site: Site, places: &SiteOptions, command: &MigrateCommand) -> Result<Outcome, Failure> {
+pub(crate) async fn run(
+    target: Target,
+    target_options: &TargetOptions,
+    command: &MigrateCommand,
+) -> Result<Outcome, Failure> {
     match command {
-        MigrateCommand::Plan { to, from } => plan::run(&site, from.as_deref(), to).await,
-        MigrateCommand::Advance { to, options } => advance(site, places, to.as_deref(), options).await,
-        MigrateCommand::Status => status(&site).await,
-        MigrateCommand::Rollback(hold) => rollback(site, places, hold).await,
+        MigrateCommand::Plan { to, from } => plan::run(&target, from.as_deref(), to).await,
+        MigrateCommand::Advance { to, options } => advance(target, target_options, to.as_deref(), options).await,
+        MigrateCommand::Status => status(&target).await,
+        MigrateCommand::Rollback(hold) => rollback(target, target_options, hold).await,
     }
 }
 
 /// For what cannot be done while a migration is under way.
-pub(crate) async fn refuse_meanwhile(site: &Site) -> Result<(), Failure> {
-    match Migration::load(site).await?.filter(Migration::is_under_way) {
+pub(crate) async fn refuse_meanwhile(target: &Target) -> Result<(), Failure> {
+    match Migration::load(target).await?.filter(Migration::is_under_way) {
         None => Ok(()),
         Some(Migration { from, to, .. }) => Err(Failure::Untimely(format!(
             "the service is on its way from {from} to {to}: end that first, with `watershed migrate advance` or rollback"
@@ -62,18 +66,18 @@ struct Report {
 }
 
 async fn advance(
-    site: Site,
-    places: &SiteOptions,
+    target: Target,
+    target_options: &TargetOptions,
     to: Option<&str>,
     options: &AdvanceOptions,
 ) -> Result<Outcome, Failure> {
-    let deployed = deployed(&site)?;
-    let is_under_way = Migration::load(&site).await?.is_some_and(|migration| migration.is_under_way());
-    if to == Some(deployed.as_str()) && !is_under_way && Row::of(&deployed)?.kind == Kind::Stage {
+    let deployed = deployed(&target)?;
+    let is_under_way = Migration::load(&target).await?.is_some_and(|migration| migration.is_under_way());
+    if to == Some(deployed.as_str()) && !is_under_way && StageConfig::of(&deployed)?.kind == StageKind::Stage {
         let report = Report { from: deployed.clone(), to: deployed.clone(), is_complete: true, ..Report::default() };
         return Ok(Outcome::new(true, &report, vec![format!("the service is at {deployed} already")]));
     }
-    let held = take(&site, &options.hold, |noted| match (noted.filter(Migration::is_under_way), to) {
+    let held = take(&target, &options.hold, |noted| match (noted.filter(Migration::is_under_way), to) {
         (Some(Migration { from, turned_back_at: Some(_), .. }), _) => {
             Err(Failure::Untimely(format!("it is on its way back to {from}: go on with `watershed migrate rollback`")))
         }
@@ -86,12 +90,12 @@ async fn advance(
         (None, None) => Err(Failure::Untimely("there is no migration to go on with: begin one with --to".to_owned())),
     })
     .await?;
-    go(site, places, Some(options), &held).await
+    go(target, target_options, Some(options), &held).await
 }
 
-async fn rollback(site: Site, places: &SiteOptions, hold: &HoldOptions) -> Result<Outcome, Failure> {
-    let deployed = deployed(&site)?;
-    let held = take(&site, hold, |noted| {
+async fn rollback(target: Target, target_options: &TargetOptions, hold: &HoldOptions) -> Result<Outcome, Failure> {
+    let deployed = deployed(&target)?;
+    let held = take(&target, hold, |noted| {
         let nothing = || Failure::Untimely("nothing was ever begun: there is nothing to go back from".to_owned());
         let migration = noted.ok_or_else(nothing)?;
         if !migration.is_under_way() {
@@ -104,32 +108,32 @@ async fn rollback(site: Site, places: &SiteOptions, hold: &HoldOptions) -> Resul
         migration.found_at(&deployed)?.turned_back()
     })
     .await?;
-    go(site, places, None, &held).await
+    go(target, target_options, None, &held).await
 }
 
 /// Takes the migration for this run alone.
 async fn take(
-    site: &Site,
+    target: &Target,
     hold: &HoldOptions,
     choose: impl FnOnce(Option<Migration>) -> Result<Migration, Failure>,
 ) -> Result<Held, Failure> {
-    if let Some(other) = site.other_read_table()? {
+    if let Some(other) = target.other_read_table()? {
         return Err(Failure::Untimely(format!(
             "{} is being written as well: end that first, with `watershed rebuild finish`",
             other.name
         )));
     }
     let owner = format!("{}, process {}", hold.operator, std::process::id());
-    Held::take(site, owner, hold.lease, choose).await
+    Held::take(target, owner, hold.lease, choose).await
 }
 
 async fn go(
-    site: Site,
-    places: &SiteOptions,
+    target: Target,
+    target_options: &TargetOptions,
     options: Option<&AdvanceOptions>,
     held: &Held,
 ) -> Result<Outcome, Failure> {
-    let mut run = Run { site, places, options, held, report: Report::default() };
+    let mut run = Run { target, target_options, options, held, report: Report::default() };
     let stopped = Box::pin(held.during(Box::pin(run.go()))).await?;
     let migration = held.migration().await;
     let (from, to) = match &migration.turned_back_at {
@@ -193,17 +197,17 @@ impl Migration {
 }
 
 /// The row that is deployed.
-fn deployed(site: &Site) -> Result<String, Failure> {
-    let row = site.row()?.ok_or(Failure::Unknown("the row that is deployed", "--stage or STAGE"))?;
+fn deployed(target: &Target) -> Result<String, Failure> {
+    let row = target.row()?.ok_or(Failure::Unknown("the row that is deployed", "--stage or STAGE"))?;
     Ok(row.stage)
 }
 
-async fn status(site: &Site) -> Result<Outcome, Failure> {
-    let stage = site.stage().unwrap_or("not known: give --stage");
+async fn status(target: &Target) -> Result<Outcome, Failure> {
+    let stage = target.stage().unwrap_or("not known: give --stage");
     let mut lines = vec![format!("deployed   {stage}")];
-    let Some(migration) = Migration::load(site).await? else {
+    let Some(migration) = Migration::load(target).await? else {
         lines.push("migration  none so far".to_owned());
-        return Ok(Outcome::new(true, &json!({ "stage": site.stage(), "migration": null }), lines));
+        return Ok(Outcome::new(true, &json!({ "stage": target.stage(), "migration": null }), lines));
     };
     let Migration { from, to, began_at, .. } = &migration;
     lines.push(format!("migration  from {from} to {to}, begun at {began_at}"));
@@ -211,16 +215,16 @@ async fn status(site: &Site) -> Result<Outcome, Failure> {
     lines.extend(migration.cut_over_at.iter().map(|at| format!("cut over   at {at}")));
     lines.extend(migration.ended_at.iter().map(|at| format!("ended      at {at}")));
     lines.extend(migration.step.iter().map(|step| format!("next       {step}")));
-    let is_filling = migration.left()?.first().is_some_and(|step| step.what == What::Backfill);
+    let is_filling = migration.left()?.first().is_some_and(|step| step.action == Action::Backfill);
     let copied = match is_filling {
-        true => Progress::of(&site.views(&site.read_table()?).snapshots()).await?.map(|progress| progress.copied),
+        true => Progress::of(&target.views(&target.read_table()?).snapshots()).await?.map(|progress| progress.copied),
         false => None,
     };
     lines.extend(copied.map(|copied| format!("copied     {copied} items")));
     lines.extend(
         migration.live_lease().map(|lease| format!("at it      {}, until {} at least", lease.owner, lease.until)),
     );
-    let document = json!({ "stage": site.stage(), "migration": migration, "copied": copied });
+    let document = json!({ "stage": target.stage(), "migration": migration, "copied": copied });
     let to_do = match (migration.is_under_way(), &migration.turned_back_at) {
         (false, _) => None,
         (true, None) => Some("`watershed migrate advance`, or `watershed migrate rollback`".to_owned()),

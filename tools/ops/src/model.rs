@@ -4,7 +4,7 @@
 //! command is cheaper by another.
 
 use prices::{HOURS_PER_MONTH, SECONDS_PER_MONTH};
-use service::stages::{Answer, Cache, Row, Source};
+use service::stages::{Cache, Source, StageConfig, WriteAnswer};
 
 use crate::cli::{QueueType, TrafficOptions};
 use crate::outcome::Failure;
@@ -39,7 +39,7 @@ const LOOKUP_COMMANDS: f64 = 2.0;
 #[derive(Debug)]
 pub(crate) struct Model<'a> {
     pub(crate) options: &'a TrafficOptions,
-    pub(crate) row: Row,
+    pub(crate) row: StageConfig,
 }
 
 impl<'a> Model<'a> {
@@ -50,7 +50,7 @@ impl<'a> Model<'a> {
                 "a FIFO queue hands out batches of 10 at the most: give --batch 10 or fewer",
             ));
         }
-        Ok(Self { options, row: Row::of(stage.unwrap_or(STAGE_DEFAULT))? })
+        Ok(Self { options, row: StageConfig::of(stage.unwrap_or(STAGE_DEFAULT))? })
     }
 
     pub(crate) fn writes(&self) -> f64 {
@@ -59,7 +59,7 @@ impl<'a> Model<'a> {
 
     /// Whether writes are queued.
     pub(crate) fn is_queued(&self) -> bool {
-        self.row.writes_answer == Answer::Accepted
+        self.row.writes_answer == WriteAnswer::Accepted
     }
 
     pub(crate) fn has_redis(&self) -> bool {

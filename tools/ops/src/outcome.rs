@@ -103,7 +103,7 @@ pub(crate) enum Failure {
     Refused {
         /// The part.
         part: &'static str,
-        /// What it said, and what to do.
+        /// Its message, and what to do.
         cause: String,
     },
     /// The audit log cannot be written: nothing was done.
@@ -111,7 +111,7 @@ pub(crate) enum Failure {
     Audit {
         /// The file.
         path: String,
-        /// What the system said.
+        /// The message of the system.
         cause: std::io::Error,
     },
     /// What was asked for cannot be.
@@ -176,14 +176,14 @@ pub(crate) fn explain(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use service::stages::Row;
+    use service::stages::StageConfig;
 
     use super::*;
 
     #[test]
     fn a_broken_table_of_stages_is_said_in_one_line_with_its_place() {
         for broken in ["", "[", r#"[{"stage": "cqrs"}]"#, r#"[{"stage": "cqrs", "kind": "step"}]"#] {
-            let error = serde_json::from_str::<Vec<Row>>(broken).unwrap_err();
+            let error = serde_json::from_str::<Vec<StageConfig>>(broken).unwrap_err();
             let text = Failure::from(StageError::from(error)).to_string();
             assert!(text.starts_with("stages.json cannot be read: ") && text.contains("line 1"), "{text}");
             assert_eq!(text.lines().count(), 1, "{text}");

@@ -4,7 +4,7 @@ use aws_sdk_sqs::types::QueueAttributeName;
 use serde::Serialize;
 
 use crate::outcome::{Failure, Outcome, explain};
-use crate::site::Site;
+use crate::target::Target;
 
 /// How many messages a queue has, as it counts them: about.
 #[derive(Debug, Serialize)]
@@ -39,10 +39,10 @@ impl CommandQueue {
 }
 
 /// The queue and its dead-letter queue. Not well where there are dead letters.
-pub(crate) async fn run(site: &Site) -> Result<Outcome, Failure> {
-    let client = site.sqs();
-    let queue = counts(&client, site.queue_url()?).await?;
-    let dead = counts(&client, site.dead_letter_queue_url()?).await?;
+pub(crate) async fn run(target: &Target) -> Result<Outcome, Failure> {
+    let client = target.sqs();
+    let queue = counts(&client, target.queue_url()?).await?;
+    let dead = counts(&client, target.dead_letter_queue_url()?).await?;
     let lines = vec![
         format!(
             "commands      {} wait, {} are being worked on, {} come later",

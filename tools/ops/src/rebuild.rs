@@ -7,7 +7,7 @@
 pub(crate) mod copy;
 
 use adapters::read_table::ReadTable;
-use kernel::project::Projection;
+use kernel::projection::Projection;
 use serde_json::{Value, json};
 
 use self::copy::{Copy, Progress};
@@ -16,27 +16,27 @@ use crate::compare::Comparison;
 use crate::deploy::{Deployed, Deployment, deploy};
 use crate::migrate;
 use crate::outcome::{Failure, Outcome};
-use crate::site::Site;
+use crate::target::Target;
 
 /// Scans side by side of a comparison.
 const COMPARE_SEGMENTS: u32 = 8;
 
-pub(crate) async fn run(site: &Site, command: &RebuildCommand) -> Result<Outcome, Failure> {
-    let read = site.read_table()?;
+pub(crate) async fn run(target: &Target, command: &RebuildCommand) -> Result<Outcome, Failure> {
+    let read = target.read_table()?;
     match command {
         RebuildCommand::Build { to, segments, rate, options } => {
             let new = read.of(Projection(*to));
-            build(site, &read, &new, *segments, *rate, options).await
+            build(target, &read, &new, *segments, *rate, options).await
         }
-        RebuildCommand::Flip(options) => flip(site, &read, options).await,
-        RebuildCommand::Rollback(DryRun { dry_run }) => swap(site, &read, &other(site)?, *dry_run).await,
-        RebuildCommand::Finish(DryRun { dry_run }) => finish(site, &read, *dry_run).await,
-        RebuildCommand::Status => status(site, &read).await,
+        RebuildCommand::Flip(options) => flip(target, &read, options).await,
+        RebuildCommand::Rollback(DryRun { dry_run }) => swap(target, &read, &other(target)?, *dry_run).await,
+        RebuildCommand::Finish(DryRun { dry_run }) => finish(target, &read, *dry_run).await,
+        RebuildCommand::Status => status(target, &read).await,
     }
 }
 
 async fn build(
-    site: &Site,
+    target: &Target,
     read: &ReadTable,
     new: &ReadTable,
     segments: u32,
@@ -46,28 +46,28 @@ async fn build(
     if read == new {
         return Err(Failure::NotFound(format!("{} is what readers see: give another version with --to", new.name)));
     }
-    migrate::refuse_meanwhile(site).await?;
-    if let Some(other) = site.other_read_table()?.filter(|other| other != new) {
+    migrate::refuse_meanwhile(target).await?;
+    if let Some(other) = target.other_read_table()?.filter(|other| other != new) {
         let name = other.name;
         return Err(Failure::NotFound(format!(
             "{name} is being written as well: end that with `watershed rebuild finish`"
         )));
     }
     if options.dry_run.dry_run {
-        let items = site.states()?.snapshots().approximate_len().await?.unwrap_or_default();
+        let items = target.states()?.snapshots().approximate_len().await?.unwrap_or_default();
         let what = format!(
             "{} would be created, written as well, and filled from about {items} items of the write table",
             new.name
         );
         return Ok(would(what).then(format!("`watershed rebuild build --to {}` without --dry-run", new.projection.0)));
     }
-    site.create(new).await?;
-    if let Deployed::NotYet(what) = write_both(site, read, new).await? {
+    target.create(new).await?;
+    if let Deployed::NotYet(what) = write_both(target, read, new).await? {
         return Ok(yours(&what, "then give the same OTHER_READ_TABLE to this command, and run it again"));
     }
-    let copy = Copy::begin(site, new, None, segments, rate).await?;
+    let copy = Copy::begin(target, new, None, segments, rate).await?;
     let copied = copy.run().await?;
-    let comparison = site.stores(Some(new))?.compare(COMPARE_SEGMENTS).await?;
+    let comparison = target.stores(Some(new))?.compare(COMPARE_SEGMENTS).await?;
     let mut lines = comparison.lines(options.show);
     let is_clean = comparison.found.is_empty();
     lines.push(match is_clean {
@@ -91,37 +91,37 @@ fn mend(comparison: &Comparison, new: &ReadTable, again: &str) -> String {
 }
 
 /// Has the new read store written by all that runs, before anything is copied.
-async fn write_both(site: &Site, read: &ReadTable, new: &ReadTable) -> Result<Deployed, Failure> {
-    if site.stack.is_none() && site.other_read_table()?.as_ref() == Some(new) {
+async fn write_both(target: &Target, read: &ReadTable, new: &ReadTable) -> Result<Deployed, Failure> {
+    if target.stack.is_none() && target.other_read_table()?.as_ref() == Some(new) {
         return Ok(Deployed::Everywhere);
     }
-    if site.stack.is_some() && site.queue_url().is_err() {
+    if target.stack.is_some() && target.queue_url().is_err() {
         let cause = "this stage has no ingest-fn, which writes both: read stores are rebuilt in stage cqrs".to_owned();
         return Err(Failure::Refused { part: "deployment", cause });
     }
-    deploy(site, &Deployment::of(site, read, Some(new))).await
+    deploy(target, &Deployment::of(target, read, Some(new))).await
 }
 
-async fn flip(site: &Site, read: &ReadTable, options: &RebuildOptions) -> Result<Outcome, Failure> {
-    let other = other(site)?;
-    let comparison = site.stores(Some(&other))?.compare(COMPARE_SEGMENTS).await?;
+async fn flip(target: &Target, read: &ReadTable, options: &RebuildOptions) -> Result<Outcome, Failure> {
+    let other = other(target)?;
+    let comparison = target.stores(Some(&other))?.compare(COMPARE_SEGMENTS).await?;
     let mut lines = comparison.lines(options.show);
     if !comparison.found.is_empty() {
         lines.push(format!("readers still see {}: {} differs from the write store", read.name, other.name));
         let outcome = Outcome::new(false, &json!({ "read": read.name, "comparison": comparison }), lines);
         return Ok(outcome.then(mend(&comparison, &other, "watershed rebuild flip")));
     }
-    let mut outcome = swap(site, read, &other, options.dry_run.dry_run).await?;
+    let mut outcome = swap(target, read, &other, options.dry_run.dry_run).await?;
     outcome.prepend(lines);
     Ok(outcome)
 }
 
-async fn swap(site: &Site, read: &ReadTable, other: &ReadTable, dry_run: bool) -> Result<Outcome, Failure> {
+async fn swap(target: &Target, read: &ReadTable, other: &ReadTable, dry_run: bool) -> Result<Outcome, Failure> {
     if dry_run {
         return Ok(would(format!("readers would see {}; {} would be written as well", other.name, read.name))
             .then("the same without --dry-run"));
     }
-    match deploy(site, &Deployment::of(site, other, Some(read))).await? {
+    match deploy(target, &Deployment::of(target, other, Some(read))).await? {
         Deployed::NotYet(what) => Ok(yours(&what, "readers then see the other read store")),
         Deployed::Everywhere => {
             let line = format!("readers see {}; {} is written as well, to go back", other.name, read.name);
@@ -132,14 +132,14 @@ async fn swap(site: &Site, read: &ReadTable, other: &ReadTable, dry_run: bool) -
     }
 }
 
-async fn finish(site: &Site, read: &ReadTable, dry_run: bool) -> Result<Outcome, Failure> {
-    let other = other(site)?;
+async fn finish(target: &Target, read: &ReadTable, dry_run: bool) -> Result<Outcome, Failure> {
+    let other = other(target)?;
     if dry_run {
         return Ok(would(format!("{} would be written no longer", other.name)).then("the same without --dry-run"));
     }
     // What is not written any more would have to be filled anew.
-    copy::forget(&site.views(&other).snapshots()).await?;
-    match deploy(site, &Deployment::of(site, read, None)).await? {
+    copy::forget(&target.views(&other).snapshots()).await?;
+    match deploy(target, &Deployment::of(target, read, None)).await? {
         Deployed::NotYet(what) => Ok(yours(&what, &format!("{} can be deleted then", other.name))),
         Deployed::Everywhere => {
             let line = format!("{} is written no longer: delete it if you will not need it", other.name);
@@ -148,14 +148,14 @@ async fn finish(site: &Site, read: &ReadTable, dry_run: bool) -> Result<Outcome,
     }
 }
 
-async fn status(site: &Site, read: &ReadTable) -> Result<Outcome, Failure> {
+async fn status(target: &Target, read: &ReadTable) -> Result<Outcome, Failure> {
     let mut lines = vec![format!("read     {}", read.name)];
-    let Some(other) = site.other_read_table()? else {
+    let Some(other) = target.other_read_table()? else {
         lines.push("written  nothing else".to_owned());
         return Ok(Outcome::new(true, &json!({ "read": read.name, "other": Value::Null }), lines));
     };
     lines.push(format!("written  {} as well", other.name));
-    let progress = Progress::of(&site.views(&other).snapshots()).await?.unwrap_or_default();
+    let progress = Progress::of(&target.views(&other).snapshots()).await?.unwrap_or_default();
     let Progress { copied, segments, segments_done } = progress;
     lines.push(format!("copied   {copied} items, {segments_done} of {segments} segments done"));
     let document = json!({
@@ -168,9 +168,9 @@ async fn status(site: &Site, read: &ReadTable) -> Result<Outcome, Failure> {
     Ok(Outcome::new(true, &document, lines).then(to_do))
 }
 
-fn other(site: &Site) -> Result<ReadTable, Failure> {
+fn other(target: &Target) -> Result<ReadTable, Failure> {
     let missing = "no other read store is written: begin with `watershed rebuild build`";
-    site.other_read_table()?.ok_or_else(|| Failure::NotFound(missing.to_owned()))
+    target.other_read_table()?.ok_or_else(|| Failure::NotFound(missing.to_owned()))
 }
 
 /// What was only asked for.
@@ -203,7 +203,7 @@ mod tests {
         assert!(outcome.lines().join("\n").contains("3 items, 3 views"), "{:?}", outcome.lines());
         let heard: Vec<_> = service.heard().into_iter().map(|(what, body)| (what.clone(), body.clone())).collect();
         let place = |wanted: &str, body: Option<Value>| {
-            heard.iter().position(|(what, said)| what == wanted && body.as_ref().is_none_or(|body| body == said))
+            heard.iter().position(|(what, output)| what == wanted && body.as_ref().is_none_or(|body| body == output))
         };
         let (deployed, gone) = (place(DEPLOYMENT, None).unwrap(), place("draining", Some(json!(0))).unwrap());
         assert!(deployed < gone && gone < place("Scan", None).unwrap(), "{heard:?}");

@@ -7,7 +7,7 @@ use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use indicatif::ProgressBar;
 use kernel::ids::AggregateKey;
 use kernel::ports::Snapshot;
-use kernel::project::Projection;
+use kernel::projection::Projection;
 use serde::Serialize;
 use service::resources;
 use tokio::sync::Mutex;
@@ -16,7 +16,7 @@ use tokio::time::Interval;
 use crate::cli::ReindexOptions;
 use crate::outcome::{Failure, Outcome, bar};
 use crate::rebuild::copy::pace;
-use crate::site::Site;
+use crate::target::Target;
 
 /// Puts at the same time, in each segment.
 const PUTS_MAX: usize = 16;
@@ -42,12 +42,12 @@ struct Reindex<'a> {
     counts: [AtomicU64; 3],
 }
 
-pub(crate) async fn run(site: &Site, options: &ReindexOptions) -> Result<Outcome, Failure> {
-    let projection = match site.known_read_table() {
-        Some(_) => site.read_table()?.projection,
+pub(crate) async fn run(target: &Target, options: &ReindexOptions) -> Result<Outcome, Failure> {
+    let projection = match target.known_read_table() {
+        Some(_) => target.read_table()?.projection,
         None => Projection::FIRST,
     };
-    let states = site.states()?.snapshots();
+    let states = target.states()?.snapshots();
     let bar = bar("items read", states.approximate_len().await?.unwrap_or_default());
     let pace = options.rate.map(pace);
     let work = Reindex { states, projection, options, pace, bar, counts: Default::default() };

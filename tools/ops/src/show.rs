@@ -14,17 +14,17 @@ use crate::cli::{ItemCommand, ShowCommand};
 use crate::compare::Stores;
 use crate::dead_letters::in_words;
 use crate::outcome::{Failure, Outcome};
-use crate::site::Site;
+use crate::target::Target;
 
 /// One command: its record, and the item that it was for.
-pub(crate) async fn command(site: &Site, show: &ShowCommand) -> Result<Outcome, Failure> {
+pub(crate) async fn command(target: &Target, show: &ShowCommand) -> Result<Outcome, Failure> {
     let ShowCommand::Show { id, tenant } = show;
     // Clients see a MAC behind the identity; whoever may ask here needs no proof.
     let uuid = id.split_once('.').map_or(id.as_str(), |(uuid, _)| uuid);
     let malformed = |_| Failure::NotFound(format!("{id} is not a command's identity: <uuid>, or <uuid>.<mac>"));
     let command: CommandId = uuid.parse().map_err(malformed)?;
     let key = RecordKey { tenant: tenant.clone(), command };
-    let Some(record) = site.records()?.get(&key).await? else { return Ok(unrecorded(&key)) };
+    let Some(record) = target.records()?.get(&key).await? else { return Ok(unrecorded(&key)) };
     let key = key_of(&record)?;
     let time = |at: Timestamp| at.to_string();
     let document = json!({
@@ -32,7 +32,7 @@ pub(crate) async fn command(site: &Site, show: &ShowCommand) -> Result<Outcome, 
         "accepted_at": time(record.accepted_at),
         "completed_at": record.completed_at.map(time),
         "record": serde_json::to_value(&record.status).unwrap_or_default(),
-        "item": everywhere(site, &key).await?,
+        "item": everywhere(target, &key).await?,
     });
     let mut lines = vec![
         format!("command   {command}"),
@@ -90,7 +90,7 @@ fn is_whole(document: &Value) -> bool {
 }
 
 /// One item: what each store holds of it.
-pub(crate) async fn item(site: &Site, show: &ItemCommand) -> Result<Outcome, Failure> {
+pub(crate) async fn item(target: &Target, show: &ItemCommand) -> Result<Outcome, Failure> {
     let ItemCommand::Show { path, tenant } = show;
     let known = || RESOURCES.iter().map(|resource| resource.item("<id>")).collect::<Vec<_>>().join(" or ");
     let malformed = || Failure::NotFound(format!("{path} is not the path of an item: {}", known()));
@@ -98,7 +98,7 @@ pub(crate) async fn item(site: &Site, show: &ItemCommand) -> Result<Outcome, Fai
     let resource = RESOURCES.iter().find(|resource| resource.collection == collection).ok_or_else(malformed)?;
     let id: AggregateId = id.parse().map_err(|_| malformed())?;
     let key = AggregateKey { kind: resource.kind, tenant: tenant.clone(), id };
-    let document = everywhere(site, &key).await?;
+    let document = everywhere(target, &key).await?;
     let exists = ["state", "view", "cached"].iter().any(|part| document.get(part).is_some_and(|part| !part.is_null()));
     Ok(Outcome::new(exists && is_whole(&document), &document, item_lines(&key, &document)))
 }
@@ -118,12 +118,12 @@ pub(crate) fn path_of(record: &CommandRecord) -> Option<String> {
     Some(resources::of_kind(record.kind.as_deref())?.item(record.aggregate))
 }
 
-async fn everywhere(site: &Site, key: &AggregateKey) -> Result<Value, Failure> {
+async fn everywhere(target: &Target, key: &AggregateKey) -> Result<Value, Failure> {
     let one = async |table: SnapshotTable| {
         Ok::<_, Failure>(table.load(std::slice::from_ref(key)).await?.into_iter().next().flatten())
     };
-    let table = site.known_read_table().map(|_| site.written_read_table()).transpose()?.flatten();
-    let Stores { states, views, cache, projection, .. } = site.stores(table.as_ref())?;
+    let table = target.known_read_table().map(|_| target.written_read_table()).transpose()?.flatten();
+    let Stores { states, views, cache, projection, .. } = target.stores(table.as_ref())?;
     let state = one(states).await?;
     let view = match views {
         Some(views) => one(views).await?,

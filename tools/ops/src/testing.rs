@@ -15,8 +15,8 @@ use dynoxide::{Database, server};
 use kernel::clock::{Clock as _, SystemClock, Timestamp};
 use kernel::domain::{Context, Decision};
 use kernel::ids::{AggregateId, AggregateKey, Stamp};
-use kernel::ports::{Claim, Snapshot, StateChange, Transaction, ViewWriter as _, WriteStore as _};
-use kernel::project::Projection;
+use kernel::ports::{Snapshot, StateChange, Transaction, UniqueKey, ViewWriter as _, WriteStore as _};
+use kernel::projection::Projection;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -31,8 +31,8 @@ pub(crate) const DEPLOYMENT: &str = "/_local/deployment";
 /// The statuses of a stack whose environments of the deployment before still run: so many, and then none.
 const DRAINING: [usize; 3] = [2, 1, 0];
 
-/// Claims of each item: so many that a scan rarely meets an item first.
-const CLAIMS: usize = 20;
+/// Unique keys of each item: so many that a scan rarely meets an item first.
+const UNIQUE_KEYS: usize = 20;
 
 /// What answers an operation of AWS with this body, if not the service itself.
 type Script = dyn Fn(&str, &Value) -> Option<(u16, Value)> + Send + Sync;
@@ -107,19 +107,20 @@ impl Service {
         self
     }
 
-    /// Stores an item, with claims to what is unique; returns its key.
+    /// Stores an item, with unique keys to what is unique; returns its key.
     pub(crate) async fn item(&self) -> AggregateKey {
         let tenant: kernel::ids::Tenant = "acme".parse().unwrap();
         let id = AggregateId::generate(SystemClock.now());
         let kind = RESOURCES[0].kind;
         let key = AggregateKey { kind, tenant: tenant.clone(), id };
-        let claim = |number| Claim { kind, tenant: tenant.clone(), field: "name", value: format!("{number} of {id}") };
+        let unique_key =
+            |number| UniqueKey { kind, tenant: tenant.clone(), field: "name", value: format!("{number} of {id}") };
         let transaction = Transaction {
             key: key.clone(),
             state: Some(StateChange { expected: 0, next: state(&key) }),
             records: Vec::new(),
-            claims_taken: (0..CLAIMS).map(claim).collect(),
-            claims_released: Vec::new(),
+            unique_keys_taken: (0..UNIQUE_KEYS).map(unique_key).collect(),
+            unique_keys_released: Vec::new(),
             view: None,
         };
         self.states.commit(&transaction).await.unwrap();

@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::cli::VerifyOptions;
 use crate::compare::{Comparison, Difference};
 use crate::outcome::{Failure, Outcome, bar};
-use crate::site::Site;
+use crate::target::Target;
 
 /// Only a state that cannot be read cannot be projected again.
 const UNREPAIRED: &str = "deploy the code that wrote the unreadable states, then `watershed verify --repair`";
@@ -19,9 +19,9 @@ struct Report<'a> {
     shown: &'a [Difference],
 }
 
-pub(crate) async fn run(site: &Site, options: &VerifyOptions) -> Result<Outcome, Failure> {
-    let table = site.written_read_table()?;
-    let stores = site.stores(table.as_ref())?;
+pub(crate) async fn run(target: &Target, options: &VerifyOptions) -> Result<Outcome, Failure> {
+    let table = target.written_read_table()?;
+    let stores = target.stores(table.as_ref())?;
     let comparison = stores.compare(options.segments).await?;
     let differences = &comparison.found;
     let mut repaired = 0;

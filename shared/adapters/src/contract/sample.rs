@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use kernel::clock::Timestamp;
 use kernel::ids::{AggregateId, AggregateKey, CommandId, Kind, Tenant};
-use kernel::ports::{Claim, IndexEntry, Slot, Snapshot, StateChange, Transaction};
+use kernel::ports::{IndexEntry, Slot, Snapshot, StateChange, Transaction, UniqueKey};
 use kernel::problem::{FieldError, Problem};
 use kernel::record::{CommandRecord, CommandStatus, Fingerprint, RecordKey};
 
@@ -90,10 +90,10 @@ pub fn failed() -> CommandStatus {
     CommandStatus::Failed { reason: "poison".to_owned() }
 }
 
-/// A claim on `value`.
+/// A unique key on `value`.
 #[must_use]
-pub fn claim(tenant: &Tenant, value: &str) -> Claim {
-    Claim { kind: KIND, tenant: tenant.clone(), field: "shade", value: value.to_owned() }
+pub fn unique_key(tenant: &Tenant, value: &str) -> UniqueKey {
+    UniqueKey { kind: KIND, tenant: tenant.clone(), field: "shade", value: value.to_owned() }
 }
 
 /// A transaction that does nothing.
@@ -103,8 +103,8 @@ pub fn nothing(key: &AggregateKey) -> Transaction {
         key: key.clone(),
         state: None,
         records: Vec::new(),
-        claims_taken: Vec::new(),
-        claims_released: Vec::new(),
+        unique_keys_taken: Vec::new(),
+        unique_keys_released: Vec::new(),
         view: None,
     }
 }

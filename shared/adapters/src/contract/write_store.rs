@@ -6,13 +6,13 @@ use std::future::Future;
 use bytes::Bytes;
 use kernel::ids::{AggregateKey, Kind};
 use kernel::ports::{
-    Claim, CommitError, Consistency, FailedConditions, LOAD_KEYS_MAX, Snapshot, StateChange, Transaction,
+    CommitError, Consistency, FailedConditions, LOAD_KEYS_MAX, Snapshot, StateChange, Transaction, UniqueKey,
 };
 use kernel::record::CommandStatus;
 use tokio::task::JoinSet;
 
 use super::sample::{
-    KIND, applied, claim, failed, final_statuses, key, nothing, record, snapshot, step, tenant, tombstone,
+    KIND, applied, failed, final_statuses, key, nothing, record, snapshot, step, tenant, tombstone, unique_key,
 };
 use super::{Stores, run};
 
@@ -32,14 +32,14 @@ pub async fn suite(stores: &Stores) {
         a_final_record_stays_and_is_returned,
         a_pending_or_failed_record_is_replaced,
         a_commit_repeated_is_a_duplicate,
-        another_holds_a_claim_until_it_is_released,
-        a_claim_of_ones_own_or_of_nobody_is_taken_and_released_freely,
-        claims_of_two_tenants_are_apart,
-        claims_of_two_kinds_are_apart,
+        another_holds_a_unique_key_until_it_is_released,
+        a_unique_key_of_ones_own_or_of_nobody_is_taken_and_released_freely,
+        unique_keys_of_two_tenants_are_apart,
+        unique_keys_of_two_kinds_are_apart,
         a_view_is_put_with_the_state_only_where_absent_or_older,
         every_combination_of_failures_is_named_and_writes_nothing,
         racing_updates_lose_nothing_and_apply_nothing_twice,
-        racing_aggregates_share_no_claim,
+        racing_aggregates_share_no_unique_key,
         a_full_transaction_fits,
         what_is_too_large_is_refused_and_writes_nothing,
         two_operations_on_one_item_are_refused,
@@ -163,45 +163,46 @@ async fn a_commit_repeated_is_a_duplicate(stores: &Stores) {
     assert_eq!(load(stores, &key).await, Some(snapshot(1)));
 }
 
-async fn another_holds_a_claim_until_it_is_released(stores: &Stores) {
+async fn another_holds_a_unique_key_until_it_is_released(stores: &Stores) {
     let tenant = tenant();
     let (mine, other) = (key(&tenant), key(&tenant));
-    let claims = vec![claim(&tenant, "red")];
-    commit(stores, Transaction { claims_taken: claims.clone(), ..nothing(&mine) }).await;
-    let held = FailedConditions { claims_held: claims.clone(), ..FailedConditions::default() };
-    let take = Transaction { claims_taken: claims.clone(), ..nothing(&other) };
-    let release = Transaction { claims_released: claims.clone(), ..nothing(&other) };
+    let unique_keys = vec![unique_key(&tenant, "red")];
+    commit(stores, Transaction { unique_keys_taken: unique_keys.clone(), ..nothing(&mine) }).await;
+    let held = FailedConditions { unique_keys_held: unique_keys.clone(), ..FailedConditions::default() };
+    let take = Transaction { unique_keys_taken: unique_keys.clone(), ..nothing(&other) };
+    let release = Transaction { unique_keys_released: unique_keys.clone(), ..nothing(&other) };
     assert_eq!(refused(stores, &take).await, held);
     assert_eq!(refused(stores, &release).await, held);
-    commit(stores, Transaction { claims_released: claims, ..nothing(&mine) }).await;
+    commit(stores, Transaction { unique_keys_released: unique_keys, ..nothing(&mine) }).await;
     commit(stores, take).await;
 }
 
-async fn a_claim_of_ones_own_or_of_nobody_is_taken_and_released_freely(stores: &Stores) {
+async fn a_unique_key_of_ones_own_or_of_nobody_is_taken_and_released_freely(stores: &Stores) {
     let tenant = tenant();
     let key = key(&tenant);
-    let take = Transaction { claims_taken: vec![claim(&tenant, "red")], ..nothing(&key) };
-    let release = Transaction { claims_released: vec![claim(&tenant, "red")], ..nothing(&key) };
+    let take = Transaction { unique_keys_taken: vec![unique_key(&tenant, "red")], ..nothing(&key) };
+    let release = Transaction { unique_keys_released: vec![unique_key(&tenant, "red")], ..nothing(&key) };
     for transaction in [&release, &take, &take, &release, &release, &take] {
         commit(stores, transaction.clone()).await;
     }
-    let change = Transaction { claims_taken: vec![claim(&tenant, "blue")], ..release };
+    let change = Transaction { unique_keys_taken: vec![unique_key(&tenant, "blue")], ..release };
     commit(stores, change.clone()).await;
     commit(stores, change).await;
 }
 
-async fn claims_of_two_kinds_are_apart(stores: &Stores) {
+async fn unique_keys_of_two_kinds_are_apart(stores: &Stores) {
     let tenant = tenant();
     for kind in [KIND, Kind::new("Y"), Kind::implied("Z")] {
-        let claim = Claim { kind, ..claim(&tenant, "red") };
+        let unique_key = UniqueKey { kind, ..unique_key(&tenant, "red") };
         let key = AggregateKey { kind, ..key(&tenant) };
-        commit(stores, Transaction { claims_taken: vec![claim], ..nothing(&key) }).await;
+        commit(stores, Transaction { unique_keys_taken: vec![unique_key], ..nothing(&key) }).await;
     }
 }
 
-async fn claims_of_two_tenants_are_apart(stores: &Stores) {
+async fn unique_keys_of_two_tenants_are_apart(stores: &Stores) {
     for tenant in [tenant(), tenant()] {
-        commit(stores, Transaction { claims_taken: vec![claim(&tenant, "red")], ..nothing(&key(&tenant)) }).await;
+        commit(stores, Transaction { unique_keys_taken: vec![unique_key(&tenant, "red")], ..nothing(&key(&tenant)) })
+            .await;
     }
 }
 
@@ -226,7 +227,7 @@ async fn every_combination_of_failures_is_named_and_writes_nothing(stores: &Stor
         let tenant = tenant();
         let (mine, other) = (key(&tenant), key(&tenant));
         let (record, duplicate) = (applied(&mine, 1), applied(&mine, 7));
-        let (taken, released) = (claim(&tenant, "taken"), claim(&tenant, "released"));
+        let (taken, released) = (unique_key(&tenant, "taken"), unique_key(&tenant, "released"));
         let mut expected = FailedConditions::default();
         if fails(0) {
             commit(stores, step(&mine, 0)).await;
@@ -236,10 +237,10 @@ async fn every_combination_of_failures_is_named_and_writes_nothing(stores: &Stor
             commit(stores, Transaction { records: vec![duplicate.clone()], ..nothing(&other) }).await;
             expected.final_records.push(duplicate.clone());
         }
-        for (claim, bit) in [(&taken, 2), (&released, 3)] {
+        for (unique_key, bit) in [(&taken, 2), (&released, 3)] {
             if fails(bit) {
-                commit(stores, Transaction { claims_taken: vec![claim.clone()], ..nothing(&other) }).await;
-                expected.claims_held.push(claim.clone());
+                commit(stores, Transaction { unique_keys_taken: vec![unique_key.clone()], ..nothing(&other) }).await;
+                expected.unique_keys_held.push(unique_key.clone());
             }
         }
         if fails(4) {
@@ -250,8 +251,8 @@ async fn every_combination_of_failures_is_named_and_writes_nothing(stores: &Stor
             key: mine.clone(),
             state: Some(StateChange { expected: 0, next: snapshot(1) }),
             records: vec![record.clone(), duplicate],
-            claims_taken: vec![taken.clone()],
-            claims_released: vec![released],
+            unique_keys_taken: vec![taken.clone()],
+            unique_keys_released: vec![released],
             view: Some(snapshot(1)),
         };
         assert_eq!(refused(stores, &transaction).await, expected, "{combination:05b}");
@@ -259,7 +260,7 @@ async fn every_combination_of_failures_is_named_and_writes_nothing(stores: &Stor
         assert_eq!(stores.records.get(&record.key).await.unwrap(), None, "{combination:05b}");
         let view = stores.views.get(&mine, Consistency::Strong).await.unwrap();
         assert_eq!(view, fails(4).then(|| snapshot(5)), "{combination:05b}");
-        let take = Transaction { claims_taken: vec![taken], ..nothing(&key(&tenant)) };
+        let take = Transaction { unique_keys_taken: vec![taken], ..nothing(&key(&tenant)) };
         assert_eq!(stores.write.commit(&take).await.is_err(), fails(2), "{combination:05b}");
     }
 }
@@ -309,19 +310,19 @@ async fn racing_updates_lose_nothing_and_apply_nothing_twice(stores: &Stores) {
     assert_eq!(load(stores, &aggregate).await, Some(snapshot(RACERS as u64)));
 }
 
-async fn racing_aggregates_share_no_claim(stores: &Stores) {
+async fn racing_aggregates_share_no_unique_key(stores: &Stores) {
     let tenant = tenant();
-    let claims = vec![claim(&tenant, "red")];
+    let unique_keys = vec![unique_key(&tenant, "red")];
     let outcomes = race(|| {
         let (stores, key) = (stores.clone(), key(&tenant));
-        let transaction = Transaction { claims_taken: claims.clone(), ..step(&key, 0) };
+        let transaction = Transaction { unique_keys_taken: unique_keys.clone(), ..step(&key, 0) };
         async move {
             let outcome = commit_uncontended(&stores, &transaction).await;
             (load(&stores, &key).await.is_some(), outcome)
         }
     })
     .await;
-    let held = FailedConditions { claims_held: claims, ..FailedConditions::default() };
+    let held = FailedConditions { unique_keys_held: unique_keys, ..FailedConditions::default() };
     let (winners, losers): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(|(_, outcome)| outcome.is_ok());
     assert_eq!(winners, [(true, Ok(()))]);
     assert!(losers.iter().all(|loser| *loser == (false, Err(held.clone()))), "{losers:?}");
@@ -356,9 +357,10 @@ async fn two_operations_on_one_item_are_refused(stores: &Stores) {
     let tenant = tenant();
     let key = key(&tenant);
     let record = applied(&key, 1);
-    let claims = vec![claim(&tenant, "red")];
+    let unique_keys = vec![unique_key(&tenant, "red")];
     let twice = Transaction { records: vec![record.clone(), record], ..step(&key, 0) };
-    let both = Transaction { claims_taken: claims.clone(), claims_released: claims, ..step(&key, 0) };
+    let both =
+        Transaction { unique_keys_taken: unique_keys.clone(), unique_keys_released: unique_keys, ..step(&key, 0) };
     for transaction in [twice, both] {
         assert!(matches!(stores.write.commit(&transaction).await, Err(CommitError::Port(_))));
     }

@@ -2,7 +2,7 @@
 
 use aws_sdk_dynamodb::types::CancellationReason;
 use aws_sdk_dynamodb::types::error::TransactionCanceledException;
-use kernel::ports::{Claim, CommitError, FailedConditions, PortError};
+use kernel::ports::{CommitError, FailedConditions, PortError, UniqueKey};
 use kernel::record::CommandRecord;
 
 use super::records::DynamoRecords;
@@ -14,7 +14,7 @@ use super::write_store::PORT;
 pub(super) enum Part<'a> {
     State,
     Record(&'a CommandRecord),
-    Claim(&'a Claim),
+    UniqueKey(&'a UniqueKey),
     View,
 }
 
@@ -83,7 +83,7 @@ fn failed_conditions(
         match part {
             Part::State => failed.state_moved = true,
             Part::Record(record) => failed.final_records.push(records.found(&record.key, cause.item())?),
-            Part::Claim(claim) => failed.claims_held.push((*claim).clone()),
+            Part::UniqueKey(unique_key) => failed.unique_keys_held.push((*unique_key).clone()),
             Part::View => failed.view_exists = true,
         }
     }

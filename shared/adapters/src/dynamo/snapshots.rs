@@ -47,7 +47,7 @@ const SAME: &str = "attribute_exists(#pk) AND #version = :version";
 pub struct ScanPage {
     /// What was found.
     pub entries: Vec<(AggregateKey, Snapshot)>,
-    /// The number of items that the page has read, claims and bookmarks included: the unit of
+    /// The number of items that the page has read, unique keys and bookmarks included: the unit of
     /// [`SnapshotTable::approximate_len`].
     pub items: u64,
     /// Where the scan goes on; `None` at the end of the segment. May be kept, to go on another day.
@@ -444,7 +444,7 @@ fn bookmark(name: &str) -> String {
     format!("bookmark#{name}")
 }
 
-/// The key of an aggregate of this kind; `None` for other items, such as claims.
+/// The key of an aggregate of this kind; `None` for other items, such as unique keys.
 fn aggregate_key(kind: Kind, pk: &str) -> Option<AggregateKey> {
     let (tenant, id) = pk.strip_prefix(kind.letters())?.strip_prefix('#')?.split_once('#')?;
     Some(AggregateKey { kind, tenant: tenant.parse().ok()?, id: id.parse().ok()? })

@@ -1,4 +1,4 @@
-//! States and claims, and the transaction that writes everything of one aggregate at once.
+//! States and unique keys, and the transaction that writes everything of one aggregate at once.
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::error::{BuildError, SdkError};
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem};
 use kernel::ids::AggregateKey;
-use kernel::ports::{Claim, CommitError, PortError, Snapshot, StateReader, Transaction, WriteStore};
+use kernel::ports::{CommitError, PortError, Snapshot, StateReader, Transaction, UniqueKey, WriteStore};
 
 use super::cancellation::{self, Part};
 use super::item;
@@ -18,10 +18,10 @@ use crate::transaction::check;
 
 pub(super) const PORT: &str = "write store";
 
-/// The key of the aggregate that holds a claim.
+/// The key of the aggregate that holds a unique key.
 const HOLDER: &str = "holder";
 
-/// Write the claim IF absent or held by this aggregate.
+/// Write the unique key IF absent or held by this aggregate.
 const ABSENT_OR_MINE: &str = "attribute_not_exists(#pk) OR #holder = :holder";
 
 /// The write store in DynamoDB.
@@ -51,7 +51,7 @@ impl DynamoWriteStore {
 
     /// The actions of a transaction, each with what it does.
     fn actions<'a>(&self, transaction: &'a Transaction) -> Result<Vec<(Part<'a>, TransactWriteItem)>, BuildError> {
-        let Transaction { key, state, records, claims_taken, claims_released, view } = transaction;
+        let Transaction { key, state, records, unique_keys_taken, unique_keys_released, view } = transaction;
         let mut actions = Vec::new();
         if let Some(change) = state {
             actions.push((Part::State, put(self.snapshots.put_if_version(key, &change.next, change.expected)?)));
@@ -59,12 +59,12 @@ impl DynamoWriteStore {
         for record in records {
             actions.push((Part::Record(record), put(self.records.put_if_open(record)?)));
         }
-        for claim in claims_taken {
-            actions.push((Part::Claim(claim), put(self.take(claim, key)?)));
+        for unique_key in unique_keys_taken {
+            actions.push((Part::UniqueKey(unique_key), put(self.take(unique_key, key)?)));
         }
-        for claim in claims_released {
-            let delete = self.release(claim, key)?;
-            actions.push((Part::Claim(claim), TransactWriteItem::builder().delete(delete).build()));
+        for unique_key in unique_keys_released {
+            let delete = self.release(unique_key, key)?;
+            actions.push((Part::UniqueKey(unique_key), TransactWriteItem::builder().delete(delete).build()));
         }
         if let Some(view) = view {
             actions.push((Part::View, put(self.views.put_if_newer(key, view)?)));
@@ -72,8 +72,8 @@ impl DynamoWriteStore {
         Ok(actions)
     }
 
-    fn take(&self, claim: &Claim, holder: &AggregateKey) -> Result<Put, BuildError> {
-        let mut item = item::key(claim.to_string());
+    fn take(&self, unique_key: &UniqueKey, holder: &AggregateKey) -> Result<Put, BuildError> {
+        let mut item = item::key(unique_key.to_string());
         item::set(&mut item, HOLDER, item::s(holder.to_string()));
         Put::builder()
             .table_name(self.snapshots.name())
@@ -86,10 +86,10 @@ impl DynamoWriteStore {
             .build()
     }
 
-    fn release(&self, claim: &Claim, holder: &AggregateKey) -> Result<Delete, BuildError> {
+    fn release(&self, unique_key: &UniqueKey, holder: &AggregateKey) -> Result<Delete, BuildError> {
         Delete::builder()
             .table_name(self.snapshots.name())
-            .set_key(Some(item::key(claim.to_string())))
+            .set_key(Some(item::key(unique_key.to_string())))
             .condition_expression(ABSENT_OR_MINE)
             .expression_attribute_names("#pk", KEY_ATTRIBUTE)
             .expression_attribute_names("#holder", HOLDER)

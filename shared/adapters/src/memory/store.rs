@@ -9,8 +9,8 @@ use kernel::clock::Timestamp;
 use kernel::ids::AggregateKey;
 use kernel::mutant;
 use kernel::ports::{
-    Claim, CommitError, Consistency, FailedConditions, ListQuery, Page, PortError, Position, Projected, RecordReader,
-    RecordWriter, Snapshot, StateReader, Transaction, ViewReader, ViewWriter, WriteStore,
+    CommitError, Consistency, FailedConditions, ListQuery, Page, PortError, Position, Projected, RecordReader,
+    RecordWriter, Snapshot, StateReader, Transaction, UniqueKey, ViewReader, ViewWriter, WriteStore,
 };
 use kernel::record::{CommandRecord, RecordKey};
 
@@ -22,7 +22,7 @@ type Snapshots = BTreeMap<AggregateKey, Snapshot>;
 #[derive(Debug, Default)]
 struct Tables {
     states: Snapshots,
-    claims: BTreeMap<Claim, AggregateKey>,
+    unique_keys: BTreeMap<UniqueKey, AggregateKey>,
     records: BTreeMap<RecordKey, CommandRecord>,
     views: Snapshots,
 }
@@ -70,42 +70,43 @@ impl MemoryStores {
         lock(&self.tables).records.clone()
     }
 
-    /// All claims, with their holders.
+    /// All unique keys, with their holders.
     #[must_use]
-    pub fn all_claims(&self) -> BTreeMap<Claim, AggregateKey> {
-        lock(&self.tables).claims.clone()
+    pub fn all_unique_keys(&self) -> BTreeMap<UniqueKey, AggregateKey> {
+        lock(&self.tables).unique_keys.clone()
     }
 }
 
 impl Tables {
     fn failed_conditions(&self, transaction: &Transaction) -> FailedConditions {
-        let Transaction { key, state, records, claims_taken, claims_released, view } = transaction;
+        let Transaction { key, state, records, unique_keys_taken, unique_keys_released, view } = transaction;
         let stored_version = self.states.get(key).map_or(0, |snapshot| snapshot.version);
         let final_records = records.iter().filter_map(|record| final_record(&self.records, &record.key));
-        let claims = claims_taken.iter().chain(claims_released);
-        let held = claims.filter(|claim| self.claims.get(claim).is_some_and(|holder| holder != key));
+        let unique_keys = unique_keys_taken.iter().chain(unique_keys_released);
+        let held =
+            unique_keys.filter(|unique_key| self.unique_keys.get(unique_key).is_some_and(|holder| holder != key));
         FailedConditions {
             state_moved: state.as_ref().is_some_and(|change| change.expected != stored_version)
                 && !mutant!(StateUnguarded),
             final_records: final_records.filter(|_| !mutant!(RecordUnguarded)).collect(),
-            claims_held: held.filter(|_| !mutant!(ClaimUnguarded)).cloned().collect(),
+            unique_keys_held: held.filter(|_| !mutant!(UniqueKeyUnguarded)).cloned().collect(),
             view_exists: view.as_ref().is_some_and(|view| !may_put(&self.views, key, view)),
         }
     }
 
     fn carry_out(&mut self, transaction: &Transaction) {
-        let Transaction { key, state, records, claims_taken, claims_released, view } = transaction.clone();
+        let Transaction { key, state, records, unique_keys_taken, unique_keys_released, view } = transaction.clone();
         if let Some(change) = state {
             self.states.insert(key.clone(), as_stored(change.next));
         }
         for record in records {
             self.records.insert(record.key.clone(), record);
         }
-        for claim in claims_taken {
-            self.claims.insert(claim, key.clone());
+        for unique_key in unique_keys_taken {
+            self.unique_keys.insert(unique_key, key.clone());
         }
-        for claim in claims_released {
-            self.claims.remove(&claim);
+        for unique_key in unique_keys_released {
+            self.unique_keys.remove(&unique_key);
         }
         if let Some(view) = view {
             self.views.insert(key, as_stored(view));

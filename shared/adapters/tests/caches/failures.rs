@@ -224,8 +224,8 @@ async fn after_a_failover_one_operation_fails_and_the_next_one_reaches_the_new_p
         name.lead_to(&new);
         let nobody = Server::down().address().1.to_string();
         old.command(&["REPLICAOF", "127.0.0.1", &nobody]);
-        let said = if updates { refused(&cache).await } else { looked(&cache).await };
-        assert!(said.to_lowercase().contains("read only"), "{said}");
+        let output = if updates { refused(&cache).await } else { looked(&cache).await };
+        assert!(output.to_lowercase().contains("read only"), "{output}");
         assert!(matches!(cache.get_or_lease("k").await.unwrap(), Lookup::Leased(_)), "the new one holds nothing yet");
     }
 }

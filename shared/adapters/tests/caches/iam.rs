@@ -75,8 +75,8 @@ async fn each_connection_brings_a_new_token() {
     }
     admit(&server, now() + 1_000);
     server.command(&["CLIENT", "KILL", "USER", "reader"]);
-    let said = failure(&cache).await;
-    assert!(said.contains("authentication failed"), "{said}");
+    let output = failure(&cache).await;
+    assert!(output.contains("authentication failed"), "{output}");
 }
 
 #[test]

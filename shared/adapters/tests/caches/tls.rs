@@ -53,8 +53,8 @@ impl Authority {
         let file = directory.path().join("authority.pem");
         child.args(["--exact", test]).env(AUTHORITY_FILE, &file).env(TRUSTED, &file).env_remove("SSL_CERT_DIR");
         let output = child.output().unwrap();
-        let said = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success() && said.contains("1 passed"), "{said}");
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && stdout.contains("1 passed"), "{stdout}");
         None
     }
 
@@ -91,7 +91,7 @@ async fn a_server_that_does_not_prove_its_name_is_refused() {
         (authority.certify("localhost"), "certificate not valid for name"),
     ] {
         let server = Server::start_with_tls(&identity);
-        let said = failure(&server.patient_cache()).await;
-        assert!(said.starts_with("invalid peer certificate: ") && said.contains(reason), "{said}");
+        let output = failure(&server.patient_cache()).await;
+        assert!(output.starts_with("invalid peer certificate: ") && output.contains(reason), "{output}");
     }
 }

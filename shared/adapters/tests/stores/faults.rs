@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use adapters::clients;
 use adapters::contract::Stores;
-use adapters::contract::sample::{applied, claim, key, record, snapshot, step, tenant};
+use adapters::contract::sample::{applied, key, record, snapshot, step, tenant, unique_key};
 use aws_sdk_dynamodb::Client;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
-use kernel::causes::Chain;
+use kernel::error_chain::ErrorChain;
 use kernel::ids::AggregateKey;
 use kernel::ports::{CommitError, Consistency, FailedConditions, LOAD_KEYS_MAX, PortError, Transaction};
 use kernel::record::CommandStatus;
@@ -200,8 +200,8 @@ async fn each_action_carries_its_condition_and_wants_the_old_item() {
     let key = key(&tenant);
     let transaction = Transaction {
         records: vec![applied(&key, 3)],
-        claims_taken: vec![claim(&tenant, "red")],
-        claims_released: vec![claim(&tenant, "blue")],
+        unique_keys_taken: vec![unique_key(&tenant, "red")],
+        unique_keys_released: vec![unique_key(&tenant, "blue")],
         view: Some(snapshot(3)),
         ..step(&key, 2)
     };
@@ -286,7 +286,7 @@ async fn an_unreachable_store_says_why() {
     let stores = Stores::dynamo(&clients::dynamodb(&clients::local("http://127.0.0.1:1")), &names());
     let error = stores.views.get(&key(&tenant()), Consistency::Strong).await.unwrap_err();
     assert_eq!(error.to_string(), "read store is unavailable");
-    let chain = Chain(&error).to_string();
+    let chain = ErrorChain(&error).to_string();
     assert!(chain.contains("onnection refused"), "{chain}");
 }
 
@@ -295,8 +295,11 @@ async fn failed_conditions_are_matched_to_the_actions_by_their_place() {
     let (stores, _) = scripted(|_, _| cancelled(&json!([none(), none(), condition_failed(), none()]))).await;
     let tenant = tenant();
     let key = key(&tenant);
-    let claims = vec![claim(&tenant, "red"), claim(&tenant, "blue")];
-    let transaction = Transaction { claims_taken: claims.clone(), view: Some(snapshot(1)), ..step(&key, 0) };
+    let unique_keys = vec![unique_key(&tenant, "red"), unique_key(&tenant, "blue")];
+    let transaction = Transaction { unique_keys_taken: unique_keys.clone(), view: Some(snapshot(1)), ..step(&key, 0) };
     let Err(CommitError::Conditions(failed)) = stores.write.commit(&transaction).await else { unreachable!() };
-    assert_eq!(failed, FailedConditions { claims_held: vec![claims[1].clone()], ..FailedConditions::default() });
+    assert_eq!(
+        failed,
+        FailedConditions { unique_keys_held: vec![unique_keys[1].clone()], ..FailedConditions::default() }
+    );
 }

@@ -144,8 +144,8 @@ async fn a_page_that_the_service_ends_before_it_has_found_anything_is_gone_on_wi
 #[tokio::test]
 async fn a_step_of_a_scan_that_is_short_or_meets_nothing_is_not_the_last_one() {
     let tenant = tenant();
-    let (view, claim) = (entry(&key(&tenant)), json!({ "pk": { "S": "Q#claim" } }));
-    for (items, met) in [(json!([]), 0), (json!([claim]), 0), (json!([claim, view]), 1)] {
+    let (view, unique_key) = (entry(&key(&tenant)), json!({ "pk": { "S": "Q#unique_key" } }));
+    for (items, met) in [(json!([]), 0), (json!([unique_key]), 0), (json!([unique_key, view]), 1)] {
         let answer = json!({ "Items": items, "LastEvaluatedKey": { "pk": { "S": "here" } } });
         let (client, _) = scripted_client(move |_, _| (200, answer.clone())).await;
         let states = DynamoWriteStore::new(&client, &names()).snapshots();

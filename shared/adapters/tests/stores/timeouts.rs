@@ -9,7 +9,7 @@ use adapters::contract::Stores;
 use adapters::contract::sample::{key, tenant};
 use axum::Router;
 use axum::extract::State;
-use kernel::causes::Chain;
+use kernel::error_chain::ErrorChain;
 use kernel::ports::{Consistency, PortError, Snapshot};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};
@@ -95,7 +95,7 @@ async fn a_connection_that_is_not_made_is_given_up_after_a_second_and_tried_agai
         waiting.push(connection.unwrap());
     }
     let (found, took) = read(&format!("http://{address}")).await;
-    let error = Chain(&found.unwrap_err()).to_string();
+    let error = ErrorChain(&found.unwrap_err()).to_string();
     assert!(error.contains("connect timeout occurred after 1s"), "{error}");
     assert!(took > Duration::from_secs(3), "three attempts are made: {took:?}");
 }

@@ -1,11 +1,11 @@
-//! The messages of a batch, by aggregate, and what becomes of them.
+//! The messages of a batch by aggregate, and the disposition of each.
 
 use std::iter;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::{KindIngest, Tally};
-use crate::apply::{Applied, Verdict};
+use crate::apply::{ApplyReport, CommandResult};
 use crate::clock::Timestamp;
 use crate::domain::Domain;
 use crate::envelope::RawEnvelope;
@@ -19,63 +19,68 @@ pub struct Group {
     pub(super) ingest: Arc<dyn KindIngest>,
     pub(super) key: AggregateKey,
     pub(super) commands: Vec<RawEnvelope>,
-    /// For each command the places of the messages that carry it.
-    places: Vec<Vec<usize>>,
+    /// For each command the indices of the messages that carry it.
+    indices: Vec<Vec<usize>>,
 }
 
-/// What became of a message.
+/// The result of one message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fate {
-    /// Everything is done: it may be forgotten.
+pub enum Disposition {
+    /// Finished. The queue deletes the message.
     Done,
-    /// It came too early.
+    /// Too early. Deliver it again after a pause.
     Deferred,
-    /// It must come again, because of this.
+    /// Failed for this reason. Deliver it again.
     Failed(String),
 }
 
-/// What this delivery of a command changed.
+/// The part of one delivery in the metrics.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Effect {
-    /// Whether it took effect; `None` where that was not judged now.
+pub struct CommandMetrics {
+    /// Whether the command was applied. `None` if this delivery did not judge it.
     applied: Option<bool>,
-    /// How long after its acceptance the view could be read, where this delivery saw to that.
+    /// Time from acceptance until the view was readable, if this delivery stored the view.
     lag: Option<Duration>,
 }
 
-/// What became of the message at a place in the batch.
-pub(super) type Done = (usize, Fate, Effect);
+/// The index of a message in the batch, with its result.
+pub(super) type Done = (usize, Disposition, CommandMetrics);
 
 impl Group {
-    /// The places of all its messages, each with their kind.
+    /// The indices of all its messages, each with its kind.
     pub(super) fn kinds(&self) -> impl Iterator<Item = (usize, Kind)> {
-        self.places.iter().flatten().map(|place| (*place, self.key.kind))
+        self.indices.iter().flatten().map(|index| (*index, self.key.kind))
     }
 
-    /// `shown_at` is when the view could be read, where this delivery saw to that.
-    pub(super) fn done<D: Domain>(&self, applied: &Applied<D>, shown_at: Option<Timestamp>) -> Vec<Done> {
+    /// Returns the results of all its messages. `shown_at` is the time at which this delivery stored the view, if it did.
+    pub(super) fn done<D: Domain>(&self, applied: &ApplyReport<D>, shown_at: Option<Timestamp>) -> Vec<Done> {
         let why = applied.stopped_by.as_ref().map_or_else(|| "not reached".to_owned(), ToString::to_string);
-        let fate = |verdict: &Verdict| match verdict {
-            Verdict::Final { .. } => Fate::Done,
-            Verdict::Deferred => Fate::Deferred,
-            Verdict::Unfinished => Fate::Failed(why.clone()),
+        let disposition = |result: &CommandResult| match result {
+            CommandResult::Final { .. } => Disposition::Done,
+            CommandResult::Deferred => Disposition::Deferred,
+            CommandResult::Unfinished => Disposition::Failed(why.clone()),
         };
-        let verdicts = self.places.iter().zip(&applied.verdicts);
-        let done = verdicts.flat_map(|(places, verdict)| {
-            // Of several messages with the same command the first one has the effect.
-            let effects = iter::once(Effect::of(verdict, shown_at)).chain(iter::repeat(Effect::default()));
-            places.iter().zip(effects).map(|(place, effect)| (*place, fate(verdict), effect)).collect::<Vec<_>>()
+        let results = self.indices.iter().zip(&applied.results);
+        let done = results.flat_map(|(indices, result)| {
+            // Metrics count a command once, at its first message.
+            let metrics =
+                iter::once(CommandMetrics::of(result, shown_at)).chain(iter::repeat(CommandMetrics::default()));
+            indices
+                .iter()
+                .zip(metrics)
+                .map(|(index, metrics)| (*index, disposition(result), metrics))
+                .collect::<Vec<_>>()
         });
         done.collect()
     }
 }
 
-impl Effect {
-    fn of(verdict: &Verdict, shown_at: Option<Timestamp>) -> Self {
-        let Verdict::Final { record, duplicate } = verdict else { return Self::default() };
+impl CommandMetrics {
+    fn of(result: &CommandResult, shown_at: Option<Timestamp>) -> Self {
+        let CommandResult::Final { record, duplicate } = result else { return Self::default() };
         let applied = matches!(record.status, CommandStatus::Applied { .. });
         let lag = |shown_at: Timestamp| shown_at.since(record.accepted_at).unwrap_or_default();
-        // A duplicate that has its view put is one whose first delivery died before it did.
+        // A duplicate stores the view if its first delivery stopped before.
         Self { applied: (!duplicate).then_some(applied), lag: shown_at.filter(|_| applied).map(lag) }
     }
 
@@ -87,18 +92,18 @@ impl Effect {
 }
 
 /// Puts a command behind the others of its aggregate, unless it is among them already.
-pub(super) fn add(groups: &mut Vec<Group>, ingest: Arc<dyn KindIngest>, envelope: RawEnvelope, place: usize) {
+pub(super) fn add(groups: &mut Vec<Group>, ingest: Arc<dyn KindIngest>, envelope: RawEnvelope, index: usize) {
     let key = AggregateKey { kind: ingest.kind(), tenant: envelope.tenant.clone(), id: envelope.aggregate };
     let Some(group) = groups.iter_mut().find(|group| group.key == key) else {
-        groups.push(Group { ingest, key, commands: vec![envelope], places: vec![vec![place]] });
+        groups.push(Group { ingest, key, commands: vec![envelope], indices: vec![vec![index]] });
         return;
     };
     let known = group.commands.iter().position(|command| command.stamp.command == envelope.stamp.command);
-    if let Some(places) = known.and_then(|known| group.places.get_mut(known)) {
-        places.push(place);
+    if let Some(indices) = known.and_then(|known| group.indices.get_mut(known)) {
+        indices.push(index);
     } else {
         group.commands.push(envelope);
-        group.places.push(vec![place]);
+        group.indices.push(vec![index]);
     }
 }
 
@@ -111,7 +116,10 @@ pub(super) fn chunks(groups: Vec<Group>) -> Vec<Vec<Group>> {
     chunks
 }
 
-pub(super) fn same_fate<'a>(groups: impl IntoIterator<Item = &'a Group>, fate: &Fate) -> Vec<Done> {
-    let places = groups.into_iter().flat_map(|group| group.places.iter().flatten());
-    places.map(|place| (*place, fate.clone(), Effect::default())).collect()
+pub(super) fn same_disposition<'a>(
+    groups: impl IntoIterator<Item = &'a Group>,
+    disposition: &Disposition,
+) -> Vec<Done> {
+    let indices = groups.into_iter().flat_map(|group| group.indices.iter().flatten());
+    indices.map(|index| (*index, disposition.clone(), CommandMetrics::default())).collect()
 }

@@ -1,4 +1,4 @@
-//! The types of a domain, behind one port: a batch may hold commands of several kinds.
+//! Ingest of one kind, behind a trait: a batch may hold commands of several kinds.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,12 +6,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tracing::warn;
 
-use super::group::{Done, Fate, Group, same_fate};
+use super::group::{Disposition, Done, Group, same_disposition};
 use crate::apply::Applier;
-use crate::causes::Chain;
 use crate::clock::Clock;
 use crate::domain::Domain;
 use crate::envelope::{EnvelopeError, RawEnvelope};
+use crate::error_chain::ErrorChain;
 use crate::ids::Kind;
 use crate::ports::{Projected, Snapshot};
 use crate::project::Projector;
@@ -22,14 +22,14 @@ pub trait KindIngest: fmt::Debug + Send + Sync {
     /// The kind.
     fn kind(&self) -> Kind;
 
-    /// Whether this code can read the command of an envelope of this kind.
+    /// Returns an error if this code cannot read the command of an envelope of this kind.
     fn check(&self, envelope: &RawEnvelope) -> Result<(), EnvelopeError>;
 
     /// Applies the commands of one aggregate to what is stored, and projects the result.
     async fn ingest(&self, group: &Group, stored: Option<Snapshot>) -> Vec<Done>;
 }
 
-/// The commands of the domain `D`.
+/// Ingests commands of the domain `D`.
 #[derive(Debug)]
 pub struct OneKind<D> {
     applier: Applier<D>,
@@ -38,7 +38,7 @@ pub struct OneKind<D> {
 }
 
 impl<D: Domain> OneKind<D> {
-    /// Applies and projects with these.
+    /// Returns an ingest of one kind.
     pub fn new(applier: Applier<D>, projector: Arc<Projector>, clock: Arc<dyn Clock>) -> Self {
         Self { applier, projector, clock }
     }
@@ -59,12 +59,12 @@ impl<D: Domain> KindIngest for OneKind<D> {
         let typed: Result<Vec<_>, _> = group.commands.iter().map(|envelope| envelope.clone().typed::<D>()).collect();
         let commands = match typed {
             Ok(commands) => commands,
-            // Each was checked when it was read.
-            Err(error) => return same_fate([group], &Fate::Failed(error.to_string())),
+            // Reading checked each of them before.
+            Err(error) => return same_disposition([group], &Disposition::Failed(error.to_string())),
         };
         let applied = self.applier.apply(&group.key, &commands, stored).await;
         if let Some(error) = &applied.stopped_by {
-            warn!(key = %group.key, error = %Chain(error), "commands are unfinished");
+            warn!(key = %group.key, error = %ErrorChain(error), "commands are unfinished");
         }
         let projected = match applied.needs_projection() {
             true => self.projector.project(&group.key, &applied.current).await,
@@ -72,8 +72,8 @@ impl<D: Domain> KindIngest for OneKind<D> {
         };
         match projected {
             Err(error) if !mutant!(AcknowledgedBeforeProjection) => {
-                warn!(key = %group.key, error = %Chain(&error), "not projected");
-                let again = |(place, _, effect)| (place, Fate::Failed(error.to_string()), effect);
+                warn!(key = %group.key, error = %ErrorChain(&error), "not projected");
+                let again = |(index, _, metrics)| (index, Disposition::Failed(error.to_string()), metrics);
                 group.done(&applied, None).into_iter().map(again).collect()
             }
             Ok(Projected::Stored) => group.done(&applied, Some(self.clock.now())),

@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use kernel::apply::{Applied, Applier, Order, Policy, Verdict};
+use kernel::apply::{Applier, ApplyReport, CommandResult};
 use kernel::clock::Clock as _;
 use kernel::domain::{Context, Decision, DecodeError, Domain};
 use kernel::envelope::Envelope;
 use kernel::ids::{AggregateId, AggregateKey, Kind, Tenant};
-use kernel::ports::{Claim, IndexEntry, RecordWriter as _, Snapshot};
+use kernel::policy::{Order, Policy};
+use kernel::ports::{IndexEntry, RecordWriter as _, Snapshot, UniqueKey};
 use kernel::problem::Problem;
-use kernel::project::Projection;
+use kernel::projection::Projection;
 use kernel::record::CommandStatus;
 use kernel::submit::{Preference, QueueRoute, Receipt, Request, Route, Submitter};
 use serde::{Deserialize, Serialize};
@@ -68,11 +69,11 @@ impl Domain for Lamp {
         Some(event)
     }
 
-    fn claims(_: &Tenant, _: &State) -> Vec<Claim> {
+    fn unique_keys(_: &Tenant, _: &State) -> Vec<UniqueKey> {
         Vec::new()
     }
 
-    fn claim_held(_: &Claim) -> Problem {
+    fn unique_key_held(_: &UniqueKey) -> Problem {
         Problem::already_exists()
     }
 
@@ -93,7 +94,7 @@ impl Domain for Lamp {
     }
 }
 
-const HORIZON: Duration = Duration::from_secs(60);
+const REORDER_WINDOW: Duration = Duration::from_secs(60);
 
 /// A client with a session, whose commands are queued.
 struct Session {
@@ -129,7 +130,7 @@ impl Session {
             path: "/lamps".to_owned(),
             idempotency_key: None,
             aggregate: self.lamp,
-            expected: kernel::envelope::Expected::Unsaid,
+            expected: kernel::envelope::ExpectedVersion::Any,
             excluded: None,
             token: self.token.clone(),
             traceparent: None,
@@ -141,7 +142,7 @@ impl Session {
         Envelope::parse::<Lamp>(&received.message.body).unwrap()
     }
 
-    async fn batch(&self, commands: &[Envelope<Asked>]) -> Applied<Lamp> {
+    async fn batch(&self, commands: &[Envelope<Asked>]) -> ApplyReport<Lamp> {
         self.batch_on(commands, self.load(commands).await).await
     }
 
@@ -149,29 +150,33 @@ impl Session {
         self.applier().load(&[commands[0].key::<Lamp>()]).await.unwrap().remove(0)
     }
 
-    async fn batch_on(&self, commands: &[Envelope<Asked>], stored: Option<Snapshot>) -> Applied<Lamp> {
+    async fn batch_on(&self, commands: &[Envelope<Asked>], stored: Option<Snapshot>) -> ApplyReport<Lamp> {
         self.applier().apply(&commands[0].key::<Lamp>(), commands, stored).await
     }
 
     fn applier(&self) -> Applier<Lamp> {
-        let policy =
-            Policy { horizon: HORIZON, order: Order::Loose, projection: Projection::FIRST, view_in_transaction: false };
+        let policy = Policy {
+            reorder_window: REORDER_WINDOW,
+            order: Order::Loose,
+            projection: Projection::FIRST,
+            view_in_transaction: false,
+        };
         let (store, records) = (Arc::new(self.world.stores.write()), Arc::new(self.world.stores.records()));
         Applier::new(store, records, self.world.clock.clone(), policy)
     }
 
     /// Applies a batch, and tells what became of each command.
     async fn applies(&self, commands: &[Envelope<Asked>]) -> Vec<&'static str> {
-        let told = |verdict: &Verdict| match verdict {
-            Verdict::Final { record, .. } => match record.status {
+        let told = |result: &CommandResult| match result {
+            CommandResult::Final { record, .. } => match record.status {
                 CommandStatus::Applied { .. } => "applied",
                 CommandStatus::Rejected { .. } => "rejected",
                 _ => "something else",
             },
-            Verdict::Deferred => "deferred",
-            Verdict::Unfinished => "unfinished",
+            CommandResult::Deferred => "deferred",
+            CommandResult::Unfinished => "unfinished",
         };
-        self.batch(commands).await.verdicts.iter().map(told).collect()
+        self.batch(commands).await.results.iter().map(told).collect()
     }
 }
 

@@ -1,11 +1,12 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use kernel::apply::{FOLD_COMMANDS_MAX, Order, Verdict};
+use kernel::apply::{CommandResult, PLAN_COMMANDS_MAX};
 use kernel::clock::Clock as _;
-use kernel::envelope::{Excluded, Expected};
+use kernel::envelope::{Excluded, ExpectedVersion};
 use kernel::ids::AggregateId;
-use kernel::ports::{Claim, CommitError, FailedConditions, WriteStore};
+use kernel::policy::Order;
+use kernel::ports::{CommitError, FailedConditions, UniqueKey, WriteStore};
 use kernel::record::COMMAND_AGE_MAX;
 use tokio::time::Instant;
 
@@ -43,10 +44,10 @@ async fn a_batch_writes_what_it_comes_to_and_nothing_else() {
     let [changed, refused] = committed.as_slice() else { panic!("{committed:?}") };
     let change = changed.state.as_ref().unwrap();
     assert_eq!((change.expected, change.next.version, changed.records.len()), (0, 3, 4));
-    assert_eq!((changed.claims_taken.len(), changed.claims_released.len()), (1, 0));
+    assert_eq!((changed.unique_keys_taken.len(), changed.unique_keys_released.len()), (1, 0));
     assert_eq!(changed.view.as_ref().unwrap().version, 3);
     assert_eq!((&refused.state, refused.records.len(), &refused.view), (&None, 2, &None));
-    assert_eq!((refused.claims_taken.len(), refused.claims_released.len()), (0, 0));
+    assert_eq!((refused.unique_keys_taken.len(), refused.unique_keys_released.len()), (0, 0));
 }
 
 #[tokio::test]
@@ -69,11 +70,11 @@ async fn a_view_is_left_out_of_a_transaction_only_where_a_newer_one_was_met_on_t
 }
 
 #[tokio::test]
-async fn a_claim_that_was_held_while_the_state_moved_is_asked_for_again() {
+async fn a_unique_key_that_was_held_while_the_state_moved_is_asked_for_again() {
     for (state_moved, outcome) in [(true, "applied 1"), (false, "rejected label-taken")] {
         let world = World::new();
-        let held = Claim { kind: KIND, tenant: tenant(), field: "label", value: "a".to_owned() };
-        let failed = FailedConditions { state_moved, claims_held: vec![held], ..FailedConditions::default() };
+        let held = UniqueKey { kind: KIND, tenant: tenant(), field: "label", value: "a".to_owned() };
+        let failed = FailedConditions { state_moved, unique_keys_held: vec![held], ..FailedConditions::default() };
         let interruption: Interruption =
             Box::new(move || Box::pin(async move { Some(CommitError::Conditions(failed)) }));
         let applier = interrupted(&world, vec![interruption]);
@@ -90,7 +91,7 @@ async fn a_duplicate_is_applied_once_and_still_asks_for_projection() {
     world.apply(&commands).await;
     let again = world.apply(&commands).await;
     assert_eq!(told(&again), ["applied 1", "applied 2"]);
-    assert!(again.verdicts.iter().all(|verdict| matches!(verdict, Verdict::Final { duplicate: true, .. })));
+    assert!(again.results.iter().all(|result| matches!(result, CommandResult::Final { duplicate: true, .. })));
     assert!(again.needs_projection());
     assert_eq!((again.current.version, again.current.state.unwrap().total), (2, 5));
 }
@@ -110,7 +111,7 @@ async fn commands_that_arrive_before_their_predecessors_are_applied_after_them()
     let world = World::new();
     let id = world.new_id();
     let mut third = world.command(id, Add(1));
-    third.expected = Expected::Version(2);
+    third.expected = ExpectedVersion::Version(2);
     let second = world.command(id, Add(2));
     let first = world.command(id, open("a"));
     let store = Remembering::over(&world);
@@ -133,15 +134,15 @@ async fn what_waits_is_deferred_within_the_horizon_and_rejected_after_it() {
 #[tokio::test]
 async fn the_horizon_ends_for_the_command_and_for_its_aggregate_alike() {
     let world = World::new();
-    let horizon = Duration::from_secs(60);
-    // The one is as old as the horizon, the other not yet: both ways round.
+    let reorder_window = Duration::from_secs(60);
+    // The one is as old as the reorder window, the other not yet: both ways round.
     let old = world.new_id();
     world.clock.pass(Duration::from_millis(5));
     let young_command = world.command(old, Add(1));
-    let old_command = world.command(AggregateId::generate(world.clock.now().plus(horizon)), Add(1));
-    world.clock.pass(horizon.saturating_sub(world.clock.now().since(old.made_at().unwrap()).unwrap()));
+    let old_command = world.command(AggregateId::generate(world.clock.now().plus(reorder_window)), Add(1));
+    world.clock.pass(reorder_window.saturating_sub(world.clock.now().since(old.made_at().unwrap()).unwrap()));
     assert_eq!(told(&world.apply(&[young_command]).await), ["rejected not-found"]);
-    world.clock.pass(horizon.saturating_sub(world.clock.now().since(old_command.stamp.at).unwrap()));
+    world.clock.pass(reorder_window.saturating_sub(world.clock.now().since(old_command.stamp.at).unwrap()));
     assert_eq!(told(&world.apply(&[old_command]).await), ["rejected not-found"]);
 }
 
@@ -171,7 +172,7 @@ async fn a_version_that_is_passed_is_a_conflict_and_one_that_is_ahead_waits() {
     world.apply(&[world.command(id, open("a")), world.command(id, Add(1))]).await;
     let expecting = |version| {
         let mut command = world.command(id, Add(1));
-        command.expected = Expected::Version(version);
+        command.expected = ExpectedVersion::Version(version);
         command
     };
     let commands = [expecting(1), expecting(9), expecting(2)];
@@ -190,17 +191,17 @@ async fn a_command_does_nothing_on_a_version_that_it_excludes() {
         command
     };
     // A command whose aggregate may be behind waits for it, whatever it excludes.
-    let any = excluding(Excluded::Any, Expected::Unsaid);
+    let any = excluding(Excluded::Any, ExpectedVersion::Any);
     assert_eq!(told(&world.apply(std::slice::from_ref(&any)).await), ["deferred"]);
     let commands = [
         world.command(id, open("a")),
         any,
-        excluding(Excluded::Versions(vec![1, 9]), Expected::Unsaid),
-        excluding(Excluded::Versions(vec![2]), Expected::Unsaid),
+        excluding(Excluded::Versions(vec![1, 9]), ExpectedVersion::Any),
+        excluding(Excluded::Versions(vec![2]), ExpectedVersion::Any),
         // `If-Match` is looked at first (RFC 9110, section 13.2.2).
-        excluding(Excluded::Any, Expected::Version(1)),
-        excluding(Excluded::Any, Expected::Version(2)),
-        excluding(Excluded::Versions(vec![1]), Expected::Version(2)),
+        excluding(Excluded::Any, ExpectedVersion::Version(1)),
+        excluding(Excluded::Any, ExpectedVersion::Version(2)),
+        excluding(Excluded::Versions(vec![1]), ExpectedVersion::Version(2)),
     ];
     let expected = [
         "applied 1",
@@ -212,7 +213,7 @@ async fn a_command_does_nothing_on_a_version_that_it_excludes() {
         "applied 3",
     ];
     assert_eq!(told(&world.apply(&commands).await), expected);
-    let gone = [world.command(id, Close), excluding(Excluded::Any, Expected::Unsaid)];
+    let gone = [world.command(id, Close), excluding(Excluded::Any, ExpectedVersion::Any)];
     assert_eq!(told(&world.apply(&gone).await), ["applied 4", "rejected not-found"]);
 }
 
@@ -222,27 +223,27 @@ async fn in_strict_order_what_waits_holds_back_all_behind_it() {
     let id = world.new_id();
     world.apply(&[world.command(id, open("a"))]).await;
     let mut ahead = world.command(id, Add(1));
-    ahead.expected = Expected::Version(9);
+    ahead.expected = ExpectedVersion::Version(9);
     let commands = [world.command(id, Add(1)), ahead, world.command(id, Add(1))];
     let strict = world.applier(Duration::from_secs(60), Order::Strict);
     assert_eq!(told(&apply_with(&strict, &commands).await), ["applied 2", "deferred", "deferred"]);
 }
 
 #[tokio::test]
-async fn a_taken_claim_rejects_the_one_command_that_wants_it() {
+async fn a_taken_unique_key_rejects_the_one_command_that_wants_it() {
     let world = World::new();
     let (a, b) = (world.new_id(), world.new_id());
     world.apply(&[world.command(a, open("taken"))]).await;
     let commands = [open("free"), Add(1), relabel("taken"), Add(1), relabel("other")];
     let applied = world.apply(&commands.map(|command| world.command(b, command))).await;
     assert_eq!(told(&applied), ["applied 1", "applied 2", "rejected label-taken", "applied 3", "applied 4"]);
-    let claims = world.stores.all_claims();
-    let held: Vec<_> = claims.keys().map(|claim| claim.value.as_str()).collect();
+    let unique_keys = world.stores.all_unique_keys();
+    let held: Vec<_> = unique_keys.keys().map(|unique_key| unique_key.value.as_str()).collect();
     assert_eq!(held, ["other", "taken"]);
 }
 
 #[tokio::test]
-async fn a_deleted_aggregate_releases_its_claim_and_keeps_no_data() {
+async fn a_deleted_aggregate_releases_its_unique_key_and_keeps_no_data() {
     let world = World::new();
     let (a, b) = (world.new_id(), world.new_id());
     world.apply(&[world.command(a, open("l")), world.command(a, Close)]).await;
@@ -269,10 +270,10 @@ async fn more_commands_than_one_transaction_holds_are_all_applied() {
     let world = World::new();
     let id = world.new_id();
     let mut commands = vec![world.command(id, open("a"))];
-    commands.extend((0..2 * FOLD_COMMANDS_MAX).map(|_| world.command(id, Add(1))));
+    commands.extend((0..2 * PLAN_COMMANDS_MAX).map(|_| world.command(id, Add(1))));
     let applied = world.apply(&commands).await;
     assert_eq!(usize::try_from(applied.current.version).unwrap(), commands.len());
-    assert_eq!(applied.current.state.unwrap().total as usize, 2 * FOLD_COMMANDS_MAX);
+    assert_eq!(applied.current.state.unwrap().total as usize, 2 * PLAN_COMMANDS_MAX);
 }
 
 fn interrupting(world: &World, what: Vec<Interruption>) -> Arc<Interrupted> {
@@ -292,8 +293,8 @@ async fn what_a_duplicate_has_made_is_read_before_it_is_shown_or_the_delivery_co
         world.apply(&[create]).await;
         let stale = world.stores.all_states().remove(&key(id));
         // Somebody else applies it after the state was read; and all that is heard of it is its record.
-        let record = match world.apply(std::slice::from_ref(&add)).await.verdicts.remove(0) {
-            Verdict::Final { record, .. } => record,
+        let record = match world.apply(std::slice::from_ref(&add)).await.results.remove(0) {
+            CommandResult::Final { record, .. } => record,
             other => panic!("{other:?}"),
         };
         let failed = FailedConditions { final_records: vec![record], ..FailedConditions::default() };
@@ -380,7 +381,7 @@ async fn a_transaction_that_took_effect_but_whose_answer_was_lost_counts_once() 
     });
     let applied = apply_with(&interrupted(&world, vec![lost_answer]), &commands).await;
     assert_eq!(told(&applied), ["applied 1", "applied 2"]);
-    assert!(applied.verdicts.iter().all(|verdict| matches!(verdict, Verdict::Final { duplicate: false, .. })));
+    assert!(applied.results.iter().all(|result| matches!(result, CommandResult::Final { duplicate: false, .. })));
     assert_eq!((applied.current.version, applied.current.state.unwrap().total), (2, 1));
     assert!(world.clock.now() > commands[0].stamp.at);
 }

@@ -1,12 +1,12 @@
-//! Counters: a domain as small as can be that still has creates, claims, rejections, lists and deletes; and that has
+//! Counters: a domain as small as can be that still has creates, unique keys, rejections, lists and deletes; and that has
 //! changed what it stores, once.
 
 use bytes::Bytes;
 use kernel::domain::{Context, Decision, DecodeError, Domain};
 use kernel::ids::{AggregateId, AggregateKey, Kind, Tenant};
-use kernel::ports::{Claim, IndexEntry, Slot};
+use kernel::ports::{IndexEntry, Slot, UniqueKey};
 use kernel::problem::Problem;
-use kernel::project::Projection;
+use kernel::projection::Projection;
 use serde::{Deserialize, Serialize};
 
 /// Version 1 counts in euros, version 2 in cents. Nothing but the schema version tells their forms apart: who does not
@@ -85,11 +85,11 @@ impl<const SCHEMA: u16, const IS_NAMED: bool> Domain for Counter<SCHEMA, IS_NAME
         }
     }
 
-    fn claims(tenant: &Tenant, state: &CounterState) -> Vec<Claim> {
-        vec![Claim { kind: Self::KIND, tenant: tenant.clone(), field: "label", value: state.label.clone() }]
+    fn unique_keys(tenant: &Tenant, state: &CounterState) -> Vec<UniqueKey> {
+        vec![UniqueKey { kind: Self::KIND, tenant: tenant.clone(), field: "label", value: state.label.clone() }]
     }
 
-    fn claim_held(_: &Claim) -> Problem {
+    fn unique_key_held(_: &UniqueKey) -> Problem {
         Problem::new("label-taken", 409, "Label taken", "choose another")
     }
 

@@ -4,12 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use kernel::apply::{Applied, Applier, ApplyError, Order, Policy, Verdict};
+use kernel::apply::{Applier, ApplyError, ApplyReport, CommandResult};
 use kernel::domain::{DecodeError, Domain};
-use kernel::envelope::{ENVELOPE_SCHEMA, Envelope, EnvelopeError, Excluded, Expected, Heading, schema_of};
+use kernel::envelope::{
+    ENVELOPE_SCHEMA, Envelope, EnvelopeError, EnvelopeHeader, Excluded, ExpectedVersion, schema_of,
+};
 use kernel::ids::AggregateId;
+use kernel::policy::{Order, Policy};
 use kernel::ports::{Consistency, PortError, Snapshot, ViewReader, ViewWriter};
-use kernel::project::{ProjectingReader, Projection, Projector, ReadModel};
+use kernel::project::{ProjectingReader, Projector, ReadModel};
+use kernel::projection::Projection;
 use kernel::record::CommandStatus;
 use proptest::prelude::*;
 
@@ -27,9 +31,9 @@ fn message<D: Domain>(world: &World, id: AggregateId, command: CounterCommand) -
 }
 
 /// What code of version `D` makes of a message.
-async fn deliver<D: Domain<Command = CounterCommand>>(world: &World, message: &str) -> Applied<D> {
+async fn deliver<D: Domain<Command = CounterCommand>>(world: &World, message: &str) -> ApplyReport<D> {
     let policy = Policy {
-        horizon: Duration::ZERO,
+        reorder_window: Duration::ZERO,
         order: Order::Loose,
         projection: Projection::FIRST,
         view_in_transaction: false,
@@ -83,7 +87,7 @@ async fn old_code_leaves_a_state_of_new_code_as_it_is_and_the_command_to_a_later
     let before = state(&world, id);
     let command = message::<Old>(&world, id, Add(5));
     let applied = deliver::<Old>(&world, &command).await;
-    assert_eq!(applied.verdicts, [Verdict::Unfinished]);
+    assert_eq!(applied.results, [CommandResult::Unfinished]);
     let unknown = |error| matches!(error, ApplyError::Undecodable { cause: DecodeError::UnknownSchema(2), .. });
     assert!(applied.stopped_by.is_some_and(unknown));
     assert_eq!((state(&world, id), world.stores.all_records().len()), (before, 1));
@@ -109,7 +113,7 @@ fn old_code_refuses_a_command_of_new_code_and_can_still_tell_that_it_failed() {
     let message = message::<New>(&world, world.new_id(), Add(500));
     assert!(is_unknown(&Envelope::parse::<Old>(&message), 2));
     let status = CommandStatus::Failed { reason: "unknown".to_owned() };
-    let told = Heading::parse(&message).unwrap().record(status.clone(), None);
+    let told = EnvelopeHeader::parse(&message).unwrap().record(status.clone(), None);
     assert_eq!(told, Envelope::parse::<New>(&message).unwrap().record(status, None));
 }
 
@@ -121,7 +125,7 @@ async fn a_command_that_old_code_applied_is_a_duplicate_to_new_code() {
     let command = message::<Old>(&world, id, Add(5));
     deliver::<Old>(&world, &command).await;
     let again = deliver::<New>(&world, &command).await;
-    assert!(matches!(&again.verdicts[..], [Verdict::Final { duplicate: true, .. }]));
+    assert!(matches!(&again.results[..], [CommandResult::Final { duplicate: true, .. }]));
     assert_eq!((again.current.version, again.current.state.unwrap().total), (2, 500));
 }
 
@@ -132,7 +136,7 @@ async fn a_tombstone_says_the_same_to_old_and_new_code() {
     deliver::<New>(&world, &message::<New>(&world, id, open("a"))).await;
     deliver::<New>(&world, &message::<New>(&world, id, Close)).await;
     let late = deliver::<Old>(&world, &message::<Old>(&world, id, Add(5))).await;
-    assert!(matches!(&late.verdicts[..], [Verdict::Final { record, .. }]
+    assert!(matches!(&late.results[..], [CommandResult::Final { record, .. }]
         if matches!(record.status, CommandStatus::Rejected { version: 2, .. })));
 }
 
@@ -173,8 +177,12 @@ fn any_command() -> impl Strategy<Value = CounterCommand> {
     prop_oneof![label, (0..=u32::MAX / 100).prop_map(Add), Just(Close)]
 }
 
-fn any_expected() -> impl Strategy<Value = Expected> {
-    prop_oneof![Just(Expected::Unsaid), Just(Expected::Exists), any::<u64>().prop_map(Expected::Version)]
+fn any_expected() -> impl Strategy<Value = ExpectedVersion> {
+    prop_oneof![
+        Just(ExpectedVersion::Any),
+        Just(ExpectedVersion::Exists),
+        any::<u64>().prop_map(ExpectedVersion::Version)
+    ]
 }
 
 fn any_excluded() -> impl Strategy<Value = Option<Excluded>> {
@@ -225,6 +233,6 @@ proptest! {
     #[test]
     fn no_text_panics_the_reader_of_messages(text in "\\PC{0,60}|[{}\\[\\]\":,a-z0-9]{0,60}") {
         prop_assert!(Envelope::parse::<Old>(&text).is_err());
-        prop_assert!(Heading::parse(&text).is_none());
+        prop_assert!(EnvelopeHeader::parse(&text).is_none());
     }
 }

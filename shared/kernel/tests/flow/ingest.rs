@@ -8,14 +8,16 @@ use std::time::Duration;
 use adapters::faults::{Fault, FaultPlan, Faulty, Operation};
 use adapters::memory::{MemoryQueue, MemorySharedCache, MemoryStores};
 use async_trait::async_trait;
-use kernel::apply::{Applier, Order, Policy};
+use kernel::apply::Applier;
 use kernel::clock::Clock as _;
 use kernel::domain::Domain as _;
 use kernel::envelope::{Envelope, schema_of};
 use kernel::ids::{AggregateId, AggregateKey};
-use kernel::ingest::{Ingest, KindIngest, Message, OneKind, Outcome, Tally};
+use kernel::ingest::{BatchReport, Ingest, KindIngest, Message, OneKind, Tally};
+use kernel::policy::{Order, Policy};
 use kernel::ports::{MessageDeferral, PortError, Projected, Snapshot, ViewWriter, WriteStore};
-use kernel::project::{Projection, Projector, ReadModel};
+use kernel::project::{Projector, ReadModel};
+use kernel::projection::Projection;
 use kernel::record::{CommandStatus, RecordKey};
 use tokio::time::Instant;
 
@@ -47,8 +49,12 @@ fn world_over(
     deferral: Option<Arc<dyn MessageDeferral>>,
 ) -> World {
     let clock = Arc::new(ManualClock::new());
-    let policy =
-        Policy { horizon: Duration::from_secs(60), order, projection: Projection::FIRST, view_in_transaction: false };
+    let policy = Policy {
+        reorder_window: Duration::from_secs(60),
+        order,
+        projection: Projection::FIRST,
+        view_in_transaction: false,
+    };
     let cache = Arc::new(MemorySharedCache::new(clock.clone()));
     let model = ReadModel { projection: Projection::FIRST, views: Some(views) };
     let projector = Arc::new(Projector::new(vec![model], Some(cache), clock.clone()));
@@ -80,7 +86,7 @@ impl World {
         accepted(&self.clock, aggregate, command)
     }
 
-    async fn outcome(&self, messages: &[Message]) -> Outcome {
+    async fn outcome(&self, messages: &[Message]) -> BatchReport {
         self.ingest.batch(messages, Instant::now() + Duration::from_secs(9)).await
     }
 

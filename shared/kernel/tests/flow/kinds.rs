@@ -2,9 +2,9 @@
 
 use kernel::clock::{Clock as _, Timestamp};
 use kernel::domain::Domain;
-use kernel::envelope::{Envelope, EnvelopeError, Heading, schema_of};
+use kernel::envelope::{Envelope, EnvelopeError, EnvelopeHeader, schema_of};
 use kernel::ids::{AggregateId, CommandId, Kind, Tenant};
-use kernel::ports::{Claim, Slot};
+use kernel::ports::{Slot, UniqueKey};
 use kernel::query::{ListRequest, ListScope, QueryError};
 use kernel::record::CommandStatus;
 use kernel::seal::{KeyRing, SealedFor};
@@ -54,7 +54,7 @@ mod old {
     }
 
     /// The key of a unique value.
-    pub(super) fn claim(tenant: &Tenant, field: &str, value: &str) -> String {
+    pub(super) fn unique_key(tenant: &Tenant, field: &str, value: &str) -> String {
         format!("Q#{tenant}#{field}#{value}")
     }
 
@@ -116,19 +116,19 @@ fn each_domain_reads_the_messages_of_its_own_kind_alone() {
 fn a_command_of_an_unknown_kind_can_be_said_to_have_failed() {
     let world = World::new();
     let failed = CommandStatus::Failed { reason: "the kind N is unknown".to_owned() };
-    let record = Heading::parse(&message::<Named>(&world)).unwrap().record(failed, None);
+    let record = EnvelopeHeader::parse(&message::<Named>(&world)).unwrap().record(failed, None);
     assert_eq!(record.kind.as_deref(), Some("N"));
 }
 
 /// Uniqueness holds while old and new code run side by side only if both write the same key.
 #[test]
 fn unique_values_of_the_first_kind_keep_their_keys_and_those_of_two_kinds_never_meet() {
-    let claim = |kind| Claim { kind, tenant: tenant(), field: "label", value: "a".to_owned() }.to_string();
-    assert_eq!(claim(KIND), old::claim(&tenant(), "label", "a"));
-    assert_eq!(claim(Named::KIND), "Q#N#t#label#a");
+    let unique_key = |kind| UniqueKey { kind, tenant: tenant(), field: "label", value: "a".to_owned() }.to_string();
+    assert_eq!(unique_key(KIND), old::unique_key(&tenant(), "label", "a"));
+    assert_eq!(unique_key(Named::KIND), "Q#N#t#label#a");
     // A tenant may be called as a kind is.
-    let named_so = Claim { kind: KIND, tenant: "N".parse().unwrap(), field: "t", value: "label".to_owned() };
-    assert_ne!(named_so.to_string(), claim(Named::KIND));
+    let named_so = UniqueKey { kind: KIND, tenant: "N".parse().unwrap(), field: "t", value: "label".to_owned() };
+    assert_ne!(named_so.to_string(), unique_key(Named::KIND));
 }
 
 #[test]

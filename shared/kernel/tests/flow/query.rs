@@ -12,9 +12,10 @@ use kernel::ports::{
     CachedView, Consistency, Lease, ListQuery, Lookup, Page, PortError, RecordWriter, SharedCache, Slot, Snapshot,
     ViewReader, ViewWriter,
 };
-use kernel::project::{Projection, Projector, ReadModel};
+use kernel::project::{Projector, ReadModel};
+use kernel::projection::Projection;
 use kernel::query::{
-    Answer, ListRequest, ListScope, Lists, Queries, QueryError, ReadRequest, Tier, TierReport, TierSaid,
+    CacheResult, ListRequest, ListScope, Lists, Queries, QueryError, ReadAnswer, ReadRequest, Tier, TierReport,
 };
 use kernel::record::CommandStatus;
 use kernel::token::{Token, TokenError};
@@ -76,19 +77,19 @@ fn environment_with(world: &World, shared: Option<Arc<dyn SharedCache>>) -> Envi
 }
 
 impl Environment {
-    async fn try_get(&self, id: AggregateId, token: Option<&str>, lenient: bool) -> Result<Answer, QueryError> {
+    async fn try_get(&self, id: AggregateId, token: Option<&str>, lenient: bool) -> Result<ReadAnswer, QueryError> {
         let deadline = Instant::now() + Duration::from_secs(9);
         self.queries.get(&ReadRequest { key: key(id), token, named: 0, lenient, deadline }).await
     }
 
     /// A read that names a version in `If-Match`.
-    async fn get_named(&self, id: AggregateId, named: u64) -> Answer {
+    async fn get_named(&self, id: AggregateId, named: u64) -> ReadAnswer {
         let deadline = Instant::now() + Duration::from_secs(9);
         let request = ReadRequest { key: key(id), token: None, named, lenient: false, deadline };
         self.queries.get(&request).await.unwrap()
     }
 
-    async fn get(&self, id: AggregateId) -> Answer {
+    async fn get(&self, id: AggregateId) -> ReadAnswer {
         self.try_get(id, None, false).await.unwrap()
     }
 
@@ -97,9 +98,9 @@ impl Environment {
     }
 }
 
-fn said(answer: &Answer) -> Vec<(Tier, TierSaid)> {
-    let without_ttl = |said| if matches!(said, TierSaid::Hit(_)) { TierSaid::Hit(None) } else { said };
-    answer.tiers.iter().map(|TierReport { tier, said }| (*tier, without_ttl(*said))).collect()
+fn cache_results(answer: &ReadAnswer) -> Vec<(Tier, CacheResult)> {
+    let without_ttl = |result| if matches!(result, CacheResult::Hit(_)) { CacheResult::Hit(None) } else { result };
+    answer.tiers.iter().map(|TierReport { tier, result }| (*tier, without_ttl(*result))).collect()
 }
 
 /// Applies and projects; the cache step is left out where the writer dies before it.
@@ -122,14 +123,17 @@ async fn a_hot_view_comes_from_memory_and_in_a_new_environment_from_redis() {
     write(&world, id, open("a"), true).await;
     let warm = environment(&world);
     let first = warm.get(id).await;
-    assert_eq!(said(&first), [(Tier::Memory, TierSaid::Miss), (Tier::Redis, TierSaid::Miss)]);
+    assert_eq!(cache_results(&first), [(Tier::Memory, CacheResult::Miss), (Tier::Redis, CacheResult::Miss)]);
     assert_eq!((first.view.body.clone().unwrap(), first.age), ("a=0@1".into(), None));
     world.clock.pass(Duration::from_secs(1));
     let second = warm.get(id).await;
-    assert_eq!((said(&second), second.age), (vec![(Tier::Memory, TierSaid::Hit(None))], Some(Duration::from_secs(1))));
+    assert_eq!(
+        (cache_results(&second), second.age),
+        (vec![(Tier::Memory, CacheResult::Hit(None))], Some(Duration::from_secs(1)))
+    );
     let cold = environment(&world);
     let third = cold.get(id).await;
-    assert_eq!(said(&third), [(Tier::Memory, TierSaid::Miss), (Tier::Redis, TierSaid::Hit(None))]);
+    assert_eq!(cache_results(&third), [(Tier::Memory, CacheResult::Miss), (Tier::Redis, CacheResult::Hit(None))]);
     assert_eq!((warm.reads(), cold.reads()), (1, 0));
 }
 
@@ -148,7 +152,7 @@ async fn memory_is_believed_for_two_seconds_and_never_when_the_clock_goes_back()
     write(&world, id, Add(1), true).await;
     world.clock.go_back(Duration::from_secs(1));
     let answer = here.get(id).await;
-    assert_eq!((answer.view.version, said(&answer)[0]), (2, (Tier::Memory, TierSaid::Miss)));
+    assert_eq!((answer.view.version, cache_results(&answer)[0]), (2, (Tier::Memory, CacheResult::Miss)));
 }
 
 #[tokio::test]
@@ -220,13 +224,13 @@ async fn a_read_that_names_a_version_passes_by_the_caches_that_are_behind_it_and
     let strong = || (here.reads(), here.store.strong.load(Ordering::SeqCst));
     let read = strong();
     // A cache that has the named version, or a newer one, is believed.
-    assert_eq!(said(&here.get_named(id, 1).await), [(Tier::Memory, TierSaid::Hit(None))]);
+    assert_eq!(cache_results(&here.get_named(id, 1).await), [(Tier::Memory, CacheResult::Hit(None))]);
     assert_eq!(strong(), read);
     // The caches do not hear of version 2.
     write(&world, id, Add(1), false).await;
     let named = here.get_named(id, 2).await;
     assert_eq!(named.view.version, 2);
-    assert_eq!(said(&named), [(Tier::Memory, TierSaid::TooOld), (Tier::Redis, TierSaid::TooOld)]);
+    assert_eq!(cache_results(&named), [(Tier::Memory, CacheResult::TooOld), (Tier::Redis, CacheResult::TooOld)]);
     assert_eq!(strong(), (read.0 + 1, read.1 + 1));
     // There is no version 9: the store says so once.
     let ahead = here.get_named(id, 9).await;
@@ -260,10 +264,10 @@ async fn a_token_reads_through_stale_caches_to_the_version_that_it_demands() {
     assert_eq!(here.get(id).await.view.version, 1);
     let demand = token(&world, &Token::of_version(None, id, 2));
     let answer = here.try_get(id, Some(&demand), false).await.unwrap();
-    assert_eq!(said(&answer), [(Tier::Memory, TierSaid::TooOld), (Tier::Redis, TierSaid::TooOld)]);
+    assert_eq!(cache_results(&answer), [(Tier::Memory, CacheResult::TooOld), (Tier::Redis, CacheResult::TooOld)]);
     assert_eq!(answer.view.version, 2);
     let again = here.try_get(id, Some(&demand), false).await.unwrap();
-    assert_eq!(said(&again), [(Tier::Memory, TierSaid::Hit(None))]);
+    assert_eq!(cache_results(&again), [(Tier::Memory, CacheResult::Hit(None))]);
     // What was learnt serves everyone in this environment.
     assert_eq!(here.get(id).await.view.version, 2);
 }
@@ -402,7 +406,7 @@ async fn a_deleted_aggregate_is_gone_from_every_tier() {
     write(&world, id, Close, true).await;
     let answer = environment(&world).get(id).await;
     assert_eq!((answer.view.version, answer.view.body.as_ref()), (2, None));
-    assert_eq!(said(&answer)[1], (Tier::Redis, TierSaid::Hit(None)));
+    assert_eq!(cache_results(&answer)[1], (Tier::Redis, CacheResult::Hit(None)));
 }
 
 /// A shared cache that is down.
@@ -473,7 +477,7 @@ async fn a_shared_cache_that_is_down_is_passed_by() {
     let id = world.new_id();
     write(&world, id, open("a"), true).await;
     let answer = environment_with(&world, Some(Arc::new(Down))).get(id).await;
-    assert_eq!((answer.view.version, said(&answer)[1]), (1, (Tier::Redis, TierSaid::Unavailable)));
+    assert_eq!((answer.view.version, cache_results(&answer)[1]), (1, (Tier::Redis, CacheResult::Unavailable)));
 }
 
 fn list(cursor: Option<&str>, limit: usize) -> (ListScope, Option<String>, usize) {
@@ -513,7 +517,7 @@ async fn pages_cover_a_list_once_and_a_cursor_fits_its_own_list_only() {
     let (mut scope, _, limit) = list(None, 2);
     let first = here.lists.page(&ListRequest { scope: scope.clone(), tenant: &tenant, cursor: None, limit }).await;
     let first = first.unwrap();
-    assert!(matches!(first.tiers[0].said, TierSaid::Hit(_)));
+    assert!(matches!(first.tiers[0].result, CacheResult::Hit(_)));
     assert_eq!((&first.body[..], here.reads()), (seen[0].as_bytes(), reads), "the page comes from memory, whole");
     let (same, at, limit) = list(first.next_cursor.as_deref(), 2);
     let second = here.lists.page(&ListRequest { scope: same, tenant: &tenant, cursor: at.as_deref(), limit }).await;

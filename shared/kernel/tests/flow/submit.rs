@@ -4,18 +4,18 @@ use std::time::Duration;
 
 use adapters::memory::{MemoryRecords, MemoryStores, MemoryViewStore};
 use async_trait::async_trait;
-use kernel::apply::Order;
 use kernel::clock::Clock as _;
-use kernel::envelope::{Envelope, Expected};
+use kernel::envelope::{Envelope, ExpectedVersion};
 use kernel::ids::{AggregateId, AggregateKey};
+use kernel::lookup::{CommandLookup, CommandState};
+use kernel::policy::Order;
 use kernel::ports::{
     Consistency, ListQuery, Page, PortError, RecordReader, RecordWriter, Snapshot, ViewReader, ViewWriter as _,
 };
-use kernel::project::{ProjectingReader, Projection, Projector, ReadModel};
+use kernel::project::{ProjectingReader, Projector, ReadModel};
+use kernel::projection::Projection;
 use kernel::record::{COMMAND_AGE_MAX, CommandRecord, CommandStatus, RecordKey};
-use kernel::submit::{
-    CommandLookup, DirectRoute, Known, Preference, QueueRoute, Receipt, Request, Route, SubmitError, Submitter,
-};
+use kernel::submit::{DirectRoute, Preference, QueueRoute, Receipt, Request, Route, SubmitError, Submitter};
 use kernel::token::Token;
 use tokio::time::Instant;
 
@@ -50,7 +50,7 @@ fn direct_again(world: &World) -> Submitter<Counter> {
 
 /// Applies at once, with a queue beside.
 fn either(world: &World, honours_async: bool) -> Submitter<Counter> {
-    let (direct, queue) = (direct_route(world, HORIZON), queue_route(world));
+    let (direct, queue) = (direct_route(world, REORDER_WINDOW), queue_route(world));
     Submitter::new(
         Route::Either { direct, queue, honours_async },
         world.clock.clone(),
@@ -68,9 +68,9 @@ fn queue_route(world: &World) -> QueueRoute {
     }
 }
 
-fn direct_route(world: &World, horizon: Duration) -> DirectRoute<Counter> {
+fn direct_route(world: &World, reorder_window: Duration) -> DirectRoute<Counter> {
     DirectRoute {
-        applier: world.applier(horizon, Order::Loose),
+        applier: world.applier(reorder_window, Order::Loose),
         projector: Projector::new(Vec::new(), None, world.clock.clone()),
     }
 }
@@ -80,7 +80,7 @@ fn waiting(until: Instant) -> Preference {
 }
 
 const ASYNC: Preference = Preference { respond_async: true, wait_until: None };
-const HORIZON: Duration = Duration::from_secs(60);
+const REORDER_WINDOW: Duration = Duration::from_secs(60);
 
 fn request(key: Option<&str>, aggregate: Option<AggregateId>, command: CounterCommand) -> Request<CounterCommand> {
     Request {
@@ -90,7 +90,7 @@ fn request(key: Option<&str>, aggregate: Option<AggregateId>, command: CounterCo
         path: aggregate.map_or("/counters".to_owned(), |id| format!("/counters/{id}")),
         idempotency_key: key.map(str::to_owned),
         aggregate,
-        expected: Expected::Unsaid,
+        expected: ExpectedVersion::Any,
         excluded: None,
         token: None,
         traceparent: None,
@@ -362,7 +362,7 @@ async fn a_command_is_on_its_way_until_it_has_a_record_and_unknown_when_not_genu
     let world = World::new();
     let lookup = CommandLookup::new(Arc::new(world.stores.records()), world.clock.clone(), world.keys.clone());
     let receipt = queued(&world).submit(request(None, None, open("a")), Preference::default()).await.unwrap();
-    assert!(matches!(lookup.get(&tenant(), &receipt.command).await.unwrap(), Some(Known::OnItsWay(_))));
+    assert!(matches!(lookup.get(&tenant(), &receipt.command).await.unwrap(), Some(CommandState::Pending(_))));
     let handed_out = lookup.token(&tenant(), &Token::of_version(None, receipt.aggregate, 3));
     let opened = Token::open(&world.keys, &tenant(), Some((KIND, receipt.aggregate)), world.clock.now(), &handed_out);
     assert_eq!(opened.unwrap().floor, 3);
@@ -371,7 +371,7 @@ async fn a_command_is_on_its_way_until_it_has_a_record_and_unknown_when_not_genu
     world.clock.pass(COMMAND_AGE_MAX);
     assert!(lookup.get(&tenant(), &receipt.command).await.unwrap().is_none());
     ingest(&world).await;
-    assert!(matches!(lookup.get(&tenant(), &receipt.command).await.unwrap(), Some(Known::Record(_))));
+    assert!(matches!(lookup.get(&tenant(), &receipt.command).await.unwrap(), Some(CommandState::Recorded(_))));
 }
 
 #[tokio::test]
@@ -397,12 +397,12 @@ async fn beside_a_queue_what_builds_on_something_queued_is_queued_behind_it() {
     assert!(early.outcome.is_none());
     let id = early.aggregate;
     ingest(&world).await;
-    let ahead = Request { expected: Expected::Version(7), ..request(None, Some(id), Add(1)) };
+    let ahead = Request { expected: ExpectedVersion::Version(7), ..request(None, Some(id), Add(1)) };
     assert!(submitter.submit(ahead, Preference::default()).await.unwrap().outcome.is_none());
     let now = submitter.submit(request(None, Some(id), Add(1)), Preference::default()).await.unwrap();
     assert_eq!(now.outcome.unwrap().status, CommandStatus::Applied { version: 3 });
     let old = world.new_id();
-    world.clock.pass(HORIZON * 2);
+    world.clock.pass(REORDER_WINDOW * 2);
     let unknown = submitter.submit(request(None, Some(old), Add(1)), Preference::default()).await.unwrap();
     assert!(matches!(unknown.outcome.unwrap().status, CommandStatus::Rejected { .. }));
 }

@@ -7,12 +7,13 @@ use std::time::Duration;
 use adapters::memory::{MemoryQueue, MemorySharedCache, MemoryStores};
 use async_trait::async_trait;
 use futures::future::BoxFuture;
-use kernel::apply::{Applied, Applier, Order, Policy, Verdict};
+use kernel::apply::{Applier, ApplyReport, CommandResult};
 use kernel::clock::{Clock, Timestamp};
-use kernel::envelope::{ENVELOPE_SCHEMA, Envelope, Expected};
+use kernel::envelope::{ENVELOPE_SCHEMA, Envelope, ExpectedVersion};
 use kernel::ids::{AggregateId, AggregateKey, CommandId, Stamp, Tenant};
+use kernel::policy::{Order, Policy};
 use kernel::ports::{CommitError, PortError, Snapshot, StateReader, Transaction, WriteStore};
-use kernel::project::Projection;
+use kernel::projection::Projection;
 use kernel::record::CommandStatus;
 use kernel::seal::KeyRing;
 
@@ -64,19 +65,24 @@ impl World {
         }
     }
 
-    pub(crate) fn applier(&self, horizon: Duration, order: Order) -> Applier<Counter> {
-        self.applier_over(Arc::new(self.stores.write()), horizon, order)
+    pub(crate) fn applier(&self, reorder_window: Duration, order: Order) -> Applier<Counter> {
+        self.applier_over(Arc::new(self.stores.write()), reorder_window, order)
     }
 
-    pub(crate) fn applier_over(&self, store: Arc<dyn WriteStore>, horizon: Duration, order: Order) -> Applier<Counter> {
-        let policy = Policy { horizon, order, projection: Projection::FIRST, view_in_transaction: false };
+    pub(crate) fn applier_over(
+        &self,
+        store: Arc<dyn WriteStore>,
+        reorder_window: Duration,
+        order: Order,
+    ) -> Applier<Counter> {
+        let policy = Policy { reorder_window, order, projection: Projection::FIRST, view_in_transaction: false };
         Applier::new(store, Arc::new(self.stores.records()), self.clock.clone(), policy)
     }
 
     /// Without a queue, with the view in the transaction.
     pub(crate) fn direct_applier_over(&self, store: Arc<dyn WriteStore>) -> Applier<Counter> {
-        let (horizon, order) = (Duration::ZERO, Order::Loose);
-        let policy = Policy { horizon, order, projection: Projection::FIRST, view_in_transaction: true };
+        let (reorder_window, order) = (Duration::ZERO, Order::Loose);
+        let policy = Policy { reorder_window, order, projection: Projection::FIRST, view_in_transaction: true };
         Applier::new(store, Arc::new(self.stores.records()), self.clock.clone(), policy)
     }
 
@@ -89,12 +95,15 @@ impl World {
         accepted(&self.clock, aggregate, command)
     }
 
-    pub(crate) async fn apply(&self, commands: &[Envelope<CounterCommand>]) -> Applied<Counter> {
+    pub(crate) async fn apply(&self, commands: &[Envelope<CounterCommand>]) -> ApplyReport<Counter> {
         apply_with(&self.applier(Duration::from_secs(60), Order::Loose), commands).await
     }
 }
 
-pub(crate) async fn apply_with(applier: &Applier<Counter>, commands: &[Envelope<CounterCommand>]) -> Applied<Counter> {
+pub(crate) async fn apply_with(
+    applier: &Applier<Counter>,
+    commands: &[Envelope<CounterCommand>],
+) -> ApplyReport<Counter> {
     let key = commands[0].key::<Counter>();
     let stored = applier.load(std::slice::from_ref(&key)).await.unwrap().remove(0);
     applier.apply(&key, commands, stored).await
@@ -115,7 +124,7 @@ pub(crate) fn accepted(
         kind: None,
         aggregate,
         stamp: Stamp { at, command: CommandId::generate(at) },
-        expected: Expected::Unsaid,
+        expected: ExpectedVersion::Any,
         excluded: None,
         after: Vec::new(),
         fingerprint: None,
@@ -142,15 +151,15 @@ pub(crate) fn relabel(label: &str) -> CounterCommand {
 }
 
 /// What became of each command: `applied 2`, `rejected zero`, `deferred` and so on.
-pub(crate) fn told(applied: &Applied<Counter>) -> Vec<String> {
-    let told = applied.verdicts.iter().map(|verdict| match verdict {
-        Verdict::Final { record, .. } => match &record.status {
+pub(crate) fn told(applied: &ApplyReport<Counter>) -> Vec<String> {
+    let told = applied.results.iter().map(|result| match result {
+        CommandResult::Final { record, .. } => match &record.status {
             CommandStatus::Applied { version } => format!("applied {version}"),
             CommandStatus::Rejected { problem, .. } => format!("rejected {}", problem.code),
             other => format!("{other:?}"),
         },
-        Verdict::Deferred => "deferred".to_owned(),
-        Verdict::Unfinished => "unfinished".to_owned(),
+        CommandResult::Deferred => "deferred".to_owned(),
+        CommandResult::Unfinished => "unfinished".to_owned(),
     });
     told.collect()
 }

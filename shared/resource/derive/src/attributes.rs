@@ -11,7 +11,7 @@ const RESERVED: [&str; 6] = ["id", "version", "created_at", "updated_at", "limit
 /// The indexes of a table.
 const SLOTS: [&str; 5] = ["i1", "i2", "i3", "i4", "i5"];
 
-/// What is said of the struct.
+/// What is attributes of the struct.
 pub(crate) struct OfStruct {
     pub(crate) kind: LitStr,
     pub(crate) is_implied: bool,
@@ -36,7 +36,7 @@ pub(crate) struct Slot {
     pub(crate) span: Span,
 }
 
-/// What is said of a field.
+/// What is attributes of a field.
 #[derive(Default)]
 pub(crate) struct OfField {
     pub(crate) has_default: bool,
@@ -87,21 +87,21 @@ impl OfStruct {
 
 impl OfField {
     pub(crate) fn parse(field: &Field) -> Result<Self> {
-        let mut said = Self::default();
+        let mut attributes = Self::default();
         for_each(&field.attrs, |meta| {
             match meta.path.require_ident()?.to_string().as_str() {
-                "default" => said.has_default = true,
-                "unique" => said.is_unique = true,
-                "sort" => said.sort = Some(slot(&meta)?),
-                "list" => said.list = Some(slot(&meta)?),
+                "default" => attributes.has_default = true,
+                "unique" => attributes.is_unique = true,
+                "sort" => attributes.sort = Some(slot(&meta)?),
+                "list" => attributes.list = Some(slot(&meta)?),
                 _ => return Err(meta.error("default, unique, sort or list")),
             }
             Ok(())
         })?;
-        if let (Some(sort), Some(_)) = (&said.sort, &said.list) {
+        if let (Some(sort), Some(_)) = (&attributes.sort, &attributes.list) {
             return Err(Error::new(sort.span, "a field has one list: sort or list"));
         }
-        Ok(said)
+        Ok(attributes)
     }
 }
 

@@ -8,18 +8,18 @@ use syn::{Data, DeriveInput, Error, Fields, Ident, Result, Type};
 
 use crate::attributes::{Machine, OfField, OfStruct, Slot, check_name};
 
-/// A field with what is said of it.
+/// A field with what is attributes of it.
 struct Field<'a> {
     ident: &'a Ident,
     ty: &'a Type,
     docs: Vec<&'a syn::Attribute>,
-    said: OfField,
+    attributes: OfField,
 }
 
 /// All that is known of the struct.
 struct Plain<'a> {
     input: &'a DeriveInput,
-    said: OfStruct,
+    attributes: OfStruct,
     fields: Vec<Field<'a>>,
     patch: Ident,
     state: Ident,
@@ -36,11 +36,11 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
         let ident = field.ident.as_ref().ok_or_else(|| Error::new_spanned(field, "a field has a name"))?;
         check_name(ident)?;
         let docs = field.attrs.iter().filter(|attribute| attribute.path().is_ident("doc")).collect();
-        Ok(Field { ident, ty: &field.ty, docs, said: OfField::parse(field)? })
+        Ok(Field { ident, ty: &field.ty, docs, attributes: OfField::parse(field)? })
     });
     let plain = Plain {
         input,
-        said: OfStruct::parse(&input.ident, &input.attrs)?,
+        attributes: OfStruct::parse(&input.ident, &input.attrs)?,
         fields: fields.collect::<Result<_>>()?,
         patch: format_ident!("{}Patch", input.ident),
         state: format_ident!("{}State", input.ident),
@@ -55,7 +55,7 @@ impl Plain<'_> {
     /// Refuses two lists in one index, two main lists, and two fields of one name.
     fn check(&self) -> Result<()> {
         let mut taken = BTreeMap::new();
-        let sorts: Vec<_> = self.fields.iter().filter_map(|field| field.said.sort.as_ref()).collect();
+        let sorts: Vec<_> = self.fields.iter().filter_map(|field| field.attributes.sort.as_ref()).collect();
         if let [_, second, ..] = sorts.as_slice() {
             return Err(Error::new(second.span, "one field sorts the list of all: this is a second one"));
         }
@@ -63,9 +63,12 @@ impl Plain<'_> {
             taken.insert("I1".to_owned(), "the list of all, by id".to_owned());
         }
         let lists = self.fields.iter().flat_map(|field| {
-            [&field.said.sort, &field.said.list].into_iter().flatten().map(|slot| (slot, field.ident.to_string()))
+            [&field.attributes.sort, &field.attributes.list]
+                .into_iter()
+                .flatten()
+                .map(|slot| (slot, field.ident.to_string()))
         });
-        let machine = self.said.machine.iter();
+        let machine = self.attributes.machine.iter();
         let of_machine =
             machine.clone().flat_map(|machine| machine.list.iter().map(|slot| (slot, machine.field.to_string())));
         for (slot, field) in lists.chain(of_machine) {
@@ -96,7 +99,7 @@ impl Plain<'_> {
         let of_patch = format!("Some fields of [`{resource}`].");
         let of_state = format!("What is stored of one [`{resource}`].");
         let machine =
-            self.said.machine.iter().map(
+            self.attributes.machine.iter().map(
                 |Machine { field, states, .. }| quote!(#[doc = "What actions have made of it."] pub #field: #states,),
             );
         quote! {
@@ -134,19 +137,19 @@ impl Plain<'_> {
             let (list, variant) = (format_ident!("{list}"), &slot.variant);
             quote!(.listed(::resource::field::List::#list(::resource::derived::kernel::ports::Slot::#variant)))
         };
-        let fields = self.fields.iter().map(|Field { ident, ty, said, .. }| {
+        let fields = self.fields.iter().map(|Field { ident, ty, attributes, .. }| {
             let name = ident.to_string();
-            let optional = said.has_default.then(|| quote!(.optional()));
-            let unique = said.is_unique.then(|| {
+            let optional = attributes.has_default.then(|| quote!(.optional()));
+            let unique = attributes.is_unique.then(|| {
                 let (code, title) =
                     (format!("{}-taken", name.replace('_', "-")), format!("{} taken", capitalised(&name)));
                 quote!(.unique(#code, #title))
             });
-            let sort = said.sort.iter().map(|slot| of_slot("Sorted", slot));
-            let list = said.list.iter().map(|slot| of_slot("OfValue", slot));
+            let sort = attributes.sort.iter().map(|slot| of_slot("Sorted", slot));
+            let list = attributes.list.iter().map(|slot| of_slot("OfValue", slot));
             quote!(::resource::field::Field::of::<#ty>(#name) #optional #unique #(#sort)* #(#list)*)
         });
-        let machine = self.said.machine.iter().map(|Machine { field, states, list }| {
+        let machine = self.attributes.machine.iter().map(|Machine { field, states, list }| {
             let name = field.to_string();
             let list = list.iter().map(|slot| of_slot("OfValue", slot));
             quote!(::resource::field::Field::of::<#states>(#name).set_by_actions() #(#list)*)
@@ -158,7 +161,7 @@ impl Plain<'_> {
         let (resource, patch) = (&self.input.ident, &self.patch);
         let (bodies, states) = (self.bodies(), self.states());
         let stateless = || quote!(::resource::machine::Stateless);
-        let machine = self.said.machine.as_ref().map_or_else(stateless, |Machine { states, .. }| quote!(#states));
+        let machine = self.attributes.machine.as_ref().map_or_else(stateless, |Machine { states, .. }| quote!(#states));
         quote! {
             impl ::resource::plain::Plain for #resource {
                 type Patch = #patch;
@@ -174,9 +177,9 @@ impl Plain<'_> {
     fn bodies(&self) -> TokenStream {
         let (idents, patch) = (self.idents(), &self.patch);
         let names: Vec<_> = idents.iter().map(ToString::to_string).collect();
-        let takes = self.fields.iter().map(|Field { ident, said, .. }| {
+        let takes = self.fields.iter().map(|Field { ident, attributes, .. }| {
             let name = ident.to_string();
-            if said.has_default {
+            if attributes.has_default {
                 quote!(::core::option::Option::Some(fields.take(#name).unwrap_or_default()))
             } else {
                 quote!(fields.require(#name))
@@ -206,7 +209,7 @@ impl Plain<'_> {
         let timestamp = quote!(::resource::derived::kernel::clock::Timestamp);
         let stamp = quote!(::resource::derived::kernel::ids::Stamp);
         let of_machine = self.of_machine();
-        let machine: Vec<_> = self.said.machine.iter().map(|machine| &machine.field).collect();
+        let machine: Vec<_> = self.attributes.machine.iter().map(|machine| &machine.field).collect();
         let machine_names = machine.iter().map(ToString::to_string);
         quote! {
             fn born(self, stamp: #stamp) -> #state {
@@ -253,7 +256,7 @@ impl Plain<'_> {
 
     fn of_machine(&self) -> TokenStream {
         let (state, timestamp) = (&self.state, quote!(::resource::derived::kernel::clock::Timestamp));
-        let Some(Machine { field, states, .. }) = &self.said.machine else {
+        let Some(Machine { field, states, .. }) = &self.attributes.machine else {
             return quote! {
                 fn machine(_: &#state) -> ::resource::machine::Stateless {
                     ::resource::machine::Stateless
@@ -277,7 +280,7 @@ impl Plain<'_> {
 
     fn resource(&self) -> TokenStream {
         let (resource, table) = (&self.input.ident, self.table());
-        let OfStruct { collection, name, .. } = &self.said;
+        let OfStruct { collection, name, .. } = &self.attributes;
         quote! {
             impl ::resource::Resource for #resource {
                 const COLLECTION: &'static str = #collection;
@@ -306,8 +309,8 @@ impl Plain<'_> {
     fn view(&self) -> TokenStream {
         let idents = self.idents();
         let types: Vec<_> = self.fields.iter().map(|field| field.ty).collect();
-        let machine: Vec<_> = self.said.machine.iter().map(|machine| &machine.field).collect();
-        let states: Vec<_> = self.said.machine.iter().map(|machine| &machine.states).collect();
+        let machine: Vec<_> = self.attributes.machine.iter().map(|machine| &machine.field).collect();
+        let states: Vec<_> = self.attributes.machine.iter().map(|machine| &machine.states).collect();
         // Its name is not one that a type of a field has.
         quote! {
             #[derive(::resource::derived::serde::Serialize)]
@@ -333,7 +336,7 @@ impl Plain<'_> {
 
     /// The kind, and what reads stored forms.
     fn kind_and_decode(&self) -> (TokenStream, TokenStream) {
-        let OfStruct { kind, is_implied, schema, older, .. } = &self.said;
+        let OfStruct { kind, is_implied, schema, older, .. } = &self.attributes;
         let constructor = format_ident!("{}", if *is_implied { "implied" } else { "new" });
         let kind = quote!(::resource::derived::kernel::ids::Kind::#constructor(#kind));
         let mut decode = quote!(::resource::plain::decode(#schema, schema, body));
@@ -344,7 +347,7 @@ impl Plain<'_> {
     }
 
     fn domain(&self) -> TokenStream {
-        let (resource, state, view, schema) = (&self.input.ident, &self.state, self.view(), &self.said.schema);
+        let (resource, state, view, schema) = (&self.input.ident, &self.state, self.view(), &self.attributes.schema);
         let (kind, decode) = self.kind_and_decode();
         let kernel = quote!(::resource::derived::kernel);
         let (bytes, domain) = (quote!(::resource::derived::bytes::Bytes), quote!(#kernel::domain));
@@ -377,16 +380,16 @@ impl Plain<'_> {
                     ::resource::plain::evolve::<Self>(state, event)
                 }
 
-                fn claims(tenant: &#kernel::ids::Tenant, state: &#state) -> ::std::vec::Vec<#kernel::ports::Claim> {
-                    ::resource::plain::claims::<Self>(tenant, state)
+                fn unique_keys(tenant: &#kernel::ids::Tenant, state: &#state) -> ::std::vec::Vec<#kernel::ports::UniqueKey> {
+                    ::resource::plain::unique_keys::<Self>(tenant, state)
                 }
 
-                fn claim_held(claim: &#kernel::ports::Claim) -> #kernel::problem::Problem {
-                    ::resource::plain::claim_held::<Self>(claim)
+                fn unique_key_held(unique_key: &#kernel::ports::UniqueKey) -> #kernel::problem::Problem {
+                    ::resource::plain::unique_key_held::<Self>(unique_key)
                 }
 
                 fn project(
-                    _: #kernel::project::Projection,
+                    _: #kernel::projection::Projection,
                     id: #kernel::ids::AggregateId,
                     version: u64,
                     state: &#state,
@@ -395,7 +398,7 @@ impl Plain<'_> {
                 }
 
                 fn index(
-                    _: #kernel::project::Projection,
+                    _: #kernel::projection::Projection,
                     key: &#kernel::ids::AggregateKey,
                     state: &#state,
                 ) -> ::std::vec::Vec<#kernel::ports::IndexEntry> {

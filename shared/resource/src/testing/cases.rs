@@ -3,7 +3,7 @@
 use kernel::clock::Timestamp;
 use kernel::domain::{Context, Decision};
 use kernel::ids::Stamp;
-use kernel::project::Projection;
+use kernel::projection::Projection;
 use serde_json::Value as Json;
 
 use super::forms::{aggregate, command_of, stamp_at};

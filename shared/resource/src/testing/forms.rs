@@ -7,9 +7,9 @@ use std::thread;
 
 use kernel::clock::Timestamp;
 use kernel::domain::{Context, Decision};
-use kernel::envelope::{Envelope, Expected, schema_of};
+use kernel::envelope::{Envelope, ExpectedVersion, schema_of};
 use kernel::ids::{AggregateId, AggregateKey, Stamp, Tenant};
-use kernel::project::Projection;
+use kernel::projection::Projection;
 use serde_json::{Value as Json, json};
 
 use super::full_body;
@@ -83,11 +83,11 @@ pub fn keys_are_computed_as_ever<R: Resource>(golden: &str) {
     let key = AggregateKey { kind: R::KIND, tenant: tenant(), id: aggregate() };
     for (name, text) in texts(golden, "state-") {
         let state = R::decode(schema_in(&name), text.as_bytes()).unwrap();
-        let claims: Vec<_> = R::claims(&tenant(), &state).iter().map(ToString::to_string).collect();
+        let unique_keys: Vec<_> = R::unique_keys(&tenant(), &state).iter().map(ToString::to_string).collect();
         let index = R::index(Projection::FIRST, &key, &state);
         let index: Vec<_> = index.iter().map(|entry| json!([entry.slot.name(), entry.partition, entry.sort])).collect();
         let keys = json!({
-            "aggregate": key.to_string(), "cache": Projection::FIRST.cache_key(&key), "claims": claims, "index": index
+            "aggregate": key.to_string(), "cache": Projection::FIRST.cache_key(&key), "unique_keys": unique_keys, "index": index
         });
         written.extend(is_as_kept(golden, &name.replace("state-", "keys-"), &format!("{keys:#}")));
     }
@@ -133,7 +133,7 @@ fn message<R: Resource>(operation: Operation) -> Envelope<R::Command> {
         kind: R::KIND.name().map(str::to_owned),
         aggregate: aggregate(),
         stamp: stamp_at(AT),
-        expected: Expected::Unsaid,
+        expected: ExpectedVersion::Any,
         excluded: None,
         after: Vec::new(),
         fingerprint: None,

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kernel::envelope::{Envelope, Heading};
+use kernel::envelope::{Envelope, EnvelopeHeader};
 use kernel::ids::AggregateKey;
-use kernel::project::Projection;
+use kernel::projection::Projection;
 use kernel::record::CommandStatus;
 use serde_json::{Map, Value as Json};
 
@@ -51,7 +51,7 @@ pub fn envelope<R: Resource>(input: &[u8]) {
     if let Ok(envelope) = Envelope::parse::<R>(text) {
         let again = serde_json::to_string(&envelope).unwrap();
         assert_eq!(serde_json::to_string(&Envelope::parse::<R>(&again).unwrap()).unwrap(), again);
-        let heading = Heading::parse(text).unwrap();
+        let heading = EnvelopeHeader::parse(text).unwrap();
         assert_eq!(heading.record(CommandStatus::Pending, None), envelope.record(CommandStatus::Pending, None));
     }
 }

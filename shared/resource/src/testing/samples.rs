@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use kernel::clock::{Clock as _, SystemClock};
 use kernel::domain::{Context, Decision};
 use kernel::ids::{AggregateId, CommandId, Stamp};
-use kernel::project::Projection;
+use kernel::projection::Projection;
 use serde_json::Value as Json;
 
 use crate::field::full_body;

@@ -132,8 +132,8 @@ fn an_action_is_judged_after_the_one_before_it_in_its_session() {
     overtaken(|story| story).breaks(Rule::ActionOrder);
     overtaken(Story::without_token).holds();
     overtaken(Story::by_another).holds();
-    overtaken(|story| story).judged_after(HORIZON_US - 1).breaks(Rule::ActionOrder);
-    overtaken(|story| story).judged_after(HORIZON_US).holds();
+    overtaken(|story| story).judged_after(REORDER_WINDOW_US - 1).breaks(Rule::ActionOrder);
+    overtaken(|story| story).judged_after(REORDER_WINDOW_US).holds();
 }
 
 #[test]

@@ -3,7 +3,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use service::functions::Function;
-use service::stages::{Kind, Row};
+use service::stages::{StageConfig, StageKind};
 
 use super::*;
 use crate::load::Outcome;
@@ -32,7 +32,8 @@ fn shape_round(cold_starts: usize) -> ShapeRound {
 }
 
 fn results() -> Results {
-    let rows: Vec<Row> = Row::all().unwrap().into_iter().filter(|row| row.kind == Kind::Stage).collect();
+    let rows: Vec<StageConfig> =
+        StageConfig::all().unwrap().into_iter().filter(|row| row.kind == StageKind::Stage).collect();
     let shapes = Shape::ALL.iter().flat_map(|shape| {
         let rounds = |cold_starts| vec![shape_round(cold_starts), shape_round(cold_starts + 1)];
         [("single-responsibility", 20), ("lambda-lith", 4), ("read-write", 8)]
@@ -44,9 +45,10 @@ fn results() -> Results {
     });
     let footprint =
         Footprint { dynamodb: ["GetItem".to_owned()].into(), peak_memory_kib: 8_192, ..Footprint::default() };
-    let functions = |row: &Row| row.functions().map(|function| (function.name.clone(), footprint.clone())).collect();
+    let functions =
+        |row: &StageConfig| row.functions().map(|function| (function.name.clone(), footprint.clone())).collect();
     let package = Package { binary: 6 * 1_048_576, deflated: 3 * 1_048_576 };
-    let names = rows.iter().flat_map(Row::functions).map(|function| function.binary.to_owned());
+    let names = rows.iter().flat_map(StageConfig::functions).map(|function| function.binary.to_owned());
     Results {
         packages: names.map(|name| (name, package)).collect(),
         shapes: shapes.collect(),
@@ -66,7 +68,7 @@ fn the_report_names_its_command_every_stage_every_function_and_its_charts() {
     let results = results();
     let (markdown, charts) = (report(&results).markdown(), report(&results).charts());
     assert!(markdown.contains(&format!("`{COMMAND}`")));
-    for row in Row::all().unwrap().iter().filter(|row| row.kind == Kind::Stage) {
+    for row in StageConfig::all().unwrap().iter().filter(|row| row.kind == StageKind::Stage) {
         assert!(markdown.contains(&format!("| `{row}` |")), "no {row} in:\n{markdown}");
         let is_named = |function: &Function| {
             let Function { name, binary, .. } = function;

@@ -3,20 +3,20 @@
 use std::time::Duration;
 
 use jiff::{Span, SpanRound, Timestamp, Unit};
-use service::stages::{Cache, Row, Source};
+use service::stages::{Cache, Source, StageConfig};
 use tokio::time::{Instant, sleep};
 
 use super::Report;
 use super::state::{Held, Migration, later};
 use crate::cache;
-use crate::cli::{AdvanceOptions, SiteOptions};
+use crate::cli::{AdvanceOptions, TargetOptions};
 use crate::compare::{Comparison, Stores};
 use crate::deploy::{Deployed, Deployment, deploy};
 use crate::outcome::Failure;
 use crate::queue::{Counts, counts};
 use crate::rebuild::copy::{self, Copy};
-use crate::site::Site;
-use service::way::{Part, Step, What};
+use crate::target::Target;
+use service::plan::{Action, Part, Step};
 
 /// Parts of a table that are scanned or copied side by side.
 const SEGMENTS: u32 = 8;
@@ -37,8 +37,8 @@ const SHOW: usize = 20;
 /// One run of a migration.
 pub(super) struct Run<'a> {
     /// As of the deployment that there is.
-    pub(super) site: Site,
-    pub(super) places: &'a SiteOptions,
+    pub(super) target: Target,
+    pub(super) target_options: &'a TargetOptions,
     /// On the way back there are none: nothing is copied or compared.
     pub(super) options: Option<&'a AdvanceOptions>,
     pub(super) held: &'a Held,
@@ -68,7 +68,7 @@ impl Run<'_> {
             if let Some(stop) = self.perform(&migration, step).await? {
                 return Ok(Some(stop));
             }
-            let cut_over = (step.what == What::Deploy(Part::CutOver)).then(Timestamp::now);
+            let cut_over = (step.action == Action::Deploy(Part::CutOver)).then(Timestamp::now);
             self.held
                 .change(|migration| {
                     migration.cut_over_at = migration.cut_over_at.or(cut_over);
@@ -79,18 +79,18 @@ impl Run<'_> {
     }
 
     async fn perform(&mut self, migration: &Migration, step: &Step) -> Result<Option<Stop>, Failure> {
-        match step.what {
-            What::Deploy(_) => self.deploy(step).await,
-            What::Backfill => self.backfill(migration).await.map(|()| None),
-            What::Refresh => self.refresh(step).await,
-            What::Compare => {
+        match step.action {
+            Action::Deploy(_) => self.deploy(step).await,
+            Action::Backfill => self.backfill(migration).await.map(|()| None),
+            Action::Refresh => self.refresh(step).await,
+            Action::Compare => {
                 say(step, format_args!("what readers at {} see, with what is stored", step.row));
                 self.compare(&step.row).await
             }
-            What::Soak => self.soak(migration, step).await,
-            What::Retain(default) => Ok(self.retain(migration, step, default)),
-            What::Drain => self.drain(step).await,
-            What::DeadLetters => self.dead_letters(step).await,
+            Action::Soak => self.soak(migration, step).await,
+            Action::Retain(default) => Ok(self.retain(migration, step, default)),
+            Action::Drain => self.drain(step).await,
+            Action::DeadLetters => self.dead_letters(step).await,
         }
     }
 
@@ -99,10 +99,10 @@ impl Run<'_> {
         let row = &step.row.stage;
         say(step, format_args!("deploying {row}"));
         self.held.change(|_| {}).await?;
-        let is_told = self.site.stack.is_none() && self.site.stage() == Some(row);
-        let read = self.site.known_read_table().map(ToOwned::to_owned);
+        let is_told = self.target.stack.is_none() && self.target.stage() == Some(row);
+        let read = self.target.known_read_table().map(ToOwned::to_owned);
         let deployment = Deployment { stage: Some(row.clone()), read_table: read, other_read_table: None };
-        if !is_told && let Deployed::NotYet(what) = deploy(&self.site, &deployment).await? {
+        if !is_told && let Deployed::NotYet(what) = deploy(&self.target, &deployment).await? {
             let deploy = format!("make deploy STAGE={row} FROM={} CONFIG=…", step.before.stage);
             let to_do = format!(
                 "`{deploy}`; when nothing of the deployment before runs any more, `watershed migrate advance --stage {row}`"
@@ -110,21 +110,21 @@ impl Run<'_> {
             return Ok(Some(Stop { lines: vec![what], deploy: Some(format!("{deploy} ({deployment})")), to_do }));
         }
         self.report.rows.push(row.clone());
-        self.site = Site::find(self.places).await?;
+        self.target = Target::find(self.target_options).await?;
         Ok(None)
     }
 
     /// Each state is either copied, or written after all that runs has begun to write views, and the higher version wins.
     async fn backfill(&mut self, migration: &Migration) -> Result<(), Failure> {
-        let table = self.site.read_table()?;
+        let table = self.target.read_table()?;
         eprintln!("backfill: filling {} from the write store", table.name);
-        self.site.create(&table).await?;
+        self.target.create(&table).await?;
         let rate = self.options.and_then(|options| options.rate);
-        let copy = Copy::begin(&self.site, &table, Some(&migration.id), SEGMENTS, rate).await?;
+        let copy = Copy::begin(&self.target, &table, Some(&migration.id), SEGMENTS, rate).await?;
         self.report.copied += copy.run().await?;
         // Deleted items are forgotten after a while; what an earlier stay left of them nobody would ever overwrite.
-        self.site.stores(Some(&table))?.remove_orphans(SEGMENTS).await?;
-        copy::forget(&self.site.views(&table).snapshots()).await
+        self.target.stores(Some(&table))?.remove_orphans(SEGMENTS).await?;
+        copy::forget(&self.target.views(&table).snapshots()).await
     }
 
     /// Readers of the next row would see the stale entries. So it stops if the cache does not answer; a deployment whose
@@ -143,14 +143,14 @@ impl Run<'_> {
     }
 
     /// What readers see there, behind their own memory.
-    fn seen_at(&self, row: &Row) -> Result<Stores, Failure> {
-        let table = (row.reads_from == Source::ReadStore).then(|| self.site.read_table()).transpose()?;
-        let stores = self.site.stores(table.as_ref())?;
+    fn seen_at(&self, row: &StageConfig) -> Result<Stores, Failure> {
+        let table = (row.reads_from == Source::ReadStore).then(|| self.target.read_table()).transpose()?;
+        let stores = self.target.stores(table.as_ref())?;
         let cache = stores.cache.filter(|_| row.has(Cache::Redis));
         Ok(Stores { cache, ..stores })
     }
 
-    async fn compare(&mut self, row: &Row) -> Result<Option<Stop>, Failure> {
+    async fn compare(&mut self, row: &StageConfig) -> Result<Option<Stop>, Failure> {
         let Some(options) = self.options else { return Ok(None) };
         let comparison = self.seen_at(row)?.sample(options.sample).await?;
         let Comparison { items, lag, found, .. } = &comparison;
@@ -204,10 +204,10 @@ impl Run<'_> {
     }
 
     async fn drain(&self, step: &Step) -> Result<Option<Stop>, Failure> {
-        let url = self.site.queue_url()?;
+        let url = self.target.queue_url()?;
         say(step, format_args!("waiting until {url} is empty"));
-        let (client, deadline) = (self.site.sqs(), Instant::now() + DRAIN_MAX);
-        let pause = if self.site.stack.is_some() { LOOK_PAUSE_LOCAL } else { LOOK_PAUSE };
+        let (client, deadline) = (self.target.sqs(), Instant::now() + DRAIN_MAX);
+        let pause = if self.target.stack.is_some() { LOOK_PAUSE_LOCAL } else { LOOK_PAUSE };
         let mut empty = 0;
         loop {
             let messages = counts(&client, url).await?;
@@ -230,7 +230,7 @@ impl Run<'_> {
 
     async fn dead_letters(&self, step: &Step) -> Result<Option<Stop>, Failure> {
         say(step, format_args!("there must be none when their queue falls out of use"));
-        let dead = counts(&self.site.sqs(), self.site.dead_letter_queue_url()?).await?.all();
+        let dead = counts(&self.target.sqs(), self.target.dead_letter_queue_url()?).await?.all();
         Ok((dead > 0).then(|| {
             let line = format!("dead letters left: {dead}. Later commands may depend on them");
             Stop::because(
@@ -257,7 +257,7 @@ pub(super) fn friendly(duration: Duration) -> String {
 mod tests {
     use std::sync::Mutex;
 
-    use kernel::project::Projection;
+    use kernel::projection::Projection;
     use serde_json::{Value, json};
 
     use crate::testing::{DEPLOYMENT, Service};
@@ -302,17 +302,17 @@ mod tests {
         let told = outcome.lines().join("\n");
         assert!(outcome.is_well && told.contains("3 items copied, 6 compared: 0 wrong"), "{told}");
         let heard = service.heard();
-        let places = |wanted: &str| {
+        let target_options = |wanted: &str| {
             let found = heard.iter().enumerate().filter(|(_, (what, _))| what == wanted);
             found.map(|(place, (_, body))| (place, body.clone())).collect::<Vec<_>>()
         };
-        let [(expanded, _), (cut_over, _)] = places(DEPLOYMENT).try_into().unwrap();
-        let gone = places("draining").into_iter().find(|(_, left)| *left == json!(0)).unwrap().0;
-        let scans: Vec<usize> = places("Scan").into_iter().map(|(place, _)| place).collect();
+        let [(expanded, _), (cut_over, _)] = target_options(DEPLOYMENT).try_into().unwrap();
+        let gone = target_options("draining").into_iter().find(|(_, left)| *left == json!(0)).unwrap().0;
+        let scans: Vec<usize> = target_options("Scan").into_iter().map(|(place, _)| place).collect();
         assert!(expanded < gone && scans.iter().all(|scan| *scan > gone), "{heard:?}");
         // The comparisons load views, which the filling never does.
         let compared =
-            places("BatchGetItem").into_iter().filter(|(_, body)| body["RequestItems"]["read-v1"].is_object());
+            target_options("BatchGetItem").into_iter().filter(|(_, body)| body["RequestItems"]["read-v1"].is_object());
         let compared: Vec<usize> = compared.map(|(place, _)| place).collect();
         assert!(compared.iter().any(|place| *place < cut_over), "{heard:?}");
         assert!(compared.iter().any(|place| *place > cut_over), "{heard:?}");

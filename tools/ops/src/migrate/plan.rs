@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::{Value, json};
-use service::stages::{Cache, Row};
+use service::stages::{Cache, StageConfig};
 
 use super::deployed;
 use super::perform::friendly;
 use crate::outcome::{Failure, Outcome};
-use crate::site::Site;
-use service::way::{Step, What, steps, steps_back};
+use crate::target::Target;
+use service::plan::{Action, Step, steps, steps_back};
 
 /// One step, in words.
 #[derive(Debug, Serialize)]
@@ -20,10 +20,10 @@ struct Planned {
     costs: Vec<&'static str>,
 }
 
-pub(super) async fn run(site: &Site, from: Option<&str>, to: &str) -> Result<Outcome, Failure> {
-    let from = from.map_or_else(|| deployed(site), |from| Ok(from.to_owned()))?;
+pub(super) async fn run(target: &Target, from: Option<&str>, to: &str) -> Result<Outcome, Failure> {
+    let from = from.map_or_else(|| deployed(target), |from| Ok(from.to_owned()))?;
     let steps = steps(&from, to)?;
-    let items = site.states()?.snapshots().approximate_len().await?.unwrap_or_default();
+    let items = target.states()?.snapshots().approximate_len().await?.unwrap_or_default();
     let planned: Vec<_> = steps.iter().map(describe).collect();
     let mut lines = vec![format!("from {from} to {to}, with about {items} items in the write table")];
     for (number, Planned { step, does, costs }) in (1..).zip(&planned) {
@@ -41,23 +41,23 @@ pub(super) async fn run(site: &Site, from: Option<&str>, to: &str) -> Result<Out
 }
 
 fn describe(step: &Step) -> Planned {
-    let does = match step.what {
-        What::Deploy(_) => changes(&step.before, &step.row).join(", "),
-        What::Backfill => "fill the read store from the write store".to_owned(),
-        What::Refresh => "drop what the shared cache holds of an earlier stay, where it differs".to_owned(),
-        What::Compare => "compare a sample; anything wrong, and it goes no further".to_owned(),
-        What::Soak => "compare samples again and again; anything wrong, and it goes no further".to_owned(),
-        What::Retain(Duration::ZERO) => "nothing that holds data is taken away".to_owned(),
-        What::Retain(kept) => format!("not before {} after the cut-over, unless told by --retention", friendly(kept)),
-        What::Drain => "wait until nothing waits in the queue, is being worked on or comes later".to_owned(),
-        What::DeadLetters => "stop if there are dead letters".to_owned(),
+    let does = match step.action {
+        Action::Deploy(_) => changes(&step.before, &step.row).join(", "),
+        Action::Backfill => "fill the read store from the write store".to_owned(),
+        Action::Refresh => "drop what the shared cache holds of an earlier stay, where it differs".to_owned(),
+        Action::Compare => "compare a sample; anything wrong, and it goes no further".to_owned(),
+        Action::Soak => "compare samples again and again; anything wrong, and it goes no further".to_owned(),
+        Action::Retain(Duration::ZERO) => "nothing that holds data is taken away".to_owned(),
+        Action::Retain(kept) => format!("not before {} after the cut-over, unless told by --retention", friendly(kept)),
+        Action::Drain => "wait until nothing waits in the queue, is being worked on or comes later".to_owned(),
+        Action::DeadLetters => "stop if there are dead letters".to_owned(),
     };
     Planned { step: step.to_string(), does, costs: costs(step) }
 }
 
 /// The columns that change.
-fn changes(before: &Row, after: &Row) -> Vec<String> {
-    let columns = |row: &Row| serde_json::to_value(row).unwrap_or_default();
+fn changes(before: &StageConfig, after: &StageConfig) -> Vec<String> {
+    let columns = |row: &StageConfig| serde_json::to_value(row).unwrap_or_default();
     let (before, after) = (columns(before), columns(after));
     let columns = after.as_object().into_iter().flatten();
     let columns = columns.filter(|(name, _)| !["stage", "kind"].contains(&name.as_str()));
@@ -76,22 +76,22 @@ fn plain(value: &Value) -> String {
 }
 
 fn costs(step: &Step) -> Vec<&'static str> {
-    let rises = |column: fn(&Row) -> bool| column(&step.row) && !column(&step.before);
+    let rises = |column: fn(&StageConfig) -> bool| column(&step.row) && !column(&step.before);
     let of_row = [
         (rises(|row| row.writes_redis), "a Redis command for each command, from now on"),
         (rises(|row| row.has(Cache::Redis)), "a Redis command for each read that memory does not answer, from now on"),
         (rises(|row| row.writes_read_store), "2 WRU and 1 for each index entry for each command, from now on"),
         (rises(|row| row.queue_deployed), "a send, and a share of a receive and of a delete, for each queued command"),
     ];
-    match step.what {
-        What::Deploy(_) => of_row.into_iter().filter_map(|(applies, cost)| applies.then_some(cost)).collect(),
-        What::Backfill => vec![
+    match step.action {
+        Action::Deploy(_) => of_row.into_iter().filter_map(|(applies, cost)| applies.then_some(cost)).collect(),
+        Action::Backfill => vec![
             "1 RRU for each 4 KB of the write table, twice of the read table",
             "1 WRU and 1 for each index entry for each item",
         ],
-        What::Refresh => vec!["1 RRU for each 4 KB of the write table, and a Redis command for each item"],
-        What::Compare => vec!["2 RRU for each item of the sample, and 2 for its view where readers see views"],
-        What::Soak => vec!["as much as a comparison, every few seconds"],
-        What::Retain(_) | What::Drain | What::DeadLetters => Vec::new(),
+        Action::Refresh => vec!["1 RRU for each 4 KB of the write table, and a Redis command for each item"],
+        Action::Compare => vec!["2 RRU for each item of the sample, and 2 for its view where readers see views"],
+        Action::Soak => vec!["as much as a comparison, every few seconds"],
+        Action::Retain(_) | Action::Drain | Action::DeadLetters => Vec::new(),
     }
 }

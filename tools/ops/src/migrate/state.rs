@@ -9,8 +9,8 @@ use tokio::sync::{Mutex, oneshot};
 use tokio::time::sleep;
 
 use crate::outcome::Failure;
-use crate::site::Site;
-use service::way::{Step, steps, steps_back};
+use crate::target::Target;
+use service::plan::{Step, steps, steps_back};
 
 /// The name of the note.
 const BOOKMARK: &str = "migration";
@@ -65,8 +65,8 @@ impl Migration {
     }
 
     /// The migration that was noted last.
-    pub(crate) async fn load(site: &Site) -> Result<Option<Self>, Failure> {
-        Ok(read(&site.states()?.snapshots()).await?.map(|(migration, _)| migration))
+    pub(crate) async fn load(target: &Target) -> Result<Option<Self>, Failure> {
+        Ok(read(&target.states()?.snapshots()).await?.map(|(migration, _)| migration))
     }
 
     /// Whether it goes on.
@@ -126,12 +126,12 @@ pub(crate) struct Held {
 impl Held {
     /// Takes what `choose` makes of the migration that was noted last, unless somebody else goes on with it.
     pub(crate) async fn take(
-        site: &Site,
+        target: &Target,
         owner: String,
         lease: Duration,
         choose: impl FnOnce(Option<Migration>) -> Result<Migration, Failure>,
     ) -> Result<Self, Failure> {
-        let notes = site.states()?.snapshots();
+        let notes = target.states()?.snapshots();
         let (noted, bytes) = read(&notes).await?.unzip();
         if let Some(other) = noted.as_ref().and_then(Migration::live_lease) {
             return Err(Failure::Untimely(format!(

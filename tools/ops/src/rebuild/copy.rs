@@ -6,13 +6,13 @@ use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use indicatif::ProgressBar;
 use kernel::ids::AggregateKey;
 use kernel::ports::{Snapshot, ViewWriter as _};
-use kernel::project::Projection;
+use kernel::projection::Projection;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 use tokio::time::{Duration, Interval, interval};
 
 use crate::outcome::{Failure, bar};
-use crate::site::Site;
+use crate::target::Target;
 use service::resources;
 
 /// Views that are written at the same time, for each part that is copied.
@@ -32,7 +32,7 @@ struct Attempt {
 struct Stand {
     after: Option<String>,
     copied: u64,
-    /// Items of the write table that were read: states and claims.
+    /// Items of the write table that were read: states and unique keys.
     #[serde(default)]
     read: u64,
     done: bool,
@@ -78,13 +78,13 @@ pub(crate) struct Copy {
 impl Copy {
     /// Goes on with the attempt that there is, or begins one. Where the attempt has a name, it goes on with that one only.
     pub(crate) async fn begin(
-        site: &Site,
+        target: &Target,
         new: &ReadTable,
         name: Option<&str>,
         segments: u32,
         rate: Option<u32>,
     ) -> Result<Self, Failure> {
-        let views = site.views(new);
+        let views = target.views(new);
         let notes = views.snapshots();
         let noted = attempt(&notes).await?.filter(|attempt| name.is_none_or(|name| name == attempt.id));
         let attempt = if let Some(attempt) = noted {
@@ -96,13 +96,13 @@ impl Copy {
             attempt
         };
         let pace = rate.map(pace);
-        Ok(Self { states: site.states()?.snapshots(), views, notes, projection: new.projection, attempt, pace })
+        Ok(Self { states: target.states()?.snapshots(), views, notes, projection: new.projection, attempt, pace })
     }
 
     /// How many states have been copied, by all runs of the attempt.
     pub(crate) async fn run(&self) -> Result<u64, Failure> {
         let stands = stands(&self.notes, &self.attempt).await?;
-        // Claims are read as well, and are not copied: so the bar counts what is read.
+        // Unique keys are read as well, and are not copied: so the bar counts what is read.
         let bar = bar("items read", self.states.approximate_len().await?.unwrap_or_default());
         bar.set_position(stands.iter().map(|stand| stand.read).sum());
         bar.reset_eta();

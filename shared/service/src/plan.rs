@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::stages::{Answer, Cache, Row, Source, StageError};
+use crate::stages::{Cache, Source, StageConfig, StageError, WriteAnswer};
 
 /// How long what holds data is kept: as long as a queue keeps a dead letter.
 pub const RETENTION: Duration = Duration::from_secs(14 * 24 * 60 * 60);
@@ -12,16 +12,16 @@ pub const RETENTION: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
     /// What is done.
-    pub what: What,
+    pub action: Action,
     /// What is deployed when it begins.
-    pub before: Row,
+    pub before: StageConfig,
     /// The row that it deploys, or that it is on the way to; while it soaks, the one that is deployed.
-    pub row: Row,
+    pub row: StageConfig,
 }
 
 /// What is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum What {
+pub enum Action {
     /// Have the row deployed, and wait for what ran before.
     Deploy(Part),
     /// Fill the read store from the write store.
@@ -57,10 +57,15 @@ pub enum Part {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (phase, row) = (self.phase(), &self.row);
-        match self.what {
-            What::Deploy(_) => write!(f, "{phase}: deploy {row}"),
-            What::Soak => write!(f, "{phase}: at {row}"),
-            What::Backfill | What::Refresh | What::Compare | What::Retain(_) | What::Drain | What::DeadLetters => {
+        match self.action {
+            Action::Deploy(_) => write!(f, "{phase}: deploy {row}"),
+            Action::Soak => write!(f, "{phase}: at {row}"),
+            Action::Backfill
+            | Action::Refresh
+            | Action::Compare
+            | Action::Retain(_)
+            | Action::Drain
+            | Action::DeadLetters => {
                 write!(f, "{phase}: before {row}")
             }
         }
@@ -71,24 +76,24 @@ impl Step {
     /// The word that people know it by.
     #[must_use]
     pub fn phase(&self) -> &'static str {
-        match self.what {
-            What::Deploy(Part::Expand) => "expand",
-            What::Deploy(Part::CutOver) => "cut over",
-            What::Deploy(Part::Contract) | What::Retain(_) => "contract",
-            What::Deploy(Part::RollBack) => "roll back",
-            What::Backfill => "backfill",
-            What::Refresh => "refresh",
-            What::Compare => "compare",
-            What::Soak => "soak",
-            What::Drain => "drain",
-            What::DeadLetters => "dead letters",
+        match self.action {
+            Action::Deploy(Part::Expand) => "expand",
+            Action::Deploy(Part::CutOver) => "cut over",
+            Action::Deploy(Part::Contract) | Action::Retain(_) => "contract",
+            Action::Deploy(Part::RollBack) => "roll back",
+            Action::Backfill => "backfill",
+            Action::Refresh => "refresh",
+            Action::Compare => "compare",
+            Action::Soak => "soak",
+            Action::Drain => "drain",
+            Action::DeadLetters => "dead letters",
         }
     }
 
     /// Whether it deploys a row.
     #[must_use]
     pub fn deploys(&self) -> bool {
-        matches!(self.what, What::Deploy(_))
+        matches!(self.action, Action::Deploy(_))
     }
 
     /// Whether something is no longer kept up to date behind it, so that going back would be a migration of its own.
@@ -100,34 +105,34 @@ impl Step {
 
 /// All steps from a stage to one next to it.
 pub fn steps(from: &str, to: &str) -> Result<Vec<Step>, StageError> {
-    let rows = Row::step(from, to)?;
+    let rows = StageConfig::step(from, to)?;
     // Forward, clients notice the last row; on the way back, the first.
     let cut_over = if leads_back(from, to)? { 0 } else { rows.len().saturating_sub(1) };
     let mut steps = Vec::new();
     let mut is_retained = false;
-    let mut before = Row::of(from)?;
+    let mut before = StageConfig::of(from)?;
     for (number, row) in rows.into_iter().enumerate() {
         let part = match number {
             _ if number < cut_over => Part::Expand,
             _ if number == cut_over => Part::CutOver,
             _ => Part::Contract,
         };
-        let mut whats = gates_for_readers(&before, &row);
-        whats.extend((part == Part::CutOver).then_some(What::Compare));
+        let mut actions = gates_for_readers(&before, &row);
+        actions.extend((part == Part::CutOver).then_some(Action::Compare));
         if let Some(retention) = takes_away(&before, &row).filter(|_| !is_retained) {
             is_retained = true;
-            whats.push(What::Retain(retention));
+            actions.push(Action::Retain(retention));
         }
-        whats.extend(gates_for_the_queue(&before, &row));
-        whats.push(What::Deploy(part));
-        steps.extend(whats.into_iter().map(|what| Step { what, before: before.clone(), row: row.clone() }));
+        actions.extend(gates_for_the_queue(&before, &row));
+        actions.push(Action::Deploy(part));
+        steps.extend(actions.into_iter().map(|action| Step { action, before: before.clone(), row: row.clone() }));
         if part == Part::CutOver {
-            steps.push(Step { what: What::Soak, before: row.clone(), row: row.clone() });
+            steps.push(Step { action: Action::Soak, before: row.clone(), row: row.clone() });
         }
         before = row;
     }
     if !is_retained {
-        steps.push(Step { what: What::Retain(Duration::ZERO), before: before.clone(), row: before });
+        steps.push(Step { action: Action::Retain(Duration::ZERO), before: before.clone(), row: before });
     }
     Ok(steps)
 }
@@ -135,48 +140,48 @@ pub fn steps(from: &str, to: &str) -> Result<Vec<Step>, StageError> {
 /// The steps back to `from`, from a row on the way to `to`. Until something is taken away all that `from` rests upon is kept
 /// up to date, so that nothing is filled anew.
 pub fn steps_back(from: &str, to: &str, at: &str) -> Result<Vec<Step>, StageError> {
-    let rows = Row::step(to, from)?;
+    let rows = StageConfig::step(to, from)?;
     let passed = rows.iter().position(|row| row.stage == at).map_or(0, |place| place + 1);
-    let mut before = Row::of(at)?;
+    let mut before = StageConfig::of(at)?;
     let mut steps = Vec::new();
     // Where nothing was deployed, there is nothing to take back.
     for row in rows.into_iter().skip(passed).filter(|_| at != from) {
-        let mut whats = gates_for_the_queue(&before, &row);
-        whats.push(What::Deploy(Part::RollBack));
-        steps.extend(whats.into_iter().map(|what| Step { what, before: before.clone(), row: row.clone() }));
+        let mut actions = gates_for_the_queue(&before, &row);
+        actions.push(Action::Deploy(Part::RollBack));
+        steps.extend(actions.into_iter().map(|action| Step { action, before: before.clone(), row: row.clone() }));
         before = row;
     }
     Ok(steps)
 }
 
 fn leads_back(from: &str, to: &str) -> Result<bool, StageError> {
-    let rows = Row::all()?;
+    let rows = StageConfig::all()?;
     let place = |name| rows.iter().position(|row| row.stage == name);
     Ok(place(to) < place(from))
 }
 
 /// What must be so before readers are served as the second row does.
-fn gates_for_readers(before: &Row, after: &Row) -> Vec<What> {
-    let reads_views = |row: &Row| row.reads_from == Source::ReadStore;
+fn gates_for_readers(before: &StageConfig, after: &StageConfig) -> Vec<Action> {
+    let reads_views = |row: &StageConfig| row.reads_from == Source::ReadStore;
     let backfill = reads_views(after) && !reads_views(before);
     let refresh = after.has(Cache::Redis) && !before.has(Cache::Redis);
-    [backfill.then_some(What::Backfill), refresh.then_some(What::Refresh)].into_iter().flatten().collect()
+    [backfill.then_some(Action::Backfill), refresh.then_some(Action::Refresh)].into_iter().flatten().collect()
 }
 
 /// What must be so before the queue falls out of use, and before it goes.
-fn gates_for_the_queue(before: &Row, after: &Row) -> Vec<What> {
-    let sends = |row: &Row| row.writes_answer != Answer::Result;
+fn gates_for_the_queue(before: &StageConfig, after: &StageConfig) -> Vec<Action> {
+    let sends = |row: &StageConfig| row.writes_answer != WriteAnswer::Result;
     match (before.queue_deployed, after.queue_deployed) {
         // A command does not wait for a dead letter once the queue is out of use. So dead letters are redriven before that.
-        (true, true) if sends(before) && !sends(after) => vec![What::Drain, What::DeadLetters],
-        (true, false) => vec![What::Drain, What::DeadLetters],
+        (true, true) if sends(before) && !sends(after) => vec![Action::Drain, Action::DeadLetters],
+        (true, false) => vec![Action::Drain, Action::DeadLetters],
         _ => Vec::new(),
     }
 }
 
 /// How long to wait before something is taken away, if anything is: data is kept for long, a cache is not.
-fn takes_away(before: &Row, after: &Row) -> Option<Duration> {
-    let falls = |column: fn(&Row) -> bool| column(before) && !column(after);
+fn takes_away(before: &StageConfig, after: &StageConfig) -> Option<Duration> {
+    let falls = |column: fn(&StageConfig) -> bool| column(before) && !column(after);
     let holds_data = falls(|row| row.writes_read_store) || falls(|row| row.queue_deployed);
     match (holds_data, falls(|row| row.writes_redis)) {
         (true, _) => Some(RETENTION),
@@ -262,8 +267,8 @@ mod tests {
             ("redis-cache", "read-store", Duration::ZERO),
             ("read-store", "cqrs", Duration::ZERO),
         ] {
-            let retained = steps(from, to).unwrap().into_iter().filter_map(|step| match step.what {
-                What::Retain(duration) => Some(duration),
+            let retained = steps(from, to).unwrap().into_iter().filter_map(|step| match step.action {
+                Action::Retain(duration) => Some(duration),
                 _ => None,
             });
             assert_eq!(retained.collect::<Vec<_>>(), [kept], "{from} to {to}");
@@ -304,8 +309,8 @@ mod tests {
 
     #[test]
     fn every_way_has_steps_of_different_names_a_comparison_before_its_cut_over_and_its_final_steps_last() {
-        let rows = Row::all().unwrap();
-        let stages: Vec<_> = rows.iter().filter(|row| row.kind == crate::stages::Kind::Stage).collect();
+        let rows = StageConfig::all().unwrap();
+        let stages: Vec<_> = rows.iter().filter(|row| row.kind == crate::stages::StageKind::Stage).collect();
         for pair in stages.windows(2) {
             for (from, to) in [(&pair[0].stage, &pair[1].stage), (&pair[1].stage, &pair[0].stage)] {
                 let steps = steps(from, to).unwrap();
@@ -313,9 +318,9 @@ mod tests {
                 distinct.sort();
                 distinct.dedup();
                 assert_eq!(distinct.len(), steps.len(), "{from} to {to}: {:?}", names(&steps));
-                let cut_over = steps.iter().position(|step| step.what == What::Deploy(Part::CutOver)).unwrap();
-                assert_eq!(steps[cut_over - 1].what, What::Compare, "{from} to {to}");
-                assert_eq!(steps[cut_over + 1].what, What::Soak, "{from} to {to}");
+                let cut_over = steps.iter().position(|step| step.action == Action::Deploy(Part::CutOver)).unwrap();
+                assert_eq!(steps[cut_over - 1].action, Action::Compare, "{from} to {to}");
+                assert_eq!(steps[cut_over + 1].action, Action::Soak, "{from} to {to}");
                 let final_at = steps.iter().position(Step::is_final).unwrap_or(steps.len() - 1);
                 assert_eq!(final_at, steps.len() - 1, "{from} to {to}");
             }

@@ -8,12 +8,12 @@ use adapters::read_table::ReadTable;
 use adapters::redis_cache::{RedisCache, SetupError};
 use adapters::tables::{self, TableNames};
 use aws_config::SdkConfig;
-use kernel::project::Projection;
+use kernel::projection::Projection;
 use serde::Deserialize;
-use service::stages::Row;
+use service::stages::StageConfig;
 
 use crate::cache::Cache;
-use crate::cli::SiteOptions;
+use crate::cli::TargetOptions;
 use crate::compare::Stores;
 use crate::outcome::{Failure, explain};
 use crate::queue::CommandQueue;
@@ -25,18 +25,18 @@ const CACHE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where the parts are, as far as it is known.
 #[derive(Debug)]
-pub(crate) struct Site {
+pub(crate) struct Target {
     /// The local stack, if it is one.
     pub(crate) stack: Option<String>,
     dynamodb: SdkConfig,
     sqs: SdkConfig,
-    places: Places,
+    backends: Backends,
 }
 
 /// As in the variables that functions have.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-struct Places {
+struct Backends {
     stage: Option<String>,
     aws_endpoint_url_dynamodb: Option<String>,
     aws_endpoint_url_sqs: Option<String>,
@@ -52,15 +52,15 @@ struct Places {
 
 #[derive(Deserialize)]
 struct StatusDocument {
-    variables: Places,
+    variables: Backends,
 }
 
-impl Site {
+impl Target {
     /// As the options say; what they leave out, a local stack may know.
-    pub(crate) async fn find(options: &SiteOptions) -> Result<Self, Failure> {
+    pub(crate) async fn find(options: &TargetOptions) -> Result<Self, Failure> {
         let told = match &options.stack {
             Some(url) => ask(url).await?,
-            None => Places::default(),
+            None => Backends::default(),
         };
         let config = async |endpoint: Option<&String>| match endpoint {
             Some(url) => clients::patient(&clients::local(url)),
@@ -71,7 +71,7 @@ impl Site {
             stack: options.stack.clone(),
             dynamodb: config(told.aws_endpoint_url_dynamodb.as_ref()).await,
             sqs: config(told.aws_endpoint_url_sqs.as_ref()).await,
-            places: Places {
+            backends: Backends {
                 // A stack knows it better than whoever asks.
                 stage: told.stage.or_else(|| options.stage.clone()),
                 write_table: or(&options.write_table, told.write_table),
@@ -82,7 +82,7 @@ impl Site {
                 dead_letter_queue_url: or(&options.dead_letter_queue_url, told.dead_letter_queue_url),
                 redis_url: or(&options.redis_url, told.redis_url),
                 redis_iam_cache: or(&options.redis_iam_cache, told.redis_iam_cache),
-                ..Places::default()
+                ..Backends::default()
             },
         })
     }
@@ -95,12 +95,12 @@ impl Site {
     }
 
     fn write_table(&self) -> Result<String, Failure> {
-        self.places.write_table.clone().ok_or(Failure::Unknown("the write store", "--write-table or WRITE_TABLE"))
+        self.backends.write_table.clone().ok_or(Failure::Unknown("the write store", "--write-table or WRITE_TABLE"))
     }
 
     /// The table of the read store that readers see.
     pub(crate) fn read_table(&self) -> Result<ReadTable, Failure> {
-        let name = self.places.read_table.as_ref();
+        let name = self.backends.read_table.as_ref();
         read_table("READ_TABLE", name.ok_or(Failure::Unknown("the read store", "--read-table or READ_TABLE"))?)
     }
 
@@ -112,12 +112,12 @@ impl Site {
 
     /// The same table's name, if it is known.
     pub(crate) fn known_read_table(&self) -> Option<&str> {
-        self.places.read_table.as_deref()
+        self.backends.read_table.as_deref()
     }
 
     /// The table of the read store that is written as well, if there is one.
     pub(crate) fn other_read_table(&self) -> Result<Option<ReadTable>, Failure> {
-        self.places.other_read_table.as_ref().map(|name| read_table("OTHER_READ_TABLE", name)).transpose()
+        self.backends.other_read_table.as_ref().map(|name| read_table("OTHER_READ_TABLE", name)).transpose()
     }
 
     /// A read store.
@@ -127,17 +127,17 @@ impl Site {
 
     /// The name of the row that is deployed, if it is known.
     pub(crate) fn stage(&self) -> Option<&str> {
-        self.places.stage.as_deref()
+        self.backends.stage.as_deref()
     }
 
     /// The row that is deployed, if it is known.
-    pub(crate) fn row(&self) -> Result<Option<Row>, Failure> {
-        Ok(self.stage().map(Row::of).transpose()?)
+    pub(crate) fn row(&self) -> Result<Option<StageConfig>, Failure> {
+        Ok(self.stage().map(StageConfig::of).transpose()?)
     }
 
     /// All that is compared for a read store; without one, the states and what the shared cache holds of them.
     pub(crate) fn stores(&self, table: Option<&ReadTable>) -> Result<Stores, Failure> {
-        let projection = match (table, &self.places.read_table) {
+        let projection = match (table, &self.backends.read_table) {
             (Some(table), _) => table.projection,
             (None, Some(_)) => self.read_table()?.projection,
             (None, None) => Projection::FIRST,
@@ -155,15 +155,15 @@ impl Site {
 
     /// The records of commands.
     pub(crate) fn records(&self) -> Result<DynamoRecords, Failure> {
-        let table = self.places.commands_table.as_ref();
+        let table = self.backends.commands_table.as_ref();
         let table = table.ok_or(Failure::Unknown("the table of records", "--commands-table or COMMANDS_TABLE"))?;
         Ok(DynamoRecords::new(clients::dynamodb(&self.dynamodb), table))
     }
 
     /// The shared cache, where there is one.
     fn cache(&self) -> Result<Option<Cache>, Failure> {
-        let Some(url) = &self.places.redis_url else { return Ok(None) };
-        let cache = match &self.places.redis_iam_cache {
+        let Some(url) = &self.backends.redis_url else { return Ok(None) };
+        let cache = match &self.backends.redis_iam_cache {
             Some(name) => RedisCache::with_iam(url, name, &self.dynamodb),
             None => RedisCache::new(url),
         };
@@ -179,19 +179,19 @@ impl Site {
     /// The queue of commands, if its URL is known and the row that is deployed has it.
     fn command_queue(&self) -> Result<Option<CommandQueue>, Failure> {
         let is_deployed = self.row()?.is_none_or(|row| row.queue_deployed);
-        let url = self.places.queue_url.as_deref().filter(|_| is_deployed);
+        let url = self.backends.queue_url.as_deref().filter(|_| is_deployed);
         Ok(url.map(|url| CommandQueue::new(self.sqs(), url)))
     }
 
     /// The queue of commands.
     pub(crate) fn queue_url(&self) -> Result<&str, Failure> {
-        self.places.queue_url.as_deref().ok_or(Failure::Unknown("the queue", "--queue-url or QUEUE_URL"))
+        self.backends.queue_url.as_deref().ok_or(Failure::Unknown("the queue", "--queue-url or QUEUE_URL"))
     }
 
     /// Its dead-letter queue.
     pub(crate) fn dead_letter_queue_url(&self) -> Result<&str, Failure> {
         let unknown = Failure::Unknown("the dead-letter queue", "--dead-letter-queue-url or DEAD_LETTER_QUEUE_URL");
-        self.places.dead_letter_queue_url.as_deref().ok_or(unknown)
+        self.backends.dead_letter_queue_url.as_deref().ok_or(unknown)
     }
 }
 
@@ -200,7 +200,7 @@ fn read_table(part: &'static str, name: &str) -> Result<ReadTable, Failure> {
 }
 
 /// Asks a local stack where things are.
-async fn ask(url: &str) -> Result<Places, Failure> {
+async fn ask(url: &str) -> Result<Backends, Failure> {
     let failed = |cause: &dyn std::error::Error| Failure::NoStack { url: url.to_owned(), cause: explain(cause) };
     let client = reqwest::Client::builder().timeout(STACK_TIMEOUT).build().map_err(|error| failed(&error))?;
     let answer = client.get(format!("{}/_local/status", url.trim_end_matches('/'))).send().await;

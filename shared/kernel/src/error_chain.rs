@@ -7,9 +7,9 @@ use serde_json::error::Category;
 
 /// An error and all that caused it: `write store is unavailable: throttled: …`. What formats logs takes the first alone.
 #[derive(Debug, Clone, Copy)]
-pub struct Chain<'a>(pub &'a dyn Error);
+pub struct ErrorChain<'a>(pub &'a dyn Error);
 
-impl fmt::Display for Chain<'_> {
+impl fmt::Display for ErrorChain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)?;
         let mut cause = self.0.source();
@@ -46,12 +46,12 @@ mod tests {
     #[test]
     fn an_error_is_told_with_all_its_causes() {
         let error = PortError::Unavailable { port: "write store", cause: io::Error::other("throttled").into() };
-        assert_eq!(Chain(&error).to_string(), "write store is unavailable: throttled");
+        assert_eq!(ErrorChain(&error).to_string(), "write store is unavailable: throttled");
     }
 
     #[test]
     fn what_was_read_is_not_quoted() {
         let error = DecodeError::from(serde_json::from_str::<u64>("\"Ada\"").unwrap_err());
-        assert_eq!(Chain(&error).to_string(), "malformed: JSON, wrong data at line 1, column 5");
+        assert_eq!(ErrorChain(&error).to_string(), "malformed: JSON, wrong data at line 1, column 5");
     }
 }

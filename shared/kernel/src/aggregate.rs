@@ -1,0 +1,71 @@
+//! An aggregate at one version, and its stored forms.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::clock::Timestamp;
+use crate::domain::{DecodeError, Domain};
+use crate::ids::{AggregateKey, Tenant};
+use crate::ports::{Snapshot, UniqueKey};
+use crate::projection::Projection;
+
+/// How long the stores keep the tombstone of a deleted aggregate. A command that arrives within this time is rejected as not
+/// found.
+pub(crate) const TOMBSTONE_RETENTION: Duration = Duration::from_hours(45 * 24);
+
+/// An aggregate at one version.
+#[derive(Debug)]
+pub struct Aggregate<D: Domain> {
+    /// The version; 0 where nothing was ever stored.
+    pub version: u64,
+    /// The state; `None` where nothing was stored, or where it was deleted.
+    pub state: Option<D::State>,
+    /// When the tombstone may be forgotten.
+    pub(crate) expires_at: Option<Timestamp>,
+}
+
+impl<D: Domain> Clone for Aggregate<D> {
+    fn clone(&self) -> Self {
+        Self { version: self.version, state: self.state.clone(), expires_at: self.expires_at }
+    }
+}
+
+impl<D: Domain> Aggregate<D> {
+    /// Nothing.
+    #[must_use]
+    pub fn absent() -> Self {
+        Self { version: 0, state: None, expires_at: None }
+    }
+
+    /// Reads what the write store holds.
+    pub fn decode(stored: Option<&Snapshot>) -> Result<Self, DecodeError> {
+        let Some(stored) = stored else { return Ok(Self::absent()) };
+        let state = stored.body.as_ref().map(|body| D::decode(stored.schema, body)).transpose()?;
+        Ok(Self { version: stored.version, state, expires_at: stored.expires_at })
+    }
+
+    /// What the write store shall hold.
+    #[must_use]
+    pub fn encode(&self, key: &AggregateKey, projection: Projection) -> Snapshot {
+        self.snapshot(key, projection, self.state.as_ref().map(D::encode))
+    }
+
+    /// What the read store shall hold.
+    #[must_use]
+    pub fn view(&self, key: &AggregateKey, projection: Projection) -> Snapshot {
+        let body = self.state.as_ref().map(|state| D::project(projection, key.id, self.version, state));
+        self.snapshot(key, projection, body)
+    }
+
+    fn snapshot(&self, key: &AggregateKey, projection: Projection, body: Option<Bytes>) -> Snapshot {
+        let mut index = self.state.as_ref().map(|state| D::index(projection, key, state)).unwrap_or_default();
+        // Stores return them in this order, and snapshots are compared.
+        index.sort_by_key(|entry| entry.slot);
+        Snapshot { version: self.version, schema: D::SCHEMA, body, index, expires_at: self.expires_at }
+    }
+
+    pub(crate) fn unique_keys(&self, tenant: &Tenant) -> Vec<UniqueKey> {
+        self.state.as_ref().map(|state| D::unique_keys(tenant, state)).unwrap_or_default()
+    }
+}
