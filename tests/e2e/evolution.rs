@@ -16,7 +16,7 @@ const SHIPPED: [&str; 5] = ["read-fn", "write-fn", "ingest-fn", "lith-fn", "shar
 const WIRING: [&str; 5] = [
     "shared/service/src/assembly.rs",
     "shared/service/src/stages.rs",
-    "shared/service/src/way.rs",
+    "shared/service/src/plan.rs",
     "shared/src/config.rs",
     "shared/src/wiring.rs",
 ];

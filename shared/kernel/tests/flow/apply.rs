@@ -122,7 +122,7 @@ async fn commands_that_arrive_before_their_predecessors_are_applied_after_them()
 }
 
 #[tokio::test]
-async fn what_waits_is_deferred_within_the_horizon_and_rejected_after_it() {
+async fn what_waits_is_deferred_within_the_reorder_window_and_rejected_after_it() {
     let world = World::new();
     let id = world.new_id();
     let early = world.command(id, Add(1));
