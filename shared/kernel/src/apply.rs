@@ -19,16 +19,16 @@ use crate::projection::Projection;
 use crate::random::jitter;
 use crate::record::{CommandRecord, CommandStatus, RecordKey};
 
-/// The most commands in one transaction. With state, unique keys and view they stay below DynamoDB's 100 actions.
+/// The most commands in one transaction. With the state, the unique keys and the view it stays below DynamoDB's 100 actions.
 pub const PLAN_COMMANDS_MAX: usize = 90;
 
-/// Number of attempts to commit before the rest is left for a later delivery.
+/// Number of attempts to commit. After them the remaining commands wait for another delivery.
 const ATTEMPTS_MAX: u32 = 12;
 
-/// The longest pause before a contended transaction is tried again.
+/// The longest pause before the next attempt to commit.
 const PAUSE_MAX: Duration = Duration::from_millis(200);
 
-/// Applies commands.
+/// Applies commands to the aggregates of one domain.
 #[derive(Debug)]
 pub struct Applier<D> {
     store: Arc<dyn WriteStore>,
@@ -49,16 +49,16 @@ pub enum CommandResult {
         /// Whether the record was stored before: this delivery is a duplicate.
         duplicate: bool,
     },
-    /// Its predecessor may still be in the queue: deliver it again later.
+    /// Its predecessor may still be in the queue. Deliver it again later.
     Deferred,
-    /// It was not reached, or a write failed without an answer: deliver it again.
+    /// It was not reached, or a write failed without an answer. Deliver it again.
     Unfinished,
 }
 
-/// The results of some commands of one aggregate.
+/// The results of the commands of one aggregate.
 #[derive(Debug)]
 pub struct ApplyReport<D: Domain> {
-    /// In the order of the commands.
+    /// One result for each command, in the order of the commands.
     pub results: Vec<CommandResult>,
     /// The aggregate, at least as new as every final result.
     pub current: Aggregate<D>,
@@ -67,8 +67,8 @@ pub struct ApplyReport<D: Domain> {
 }
 
 impl<D: Domain> ApplyReport<D> {
-    /// Returns whether the view must be projected: a command was applied, now or by an earlier delivery. A duplicate skips
-    /// the apply but never the projection, because the first delivery may have stopped in between.
+    /// Returns whether the view must be projected: if a command was applied, now or by an earlier delivery. A duplicate skips the
+    /// apply but never the projection, because the first delivery may have stopped in between.
     #[must_use]
     pub fn needs_projection(&self) -> bool {
         self.results.iter().any(|result| match result {
@@ -79,7 +79,7 @@ impl<D: Domain> ApplyReport<D> {
     }
 }
 
-/// Why commands were left unfinished.
+/// The error that left commands unfinished.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
     /// A port failed.
@@ -90,7 +90,7 @@ pub enum ApplyError {
     Undecodable {
         /// The aggregate.
         key: AggregateKey,
-        /// Why.
+        /// The cause.
         #[source]
         cause: DecodeError,
     },
@@ -113,24 +113,24 @@ impl<D: Domain> Applier<D> {
         Self { store, records, clock, policy, domain: std::marker::PhantomData }
     }
 
-    /// Whether commands must be applied in the order in which they arrive.
+    /// Returns the order in which commands must be applied.
     #[must_use]
     pub fn order(&self) -> Order {
         self.policy.order
     }
 
-    /// What readers are shown.
+    /// Returns the projection that readers see.
     #[must_use]
     pub fn projection(&self) -> Projection {
         self.policy.projection
     }
 
-    /// The stored versions of aggregates, for [`Applier::apply`].
+    /// Loads the stored versions of aggregates, for [`Applier::apply`].
     pub async fn load(&self, keys: &[AggregateKey]) -> Result<Vec<Option<Snapshot>>, PortError> {
         self.store.load(keys).await
     }
 
-    /// Applies commands of the aggregate `key` on top of its stored version. No two commands may be the same.
+    /// Applies commands of the aggregate `key` on top of its stored version. The commands must be distinct.
     pub async fn apply(
         &self,
         key: &AggregateKey,
@@ -206,7 +206,7 @@ impl<D: Domain> Work<'_, D> {
         self.catch_up().await
     }
 
-    /// Looks up the predecessors of these commands that are not among them.
+    /// Looks up the predecessors of these commands that are not in this batch.
     async fn look_for_what_comes_before(&mut self) -> Result<(), ApplyError> {
         if self.applier.policy.reorder_window.is_zero() {
             return Ok(());
@@ -225,7 +225,8 @@ impl<D: Domain> Work<'_, D> {
                 self.settled.insert(*command);
             }
         }
-        // The state was read before the records, so it may be older. A rejection changes no state, so no condition would fail.
+        // The state was read before the records, so it may be older. A rejection changes no state, so no condition of the
+        // transaction would fail.
         let is_old = newest > self.current.version && !mutant!(ActionOnOldState);
         if is_old { self.reload().await } else { Ok(()) }
     }
@@ -280,7 +281,7 @@ impl<D: Domain> Work<'_, D> {
         }
     }
 
-    /// The transaction took effect.
+    /// Records the results of a committed plan.
     fn settle(&mut self, plan: BatchPlan<D>, records: Vec<CommandRecord>) {
         for ((index, _), record) in plan.judged.into_iter().zip(records) {
             self.finish(index, CommandResult::Final { record, duplicate: false });
@@ -289,12 +290,12 @@ impl<D: Domain> Work<'_, D> {
         self.with_view = self.applier.policy.view_in_transaction;
     }
 
-    /// Defers all commands that are left.
+    /// Defers all remaining commands.
     fn defer(&mut self, plan: &BatchPlan<D>) {
         for index in plan.waiting.clone() {
             self.finish(index, CommandResult::Deferred);
         }
-        // The commands beyond this plan's size come later, and wait too.
+        // The commands beyond the size of this plan come later, so they wait too.
         for index in std::mem::take(&mut self.pending) {
             self.finish(index, CommandResult::Deferred);
         }
@@ -310,7 +311,7 @@ impl<D: Domain> Work<'_, D> {
         }
     }
 
-    /// Learns from the conditions that failed.
+    /// Applies the failed conditions: finishes duplicates, refuses a command whose unique key is held, and reloads a changed state.
     async fn refresh_after_conflict(
         &mut self,
         plan: &BatchPlan<D>,
@@ -321,25 +322,26 @@ impl<D: Domain> Work<'_, D> {
         for record in failed.final_records {
             let index = self.commands.iter().position(|envelope| envelope.stamp.command == record.key.command);
             if let Some(index) = index {
-                // If the stored record is the one to put, this transaction had stored it, and its answer was lost.
+                // If the stored record is the one to put, an earlier attempt stored it and its answer was lost.
                 let duplicate = !transaction.records.contains(&record);
                 self.finish(index, CommandResult::Final { record, duplicate });
             }
         }
-        // If the state moved, the command may need other unique keys, or none.
+        // If the state changed, the command may need other unique keys, or none.
         if let (false, Some(unique_key), Some(index)) =
             (moved && !mutant!(BlamedOnMovedState), failed.unique_keys_held.first(), plan.unique_key_changer)
             && let Some(envelope) = self.commands.get(index)
         {
             self.refused.insert(envelope.stamp.command, D::unique_key_held(unique_key));
         }
-        // If the state did not move, a view as new or newer is there already. If it moved, nothing is known about the view.
+        // If the state did not change, the read store holds a view as new or newer. If it changed, the condition proves nothing
+        // about the view.
         self.with_view =
             self.applier.policy.view_in_transaction && (!failed.view_exists || (moved && !mutant!(ViewLeftOutForGood)));
         if moved { self.reload().await } else { Ok(()) }
     }
 
-    /// Reloads the state if it is older than a result: a duplicate may have been applied after the state was read.
+    /// Reloads the state if it is older than a result. A duplicate may have been applied after the state was read.
     async fn catch_up(&mut self) -> Result<(), ApplyError> {
         let behind = self.results.iter().any(|result| !self.is_shown(result));
         if behind { self.reload().await } else { Ok(()) }
@@ -355,7 +357,7 @@ impl<D: Domain> Work<'_, D> {
         }
     }
 
-    /// Marks results unfinished that are newer than the current version. The work stopped before it reloaded the state, so a
+    /// Marks results as unfinished if they are newer than the current version. The work stopped before it reloaded the state, so a
     /// projection now would be older than the result.
     fn withdraw_unshown_results(&mut self) {
         let mut results = std::mem::take(&mut self.results);

@@ -1,10 +1,10 @@
-//! Pauses between looks at something that changes soon.
+//! Pauses between two reads of a value that changes soon.
 
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-/// Pauses between looks: 10 ms, then half as long again each time, up to 200 ms.
+/// The pauses: 10 ms at first, each 1.5 times the one before, up to 200 ms.
 #[derive(Debug)]
 pub(crate) struct Backoff(Duration);
 
@@ -13,7 +13,7 @@ impl Backoff {
         Self(Duration::from_millis(10))
     }
 
-    /// Waits; false, at once, where there is no time left to look again.
+    /// Waits for the next pause, but not beyond `until`. Returns false at once if `until` has passed.
     pub(crate) async fn wait(&mut self, until: Instant) -> bool {
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {

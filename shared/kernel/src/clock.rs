@@ -1,4 +1,4 @@
-//! Wall time, injected, so that tests and simulations own it.
+//! Wall time, injected, so that tests and simulations control it.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,50 +12,50 @@ use serde::{Deserialize, Serialize};
 pub struct Timestamp(u64);
 
 impl Timestamp {
-    /// From microseconds since 1970.
+    /// Returns the time that is `micros` microseconds after 1970.
     #[must_use]
     pub const fn from_micros(micros: u64) -> Self {
         Self(micros)
     }
 
-    /// Microseconds since 1970.
+    /// Returns the microseconds since 1970.
     #[must_use]
     pub const fn as_micros(self) -> u64 {
         self.0
     }
 
-    /// Whole milliseconds since 1970.
+    /// Returns the whole milliseconds since 1970.
     #[must_use]
     pub const fn as_millis(self) -> u64 {
         self.0 / 1_000
     }
 
-    /// Whole seconds since 1970, as DynamoDB's time to live counts.
+    /// Returns the whole seconds since 1970, the unit of DynamoDB's time to live.
     #[must_use]
     pub const fn as_seconds(self) -> u64 {
         self.0 / 1_000_000
     }
 
-    /// Later by `micros`.
+    /// Returns the time that is `micros` microseconds later.
     #[must_use]
     pub const fn plus_micros(self, micros: u64) -> Self {
         Self(self.0.saturating_add(micros))
     }
 
-    /// Later by `duration`.
+    /// Returns the time that is `duration` later.
     #[must_use]
     pub fn plus(self, duration: Duration) -> Self {
         self.plus_micros(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX))
     }
 
-    /// How long ago `earlier` was; `None` where it lies in the future.
+    /// Returns the time since `earlier`; `None` if `earlier` lies in the future.
     #[must_use]
     pub fn since(self, earlier: Self) -> Option<Duration> {
         self.0.checked_sub(earlier.0).map(Duration::from_micros)
     }
 }
 
-/// RFC 3339 in UTC with microseconds, for example `2026-11-21T08:30:00.000001Z`.
+/// Writes RFC 3339 in UTC with microseconds, for example `2026-11-21T08:30:00.000001Z`.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let time = i64::try_from(self.0).ok().and_then(|micros| jiff::Timestamp::from_microsecond(micros).ok());
@@ -63,9 +63,9 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// Tells wall time. It may jump, in either direction: nothing may rely on it going forward.
+/// A source of wall time. It may jump in either direction, so no code may rely on its progress.
 pub trait Clock: fmt::Debug + Send + Sync {
-    /// Now.
+    /// Returns the current time.
     fn now(&self) -> Timestamp;
 }
 
@@ -80,15 +80,15 @@ impl Clock for SystemClock {
     }
 }
 
-/// Hands out accept times that do not go back within one environment, nor within a session, whatever its clock does.
+/// Gives commands their accept times. They never go back within one environment, nor within a session, even if the clock does.
 #[derive(Debug, Default)]
 pub struct StampClock {
     last: AtomicU64,
 }
 
 impl StampClock {
-    /// The accept time for a command received at `now`, and greater than `floor`: the stamp that the client's session
-    /// has already seen. What one client has seen moves no other's accept times.
+    /// Returns the accept time of a command received at `now`. It is later than `floor`, the accept time that the client's session
+    /// has seen. A session's floor never moves the accept times of other sessions.
     pub fn next(&self, now: Timestamp, floor: Option<Timestamp>) -> Timestamp {
         let advance = |last: u64| match mutant!(StampsGoBack) {
             true => now.0,

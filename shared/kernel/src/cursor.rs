@@ -1,4 +1,4 @@
-//! Cursors: where a client is in a list.
+//! Cursors: a cursor names a position in a list.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use crate::ids::{AggregateId, Tenant};
 use crate::ports::Position;
 use crate::seal::{KeyRing, SealedFor};
 
-/// How long a cursor is good for.
+/// How long a cursor is valid.
 pub const CURSOR_TTL: Duration = Duration::from_hours(24);
 
-/// Why a cursor is not believed. The client should start the list again.
+/// The reason why a cursor is refused. The client should start the list again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CursorError {
-    /// Not made by this service for this tenant, filter and projection.
+    /// This service did not make it for this tenant, filter and projection.
     #[error("the cursor was not given out for this list")]
     Forged,
     /// Older than [`CURSOR_TTL`].
@@ -30,15 +30,15 @@ struct Wire {
     e: Timestamp,
 }
 
-/// The text that stands for a place in the list which `scope` describes: its filter and the projection's version.
+/// Returns the cursor of a position. `scope` names the list: its filter and the projection's version.
 #[must_use]
 pub fn seal(keys: &KeyRing, tenant: &Tenant, scope: &str, now: Timestamp, at: &Position) -> String {
     let wire = Wire { s: at.sort.clone(), i: at.id, e: now.plus(CURSOR_TTL) };
-    // Serialising strings into memory cannot fail; an empty cursor would be refused as forged.
+    // Serialising strings into memory cannot fail. An empty cursor would be refused as forged.
     keys.seal(&sealed_for(tenant, scope), &serde_json::to_vec(&wire).unwrap_or_default())
 }
 
-/// The place that the text of a client stands for.
+/// Returns the position that a client's cursor names.
 pub fn open(keys: &KeyRing, tenant: &Tenant, scope: &str, now: Timestamp, text: &str) -> Result<Position, CursorError> {
     let plain = keys.open(&sealed_for(tenant, scope), text).map_err(|_| CursorError::Forged)?;
     let wire: Wire = serde_json::from_slice(&plain).map_err(|_| CursorError::Forged)?;

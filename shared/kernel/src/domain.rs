@@ -1,4 +1,4 @@
-//! What the kernel serves: a domain is a handful of pure functions.
+//! The interface between the kernel and a resource: a domain is a set of pure functions.
 
 use std::fmt;
 
@@ -12,65 +12,64 @@ use crate::ports::{IndexEntry, UniqueKey};
 use crate::problem::Problem;
 use crate::projection::Projection;
 
-/// A domain: `decide` says what a command does to a state, `evolve` does it, `project` shows it.
+/// A kind of aggregate and its rules: `decide` judges a command, `evolve` applies the event, `project` makes the view.
 ///
-/// All functions are pure: no clock, no randomness, no I/O. Times and identities arrive inside the command. Versions,
-/// preconditions, tombstones and duplicates are the kernel's: a domain never sees them, except that a deleted
-/// aggregate's state is gone.
+/// All functions are pure: no clock, no randomness, no I/O. Times and identities arrive inside the command. The kernel handles
+/// versions, preconditions, tombstones and duplicates. A domain only sees that a deleted aggregate has no state.
 pub trait Domain: fmt::Debug + Send + Sync + 'static {
-    /// Tells aggregates of this domain apart from those of others.
+    /// The kind of these aggregates. It separates them from those of other domains.
     const KIND: Kind;
     /// The version of the stored form of states and views that this code writes.
     const SCHEMA: u16;
     /// The version of the serialised form of commands that this code writes.
     const COMMAND_SCHEMA: u16 = 1;
 
-    /// What is asked. Its serialised form travels in the queue and is part of a command's fingerprint.
+    /// A command. Its serialised form travels in the queue and is part of the command's fingerprint.
     type Command: fmt::Debug + Clone + Send + Sync + Serialize + DeserializeOwned;
-    /// What happened.
+    /// The change that an accepted command makes.
     type Event: fmt::Debug + Send;
-    /// What is kept of a live aggregate.
+    /// The data of a live aggregate.
     type State: fmt::Debug + Clone + Send + Sync;
 
-    /// Whether the command brings an aggregate into being. Every other command needs one that exists.
+    /// Returns whether the command creates an aggregate. Every other command needs an existing one.
     fn creates(command: &Self::Command) -> bool;
 
-    /// Whether the commands that a session sends before this one must be judged before it, because what it does depends on the
-    /// state: so it is with an action of a state machine. Other commands may overtake each other: the later stamp wins.
+    /// Returns whether this command waits for the earlier commands of its session. An action of a state machine does, because its
+    /// effect depends on the state. Other commands may overtake each other: the later stamp wins.
     #[must_use]
     fn is_ordered(_: &Self::Command) -> bool {
         false
     }
 
-    /// What the command does to the state, which is `None` exactly where the command creates.
+    /// Judges a command. The state is `None` exactly if the command creates an aggregate.
     ///
-    /// Deciding twice is deciding once: the result depends on the arguments alone.
+    /// The kernel may repeat the call, so the result must depend on the arguments alone.
     fn decide(state: Option<&Self::State>, command: &Self::Command, context: &Context) -> Decision<Self::Event>;
 
-    /// The state after the event; `None` where it ends the aggregate.
+    /// Returns the state after the event; `None` if the event deletes the aggregate.
     fn evolve(state: Option<Self::State>, event: Self::Event) -> Option<Self::State>;
 
-    /// The values that no other aggregate of the tenant may hold while this state lasts.
+    /// Returns the values that no other aggregate of the tenant may hold while this state lasts.
     fn unique_keys(tenant: &Tenant, state: &Self::State) -> Vec<UniqueKey>;
 
-    /// Why a command that needs a unique key which another aggregate holds is refused.
+    /// Returns the problem of a command that needs a unique key of another aggregate.
     fn unique_key_held(unique_key: &UniqueKey) -> Problem;
 
-    /// The view of a state, serialised once here; it travels as bytes through stores and caches. Whoever changes it for
-    /// the same state gives it another [`Projection`], and leaves the one before as it was until it is gone.
+    /// Returns the view of a state, serialised. Stores and caches keep these bytes as they are. If you change the view of a state,
+    /// make another [`Projection`], and keep the old one unchanged until no reader uses it.
     fn project(projection: Projection, id: AggregateId, version: u64, state: &Self::State) -> Bytes;
 
-    /// The places of the view in lists, likewise: at most one entry for each slot.
+    /// Returns the list entries of the view, versioned like `project`. Each slot has one entry at most.
     fn index(projection: Projection, key: &AggregateKey, state: &Self::State) -> Vec<IndexEntry>;
 
-    /// The stored form of a state, of version [`Domain::SCHEMA`].
+    /// Returns the stored form of a state, in version [`Domain::SCHEMA`].
     fn encode(state: &Self::State) -> Bytes;
 
-    /// Reads the stored form of any schema version up to this code's own.
+    /// Reads the stored form of a state, in any schema version up to this code's own.
     fn decode(schema: u16, body: &[u8]) -> Result<Self::State, DecodeError>;
 
-    /// Reads the serialised form of a command, of any schema version up to this code's own. Must be given together with
-    /// the first [`Domain::COMMAND_SCHEMA`] above 1.
+    /// Reads the serialised form of a command, in any schema version up to this code's own. Implement it as soon as
+    /// [`Domain::COMMAND_SCHEMA`] is above 1.
     fn decode_command(schema: u16, body: &str) -> Result<Self::Command, DecodeError> {
         if schema != Self::COMMAND_SCHEMA {
             return Err(DecodeError::UnknownSchema(schema));
@@ -79,41 +78,41 @@ pub trait Domain: fmt::Debug + Send + Sync + 'static {
     }
 }
 
-/// What a command brings along, besides what it asks.
+/// The data about a command that `decide` gets besides the command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Context {
-    /// When it was accepted, and its place in the order of commands.
+    /// Its time of acceptance, and its position in the order of commands.
     pub stamp: Stamp,
-    /// Whether it named the version that it builds on: then it wins over whatever is stored.
+    /// Whether it names the version that it builds on. Such a command wins over every stored stamp.
     pub conditional: bool,
 }
 
 impl Context {
-    /// When the command was accepted.
+    /// Returns the time at which the command was accepted.
     #[must_use]
     pub fn accepted_at(&self) -> Timestamp {
         self.stamp.at
     }
 }
 
-/// What a command does.
+/// The judgement of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision<E> {
-    /// This happened.
+    /// The command applies, with this event.
     Accept(E),
-    /// Nothing, because later commands have set all that it sets.
+    /// The command has no effect: later commands have set all its fields.
     Superseded,
-    /// Nothing, because it may not.
+    /// The command has no effect: a rule forbids it.
     Reject(Problem),
 }
 
-/// A stored form cannot be read.
+/// The reason why a stored form is unreadable.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
-    /// Written by newer code: deploy that, or newer.
+    /// Newer code wrote it. Deploy that code, or newer code.
     #[error("schema version {0} is newer than this code reads")]
     UnknownSchema(u16),
-    /// Not what its schema version says it is.
+    /// It does not match its schema version.
     #[error("malformed")]
     Malformed(#[from] serde_json::Error),
 }

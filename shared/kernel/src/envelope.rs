@@ -1,4 +1,4 @@
-//! What travels in the queue: a command with everything that judging it needs.
+//! The message in the queue: a command with all data that its judgement needs.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -11,20 +11,20 @@ use crate::record::{CommandRecord, CommandStatus, Fingerprint, RecordKey};
 /// The version of an envelope without [`Envelope::kind`], [`Envelope::excluded`] and [`Envelope::after`].
 pub const ENVELOPE_SCHEMA: u16 = 1;
 
-/// The version of an envelope with one of them. Code that does not know them refuses the message. It does not take an order
-/// for a user, and does not ignore the condition.
+/// The version of an envelope with one of them. Code without these fields refuses the message. So it never takes an order for a
+/// user, and never ignores a condition.
 pub const ENVELOPE_SCHEMA_EXTENDED: u16 = 2;
 
 /// The version that a command builds on, from `If-Match`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ExpectedVersion {
-    /// Any. The command does not win over a later one that is applied already.
+    /// Any version. The command does not win over a later one that is already applied.
     #[serde(rename = "unsaid")]
     Any,
-    /// Any, as long as the aggregate exists: `If-Match: *`. Says nothing about what the client has seen.
+    /// Any version, if the aggregate exists: `If-Match: *`. It does not show which version the client has seen.
     Exists,
-    /// This one only.
+    /// This version only.
     Version(u64),
 }
 
@@ -32,14 +32,14 @@ pub enum ExpectedVersion {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Excluded {
-    /// Any: `If-None-Match: *`.
+    /// Any version: `If-None-Match: *`.
     Any,
-    /// These, in ascending order.
+    /// These versions, in ascending order.
     Versions(Vec<u64>),
 }
 
 impl Excluded {
-    /// Whether a command must not find an aggregate of this version.
+    /// Returns whether the command must not find this version.
     #[must_use]
     pub fn has(&self, version: u64) -> bool {
         match self {
@@ -49,44 +49,44 @@ impl Excluded {
     }
 }
 
-/// A command on its way.
+/// A command with its identity, its aggregate and its conditions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Envelope<C> {
-    /// The version of its form, from [`schema_of`].
+    /// The version of the envelope's form, from [`schema_of`].
     pub schema: u16,
-    /// Who it belongs to.
+    /// The tenant that owns the aggregate.
     pub tenant: Tenant,
-    /// Who sent it.
+    /// The sender.
     pub subject: Subject,
     /// The kind of the aggregate, from [`Kind::name`](crate::ids::Kind::name).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
-    /// What it is for.
+    /// The aggregate that the command is for.
     pub aggregate: AggregateId,
-    /// Its identity and its place in the order of commands.
+    /// The command's identity, and its position in the order of commands.
     pub stamp: Stamp,
-    /// The version that it builds on.
+    /// The version that the command builds on.
     pub expected: ExpectedVersion,
-    /// The versions that it must not find.
+    /// The versions that the command must not find.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub excluded: Option<Excluded>,
-    /// The commands of its session that must be judged before it; empty unless it is [ordered](Domain::is_ordered).
+    /// The earlier commands of the session that must be judged first. Empty unless the command is [ordered](Domain::is_ordered).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub after: Vec<CommandId>,
-    /// What it asks, where it came with an idempotency key.
+    /// The fingerprint of the request, if it had an idempotency key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<Fingerprint>,
-    /// The trace that it belongs to: a W3C `traceparent`.
+    /// The trace of the request: a W3C `traceparent`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
-    /// [`Domain::COMMAND_SCHEMA`] of the code that wrote it.
+    /// The [`Domain::COMMAND_SCHEMA`] of the code that wrote the command.
     #[serde(default = "first_schema")]
     pub command_schema: u16,
-    /// What it asks.
+    /// The command.
     pub command: C,
 }
 
-/// The version of an envelope that names this kind, excludes these versions and comes after these commands.
+/// Returns the version of an envelope with this kind, these excluded versions and these predecessors.
 #[must_use]
 pub fn schema_of(kind: Option<&str>, excluded: Option<&Excluded>, after: &[CommandId]) -> u16 {
     if kind.is_some() || excluded.is_some() || !after.is_empty() { ENVELOPE_SCHEMA_EXTENDED } else { ENVELOPE_SCHEMA }
@@ -96,19 +96,19 @@ fn first_schema() -> u16 {
     1
 }
 
-/// Why a message is not an envelope that this code reads. It stays in the queue and ends as a dead letter.
+/// The reason why this code cannot read a message. The message stays in the queue and ends as a dead letter.
 #[derive(Debug, thiserror::Error)]
 pub enum EnvelopeError {
-    /// Written by newer code: deploy that, or newer, then redrive.
+    /// Newer code wrote it. Deploy that code, or newer code, then redrive.
     #[error("envelope schema version {0} is unknown")]
     UnknownSchema(u16),
-    /// No domain of this code has its kind: deploy the code that has it, then redrive.
+    /// No domain of this code has its kind. Deploy code with this kind, then redrive.
     #[error("the kind {} is unknown", .0.as_deref().unwrap_or("of a message without one"))]
     UnknownKind(Option<String>),
-    /// The command in it was written by newer code: deploy that, or newer, then redrive.
+    /// Newer code wrote the command in it. Deploy that code, or newer code, then redrive.
     #[error("command schema version {0} is unknown")]
     UnknownCommandSchema(u16),
-    /// Not an envelope at all.
+    /// It is not an envelope.
     #[error("the message is not a command envelope")]
     Malformed(#[from] serde_json::Error),
 }
@@ -122,7 +122,7 @@ impl From<DecodeError> for EnvelopeError {
     }
 }
 
-/// What every version of the envelope has in the same place: enough to say that a command failed.
+/// The fields that every version of the envelope has under the same names. They are enough to record that a command failed.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct EnvelopeHeader {
     tenant: Tenant,
@@ -135,13 +135,13 @@ pub struct EnvelopeHeader {
 }
 
 impl EnvelopeHeader {
-    /// Reads what can be read of a message whose envelope cannot.
+    /// Reads the header of a message, even if its envelope is unreadable.
     #[must_use]
     pub fn parse(body: &str) -> Option<Self> {
         serde_json::from_str(body).ok()
     }
 
-    /// The record that gives the command this status, reached at `completed_at`.
+    /// Returns the record of the command with this status, reached at `completed_at`.
     #[must_use]
     pub fn record(self, status: CommandStatus, completed_at: Option<Timestamp>) -> CommandRecord {
         CommandRecord {
@@ -156,11 +156,11 @@ impl EnvelopeHeader {
     }
 }
 
-/// An envelope whose command is read later, by the domain that its kind belongs to.
+/// An envelope with an unparsed command. The domain of its kind parses it later.
 pub type RawEnvelope = Envelope<Box<RawValue>>;
 
 impl RawEnvelope {
-    /// Reads a message's body, all but the command.
+    /// Reads the body of a message, except the command.
     pub fn read(body: &str) -> Result<Self, EnvelopeError> {
         #[derive(Deserialize)]
         struct Schema {
@@ -173,7 +173,7 @@ impl RawEnvelope {
         Ok(serde_json::from_str(body)?)
     }
 
-    /// Reads the command. One of an older form becomes one of today's.
+    /// Parses the command. A command in an older form becomes one in today's form.
     pub fn typed<D: Domain>(self) -> Result<Envelope<D::Command>, EnvelopeError> {
         if !D::KIND.has_name(self.kind.as_deref()) {
             return Err(EnvelopeError::UnknownKind(self.kind));
@@ -184,12 +184,12 @@ impl RawEnvelope {
 }
 
 impl<C> Envelope<C> {
-    /// Reads a message's body. A command of an older form becomes one of today's.
+    /// Reads the body of a message. A command in an older form becomes one in today's form.
     pub fn parse<D: Domain<Command = C>>(body: &str) -> Result<Self, EnvelopeError> {
         RawEnvelope::read(body)?.typed::<D>()
     }
 
-    /// The same around this command.
+    /// Returns the same envelope with this command.
     fn carrying<D: Domain>(self, command: D::Command) -> Envelope<D::Command> {
         let Self { schema, tenant, subject, kind, aggregate, .. } = self;
         let Self { stamp, expected, excluded, after, fingerprint, traceparent, .. } = self;
@@ -211,25 +211,25 @@ impl<C> Envelope<C> {
         }
     }
 
-    /// The aggregate's key.
+    /// Returns the aggregate's key.
     #[must_use]
     pub fn key<D: Domain<Command = C>>(&self) -> AggregateKey {
         AggregateKey { kind: D::KIND, tenant: self.tenant.clone(), id: self.aggregate }
     }
 
-    /// What the domain is told besides the command.
+    /// Returns the data that the domain gets besides the command.
     #[must_use]
     pub fn context(&self) -> Context {
         Context { stamp: self.stamp, conditional: matches!(self.expected, ExpectedVersion::Version(_)) }
     }
 
-    /// The key of the command's record.
+    /// Returns the key of the command's record.
     #[must_use]
     pub fn record_key(&self) -> RecordKey {
         RecordKey { tenant: self.tenant.clone(), command: self.stamp.command }
     }
 
-    /// The record that gives the command this status, reached at `completed_at`.
+    /// Returns the record of the command with this status, reached at `completed_at`.
     #[must_use]
     pub fn record(&self, status: CommandStatus, completed_at: Option<Timestamp>) -> CommandRecord {
         let heading = EnvelopeHeader {

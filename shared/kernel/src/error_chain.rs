@@ -1,11 +1,11 @@
-//! Errors as they are logged.
+//! Errors with their causes, for logs.
 
 use std::error::Error;
 use std::fmt;
 
 use serde_json::error::Category;
 
-/// An error and all that caused it: `write store is unavailable: throttled: …`. What formats logs takes the first alone.
+/// An error with all its causes: `write store is unavailable: throttled: …`. The log formatter prints only the first error.
 #[derive(Debug, Clone, Copy)]
 pub struct ErrorChain<'a>(pub &'a dyn Error);
 
@@ -24,7 +24,7 @@ impl fmt::Display for ErrorChain<'_> {
     }
 }
 
-/// The library's own text quotes what it has read, and logs hold no personal data.
+/// Writes the kind and the position of a JSON error. The library's own text quotes the input, and logs hold no personal data.
 fn unquoted(error: &serde_json::Error, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let kind = match error.classify() {
         Category::Io => "input",

@@ -1,4 +1,4 @@
-//! Identities: tenants, aggregates, commands; and the stamp that orders commands.
+//! Identities of tenants, aggregates and commands, and the stamp that orders commands.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,26 +10,26 @@ use uuid::{Builder, Uuid};
 
 use crate::clock::Timestamp;
 
-/// Longest tenant or subject, in bytes. Both come from a token's claims and become part of store keys.
+/// The longest tenant or subject, in bytes. Both come from a token's claims and become part of store keys.
 pub const NAME_BYTES_MAX: usize = 128;
 
-/// Why a text is not an identity.
+/// The reason why a text is not an identity.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IdError {
-    /// Empty, too long, or with characters that cannot stand in a key.
+    /// It is empty, too long, or has a character that keys cannot contain.
     #[error("must be 1 to {NAME_BYTES_MAX} visible ASCII characters without `#`")]
     Name,
-    /// Not a hyphenated UUID.
+    /// It is not a hyphenated UUID.
     #[error("must be a hyphenated UUID")]
     Uuid,
 }
 
-/// A customer whose data is kept apart from everyone else's. Part of every store key.
+/// The owner of aggregates. Every store key contains it, and no request crosses it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Tenant(String);
 
-/// Who sent a request, within a tenant.
+/// The sender of a request, within a tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Subject(String);
@@ -41,7 +41,7 @@ fn is_name(text: &str) -> bool {
 macro_rules! name {
     ($type:ident) => {
         impl $type {
-            /// The text as it stands in keys and claims.
+            /// Returns the text, as it is in keys and claims.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -81,13 +81,13 @@ macro_rules! name {
 name!(Tenant);
 name!(Subject);
 
-/// Parses a hyphenated UUID in any case (RFC 9562, section 4). An identity is always written in lower case, so that one thing
-/// has one key.
+/// Parses a hyphenated UUID in any case (RFC 9562, section 4). Identities are always written in lower case, so each thing has one
+/// key.
 fn parse_uuid(text: &str) -> Result<Uuid, IdError> {
     text.parse().map(Hyphenated::into_uuid).map_err(|_| IdError::Uuid)
 }
 
-/// The accept time in a `UUIDv7`, or `None` for another version.
+/// Returns the time in a `UUIDv7`, or `None` for another version.
 fn uuid_time(uuid: Uuid) -> Option<Timestamp> {
     if uuid.get_version_num() != 7 {
         return None;
@@ -106,13 +106,13 @@ fn uuid_v7(at: Timestamp) -> Uuid {
 pub struct AggregateId(Uuid);
 
 impl AggregateId {
-    /// A new identity, ordered by `at`.
+    /// Returns a new identity. It contains `at` to the millisecond, so identities sort by time.
     #[must_use]
     pub fn generate(at: Timestamp) -> Self {
         Self(uuid_v7(at))
     }
 
-    /// When it was made; `None` where it was not made by this service.
+    /// Returns the time at which the identity was made. `None` if this service did not make it.
     #[must_use]
     pub fn made_at(self) -> Option<Timestamp> {
         uuid_time(self.0)
@@ -133,7 +133,7 @@ impl fmt::Display for AggregateId {
     }
 }
 
-/// Tells the aggregates of one domain apart from those of another.
+/// The kind of an aggregate. It separates the aggregates of one domain from those of another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Kind {
     letters: &'static str,
@@ -141,11 +141,11 @@ pub struct Kind {
 }
 
 impl Kind {
-    /// A kind, by one or two upper-case letters that no other domain of the service has.
+    /// Returns a kind with these letters: one or two upper-case letters that no other domain of the service has.
     ///
     /// # Panics
     ///
-    /// If it is anything else, when the constant is evaluated: such a domain does not compile.
+    /// If the text is anything else. The constant is evaluated at compile time, so such a domain does not compile.
     #[must_use]
     pub const fn new(letters: &'static str) -> Self {
         assert!(
@@ -155,26 +155,26 @@ impl Kind {
         Self { letters, is_implied: false }
     }
 
-    /// The kind that a message, a record, a token and a unique key have if they name none. It is the kind of the domain that
-    /// was there before there was another one; a service has at most one.
+    /// Returns the implied kind: that of messages, records, tokens and unique keys without a kind. It belongs to the domain that
+    /// the service had before it had a second one. A service has at most one implied kind.
     #[must_use]
     pub const fn implied(letters: &'static str) -> Self {
         Self { is_implied: true, ..Self::new(letters) }
     }
 
-    /// The letters, as they stand in keys.
+    /// Returns the letters, as they are in keys.
     #[must_use]
     pub const fn letters(self) -> &'static str {
         self.letters
     }
 
-    /// The kind as messages, records, tokens and unique keys name it; `None` for the implied kind.
+    /// Returns the kind as messages, records, tokens and unique keys name it; `None` for the implied kind.
     #[must_use]
     pub const fn name(self) -> Option<&'static str> {
         if self.is_implied { None } else { Some(self.letters) }
     }
 
-    /// Whether something with this name, or without one, is of this kind.
+    /// Returns whether an object with this kind in its form, or with none, is of this kind.
     #[must_use]
     pub fn has_name(self, name: Option<&str>) -> bool {
         self.name() == name
@@ -187,14 +187,14 @@ impl fmt::Display for Kind {
     }
 }
 
-/// Where an aggregate is kept: the same key in the write store, the read store and, behind a prefix, in caches.
+/// The key of an aggregate in the write store, in the read store and, behind a prefix, in caches.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AggregateKey {
     /// The kind of aggregate, from [`Domain::KIND`](crate::domain::Domain::KIND).
     pub kind: Kind,
-    /// The tenant that it belongs to.
+    /// The tenant that owns the aggregate.
     pub tenant: Tenant,
-    /// Its identity.
+    /// The aggregate's identity.
     pub id: AggregateId,
 }
 
@@ -204,28 +204,28 @@ impl fmt::Display for AggregateKey {
     }
 }
 
-/// The identity of one command, without the MAC that its public form carries (see
-/// [`seal::CommandIds`](crate::seal::CommandIds)).
+/// The identity of one command, without the MAC of its public form (see
+/// [`KeyRing::sign_command`](crate::seal::KeyRing::sign_command)).
 ///
-/// A `UUIDv8` where it was derived from an idempotency key, a `UUIDv7` otherwise.
+/// It is a `UUIDv8` if it is derived from an idempotency key, otherwise a `UUIDv7`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct CommandId(Uuid);
 
 impl CommandId {
-    /// A new, time-ordered identity for a command that came without an idempotency key.
+    /// Returns a new, time-ordered identity, for a command without an idempotency key.
     #[must_use]
     pub fn generate(at: Timestamp) -> Self {
         Self(uuid_v7(at))
     }
 
-    /// The identity that an idempotency key stands for: the same parts give the same identity, at any time, in any
+    /// Derives the identity of a command with an idempotency key. The same parts always give the same identity, in every
     /// environment.
     #[must_use]
     pub fn derive(tenant: &Tenant, subject: &Subject, method: &str, path: &str, idempotency_key: &str) -> Self {
         let mut context = digest::Context::new(&digest::SHA256);
         for part in [tenant.as_str(), subject.as_str(), method, path, idempotency_key] {
-            // Lengths keep ("ab", "c") and ("a", "bc") apart.
+            // The lengths keep ("ab", "c") and ("a", "bc") apart.
             context.update(&(part.len() as u64).to_be_bytes());
             context.update(part.as_bytes());
         }
@@ -236,7 +236,7 @@ impl CommandId {
         Self(Builder::from_custom_bytes(bytes).into_uuid())
     }
 
-    /// When the command was accepted; `None` where the identity was derived from an idempotency key.
+    /// Returns the time at which the command was accepted; `None` if the identity is derived from an idempotency key.
     #[must_use]
     pub fn accepted_at(self) -> Option<Timestamp> {
         uuid_time(self.0)
@@ -257,17 +257,18 @@ impl fmt::Display for CommandId {
     }
 }
 
-/// The total order of commands: by accept time, then by identity. Last writer wins by stamp.
+/// The total order of commands: by accept time, then by identity. The last writer wins by stamp.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Stamp {
     /// When the command was accepted, in microseconds since 1970.
     pub at: Timestamp,
-    /// Breaks ties.
+    /// The command, which breaks ties.
     pub command: CommandId,
 }
 
 impl Stamp {
-    /// The least stamp that is greater than both `self` and `stored`, where `self` must win.
+    /// Returns `self` if it is later than `stored`, otherwise the stamp of this command 1 µs after `stored`. A conditional write
+    /// uses it, because it must win.
     #[must_use]
     pub fn winning_over(self, stored: Self) -> Self {
         if self > stored { self } else { Self { at: stored.at.plus_micros(1), command: self.command } }

@@ -29,10 +29,10 @@ use crate::record::CommandStatus;
 use self::group::{Disposition, Done, Group, add, chunks, same_disposition};
 pub use self::kind::{KindIngest, OneKind};
 
-/// The longest pause before a deferred message comes again.
+/// The longest pause before a deferred message is delivered again.
 pub const DEFERRAL_MAX: Duration = Duration::from_secs(20);
 
-/// Number of aggregates in work at the same time.
+/// Number of aggregates that ingest processes at the same time.
 const AGGREGATES_AT_ONCE: usize = 8;
 /// Ingest starts no aggregate later than this before the deadline. It leaves the aggregate for another delivery.
 const START_MARGIN: Duration = Duration::from_secs(2);
@@ -42,7 +42,7 @@ const ANSWER_MARGIN: Duration = Duration::from_millis(300);
 /// A message from the queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
-    /// The id that a failure is reported under.
+    /// The id that reports a failure of this message.
     pub id: String,
     /// The handle for changing the message's visibility.
     pub receipt_handle: String,
@@ -54,18 +54,18 @@ pub struct Message {
     pub order_group: Option<String>,
 }
 
-/// Ingests batches. A batch may hold commands of several kinds.
+/// Ingests batches of messages. A batch may hold commands of several kinds.
 #[derive(Debug)]
 pub struct Ingest {
     /// One entry for each kind that this code knows.
     pub kinds: Vec<Arc<dyn KindIngest>>,
     /// Loads states.
     pub states: Arc<dyn StateReader>,
-    /// `Strict` if an unreadable message holds back the messages behind it.
+    /// `Strict` if an unreadable message holds back the later messages of its message group.
     pub order: Order,
     /// Stores the records of failed commands.
     pub records: Arc<dyn RecordWriter>,
-    /// Defers messages that came too early.
+    /// Defers early messages.
     pub deferral: Arc<dyn MessageDeferral>,
     /// Wall time.
     pub clock: Arc<dyn Clock>,
@@ -92,7 +92,7 @@ pub struct Tally {
     /// Commands whose messages are dead letters after this batch.
     pub failed: usize,
     /// Failed deliveries. SQS delivers their messages again, or moves them to the dead-letter queue. Deferred messages do not
-    /// count: they are only early.
+    /// count, because they are only early.
     pub deliveries_failed: usize,
     /// Times from the acceptance of an applied command until its view was readable, for the views that this batch stored.
     pub projection_lags: Vec<Duration>,
@@ -172,7 +172,7 @@ impl Ingest {
         Ok((Arc::clone(ingest), envelope))
     }
 
-    /// Ingests as many aggregates as one read can load.
+    /// Ingests the aggregates of one chunk. One read loads all their states.
     async fn chunk(&self, groups: Vec<Group>, deadline: Instant) -> Vec<Done> {
         let keys: Vec<_> = groups.iter().map(|group| group.key.clone()).collect();
         let answer_by = deadline.checked_sub(ANSWER_MARGIN).unwrap_or(deadline);
@@ -188,8 +188,8 @@ impl Ingest {
         stream::iter(work).buffer_unordered(AGGREGATES_AT_ONCE).flat_map(stream::iter).collect().await
     }
 
-    /// A mutant for the simulation: rejects by receive count. The protocol must not do so, because the receive count says
-    /// nothing about the messages that are still in the queue.
+    /// Rejects by receive count: a mutant for the simulation. The protocol must not do so, because the receive count proves nothing
+    /// about the messages that are still in the queue.
     async fn reject_the_patient(&self, messages: &[Message], dispositions: &mut [Disposition]) {
         for (message, disposition) in messages.iter().zip(dispositions) {
             if *disposition == Disposition::Deferred && message.receive_count >= 3 {
@@ -205,15 +205,14 @@ impl Ingest {
         }
     }
 
-    /// Returns the id of a message to deliver again. Defers it if it is early. At the last delivery, records its command as
-    /// failed.
+    /// Returns the id of a message to deliver again. Defers an early message. At the last delivery, records its command as failed.
     async fn defer_or_fail(&self, message: &Message, disposition: Disposition) -> String {
         let reason = match disposition {
             Disposition::Failed(reason) => reason,
             Disposition::Deferred | Disposition::Done => {
                 let delay = deferral(message.receive_count);
                 if let Err(error) = self.deferral.defer(&message.receipt_handle, delay).await {
-                    // SQS delivers it again anyway, after the visibility timeout.
+                    // SQS delivers the message anyway, after the visibility timeout.
                     debug!(message_id = message.id, error = %ErrorChain(&error), "not deferred");
                 }
                 "its predecessor did not arrive".to_owned()

@@ -1,10 +1,10 @@
-//! The CQRS flow of Watershed: a command is [submitted](submit), [applied](apply) and [projected](project); a
-//! [query](query) reads what was projected, through caches.
+//! The CQRS flow of Watershed: a command is [submitted](submit), [applied](apply) and [projected](project). A [query](query) reads
+//! the projected view, through caches.
 //!
-//! The kernel is generic over *what* it serves (the [`Domain`](domain::Domain) is a type parameter) and dynamic over
-//! *where* things are kept (the [ports] are trait objects). It knows no user and no AWS.
+//! The kernel is generic over the resource (the [`Domain`](domain::Domain) is a type parameter) and dynamic over the stores, queue
+//! and caches (the [ports] are trait objects). It depends neither on a resource nor on AWS.
 
-/// Whether the code runs broken on purpose: see `mutants`.
+/// Returns whether this thread runs the mutant `$name`: see `mutants`.
 #[cfg(feature = "simulation")]
 #[macro_export]
 macro_rules! mutant {
@@ -13,7 +13,7 @@ macro_rules! mutant {
     };
 }
 
-/// Whether the code runs broken on purpose: never, outside builds for the simulation.
+/// Returns `false`: only builds for the simulation have mutants.
 #[cfg(not(feature = "simulation"))]
 #[macro_export]
 macro_rules! mutant {
@@ -22,7 +22,7 @@ macro_rules! mutant {
     };
 }
 
-/// What [`mutant!`] comes to outside builds for the simulation.
+/// Returns the value of [`mutant!`] outside builds for the simulation.
 #[cfg(not(feature = "simulation"))]
 #[doc(hidden)]
 #[must_use]

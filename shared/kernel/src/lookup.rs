@@ -1,4 +1,4 @@
-//! Looks up commands by their public identities.
+//! Looks up commands by their public ids.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::record::{COMMAND_AGE_MAX, CommandRecord, RecordKey};
 use crate::seal::KeyRing;
 use crate::token::Token;
 
-/// Looks up commands by their public identities.
+/// Looks up commands by their public ids.
 #[derive(Debug)]
 pub struct CommandLookup {
     records: Arc<dyn RecordReader>,
@@ -28,27 +28,27 @@ pub enum CommandState {
 }
 
 impl CommandLookup {
-    /// Looks commands up in `records`.
+    /// Returns a lookup that reads `records`.
     pub fn new(records: Arc<dyn RecordReader>, clock: Arc<dyn Clock>, keys: Arc<KeyRing>) -> Self {
         Self { records, clock, keys }
     }
 
-    /// Returns the state of a command. `None` if this tenant got no such identity from this service, or if the record has
-    /// expired.
+    /// Returns the state of a command. `None` if this service gave this tenant no such id, or if the record has expired.
     pub async fn get(&self, tenant: &Tenant, text: &str) -> Result<Option<CommandState>, PortError> {
         let Some(command) = self.keys.verify_command(tenant, text) else { return Ok(None) };
         let record = self.records.get(&RecordKey { tenant: tenant.clone(), command }).await?;
         Ok(record.map(CommandState::Recorded).or_else(|| self.pending(command)))
     }
 
-    /// A command without an idempotency key has no record until it is judged.
+    /// Returns the state of a command without a record. A command without an idempotency key has no record until it is judged, but
+    /// its id contains its accept time.
     fn pending(&self, command: CommandId) -> Option<CommandState> {
         let accepted_at = command.accepted_at()?;
         let age = self.clock.now().since(accepted_at).unwrap_or_default();
         (age < COMMAND_AGE_MAX).then_some(CommandState::Pending(accepted_at))
     }
 
-    /// Returns the token of a version that a command made.
+    /// Seals a token of a version that a command made.
     #[must_use]
     pub fn token(&self, tenant: &Tenant, token: &Token) -> String {
         token.seal(&self.keys, tenant, self.clock.now())

@@ -1,7 +1,7 @@
-//! Ways to break the code on purpose, in builds for the simulation only: it must notice each of them.
+//! Deliberate faults in the code, in builds for the simulation only. The simulation must notice each of them.
 //!
-//! A switch stands where the right code stands, so what is proved is that *this* code is watched, not a copy of it.
-//! Outside such builds [`mutant!`](crate::mutant) is the constant `false`, and the compiler drops what it guards.
+//! Each switch is inside the production code, so the simulation proves that it tests *this* code, not a copy of it. In other builds
+//! [`mutant!`](crate::mutant) is the constant `false`, and the compiler drops the faulty branch.
 
 use std::cell::Cell;
 use std::fmt;
@@ -9,14 +9,14 @@ use std::str::FromStr;
 
 macro_rules! mutants {
     ($($(#[$doc:meta])+ $name:ident,)+) => {
-        /// One wrong variant.
+        /// A deliberate fault.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Mutant {
             $($(#[$doc])+ $name,)+
         }
 
         impl Mutant {
-            /// All of them.
+            /// All mutants.
             pub const ALL: &[Self] = &[$(Self::$name,)+];
         }
     };
@@ -24,15 +24,15 @@ macro_rules! mutants {
 
 mutants! {
     // The shared cache.
-    /// A writer deletes the entry, and whoever missed it fills it: "delete, then set".
+    /// A writer deletes the entry, and the next reader fills it: "delete, then set".
     CacheDeleteThenSet,
-    /// A fill lands wherever nothing is: "set if absent".
+    /// A fill succeeds if the entry is absent: "set if absent".
     CacheFillsIfAbsent,
-    /// A fill lands wherever nothing newer is: a guard on versions alone.
+    /// A fill succeeds unless a newer version is there: it checks the version, but not the lease.
     CacheGuardsVersionsAlone,
-    /// A writer puts its view though nobody had asked for it: write-through.
+    /// A writer stores its view although no reader has requested it: write-through.
     CacheWritesThroughIfAbsent,
-    /// The reader who fills reads the store eventually consistent.
+    /// A reader fills the entry from an eventually consistent read.
     FillsFromEventualRead,
     /// The cache is updated before the read store.
     CacheBeforeReadStore,
@@ -42,45 +42,45 @@ mutants! {
     CacheKeyWithoutKind,
 
     // Exactly once.
-    /// A command is marked as in progress, applied, then marked as completed, in three steps.
+    /// A command is marked as in progress, applied, then marked as completed, in three separate steps.
     RecordAfterState,
     /// Records are put without a condition.
     RecordUnguarded,
-    /// Duplicates are told by the queue's message id, which a redrive makes anew.
+    /// Duplicates are recognised by the queue's message id, which changes with a redrive.
     DeduplicatesByMessageId,
-    /// A retry under an idempotency key is given another user.
+    /// A retry under an idempotency key gets a new aggregate.
     RetryGetsNewUser,
-    /// A retry under an idempotency key is stamped anew.
+    /// A retry under an idempotency key gets a new stamp.
     RetryGetsNewStamp,
-    /// A retry finds its pending record and takes it that its message was sent.
+    /// A retry finds its pending record and assumes that the message was sent.
     PendingIsTakenForSent,
-    /// Beside a queue a command is applied whatever an earlier request under its key was told.
+    /// With a queue beside it, a direct write ignores an earlier request under the same idempotency key.
     RetryBesideQueueForgets,
-    /// Where nothing is queued any more a command is applied whatever an earlier request under its key was told.
+    /// After the queue is out of use, a direct write ignores an earlier request under the same idempotency key.
     RetryAfterQueueForgets,
 
     // State.
     /// States are put without a condition.
     StateUnguarded,
-    /// The version that a command builds on is not looked at.
+    /// The version that a command builds on is not checked.
     IfMatchIgnored,
-    /// The versions that a command must not find are not looked at.
+    /// The versions that a command must not find are not checked.
     IfNoneMatchIgnored,
-    /// A delete starts the versions anew.
+    /// A delete restarts the versions at 0.
     DeleteResetsVersion,
-    /// Unique keys are taken from whoever holds them.
+    /// A unique key is taken even if another aggregate holds it.
     UniqueKeyUnguarded,
-    /// A unique key is kept when the value changes.
+    /// The old unique key stays reserved when the value changes.
     UniqueKeyNotReleased,
-    /// A command is refused for a unique key that it wanted on top of a state that has moved.
+    /// A command is refused for a unique key, although the state that needed the key has changed.
     BlamedOnMovedState,
     /// Unique keys leave the kind out.
     UniqueKeyWithoutKind,
     /// Several commands of one transaction change the unique keys.
     ManyUniqueKeyChangesInOnePlan,
-    /// An environment's accept times follow its clock, also backwards.
+    /// The accept times of an environment follow its clock, even backwards.
     StampsGoBack,
-    /// An accept time may lie before what the client's session has seen.
+    /// A command's accept time may be earlier than the latest that the client's session has seen.
     SessionStampIgnored,
 
     // Messages.
@@ -88,43 +88,43 @@ mutants! {
     MessageWithoutKind,
     /// A record leaves the kind out.
     RecordWithoutKind,
-    /// The answer to a batch names no failure, as a misspelt field would.
+    /// The batch response names no failure, as if its field name were wrong.
     AnswerNamesNoFailure,
-    /// A message that cannot be read is acknowledged.
+    /// An unreadable message is acknowledged.
     UnreadableIsAcknowledged,
     /// A message is acknowledged before its projection is done.
     AcknowledgedBeforeProjection,
-    /// "No such user" is judged by how often a message was received.
+    /// The receive count decides that an aggregate does not exist.
     NotFoundByReceiveCount,
-    /// What cannot be judged yet is rejected at once.
+    /// A command whose predecessor is missing is rejected at once.
     NothingIsDeferred,
-    /// Beside a queue, what cannot be judged yet is acknowledged, and that is all.
+    /// With a queue beside the direct route, an early command is acknowledged but not queued.
     EarlyIsNotQueued,
-    /// Actions do not wait for what their session asked before.
+    /// Actions do not wait for the earlier commands of their session.
     ActionsOvertake,
-    /// An action is judged on the state that was read before the command before it had ended.
+    /// An action is judged on a state that was read before its predecessor was judged.
     ActionOnOldState,
-    /// The token of a write forgets the action before it.
+    /// The token of a write drops the pending action before it.
     ActionForgotten,
-    /// A failed command stays failed, also after a redrive.
+    /// A failed command stays failed, even after a redrive.
     FailedIsFinal,
-    /// On a FIFO queue commands overtake one that waits.
+    /// On a FIFO queue, commands overtake a waiting command.
     FifoOvertakes,
 
     // The read model.
-    /// What was learned to be applied counts as shown, although reading it failed.
+    /// A result counts as shown although reloading the state failed.
     VerdictsOutrunCurrent,
-    /// A view that met a newer one once is left out of all later attempts.
+    /// After one conflict with a newer view, all later attempts leave the view out.
     ViewLeftOutForGood,
     /// A duplicate skips the projection.
     DuplicateSkipsProjection,
     /// Views are put without a condition.
     ProjectionUnguarded,
-    /// What is applied at once is not shown to the shared cache.
+    /// A command that is applied at once does not update the shared cache.
     AppliedAtOnceSkipsCache,
-    /// Of two read stores only the one that is read is written.
+    /// Of two read stores, only the one that readers use is written.
     OtherProjectionSkipped,
-    /// A message is acknowledged although the other read store was not written.
+    /// A message is acknowledged although writing the other read store failed.
     OtherProjectionNotRetried,
     /// A delete removes the view.
     TombstoneRemovesView,
@@ -132,13 +132,13 @@ mutants! {
     ListNameWithoutKind,
 
     // Reading one's own writes.
-    /// A token is believed for the same id of another kind.
+    /// A token is accepted for the same id of another kind.
     TokenKindIgnored,
-    /// A token's command is not waited for.
+    /// A read does not wait for its token's command.
     CommandTokenIgnored,
-    /// What is older than the token demands is better than an error.
+    /// A read returns a version older than its token demands, instead of an error.
     StaleAnswerToToken,
-    /// The token of a write forgets what the session had seen.
+    /// The token of a write drops the version that the session has seen.
     SessionFloorDropped,
 }
 
@@ -146,12 +146,12 @@ thread_local! {
     static ACTIVE: Cell<Option<Mutant>> = const { Cell::new(None) };
 }
 
-/// From here on, this thread runs the mutant; with `None`, the right code.
+/// Makes this thread run the mutant from now on, or the right code for `None`.
 pub fn activate(mutant: Option<Mutant>) {
     ACTIVE.set(mutant);
 }
 
-/// Whether this thread runs the mutant.
+/// Returns whether this thread runs the mutant.
 #[must_use]
 pub fn is_active(mutant: Mutant) -> bool {
     ACTIVE.get() == Some(mutant)
@@ -163,7 +163,7 @@ impl fmt::Display for Mutant {
     }
 }
 
-/// There is no such mutant.
+/// The error of an unknown mutant name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("no such mutant")]
 pub struct UnknownMutant;

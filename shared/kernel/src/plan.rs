@@ -13,7 +13,7 @@ use crate::ports::UniqueKey;
 use crate::problem::Problem;
 use crate::record::{COMMAND_AGE_MAX, CommandStatus};
 
-/// The effect of one command on one version of an aggregate.
+/// The judgement of one command on one version of an aggregate.
 enum Judgement<D: Domain> {
     Applied(Aggregate<D>),
     Rejected(Problem),
@@ -44,7 +44,7 @@ fn judge<D: Domain>(
             ExpectedVersion::Version(expected) if expected != aggregate.version && !mutant!(IfMatchIgnored) => {
                 Judgement::Rejected(Problem::version_conflict(aggregate.version))
             }
-            // After `If-Match` (RFC 9110, section 13.2.2).
+            // `If-None-Match` comes after `If-Match` (RFC 9110, section 13.2.2).
             _ if excludes(envelope, aggregate.version) => Judgement::Rejected(Problem::excluded(aggregate.version)),
             ExpectedVersion::Version(_) | ExpectedVersion::Exists | ExpectedVersion::Any => {
                 decide(aggregate, envelope, now)
@@ -57,7 +57,7 @@ fn excludes<C>(envelope: &Envelope<C>, version: u64) -> bool {
     envelope.excluded.as_ref().is_some_and(|excluded| excluded.has(version)) && !mutant!(IfNoneMatchIgnored)
 }
 
-/// Returns whether the aggregate's create may still be in the queue. The server makes ids, and an id holds its time.
+/// Returns whether the aggregate's create may still be in the queue. The service makes ids, and an id contains its time.
 fn create_may_be_behind<C>(envelope: &Envelope<C>, now: Timestamp, reorder_window: Duration) -> bool {
     envelope.aggregate.made_at().is_some_and(|made_at| now.since(made_at).unwrap_or_default() < reorder_window)
 }
@@ -77,7 +77,7 @@ fn decide<D: Domain>(aggregate: &Aggregate<D>, envelope: &Envelope<D::Command>, 
 
 /// The effect of some commands on one aggregate: one transaction.
 pub(crate) struct BatchPlan<D: Domain> {
-    /// The aggregate after it.
+    /// The aggregate after the plan.
     pub(crate) after: Aggregate<D>,
     /// The status of each judged command, with the command's index.
     pub(crate) judged: Vec<(usize, CommandStatus)>,
@@ -89,10 +89,10 @@ pub(crate) struct BatchPlan<D: Domain> {
     pub(crate) unique_keys_released: Vec<UniqueKey>,
 }
 
-/// Plans commands of one aggregate.
+/// Plans the commands of one aggregate.
 pub(crate) struct Planner<'a, D: Domain> {
     pub(crate) commands: &'a [Envelope<D::Command>],
-    /// Commands that need a unique key of another aggregate, and the problem to reject each with.
+    /// Commands that need a unique key of another aggregate, with the problem of each.
     pub(crate) refused: &'a HashMap<CommandId, Problem>,
     /// Commands with a final status.
     pub(crate) settled: &'a HashSet<CommandId>,
@@ -101,10 +101,10 @@ pub(crate) struct Planner<'a, D: Domain> {
 }
 
 impl<D: Domain> Planner<'_, D> {
-    /// Judges the commands at the indices `pending`, one after the other, each on top of those before.
+    /// Judges the commands at the indices `pending`, each on top of those before it.
     ///
-    /// A waiting command is judged again after each other command. The plan ends before a second command that changes unique
-    /// keys: if another aggregate holds a key, exactly one command is to blame.
+    /// A waiting command is judged again after each judged command. The plan ends before a second command that changes unique keys.
+    /// So if another aggregate holds a key, exactly one command is to blame.
     pub(crate) fn plan(&self, before: &Aggregate<D>, pending: &[usize]) -> BatchPlan<D> {
         let mut plan = BatchPlan {
             after: before.clone(),
@@ -166,7 +166,7 @@ impl<D: Domain> Planner<'_, D> {
         Added::Judged
     }
 
-    /// Returns whether the command may be judged: each of its predecessors is judged, or its reorder window is over.
+    /// Returns whether the command may be judged: if all its predecessors are judged, or if its reorder window is over.
     fn is_due(&self, plan: &BatchPlan<D>, envelope: &Envelope<D::Command>) -> bool {
         let judged_now = |command: &CommandId| {
             let mut judged = plan.judged.iter().filter_map(|(index, _)| self.commands.get(*index));
@@ -182,6 +182,6 @@ impl<D: Domain> Planner<'_, D> {
 enum Added {
     Judged,
     Waits,
-    /// It changes unique keys, as another command of this plan does.
+    /// It changes unique keys, and so does an earlier command of this plan.
     NotInThisPlan,
 }

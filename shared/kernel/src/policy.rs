@@ -1,19 +1,19 @@
-//! How commands are judged, and what a transaction takes along.
+//! The rules for judging commands, and the content of their transactions.
 
 use std::time::Duration;
 
 use crate::projection::Projection;
 
-/// How commands are judged, and what their transaction writes.
+/// The rules for judging commands, and the content of their transactions.
 #[derive(Debug, Clone)]
 pub struct Policy {
-    /// How long after its acceptance a command may wait for its predecessor. Zero if no command is queued.
+    /// How long after its acceptance a command may wait for its predecessor. Zero if commands are never queued.
     pub reorder_window: Duration,
-    /// `Strict` if a waiting command holds back the commands behind it.
+    /// `Strict` if a waiting command holds back the later commands of its aggregate.
     pub order: Order,
     /// The projection that readers see.
     pub projection: Projection,
-    /// Whether the transaction writes the view too. Needed if no message would repeat the projection.
+    /// Whether the transaction writes the view too. It must if no message would repeat the projection.
     pub view_in_transaction: bool,
 }
 
@@ -22,6 +22,6 @@ pub struct Policy {
 pub enum Order {
     /// Any order.
     Loose,
-    /// The order of sending. Commands must be applied in it.
+    /// The order of sending. Commands must be applied in this order.
     Strict,
 }

@@ -1,4 +1,4 @@
-//! Makes an aggregate's current state readable: its view in the read store, then in the shared cache.
+//! Projects an aggregate's current state: writes its view to the read store, then to the shared cache.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,14 +18,14 @@ use crate::ports::{
 use crate::projection::Projection;
 use crate::random::jitter;
 
-/// How long the shared cache keeps a view at most; at least two thirds of it.
+/// The longest time for which the shared cache keeps a view. The shortest is two thirds of it.
 const VIEW_TTL: Duration = Duration::from_secs(360);
-/// How long the shared cache keeps a tombstone: it will not change again.
+/// How long the shared cache keeps a tombstone. A tombstone never changes again.
 const TOMBSTONE_CACHE_TTL: Duration = Duration::from_secs(600);
-/// How long the shared cache keeps the knowledge that nothing is there.
+/// How long the shared cache keeps the entry of an aggregate that does not exist.
 const NEGATIVE_TTL: Duration = Duration::from_secs(5);
 
-/// How long the shared cache shall keep the view. Views that were stored together do not expire together.
+/// Returns how long the shared cache should keep the view. The random part spreads the expiry of views that were stored together.
 #[must_use]
 pub fn cache_ttl(view: &CachedView) -> Duration {
     match (&view.body, view.version) {
@@ -35,35 +35,36 @@ pub fn cache_ttl(view: &CachedView) -> Duration {
     }
 }
 
-/// What is shown to readers of one projection.
+/// A read store with the views of one projection.
 #[derive(Debug)]
 pub struct ReadModel {
     /// The projection.
     pub projection: Projection,
-    /// The read store; absent in the stages without one, and where the view is part of the apply's transaction.
+    /// The read store. Absent in the stages without one, and if the apply's transaction writes the view.
     pub views: Option<Arc<dyn ViewWriter>>,
 }
 
-/// Projects.
+/// Writes views to the read stores and to the shared cache.
 #[derive(Debug)]
 pub struct Projector {
-    /// One; two while one takes the other's place.
+    /// The read stores: one, or two during a change from one projection to another.
     models: Vec<ReadModel>,
-    /// The shared cache; absent in the stages without one.
+    /// The shared cache. Absent in the stages without one.
     cache: Option<Arc<dyn SharedCacheUpdater>>,
     clock: Arc<dyn Clock>,
 }
 
 impl Projector {
-    /// A projector into whatever there is.
+    /// Returns a projector into these read stores and this cache.
     pub fn new(models: Vec<ReadModel>, cache: Option<Arc<dyn SharedCacheUpdater>>, clock: Arc<dyn Clock>) -> Self {
         Self { models, cache, clock }
     }
 
-    /// Projects an aggregate; tells whether that was news to the readers of the first model. May be repeated, and may
-    /// come late: an older view never replaces a newer one.
+    /// Projects an aggregate, and returns whether the first model stored the view. It may be repeated, and may come late, because
+    /// an older view never replaces a newer one.
     ///
-    /// The cache step is tried once and never fails the projection: an entry that it missed expires by itself.
+    /// The update of the cache is tried once and never fails the projection. If it fails, the stale entry expires with its time to
+    /// live.
     pub async fn project<D: Domain>(&self, key: &AggregateKey, current: &Aggregate<D>) -> Result<Projected, PortError> {
         let mut shown = Projected::Newer;
         for (place, model) in self.models.iter().enumerate() {
@@ -115,9 +116,9 @@ impl Projector {
     }
 }
 
-/// Reads views from the write store, in the stages before there is a read store: projects on the way out.
+/// Reads views from the write store, in the stages without a read store. It projects each state that it reads.
 ///
-/// Single reads are always strongly consistent: in these stages a client reads right after its write was answered.
+/// Single reads are always strongly consistent, because in these stages a client reads right after the answer to its write.
 #[derive(Debug)]
 pub struct ProjectingReader<D> {
     states: Arc<dyn ViewReader>,
@@ -126,7 +127,7 @@ pub struct ProjectingReader<D> {
 }
 
 impl<D: Domain> ProjectingReader<D> {
-    /// A reader of the write store's snapshots.
+    /// Returns a reader of the write store's snapshots.
     pub fn new(states: Arc<dyn ViewReader>, projection: Projection) -> Self {
         Self { states, projection, domain: std::marker::PhantomData }
     }

@@ -1,21 +1,22 @@
-//! The version of the form that readers are shown.
+//! The version of the form of views.
 
 use std::fmt;
 
 use crate::ids::AggregateKey;
 
-/// The version of a projection: of what [`Domain::project`] and [`Domain::index`] make of a state.
+/// The version of a projection: of the views and list entries that [`Domain::project`](crate::domain::Domain::project) and
+/// [`Domain::index`](crate::domain::Domain::index) make from a state.
 ///
-/// It is part of a read store's name, of every cache key and of every cursor, so that two can live side by side while
-/// one takes the other's place.
+/// It is part of a read store's name, of every cache key and of every cursor. So two projections can exist side by side during a
+/// change from one to the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Projection(pub u16);
 
 impl Projection {
-    /// Where every service begins.
+    /// The first projection of every service.
     pub const FIRST: Self = Self(1);
 
-    /// Where caches keep the view of an aggregate.
+    /// Returns the key of an aggregate's view in caches.
     #[must_use]
     pub fn cache_key(self, key: &AggregateKey) -> String {
         match key {

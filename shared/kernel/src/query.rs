@@ -1,4 +1,5 @@
-//! Answers queries: memory, then the shared cache, then the store; never older than the client's token demands.
+//! Answers queries from memory, then from the shared cache, then from the store. An answer is as new as the client's token
+//! requires.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,54 +25,54 @@ use crate::seal::KeyRing;
 use crate::single_flight::SingleFlight;
 use crate::token::{Token, TokenError};
 
-/// How long memory answers without asking again. The staleness of an environment's memory is bounded by it.
+/// How long memory serves an entry without another read. It bounds the staleness of an environment's memory.
 const MEMORY_TTL: Duration = Duration::from_secs(2);
-/// The longest pause before the shared cache is asked again for what somebody else is filling.
+/// The longest pause before the next lookup of an entry that another environment is filling.
 const LOOK_PAUSE_MAX: Duration = Duration::from_millis(20);
-/// How long memory answers with a page of a list.
+/// How long memory serves a page of a list.
 const PAGE_TTL: Duration = Duration::from_secs(5);
-/// How long a read waits for what its token stands for.
+/// The longest wait of a read for the version or the command that its token names.
 pub const CONSISTENCY_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// A read of one view.
 #[derive(Debug)]
 pub struct ReadRequest<'a> {
-    /// What to read.
+    /// The aggregate to read.
     pub key: AggregateKey,
     /// The client's consistency token.
     pub token: Option<&'a str>,
-    /// The version that the client names in `If-Match`, or 0. A cache may be behind it, so an older answer comes from the
-    /// store, strongly consistent. No read waits for this version.
+    /// The version that the client names in `If-Match`, or 0. If a cache holds an older version, the answer comes from a strongly
+    /// consistent read of the store. No read waits for this version.
     pub named: u64,
-    /// Whether an answer that is older than the token demands is better than none.
+    /// Whether the client accepts an answer older than its token requires.
     pub lenient: bool,
-    /// When the caller must have answered.
+    /// Time by which the caller must have answered.
     pub deadline: Instant,
 }
 
 /// The answer to a read.
 #[derive(Debug)]
 pub struct ReadAnswer {
-    /// The view; version 0 where nothing was ever there, no body where nothing is there now.
+    /// The view. Its version is 0 if the aggregate never existed, and its body is `None` if it does not exist now.
     pub view: CachedView,
     /// Its projection.
     pub projection: Projection,
-    /// The token that stands for this answer.
+    /// The token for the client's next request.
     pub token: String,
-    /// How old the answer is, where a cache gave it.
+    /// The age of the answer, if a cache gave it.
     pub age: Option<Duration>,
-    /// What each cache result, in the order in which they were asked.
+    /// The result of each cache, in the order in which they were asked.
     pub tiers: Vec<TierReport>,
-    /// Whether it may be older than the token demands.
+    /// Whether the answer may be older than the token requires.
     pub stale: bool,
 }
 
-/// What one cache result.
+/// The result of one cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TierReport {
     /// The cache.
     pub tier: Tier,
-    /// What it result.
+    /// Its result.
     pub result: CacheResult,
 }
 
@@ -85,7 +86,7 @@ pub enum Tier {
 }
 
 impl Tier {
-    /// What it is called in answers and in metrics.
+    /// Returns the cache's name in responses and in metrics.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -95,14 +96,14 @@ impl Tier {
     }
 }
 
-/// What a cache result.
+/// The result of a lookup in a cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CacheResult {
-    /// It had the answer, and will keep it for so long.
+    /// It had the entry, and keeps it for this time, if known.
     Hit(Option<Duration>),
-    /// It had nothing, or nothing fresh.
+    /// It had no entry, or an expired one.
     Miss,
-    /// What it had is older than the client's token demands.
+    /// Its entry is older than the client's token or `If-Match` requires.
     TooOld,
     /// It did not answer.
     Unavailable,
@@ -115,9 +116,9 @@ pub struct ListRequest<'a> {
     pub scope: ListScope,
     /// The tenant.
     pub tenant: &'a Tenant,
-    /// Where the client is in it.
+    /// The client's cursor; `None` for the first page.
     pub cursor: Option<&'a str>,
-    /// At most so many entries, 1 to 100.
+    /// The largest number of entries, 1 to 100.
     pub limit: usize,
 }
 
@@ -126,19 +127,19 @@ pub struct ListRequest<'a> {
 pub struct ListScope {
     /// The kind of aggregate.
     pub kind: Kind,
-    /// What the kind calls the list. Cursors and pages are bound to it: a list may move to another index.
+    /// The kind's name for the list. Cursors and pages are bound to it, not to the index, so a list may move to another index.
     pub list: &'static str,
     /// The index that holds the list.
     pub slot: Slot,
     /// The partition, with the filter's value in it.
     pub partition: String,
-    /// What sort keys must start with; empty for all.
+    /// The start of the wanted sort keys; empty for all.
     pub sort_prefix: String,
 }
 
 impl ListScope {
-    /// What a cursor and a page in memory are bound to. No part contains a line break, and a name with a kind has one part more
-    /// than one without: so no two lists have one name.
+    /// Returns the name that binds cursors and pages in memory to this list. No part contains a line break, and a name with a kind
+    /// has one part more than a name without. So no two lists have the same name.
     fn name(&self, projection: Projection) -> String {
         let Self { kind, list, slot: _, partition, sort_prefix } = self;
         let kind = kind.name().filter(|_| !mutant!(ListNameWithoutKind));
@@ -147,37 +148,37 @@ impl ListScope {
     }
 }
 
-/// A page of a list, ready to send.
+/// A page of a list, ready to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PageAnswer {
     /// `{"items":[…],"next_cursor":…}`.
     pub body: Bytes,
-    /// The cursor in it; `None` on the last page.
+    /// The cursor in the body; `None` on the last page.
     pub next_cursor: Option<String>,
-    /// How old the answer is, where memory gave it.
+    /// The age of the answer, if memory gave it.
     pub age: Option<Duration>,
-    /// What memory result, in the stages with one.
+    /// The result of memory, in the stages with a memory cache.
     pub tiers: Vec<TierReport>,
 }
 
-/// Why there is no answer.
+/// The reason why a query has no answer.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum QueryError {
-    /// The client's token is of no use: tell it so.
+    /// The client's token is invalid. Report it to the client.
     #[error(transparent)]
     Token(#[from] TokenError),
-    /// The client's cursor is of no use: tell it so.
+    /// The client's cursor is invalid. Report it to the client.
     #[error(transparent)]
     Cursor(#[from] CursorError),
-    /// What the token stands for has not arrived in time: the client should try again.
+    /// The version or command that the token names has not arrived in time. The client should try again.
     #[error("what the token stands for has not arrived yet")]
     NotYetConsistent,
-    /// The store failed, and no cache could answer: the client should try again.
+    /// The store failed, and no cache had the answer. The client should try again.
     #[error(transparent)]
     Port(#[from] Arc<PortError>),
 }
 
-/// Answers queries of one view.
+/// Answers queries of single views.
 #[derive(Debug)]
 pub struct Queries {
     projection: Projection,
@@ -200,18 +201,18 @@ pub struct Lists {
     keys: Arc<KeyRing>,
 }
 
-/// What was found below memory.
+/// A view from the shared cache or the store.
 #[derive(Debug, Clone)]
 struct Fetched {
     view: CachedView,
-    /// From before the read that found it was issued.
+    /// Time before the read that fetched it.
     read_at: Timestamp,
     cached: bool,
     tiers: Vec<TierReport>,
 }
 
 impl Queries {
-    /// Answers from `views`, which are of this projection, through whatever caches there are.
+    /// Returns queries over `views`, which are of this projection, through the given caches.
     pub fn new(
         projection: Projection,
         views: Arc<dyn ViewReader>,
@@ -224,7 +225,7 @@ impl Queries {
         Self { projection, views, records, memory, shared, clock, keys, single_flight: SingleFlight::default() }
     }
 
-    /// One view, at least as new as the token demands.
+    /// Returns one view, at least as new as the token requires.
     pub async fn get(&self, request: &ReadRequest<'_>) -> Result<ReadAnswer, QueryError> {
         let wait_until = request.deadline.min(Instant::now() + CONSISTENCY_WAIT_MAX);
         let AggregateKey { kind, tenant, id } = &request.key;
@@ -242,8 +243,8 @@ impl Queries {
             return Err(QueryError::NotYetConsistent);
         }
         let now = self.clock.now();
-        // What the session has seen is kept, so that it never goes back.
-        // A command whose outcome is not known yet stays in the session.
+        // The answer's token keeps the version that the session has seen, so the session never goes back. It also keeps a command
+        // that is not judged yet.
         let command = token.command.filter(|_| known.is_none());
         let ordered = token.ordered.filter(|ordered| known.is_none() || token.command != Some(*ordered));
         let seen = Token { floor: found.view.version.max(floor), command, ordered, ..token };
@@ -257,8 +258,7 @@ impl Queries {
         })
     }
 
-    /// The version that the token demands; `None` where it is not known in time, because the command that it
-    /// acknowledges is still pending.
+    /// Returns the version that the token requires. `None` if its command is still pending at the end of the wait.
     async fn floor(
         &self,
         tenant: &Tenant,
@@ -284,7 +284,8 @@ impl Queries {
         }
     }
 
-    /// What the tiers hold, after waiting for the floor to be reached.
+    /// Reads the view through the caches. If it is older than the floor, reads the store again until it is not, or until the wait
+    /// is over.
     async fn read_at_least(
         &self,
         request: &ReadRequest<'_>,
@@ -312,7 +313,7 @@ impl Queries {
                 return Ok(Fetched { view: entry.view, read_at: entry.read_at, cached: true, tiers });
             }
         }
-        // Sharing a fetch that began earlier is fine for those who ask for nothing in particular only.
+        // A shared fetch may have begun before this request. So only requests without a floor share one.
         let mut found = match floor {
             0 => self.single_flight.run(&cached, || self.below_memory(key, &cached, 0)).await?,
             _ => self.below_memory(key, &cached, floor).await?,
@@ -328,7 +329,7 @@ impl Queries {
         }
     }
 
-    /// The shared cache, then the store.
+    /// Reads the shared cache, then the store.
     async fn below_memory(&self, key: &AggregateKey, cached: &str, floor: u64) -> Result<Fetched, Arc<PortError>> {
         let unasked = if floor == 0 { Consistency::Eventual } else { Consistency::Strong };
         let Some(shared) = &self.shared else {
@@ -371,7 +372,7 @@ impl Queries {
 }
 
 impl Lists {
-    /// Answers from `views`, which are of this projection, through memory if there is one.
+    /// Returns lists over `views`, which are of this projection, through memory if there is one.
     pub fn new(
         projection: Projection,
         views: Arc<dyn ViewReader>,
@@ -382,7 +383,7 @@ impl Lists {
         Self { projection, views, memory, clock, keys }
     }
 
-    /// One page of a list; stale by [`PAGE_TTL`] plus the index's own delay at most.
+    /// Returns one page of a list. It is stale by [`PAGE_TTL`] plus the index's own delay at most.
     pub async fn page(&self, request: &ListRequest<'_>) -> Result<PageAnswer, QueryError> {
         let ListRequest { scope, tenant, cursor, limit } = request;
         let bound_to = scope.name(self.projection);
@@ -421,7 +422,7 @@ impl Lists {
     }
 }
 
-/// Asks memory for an entry that is neither expired nor older than the floor.
+/// Returns the entry in memory, if it is neither expired nor older than the floor.
 fn ask_memory(
     memory: &dyn MemoryCache,
     clock: &dyn Clock,
@@ -430,7 +431,7 @@ fn ask_memory(
     ttl: Duration,
 ) -> (Option<MemoryEntry>, CacheResult) {
     let Some(entry) = memory.get(key) else { return (None, CacheResult::Miss) };
-    // A negative age, where the clock went back, is expired as well.
+    // A negative age counts as expired. It occurs if the clock went back.
     match clock.now().since(entry.read_at).filter(|age| *age < ttl) {
         None => (None, CacheResult::Miss),
         Some(_) if entry.view.version < floor => (None, CacheResult::TooOld),
@@ -438,7 +439,7 @@ fn ask_memory(
     }
 }
 
-/// Asks the shared cache; where somebody else is filling the entry, twice more after a little while.
+/// Looks the entry up in the shared cache. If another environment is filling it, tries twice more after short pauses.
 async fn look_up(shared: &dyn SharedCache, key: &str) -> Result<Lookup, PortError> {
     for _ in 0..2 {
         match shared.get_or_lease(key).await? {
@@ -449,7 +450,7 @@ async fn look_up(shared: &dyn SharedCache, key: &str) -> Result<Lookup, PortErro
     shared.get_or_lease(key).await
 }
 
-/// Fills the entry; a fill that does not land leaves it to the next reader.
+/// Fills the entry. If the fill fails, the next reader fills it.
 async fn fill(shared: &dyn SharedCache, key: &str, lease: &Lease, view: &CachedView) {
     match shared.fill(key, lease, view, cache_ttl(view)).await {
         Ok(landed) => debug!(key, landed, "filled the shared cache"),
@@ -457,7 +458,7 @@ async fn fill(shared: &dyn SharedCache, key: &str, lease: &Lease, view: &CachedV
     }
 }
 
-/// `{"items":[…],"next_cursor":…}` of views that are JSON already.
+/// Returns `{"items":[…],"next_cursor":…}`. The views are JSON already.
 fn page_body<'a>(views: impl Iterator<Item = &'a Bytes>, next_cursor: Option<&str>) -> Bytes {
     let mut body = b"{\"items\":[".to_vec();
     for (place, view) in views.enumerate() {
@@ -468,14 +469,14 @@ fn page_body<'a>(views: impl Iterator<Item = &'a Bytes>, next_cursor: Option<&st
     }
     body.extend_from_slice(b"],\"next_cursor\":");
     match next_cursor {
-        // A cursor is made of letters, digits, `.`, `-` and `_`.
+        // A cursor consists of letters, digits, `.`, `-` and `_`, so it needs no escape.
         Some(cursor) => body.extend_from_slice(format!("\"{cursor}\"}}").as_bytes()),
         None => body.extend_from_slice(b"null}"),
     }
     body.into()
 }
 
-/// A page as memory keeps it: the cursor, a line break, the body.
+/// Returns a page as memory keeps it: the cursor, a line break, the body.
 fn frame(body: &Bytes, next_cursor: Option<&str>) -> Bytes {
     [next_cursor.unwrap_or_default().as_bytes(), b"\n", body].concat().into()
 }

@@ -1,19 +1,19 @@
-//! Randomness for identities and for pauses. A simulation seeds it, so that a run can be repeated.
+//! Randomness for identities and for pauses. A simulation seeds it, so that a run is reproducible.
 //!
-//! Not for secrets: nonces come from the operating system's generator, also in a simulation.
+//! It is not for secrets: nonces come from the operating system's generator, even in a simulation.
 
 use std::ops::Range;
 use std::time::Duration;
 
 use rand::RngExt as _;
 
-/// Random bytes.
+/// Returns random bytes.
 #[must_use]
 pub fn bytes<const N: usize>() -> [u8; N] {
     with_generator(rand::RngExt::random)
 }
 
-/// A random share of the longest duration, so that those who wait do not all come back at once.
+/// Returns a random share of the longest duration, so that waiting callers do not all continue at once.
 #[must_use]
 pub fn jitter(longest: Duration, share: Range<f64>) -> Duration {
     longest.mul_f64(with_generator(|generator| generator.random_range(share)))
@@ -34,7 +34,7 @@ thread_local! {
     static GENERATOR: std::cell::RefCell<rand::rngs::StdRng> = std::cell::RefCell::new(rand::make_rng());
 }
 
-/// From here on, this thread draws what follows from `seed`.
+/// Seeds the random numbers of this thread.
 #[cfg(feature = "simulation")]
 pub fn seed(seed: u64) {
     use rand::SeedableRng as _;

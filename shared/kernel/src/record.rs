@@ -1,4 +1,4 @@
-//! The record of a command: at once the marker that makes it apply exactly once, and what its status is read from.
+//! The record of a command. It makes the command apply exactly once, and it holds the command's status.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,20 +10,20 @@ use crate::clock::Timestamp;
 use crate::ids::{AggregateId, CommandId, Tenant};
 use crate::problem::Problem;
 
-/// How long a record is kept: longer than a command may wait ([`COMMAND_AGE_MAX`]) plus the queue's retention.
+/// How long a record is kept. It is longer than the longest wait of a command ([`COMMAND_AGE_MAX`]) plus the queue's retention.
 pub const RECORD_TTL: Duration = Duration::from_hours(45 * 24);
 
-/// A command that was accepted longer ago than this is rejected as expired, because its record may be gone.
+/// The greatest age of a command. An older one is rejected as expired, because its record may be gone.
 pub const COMMAND_AGE_MAX: Duration = Duration::from_hours(30 * 24);
 
 /// The version of the stored form of a record without a kind.
 pub const RECORD_SCHEMA: u16 = 1;
 
-/// The version of the stored form of a record with a kind. Code that knows of one kind refuses it, and does not take an order
-/// for a user.
+/// The version of the stored form of a record with a kind. Code that knows only one kind refuses it, so it never takes an order for
+/// a user.
 pub const RECORD_SCHEMA_WITH_KIND: u16 = 2;
 
-/// Where a record is kept. The command id's MAC is not in it, so rotating keys never re-applies a retry.
+/// The key of a record. It does not contain the MAC of the command id, so a rotation of keys never applies a retry twice.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RecordKey {
     /// The tenant that sent the command.
@@ -38,14 +38,14 @@ impl fmt::Display for RecordKey {
     }
 }
 
-/// Stands for what a command asks: its path, precondition and canonical body. Two requests under one idempotency key
-/// must have the same.
+/// A hash of a request: of its path, its preconditions and its canonical body. Two requests under one idempotency key must have the
+/// same fingerprint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Fingerprint(String);
 
 impl Fingerprint {
-    /// The SHA-256 of the parts, each with its length.
+    /// Returns the SHA-256 of the parts, each with its length.
     #[must_use]
     pub fn of(parts: &[&[u8]]) -> Self {
         let mut context = digest::Context::new(&digest::SHA256);
@@ -57,45 +57,45 @@ impl Fingerprint {
     }
 }
 
-/// What became of a command.
+/// The status of a command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub enum CommandStatus {
-    /// Accepted, not yet judged.
+    /// The command is acknowledged, but not judged yet.
     Pending,
-    /// It made the given version of its aggregate.
+    /// The command made this version of its aggregate.
     Applied {
         /// The version.
         version: u64,
     },
-    /// It was refused, and changed nothing.
+    /// A rule forbids the command. It changed nothing.
     Rejected {
-        /// The version that it was judged against; 0 where nothing existed.
+        /// The version on which it was judged; 0 if the aggregate did not exist.
         version: u64,
-        /// Why.
+        /// The reason.
         problem: Problem,
     },
-    /// Every field that it sets had been set by a later command. It changed nothing.
+    /// A later command had set all fields that this one sets. It changed nothing.
     Superseded {
-        /// The version that it was judged against.
+        /// The version on which it was judged.
         version: u64,
     },
-    /// It could not be judged. An operator may redrive it, and then it may end in any other way.
+    /// The command was not judged within its deliveries. An operator can redrive it; then it gets one of the other statuses.
     Failed {
-        /// Why, for people.
+        /// The reason, for people.
         reason: String,
     },
 }
 
 impl CommandStatus {
-    /// Whether no later delivery may change it.
+    /// Returns whether the status is final: no later delivery may change it.
     #[must_use]
     pub fn is_final(&self) -> bool {
         matches!(self, Self::Applied { .. } | Self::Rejected { .. } | Self::Superseded { .. })
             || (matches!(self, Self::Failed { .. }) && mutant!(FailedIsFinal))
     }
 
-    /// The version that a reader who knows of this outcome may expect at least.
+    /// Returns the least version that a client with this result may expect from a read.
     #[must_use]
     pub fn version(&self) -> Option<u64> {
         match self {
@@ -108,24 +108,25 @@ impl CommandStatus {
 /// The record of one command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommandRecord {
-    /// Where it is kept.
+    /// The record's key.
     pub key: RecordKey,
     /// The kind of the aggregate, from [`Kind::name`](crate::ids::Kind::name).
     pub kind: Option<String>,
     /// The aggregate that the command is for.
     pub aggregate: AggregateId,
-    /// When the command was accepted: the time in its stamp.
+    /// Time at which the command was accepted: the time in its stamp.
     pub accepted_at: Timestamp,
-    /// What the command asks; absent where it came without an idempotency key.
+    /// The fingerprint of the request; absent if it had no idempotency key.
     pub fingerprint: Option<Fingerprint>,
-    /// What became of it.
+    /// The command's status.
     pub status: CommandStatus,
-    /// When it got that status, unless it is pending.
+    /// Time at which the command got this status; `None` while it is pending.
     pub completed_at: Option<Timestamp>,
 }
 
 impl CommandRecord {
-    /// When the store may forget it: [`RECORD_TTL`] after the command was accepted or, if later, completed.
+    /// Returns the time from which the store may delete the record: [`RECORD_TTL`] after the command was accepted or, if later,
+    /// completed.
     #[must_use]
     pub fn expires_at(&self) -> Timestamp {
         self.completed_at.unwrap_or(self.accepted_at).max(self.accepted_at).plus(RECORD_TTL)

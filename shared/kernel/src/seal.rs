@@ -1,4 +1,4 @@
-//! Texts handed to clients that only this service can make: sealed tokens and cursors, and command ids with a MAC.
+//! Texts for clients that only this service can make: sealed tokens and cursors, and command ids with a MAC.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,28 +11,28 @@ use subtle::ConstantTimeEq;
 
 use crate::ids::{CommandId, Tenant};
 
-/// The longest sealed text that is looked at, in bytes. Longer ones are not ours.
+/// The longest sealed text that the service opens, in bytes. It refuses a longer one.
 pub const SEALED_BYTES_MAX: usize = 2_048;
 
-/// Bytes of a secret: as many as the ciphers take.
+/// Bytes of a secret, the key size of the ciphers.
 const SECRET_BYTES: usize = 32;
 
-/// Bytes of a command id's MAC. A guess is right once in 2^64, and finds out only that a command is pending.
+/// Bytes of a command id's MAC. A guess succeeds once in 2^64, and only shows that a command is pending.
 const MAC_BYTES: usize = 8;
 
-/// URL-safe base64 without padding.
+/// Encodes bytes as URL-safe base64 without padding.
 #[must_use]
 pub fn encode(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// The service's secrets: the first one makes, all of them are believed. An environment keeps those that it has started
-/// with, so a rotation is three deployments, each of which lasts until no environment is left of the one before:
+/// The service's secrets. The first key signs and seals; all keys verify and open. An environment keeps the keys that it has
+/// started with. So a rotation takes three deployments, and each lasts until no environment of the one before is left:
 ///
-/// 1. the new key is last, so that it is believed everywhere before anything is made with it;
-/// 2. the new key is first, and makes all that is new;
-/// 3. the old key is left out, 63 days later, when the record of the last command whose id it has signed is gone: 4 days
-///    in the queue, 14 as a dead letter, and 45 of the record. Tokens and cursors end after a day.
+/// 1. Add the new key at the end. Every environment accepts it before any environment uses it.
+/// 2. Move the new key to the front. It signs and seals from now on.
+/// 3. Remove the old key 63 days later. By then the record of the last command whose id it signed is gone: 4 days in the queue, 14
+///    as a dead letter, and 45 of the record. Tokens and cursors expire after a day.
 pub struct KeyRing(Vec<Key>);
 
 struct Key {
@@ -41,7 +41,7 @@ struct Key {
     mac: hmac::Key,
 }
 
-/// Why a text is not a key ring. Never tells a secret.
+/// The error of a text that is not a key ring. It never contains a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "must be `id:secret[,id:secret…]`: ids of 1 to 16 letters or digits, secrets of {SECRET_BYTES} bytes in base64"
@@ -56,7 +56,7 @@ impl FromStr for KeyRing {
     }
 }
 
-/// Secrets do not print.
+/// Prints the ids of the keys, never the secrets.
 impl fmt::Debug for KeyRing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.0.iter().map(|key| &key.id)).finish()
@@ -68,7 +68,7 @@ impl Key {
         let (id, secret) = text.split_once(':')?;
         let is_id = (1..=16).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric());
         let secret = STANDARD.decode(secret).ok().filter(|secret| is_id && secret.len() == SECRET_BYTES)?;
-        // One secret, two independent keys: HKDF (RFC 5869) with a label for each use.
+        // One secret makes two independent keys: HKDF (RFC 5869) with a label for each use.
         let root = hkdf::Salt::new(hkdf::HKDF_SHA256, b"watershed").extract(&secret);
         let seal: UnboundKey = root.expand(&[b"seal"], &CHACHA20_POLY1305).ok()?.into();
         let mac: hmac::Key = root.expand(&[b"mac"], hmac::HMAC_SHA256).ok()?.into();
@@ -76,13 +76,13 @@ impl Key {
     }
 }
 
-/// A sealed text is not one that this service made for this use: forged, damaged, cut, or meant for something else.
+/// The error of a text that this service did not seal for this use: forged, damaged, cut off, or sealed for another use.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not made by this service for this use")]
 pub struct UnsealError;
 
 impl KeyRing {
-    /// Encrypts and authenticates `plain`, bound to its `use_`: it opens only under the same.
+    /// Encrypts and authenticates `plain`, bound to `use_`. The text opens only under the same use.
     #[must_use]
     pub fn seal(&self, use_: &SealedFor<'_>, plain: &[u8]) -> String {
         let mut sealed = Vec::with_capacity(NONCE_LEN + plain.len() + CHACHA20_POLY1305.tag_len());
@@ -92,14 +92,14 @@ impl KeyRing {
         let Some(key) = self.0.first() else { return String::new() };
         let nonce = Nonce::assume_unique_for_key(nonce);
         if key.seal.seal_in_place_append_tag(nonce, use_.aad(), &mut body).is_err() {
-            // Only a plaintext of 256 GiB gets here. What is returned opens for nobody.
+            // Only a plaintext of 256 GiB gets here. No key opens the empty text.
             return String::new();
         }
         sealed.append(&mut body);
         format!("{}.{}", key.id, encode(&sealed))
     }
 
-    /// What was sealed.
+    /// Returns the sealed bytes.
     pub fn open(&self, use_: &SealedFor<'_>, text: &str) -> Result<Vec<u8>, UnsealError> {
         if text.len() > SEALED_BYTES_MAX {
             return Err(UnsealError);
@@ -113,17 +113,17 @@ impl KeyRing {
         Ok(plain.to_vec())
     }
 
-    /// The public form of a command id: `<uuid>.<mac>`. The MAC covers the tenant, so that only ids given out to this
-    /// tenant are believed to be pending.
+    /// Returns the public form of a command id: `<uuid>.<mac>`. The MAC covers the tenant. So a tenant sees `pending` only for ids
+    /// that it got from this service.
     #[must_use]
     pub fn sign_command(&self, tenant: &Tenant, command: CommandId) -> String {
         let mac = self.0.first().map(|key| key.command_mac(tenant, command)).unwrap_or_default();
         format!("{command}.{}", encode(&mac))
     }
 
-    /// The command whose public form `text` is, or `None` where this service gave none such to this tenant.
+    /// Returns the command of a public form. `None` if this service did not give this form to this tenant.
     ///
-    /// The public form is no UUID but a text with one spelling: its MAC tells upper from lower case.
+    /// Each command has one public form only: the UUID is in lower case, and the MAC is case-sensitive.
     #[must_use]
     pub fn verify_command(&self, tenant: &Tenant, text: &str) -> Option<CommandId> {
         let (uuid, mac) = text.split_once('.')?;
@@ -141,20 +141,20 @@ impl Key {
     }
 }
 
-/// What a sealed text is for; it opens for nothing else.
+/// The use of a sealed text. The text opens for no other use.
 #[derive(Debug, Clone, Copy)]
 pub struct SealedFor<'a> {
     /// The kind of text, for example `cursor`.
     pub purpose: &'static str,
-    /// The tenant that it was given to.
+    /// The tenant that the text is for.
     pub tenant: &'a Tenant,
-    /// Whatever else it is bound to, for example a list's filter.
+    /// Any other binding, for example a list's filter.
     pub scope: &'a str,
 }
 
 impl SealedFor<'_> {
     fn aad(&self) -> Aad<Vec<u8>> {
-        // Neither a purpose nor a tenant contains `#`, so the parts cannot be shifted.
+        // Neither a purpose nor a tenant contains `#`, so the parts cannot shift.
         Aad::from(format!("{}#{}#{}", self.purpose, self.tenant, self.scope).into_bytes())
     }
 }
@@ -254,7 +254,7 @@ mod tests {
         }
     }
 
-    /// One nonce for two texts gives away both (RFC 8439, section 4). Two environments have the same key.
+    /// Two texts under one nonce expose both (RFC 8439, section 4). Two environments share the same key.
     #[test]
     fn no_nonce_is_used_twice() {
         let a = tenant("a");
@@ -268,7 +268,7 @@ mod tests {
         assert_eq!(nonces.len(), 1_000);
     }
 
-    /// The odds of a guess are those of the MAC's length.
+    /// A guess succeeds as often as the MAC's length allows.
     #[test]
     fn a_command_id_carries_a_mac_of_64_bits() {
         let id = ring(&["a"]).sign_command(&tenant("a"), CommandId::generate(Timestamp::from_micros(1)));

@@ -1,11 +1,11 @@
-//! Single flight: callers that want the same thing at the same time share one fetch.
+//! Single flight: callers with the same key at the same time share one fetch.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::OnceCell;
 
-/// The fetches that are under way.
+/// The running fetches, by key.
 #[derive(Debug)]
 pub(crate) struct SingleFlight<T> {
     going: Mutex<HashMap<String, Weak<OnceCell<T>>>>,
@@ -18,8 +18,8 @@ impl<T> Default for SingleFlight<T> {
 }
 
 impl<T: Clone> SingleFlight<T> {
-    /// The result of `fetch`, or of the same fetch that another caller began before. Where that caller goes away, one
-    /// of those who wait takes over.
+    /// Returns the result of `fetch`, or of a running fetch under the same key. If the caller that runs it goes away, a waiting
+    /// caller takes over.
     pub(crate) async fn run<F: Future<Output = T>>(&self, key: &str, fetch: impl FnOnce() -> F) -> T {
         let flight = self.enter(key);
         let value = flight.get_or_init(fetch).await.clone();
@@ -32,14 +32,14 @@ impl<T: Clone> SingleFlight<T> {
         if let Some(flight) = going.get(key).and_then(Weak::upgrade) {
             return flight;
         }
-        // Those whose callers all went away are swept here, so that the table stays as small as the work at hand.
+        // Abandoned fetches are removed here, so the table holds only running ones.
         going.retain(|_, flight| flight.strong_count() > 0);
         let flight = Arc::new(OnceCell::new());
         going.insert(key.to_owned(), Arc::downgrade(&flight));
         flight
     }
 
-    /// Whoever comes next must fetch anew: sharing is for those who came in time only.
+    /// Removes the fetch, so that the next caller fetches again. Only callers that came during the fetch share it.
     fn leave(&self, key: &str, flight: &Arc<OnceCell<T>>) {
         let mut going = self.going.lock().unwrap_or_else(PoisonError::into_inner);
         if going.get(key).is_some_and(|current| std::ptr::eq(current.as_ptr(), Arc::as_ptr(flight))) {

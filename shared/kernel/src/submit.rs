@@ -1,4 +1,4 @@
-//! Takes commands in: gives them their identity and place, then either queues them or applies them at once.
+//! Accepts commands: gives each its identity and its stamp, then queues it or applies it at once.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -24,9 +24,9 @@ use crate::token::{Token, TokenError};
 /// A validated command, as a client sent it.
 #[derive(Debug)]
 pub struct Request<C> {
-    /// Who it belongs to.
+    /// The tenant that owns the aggregate.
     pub tenant: Tenant,
-    /// Who sent it.
+    /// The sender.
     pub subject: Subject,
     /// The HTTP method.
     pub method: &'static str,
@@ -34,121 +34,122 @@ pub struct Request<C> {
     pub path: String,
     /// The client's idempotency key (draft-ietf-httpapi-idempotency-key-header).
     pub idempotency_key: Option<String>,
-    /// The aggregate; `None` where the command creates one.
+    /// The aggregate; `None` if the command creates one.
     pub aggregate: Option<AggregateId>,
-    /// The version that it builds on.
+    /// The version that the command builds on.
     pub expected: ExpectedVersion,
-    /// The versions that it must not find.
+    /// The versions that the command must not find.
     pub excluded: Option<Excluded>,
-    /// The client's consistency token: the command is stamped later than what it stands for.
+    /// The client's consistency token. The command's stamp is later than the commands that the session has sent before.
     pub token: Option<String>,
-    /// The trace that it belongs to: a W3C `traceparent`.
+    /// The trace of the request: a W3C `traceparent`.
     pub traceparent: Option<String>,
-    /// What it asks.
+    /// The command.
     pub command: C,
 }
 
 /// The answer to a command.
 #[derive(Debug)]
 pub struct Receipt {
-    /// The public form of the command's identity.
+    /// The public form of the command's id.
     pub command: String,
-    /// The aggregate that it is for.
+    /// The aggregate that the command is for.
     pub aggregate: AggregateId,
-    /// The token that stands for the command, or for its outcome.
+    /// The token for the client's next request. It names the command, or the version in its outcome.
     pub token: String,
-    /// Whether this repeats the answer to an earlier request under the same idempotency key.
+    /// Whether an earlier request under the same idempotency key has a record.
     pub replayed: bool,
-    /// The outcome, where it is known.
+    /// The outcome, if it is known.
     pub outcome: Option<Outcome>,
 }
 
-/// The outcome of a command, and what it left.
+/// The outcome of a command, with the current representation of its aggregate.
 #[derive(Debug)]
 pub struct Outcome {
     /// Applied, rejected or superseded.
     pub status: CommandStatus,
     /// The projection of the current representation.
     pub projection: Projection,
-    /// The current representation; `None` where nothing is there now.
+    /// The current representation; `None` if the aggregate does not exist now.
     pub current: Option<CachedView>,
 }
 
-/// Why a command was not taken in.
+/// The reason why a command was not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum SubmitError {
-    /// The client's token is of no use: tell it so.
+    /// The client's token is invalid. Report it to the client.
     #[error(transparent)]
     Token(#[from] TokenError),
-    /// Another request came under the same idempotency key before: the client must use another key.
+    /// An earlier request had the same idempotency key and another content. The client must use another key.
     #[error("the idempotency key was used for another request")]
     KeyReused,
-    /// Larger than the queue takes: the client must ask for less.
+    /// The command is larger than the queue accepts. The client must send less.
     #[error("the command is too large")]
     TooLarge,
-    /// Whether it was taken in is unknown: the client should try again with the same idempotency key.
+    /// It is unknown whether the command was accepted. The client should retry with the same idempotency key.
     #[error(transparent)]
     Port(#[from] PortError),
-    /// Whether it was taken in is unknown: the client should try again with the same idempotency key.
+    /// It is unknown whether the command was accepted. The client should retry with the same idempotency key.
     #[error(transparent)]
     Apply(#[from] ApplyError),
 }
 
-/// How the client would like to be answered (RFC 7240).
+/// The client's preferences for the answer (RFC 7240).
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Preference {
-    /// An acknowledgement is enough.
+    /// Whether an acknowledgement is enough.
     pub respond_async: bool,
-    /// If the answer is to be an acknowledgement, wait until then for the outcome.
+    /// If the answer would be an acknowledgement, the time until which the client waits for the outcome.
     pub wait_until: Option<Instant>,
 }
 
-/// Where commands go from here.
+/// The destination of commands.
 #[derive(Debug)]
 pub enum Route<D: Domain> {
-    /// Into the queue; the answer is an acknowledgement.
+    /// Into the queue. The answer is an acknowledgement.
     Queue(QueueRoute),
-    /// Into the write store; the answer is the outcome.
+    /// Into the write store. The answer is the outcome.
     Direct {
         /// The write store.
         direct: DirectRoute<D>,
-        /// Where commands have their records that were queued and may be asked for again; absent where none was.
+        /// The records of commands that earlier deployments may have queued, because a client may retry one. `None` if none was
+        /// queued.
         queued_before: Option<Arc<dyn RecordWriter>>,
     },
-    /// Into the write store, with a queue beside it: for what may build on something that is still queued.
+    /// Into the write store, with a queue beside it. A command whose predecessor may still be queued is queued too.
     Either {
-        /// The write store. What it is told to defer is queued.
+        /// The write store. Deferred commands go to the queue.
         direct: DirectRoute<D>,
         /// The queue.
         queue: QueueRoute,
-        /// Whether a client may have its command queued.
+        /// Whether a client can choose the queue.
         honours_async: bool,
     },
 }
 
-/// What it takes to queue commands.
+/// The ports that queue commands.
 #[derive(Debug)]
 pub struct QueueRoute {
     /// The queue.
     pub queue: Arc<dyn CommandQueue>,
-    /// Where pending records are put and outcomes are looked up.
+    /// Stores pending records, and reads the outcomes.
     pub records: Arc<dyn RecordWriter>,
-    /// Where the current representation is read, for a client that waits.
+    /// Reads the current representation, for a client that waits.
     pub views: Arc<dyn ViewReader>,
-    /// Its projection.
+    /// The projection of the views.
     pub projection: Projection,
 }
 
-/// What it takes to apply commands.
+/// The parts that apply commands.
 #[derive(Debug)]
 pub struct DirectRoute<D: Domain> {
-    /// Applies them.
+    /// Applies the commands.
     pub applier: Applier<D>,
-    /// Makes the result readable.
+    /// Projects the result.
     pub projector: Projector,
 }
 
-/// Takes commands in.
+/// Accepts commands of the domain `D`.
 #[derive(Debug)]
 pub struct Submitter<D: Domain> {
     route: Route<D>,
@@ -158,24 +159,24 @@ pub struct Submitter<D: Domain> {
     domain: PhantomData<D>,
 }
 
-/// An envelope, with what the answer needs besides.
+/// An envelope, with the other data that the answer needs.
 struct Prepared<C> {
     envelope: Envelope<C>,
-    /// What the client's session has seen.
+    /// The client's token.
     session: Option<Token>,
 }
 
 impl<D: Domain> Submitter<D> {
-    /// Takes commands in along `route`. All that take commands in within one environment share one clock of stamps, because an
-    /// environment never goes back.
+    /// Returns a submitter along `route`. All submitters of one environment share one `stamps`, because accept times must never go
+    /// back within an environment.
     pub fn new(route: Route<D>, clock: Arc<dyn Clock>, stamps: Arc<StampClock>, keys: Arc<KeyRing>) -> Self {
         Self { route, clock, stamps, keys, domain: PhantomData }
     }
 
-    /// Takes a command in. Where it is queued, waits for its outcome for as long as the client wants.
+    /// Accepts a command. If it is queued, waits for its outcome as long as the client wants.
     ///
-    /// Once this returns `Ok` the command is not lost. After an error it is unknown whether it was taken in; trying
-    /// again under the same idempotency key is safe.
+    /// Once this returns `Ok`, the command is not lost. After an error it is unknown whether the command was accepted. A retry
+    /// under the same idempotency key is safe.
     pub async fn submit(&self, request: Request<D::Command>, preference: Preference) -> Result<Receipt, SubmitError> {
         let Prepared { mut envelope, session } = self.prepare(request)?;
         let (outcome, replayed) = match &self.route {
@@ -189,7 +190,7 @@ impl<D: Domain> Submitter<D> {
                 };
                 match direct.execute(&mut envelope).await? {
                     Some((outcome, replayed)) => (Some(outcome), replayed || earlier.is_some()),
-                    // Without a queue nothing waits; see `Policy::reorder_window`.
+                    // Without a queue no command waits; see `Policy::reorder_window`.
                     None => return Err(ApplyError::Contended(envelope.key::<D>()).into()),
                 }
             }
@@ -197,7 +198,7 @@ impl<D: Domain> Submitter<D> {
                 self.enqueue(queue, &mut envelope, preference).await?
             }
             Route::Either { direct, queue, .. } => {
-                // An earlier request under the same key may have been queued, and told for which aggregate.
+                // An earlier request under the same key may have been queued, and its answer has named an aggregate.
                 let earlier = match mutant!(RetryBesideQueueForgets) {
                     false => register(queue.records.as_ref(), &mut envelope).await?,
                     true => None,
@@ -212,7 +213,7 @@ impl<D: Domain> Submitter<D> {
         Ok(self.receipt(&envelope, session, outcome, replayed))
     }
 
-    /// Queues the command; also returns whether an earlier request under the same idempotency key had been acknowledged.
+    /// Queues the command. Also returns whether an earlier request under the same idempotency key has a record.
     async fn enqueue(
         &self,
         queue: &QueueRoute,
@@ -223,8 +224,8 @@ impl<D: Domain> Submitter<D> {
         self.enqueue_registered(queue, envelope, earlier, preference).await
     }
 
-    /// The first request may have died between the record and the queue, so a retry sends the message again, under the
-    /// identity and stamp of the first.
+    /// Queues the command unless its status is known already. A retry of a pending command sends its message again, with the
+    /// identity and the stamp of the first request: that request may have failed between the record and the queue.
     async fn enqueue_registered(
         &self,
         queue: &QueueRoute,
@@ -277,7 +278,7 @@ impl<D: Domain> Submitter<D> {
         Ok(Prepared { envelope, session })
     }
 
-    /// Waits for the command's outcome, and for what it left to be readable.
+    /// Waits for the command's outcome, and until its version is readable.
     async fn outcome(
         &self,
         queue: &QueueRoute,
@@ -291,7 +292,7 @@ impl<D: Domain> Submitter<D> {
                 let read_at = self.clock.now();
                 let view = queue.views.get(&envelope.key::<D>(), Consistency::Strong).await?;
                 let (version, body) = view.map(|view| (view.version, view.body)).unwrap_or_default();
-                // An outcome is told only together with what it left.
+                // The outcome is returned only together with a view that is as new.
                 if status.version().is_some_and(|told| told <= version) {
                     let current = body.map(|body| CachedView { version, body: Some(body), fetched_at: read_at });
                     return Ok(Some(Outcome { status, projection: queue.projection, current }));
@@ -311,7 +312,7 @@ impl<D: Domain> Submitter<D> {
         replayed: bool,
     ) -> Receipt {
         let aggregate = envelope.aggregate;
-        // The floor of another aggregate says nothing about a new one.
+        // The floor of another aggregate does not apply to a new one.
         let session = session.filter(|token| token.aggregate == aggregate && !mutant!(SessionFloorDropped));
         let seen = session.as_ref().map_or(0, |token| token.floor);
         let told = outcome.as_ref().and_then(|outcome| outcome.status.version());
@@ -339,17 +340,17 @@ impl<D: Domain> Submitter<D> {
 }
 
 fn fingerprint<D: Domain>(request: &Request<D::Command>) -> Fingerprint {
-    // A command that cannot be serialised would fail to be queued as well; the path still tells requests apart.
+    // A command that cannot be serialised cannot be queued either. The path still separates requests.
     let command = serde_json::to_vec(&request.command).unwrap_or_default();
     let expected = serde_json::to_vec(&request.expected).unwrap_or_default();
     let excluded = request.excluded.as_ref().map(|excluded| serde_json::to_vec(excluded).unwrap_or_default());
-    // A request without the condition keeps the fingerprint that older code gave it.
+    // A request without `If-None-Match` keeps the fingerprint that older code gave it.
     let parts = [request.path.as_bytes(), &expected, &command].into_iter().chain(excluded.as_deref());
     Fingerprint::of(&parts.collect::<Vec<_>>())
 }
 
-/// Puts the record of a command with an idempotency key, unless there is one: then the command becomes that of the
-/// earlier request, whose status is returned.
+/// Puts a pending record if the command has an idempotency key. If a record exists already, makes the command that of the earlier
+/// request, and returns its status.
 async fn register<C>(
     records: &dyn RecordWriter,
     envelope: &mut Envelope<C>,
@@ -378,13 +379,13 @@ impl QueueRoute {
     }
 }
 
-/// What stands for an aggregate in the queue's message attributes: hashed, because those are logged more freely.
+/// Returns the aggregate's order group in the queue. It is a hash, because message attributes are logged more freely than bodies.
 fn order_group(tenant: &Tenant, aggregate: AggregateId) -> String {
     let digest = ring::digest::digest(&ring::digest::SHA256, format!("{tenant}#{aggregate}").as_bytes());
     crate::seal::encode(digest.as_ref())
 }
 
-/// Makes the envelope that of the first request under the same idempotency key.
+/// Gives the envelope the aggregate and the accept time of the first request under the same idempotency key.
 fn adopt_original<C>(envelope: &mut Envelope<C>, first: &CommandRecord) -> Result<(), SubmitError> {
     if first.fingerprint != envelope.fingerprint {
         return Err(SubmitError::KeyReused);
@@ -399,8 +400,8 @@ fn adopt_original<C>(envelope: &mut Envelope<C>, first: &CommandRecord) -> Resul
 }
 
 impl<D: Domain> DirectRoute<D> {
-    /// Applies the command; returns its outcome, and whether that is an earlier request's. `None` where what it builds
-    /// on may still be on its way.
+    /// Applies the command. Returns its outcome, and whether it is that of an earlier request. `None` if the predecessor may still
+    /// be in the queue.
     async fn execute(&self, envelope: &mut Envelope<D::Command>) -> Result<Option<(Outcome, bool)>, SubmitError> {
         let Self { applier, projector } = self;
         let key = envelope.key::<D>();
@@ -437,7 +438,7 @@ async fn load<D: Domain>(
     Ok(applier.load(std::slice::from_ref(key)).await?.into_iter().next().flatten())
 }
 
-/// The aggregate that an earlier create made.
+/// Returns the key and the current state of the aggregate that an earlier create made.
 async fn reread<D: Domain>(
     applier: &Applier<D>,
     key: AggregateKey,

@@ -1,4 +1,4 @@
-//! What the unit tests share.
+//! Helpers for the unit tests.
 
 use proptest::prelude::*;
 
@@ -23,7 +23,7 @@ pub(crate) fn any_tenant() -> impl Strategy<Value = Tenant> {
     "[!-\"$-~]{1,128}".prop_map(|text| text.parse().unwrap())
 }
 
-/// A UUID of any version, also of none that there is.
+/// A UUID of any version, even of one that does not exist.
 pub(crate) fn any_uuid() -> impl Strategy<Value = String> {
     "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 }
@@ -36,7 +36,7 @@ pub(crate) fn any_command() -> impl Strategy<Value = CommandId> {
     any_uuid().prop_map(|text| text.parse().unwrap())
 }
 
-/// The text with one character replaced by another one, and the text cut off anywhere.
+/// Returns the text with one character replaced, and the text cut off at that character.
 pub(crate) fn damaged(text: &str, at: prop::sample::Index, by: char) -> [String; 2] {
     let mut chars: Vec<char> = text.chars().collect();
     let at = at.index(chars.len());

@@ -1,4 +1,4 @@
-//! Consistency tokens: how a client reads its own writes.
+//! Consistency tokens: with them a client reads its own writes.
 
 use std::time::Duration;
 
@@ -8,48 +8,48 @@ use crate::clock::Timestamp;
 use crate::ids::{AggregateId, CommandId, Kind, Tenant};
 use crate::seal::{KeyRing, SealedFor};
 
-/// How long a token is good for.
+/// How long a token is valid.
 pub const TOKEN_TTL: Duration = Duration::from_hours(24);
 
-/// How far the clock that stamped a token's command may have been ahead of ours. A stamp far in the future would win over
-/// all later writes; Lambda's clocks differ by milliseconds.
+/// How far the accept time in a token may be ahead of this environment's clock. A stamp far in the future would win over all later
+/// writes. Lambda's clocks differ by milliseconds.
 const AHEAD_MAX: Duration = Duration::from_mins(5);
 
-/// What a client's session has seen of one aggregate, or has asked of it.
+/// The version that a client's session has seen of one aggregate, and its pending commands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Token {
     /// The kind of the aggregate, from [`Kind::name`].
     pub kind: Option<String>,
-    /// The aggregate. A token stands for no other.
+    /// The aggregate. The token is valid for no other.
     pub aggregate: AggregateId,
-    /// The version that a read must return at least; 0 for any.
+    /// The least version that a read must return; 0 for any.
     pub floor: u64,
-    /// The command whose outcome a read must wait for, where the token acknowledges one.
+    /// The command that a read must wait for, if the token acknowledges a pending one.
     pub command: Option<CommandId>,
-    /// The latest [ordered](crate::domain::Domain::is_ordered) command of this session, as long as its outcome is not known.
+    /// The latest [ordered](crate::domain::Domain::is_ordered) command of this session, until its outcome is known.
     pub ordered: Option<CommandId>,
-    /// The accept time of the latest command in this session; its next one is stamped later.
+    /// The accept time of the latest command in this session. The next command gets a later stamp.
     pub accepted_at: Option<Timestamp>,
 }
 
-/// Why a token is not believed. The client should drop it.
+/// The reason why a token is refused. The client should drop it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// Not made by this service for this tenant.
+    /// This service did not make it for this tenant.
     #[error("the token was not given out by this service")]
     Forged,
     /// Older than [`TOKEN_TTL`].
     #[error("the token has expired")]
     Expired,
-    /// Stands for a command of the future.
+    /// Its command was accepted in the future.
     #[error("the token stands for a write that is not made yet")]
     Ahead,
-    /// Given out for another aggregate.
+    /// It is for another aggregate.
     #[error("the token stands for something else")]
     OtherAggregate,
 }
 
-/// The sealed form: short names, because a token travels with every answer.
+/// The sealed form. The names are short, because a token travels with every answer.
 #[derive(Serialize, Deserialize)]
 struct Wire {
     a: AggregateId,
@@ -66,31 +66,31 @@ struct Wire {
 }
 
 impl Token {
-    /// A token that stands for a version.
+    /// Returns a token for a version.
     #[must_use]
     pub fn of_version(kind: Option<String>, aggregate: AggregateId, floor: u64) -> Self {
         Self { kind, aggregate, floor, command: None, ordered: None, accepted_at: None }
     }
 
-    /// The commands of the session whose outcome is not known.
+    /// Returns the commands of the session whose outcome is not known.
     #[must_use]
     pub fn pending(&self) -> Vec<CommandId> {
         let ordered = self.ordered.filter(|ordered| self.command != Some(*ordered));
         self.command.into_iter().chain(ordered).collect()
     }
 
-    /// The text that a client gets.
+    /// Returns the sealed text for the client.
     #[must_use]
     pub fn seal(&self, keys: &KeyRing, tenant: &Tenant, now: Timestamp) -> String {
         let Self { kind, aggregate, floor, command, ordered, accepted_at } = self.clone();
         let wire =
             Wire { a: aggregate, f: floor, c: command, s: accepted_at, e: now.plus(TOKEN_TTL), k: kind, o: ordered };
-        // Serialising integers and UUIDs into memory cannot fail; an empty token would be refused as forged.
+        // Serialising integers and UUIDs into memory cannot fail. An empty token would be refused as forged.
         keys.seal(&sealed_for(tenant), &serde_json::to_vec(&wire).unwrap_or_default())
     }
 
-    /// Reads the text that a client sent along with a request for an aggregate, or with one that creates: a create follows what
-    /// the session has seen of any other.
+    /// Reads a client's token for a request. `aggregate` is the aggregate of the request, or `None` for a create. A create accepts
+    /// the token of any aggregate, because it follows the session's earlier commands.
     pub fn open(
         keys: &KeyRing,
         tenant: &Tenant,
@@ -179,7 +179,7 @@ mod tests {
         assert_eq!(stamped(NOW.plus(AHEAD_MAX).plus_micros(1)), Err(TokenError::Ahead));
     }
 
-    /// Any that is not ahead of `now`.
+    /// Any token that is not ahead of `now`.
     fn any_token(now: Timestamp) -> impl Strategy<Value = Token> {
         let commands = [(); 2].map(|()| prop::option::of(any_command()));
         let (kind, accepted_at) = (prop::option::of(Just("O".to_owned())), prop::option::of(any_time()));

@@ -1,4 +1,4 @@
-//! The messages of a batch by aggregate, and the disposition of each.
+//! The messages of a batch, grouped by aggregate, and the disposition of each message.
 
 use std::iter;
 use std::sync::Arc;
@@ -13,28 +13,28 @@ use crate::ids::{AggregateKey, Kind};
 use crate::ports::LOAD_KEYS_MAX;
 use crate::record::CommandStatus;
 
-/// The commands of one aggregate, each once, in the order of their arrival.
+/// The distinct commands of one aggregate, in the order of their arrival.
 #[derive(Debug)]
 pub struct Group {
     pub(super) ingest: Arc<dyn KindIngest>,
     pub(super) key: AggregateKey,
     pub(super) commands: Vec<RawEnvelope>,
-    /// For each command the indices of the messages that carry it.
+    /// For each command, the indices of the messages that carry it.
     indices: Vec<Vec<usize>>,
 }
 
 /// The result of one message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Disposition {
-    /// Finished. The queue deletes the message.
+    /// Finished: the queue deletes the message.
     Done,
-    /// Too early. Deliver it again after a pause.
+    /// Early: deliver it again after a pause.
     Deferred,
-    /// Failed for this reason. Deliver it again.
+    /// Failed for this reason: deliver it again.
     Failed(String),
 }
 
-/// The part of one delivery in the metrics.
+/// The contribution of one message to the metrics.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct CommandMetrics {
     /// Whether the command was applied. `None` if this delivery did not judge it.
@@ -47,7 +47,7 @@ pub struct CommandMetrics {
 pub(super) type Done = (usize, Disposition, CommandMetrics);
 
 impl Group {
-    /// The indices of all its messages, each with its kind.
+    /// Returns the indices of all its messages, each with the kind.
     pub(super) fn kinds(&self) -> impl Iterator<Item = (usize, Kind)> {
         self.indices.iter().flatten().map(|index| (*index, self.key.kind))
     }
@@ -80,7 +80,7 @@ impl CommandMetrics {
         let CommandResult::Final { record, duplicate } = result else { return Self::default() };
         let applied = matches!(record.status, CommandStatus::Applied { .. });
         let lag = |shown_at: Timestamp| shown_at.since(record.accepted_at).unwrap_or_default();
-        // A duplicate stores the view if its first delivery stopped before.
+        // A duplicate stores the view if its first delivery stopped before that.
         Self { applied: (!duplicate).then_some(applied), lag: shown_at.filter(|_| applied).map(lag) }
     }
 
@@ -91,7 +91,7 @@ impl CommandMetrics {
     }
 }
 
-/// Puts a command behind the others of its aggregate, unless it is among them already.
+/// Adds a command behind the others of its aggregate. A duplicate only adds its message to the command's indices.
 pub(super) fn add(groups: &mut Vec<Group>, ingest: Arc<dyn KindIngest>, envelope: RawEnvelope, index: usize) {
     let key = AggregateKey { kind: ingest.kind(), tenant: envelope.tenant.clone(), id: envelope.aggregate };
     let Some(group) = groups.iter_mut().find(|group| group.key == key) else {

@@ -1,4 +1,4 @@
-//! Ingest of one kind, behind a trait: a batch may hold commands of several kinds.
+//! Ingests the commands of one kind, behind a trait, because a batch may hold several kinds.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,13 +19,13 @@ use crate::project::Projector;
 /// Applies and projects the commands of one kind.
 #[async_trait]
 pub trait KindIngest: fmt::Debug + Send + Sync {
-    /// The kind.
+    /// Returns the kind.
     fn kind(&self) -> Kind;
 
     /// Returns an error if this code cannot read the command of an envelope of this kind.
     fn check(&self, envelope: &RawEnvelope) -> Result<(), EnvelopeError>;
 
-    /// Applies the commands of one aggregate to what is stored, and projects the result.
+    /// Applies the commands of one aggregate on top of its stored version, and projects the result.
     async fn ingest(&self, group: &Group, stored: Option<Snapshot>) -> Vec<Done>;
 }
 
@@ -59,7 +59,7 @@ impl<D: Domain> KindIngest for OneKind<D> {
         let typed: Result<Vec<_>, _> = group.commands.iter().map(|envelope| envelope.clone().typed::<D>()).collect();
         let commands = match typed {
             Ok(commands) => commands,
-            // Reading checked each of them before.
+            // `check` has parsed each command before.
             Err(error) => return same_disposition([group], &Disposition::Failed(error.to_string())),
         };
         let applied = self.applier.apply(&group.key, &commands, stored).await;
