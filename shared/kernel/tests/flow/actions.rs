@@ -1,4 +1,4 @@
-//! Actions of a state machine are judged in the order of their session, in whatever order they arrive.
+//! Actions of a state machine are judged in the order of their session, even if they arrive in another order.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::world::{World, tenant};
 
-/// A lamp that is made dark, and lit, dimmed or broken by actions. What is broken stays dark.
+/// A lamp. Actions light, dim or break it. A broken lamp stays dark.
 #[derive(Debug)]
 struct Lamp;
 
@@ -105,7 +105,7 @@ struct Session {
 }
 
 impl Session {
-    /// With a lamp that has been made.
+    /// Starts a session with a lamp.
     async fn start() -> Self {
         let world = World::new();
         let route = QueueRoute {
@@ -165,7 +165,7 @@ impl Session {
         Applier::new(store, records, self.world.clock.clone(), policy)
     }
 
-    /// Applies a batch, and tells what became of each command.
+    /// Applies a batch, and returns the result of each command.
     async fn applies(&self, commands: &[Envelope<Asked>]) -> Vec<&'static str> {
         let told = |result: &CommandResult| match result {
             CommandResult::Final { record, .. } => match record.status {
@@ -189,7 +189,7 @@ async fn an_action_waits_for_the_one_before_it_also_if_it_could_be_done() {
     assert_eq!(session.applies(&[broken]).await, ["applied"]);
 }
 
-/// A refusal changes no state, so no condition of its transaction notices that the state has moved.
+/// A rejection changes no state, so no condition of its transaction fails if the state has changed.
 #[tokio::test]
 async fn an_action_is_judged_on_top_of_the_one_before_it_also_if_that_was_applied_after_the_state_was_read() {
     let mut session = Session::start().await;

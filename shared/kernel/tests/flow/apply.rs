@@ -135,7 +135,8 @@ async fn what_waits_is_deferred_within_the_reorder_window_and_rejected_after_it(
 async fn the_horizon_ends_for_the_command_and_for_its_aggregate_alike() {
     let world = World::new();
     let reorder_window = Duration::from_secs(60);
-    // The one is as old as the reorder window, the other not yet: both ways round.
+    // An old aggregate with a young command, then a young aggregate with an old command. In both cases only the old one has reached
+    // the reorder window.
     let old = world.new_id();
     world.clock.pass(Duration::from_millis(5));
     let young_command = world.command(old, Add(1));
@@ -190,7 +191,7 @@ async fn a_command_does_nothing_on_a_version_that_it_excludes() {
         (command.excluded, command.expected) = (Some(excluded), expected);
         command
     };
-    // A command whose aggregate may be behind waits for it, whatever it excludes.
+    // A command waits for the create of its aggregate, even with `If-None-Match`.
     let any = excluding(Excluded::Any, ExpectedVersion::Any);
     assert_eq!(told(&world.apply(std::slice::from_ref(&any)).await), ["deferred"]);
     let commands = [
@@ -198,7 +199,7 @@ async fn a_command_does_nothing_on_a_version_that_it_excludes() {
         any,
         excluding(Excluded::Versions(vec![1, 9]), ExpectedVersion::Any),
         excluding(Excluded::Versions(vec![2]), ExpectedVersion::Any),
-        // `If-Match` is looked at first (RFC 9110, section 13.2.2).
+        // `If-Match` is evaluated first (RFC 9110, section 13.2.2).
         excluding(Excluded::Any, ExpectedVersion::Version(1)),
         excluding(Excluded::Any, ExpectedVersion::Version(2)),
         excluding(Excluded::Versions(vec![1]), ExpectedVersion::Version(2)),
@@ -292,7 +293,7 @@ async fn what_a_duplicate_has_made_is_read_before_it_is_shown_or_the_delivery_co
         let (create, add) = (world.command(id, open("a")), world.command(id, Add(1)));
         world.apply(&[create]).await;
         let stale = world.stores.all_states().remove(&key(id));
-        // Somebody else applies it after the state was read; and all that is heard of it is its record.
+        // Another invocation applies the command after the state was read. This one only sees its record.
         let record = match world.apply(std::slice::from_ref(&add)).await.results.remove(0) {
             CommandResult::Final { record, .. } => record,
             other => panic!("{other:?}"),
@@ -318,7 +319,7 @@ async fn a_contended_transaction_is_tried_again_and_given_up_after_a_while() {
     let thrice = interrupted(&world, (0..3).map(|_| contended()).collect());
     let began = Instant::now();
     assert_eq!(told(&apply_with(&thrice, &commands).await), ["applied 1"]);
-    // A fifth at least of 10, 20 and 40 ms.
+    // At least a fifth of 10, 20 and 40 ms.
     assert!(began.elapsed() >= Duration::from_millis(14), "rivals do not part in {:?}", began.elapsed());
     let commands = [world.command(world.new_id(), open("b"))];
     let forever = interrupted(&world, (0..99).map(|_| contended()).collect());
@@ -326,7 +327,7 @@ async fn a_contended_transaction_is_tried_again_and_given_up_after_a_while() {
     let applied = apply_with(&forever, &commands).await;
     assert_eq!(told(&applied), ["unfinished"]);
     assert!(applied.stopped_by.is_some());
-    // A fifth at least of 10, 20, 40, 80, 160 and seven times 200 ms; a timer may take 1 ms longer.
+    // At least a fifth of 10, 20, 40, 80, 160 and seven times 200 ms. A timer may take 1 ms longer.
     let took = began.elapsed().as_millis();
     assert!((342..=1_722).contains(&took), "{took} ms");
 }
@@ -372,7 +373,7 @@ async fn a_transaction_that_took_effect_but_whose_answer_was_lost_counts_once() 
     let id = world.new_id();
     let commands = [world.command(id, open("a")), world.command(id, Add(1))];
     let (same, first_try) = (commands.clone(), world.clone());
-    // The SDK tries again by itself: the second try meets the effect of the first.
+    // The SDK retries on its own, and the second attempt meets the effect of the first.
     let lost_answer: Interruption = Box::new(move || {
         Box::pin(async move {
             first_try.apply(&same).await;

@@ -1,5 +1,4 @@
-//! Counters: a domain as small as can be that still has creates, unique keys, rejections, lists and deletes; and that has
-//! changed what it stores, once.
+//! Counters: the smallest domain with creates, unique keys, rejections, lists and deletes. Its stored form has changed once.
 
 use bytes::Bytes;
 use kernel::domain::{Context, Decision, DecodeError, Domain};
@@ -9,10 +8,10 @@ use kernel::problem::Problem;
 use kernel::projection::Projection;
 use serde::{Deserialize, Serialize};
 
-/// Version 1 counts in euros, version 2 in cents. Nothing but the schema version tells their forms apart: who does not
-/// look at it is wrong by a factor of 100.
+/// Version 1 counts in euros, version 2 in cents. Only the schema version distinguishes their forms. Code that ignores it is wrong
+/// by a factor of 100.
 ///
-/// Its kind is the implied one, or one that its forms name.
+/// The kind is the implied one, or one that the forms name.
 #[derive(Debug)]
 pub(crate) struct Counter<const SCHEMA: u16 = 1, const IS_NAMED: bool = false>;
 
@@ -42,7 +41,7 @@ pub(crate) enum CounterEvent {
 }
 
 impl<const SCHEMA: u16, const IS_NAMED: bool> Counter<SCHEMA, IS_NAMED> {
-    /// What an amount of version `from` is multiplied by to be one of this version.
+    /// Returns the factor from an amount of version `from` to one of this version.
     fn factor(from: u16) -> Result<u32, DecodeError> {
         match (from, SCHEMA) {
             (1, 1) | (2, 2) => Ok(1),

@@ -1,4 +1,4 @@
-//! Old code meets what new code has written, and the other way round. See docs/evolving-data.md.
+//! Old code meets the forms of new code, and new code those of old code. See docs/evolving-data.md.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,13 +24,13 @@ use crate::world::{World, key, open};
 type Old = Counter<1>;
 type New = Counter<2>;
 
-/// The message that code of version `D` sends.
+/// Returns the message that code of version `D` sends.
 fn message<D: Domain>(world: &World, id: AggregateId, command: CounterCommand) -> String {
     let envelope = Envelope { command_schema: D::COMMAND_SCHEMA, ..world.command(id, command) };
     serde_json::to_string(&envelope).unwrap()
 }
 
-/// What code of version `D` makes of a message.
+/// Applies a message with code of version `D`.
 async fn deliver<D: Domain<Command = CounterCommand>>(world: &World, message: &str) -> ApplyReport<D> {
     let policy = Policy {
         reorder_window: Duration::ZERO,
@@ -91,7 +91,7 @@ async fn old_code_leaves_a_state_of_new_code_as_it_is_and_the_command_to_a_later
     let unknown = |error| matches!(error, ApplyError::Undecodable { cause: DecodeError::UnknownSchema(2), .. });
     assert!(applied.stopped_by.is_some_and(unknown));
     assert_eq!((state(&world, id), world.stores.all_records().len()), (before, 1));
-    // The message comes again, and meets new code.
+    // SQS delivers the message again, to new code.
     assert_eq!(deliver::<New>(&world, &command).await.current.state.unwrap().total, 500);
 }
 
@@ -148,7 +148,7 @@ async fn a_view_is_replaced_by_the_next_version_and_says_which_code_made_it() {
     assert_eq!((view(&world, id).schema, view(&world, id).body), (1, Some(Bytes::from("a=0@1"))));
     deliver::<New>(&world, &message::<Old>(&world, id, Add(5))).await;
     assert_eq!((view(&world, id).schema, view(&world, id).body), (2, Some(Bytes::from("a=500@2"))));
-    // An old environment that wakes up late changes nothing.
+    // A late write of an old environment changes nothing.
     let late = Snapshot { version: 1, schema: 1, ..view(&world, id) };
     world.stores.views().put(&key(id), &late).await.unwrap();
     assert_eq!(view(&world, id).schema, 2);
@@ -190,7 +190,7 @@ fn any_excluded() -> impl Strategy<Value = Option<Excluded>> {
     prop::option::of(prop_oneof![Just(Excluded::Any), versions])
 }
 
-/// Code that does not know a condition must not ignore it.
+/// Code must refuse a condition that it does not know, not ignore it.
 #[test]
 fn a_message_that_excludes_versions_has_a_schema_of_its_own() {
     let excluded = Some(Excluded::Any);

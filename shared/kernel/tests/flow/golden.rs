@@ -1,5 +1,5 @@
-//! The forms of the flow that are stored, travel, or are held by clients, as committed texts. Today's code reads them, and writes
-//! exactly them: a form that changes unnoticed fails here. How to change one on purpose: docs/evolving-data.md.
+//! The stored forms, the messages and the texts that clients keep, as committed files. Today's code reads them and writes exactly
+//! the same, so an accidental change of a form fails here. To change one on purpose, see docs/evolving-data.md.
 
 use std::fs;
 
@@ -13,9 +13,9 @@ use kernel::seal::{KeyRing, SealedFor};
 use kernel::token::Token;
 use serde_json::{Value, json};
 
-/// In September 2026.
+/// A time in September 2026.
 const AT: Timestamp = Timestamp::from_micros(1_790_000_000_123_456);
-/// The list of all users, as its cursors are bound to it.
+/// The name of the list of all users, as its cursors are bound to it.
 const LIST: &str = "v1\nname\n0#\n";
 const KIND: Kind = Kind::implied("U");
 
@@ -90,7 +90,7 @@ fn texts_that_clients_hold_are_still_believed() {
     assert_eq!(keys().sign_command(&tenant(), stamp(0).command), text("command"));
 }
 
-/// A key that is computed otherwise is not found again: duplicates would be applied twice.
+/// A changed key misses the stored one, so duplicates would be applied twice.
 #[test]
 fn keys_of_the_flow_are_computed_as_ever() {
     let subject: Subject = "zoe".parse().unwrap();

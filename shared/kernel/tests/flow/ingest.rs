@@ -1,4 +1,4 @@
-//! Batches over stores in memory: what is done, what comes again, what is told to have failed.
+//! Batches over stores in memory: which messages are finished, delivered again, or recorded as failed.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -167,7 +167,7 @@ async fn in_strict_order_an_unreadable_message_holds_back_those_behind_it() {
     assert_eq!(world.status(&envelope), None);
 }
 
-/// The same command for the kind that is named.
+/// Returns the same command for the named kind.
 fn of_named_kind(envelope: Envelope<CounterCommand>) -> Envelope<CounterCommand> {
     let kind = Counter::<1, true>::KIND.name();
     Envelope { schema: schema_of(kind, None, &[]), kind: kind.map(str::to_owned), ..envelope }
@@ -229,7 +229,7 @@ async fn work_that_cannot_be_done_in_time_is_left_for_another_delivery() {
     assert_eq!(world.status(&envelope), None);
 }
 
-/// A plan by which one operation never ends.
+/// Returns a fault plan in which one operation never ends.
 fn hangs(hanging: Operation) -> Arc<dyn FaultPlan> {
     struct Hangs(Operation);
 
@@ -245,7 +245,7 @@ fn hangs(hanging: Operation) -> Arc<dyn FaultPlan> {
     Arc::new(Hangs(hanging))
 }
 
-/// An invocation that runs out of time answers nothing: then the messages that were done come again as well.
+/// An invocation that runs out of time returns no response. Then SQS delivers all messages again, even the finished ones.
 #[tokio::test(start_paused = true)]
 async fn whatever_hangs_the_answer_gets_out_before_the_deadline() {
     for operation in [Operation::Load, Operation::Commit, Operation::PutView] {
@@ -271,7 +271,7 @@ async fn work_is_begun_only_if_there_is_time_for_it() {
     }
 }
 
-/// Remembers for how long messages were put off.
+/// Records for how long messages were deferred.
 #[derive(Debug, Default)]
 struct Deferrals(Mutex<Vec<(String, Duration)>>);
 

@@ -1,4 +1,4 @@
-//! A second kind comes into a running service: what code of one kind and code of several make of each other's forms.
+//! A running service gets a second kind: how code with one kind and code with several read each other's forms.
 
 use kernel::clock::{Clock as _, Timestamp};
 use kernel::domain::Domain;
@@ -16,12 +16,12 @@ use crate::counter::{Counter, CounterCommand, KIND};
 use crate::query::environment;
 use crate::world::{World, open, tenant};
 
-/// The kind that was there first.
+/// The kind that the service has first.
 type First = Counter;
-/// One that came later.
+/// The kind that the service gets later.
 type Named = Counter<1, true>;
 
-/// The forms of code that knew one kind. Nothing here follows the kernel: it is kept as it was.
+/// The forms of code that knows one kind only. This copy never follows changes of the kernel.
 mod old {
     use super::*;
 
@@ -45,7 +45,7 @@ mod old {
         command: &'a RawValue,
     }
 
-    /// Reads a message; the error is a schema that it does not know.
+    /// Reads a message. The error is the unknown schema version.
     pub(super) fn read(message: &str) -> Result<OldEnvelope<'_>, u16> {
         match serde_json::from_str(message).unwrap() {
             Schema { schema: 1 } => Ok(serde_json::from_str(message).unwrap()),
@@ -53,7 +53,7 @@ mod old {
         }
     }
 
-    /// The key of a unique value.
+    /// Returns the key of a unique value.
     pub(super) fn unique_key(tenant: &Tenant, field: &str, value: &str) -> String {
         format!("Q#{tenant}#{field}#{value}")
     }
@@ -82,7 +82,7 @@ mod old {
     }
 }
 
-/// The message that today's code sends for a domain.
+/// Returns the message that today's code sends for a domain.
 fn message<D: Domain<Command = CounterCommand>>(world: &World) -> String {
     let kind = D::KIND.name();
     let command = world.command(world.new_id(), open("a"));
@@ -95,7 +95,7 @@ fn old_code_reads_a_message_of_the_first_kind_and_refuses_one_of_another_kind() 
     let world = World::new();
     let of_first = message::<First>(&world);
     let read = old::read(&of_first).unwrap();
-    // Also what it says itself is today's form, byte for byte.
+    // Old code writes the same bytes as today's code.
     assert_eq!(serde_json::to_string(&read).unwrap(), of_first);
     assert_eq!(old::read(&message::<Named>(&world)).unwrap_err(), 2);
 }
@@ -120,13 +120,13 @@ fn a_command_of_an_unknown_kind_can_be_said_to_have_failed() {
     assert_eq!(record.kind.as_deref(), Some("N"));
 }
 
-/// Uniqueness holds while old and new code run side by side only if both write the same key.
+/// Old and new code run side by side. Values stay unique only if both write the same key.
 #[test]
 fn unique_values_of_the_first_kind_keep_their_keys_and_those_of_two_kinds_never_meet() {
     let unique_key = |kind| UniqueKey { kind, tenant: tenant(), field: "label", value: "a".to_owned() }.to_string();
     assert_eq!(unique_key(KIND), old::unique_key(&tenant(), "label", "a"));
     assert_eq!(unique_key(Named::KIND), "Q#N#t#label#a");
-    // A tenant may be called as a kind is.
+    // A tenant may have the name of a kind.
     let named_so = UniqueKey { kind: KIND, tenant: "N".parse().unwrap(), field: "t", value: "label".to_owned() };
     assert_ne!(named_so.to_string(), unique_key(Named::KIND));
 }
@@ -158,7 +158,7 @@ fn a_token_of_one_kind_is_of_no_use_for_another_and_orders_its_creates() {
     }
 }
 
-/// Two lists may have one index and one partition: of users and orders by status, for example.
+/// Two lists may share one index and one partition, for example users and orders by status.
 #[tokio::test]
 async fn a_page_and_a_cursor_belong_to_one_kind() {
     let world = World::new();

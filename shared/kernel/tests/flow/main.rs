@@ -1,4 +1,4 @@
-//! The flow through the kernel, with a second tiny domain, to show that it is generic, and stores in memory.
+//! The flow through the kernel over stores in memory. A second, tiny domain shows that the kernel is generic.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test may panic")]
 

@@ -25,7 +25,7 @@ use crate::counter::CounterCommand::{Add, Close};
 use crate::counter::KIND;
 use crate::world::{World, key, open, tenant};
 
-/// A store that counts how often it is read.
+/// A store that counts its reads.
 #[derive(Debug)]
 struct Counted {
     views: Arc<dyn ViewReader>,
@@ -48,7 +48,7 @@ impl ViewReader for Counted {
     }
 }
 
-/// One execution environment with a memory of its own, in a world that it shares.
+/// One execution environment with its own memory, in a shared world.
 pub(crate) struct Environment {
     queries: Queries,
     pub(crate) lists: Lists,
@@ -103,7 +103,7 @@ fn cache_results(answer: &ReadAnswer) -> Vec<(Tier, CacheResult)> {
     answer.tiers.iter().map(|TierReport { tier, result }| (*tier, without_ttl(*result))).collect()
 }
 
-/// Applies and projects; the cache step is left out where the writer dies before it.
+/// Applies and projects a command. Without `cache_step` the writer stops before it updates the cache.
 pub(crate) async fn write(world: &World, id: AggregateId, command: crate::counter::CounterCommand, cache_step: bool) {
     let applied = world.apply(&[world.command(id, command)]).await;
     let cache = cache_step.then(|| world.cache.clone() as _);
@@ -180,7 +180,7 @@ async fn requests_at_the_same_time_share_one_read() {
     let world = World::new();
     let id = world.new_id();
     write(&world, id, open("a"), true).await;
-    // Without a shared cache nobody else holds a lease.
+    // Without a shared cache no lease limits the reads, so only the shared fetch does.
     for here in [environment(&world), environment_with(&world, None)] {
         let answers = futures::future::join_all((0..50).map(|_| here.get(id))).await;
         assert!(answers.iter().all(|answer| answer.view.version == 1));
@@ -200,12 +200,12 @@ async fn the_store_is_read_strongly_consistent_for_fills_and_tokens_alone() {
         let here = environment_with(&world, shared());
         here.get(id).await;
         assert_eq!(strong(&here), tokenless);
-        // Redis has it now, if there is one.
+        // If there is a shared cache, it has the entry now.
         let here = environment_with(&world, shared());
         here.try_get(id, Some(&demand), false).await.unwrap();
         assert_eq!(strong(&here), with_token);
     }
-    // Somebody else fills: what is read meanwhile fills nothing.
+    // While another environment holds the lease, a read does not fill.
     let other = world.new_id();
     let place = Projection::FIRST.cache_key(&key(other));
     let Lookup::Leased(_lease) = world.cache.get_or_lease(&place).await.unwrap() else { panic!("no lease") };
@@ -223,16 +223,16 @@ async fn a_read_that_names_a_version_passes_by_the_caches_that_are_behind_it_and
     here.get(id).await;
     let strong = || (here.reads(), here.store.strong.load(Ordering::SeqCst));
     let read = strong();
-    // A cache that has the named version, or a newer one, is believed.
+    // A cache answers if it has the named version or a newer one.
     assert_eq!(cache_results(&here.get_named(id, 1).await), [(Tier::Memory, CacheResult::Hit(None))]);
     assert_eq!(strong(), read);
-    // The caches do not hear of version 2.
+    // The caches miss the update to version 2.
     write(&world, id, Add(1), false).await;
     let named = here.get_named(id, 2).await;
     assert_eq!(named.view.version, 2);
     assert_eq!(cache_results(&named), [(Tier::Memory, CacheResult::TooOld), (Tier::Redis, CacheResult::TooOld)]);
     assert_eq!(strong(), (read.0 + 1, read.1 + 1));
-    // There is no version 9: the store says so once.
+    // Version 9 does not exist. The read asks the store once and does not wait.
     let ahead = here.get_named(id, 9).await;
     assert_eq!((ahead.view.version, ahead.stale), (2, false));
     assert_eq!(strong(), (read.0 + 2, read.1 + 2));
@@ -268,7 +268,7 @@ async fn a_token_reads_through_stale_caches_to_the_version_that_it_demands() {
     assert_eq!(answer.view.version, 2);
     let again = here.try_get(id, Some(&demand), false).await.unwrap();
     assert_eq!(cache_results(&again), [(Tier::Memory, CacheResult::Hit(None))]);
-    // What was learnt serves everyone in this environment.
+    // The read with the token has updated the memory, so a read without a token gets version 2 too.
     assert_eq!(here.get(id).await.view.version, 2);
 }
 
@@ -300,7 +300,7 @@ async fn an_answer_keeps_what_the_session_has_seen_and_done_and_a_stale_one_lowe
         let next = Token::open(&world.keys, &tenant(), Some((KIND, id)), world.clock.now(), &answer.token).unwrap();
         assert_eq!((next.floor, next.accepted_at), (floor.max(1), accepted_at));
     }
-    // The outcome of the command that the token names is not known.
+    // The outcome of the token's command is not known.
     let command = Some(CommandId::generate(world.clock.now()));
     let session = token(&world, &Token { command, ..Token::of_version(None, id, 9) });
     let answer = here.try_get(id, Some(&session), true).await.unwrap();
@@ -375,12 +375,12 @@ async fn a_token_waits_for_the_version_that_it_demands() {
     let (answer, ()) = tokio::join!(here.try_get(id, Some(&demand), false), projecting);
     let answer = answer.unwrap();
     assert_eq!((answer.view.version, answer.stale), (2, false));
-    // An eventual read could miss the projection for ever.
+    // All reads are strongly consistent, because an eventual one could miss the projection on every attempt.
     assert_eq!((here.reads(), here.reads() > 2), (here.store.strong.load(Ordering::SeqCst), true));
-    // It is remembered as of when it was read, not of when it was first asked for.
+    // The entry's age in memory counts from the last read, not from the first.
     world.clock.pass(Duration::from_millis(1_500));
     assert_eq!(here.get(id).await.view.version, 2);
-    // The session's next token demands what it has seen.
+    // The session's next token requires the version that the session has seen.
     let seen = Token::open(&world.keys, &tenant(), Some((KIND, id)), world.clock.now(), &answer.token).unwrap();
     assert_eq!((seen.floor, seen.command), (2, None));
 }
@@ -428,7 +428,7 @@ impl SharedCache for Down {
     }
 }
 
-/// A shared cache that counts how often it is asked.
+/// A shared cache that counts its lookups.
 #[derive(Debug)]
 struct Asked {
     cache: Arc<dyn SharedCache>,
@@ -447,7 +447,7 @@ impl SharedCache for Asked {
     }
 }
 
-/// The pauses are 10 to 20 ms each: a fill is met by the second look, by the third, or by none.
+/// The pauses are 10 to 20 ms each. The second lookup finds the fill, or the third, or none.
 #[tokio::test(start_paused = true)]
 async fn what_another_environment_is_filling_is_asked_for_twice_more() {
     for (filled_after, times, reads) in [(5, 2, 0), (20, 3, 0), (60, 3, 1)] {
@@ -466,7 +466,7 @@ async fn what_another_environment_is_filling_is_asked_for_twice_more() {
         let (answer, ()) = tokio::join!(here.get(id), filling);
         assert_eq!((answer.view.version, here.reads()), (1, reads), "filled after {filled_after} ms");
         let asked = asked.times.load(Ordering::SeqCst);
-        // Two short pauses are over after 20 ms.
+        // The first pause may last the full 20 ms. Then the second lookup finds the fill.
         assert!(asked == times || (filled_after == 20 && asked == 2), "{asked} times, not {times}");
     }
 }
@@ -528,7 +528,7 @@ async fn pages_cover_a_list_once_and_a_cursor_fits_its_own_list_only() {
     assert!(matches!(foreign, Err(QueryError::Cursor(CursorError::Forged))));
 }
 
-/// A store whose pages have one entry at most, however many are wanted.
+/// A store whose pages have at most one entry, regardless of the limit.
 #[derive(Debug)]
 struct ShortPages(Arc<dyn ViewReader>);
 

@@ -37,7 +37,7 @@ fn direct(world: &World) -> Submitter<Counter> {
     )
 }
 
-/// Applies at once what may be a command again that was queued.
+/// Applies commands at once, in a service that has queued commands before. A command may be a retry of a queued one.
 fn direct_again(world: &World) -> Submitter<Counter> {
     let (direct, records) = (direct_route(world, Duration::ZERO), Arc::new(world.stores.records()));
     Submitter::new(
@@ -48,7 +48,7 @@ fn direct_again(world: &World) -> Submitter<Counter> {
     )
 }
 
-/// Applies at once, with a queue beside.
+/// Applies commands at once, with a queue beside it.
 fn either(world: &World, honours_async: bool) -> Submitter<Counter> {
     let (direct, queue) = (direct_route(world, REORDER_WINDOW), queue_route(world));
     Submitter::new(
@@ -212,7 +212,7 @@ async fn a_client_that_waits_is_told_the_outcome_and_one_whose_time_is_up_is_not
     assert_eq!(outcome.current.unwrap().body.unwrap(), "a=0@1");
 }
 
-/// A read store that eventual reads see nothing of.
+/// A read store whose writes are invisible to eventually consistent reads.
 #[derive(Debug)]
 struct Lagging(MemoryViewStore);
 
@@ -270,12 +270,12 @@ async fn a_client_that_waits_is_answered_in_time_and_looks_are_seldom() {
     let receipt = submitter.submit(request(None, None, open("a")), waiting(began + wait)).await.unwrap();
     assert!(receipt.outcome.is_none());
     assert!((wait..wait + Duration::from_millis(10)).contains(&began.elapsed()), "{:?}", began.elapsed());
-    // 10 ms, half as long again each time, up to 200 ms; each look is a read that is paid for.
+    // The pauses are 10 ms, each 1.5 times the one before, up to 200 ms. DynamoDB bills each look as a read.
     let looks = looks.times.load(Ordering::SeqCst);
     assert!((50..70).contains(&looks), "{looks} looks");
 }
 
-/// Records that count how often they are read.
+/// Records that count their reads.
 #[derive(Debug)]
 struct Looks {
     records: MemoryRecords,

@@ -1,4 +1,4 @@
-//! What the tests share: stores in memory, and a clock that only moves when it is told to.
+//! Shared parts of the tests: stores in memory, and a clock that moves only when a test moves it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -19,7 +19,7 @@ use kernel::seal::KeyRing;
 
 use crate::counter::{Counter, CounterCommand, KIND};
 
-/// Time that stands still.
+/// A clock that stands still until a test moves it.
 #[derive(Debug)]
 pub(crate) struct ManualClock(AtomicU64);
 
@@ -79,7 +79,7 @@ impl World {
         Applier::new(store, Arc::new(self.stores.records()), self.clock.clone(), policy)
     }
 
-    /// Without a queue, with the view in the transaction.
+    /// Returns an applier without a queue, with the view in the transaction.
     pub(crate) fn direct_applier_over(&self, store: Arc<dyn WriteStore>) -> Applier<Counter> {
         let (reorder_window, order) = (Duration::ZERO, Order::Loose);
         let policy = Policy { reorder_window, order, projection: Projection::FIRST, view_in_transaction: true };
@@ -90,7 +90,7 @@ impl World {
         AggregateId::generate(self.clock.now())
     }
 
-    /// A command accepted now, and 1 µs later than the one before.
+    /// Returns a command accepted now, 1 µs later than the one before.
     pub(crate) fn command(&self, aggregate: AggregateId, command: CounterCommand) -> Envelope<CounterCommand> {
         accepted(&self.clock, aggregate, command)
     }
@@ -109,7 +109,7 @@ pub(crate) async fn apply_with(
     applier.apply(&key, commands, stored).await
 }
 
-/// A command accepted by this clock, and 1 µs later than the one before.
+/// Returns a command accepted by this clock, 1 µs later than the one before.
 pub(crate) fn accepted(
     clock: &ManualClock,
     aggregate: AggregateId,
@@ -150,7 +150,7 @@ pub(crate) fn relabel(label: &str) -> CounterCommand {
     CounterCommand::Relabel { label: label.to_owned() }
 }
 
-/// What became of each command: `applied 2`, `rejected zero`, `deferred` and so on.
+/// Returns the result of each command: `applied 2`, `rejected zero`, `deferred` and so on.
 pub(crate) fn told(applied: &ApplyReport<Counter>) -> Vec<String> {
     let told = applied.results.iter().map(|result| match result {
         CommandResult::Final { record, .. } => match &record.status {
@@ -164,13 +164,13 @@ pub(crate) fn told(applied: &ApplyReport<Counter>) -> Vec<String> {
     told.collect()
 }
 
-/// A write store that remembers the transactions that took effect.
+/// A write store that records the committed transactions.
 #[derive(Debug)]
 pub(crate) struct Remembering {
     store: Arc<dyn WriteStore>,
     committed: Mutex<Vec<Transaction>>,
     tried: AtomicU64,
-    /// It takes no transaction with more records.
+    /// The most records in a transaction. A larger transaction fails as too large.
     records_max: usize,
 }
 
@@ -188,7 +188,7 @@ impl Remembering {
         })
     }
 
-    /// How many transactions there were, those included that did not take effect.
+    /// Returns the number of attempted transactions, failed ones included.
     pub(crate) fn tried(&self) -> u64 {
         self.tried.load(Ordering::SeqCst)
     }
@@ -218,7 +218,7 @@ impl WriteStore for Remembering {
     }
 }
 
-/// A write store that can no longer be read.
+/// A write store whose reads fail.
 #[derive(Debug)]
 pub(crate) struct Unreadable(pub(crate) Arc<dyn WriteStore>);
 
@@ -236,10 +236,10 @@ impl WriteStore for Unreadable {
     }
 }
 
-/// What a store does just before, or instead of, a commit.
+/// An action just before a commit. If it returns an error, the commit fails with it.
 pub(crate) type Interruption = Box<dyn FnOnce() -> BoxFuture<'static, Option<CommitError>> + Send>;
 
-/// A write store whose commits are interrupted, one after the other, by what the test wants.
+/// A write store with a list of interruptions. Each commit runs the next one first.
 pub(crate) struct Interrupted {
     pub(crate) store: Arc<dyn WriteStore>,
     pub(crate) interruptions: Mutex<Vec<Interruption>>,
