@@ -1,4 +1,5 @@
-//! The routes of the HTTP API, derived from the list of resources: what each path takes, who may ask, and what answers.
+//! The routes of the HTTP API, derived from the list of resources: the methods of each path, the scopes, and the functions that
+//! answer.
 
 use std::sync::LazyLock;
 
@@ -8,31 +9,32 @@ use serde::Serialize;
 use crate::functions::{GET_COMMAND, LITH, READ, WRITE, name_of};
 use crate::resources::RESOURCES;
 
-/// The status of one command.
+/// The path of the status of a command.
 pub const COMMAND: &str = "/commands/{id}";
-/// Whether the function lives.
+/// The path of the liveness check.
 pub const HEALTH: &str = "/health";
 /// The variable part of a path.
 pub const ID: &str = "{id}";
 
 const QUERY: &[&str] = &["GET", "HEAD"];
 
-/// Some routes with one path.
+/// Routes with the same path, scopes and functions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Routes {
     /// The path; `{id}` stands for any segment that is not empty.
     pub path: String,
-    /// The methods that it takes.
+    /// The methods that the path accepts.
     pub methods: &'static [&'static str],
-    /// The methods that go the same way to be refused: only a function knows which methods a path takes.
+    /// The methods that the function refuses. The front door passes them on, because only a function knows which methods a path
+    /// accepts.
     pub refused: &'static [&'static str],
-    /// A token needs one of them.
+    /// The scopes, of which a token needs one.
     pub scopes: Vec<String>,
-    /// The functions that can answer: the first that is deployed does.
+    /// The functions that can answer. The first deployed one does.
     pub functions: [String; 3],
 }
 
-/// The functions that answer everything else, liveness among it, without a token: the first that is deployed does.
+/// The functions that can answer all other requests, the liveness check included, without a token. The first deployed one does.
 pub const DEFAULT: [&str; 3] = [GET_COMMAND, READ, LITH];
 
 /// All routes that need a token.
@@ -78,7 +80,7 @@ fn of_resource(resource: &Description) -> Vec<Routes> {
     routes
 }
 
-/// The paths with the methods that each takes, liveness among them.
+/// All paths, the liveness check included, with the methods that each accepts.
 pub static PATHS: LazyLock<Vec<(String, Vec<&'static str>)>> = LazyLock::new(|| {
     let mut paths: Vec<(String, Vec<_>)> = vec![(HEALTH.to_owned(), QUERY.to_vec())];
     for routes in ROUTES.iter() {
@@ -90,7 +92,8 @@ pub static PATHS: LazyLock<Vec<(String, Vec<&'static str>)>> = LazyLock::new(|| 
     paths
 });
 
-/// The segment of a path that `{id}` of a pattern stands for, empty if the pattern has none; `None` if the path does not fit.
+/// Matches a path against a pattern. Returns the segment at `{id}`, or an empty text if the pattern has no `{id}`. `None` if the
+/// path does not match.
 #[must_use]
 pub fn fits<'a>(pattern: &str, path: &'a str) -> Option<&'a str> {
     let (mut pattern, mut path) = (pattern.split('/'), path.split('/'));

@@ -1,4 +1,4 @@
-//! Assembles the read, write and ingest sides from a row of the table of stages and from ports.
+//! Assembles the read, write and ingest sides from a stage configuration and from ports.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ use crate::stages::{Cache, Source, StageConfig, WriteAnswer};
 /// Assembles the parts of one environment.
 #[derive(Debug, Clone)]
 pub struct Assembly {
-    /// What is deployed.
+    /// The deployed stage.
     pub row: Arc<StageConfig>,
     /// The projection that readers see.
     pub projection: Projection,
@@ -36,25 +36,25 @@ pub struct Assembly {
 /// The ports of lists.
 #[derive(Debug, Clone)]
 pub struct ListPorts {
-    /// The store that the row reads from.
+    /// The store that the stage reads from.
     pub views: Arc<dyn ViewReader>,
-    /// The memory of the environment. Left alone if the row has no such cache.
+    /// The memory of the environment. Ignored if the stage has no such cache.
     pub memory: Option<Arc<dyn MemoryCache>>,
 }
 
 /// The ports of queries.
 #[derive(Debug, Clone)]
 pub struct ReadPorts {
-    /// Those of lists.
+    /// The ports of lists.
     pub lists: ListPorts,
-    /// Where outcomes of commands are looked up.
+    /// Reads the outcomes of commands.
     pub records: Arc<dyn RecordReader>,
-    /// The cache that environments share. Left alone if the row has no such cache.
+    /// The cache that environments share. Ignored if the stage has no such cache.
     pub cache: Option<Arc<dyn SharedCache>>,
 }
 
-/// The destination of commands at a row, with the means to queue them (`Q`) and to apply them (`D`): none yet, places in the
-/// configuration, or ports.
+/// The destination of commands at a stage, with the means to queue them (`Q`) and to apply them (`D`). The means are nothing yet,
+/// resource names from the configuration, or ports.
 #[derive(Debug, Clone)]
 pub enum WriteRoute<Q, D> {
     /// Into the queue.
@@ -63,7 +63,7 @@ pub enum WriteRoute<Q, D> {
     Direct {
         /// The means to apply them.
         direct: D,
-        /// Whether commands were queued before, so that one may be asked for again.
+        /// Whether earlier deployments may have queued commands, so that a client may retry a queued one.
         queued_before: bool,
     },
     /// Into the write store, with the queue beside it.
@@ -72,7 +72,7 @@ pub enum WriteRoute<Q, D> {
         direct: D,
         /// The means to queue them.
         queue: Q,
-        /// Whether a client may have its command queued.
+        /// Whether a client can choose the queue.
         honours_async: bool,
     },
 }
@@ -91,10 +91,10 @@ pub struct QueuePorts {
 pub struct DirectPorts {
     /// The write store.
     pub store: Arc<dyn WriteStore>,
-    /// The cache that environments share. Left alone if the row does not write it.
+    /// The cache that environments share. Ignored if the stage does not write it.
     pub cache: Option<Arc<dyn SharedCacheUpdater>>,
-    /// How long after its acceptance a command may wait for its predecessor, from [`reorder_window`]. Not used without a queue:
-    /// then nothing can be behind.
+    /// How long after its acceptance a command may wait for its predecessor, from [`reorder_window`]. Ignored without a queue,
+    /// because then no predecessor can be missing.
     pub reorder_window: Duration,
 }
 
@@ -103,30 +103,30 @@ pub struct DirectPorts {
 pub struct IngestPorts {
     /// The write store.
     pub store: Arc<dyn WriteStore>,
-    /// The read stores: one, or two while one takes the other's place.
+    /// The read stores: one, or two during a change from one projection to another.
     pub models: Vec<(Projection, Arc<dyn kernel::ports::ViewWriter>)>,
-    /// The cache that environments share. Left alone if the row does not write it.
+    /// The cache that environments share. Ignored if the stage does not write it.
     pub cache: Option<Arc<dyn SharedCacheUpdater>>,
-    /// Where failures are recorded.
+    /// Records failed commands.
     pub records: Arc<dyn RecordWriter>,
-    /// Postpones messages that came too early.
+    /// Defers early messages.
     pub deferral: Arc<dyn MessageDeferral>,
     /// Whether the queue keeps the order of sending.
     pub order: Order,
     /// How long after its acceptance a command may wait for its predecessor, from [`reorder_window`].
     pub reorder_window: Duration,
-    /// After so many deliveries the queue gives a message up.
+    /// The queue moves a message to the dead-letter queue after this number of deliveries.
     pub receive_count_max: u32,
 }
 
-/// How long what a command builds on may be behind it, on a queue with this visibility timeout.
+/// Returns the reorder window of a queue with this visibility timeout: how long a command may wait for its predecessor.
 #[must_use]
 pub fn reorder_window(visibility_timeout: Duration) -> Duration {
     visibility_timeout * 2 + DEFERRAL_MAX
 }
 
 impl WriteRoute<(), ()> {
-    /// The destination of commands at this row.
+    /// Returns the destination of commands at this stage.
     #[must_use]
     pub fn of(row: &StageConfig) -> Self {
         match row.writes_answer {
@@ -140,7 +140,7 @@ impl WriteRoute<(), ()> {
 }
 
 impl<Q, D> WriteRoute<Q, D> {
-    /// The same route, with other means made of these.
+    /// Returns the same route, with each of its means converted.
     pub fn try_map<Q2, D2, E>(
         self,
         to_queue: impl FnOnce(Q) -> Result<Q2, E>,
@@ -157,14 +157,14 @@ impl<Q, D> WriteRoute<Q, D> {
 }
 
 impl Assembly {
-    /// Answers queries of lists of `D`.
+    /// Returns the part that answers queries of lists of `D`.
     #[must_use]
     pub fn lists<D: Domain>(&self, ports: ListPorts, keys: Arc<KeyRing>) -> Lists {
         let ListPorts { views, memory } = self.of_row::<D>(ports);
         Lists::new(self.projection, views, memory, self.clock.clone(), keys)
     }
 
-    /// Answers queries of one `D`.
+    /// Returns the part that answers queries of single items of `D`.
     #[must_use]
     pub fn queries<D: Domain>(&self, ports: ReadPorts, keys: Arc<KeyRing>) -> Queries {
         let ReadPorts { lists, records, cache } = ports;
@@ -182,7 +182,7 @@ impl Assembly {
         ListPorts { views, memory: memory.filter(|_| self.row.has(Cache::Memory)) }
     }
 
-    /// Takes commands of `D` in.
+    /// Returns the part that accepts commands of `D`.
     #[must_use]
     pub fn submitter<D: Domain>(
         &self,
@@ -199,7 +199,7 @@ impl Assembly {
         };
         let route = match route {
             WriteRoute::Queue(ports) => Route::Queue(queue(ports)),
-            // Nothing can be behind, because nothing is queued.
+            // No predecessor can be missing, because no command is queued.
             WriteRoute::Direct { direct, queued_before } => Route::Direct {
                 direct: self.direct(DirectPorts { reorder_window: Duration::ZERO, ..direct }, records.clone()),
                 queued_before: queued_before.then(|| records.clone()),
@@ -226,7 +226,7 @@ impl Assembly {
         }
     }
 
-    /// Ingests batches of commands of all resources.
+    /// Returns the part that ingests batches with commands of all resources.
     #[must_use]
     pub fn ingest(&self, ports: IngestPorts) -> Ingest {
         let IngestPorts { store, models, cache, records, deferral, order, reorder_window, receive_count_max } = ports;
@@ -244,7 +244,7 @@ impl Assembly {
     }
 }
 
-/// Makes a port for the commands of a resource.
+/// Makes the ingest of one resource.
 #[derive(Clone)]
 struct OfKind {
     store: Arc<dyn WriteStore>,

@@ -1,4 +1,4 @@
-//! The functions of the service, derived from the list of resources: which there are, and what each is asked to do.
+//! The functions of the service, with their tasks, derived from the list of resources.
 
 use std::sync::LazyLock;
 
@@ -7,55 +7,55 @@ use serde::Serialize;
 
 use crate::resources::RESOURCES;
 
-/// The function that the queue invokes; all others answer HTTP.
+/// The function that the queue invokes. All others answer HTTP.
 pub const INGEST: &str = "ingest-fn";
-/// The function of all queries.
+/// The function for all queries.
 pub const READ: &str = "read-fn";
-/// The function of all commands.
+/// The function for all commands.
 pub const WRITE: &str = "write-fn";
-/// The function of everything.
+/// The function for all requests.
 pub const LITH: &str = "lith-fn";
-/// The function that tells what became of commands.
+/// The function for the status of commands.
 pub const GET_COMMAND: &str = "get-command-fn";
 
-/// What a function may be asked to do. Its permissions follow from it.
+/// A task of a function. The function's permissions follow from its tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Task {
-    /// Show one item.
+    /// Return one item.
     Get,
-    /// Show a list.
+    /// Return a list.
     List,
-    /// Tell what became of a command.
+    /// Return the status of a command.
     LookUp,
-    /// Take a command that makes an item.
+    /// Accept a command that creates an item.
     Create,
-    /// Take a command that changes an item.
+    /// Accept a command that changes an item.
     Change,
-    /// Take a command that ends an item.
+    /// Accept a command that deletes an item.
     Delete,
     /// Apply commands from the queue.
     Ingest,
 }
 
-/// A function.
+/// A Lambda function of the service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Function {
     /// Its name, for example `create-user-fn`.
     pub name: String,
     /// The program that it runs.
     pub binary: &'static str,
-    /// The collection of the one resource that it serves, which the program finds as `RESOURCE`; `None` for all resources.
+    /// The collection of the one resource that it serves, from which the program's `RESOURCE` is set. `None` for all resources.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resource: Option<&'static str>,
-    /// The one action that it serves, which the program finds as `ACTION`.
+    /// The one action that it serves, from which the program's `ACTION` is set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub action: Option<&'static str>,
-    /// What it may be asked to do.
+    /// Its tasks.
     pub tasks: &'static [Task],
 }
 
-/// The programs that serve one resource: one function each for each resource.
+/// The programs that serve one resource, with their tasks. Each program is one function per resource.
 const OF_ONE: [(&str, &[Task]); 6] = [
     ("create-fn", &[Task::Create]),
     ("replace-fn", &[Task::Change]),
@@ -65,10 +65,10 @@ const OF_ONE: [(&str, &[Task]); 6] = [
     ("list-fn", &[Task::List]),
 ];
 
-/// The program that serves one action of one resource: a function for each action.
+/// The program that serves one action of one resource. It is one function per action.
 const ACT: &str = "act-fn";
 
-/// The programs that serve all resources.
+/// The programs that serve all resources, with their tasks.
 const OF_ALL: [(&str, &[Task]); 5] = [
     (GET_COMMAND, &[Task::LookUp]),
     (READ, &[Task::Get, Task::List, Task::LookUp]),
@@ -77,7 +77,7 @@ const OF_ALL: [(&str, &[Task]); 5] = [
     (INGEST, &[Task::Ingest]),
 ];
 
-/// All functions that any stage deploys.
+/// The functions of all stages.
 pub static FUNCTIONS: LazyLock<Vec<Function>> = LazyLock::new(|| {
     let of_all =
         OF_ALL.map(|(binary, tasks)| Function { name: binary.to_owned(), binary, resource: None, action: None, tasks });
@@ -103,8 +103,8 @@ fn of_resource(resource: &Description) -> Vec<Function> {
     of_operations.chain(of_actions).collect()
 }
 
-/// The name of the function that runs a program for a resource, or that serves an action of it: `get-user-fn` for `get-fn`,
-/// `pay-order-fn` for `pay`.
+/// Returns the name of the function that runs a program for a resource, or that serves an action of it. For example `get-user-fn`
+/// for `get-fn`, and `pay-order-fn` for `pay`.
 #[must_use]
 pub fn name_of(binary: &str, resource: &Description) -> String {
     let operation = binary.trim_end_matches("-fn");

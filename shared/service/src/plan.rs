@@ -1,59 +1,59 @@
-//! The way from a stage to its neighbour, step by step: derived from what the rows' columns say, never from their names.
+//! The plan of a change from a stage to its neighbour, step by step. It depends on the columns of the stages, never on their names.
 
 use std::fmt;
 use std::time::Duration;
 
 use crate::stages::{Cache, Source, StageConfig, StageError, WriteAnswer};
 
-/// How long what holds data is kept: as long as a queue keeps a dead letter.
+/// How long a part with data is kept before its removal: as long as a queue keeps a dead letter.
 pub const RETENTION: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 
-/// One step. Each may be ended at any time, and done again.
+/// One step. You can interrupt it at any time, and repeat it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
-    /// What is done.
+    /// The action.
     pub action: Action,
-    /// What is deployed when it begins.
+    /// The stage that is deployed when the step begins.
     pub before: StageConfig,
-    /// The row that it deploys, or that it is on the way to; while it soaks, the one that is deployed.
+    /// The stage that the step deploys or prepares. In a soak, and in a `Retain` at the end, it is the deployed stage.
     pub row: StageConfig,
 }
 
-/// What is done.
+/// The action of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// Have the row deployed, and wait for what ran before.
+    /// Deploy the stage, and wait until the environments of the stage before it have ended.
     Deploy(Part),
     /// Fill the read store from the write store.
     Backfill,
-    /// Drop what the shared cache holds of an earlier stay, where it differs.
+    /// Drop the stale entries that the shared cache holds from an earlier use.
     Refresh,
-    /// Compare a sample of what readers would see at the row.
+    /// Compare a sample of the views that readers would get at the stage.
     Compare,
-    /// Compare samples of what readers see, for a while.
+    /// Compare samples of the views that readers get, for a while.
     Soak,
-    /// Keep what can be gone back to, for a while.
+    /// Keep the earlier parts for this time, so that a way back stays open.
     Retain(Duration),
     /// Wait until the queue is empty.
     Drain,
-    /// See that there are no dead letters.
+    /// Check that there are no dead letters.
     DeadLetters,
 }
 
-/// What a deployment is for.
+/// The purpose of a deployment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
-    /// What the next stage rests upon is there, unused.
+    /// Add the parts that the next stage needs, unused.
     Expand,
-    /// Clients are served as the next stage does.
+    /// Serve clients as the next stage does.
     CutOver,
-    /// What the next stage does without goes.
+    /// Remove the parts that the next stage does not need.
     Contract,
-    /// All as it was.
+    /// Return to the earlier stage.
     RollBack,
 }
 
-/// A name that no other step of a way has, and that begins with the phase.
+/// Writes the name of the step. It is unique within a plan, and begins with the phase.
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (phase, row) = (self.phase(), &self.row);
@@ -73,7 +73,7 @@ impl fmt::Display for Step {
 }
 
 impl Step {
-    /// The word that people know it by.
+    /// Returns the name of the phase, as operators see it.
     #[must_use]
     pub fn phase(&self) -> &'static str {
         match self.action {
@@ -90,23 +90,23 @@ impl Step {
         }
     }
 
-    /// Whether it deploys a row.
+    /// Returns whether the step deploys a stage.
     #[must_use]
     pub fn deploys(&self) -> bool {
         matches!(self.action, Action::Deploy(_))
     }
 
-    /// Whether something is no longer kept up to date behind it, so that going back would be a migration of its own.
+    /// Returns whether the step stops updates of a part. After it, the way back is a migration of its own.
     #[must_use]
     pub fn is_final(&self) -> bool {
         self.deploys() && takes_away(&self.before, &self.row).is_some()
     }
 }
 
-/// All steps from a stage to one next to it.
+/// Returns all steps from a stage to a neighbour.
 pub fn steps(from: &str, to: &str) -> Result<Vec<Step>, StageError> {
     let rows = StageConfig::step(from, to)?;
-    // Forward, clients notice the last row; on the way back, the first.
+    // Clients notice the last stage on the way forward, and the first one on the way back.
     let cut_over = if leads_back(from, to)? { 0 } else { rows.len().saturating_sub(1) };
     let mut steps = Vec::new();
     let mut is_retained = false;
@@ -137,14 +137,14 @@ pub fn steps(from: &str, to: &str) -> Result<Vec<Step>, StageError> {
     Ok(steps)
 }
 
-/// The steps back to `from`, from a row on the way to `to`. Until something is taken away all that `from` rests upon is kept
-/// up to date, so that nothing is filled anew.
+/// Returns the steps back to `from`, from a stage on the way to `to`. Until a part is taken away, the service keeps all that `from`
+/// needs up to date. So no step fills it again.
 pub fn steps_back(from: &str, to: &str, at: &str) -> Result<Vec<Step>, StageError> {
     let rows = StageConfig::step(to, from)?;
     let passed = rows.iter().position(|row| row.stage == at).map_or(0, |place| place + 1);
     let mut before = StageConfig::of(at)?;
     let mut steps = Vec::new();
-    // Where nothing was deployed, there is nothing to take back.
+    // If `from` is still deployed, no stage needs a rollback.
     for row in rows.into_iter().skip(passed).filter(|_| at != from) {
         let mut actions = gates_for_the_queue(&before, &row);
         actions.push(Action::Deploy(Part::RollBack));
@@ -160,7 +160,7 @@ fn leads_back(from: &str, to: &str) -> Result<bool, StageError> {
     Ok(place(to) < place(from))
 }
 
-/// What must be so before readers are served as the second row does.
+/// Returns the actions that must come before readers use the second stage.
 fn gates_for_readers(before: &StageConfig, after: &StageConfig) -> Vec<Action> {
     let reads_views = |row: &StageConfig| row.reads_from == Source::ReadStore;
     let backfill = reads_views(after) && !reads_views(before);
@@ -168,18 +168,19 @@ fn gates_for_readers(before: &StageConfig, after: &StageConfig) -> Vec<Action> {
     [backfill.then_some(Action::Backfill), refresh.then_some(Action::Refresh)].into_iter().flatten().collect()
 }
 
-/// What must be so before the queue falls out of use, and before it goes.
+/// Returns the actions that must come before the queue falls out of use, and before its removal.
 fn gates_for_the_queue(before: &StageConfig, after: &StageConfig) -> Vec<Action> {
     let sends = |row: &StageConfig| row.writes_answer != WriteAnswer::Result;
     match (before.queue_deployed, after.queue_deployed) {
-        // A command does not wait for a dead letter once the queue is out of use. So dead letters are redriven before that.
+        // Once the queue is out of use, no command waits for a dead letter. So dead letters are redriven before that.
         (true, true) if sends(before) && !sends(after) => vec![Action::Drain, Action::DeadLetters],
         (true, false) => vec![Action::Drain, Action::DeadLetters],
         _ => Vec::new(),
     }
 }
 
-/// How long to wait before something is taken away, if anything is: data is kept for long, a cache is not.
+/// Returns how long to wait before this deployment takes a part away: long for data, not at all for a cache. `None` if it takes
+/// none away.
 fn takes_away(before: &StageConfig, after: &StageConfig) -> Option<Duration> {
     let falls = |column: fn(&StageConfig) -> bool| column(before) && !column(after);
     let holds_data = falls(|row| row.writes_read_store) || falls(|row| row.queue_deployed);

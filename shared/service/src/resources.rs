@@ -1,4 +1,5 @@
-//! The resources of this service. This list is the only one: routes, scopes, the gateway and what is ingested follow from it.
+//! The resources of this service. This is the only list of them: the routes, the scopes, the gateway and the ingested kinds follow
+//! from it.
 
 use kernel::aggregate::Aggregate;
 use kernel::envelope::{EnvelopeError, RawEnvelope};
@@ -9,25 +10,25 @@ use resource::{Description, Resource, Visitor};
 
 resource::serve!(users::User, orders::Order);
 
-/// The resource with this kind, as a message or a record names it; `None` for a kind that this code does not serve.
+/// Returns the resource of a kind, as a message or a record names it. `None` if this code does not serve the kind.
 #[must_use]
 pub fn of_kind(name: Option<&str>) -> Option<&'static Description> {
     RESOURCES.iter().find(|resource| resource.kind.has_name(name))
 }
 
-/// The kinds of all resources.
+/// Returns the kinds of all resources.
 #[must_use]
 pub fn kinds() -> Vec<Kind> {
     RESOURCES.iter().map(|resource| resource.kind).collect()
 }
 
-/// The resource that this belongs to; `None` for a kind that this code does not serve.
+/// Returns the resource of a key. `None` if this code does not serve its kind.
 #[must_use]
 pub fn of_key(key: &AggregateKey) -> Option<&'static Description> {
     RESOURCES.iter().find(|resource| resource.kind == key.kind)
 }
 
-/// What readers are shown of a stored state; `None` if this code cannot read it.
+/// Returns the view of a stored state. `None` if this code cannot read the state.
 #[must_use]
 pub fn view(key: &AggregateKey, state: &Snapshot, projection: Projection) -> Option<Snapshot> {
     struct View<'a>(&'a AggregateKey, &'a Snapshot, Projection);
@@ -40,7 +41,7 @@ pub fn view(key: &AggregateKey, state: &Snapshot, projection: Projection) -> Opt
     visit(of_key(key)?, View(key, state, projection)).flatten()
 }
 
-/// Whether this code can read a message, whichever resource its command is for.
+/// Checks whether this code can read a message of any resource.
 pub fn readable(message: &str) -> Result<(), EnvelopeError> {
     struct Typed(RawEnvelope);
     impl Visitor for Typed {

@@ -1,4 +1,4 @@
-//! The stages of the evolution path, and what lies between them: data, read from `stages.json` here and by the CDK app.
+//! The stages of the evolution path, intermediate stages included. They are data: this module and the CDK app read `stages.json`.
 
 use std::fmt;
 
@@ -6,15 +6,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::functions::{FUNCTIONS, Function};
 
-/// One row of the table: what a deployment at this stage is made of. The columns are independent.
+/// A stage configuration: the parts of a deployment. The columns are independent of each other.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StageConfig {
-    /// The row's name, as `STAGE` has it.
+    /// The stage's name, the value of `STAGE`.
     pub stage: String,
-    /// Whether this is a stage, or lies between two.
+    /// Whether this is a named stage or an intermediate one.
     pub kind: StageKind,
-    /// The programs that are deployed, each as the functions that run it: one, or one for each resource.
+    /// The deployed programs. Each runs as one function, or as one function per resource or action.
     pub binaries: Vec<String>,
     /// The caches in front of the store, in the order in which they are asked.
     pub caches: Vec<Cache>,
@@ -22,27 +22,27 @@ pub struct StageConfig {
     pub writes_redis: bool,
     /// Whether writers keep the read store up to date.
     pub writes_read_store: bool,
-    /// Where queries are answered from, behind the caches.
+    /// The store that answers queries, behind the caches.
     pub reads_from: Source,
-    /// Whether there is a queue, with its dead-letter queue.
+    /// Whether the queue and its dead-letter queue exist.
     pub queue_deployed: bool,
-    /// What a write is answered with, unless the client asks for something else.
+    /// The answer to a write, unless the client prefers another one.
     pub writes_answer: WriteAnswer,
 }
 
-/// What a row is for.
+/// The role of a stage on the path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum StageKind {
-    /// A stage: one may stay here.
+    /// A named stage. A service may stay here.
     Stage,
-    /// Passed on the way to the next stage, and on the way back: what the next one rests upon is there, unused.
+    /// An intermediate stage in both directions. The parts that the next stage needs are there, unused.
     Expand,
-    /// Passed on the way back only: what the earlier stage does without falls out of use, piece by piece.
+    /// An intermediate stage on the way back only. Parts that the earlier stage does not need fall out of use, one by one.
     Contract,
 }
 
-/// A cache.
+/// A cache in front of the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Cache {
@@ -52,31 +52,32 @@ pub enum Cache {
     Redis,
 }
 
-/// A store that queries are answered from.
+/// A store that answers queries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Source {
-    /// The write store: views are projected on the way out.
+    /// The write store. Each read projects the view.
     WriteStore,
     /// The read store.
     ReadStore,
 }
 
-/// What a write is answered with; wherever it is an acknowledgement, the command goes into the queue.
+/// The answer to a write. If it is an acknowledgement, the command goes into the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum WriteAnswer {
-    /// Its result: 200, 201 or 204.
+    /// The result: 200, 201 or 204.
     Result,
-    /// Its result; an acknowledgement where what it builds on may still be in the queue.
+    /// The result. An acknowledgement if the command's predecessor may still be in the queue.
     ResultUnlessEarly,
-    /// Its result; an acknowledgement there, and where the client prefers one with `Prefer: respond-async` (RFC 7240).
+    /// The result. An acknowledgement if the predecessor may still be in the queue, or if the client sends `Prefer: respond-async`
+    /// (RFC 7240).
     ResultUnlessAsync,
     /// An acknowledgement: 202.
     Accepted,
 }
 
-/// Why there is no such row.
+/// The reason why a stage or a step does not exist.
 #[derive(Debug, thiserror::Error)]
 pub enum StageError {
     /// No stage has this name.
@@ -84,31 +85,31 @@ pub enum StageError {
     Unknown {
         /// The name.
         name: String,
-        /// Those that are.
+        /// The names that exist.
         known: String,
     },
-    /// Two rows are no neighbouring stages.
+    /// The two stages are not neighbours.
     #[error("no single step leads from {from} to {to}: go to {neighbours}")]
     NoStep {
-        /// Where one is.
+        /// The stage to start from.
         from: String,
-        /// Where one would like to go.
+        /// The wanted stage.
         to: String,
-        /// Where one can go.
+        /// The neighbours of the first stage.
         neighbours: String,
     },
-    /// The table itself is broken.
+    /// The file of stages is invalid.
     #[error("stages.json cannot be read")]
     Broken(#[from] serde_json::Error),
 }
 
 impl StageConfig {
-    /// The whole table, in the order of the path.
+    /// Returns all stages, in the order of the path.
     pub fn all() -> Result<Vec<Self>, StageError> {
         Ok(serde_json::from_str(include_str!("../../stages.json"))?)
     }
 
-    /// The row of this name.
+    /// Returns the stage with this name.
     pub fn of(name: &str) -> Result<Self, StageError> {
         let rows = Self::all()?;
         let known = || rows.iter().map(|row| row.stage.as_str()).collect::<Vec<_>>().join(", ");
@@ -116,7 +117,7 @@ impl StageConfig {
         rows.iter().find(|row| row.stage == name).cloned().ok_or_else(unknown)
     }
 
-    /// The rows to deploy, one after the other, to come from a stage to one next to it, which is the last of them.
+    /// Returns the stages to deploy, in order, on the way from a stage to a neighbour. The neighbour is the last of them.
     pub fn step(from: &str, to: &str) -> Result<Vec<Self>, StageError> {
         let (rows, first, last) = (Self::all()?, Self::of(from)?, Self::of(to)?);
         let place = |wanted: &Self| rows.iter().position(|row| row == wanted).unwrap_or_default();
@@ -134,19 +135,19 @@ impl StageConfig {
         }
     }
 
-    /// The functions that are deployed.
+    /// Returns the functions that are deployed.
     pub fn functions(&self) -> impl Iterator<Item = &'static Function> {
         FUNCTIONS.iter().filter(|function| self.binaries.iter().any(|binary| binary == function.binary))
     }
 
-    /// Whether this cache stands in front of the store.
+    /// Returns whether this cache is in front of the store.
     #[must_use]
     pub fn has(&self, cache: Cache) -> bool {
         self.caches.contains(&cache)
     }
 }
 
-/// The stages next to a row.
+/// Returns the named stages next to a stage.
 fn neighbours(rows: &[StageConfig], here: usize) -> String {
     let is_stage = |row: &&StageConfig| row.kind == StageKind::Stage;
     let (before, after) = (rows.iter().take(here).rfind(is_stage), rows.iter().skip(here + 1).find(is_stage));
@@ -171,7 +172,7 @@ mod tests {
         let deployed: BTreeSet<_> = StageConfig::all().unwrap().into_iter().flat_map(|row| row.binaries).collect();
         assert!(FUNCTIONS.iter().all(|function| deployed.contains(function.binary)), "{deployed:?}");
         let runs = |binary: &String| FUNCTIONS.iter().any(|function| function.binary == binary);
-        // A list of resources without an action leaves this one out.
+        // If no resource has an action, no function runs this program.
         assert!(deployed.iter().all(|binary| runs(binary) || binary == "act-fn"), "{deployed:?}");
     }
 
@@ -187,7 +188,7 @@ mod tests {
         }
     }
 
-    /// Writers follow a new tier's protocol before any reader uses it, and for longer.
+    /// Writers follow the protocol of a new part before any reader uses it, and after the last reader has stopped.
     #[test]
     fn no_step_has_readers_use_what_an_earlier_deployment_does_not_keep_up_to_date() {
         let rows = StageConfig::all().unwrap();
@@ -197,12 +198,13 @@ mod tests {
             let way = [vec![from.clone()], StageConfig::step(&from.stage, &to.stage).unwrap()].concat();
             for pair in way.windows(2) {
                 let [before, after] = pair else { unreachable!() };
-                // While the one is replaced by the other, both run.
+                // During a deployment both stages run side by side.
                 for (reader, writer) in [(before, after), (after, before)] {
                     assert!(writer.writes_redis || !reader.has(Cache::Redis), "{reader} beside {writer}");
                     let reads_views = reader.reads_from == Source::ReadStore;
                     assert!(writer.writes_read_store || !reads_views, "{reader} beside {writer}");
-                    // Two requests under one key must meet in one record, so both writers have to register before one queues.
+                    // Two requests under one key must meet in one record. So both writers must register commands before one of them
+                    // queues.
                     let queues = reader.writes_answer != WriteAnswer::Result;
                     assert!(writer.queue_deployed || !queues, "{reader} queues what {writer} does not know of");
                 }

@@ -1,5 +1,5 @@
-//! `shared/service.json` says what the list of resources comes to, for programs in other languages: the CDK app and the packager
-//! read it.
+//! `shared/service.json` is the list of resources with its routes and functions, for programs in other languages. The CDK app and
+//! the packager read it.
 
 use std::fs;
 
@@ -23,7 +23,7 @@ fn description() -> Value {
     })
 }
 
-/// Writes the file if it is behind: whoever changes the list runs this test, and commits the file.
+/// Writes the file if it is out of date. If you change the list, run this test and commit the file.
 #[test]
 fn the_file_says_what_the_list_comes_to() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../service.json");

@@ -1,4 +1,4 @@
-//! Tries the seeds of the fuzz targets, without a fuzzer.
+//! Runs the fuzz targets on their seeds, without a fuzzer.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -21,10 +21,10 @@ const TARGETS: [(&str, Target); 6] = [
     ("token", fuzz::token),
 ];
 
-/// These are tried by `shared/tests/front_doors.rs`.
+/// The targets that `shared/tests/front_doors.rs` runs.
 const TRIED_THERE: [&str; 2] = ["event", "event_parts"];
 
-/// The names of what is in a folder of the fuzz crate, without their endings.
+/// Returns the names of the files in a folder of the fuzz crate, without their extensions.
 fn names(folder: &str) -> BTreeSet<String> {
     let entries = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz").join(folder)).unwrap();
     entries.map(|entry| entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned()).collect()
