@@ -1,15 +1,15 @@
-//! The queue's event, as the event source mapping sends it, and the answer that it understands.
+//! The event of the event source mapping, and the batch response that it expects.
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 
 use kernel::ingest::Message;
 
-/// A message cannot even be named, so that only the whole batch can be failed.
+/// The error of a message without an id or a receipt handle. Only the whole batch can fail then.
 #[derive(Debug, thiserror::Error)]
 #[error("a message has no {0}")]
 pub struct Nameless(&'static str);
 
-/// The messages of an event.
+/// Returns the messages of an event.
 pub fn messages(event: SqsEvent) -> Result<Vec<Message>, Nameless> {
     event.records.into_iter().map(message).collect()
 }
@@ -25,7 +25,8 @@ fn message(message: SqsMessage) -> Result<Message, Nameless> {
     })
 }
 
-/// The answer: the queue deletes what is *not* named. An empty or misspelt answer would delete everything.
+/// Returns the batch response. The queue deletes the messages that it does *not* name, so an empty or misspelt response would
+/// delete all.
 #[must_use]
 pub fn response(failed: Vec<String>) -> SqsBatchResponse {
     let mut response = SqsBatchResponse::default();

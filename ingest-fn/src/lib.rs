@@ -1,4 +1,4 @@
-//! The ingest function: takes batches from the queue, applies their commands, and projects what they left.
+//! The ingest function: applies the commands of each batch from the queue, and projects the resulting states.
 
 pub mod event;
 
@@ -13,7 +13,7 @@ use shared::metrics::Metrics;
 use shared::{telemetry, wiring};
 use tokio::time::Instant;
 
-/// Serves invocations, as the environment's variables say.
+/// Serves invocations, with the configuration from the environment variables.
 pub async fn run() -> Result<(), Error> {
     telemetry::init();
     let ingest = Arc::new(wiring::ingest_side(IngestConfig::read(&config::env_var)?).await?);
@@ -25,7 +25,7 @@ pub async fn run() -> Result<(), Error> {
     lambda_runtime::run_concurrent(handler).await
 }
 
-/// An error fails the whole batch: all of it comes again.
+/// Ingests one event. An error fails the whole batch, and SQS delivers all its messages again.
 async fn handle(ingest: &Ingest, metrics: &Metrics, event: LambdaEvent<SqsEvent>) -> Result<SqsBatchResponse, Error> {
     let messages = event::messages(event.payload)?;
     let outcome = ingest.batch(&messages, due(event.context.deadline)).await;
@@ -33,7 +33,7 @@ async fn handle(ingest: &Ingest, metrics: &Metrics, event: LambdaEvent<SqsEvent>
     Ok(event::response(outcome.failed))
 }
 
-/// When the function's time is up, given in milliseconds since 1970.
+/// Returns the deadline of the invocation. `deadline` is in milliseconds since 1970.
 fn due(deadline: u64) -> Instant {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Instant::now() + Duration::from_millis(deadline).saturating_sub(now)

@@ -1,4 +1,4 @@
-//! The ingest function's binary: wiring only.
+//! The program of the ingest function: wiring only.
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {

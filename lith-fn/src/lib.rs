@@ -1,5 +1,4 @@
-//! All routes in one function: the first stage of the evolution path. Outside Lambda it is a plain HTTP server, for
-//! containers.
+//! All routes in one function, the first stage of the evolution path. Outside Lambda it is a plain HTTP server, for containers.
 
 mod server;
 
@@ -9,7 +8,7 @@ use shared::http::middleware;
 use shared::metrics::Metrics;
 use shared::{front_door, telemetry, wiring};
 
-/// Serves invocations in Lambda, connections elsewhere, as the environment's variables say.
+/// Serves invocations in Lambda and connections elsewhere, with the configuration from the environment variables.
 pub async fn run() -> Result<(), lambda_runtime::Error> {
     telemetry::init();
     let router = router().await?;

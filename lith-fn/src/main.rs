@@ -1,4 +1,4 @@
-//! The lambda-lith's binary: wiring only.
+//! The program of the lambda-lith: wiring only.
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {

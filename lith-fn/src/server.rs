@@ -1,5 +1,5 @@
-//! The plain HTTP server. There is no authorizer in front of it, so it serves one tenant and one sender, both from its
-//! configuration: put it behind something that checks who is asking (docs/front-doors.md).
+//! The plain HTTP server. It has no authorizer in front, so it serves one tenant and one sender, both from its configuration. Put
+//! it behind a proxy that authenticates clients (docs/front-doors.md).
 
 mod patience;
 
@@ -30,18 +30,18 @@ use tower::ServiceExt;
 
 use patience::Patient;
 
-/// Where it listens unless `LISTEN_ADDR` says otherwise: this machine only.
+/// The default of `LISTEN_ADDR`. Only this machine can connect to it.
 const LISTEN_ADDR_DEFAULT: &str = "127.0.0.1:8080";
-/// How long a request may take from the end of its head.
+/// How long a request may take, from the end of its head.
 const REQUEST_TIME_MAX: Duration = Duration::from_secs(15);
-/// How long a request's body may take to arrive.
+/// How long the body of a request may take to arrive.
 const BODY_TIME_MAX: Duration = Duration::from_secs(10);
-/// How long a connection may be open without a request. A load balancer that closes idle connections after a minute, as an
-/// ALB does, is the first to close.
+/// How long a connection may be open without a request. It exceeds the minute after which a load balancer, such as an ALB, closes
+/// idle connections. So the load balancer closes first.
 const IDLE_TIME_MAX: Duration = Duration::from_secs(75);
-/// How long all requests together may take to end after SIGTERM. A head, a body and an answer take less.
+/// How long all requests together may take to end after SIGTERM. It exceeds the time for one head, its body and its answer.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(25);
-/// How long to wait after a connection that cannot be accepted, for want of descriptors for example.
+/// The pause after a connection that cannot be accepted, for example if no file descriptors are left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -54,7 +54,7 @@ struct Server {
     base: BasePath,
 }
 
-/// Serves connections until a signal, then finishes the requests that have begun, in bounded time.
+/// Serves connections until a signal. Then finishes the running requests, within [`DRAIN_TIME_MAX`].
 pub(crate) async fn run(router: Router, lookup: Lookup<'_>) -> Result<(), Error> {
     let server = Arc::new(Server { router, identity: Identity::read(lookup)?, base: BasePath::read(lookup)? });
     let address = lookup("LISTEN_ADDR").unwrap_or_else(|| LISTEN_ADDR_DEFAULT.to_owned());
@@ -82,7 +82,7 @@ pub(crate) async fn run(router: Router, lookup: Lookup<'_>) -> Result<(), Error>
 
 impl Server {
     async fn serve(self: Arc<Self>, stream: TcpStream, watcher: Watcher) {
-        // Without it small answers wait for the client's delayed acknowledgement.
+        // Without this option, small answers wait for the client's delayed acknowledgement.
         if stream.set_nodelay(true).is_err() {
             return;
         }
@@ -97,7 +97,7 @@ impl Server {
         });
         let mut builder = http1::Builder::new();
         builder.timer(TokioTimer::new()).header_read_timeout(IDLE_TIME_MAX);
-        // An error here is the client's: it went away, or did not speak HTTP and has been told so.
+        // An error here is the client's: it closed the connection, or sent no valid HTTP and got an error response.
         let _ = watcher.watch(builder.serve_connection(TokioIo::new(stream), service)).await;
     }
 
@@ -108,7 +108,7 @@ impl Server {
         self.router.clone().oneshot(request).await.unwrap_or_else(|never| match never {})
     }
 
-    /// Makes the request that the handlers know, of a head that is right and a body that has arrived.
+    /// Makes the request for the handlers. Checks the head, and waits for the body.
     async fn enter(&self, request: Request<Incoming>) -> Result<Request<Body>, HttpProblem> {
         let (mut parts, body) = request.into_parts();
         if !host::is_named(parts.version, &parts.headers) {
@@ -130,7 +130,7 @@ impl Server {
     }
 }
 
-/// Ends at the first SIGTERM or SIGINT.
+/// Returns a future that ends at the first SIGTERM or SIGINT.
 fn told_to_stop() -> Result<impl Future<Output = ()>, Error> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     Ok(async move {

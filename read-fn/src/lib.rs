@@ -1,5 +1,5 @@
-//! The read function: answers queries, from memory where it can. Also, for the stage that has a function per operation, the
-//! programs for one query each.
+//! The read function: answers queries, from caches if possible. In the stage with a function per operation, each of its other
+//! programs serves one query.
 
 mod respond;
 pub mod routes;
@@ -10,20 +10,20 @@ use shared::metrics::Metrics;
 use shared::wiring::{self, ReadSide};
 use shared::{front_door, http::middleware, telemetry};
 
-/// Serves invocations, as the environment's variables say.
+/// Serves invocations, with the configuration from the environment variables.
 pub async fn run() -> Result<(), lambda_runtime::Error> {
     let side = read_side().await?;
     serve(routes::router(&side)).await
 }
 
-/// As [`run`], for one item of the resource that `RESOURCE` names, for example `GET /users/{id}`.
+/// Serves only single items of the resource that `RESOURCE` names, for example `GET /users/{id}`. Otherwise like [`run`].
 pub async fn run_get() -> Result<(), lambda_runtime::Error> {
     let resource = config::resource(&config::env_var)?;
     let side = read_side().await?;
     serve(routes::item_of(resource, &side)).await
 }
 
-/// As [`run`], for lists of the resource that `RESOURCE` names, for example `GET /users`.
+/// Serves only lists of the resource that `RESOURCE` names, for example `GET /users`. Otherwise like [`run`].
 pub async fn run_list() -> Result<(), lambda_runtime::Error> {
     telemetry::init();
     let resource = config::resource(&config::env_var)?;
@@ -31,7 +31,7 @@ pub async fn run_list() -> Result<(), lambda_runtime::Error> {
     serve(routes::collection_of(resource, &side)).await
 }
 
-/// As [`run`], for `GET /commands/{id}` and for what no other function answers.
+/// Serves only `GET /commands/{id}`, `GET /health` and the requests without a route. Otherwise like [`run`].
 pub async fn run_get_command() -> Result<(), lambda_runtime::Error> {
     telemetry::init();
     let commands = wiring::command_lookup(LookupConfig::read(&config::env_var)?).await?;

@@ -1,4 +1,4 @@
-//! The read function's binary: wiring only.
+//! The program of the read function: wiring only.
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {

@@ -1,4 +1,4 @@
-//! Answers of the read side.
+//! Responses of the read side.
 
 use std::time::Duration;
 
@@ -18,12 +18,12 @@ use shared::http::problem::{self, HttpProblem};
 use shared::http::{CACHE_STATUS, CONSISTENCY_TOKEN, PREFERENCE_APPLIED, set};
 use shared::metrics::CachesAsked;
 
-/// Clients may keep an answer, and must ask whether it is still right before they use it.
+/// Lets clients keep an answer. They must revalidate it before each use.
 const REVALIDATE: HeaderValue = HeaderValue::from_static("private, no-cache");
 
-/// One item, or that there is none.
+/// Returns the response with one item, or 404.
 ///
-/// The order is that of RFC 9110, section 13.2: a missing item, then `If-Match`, then `If-None-Match`.
+/// The checks are in the order of RFC 9110, section 13.2: a missing item, then `If-Match`, then `If-None-Match`.
 pub(crate) fn item(answer: ReadAnswer, if_match: IfMatch, request: &HeaderMap) -> Response {
     let ReadAnswer { view, projection, token, age, tiers, stale } = answer;
     let tag = etag(view.version, projection);
@@ -39,14 +39,14 @@ pub(crate) fn item(answer: ReadAnswer, if_match: IfMatch, request: &HeaderMap) -
     }
     set(&mut response, CONSISTENCY_TOKEN, token);
     if stale {
-        // Sent only where a stale answer was given: this is the flag.
+        // This header marks a stale answer, so it is sent only with one.
         response.headers_mut().insert(PREFERENCE_APPLIED, HeaderValue::from_static("handling=lenient"));
     }
     tell_caches(&mut response, age, tiers);
     response
 }
 
-/// A page of items.
+/// Returns the response with a page of items.
 pub(crate) fn page(resource: &Description, page: PageAnswer, query: &str, base: &BasePath) -> Response {
     let mut response = problem::json(StatusCode::OK, page.body);
     response.headers_mut().insert(header::CACHE_CONTROL, REVALIDATE);
@@ -58,20 +58,21 @@ pub(crate) fn page(resource: &Description, page: PageAnswer, query: &str, base: 
     response
 }
 
-/// The query of the next page (RFC 8288): the same, from another place.
+/// Returns the query of the next page (RFC 8288): the same parameters with another cursor.
 fn with_cursor(query: &str, cursor: &str) -> String {
     let same = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name != "cursor");
     let mut next = form_urlencoded::Serializer::new(String::new());
     next.extend_pairs(same).append_pair("cursor", cursor).finish()
 }
 
-/// `Age` (RFC 9111) and `Cache-Status` (RFC 9211), for metrics as well; neither in the stages without a cache.
+/// Sets `Age` (RFC 9111) and `Cache-Status` (RFC 9211), and reports the caches to the metrics. Sets neither header in the stages
+/// without a cache.
 fn tell_caches(response: &mut Response, age: Option<Duration>, tiers: Vec<TierReport>) {
     if let Some(age) = age {
         set(response, header::AGE, age.as_secs().to_string());
     }
     let mut list = ListSerializer::new();
-    // The cache nearest to the origin comes first (RFC 9211, section 2): it was asked last.
+    // The cache nearest to the origin comes first (RFC 9211, section 2). It was asked last.
     for report in tiers.iter().rev() {
         tell_cache(&mut list, report);
     }
@@ -104,7 +105,7 @@ fn tell_cache(list: &mut ListSerializer<String>, report: &TierReport) {
     };
 }
 
-/// The status of a command.
+/// Returns the response with the status of a command.
 pub(crate) fn command(id: &str, known: CommandState, token: impl Fn(&Token) -> String, base: &BasePath) -> Response {
     let mut document = Map::new();
     document.insert("command_id".to_owned(), json!(id));
@@ -128,7 +129,7 @@ fn describe(
 ) {
     let mut say = |name: &str, value: Value| document.insert(name.to_owned(), value);
     let id = record.aggregate;
-    // A record may be of a resource that this code does not serve: no longer, or not yet.
+    // The record may be of a resource that this code does not serve: an older or a newer one.
     let resource = resources::of_kind(record.kind.as_deref());
     let href = resource.map(|resource| base.link(resource.item(id)));
     if let Some(resource) = resource {

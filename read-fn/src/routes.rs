@@ -22,19 +22,19 @@ use shared::wiring::{ListSide, ReadSide};
 
 use crate::respond;
 
-/// How many items a page has where the client does not say.
+/// Number of items on a page, if the client does not set it.
 const LIMIT_DEFAULT: usize = 20;
-/// How many items a page may have.
+/// The largest number of items on a page.
 const LIMIT_MAX: usize = 100;
 
-/// All queries.
+/// Returns the routes of all queries.
 pub fn router(side: &ReadSide) -> Router {
     let of_resources =
         RESOURCES.iter().map(|resource| item_of(resource, side).merge(collection_of(resource, &side.lists)));
     of_resources.fold(command(side.commands.clone()).merge(health()), Router::merge)
 }
 
-/// The query of one item of a resource.
+/// Returns the route of one item of a resource.
 pub fn item_of(resource: &Description, side: &ReadSide) -> Router {
     struct Item<'a>(&'a ReadSide);
     impl Visitor for Item<'_> {
@@ -46,7 +46,7 @@ pub fn item_of(resource: &Description, side: &ReadSide) -> Router {
     resources::visit(resource, Item(side)).unwrap_or_default()
 }
 
-/// The query of lists of a resource.
+/// Returns the route of the lists of a resource.
 pub fn collection_of(resource: &Description, side: &ListSide) -> Router {
     struct Collection<'a>(&'a ListSide);
     impl Visitor for Collection<'_> {
@@ -58,22 +58,22 @@ pub fn collection_of(resource: &Description, side: &ListSide) -> Router {
     resources::visit(resource, Collection(side)).unwrap_or_default()
 }
 
-/// For example `GET /users/{id}`.
+/// Returns the route of one item, for example `GET /users/{id}`.
 pub fn item<R: Resource>(queries: Arc<Queries>) -> Router {
     Router::new().route(&Description::of::<R>().item(api::ID), get(get_item::<R>)).with_state(queries)
 }
 
-/// For example `GET /users`.
+/// Returns the route of lists, for example `GET /users`.
 pub fn collection<R: Resource>(lists: Arc<Lists>) -> Router {
     Router::new().route(&Description::of::<R>().path(), get(list_items::<R>)).with_state(lists)
 }
 
-/// `GET /commands/{id}`.
+/// Returns the route `GET /commands/{id}`.
 pub fn command(commands: Arc<CommandLookup>) -> Router {
     Router::new().route(api::COMMAND, get(get_command)).with_state(commands)
 }
 
-/// `GET /health`.
+/// Returns the route `GET /health`.
 pub fn health() -> Router {
     Router::new().route(api::HEALTH, get(get_health))
 }
@@ -110,7 +110,7 @@ async fn list_items<R: Resource>(State(lists): State<Arc<Lists>>, incoming: Inco
 async fn get_command(State(commands): State<Arc<CommandLookup>>, incoming: Incoming) -> Result<Response, HttpProblem> {
     let tenant = &incoming.identity.tenant;
     let known = commands.get(tenant, &incoming.param).await?.ok_or_else(HttpProblem::not_found)?;
-    // Any scope to read opens the route: which one is needed is known only now.
+    // Any scope to read opens this route, because only the record shows which one is needed.
     if let CommandState::Recorded(record) = &known
         && let Some(resource) = resources::of_kind(record.kind.as_deref())
     {
@@ -127,10 +127,10 @@ async fn get_health() -> Response {
     json(StatusCode::OK, r#"{"status":"ok"}"#).into_response()
 }
 
-/// The query of a list.
+/// The query string of a list.
 #[derive(Debug)]
 struct ListQuery {
-    /// All but the limit and the cursor.
+    /// All parameters except the limit and the cursor.
     parameters: Parameters,
     cursor: Option<String>,
     limit: usize,

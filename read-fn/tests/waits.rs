@@ -1,4 +1,4 @@
-//! A read that waits for what its token stands for is answered in time.
+//! A read that waits for the version or command of its token is answered in time.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! The write function: validates commands, and queues them or, in the earlier stages, applies them. Also, for the stage
-//! that has a function per operation, the programs for one command each.
+//! The write function: validates commands, and queues them or, in the earlier stages, applies them. In the stage with a function
+//! per operation, each of its other programs serves one command.
 
 mod respond;
 pub mod routes;
@@ -11,32 +11,32 @@ use shared::metrics::Metrics;
 use shared::wiring::WriteSide;
 use shared::{front_door, http::middleware, telemetry, wiring};
 
-/// Serves invocations, as the environment's variables say.
+/// Serves invocations, with the configuration from the environment variables.
 pub async fn run() -> Result<(), lambda_runtime::Error> {
     serve(routes::router).await
 }
 
-/// As [`run`], for creates of the resource that `RESOURCE` names, for example `POST /users`.
+/// Serves only creates of the resource that `RESOURCE` names, for example `POST /users`. Otherwise like [`run`].
 pub async fn run_create() -> Result<(), lambda_runtime::Error> {
     run_one(Operation::Create).await
 }
 
-/// As [`run_create`], for `PUT`.
+/// Serves only `PUT`, like [`run_create`].
 pub async fn run_replace() -> Result<(), lambda_runtime::Error> {
     run_one(Operation::Replace).await
 }
 
-/// As [`run_create`], for `PATCH`.
+/// Serves only `PATCH`, like [`run_create`].
 pub async fn run_update() -> Result<(), lambda_runtime::Error> {
     run_one(Operation::Update).await
 }
 
-/// As [`run_create`], for `DELETE`.
+/// Serves only `DELETE`, like [`run_create`].
 pub async fn run_delete() -> Result<(), lambda_runtime::Error> {
     run_one(Operation::Delete).await
 }
 
-/// As [`run_create`], for the action that `ACTION` names, for example `POST /orders/{id}/pay`.
+/// Serves only the action that `ACTION` names, for example `POST /orders/{id}/pay`. Otherwise like [`run_create`].
 pub async fn run_act() -> Result<(), lambda_runtime::Error> {
     let (resource, operation) = config::action(&config::env_var)?;
     serve(|side| routes::of_resource(resource, &[operation], side)).await

@@ -1,4 +1,4 @@
-//! Answers of the write side.
+//! Responses of the write side.
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
@@ -15,7 +15,7 @@ use shared::http::prefer::Preferences;
 use shared::http::problem::{self, HttpProblem};
 use shared::http::{CONSISTENCY_TOKEN, IDEMPOTENCY_REPLAYED, PREFERENCE_APPLIED, set};
 
-/// The result of a command or, where that is not known yet, an acknowledgement.
+/// Returns the response with the result of a command or, if that is not known yet, an acknowledgement.
 pub(crate) fn receipt(
     resource: &Description,
     operation: Operation,
@@ -53,7 +53,7 @@ fn accepted(resource: &Description, command: &str, id: AggregateId, base: &BaseP
     response
 }
 
-/// What an applied or superseded command left.
+/// Returns the response to an applied or superseded command.
 fn result(operation: Operation, link: &str, projection: Projection, current: Option<CachedView>) -> Response {
     let status = if operation == Operation::Create { StatusCode::CREATED } else { StatusCode::OK };
     let mut response = match current.map(|view| (view.version, view.body)) {
@@ -62,7 +62,7 @@ fn result(operation: Operation, link: &str, projection: Projection, current: Opt
             set(&mut response, header::ETAG, etag(version, projection));
             response
         }
-        // A create that is answered again keeps its status, also when the item is gone by now.
+        // The answer to a repeated create keeps its status, even if the item is deleted by now.
         _ if operation == Operation::Create => status.into_response(),
         _ => StatusCode::NO_CONTENT.into_response(),
     };

@@ -22,16 +22,16 @@ use tokio::time::Instant;
 
 use crate::respond;
 
-/// Takes commands of a resource in.
+/// The state of the routes: the submitter of a resource.
 type Commands<R> = Arc<Submitter<R>>;
 
-/// All commands.
+/// Returns the routes of all commands.
 pub fn router(side: &WriteSide) -> Router {
     let of_resources = RESOURCES.iter().map(|resource| of_resource(resource, &resource.operations(), side));
     of_resources.fold(Router::new(), Router::merge)
 }
 
-/// Some commands of a resource.
+/// Returns the routes of these operations of a resource.
 pub fn of_resource(resource: &Description, operations: &[Operation], side: &WriteSide) -> Router {
     struct Some<'a>(&'a [Operation], &'a WriteSide);
     impl Visitor for Some<'_> {
@@ -43,7 +43,7 @@ pub fn of_resource(resource: &Description, operations: &[Operation], side: &Writ
     resources::visit(resource, Some(operations, side)).unwrap_or_default()
 }
 
-/// Some commands of `R`.
+/// Returns the routes of these operations of `R`.
 pub fn of<R: Resource>(operations: &[Operation], commands: &Commands<R>) -> Router {
     let resource = Description::of::<R>();
     let (all, one) = (resource.path(), resource.item(ID));
@@ -95,7 +95,7 @@ async fn delete_item<R: Resource>(
     submit(&commands, Operation::Delete, &incoming, Some(id), command).await
 }
 
-/// The last segment of the path is the action. A body need not be given.
+/// Handles an action, which is the last segment of the path. The body is optional.
 async fn act_on_item<R: Resource>(
     State(commands): State<Commands<R>>,
     matched: MatchedPath,
@@ -128,7 +128,7 @@ async fn submit<R: Resource>(
         respond_async: preferences.respond_async,
         wait_until: preferences.wait().map(|wait| (Instant::now() + wait).min(incoming.deadline)),
     };
-    // A precondition speaks of one item. A collection has no version, and a new item has no tag that could match.
+    // A precondition applies to one item. A collection has no version, and a new item has no tag that could match.
     let (expected, excluded) = match aggregate {
         Some(_) => (conditional::if_match(&incoming.headers)?.expected()?, conditional::excluded(&incoming.headers)?),
         None => (ExpectedVersion::Any, None),
@@ -137,7 +137,7 @@ async fn submit<R: Resource>(
         tenant: incoming.identity.tenant.clone(),
         subject: incoming.identity.subject.clone(),
         method: operation.method(),
-        // A client may spell the id in another case; this is the spelling that stands for the request.
+        // A client may write the id in another case. The fingerprint needs one form only.
         path: resource.path_of(operation, aggregate),
         idempotency_key: incoming.idempotency_key()?,
         aggregate,

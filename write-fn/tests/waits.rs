@@ -1,4 +1,4 @@
-//! A client that waits gets its answer in time.
+//! A client that waits for the outcome gets its answer in time.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -27,7 +27,7 @@ struct Thing {
     name: Text<10>,
 }
 
-/// Takes commands into a queue that nobody reads.
+/// Returns a submitter whose queue has no reader.
 fn commands() -> Arc<Submitter<Thing>> {
     let (stores, clock) = (MemoryStores::default(), Arc::new(SystemClock));
     let queue = QueueRoute {

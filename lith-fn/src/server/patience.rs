@@ -1,7 +1,7 @@
-//! A bound on the time that the head of a request takes.
+//! A limit on the time that the head of a request takes.
 //!
-//! hyper has one too, but counts the time before a head begins as well, and closes the connection without an answer. Idle
-//! connections must outlive those of the load balancer in front, while half a head gets 408 soon.
+//! hyper has one too. But it also counts the time before a head begins, and closes the connection without an answer. Here, idle
+//! connections outlive those of the load balancer in front, and an incomplete head gets 408 soon.
 
 use std::io;
 use std::pin::Pin;
@@ -16,15 +16,15 @@ use tokio::time::{Sleep, sleep};
 
 /// How long a head may take from its first byte.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(5);
-/// The answer to half a head (RFC 9110, section 15.5.9).
+/// The answer to an incomplete head (RFC 9110, section 15.5.9).
 const REQUEST_TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
-/// A connection that ends if a head does not.
+/// A connection that ends if the head of a request takes too long.
 #[derive(Debug)]
 pub(super) struct Patient {
     stream: TcpStream,
     progress: Progress,
-    /// The end of the time for a head, and the phase in which it began.
+    /// The end of the time for the current head, and the phase in which the head began.
     head: Option<(usize, Pin<Box<Sleep>>)>,
 }
 
@@ -32,7 +32,7 @@ pub(super) struct Patient {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Progress(Arc<AtomicUsize>);
 
-/// Counts as a request under way until it is dropped.
+/// A running request. Dropping it ends the request.
 #[derive(Debug)]
 pub(super) struct UnderWay(Progress);
 
@@ -60,7 +60,7 @@ impl Patient {
         (Self { stream, progress: progress.clone(), head: None }, progress)
     }
 
-    /// Whether the head that has begun has taken too long.
+    /// Returns whether the current head has taken too long.
     fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
         let phase = self.progress.phase();
         self.head.take_if(|(began, _)| *began != phase);
@@ -82,7 +82,7 @@ impl AsyncRead for Patient {
             this.head = Some((phase, Box::pin(sleep(HEAD_TIME_MAX))));
         }
         if polled.is_pending() && this.is_late(cx) {
-            // The last word to a client that may not listen. To hyper the connection has ended.
+            // The client may not read this answer. For hyper the connection has ended.
             let _ = this.stream.try_write(REQUEST_TIMEOUT);
             return Poll::Ready(Ok(()));
         }

@@ -1,4 +1,4 @@
-//! The binary of the function for `GET /commands/{id}` alone: wiring only.
+//! The program of the function for `GET /commands/{id}`: wiring only.
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
