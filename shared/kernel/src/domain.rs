@@ -55,8 +55,8 @@ pub trait Domain: fmt::Debug + Send + Sync + 'static {
     /// Returns the problem of a command that needs a unique key of another aggregate.
     fn unique_key_held(unique_key: &UniqueKey) -> Problem;
 
-    /// Returns the view of a state, serialised. Stores and caches keep these bytes as they are. If you change the view of a state,
-    /// make another [`Projection`], and keep the old one unchanged until no reader uses it.
+    /// Returns the view of a state, serialised. Stores and caches keep these bytes as they are. If the same state needs another
+    /// view, add another [`Projection`], and keep the old one unchanged until no reader uses it.
     fn project(projection: Projection, id: AggregateId, version: u64, state: &Self::State) -> Bytes;
 
     /// Returns the list entries of the view, versioned like `project`. Each slot has one entry at most.

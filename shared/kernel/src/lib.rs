@@ -1,8 +1,8 @@
 //! The CQRS flow of Watershed: a command is [submitted](submit), [applied](apply) and [projected](project). A [query](query) reads
 //! the projected view, through caches.
 //!
-//! The kernel is generic over the resource (the [`Domain`](domain::Domain) is a type parameter) and dynamic over the stores, queue
-//! and caches (the [ports] are trait objects). It depends neither on a resource nor on AWS.
+//! The kernel is generic over the resource: the [`Domain`](domain::Domain) is a type parameter. It is dynamic over the stores, the
+//! queue and the caches: the [ports] are trait objects. It depends neither on a resource nor on AWS.
 
 /// Returns whether this thread runs the mutant `$name`: see `mutants`.
 #[cfg(feature = "simulation")]

@@ -258,7 +258,8 @@ impl Queries {
         })
     }
 
-    /// Returns the version that the token requires. `None` if its command is still pending at the end of the wait.
+    /// Returns the version that the token requires. Waits while its command is pending, unless the read is lenient. `None` if the
+    /// command is still pending then.
     async fn floor(
         &self,
         tenant: &Tenant,

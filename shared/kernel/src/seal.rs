@@ -27,12 +27,12 @@ pub fn encode(bytes: &[u8]) -> String {
 }
 
 /// The service's secrets. The first key signs and seals; all keys verify and open. An environment keeps the keys that it has
-/// started with. So a rotation takes three deployments, and each lasts until no environment of the one before is left:
+/// started with. So a rotation takes three deployments, and each lasts until all environments of the one before have ended:
 ///
 /// 1. Add the new key at the end. Every environment accepts it before any environment uses it.
 /// 2. Move the new key to the front. It signs and seals from now on.
-/// 3. Remove the old key 63 days later. By then the record of the last command whose id it signed is gone: 4 days in the queue, 14
-///    as a dead letter, and 45 of the record. Tokens and cursors expire after a day.
+/// 3. Remove the old key 63 days later. By then no record of a command whose id it signed is left. A command spends up to 4 days in
+///    the queue and 14 as a dead letter, and its record is kept for 45 days. Tokens and cursors expire after a day.
 pub struct KeyRing(Vec<Key>);
 
 struct Key {

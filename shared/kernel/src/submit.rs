@@ -74,7 +74,7 @@ pub struct Outcome {
     pub current: Option<CachedView>,
 }
 
-/// The reason why a command was not accepted.
+/// The error of a submission.
 #[derive(Debug, thiserror::Error)]
 pub enum SubmitError {
     /// The client's token is invalid. Report it to the client.
@@ -224,8 +224,8 @@ impl<D: Domain> Submitter<D> {
         self.enqueue_registered(queue, envelope, earlier, preference).await
     }
 
-    /// Queues the command unless its status is known already. A retry of a pending command sends its message again, with the
-    /// identity and the stamp of the first request: that request may have failed between the record and the queue.
+    /// Queues the command unless it already has another status than pending. A retry of a pending command sends its message again,
+    /// with the identity and the stamp of the first request. That request may have failed between the record and the queue.
     async fn enqueue_registered(
         &self,
         queue: &QueueRoute,

@@ -1,5 +1,5 @@
-//! The service without I/O: its [resources], the [functions] and routes of the [api] that follow from them, its [stages], the
-//! [plan] of a change from one to the next, and the [assembly] of its parts from ports.
+//! The service without I/O. It lists the [resources], and derives from them the [functions] and the routes of the [api]. It reads
+//! the [stages], makes the [plan] of a change from one to the next, and does the [assembly] of the parts from ports.
 //!
 //! The functions assemble it over AWS, and the simulation over stores in memory.
 

@@ -96,7 +96,7 @@ impl Step {
         matches!(self.action, Action::Deploy(_))
     }
 
-    /// Returns whether the step stops updates of a part. After it, the way back is a migration of its own.
+    /// Returns whether the step stops updates of a part. After it, the way back needs a separate migration.
     #[must_use]
     pub fn is_final(&self) -> bool {
         self.deploys() && takes_away(&self.before, &self.row).is_some()
