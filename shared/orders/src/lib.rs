@@ -1,4 +1,4 @@
-//! A sample resource with a state machine: orders, which are paid and shipped, or cancelled.
+//! A sample resource with a state machine: orders that are paid and shipped, or cancelled.
 
 use resource::Resource;
 use resource::machine::StateMachine;
@@ -9,38 +9,38 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Resource)]
 #[resource(kind = "O", collection = "orders", machine = "status: Status", machine_list = "i2")]
 pub struct Order {
-    /// What the tenant calls it.
+    /// The name that the tenant gives to the order.
     #[resource(unique, list = "i3")]
     pub reference: Text<50>,
-    /// Who ordered.
+    /// The name of the customer.
     #[resource(list = "i4")]
     pub customer: Text<100>,
-    /// How many.
+    /// The number of ordered items.
     pub quantity: Integer<1, 1_000_000>,
 }
 
-/// How far an order has come.
+/// The progress of an order.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Choice)]
 pub enum Status {
-    /// It waits for the money.
+    /// The order waits for the payment.
     #[default]
     Open,
-    /// The money is there.
+    /// The payment has arrived.
     Paid,
-    /// It is on its way to the customer.
+    /// The order is on its way to the customer.
     Shipped,
-    /// Nothing comes of it.
+    /// The order will not be shipped.
     Cancelled,
 }
 
-/// What is done with an order.
+/// The actions on an order.
 #[derive(Debug, Clone, Copy, PartialEq, Choice)]
 pub enum Action {
-    /// The money has come.
+    /// Records the payment.
     Pay,
-    /// It was sent off.
+    /// Records that the order was sent.
     Ship,
-    /// The customer, or the tenant, does not want it any more.
+    /// Cancels the order, for the customer or the tenant.
     Cancel,
 }
 

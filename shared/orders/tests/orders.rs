@@ -1,4 +1,4 @@
-//! What every resource is held to, and which action leads where.
+//! The common tests of a resource, and the transitions of an order.
 
 use orders::Order;
 use resource::testing::cases::{Given, act, create, given, update};
@@ -6,7 +6,7 @@ use serde_json::json;
 
 resource::test_resource!(Order);
 
-/// An order after some actions.
+/// Returns an order after some actions.
 fn order<const N: usize>(actions: [&'static str; N]) -> Given<Order> {
     let placed = create(json!({"reference": "A-1", "customer": "Ada", "quantity": 3}));
     given([vec![placed], actions.map(act).to_vec()].concat())

@@ -1,4 +1,4 @@
-//! Reads request bodies in JSON (RFC 8259), and finds the keys that an object has twice.
+//! Reads request bodies in JSON (RFC 8259), and finds duplicate keys of objects.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -8,24 +8,24 @@ use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::value::Value;
 
-/// After so many keys that an object has twice, no more are named. A pointer can be as long as the body.
+/// The most duplicate keys that are reported. A pointer can be as long as the body.
 const TWICE_MAX: usize = 20;
 
-/// Why a body is not a command.
+/// The reason why a body is not a command.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BodyError {
-    /// Not JSON, or not UTF-8: says where.
+    /// Not JSON, or not UTF-8. The text says at which position.
     #[error("the body is not JSON: {0}")]
     Syntax(String),
-    /// JSON, but not what is asked for: all that is wrong, at once.
+    /// JSON, but not a valid command. Lists all errors at once.
     #[error("{} fields are wrong", .0.len())]
     Fields(Vec<FieldError>),
 }
 
-/// A JSON value, as far as commands need to know.
+/// A JSON value, with the detail that commands need.
 ///
-/// This is not the library's own `Value`. That one takes some keys for instructions to itself, and parses the texts behind
-/// them to any depth.
+/// The `Value` of the JSON library is not used. It takes some keys as instructions, and parses the texts behind them to any
+/// depth.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Given {
     /// `null`.
@@ -36,7 +36,7 @@ pub enum Given {
     Bool(bool),
     /// A whole number from -2^63 to 2^63 - 1.
     Number(i64),
-    /// An object. Of a key that is there twice it has the last value.
+    /// An object. A duplicate key has its last value.
     Object(BTreeMap<String, Self>),
     /// Any other value.
     Other,
@@ -47,13 +47,13 @@ pub enum Given {
 pub struct Body {
     /// The value.
     pub value: Given,
-    /// JSON pointers (RFC 6901) to the keys that an object has twice, at any depth, at most 20. The values of such a key
-    /// contradict each other, and every library picks another one (RFC 8259, section 4).
+    /// JSON pointers (RFC 6901) to the duplicate keys of objects, at any depth, at most 20. The values of such a key contradict
+    /// each other, and libraries differ in the value that they use (RFC 8259, section 4).
     pub twice: BTreeSet<String>,
 }
 
 impl Body {
-    /// Reads a body. The error says where it is no JSON, or nested too deeply.
+    /// Reads a body. The error gives the position at which the body is not JSON, or is nested too deeply.
     pub fn parse(text: &[u8]) -> Result<Self, serde_json::Error> {
         let mut twice = BTreeSet::new();
         let mut deserializer = serde_json::Deserializer::from_slice(text);
@@ -63,7 +63,7 @@ impl Body {
     }
 }
 
-/// The fields of a body that are still to be read, and the errors in the others.
+/// The fields of a body that are not yet read, and the errors found so far.
 #[derive(Debug, Default)]
 pub struct Fields {
     left: BTreeMap<String, Given>,
@@ -84,13 +84,13 @@ impl Fields {
         }
     }
 
-    /// Takes a field; `None` if it is absent or wrong.
+    /// Takes a field; `None` if it is absent or invalid. An invalid field is recorded as an error.
     pub fn take<T: Value>(&mut self, field: &str) -> Option<T> {
         let value = T::read(self.left.remove(field)?);
         value.map_err(|detail| self.errors.push(error(field, detail))).ok()
     }
 
-    /// Takes a field; it is an error if it is absent.
+    /// Takes a required field. An absent field is recorded as an error, too.
     pub fn require<T: Value>(&mut self, field: &str) -> Option<T> {
         if !self.left.contains_key(field) {
             self.errors.push(error(field, "is required"));
@@ -98,11 +98,11 @@ impl Fields {
         self.take(field)
     }
 
-    /// Returns what was read, unless something is wrong: then all of that. `unknown` says what is wrong with a field that nobody
-    /// has taken.
+    /// Returns `read` if there is no error, or else all errors. `unknown` returns the error text for a field that was not
+    /// taken.
     pub fn finish<T>(mut self, read: Option<T>, unknown: impl Fn(&str) -> String) -> Result<T, BodyError> {
         self.errors.extend(self.left.keys().map(|field| error(field, unknown(field))));
-        // Each place is named once.
+        // Each field is named once.
         self.errors.retain(|error| !self.twice.contains(&error.pointer));
         let twice = |pointer| FieldError { pointer, detail: "is given twice".to_owned() };
         self.errors.extend(self.twice.into_iter().map(twice));
@@ -117,20 +117,20 @@ fn error(field: &str, detail: impl Into<String>) -> FieldError {
     FieldError { pointer: pointer(field), detail: detail.into() }
 }
 
-/// The JSON pointer to a field of the body, for example `/a~1b` (RFC 6901, section 3).
+/// Returns the JSON pointer to a field of the body, for example `/a~1b` (RFC 6901, section 3).
 #[must_use]
 pub fn pointer(field: &str) -> String {
     format!("/{}", field.replace('~', "~0").replace('/', "~1"))
 }
 
-/// Reads the value at a place.
+/// Reads the value at a JSON pointer.
 struct Reader<'a> {
     at: &'a mut String,
     twice: &'a mut BTreeSet<String>,
 }
 
 impl Reader<'_> {
-    /// A reader of the value at a place below this one.
+    /// Returns a reader for the value below this one.
     fn below(&mut self, field: &str) -> Reader<'_> {
         self.at.push_str(&pointer(field));
         Reader { at: self.at, twice: self.twice }

@@ -1,4 +1,4 @@
-//! A resource as data: what routes, scopes and names are derived from.
+//! A resource as data. Routes, scopes and names are derived from it.
 
 use std::fmt;
 
@@ -6,13 +6,13 @@ use kernel::ids::{AggregateId, Kind};
 
 use crate::{Field, Operation, Resource};
 
-/// The first segments of paths that are the service's own.
+/// The first path segments that the service itself uses.
 const RESERVED: &[&str] = &["commands", "docs", "health", "openapi.json", "_console", "_local"];
 
 /// A resource as data.
 #[derive(Debug, Clone, Copy)]
 pub struct Description {
-    /// Tells its aggregates apart.
+    /// The kind, which separates its items from those of other resources.
     pub kind: Kind,
     /// [`Resource::COLLECTION`].
     pub collection: &'static str,
@@ -24,7 +24,7 @@ pub struct Description {
     pub actions: &'static [&'static str],
 }
 
-/// What a scope of an access token lets a client do.
+/// The access that a scope of an access token grants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
     /// Queries.
@@ -34,7 +34,7 @@ pub enum Access {
 }
 
 impl Access {
-    /// As a scope spells it.
+    /// Returns the name in a scope.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -45,37 +45,37 @@ impl Access {
 }
 
 impl Description {
-    /// Of this resource.
+    /// Describes a resource.
     #[must_use]
     pub const fn of<R: Resource>() -> Self {
         Self { kind: R::KIND, collection: R::COLLECTION, name: R::NAME, fields: R::FIELDS, actions: R::ACTIONS }
     }
 
-    /// What can be done to one of them, or to make one.
+    /// Returns the create and all operations on an item.
     #[must_use]
     pub fn operations(&self) -> Vec<Operation> {
         Operation::OF_ALL.into_iter().chain(self.actions.iter().map(|action| Operation::Act(action))).collect()
     }
 
-    /// The path of all, for example `/users`.
+    /// Returns the path of the collection, for example `/users`.
     #[must_use]
     pub fn path(&self) -> String {
         format!("/{}", self.collection)
     }
 
-    /// The path of one, for example `/users/{id}` for `{id}`.
+    /// Returns the path of an item, for example `/users/{id}` for `{id}`.
     #[must_use]
     pub fn item(&self, id: impl fmt::Display) -> String {
         format!("/{}/{id}", self.collection)
     }
 
-    /// The path of an action, for example `/orders/{id}/pay` for `{id}` and `pay`.
+    /// Returns the path of an action, for example `/orders/{id}/pay` for `{id}` and `pay`.
     #[must_use]
     pub fn action(&self, id: impl fmt::Display, action: &str) -> String {
         format!("/{}/{id}/{action}", self.collection)
     }
 
-    /// The path of an operation: of this item, or of all for a create.
+    /// Returns the path of an operation. Without an id, as for a create, it is the path of the collection.
     #[must_use]
     pub fn path_of(&self, operation: Operation, id: Option<AggregateId>) -> String {
         match (id, operation) {
@@ -85,14 +85,14 @@ impl Description {
         }
     }
 
-    /// The scope, for example `users:read`.
+    /// Returns the scope, for example `users:read`.
     #[must_use]
     pub fn scope(&self, access: Access) -> String {
         format!("{}:{}", self.collection, access.as_str())
     }
 }
 
-/// Whether no two resources have one kind, collection or name, and none has the path of something else.
+/// Returns whether all kinds, collections and names differ, at most one kind is implied, and no collection is reserved.
 #[must_use]
 pub const fn are_apart(all: &[Description]) -> bool {
     let mut place = 0;
@@ -121,7 +121,7 @@ const fn meet(one: &Description, other: &Description) -> bool {
         || (one.kind.name().is_none() && other.kind.name().is_none())
 }
 
-/// Whether a path that begins so is the service's own.
+/// Returns whether the service itself uses the path that begins with this segment.
 #[must_use]
 pub const fn is_reserved(collection: &str) -> bool {
     let mut left = RESERVED;
@@ -134,7 +134,7 @@ pub const fn is_reserved(collection: &str) -> bool {
     false
 }
 
-/// `==` of texts is not constant yet.
+/// Compares two texts, because `==` is not constant yet.
 const fn is_same(one: &str, other: &str) -> bool {
     let (mut one, mut other) = (one.as_bytes(), other.as_bytes());
     loop {

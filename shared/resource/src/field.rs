@@ -1,4 +1,4 @@
-//! A field as data: what bodies, lists, unique keys and tests are derived from.
+//! A field as data. Bodies, lists, unique keys and tests are derived from it.
 
 use std::fmt;
 
@@ -8,41 +8,41 @@ use serde_json::Value as Json;
 
 use crate::value::Value;
 
-/// Fields of a view that the service sets.
+/// The fields of a view that the service sets.
 pub const SET_BY_SERVICE: [&str; 4] = ["id", "created_at", "updated_at", "version"];
 
 /// A field of a plain resource.
 #[derive(Clone, Copy)]
 pub struct Field {
-    /// Its name in bodies, stored forms and views, and as a parameter of lists.
+    /// The name in bodies, stored forms and views, and as a parameter of lists.
     pub name: &'static str,
-    /// Whether a create and a replace must give it.
+    /// Whether a create and a replace must contain the field.
     pub is_required: bool,
-    /// Whether bodies may set it; only actions change the state of a state machine.
+    /// Whether bodies may set the field. Only actions change the state of a state machine.
     pub is_settable: bool,
-    /// The code and the title of the problem of a value that another item has; `None` if a value may occur twice.
+    /// The code and the title of the problem if another item has the value; `None` if values need not be unique.
     pub taken: Option<(&'static str, &'static str)>,
-    /// The list that shows items by it.
+    /// The list by this field.
     pub list: Option<List>,
-    /// Values in JSON that are refused.
+    /// Invalid values, in JSON.
     pub wrong: &'static [&'static str],
-    /// A value in JSON that is right, another one for each number.
+    /// Returns a valid value in JSON. Different numbers give different values, as far as the type has enough of them.
     pub sample: fn(u64) -> Json,
     key: fn(&str) -> Result<String, String>,
     beginning: fn(&str) -> Result<String, String>,
 }
 
-/// How a list shows items by a field.
+/// The kind of list that a field has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum List {
-    /// All items, sorted by the field, searched by its beginning.
+    /// All items, sorted by the field. A query can give the beginning of the value.
     Sorted(Slot),
     /// The items with one value.
     OfValue(Slot),
 }
 
 impl List {
-    /// The index that holds it.
+    /// Returns the index that holds the list.
     #[must_use]
     pub const fn slot(self) -> Slot {
         match self {
@@ -52,7 +52,7 @@ impl List {
 }
 
 impl Field {
-    /// A field of type `T` that a create must give.
+    /// Makes a required field of type `T`.
     #[must_use]
     pub const fn of<T: Value>(name: &'static str) -> Self {
         Self {
@@ -68,42 +68,42 @@ impl Field {
         }
     }
 
-    /// The same, with a default.
+    /// Gives the field a default.
     #[must_use]
     pub const fn optional(self) -> Self {
         Self { is_required: false, ..self }
     }
 
-    /// The same, set by actions only.
+    /// Lets only actions set the field.
     #[must_use]
     pub const fn set_by_actions(self) -> Self {
         Self { is_required: false, is_settable: false, ..self }
     }
 
-    /// The same, with a value that only one item has; the problem of a second one has this code and title.
+    /// Makes the values unique. The code and the title are those of the problem if another item has the value.
     #[must_use]
     pub const fn unique(self, code: &'static str, title: &'static str) -> Self {
         Self { taken: Some((code, title)), ..self }
     }
 
-    /// The same, with a list.
+    /// Gives the field a list.
     #[must_use]
     pub const fn listed(self, list: List) -> Self {
         Self { list: Some(list), ..self }
     }
 
-    /// The key of a value that a client gives as a parameter.
+    /// Returns the key of a value that a client sent as a parameter. The error describes the valid values.
     pub fn key(&self, text: &str) -> Result<String, String> {
         (self.key)(text)
     }
 
-    /// The form of the beginning of a value that a client gives as a parameter.
+    /// Returns the search form of the beginning of a value that a client sent as a parameter. The error describes the valid values.
     pub fn beginning(&self, text: &str) -> Result<String, String> {
         (self.beginning)(text)
     }
 
-    /// The query of the list by this field: for the items with this value, or for those that begin so. `None` if there is no such
-    /// list, or if the value is no beginning.
+    /// Returns the query of the list by this field: for the items with this value, or for those whose value begins with it.
+    /// `None` if the field has no list, or if no value can begin with the text.
     #[must_use]
     pub fn query(&self, value: &Json) -> Option<String> {
         match self.list? {
@@ -115,7 +115,7 @@ impl Field {
         }
     }
 
-    /// The problem of a value that another item has.
+    /// Returns the problem of a value that another item has.
     #[must_use]
     pub fn problem(&self, resource: &str) -> Problem {
         let (code, title) = self.taken.unwrap_or(("taken", "Taken"));
@@ -124,32 +124,33 @@ impl Field {
     }
 }
 
-/// A right body with all fields that a client sets, another one for each number as far as there are others.
+/// Returns a valid body with all fields that a client can set. Different numbers give different bodies, as far as the types
+/// have enough values.
 #[must_use]
 pub fn full_body(fields: &[Field], number: u64) -> Json {
     let settable = fields.iter().filter(|field| field.is_settable);
     Json::Object(settable.map(|field| (field.name.to_owned(), (field.sample)(number))).collect())
 }
 
-/// The query for the items with this value.
+/// Returns the query for the items with this value.
 #[must_use]
 pub fn of_value(field: &Field, value: &Json) -> String {
     parameter(field.name, &text_of(value))
 }
 
-/// The query for the items that begin so.
+/// Returns the query for the items whose value begins with this text.
 #[must_use]
 pub fn beginning(field: &Field, text: &str) -> String {
     parameter(&format!("{}_prefix", field.name), text)
 }
 
-/// A parameter, encoded.
+/// Returns a parameter in its encoded form.
 #[must_use]
 pub fn parameter(name: &str, value: &str) -> String {
     form_urlencoded::Serializer::new(String::new()).append_pair(name, value).finish()
 }
 
-/// A value as a parameter has it.
+/// Returns a value as the text of a parameter.
 #[must_use]
 pub fn text_of(value: &Json) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)

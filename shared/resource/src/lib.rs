@@ -1,5 +1,5 @@
-//! What a resource is: a domain with its place in the HTTP API; what can be derived from a list of them; and a kit for those
-//! whose fields clients set.
+//! The trait `Resource`: a domain with its place in the HTTP API. With it come [`Description`], from which routes and scopes
+//! are derived, and the kit that makes a resource from a struct of fields.
 //!
 //! ```
 //! use resource::value::{Choice, Email, Text};
@@ -48,16 +48,25 @@ pub mod value;
 
 use kernel::domain::Domain;
 use kernel::query::ListScope;
-/// Makes a plain resource of a struct.
+/// Makes a plain resource from a struct ([`plain`]).
 ///
-/// On the struct: `kind = "O"`, one or two upper-case letters that no other resource has; `collection = "orders"`; if wanted
-/// `name = "order"`, otherwise the struct's name; `schema = 2` with `older = path`, a function that reads the stored forms of
-/// earlier schemas; `implied`, for the one resource whose messages and keys name no kind. For a state machine
-/// `machine = "status: Status"`, its field and its type, and `machine_list = "i2"` for a list by it.
+/// Attributes of the struct:
 ///
-/// On a field: `default`, for one that a create may leave out; `unique`, for a value that one item of the tenant has;
-/// `list = "i2"`, for `GET /orders?field=value`; `sort = "i1"`, on at most one, for `GET /orders` and
-/// `GET /orders?field_prefix=beginning`. Without `sort` the list of all is sorted by age, in `i1`.
+/// - `kind = "O"`: one or two upper-case letters, different from those of every other resource.
+/// - `collection = "orders"`.
+/// - `name = "order"`: optional; the default is the struct's name.
+/// - `schema = 2` with `older = path`: a function that reads the stored forms of earlier schemas.
+/// - `implied`: for the one resource whose messages and keys name no kind.
+/// - `machine = "status: Status"`: the field and the type of a state machine.
+/// - `machine_list = "i2"`: a list by the state of the machine.
+///
+/// Attributes of a field:
+///
+/// - `default`: the field may be missing in a create and a replace.
+/// - `unique`: no two items of a tenant share a value.
+/// - `list = "i2"`: a list for `GET /orders?field=value`.
+/// - `sort = "i1"`, on at most one field: the list of all items is sorted by it, for `GET /orders` and
+///   `GET /orders?field_prefix=beginning`. Without `sort`, the list of all items is sorted by age, in `i1`.
 pub use resource_derive::Resource;
 
 pub use crate::body::BodyError;
@@ -67,24 +76,24 @@ pub use crate::parameters::{FilterError, Parameters};
 
 /// A kind of aggregate with its place in the HTTP API.
 pub trait Resource: Domain {
-    /// All of them, for example `users`: the path `/users`, and the scopes `users:read` and `users:write`.
+    /// The plural, for example `users`: the path `/users`, and the scopes `users:read` and `users:write`.
     const COLLECTION: &'static str;
-    /// One of them, for example `user`: `user_id` in acknowledgements, and the function `create-user-fn`.
+    /// The singular, for example `user`: `user_id` in acknowledgements, and the function `create-user-fn`.
     const NAME: &'static str;
 
     /// All fields, in the order of bodies and views.
     const FIELDS: &'static [Field];
-    /// What else can be done to one of them, for example `pay`: `POST /orders/{id}/pay`.
+    /// The names of its actions, for example `pay`: `POST /orders/{id}/pay`.
     const ACTIONS: &'static [&'static str];
 
     /// Reads the body of a request.
     fn parse(operation: Operation, body: &[u8]) -> Result<Self::Command, BodyError>;
 
-    /// Reads the filter of a list. Takes the parameters that it knows; one that is left over is refused.
+    /// Reads the filter of a list. Takes the parameters that it knows; the caller refuses the rest.
     fn filter(parameters: &mut Parameters) -> Result<ListScope, FilterError>;
 }
 
-/// What a client asks to be done to a resource.
+/// An operation that a client can request on a resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
     /// `POST /users`.
@@ -95,15 +104,15 @@ pub enum Operation {
     Update,
     /// `DELETE /users/{id}`. There is no body.
     Delete,
-    /// For example `POST /orders/{id}/pay`: one of [`Resource::ACTIONS`]. The body may be empty.
+    /// An action, for example `POST /orders/{id}/pay`: one of [`Resource::ACTIONS`]. The body may be empty.
     Act(&'static str),
 }
 
 impl Operation {
-    /// Those that every resource has.
+    /// The operations that every resource has.
     pub const OF_ALL: [Self; 4] = [Self::Create, Self::Replace, Self::Update, Self::Delete];
 
-    /// The method of HTTP.
+    /// Returns the HTTP method.
     #[must_use]
     pub const fn method(self) -> &'static str {
         match self {
@@ -115,18 +124,19 @@ impl Operation {
     }
 }
 
-/// Does something with a resource whose type it does not know.
+/// Code that is generic over the type of a resource. `visit`, which [`serve!`] makes, calls it for a [`Description`].
 pub trait Visitor {
-    /// What comes of it.
+    /// The result of the visit.
     type Output;
 
-    /// Does it.
+    /// Runs with the type of the resource.
     fn visit<R: Resource>(self) -> Self::Output;
 }
 
-/// The resources that a service serves: `serve!(users::User, orders::Order)` makes `RESOURCES` and `visit` of the list.
+/// Makes `RESOURCES` and `visit` from the list of resources that a service serves: `serve!(users::User, orders::Order)`.
 ///
-/// Two resources with one kind, collection or name do not compile; neither does a collection whose path is the service's own.
+/// Two resources with the same kind, collection or name do not compile; nor does a collection whose path the service itself
+/// uses.
 #[macro_export]
 macro_rules! serve {
     ($($resource:ty),+ $(,)?) => {
@@ -137,7 +147,7 @@ macro_rules! serve {
             ALL
         };
 
-        /// Shows the type of a resource to a visitor; `None` if it is not one of these.
+        /// Calls the visitor with the type of a resource; `None` if the resource is not in the list.
         pub fn visit<V: $crate::Visitor>(resource: &$crate::Description, visitor: V) -> Option<V::Output> {
             $(if resource.kind == $crate::Description::of::<$resource>().kind {
                 return Some($crate::Visitor::visit::<$resource>(visitor));
@@ -147,7 +157,7 @@ macro_rules! serve {
     };
 }
 
-/// What the derive macros write in their code.
+/// The crates that the derive macros name in their code.
 #[doc(hidden)]
 pub mod derived {
     pub use {bytes, kernel, serde, serde_json};

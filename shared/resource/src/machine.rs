@@ -1,4 +1,4 @@
-//! State machines: a state that only actions change.
+//! State machines: states that only actions change.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -7,12 +7,12 @@ use serde_json::{Value as Json, json};
 use crate::body::Given;
 use crate::value::{Choice, Value};
 
-/// The states of an item, the first of which is the default. Which action leads where is [`StateMachine::next`].
+/// The states of an item; the default is the state of a new item. [`StateMachine::next`] defines the transitions.
 pub trait StateMachine: Choice + Value + Default {
-    /// What a client may ask for, for example `POST /orders/{id}/pay`.
+    /// The actions that a client can request, for example `POST /orders/{id}/pay`.
     type Action: Choice + std::fmt::Debug + Send + Sync + Serialize + DeserializeOwned;
 
-    /// The state after an action; `None` if the action is not for this state.
+    /// Returns the state after an action; `None` if the action is not allowed in this state.
     fn next(self, action: Self::Action) -> Option<Self>;
 }
 
@@ -20,7 +20,7 @@ pub trait StateMachine: Choice + Value + Default {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stateless;
 
-/// There is no action.
+/// The actions of a resource that has no state machine: none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NoAction {}
 

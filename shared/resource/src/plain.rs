@@ -1,5 +1,5 @@
-//! Plain resources: fields that clients set, each by itself, the later command winning; and, if wanted, a state machine that
-//! actions move. `#[derive(Resource)]` makes one of a struct, and all of it is written here.
+//! Plain resources: structs of fields that clients set, each on its own; the later command wins. They can also have a state
+//! machine that actions move. `#[derive(Resource)]` makes one from a struct, and the generated code calls this module.
 
 use bytes::Bytes;
 use kernel::clock::Timestamp;
@@ -19,42 +19,42 @@ use crate::value::choice::listed;
 use crate::value::{Choice, Value};
 use crate::{Operation, Resource, text};
 
-/// The shard of an index partition. A partition takes 1,000 writes a second; one is enough to begin with.
+/// The shard of an index partition. A partition takes 1,000 writes a second, which is enough for a start.
 const SHARD: u32 = 0;
-/// The list of all items of a resource that sorts them by no field: by id, which is by age.
+/// The name of the list of all items if no field sorts it. It is sorted by id, and so by age.
 const BY_ID: &str = "id";
 
-/// A resource of plain fields. The type itself holds all fields that a client sets.
+/// A resource of plain fields. The type itself contains all fields that a client sets.
 pub trait Plain: Resource + Clone + PartialEq + Serialize + DeserializeOwned {
-    /// Some fields.
+    /// The fields of an update, each of them optional.
     type Patch: std::fmt::Debug + Clone + Default + PartialEq + Send + Sync + Serialize + DeserializeOwned;
-    /// The states that actions move an item through.
+    /// The states of the state machine.
     type Machine: StateMachine;
 
     /// Takes all fields from a body.
     fn read(fields: &mut Fields) -> Option<Self>;
-    /// Takes those fields from a body that are given.
+    /// Takes the fields that a body contains.
     fn read_patch(fields: &mut Fields) -> Self::Patch;
-    /// A patch that sets all fields.
+    /// Returns a patch that sets all fields.
     fn into_patch(self) -> Self::Patch;
 
-    /// A new item.
+    /// Returns the state of a new item.
     fn born(self, stamp: Stamp) -> Self::State;
-    /// What is left of a patch if those fields are left out that carry a later stamp.
+    /// Returns the patch without the fields that already carry this stamp or a later one.
     fn winning(patch: Self::Patch, state: &Self::State, stamp: Stamp) -> Self::Patch;
-    /// The item with the fields of a patch.
+    /// Returns the state with the fields of a patch.
     fn set(state: Self::State, patch: Self::Patch, stamp: Stamp, at: Timestamp) -> Self::State;
-    /// The latest stamp of any field.
+    /// Returns the latest stamp of any field.
     fn latest_stamp(state: &Self::State) -> Stamp;
-    /// The state of the state machine.
+    /// Returns the state of the state machine.
     fn machine(state: &Self::State) -> Self::Machine;
-    /// The item in another state of the state machine.
+    /// Returns the state after a move of the state machine.
     fn moved(state: Self::State, to: Self::Machine, at: Timestamp) -> Self::State;
-    /// The value of a field.
+    /// Returns the value of a field; `None` if the resource has no such field.
     fn value<'a>(state: &'a Self::State, field: &Field) -> Option<&'a dyn Keyed>;
 }
 
-/// A value as keys and lists hold it.
+/// A value that has forms for keys and lists.
 pub trait Keyed {
     /// [`Value::search_form`].
     fn search_form(&self) -> String;
@@ -72,46 +72,46 @@ impl<V: Value> Keyed for V {
     }
 }
 
-/// A value, and the stamp of the command that set it: the later stamp wins.
+/// A value with the stamp of the command that set it. The later stamp wins.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stamped<T> {
     /// The value.
     pub value: T,
-    /// When, and by which command, it was set.
+    /// The time and the id of the command that set the value.
     pub stamp: Stamp,
 }
 
 impl<T> Stamped<T> {
-    /// The new value, if there is one, or the old one.
+    /// Returns the new value if there is one, or else the old one.
     #[must_use]
     pub fn or_set(self, value: Option<T>, stamp: Stamp) -> Self {
         value.map_or(self, |value| Self { value, stamp })
     }
 }
 
-/// An action of a plain resource.
+/// The type of a plain resource's actions.
 pub type ActionOf<R> = <<R as Plain>::Machine as StateMachine>::Action;
 
-/// What can be asked of a plain resource.
+/// A command for an item of a plain resource.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", bound = "")]
 pub enum Command<R: Plain> {
-    /// Bring an item into being.
+    /// Creates the item.
     Create(R),
-    /// Set all fields.
+    /// Sets all fields.
     Replace(R),
-    /// Set the fields that are given.
+    /// Sets the given fields.
     Update(R::Patch),
-    /// End the item.
+    /// Deletes the item.
     Delete,
-    /// Move the state machine.
+    /// Moves the state machine.
     Act(ActionOf<R>),
 }
 
-/// What happened to an item of a plain resource.
+/// A change of an item of a plain resource.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event<R: Plain> {
-    /// It came into being.
+    /// The item was created.
     Created {
         /// Its fields.
         details: R,
@@ -120,21 +120,21 @@ pub enum Event<R: Plain> {
     },
     /// Fields were set.
     Changed {
-        /// Those that were set; the others had been set by later commands.
+        /// The fields that were set. Later commands had already set the others.
         patch: R::Patch,
-        /// The stamp that the set fields carry from now on.
+        /// The new stamp of these fields.
         stamp: Stamp,
-        /// When the command was accepted.
+        /// The time at which the command was accepted.
         at: Timestamp,
     },
     /// An action moved the state machine.
     Moved {
         /// The new state.
         to: R::Machine,
-        /// When the command was accepted.
+        /// The time at which the command was accepted.
         at: Timestamp,
     },
-    /// It is gone.
+    /// The item was deleted.
     Deleted,
 }
 
@@ -172,33 +172,34 @@ fn unknown<R: Plain>(field: &str) -> String {
     }
 }
 
-/// Whether the command brings an item into being.
+/// Returns whether the command creates an item.
 pub fn creates<R: Plain>(command: &Command<R>) -> bool {
     matches!(command, Command::Create(_))
 }
 
-/// Whether the command is an action: what it does depends on what was done before.
+/// Returns whether the command is an action. Its effect depends on the commands before it.
 pub fn is_ordered<R: Plain>(command: &Command<R>) -> bool {
     matches!(command, Command::Act(_))
 }
 
-/// What a command does.
+/// Decides the effect of a command.
 pub fn decide<R: Plain>(state: Option<&R::State>, command: &Command<R>, context: &Context) -> Decision<Event<R>> {
     match (command, state) {
         (Command::Create(details), _) => {
             Decision::Accept(Event::Created { details: details.clone(), stamp: context.stamp })
         }
-        // A delete wins over any blind write, older or newer.
+        // A delete wins over any unconditional write, older or newer.
         (Command::Delete, _) => Decision::Accept(Event::Deleted),
         (Command::Replace(details), Some(state)) => change::<R>(state, &details.clone().into_patch(), context),
         (Command::Update(patch), Some(state)) => change::<R>(state, patch, context),
         (Command::Act(action), Some(state)) => act::<R>(R::machine(state), *action, context),
-        // The kernel asks only if there is an item.
+        // The kernel calls this only if the item exists.
         (Command::Replace(_) | Command::Update(_) | Command::Act(_), None) => Decision::Superseded,
     }
 }
 
-/// Last writer wins, field by field, by stamp. A write that names its version has seen the fields, and always wins.
+/// Applies the last write field by field, in the order of stamps. A write with `If-Match` is based on the current version and
+/// always wins.
 fn change<R: Plain>(state: &R::State, asked: &R::Patch, context: &Context) -> Decision<Event<R>> {
     let stamp = match context.conditional {
         true => context.stamp.winning_over(R::latest_stamp(state)),
@@ -218,14 +219,14 @@ fn act<R: Plain>(from: R::Machine, action: ActionOf<R>, context: &Context) -> De
     }
 }
 
-/// The problem of an action that is not for this state.
+/// Returns the problem of an action that the state does not allow.
 fn wrong_state<M: StateMachine>(from: M, action: M::Action) -> Problem {
     let fit: Vec<_> = M::ALL.iter().copied().filter(|state| state.next(action).is_some()).collect();
     let detail = format!("it is `{}`, and `{}` is for what is {}", from.name(), action.name(), listed(&fit, "or"));
     Problem::new("wrong-state", 409, "Wrong state", detail)
 }
 
-/// The item after an event.
+/// Returns the item after an event.
 pub fn evolve<R: Plain>(state: Option<R::State>, event: Event<R>) -> Option<R::State> {
     match (event, state) {
         (Event::Created { details, stamp }, _) => Some(details.born(stamp)),
@@ -235,7 +236,7 @@ pub fn evolve<R: Plain>(state: Option<R::State>, event: Event<R>) -> Option<R::S
     }
 }
 
-/// The values that no other item may have.
+/// Returns the unique values of an item.
 pub fn unique_keys<R: Plain>(tenant: &Tenant, state: &R::State) -> Vec<UniqueKey> {
     let unique = R::FIELDS.iter().filter(|field| field.taken.is_some());
     let unique_key = |field: &Field| {
@@ -245,14 +246,14 @@ pub fn unique_keys<R: Plain>(tenant: &Tenant, state: &R::State) -> Vec<UniqueKey
     unique.filter_map(unique_key).collect()
 }
 
-/// The problem of a value that another item has.
+/// Returns the problem of a value that another item has.
 #[must_use]
 pub fn unique_key_held<R: Plain>(unique_key: &UniqueKey) -> Problem {
     let field = R::FIELDS.iter().find(|field| field.name == unique_key.field);
     field.map_or_else(Problem::already_exists, |field| field.problem(R::NAME))
 }
 
-/// The field by which the list of all items is sorted.
+/// Returns the field by which the list of all items is sorted, if there is one.
 fn sorted<R: Plain>() -> Option<(&'static Field, Slot)> {
     R::FIELDS.iter().find_map(|field| match field.list {
         Some(List::Sorted(slot)) => Some((field, slot)),
@@ -260,12 +261,13 @@ fn sorted<R: Plain>() -> Option<(&'static Field, Slot)> {
     })
 }
 
-/// Where an item appears in lists.
+/// Returns the list entries of an item.
 pub fn index<R: Plain>(key: &AggregateKey, state: &R::State) -> Vec<IndexEntry> {
     let id = key.id.to_string();
     let value = |field| R::value(state, field);
     let (slot, place) = match sorted::<R>().and_then(|(field, slot)| Some((slot, value(field)?.search_form()))) {
-        // Two items may have one value. No value holds a control character, so the id behind it never interferes.
+        // Two items may have the same value. Values contain no control characters, so the id after `\u{1}` never affects their
+        // order.
         Some((slot, form)) => (slot, format!("{form}\u{1}{id}")),
         None => (Slot::I1, id.clone()),
     };
@@ -283,7 +285,7 @@ fn partition(key: &str) -> String {
     format!("{SHARD}#{key}")
 }
 
-/// Reads the parameters of a list: at most one of those that its fields give.
+/// Reads the parameters of a list: at most one filter by a field that has a list.
 pub fn filter<R: Plain>(parameters: &mut Parameters) -> Result<ListScope, FilterError> {
     let mut names = Vec::new();
     let mut asked = Vec::new();
@@ -319,12 +321,12 @@ pub fn filter<R: Plain>(parameters: &mut Parameters) -> Result<ListScope, Filter
     }
 }
 
-/// A form in JSON. Texts and numbers always serialise.
+/// Serialises a form as JSON. Texts and numbers always serialise.
 pub fn written(form: &impl Serialize) -> Bytes {
     serde_json::to_vec(form).unwrap_or_default().into()
 }
 
-/// Reads the stored form of one schema version.
+/// Reads the stored form of one schema version. Any other version is an error.
 pub fn decode<S: DeserializeOwned>(known: u16, schema: u16, body: &[u8]) -> Result<S, DecodeError> {
     match schema == known {
         true => Ok(serde_json::from_slice(body)?),
@@ -356,7 +358,7 @@ mod tests {
         view: View,
     }
 
-    /// The generated code has a type of this name in mind as well.
+    /// The generated code also defines a type of nearly this name.
     #[derive(Debug, Clone, Copy, Default, PartialEq, Choice)]
     enum View {
         #[default]
@@ -473,13 +475,13 @@ mod tests {
                 assert!(Guest::parse(Operation::Create, body.as_bytes()).is_err());
             }
         };
-        // An eighth of what a thread of the service has.
+        // An eighth of the stack of a thread of the service.
         std::thread::Builder::new().stack_size(256 * 1024).spawn(parse).unwrap().join().unwrap();
     }
 
     #[test]
     fn a_body_that_names_a_switch_of_the_json_library_is_a_body_with_an_unknown_field() {
-        // The library's own `Value` takes this key for a request to parse the text behind it.
+        // The library's own `Value` takes this key as an instruction to parse the text behind it.
         let hidden = r#"{"$serde_json::private::RawValue":"{\"name\":\"Ada\"}"}"#;
         assert_eq!(errors(Operation::Update, hidden)[0].0, "/$serde_json::private::RawValue");
     }
@@ -559,7 +561,7 @@ mod tests {
         }
     }
 
-    /// Values for a field: mostly valid or nearly valid ones.
+    /// Returns values for a field, most of them valid or nearly valid.
     fn value() -> impl Strategy<Value = String> {
         prop_oneof![
             "\"(Ada|here|ada@example\\.com|)\"",

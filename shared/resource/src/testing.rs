@@ -1,5 +1,5 @@
-//! What every resource is held to. `resource::test_resource!(users::User)` in a file of tests checks all of it; the fuzz
-//! targets check a part with inputs of their own.
+//! The tests that every resource must pass. `resource::test_resource!(users::User)` in a test file runs all of them; the fuzz
+//! targets run some of them with inputs of their own.
 
 #![expect(
     clippy::expect_used,
@@ -21,7 +21,7 @@ pub use self::samples::{is_wide, lived, walks};
 use crate::Resource;
 pub use crate::field::{beginning, full_body, of_value, parameter, text_of};
 
-/// Bodies of a create with one field that is wrong, with the field's name.
+/// Returns bodies of a create with one invalid field each, with the name of that field.
 #[must_use]
 pub fn wrong_bodies(fields: &[crate::Field]) -> Vec<(&'static str, String)> {
     let full = full_body(fields, 1);
@@ -37,7 +37,8 @@ pub fn wrong_bodies(fields: &[crate::Field]) -> Vec<(&'static str, String)> {
     bodies
 }
 
-/// Each value that a field says is wrong is refused, and the error points to the field; each sample is taken.
+/// Checks that each invalid value of a field is refused with an error that points to the field, and that each sample is
+/// accepted.
 pub fn right_values_are_taken_and_wrong_ones_refused<R: Resource>() {
     for number in 0..100 {
         let body = full_body(R::FIELDS, number).to_string();
@@ -49,7 +50,7 @@ pub fn right_values_are_taken_and_wrong_ones_refused<R: Resource>() {
                 let pointers: Vec<_> = errors.iter().map(|error| error.pointer.as_str()).collect();
                 assert_eq!(pointers, [crate::body::pointer(field)], "{body}");
             }
-            // Not a number of JSON to the library.
+            // The JSON library does not accept the text as a number.
             Err(crate::BodyError::Syntax(_)) => {}
             Ok(command) => panic!("{body} is taken: {command:?}"),
         }
@@ -61,8 +62,7 @@ pub fn right_values_are_taken_and_wrong_ones_refused<R: Resource>() {
     }
 }
 
-/// Tests a resource in the folder of its crate: its forms are those of the files in `tests/golden`, which a test writes if they
-/// are missing.
+/// Tests a resource against the golden files in `tests/golden` of its crate. A test writes missing files, and fails.
 #[macro_export]
 macro_rules! test_resource {
     ($resource:ty) => {

@@ -1,35 +1,35 @@
-//! Text from people, the same for all resources: how it is kept, what is refused, and how it is found again.
+//! Text from people, with the same rules for all resources: the stored form, the refused characters, and the form for searches.
 //!
-//! The rules are those of PRECIS for names that people choose (RFC 8266), with bidirectional controls refused: they can make
-//! a name look like another one (Unicode Technical Report 36, section 2).
+//! The rules are those of PRECIS for names that people choose (RFC 8266). In addition, bidirectional controls are refused, because
+//! they can make a name look like another one (Unicode Technical Report 36, section 2).
 
 use icu_casemap::CaseMapper;
 use icu_normalizer::{ComposingNormalizerBorrowed, DecomposingNormalizerBorrowed};
 use icu_properties::props::{BidiControl, DefaultIgnorableCodePoint, GeneralCategory, WhiteSpace};
 use icu_properties::{CodePointMapData, CodePointSetData};
 
-/// The longest search form, in bytes. A key of an index has 1,024 bytes at most, and an id comes behind the form:
+/// The longest search form, in bytes. A key of an index has at most 1,024 bytes, and an id follows the form:
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html>.
 const SEARCH_FORM_BYTES_MAX: usize = 900;
 
-/// Why a text is refused; for people.
+/// The reason why a text is refused, as a text for people.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TextError {
     /// Too short or too long.
     #[error("must have 1 to {0} characters")]
     Length(usize),
-    /// A control character, or a code that stands for no character and that a queue does not carry (XML 1.0, section 2.2).
+    /// A control character, or a noncharacter that a queue does not carry (XML 1.0, section 2.2).
     #[error("must not contain control characters")]
     Control,
-    /// A character that turns the direction of writing.
+    /// A character that changes the direction of writing.
     #[error("must not contain characters that control the direction of text")]
     Direction,
-    /// Nothing that can be seen.
+    /// No visible character.
     #[error("must not be blank")]
     Blank,
 }
 
-/// The form in which a text is kept: without white space around it, in the normal form C of Unicode.
+/// Returns the stored form of a text: without white space around it, in Unicode's normalization form C.
 pub fn kept(text: &str, chars_max: usize) -> Result<String, TextError> {
     let text = ComposingNormalizerBorrowed::new_nfc().normalize(text.trim()).into_owned();
     check_characters(&text)?;
@@ -43,7 +43,7 @@ pub fn kept(text: &str, chars_max: usize) -> Result<String, TextError> {
     }
 }
 
-/// Refuses the beginning of a text if no text can begin so.
+/// Refuses the beginning of a text if no valid text can begin with it.
 pub fn check_beginning(text: &str, chars_max: usize) -> Result<(), TextError> {
     check_characters(text)?;
     match (1..=chars_max).contains(&text.trim_start().chars().count()) {
@@ -52,21 +52,22 @@ pub fn check_beginning(text: &str, chars_max: usize) -> Result<(), TextError> {
     }
 }
 
-/// The form by which texts are found and sorted: what people type in different ways is alike in it. The form of a beginning
-/// is a beginning of the form, because letters and their marks stand apart (normal form KD), and because each letter is
-/// folded by itself. It is cut at 900 bytes.
+/// Returns the form by which texts are found and sorted. Different spellings of a text have the same form.
+///
+/// The form of a beginning is a beginning of the form. Normalization form KD separates letters from their marks, and case
+/// folding works letter by letter. The form is cut at 900 bytes.
 #[must_use]
 pub fn search_form(text: &str) -> String {
     let decomposing = DecomposingNormalizerBorrowed::new_nfkd();
     let apart = decomposing.normalize(text);
     let folded = CaseMapper::new().fold_string(&apart);
-    // Some marks stand on a space of their own once they stand apart.
+    // Some marks decompose into a space and a combining mark, so the form may begin with a space.
     let mut form = decomposing.normalize(&folded).trim_start().to_owned();
     form.truncate(form.floor_char_boundary(SEARCH_FORM_BYTES_MAX));
     form
 }
 
-/// Words in a sentence, for example `a, b and c`.
+/// Joins words for a sentence, for example `a, b and c`.
 #[must_use]
 pub fn listed(words: &[String], conjunction: &str) -> String {
     match words.split_last() {
@@ -89,7 +90,7 @@ fn is_visible(c: char) -> bool {
     let is_format = CodePointMapData::<GeneralCategory>::new().get(c) == GeneralCategory::Format;
     let is_blank = CodePointSetData::new::<WhiteSpace>().contains(c)
         || CodePointSetData::new::<DefaultIgnorableCodePoint>().contains(c)
-        // An empty pattern of Braille, which is a symbol to Unicode.
+        // The empty Braille pattern, which Unicode counts as a symbol.
         || c == '\u{2800}';
     !is_format && !is_blank
 }
@@ -128,7 +129,7 @@ mod tests {
         ] {
             assert_eq!(kept(wrong, 5), Err(why), "{wrong:?}");
         }
-        // A family is one picture of several, held together by what cannot be seen.
+        // The emoji of a family is one picture of several, joined by invisible characters.
         assert!(kept("👨\u{200D}👩\u{200D}👧", 5).is_ok());
     }
 
@@ -151,7 +152,7 @@ mod tests {
 
     #[test]
     fn no_search_form_is_longer_than_a_key_may_be() {
-        // One character that stands for eighteen.
+        // One character that decomposes into eighteen.
         let longest = search_form(&"\u{FDFA}".repeat(100));
         assert!(longest.len() <= SEARCH_FORM_BYTES_MAX && longest.len() > SEARCH_FORM_BYTES_MAX - 4);
         assert!(longest.starts_with(&search_form("\u{FDFA}\u{FDFA}")));
@@ -165,7 +166,7 @@ mod tests {
             let Ok(text) = kept(&text, 100) else { return Ok(()) };
             let chars: Vec<_> = text.chars().collect();
             let length = length.min(chars.len());
-            // A mark belongs to the letter before it: who types the letter types the mark as well.
+            // A mark belongs to the letter before it, so a search that includes the letter includes the mark as well.
             prop_assume!(!chars.get(length).copied().is_some_and(is_mark));
             let beginning: String = chars[..length].iter().collect();
             for typed in [beginning.clone(), beginning.to_lowercase()] {

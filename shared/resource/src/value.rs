@@ -1,6 +1,6 @@
-//! The values that fields are made of. Each is valid from birth: private inside, made by a fallible constructor.
+//! The types of fields. A value is always valid: its content is private, and its constructor checks it.
 
-/// What a value that is a text inside has in common with others.
+/// Implements the common functions of values that contain a text.
 macro_rules! text_value {
     ($type:ty $(, $limit:ident)?) => {
         impl$(<const $limit: usize>)? $type {
@@ -48,37 +48,38 @@ pub use self::text::Text;
 pub use self::time::{Date, Moment};
 use crate::body::Given;
 
-/// A value of a field. Its serialised form is stored, travels in commands, and is shown to clients.
+/// A value of a field. Its serialised form is stored, sent in commands, and shown to clients.
 pub trait Value: fmt::Debug + Clone + PartialEq + Send + Sync + Serialize + DeserializeOwned + 'static {
-    /// Values that are refused, in JSON, for tests.
+    /// Invalid values in JSON, for tests.
     const WRONG: &'static [&'static str];
 
-    /// Reads what a client gave in a body. The error says what would be right.
+    /// Reads a value from a body. The error describes the valid values.
     fn read(given: Given) -> Result<Self, String>;
 
-    /// Reads what a client gave as a parameter of a list.
+    /// Reads a value from a parameter of a list.
     fn read_parameter(text: &str) -> Result<Self, String> {
         Self::read(Given::Text(text.to_owned()))
     }
 
-    /// The form by which values are found and sorted: two values with one form are the same to those who look for one.
+    /// Returns the form by which values are found and sorted. Values with the same form are equal in a search.
     fn search_form(&self) -> String;
 
-    /// The form in which keys hold the value: no personal data, so a digest unless a type says otherwise.
+    /// Returns the form in keys. It contains no personal data: it is a digest, unless the type overrides it.
     fn key(&self) -> String {
         kernel::seal::encode(digest(&SHA256, self.search_form().as_bytes()).as_ref())
     }
 
-    /// Refuses the beginning of a value if no value begins so. Only lists that are sorted by the value ask for it.
+    /// Refuses the beginning of a value if no value begins with it. Only lists that are sorted by the value call it.
     fn check_beginning(_: &str) -> Result<(), String> {
         Err("cannot be searched by its beginning".to_owned())
     }
 
-    /// A value in JSON that is right, for tests: another one for each number, as far as there are others.
+    /// Returns a valid value in JSON, for tests. Different numbers give different values, as far as the type has enough of
+    /// them.
     fn sample(number: u64) -> Json;
 }
 
-/// Why something that is not a string is refused.
+/// Returns the reason why a value that is not a string is refused.
 fn expected_string(given: &Given) -> String {
     match given {
         Given::Null => "must not be null: no field can be removed".to_owned(),
@@ -86,7 +87,7 @@ fn expected_string(given: &Given) -> String {
     }
 }
 
-/// Reads a text.
+/// Returns the content of a string.
 fn text_of(given: Given) -> Result<String, String> {
     match given {
         Given::Text(text) => Ok(text),
@@ -121,7 +122,7 @@ impl Value for bool {
     }
 }
 
-/// The id of another item. Whether there is one is not checked: it may be created or deleted at any time.
+/// The id of another item. The service does not check that the item exists: it may be created or deleted at any time.
 impl Value for AggregateId {
     const WRONG: &'static [&'static str] = &["null", "7", "\"\"", "\"7\"", "\"01a1fd43133d779888725fdfc48912aa\""];
 

@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Resource)]
 #[resource(kind = "U", implied, collection = "users")]
 pub struct User {
-    /// What the user is called.
+    /// The name of the user.
     #[resource(sort = "i1")]
     pub name: Text<100>,
-    /// Where the user gets mail.
+    /// The email address.
     #[resource(unique, list = "i3")]
     pub email: Email,
     /// Whether the user may act.
@@ -22,9 +22,9 @@ pub struct User {
 /// Whether a user may act.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Choice)]
 pub enum Status {
-    /// May act.
+    /// The user may act.
     #[default]
     Active,
-    /// May not, for now.
+    /// The user may not act for now.
     Suspended,
 }

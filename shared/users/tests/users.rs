@@ -1,3 +1,3 @@
-//! What every resource is held to.
+//! The common tests of a resource.
 
 resource::test_resource!(users::User);

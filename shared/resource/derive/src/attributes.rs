@@ -1,4 +1,4 @@
-//! What stands in `#[resource(…)]`.
+//! The attributes in `#[resource(…)]`.
 
 use proc_macro2::Span;
 use syn::meta::ParseNestedMeta;
@@ -6,12 +6,12 @@ use syn::{Attribute, Error, Field, Ident, LitInt, LitStr, Path, Result, Type};
 
 use crate::choice::snake_case;
 
-/// Names of fields that views, or the parameters of lists, have already.
+/// Field names that views or the parameters of lists already use.
 const RESERVED: [&str; 6] = ["id", "version", "created_at", "updated_at", "limit", "cursor"];
 /// The indexes of a table.
 const SLOTS: [&str; 5] = ["i1", "i2", "i3", "i4", "i5"];
 
-/// What is attributes of the struct.
+/// The attributes of the struct.
 pub(crate) struct OfStruct {
     pub(crate) kind: LitStr,
     pub(crate) is_implied: bool,
@@ -29,14 +29,14 @@ pub(crate) struct Machine {
     pub(crate) list: Option<Slot>,
 }
 
-/// An index, and where it was asked for.
+/// An index, with its position in the source for error messages.
 #[derive(Clone)]
 pub(crate) struct Slot {
     pub(crate) variant: Ident,
     pub(crate) span: Span,
 }
 
-/// What is attributes of a field.
+/// The attributes of a field.
 #[derive(Default)]
 pub(crate) struct OfField {
     pub(crate) has_default: bool,
@@ -105,7 +105,7 @@ impl OfField {
     }
 }
 
-/// Refuses a name that something else has.
+/// Refuses a field name that the service itself uses.
 pub(crate) fn check_name(field: &Ident) -> Result<()> {
     match RESERVED.contains(&field.to_string().as_str()) {
         true => Err(Error::new_spanned(field, format!("`{field}` is the service's own: choose another name"))),
@@ -140,7 +140,7 @@ fn slot(meta: &ParseNestedMeta<'_>) -> Result<Slot> {
     }
 }
 
-/// For example `status: Status`.
+/// Parses, for example, `status: Status`.
 fn field_and_type(input: syn::parse::ParseStream<'_>) -> Result<(Ident, Type)> {
     let field: Ident = input.parse()?;
     input.parse::<syn::Token![:]>()?;

@@ -61,7 +61,7 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
     })
 }
 
-/// For example `wrong_state` for `WrongState`.
+/// Returns, for example, `wrong_state` for `WrongState`.
 pub(crate) fn snake_case(name: &str) -> String {
     let mut snake = String::new();
     for (place, letter) in name.char_indices() {

@@ -8,7 +8,7 @@ use syn::{Data, DeriveInput, Error, Fields, Ident, Result, Type};
 
 use crate::attributes::{Machine, OfField, OfStruct, Slot, check_name};
 
-/// A field with what is attributes of it.
+/// A field with its attributes.
 struct Field<'a> {
     ident: &'a Ident,
     ty: &'a Type,
@@ -16,7 +16,7 @@ struct Field<'a> {
     attributes: OfField,
 }
 
-/// All that is known of the struct.
+/// The parsed struct.
 struct Plain<'a> {
     input: &'a DeriveInput,
     attributes: OfStruct,
@@ -52,7 +52,7 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
 }
 
 impl Plain<'_> {
-    /// Refuses two lists in one index, two main lists, and two fields of one name.
+    /// Refuses two lists in one index, two fields that sort the list of all, and two fields of one name.
     fn check(&self) -> Result<()> {
         let mut taken = BTreeMap::new();
         let sorts: Vec<_> = self.fields.iter().filter_map(|field| field.attributes.sort.as_ref()).collect();
@@ -90,7 +90,7 @@ impl Plain<'_> {
         self.fields.iter().map(|field| field.ident).collect()
     }
 
-    /// The structs of patches and of states.
+    /// Writes the structs of patches and of states.
     fn forms(&self) -> TokenStream {
         let (resource, patch, state, vis) = (&self.input.ident, &self.patch, &self.state, &self.input.vis);
         let idents = self.idents();
@@ -131,7 +131,7 @@ impl Plain<'_> {
         }
     }
 
-    /// A table of the fields.
+    /// Writes the table of the fields.
     fn table(&self) -> TokenStream {
         let of_slot = |list: &str, slot: &Slot| {
             let (list, variant) = (format_ident!("{list}"), &slot.variant);
@@ -173,7 +173,7 @@ impl Plain<'_> {
         }
     }
 
-    /// What makes values of bodies.
+    /// Writes the functions that read bodies.
     fn bodies(&self) -> TokenStream {
         let (idents, patch) = (self.idents(), &self.patch);
         let names: Vec<_> = idents.iter().map(ToString::to_string).collect();
@@ -187,7 +187,7 @@ impl Plain<'_> {
         });
         quote! {
             fn read(fields: &mut ::resource::body::Fields) -> ::core::option::Option<Self> {
-                // All of them first: everything that is wrong is told at once.
+                // All fields are read before any of them can return, so that all errors are reported at once.
                 #(let #idents = #takes;)*
                 ::core::option::Option::Some(Self { #(#idents: #idents?),* })
             }
@@ -202,7 +202,7 @@ impl Plain<'_> {
         }
     }
 
-    /// What makes states of states.
+    /// Writes the functions that make and read states.
     fn states(&self) -> TokenStream {
         let (idents, patch, state) = (self.idents(), &self.patch, &self.state);
         let names: Vec<_> = idents.iter().map(ToString::to_string).collect();
@@ -305,13 +305,13 @@ impl Plain<'_> {
         }
     }
 
-    /// What readers are shown.
+    /// Writes the code that makes the view of a state.
     fn view(&self) -> TokenStream {
         let idents = self.idents();
         let types: Vec<_> = self.fields.iter().map(|field| field.ty).collect();
         let machine: Vec<_> = self.attributes.machine.iter().map(|machine| &machine.field).collect();
         let states: Vec<_> = self.attributes.machine.iter().map(|machine| &machine.states).collect();
-        // Its name is not one that a type of a field has.
+        // The name must differ from the types of the fields.
         quote! {
             #[derive(::resource::derived::serde::Serialize)]
             #[serde(crate = "::resource::derived::serde")]
@@ -334,7 +334,7 @@ impl Plain<'_> {
         }
     }
 
-    /// The kind, and what reads stored forms.
+    /// Writes the kind, and the code that reads stored forms.
     fn kind_and_decode(&self) -> (TokenStream, TokenStream) {
         let OfStruct { kind, is_implied, schema, older, .. } = &self.attributes;
         let constructor = format_ident!("{}", if *is_implied { "implied" } else { "new" });
@@ -417,7 +417,7 @@ impl Plain<'_> {
     }
 }
 
-/// For example `Email` for `email`.
+/// Returns, for example, `Email` for `email`.
 fn capitalised(name: &str) -> String {
     let spaced = name.replace('_', " ");
     let mut letters = spaced.chars();

@@ -1,4 +1,4 @@
-//! Given what was asked before, when this is asked, then that is left: a test of `decide` and `evolve` in a few lines.
+//! Tests of `decide` and `evolve` in a few lines: given earlier commands, when a command comes, then this is the result.
 
 use kernel::clock::Timestamp;
 use kernel::domain::{Context, Decision};
@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 use super::forms::{aggregate, command_of, stamp_at};
 use crate::{Operation, Resource};
 
-/// Something that is asked: an operation with its body, at a time, perhaps with a precondition.
+/// A command in a test: an operation with its body, its time of acceptance and its precondition.
 #[derive(Debug, Clone)]
 pub struct Asked {
     operation: Operation,
@@ -18,44 +18,44 @@ pub struct Asked {
     conditional: bool,
 }
 
-/// A create with this body.
+/// Makes a create with this body.
 #[must_use]
 pub fn create(body: Json) -> Asked {
     Asked { operation: Operation::Create, body, at: None, conditional: false }
 }
 
-/// A replace with this body.
+/// Makes a replace with this body.
 #[must_use]
 pub fn replace(body: Json) -> Asked {
     Asked { operation: Operation::Replace, ..create(body) }
 }
 
-/// An update with this body.
+/// Makes an update with this body.
 #[must_use]
 pub fn update(body: Json) -> Asked {
     Asked { operation: Operation::Update, ..create(body) }
 }
 
-/// An action.
+/// Makes an action.
 #[must_use]
 pub fn act(action: &'static str) -> Asked {
     Asked { operation: Operation::Act(action), ..create(Json::Null) }
 }
 
-/// A delete.
+/// Makes a delete.
 #[must_use]
 pub fn delete() -> Asked {
     Asked { operation: Operation::Delete, ..create(Json::Null) }
 }
 
 impl Asked {
-    /// The same, accepted at this time, in microseconds; otherwise each is accepted after the one before it.
+    /// Sets the time of acceptance, in microseconds. By default each command is accepted after the one before it.
     #[must_use]
     pub fn at(self, micros: u64) -> Self {
         Self { at: Some(micros), ..self }
     }
 
-    /// The same, on top of the version that is there: `If-Match`.
+    /// Makes the command conditional on the current version: `If-Match`.
     #[must_use]
     pub fn on_top(self) -> Self {
         Self { conditional: true, ..self }
@@ -75,14 +75,14 @@ impl<R: Resource> Clone for Given<R> {
     }
 }
 
-/// What was asked before; none of it may be rejected.
+/// Applies the earlier commands. Panics if one of them is rejected.
 #[track_caller]
 pub fn given<R: Resource>(asked: impl IntoIterator<Item = Asked>) -> Given<R> {
     let nothing = Given { state: None, time: 1_000 };
     asked.into_iter().fold(nothing, |given, asked| given.when(asked).then())
 }
 
-/// How a command was decided.
+/// The decision on a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Decided {
     Accepted,
@@ -90,7 +90,7 @@ enum Decided {
     Rejected(String),
 }
 
-/// What a command has left.
+/// The result of a command.
 #[derive(Debug)]
 pub struct Then<R: Resource> {
     given: Given<R>,
@@ -98,7 +98,7 @@ pub struct Then<R: Resource> {
 }
 
 impl<R: Resource> Given<R> {
-    /// What is asked now.
+    /// Applies a command.
     #[must_use]
     #[expect(clippy::needless_pass_by_value, reason = "a case reads best without an ampersand")]
     pub fn when(self, asked: Asked) -> Then<R> {
@@ -117,7 +117,7 @@ impl<R: Resource> Given<R> {
 }
 
 impl<R: Resource> Given<R> {
-    /// The state.
+    /// Returns the state of the item.
     #[must_use]
     pub fn state(self) -> Option<R::State> {
         self.state
@@ -125,7 +125,7 @@ impl<R: Resource> Given<R> {
 }
 
 impl<R: Resource> Then<R> {
-    /// The item, for what is asked next.
+    /// Returns the item, for the next command. Panics if the command was rejected.
     #[must_use]
     #[track_caller]
     pub fn then(self) -> Given<R> {
@@ -133,7 +133,7 @@ impl<R: Resource> Then<R> {
         self.given
     }
 
-    /// The item shows these fields.
+    /// Checks that the command was accepted, and that the view has these fields.
     #[track_caller]
     pub fn shows(self, fields: &Json) {
         assert_eq!(self.decided, Decided::Accepted);
@@ -144,19 +144,19 @@ impl<R: Resource> Then<R> {
         }
     }
 
-    /// Nothing is left.
+    /// Checks that the command was accepted, and that the item is deleted.
     #[track_caller]
     pub fn is_gone(self) {
         assert!(self.decided == Decided::Accepted && self.given.state.is_none(), "{self:?}");
     }
 
-    /// Later commands have set all that the command sets.
+    /// Checks that the command is superseded, because later commands have set all of its fields.
     #[track_caller]
     pub fn is_superseded(self) {
         assert_eq!(self.decided, Decided::Superseded);
     }
 
-    /// The command may not be done; the problem has this code.
+    /// Checks that the command is rejected with this problem code.
     #[track_caller]
     pub fn is_rejected(self, code: &str) {
         assert_eq!(self.decided, Decided::Rejected(code.to_owned()));

@@ -1,5 +1,5 @@
-//! The forms that are stored and that travel, as committed texts. Today's code reads them, and writes exactly those of its own
-//! schema: a form that changes unnoticed fails here. How to change one on purpose: docs/evolving-data.md.
+//! Stored forms and messages, as golden files. Today's code must read all of them, and write those of its own schema without a
+//! difference. To change a form on purpose, see docs/evolving-data.md.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use serde_json::{Value as Json, json};
 use super::full_body;
 use crate::{Description, Operation, Resource};
 
-/// In September 2026.
+/// A time in September 2026.
 const AT: Timestamp = Timestamp::from_micros(1_790_000_000_123_456);
 /// The version of the views.
 const VERSION: u64 = 7;
@@ -32,7 +32,7 @@ pub(super) fn stamp_at(at: Timestamp) -> Stamp {
     Stamp { at, command: "019a0b5e-6c7b-7000-8000-0000000000ff".parse().unwrap() }
 }
 
-/// The stored form of each schema is read, and that of the current one is written, with the view of it.
+/// Checks that the stored form of each schema can be read, and that the current form and its view are written as before.
 pub fn states_are_stored_as_ever<R: Resource>(golden: &str) {
     let mut written = with_current_state::<R>(golden);
     for (name, text) in texts(golden, "state-") {
@@ -47,7 +47,7 @@ pub fn states_are_stored_as_ever<R: Resource>(golden: &str) {
     assert_nothing_was_missing(&written);
 }
 
-/// Messages of each schema are read, and those that today's code writes are written in the same form.
+/// Checks that messages of each schema can be read, and that messages of the current schema are written as before.
 pub fn messages_travel_as_ever<R: Resource>(golden: &str) {
     let mut written = Vec::new();
     for operation in Description::of::<R>().operations() {
@@ -77,7 +77,8 @@ pub fn messages_travel_as_ever<R: Resource>(golden: &str) {
     assert_nothing_was_missing(&written);
 }
 
-/// A key that is computed otherwise is not found again: a value could be taken twice, an item would be missing in a list.
+/// Checks that keys are computed as before. With another key, a unique value could be taken twice, and an item would be missing
+/// in a list.
 pub fn keys_are_computed_as_ever<R: Resource>(golden: &str) {
     let mut written = with_current_state::<R>(golden);
     let key = AggregateKey { kind: R::KIND, tenant: tenant(), id: aggregate() };
@@ -99,12 +100,12 @@ fn with_current_state<R: Resource>(golden: &str) -> Vec<PathBuf> {
     write_if_missing(golden, &format!("state-{}", R::SCHEMA), state).into_iter().collect()
 }
 
-/// The number in the name of a golden file, for example 1 in `state-1`.
+/// Returns the number in the name of a golden file, for example 1 in `state-1`.
 fn schema_in(name: &str) -> u16 {
     name.split('-').nth(1).unwrap().parse().unwrap()
 }
 
-/// An item that a create has made.
+/// Returns an item after its create.
 fn created<R: Resource>() -> R::State {
     let context = Context { stamp: stamp_at(AT), conditional: false };
     match R::decide(None, &command::<R>(Operation::Create), &context) {
@@ -147,7 +148,7 @@ fn path(golden: &str, name: &str) -> PathBuf {
     Path::new(golden).join(format!("{name}.json"))
 }
 
-/// The committed texts whose names begin so.
+/// Returns the golden files whose names begin with this text, with their contents.
 fn texts(golden: &str, beginning: &str) -> Vec<(String, String)> {
     let entries = fs::read_dir(golden).unwrap_or_else(|error| panic!("{golden}: {error}"));
     let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
@@ -161,7 +162,7 @@ fn texts(golden: &str, beginning: &str) -> Vec<(String, String)> {
 
 /// Writes a golden file if it is missing, and returns its path.
 ///
-/// The file appears as a whole, because another test of the same run may read it at the same time.
+/// The file appears in one step, because another test of the same run may read it at the same time.
 fn write_if_missing(golden: &str, name: &str, text: impl FnOnce() -> String) -> Option<PathBuf> {
     let path = path(golden, name);
     if path.exists() {

@@ -1,4 +1,4 @@
-//! What holds for any input.
+//! Properties that hold for any input.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,8 @@ use serde_json::{Map, Value as Json};
 use super::forms::{aggregate, tenant};
 use crate::{BodyError, Description, Operation, Parameters, Resource};
 
-/// A body is a command that travels unchanged, or it is refused, and every error points into it, each to another place.
+/// Checks that a body is a command that serialisation leaves unchanged, or is refused with errors that each point to another
+/// part of the body.
 pub fn command_body<R: Resource>(input: &[u8]) {
     for operation in Description::of::<R>().operations() {
         match R::parse(operation, input) {
@@ -31,7 +32,7 @@ pub fn command_body<R: Resource>(input: &[u8]) {
     }
 }
 
-/// A query is at most one filter, which leads to a list of this kind, or it is refused.
+/// Checks that a query is refused, or is a filter for a list of this kind.
 pub fn query_string<R: Resource>(input: &[u8]) {
     let given: BTreeMap<_, _> = form_urlencoded::parse(input).into_owned().collect();
     let mut parameters = Parameters::default();
@@ -45,7 +46,7 @@ pub fn query_string<R: Resource>(input: &[u8]) {
     }
 }
 
-/// A message that is read is read again as the same, and its heading as of the same command.
+/// Checks that a valid message is the same after another round trip, and that its header gives the same record.
 pub fn envelope<R: Resource>(input: &[u8]) {
     let Ok(text) = str::from_utf8(input) else { return };
     if let Ok(envelope) = Envelope::parse::<R>(text) {
@@ -56,8 +57,8 @@ pub fn envelope<R: Resource>(input: &[u8]) {
     }
 }
 
-/// What a store holds is an item that can be shown, whose fields can be sent back, and that is stored again as the same; or it is
-/// refused.
+/// Checks that stored data is refused or is a valid item: it can be shown, its fields can be sent back, and it is stored again
+/// without a difference.
 pub fn stored_item<R: Resource>(input: &[u8]) {
     let Ok(state) = R::decode(R::SCHEMA, input) else { return };
     let stored = R::encode(&state);

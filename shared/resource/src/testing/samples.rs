@@ -1,4 +1,4 @@
-//! What a client may ask of a resource: bodies, actions and queries, made of the samples of its fields.
+//! Sample requests to a resource: bodies, actions and queries, made from the samples of its fields.
 
 use std::collections::BTreeSet;
 
@@ -11,17 +11,18 @@ use serde_json::Value as Json;
 use crate::field::full_body;
 use crate::{Field, Operation, Resource};
 
-/// Samples of a field that must all differ, so that the field can tell items apart.
+/// The number of samples that must all differ if the values of a field distinguish items.
 const SAMPLES_APART: u64 = 64;
 
-/// Whether the values of a field tell items apart.
+/// Returns whether a field has enough values to distinguish items.
 #[must_use]
 pub fn is_wide(field: &Field) -> bool {
     let samples: BTreeSet<_> = (0..SAMPLES_APART).map(|number| (field.sample)(number).to_string()).collect();
     samples.len() as u64 == SAMPLES_APART
 }
 
-/// The view of an item after a create with this body and these actions, without a service; `None` if one of them is refused.
+/// Returns the view of an item after a create with this body and these actions, without a service; `None` if one of them is
+/// refused.
 #[must_use]
 pub fn lived<R: Resource>(body: &Json, actions: &[&'static str]) -> Option<Json> {
     let now = SystemClock.now();
@@ -37,7 +38,7 @@ pub fn lived<R: Resource>(body: &Json, actions: &[&'static str]) -> Option<Json>
     serde_json::from_slice(&R::project(Projection::FIRST, AggregateId::generate(now), 1, &state?)).ok()
 }
 
-/// All ways to do actions to a new item one after another, each at most once. Longer ones come later.
+/// Returns all allowed sequences of actions on a new item, each action at most once. Shorter sequences come first.
 #[must_use]
 pub fn walks<R: Resource>() -> Vec<Vec<&'static str>> {
     let body = full_body(R::FIELDS, 1);

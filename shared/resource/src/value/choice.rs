@@ -1,4 +1,4 @@
-//! Values out of a few.
+//! Enumerations as values.
 
 use serde::de::Error as _;
 use serde::{Deserialize as _, Deserializer};
@@ -7,28 +7,28 @@ use serde_json::{Value as Json, json};
 use super::{Value, text_of};
 use crate::body::Given;
 
-/// One of a few values, known by their names. `#[derive(Choice)]` on an enumeration makes it one, and a [`Value`]: each
-/// variant is named as it is written, in lower case with underscores.
+/// One of a few values with names. `#[derive(Choice)]` on an enumeration implements this trait and [`Value`]. The names are
+/// those of the variants, in lower case with underscores.
 pub trait Choice: Copy + PartialEq + Sized + 'static {
-    /// All of them.
+    /// All values.
     const ALL: &'static [Self];
-    /// Their names in bodies, stored forms, views and keys, in the same order.
+    /// The names in bodies, stored forms, views and keys, in the same order.
     const NAMES: &'static [&'static str];
 
-    /// Its name.
+    /// Returns the name.
     #[must_use]
     fn name(self) -> &'static str {
         let place = Self::ALL.iter().position(|choice| *choice == self);
         place.and_then(|place| Self::NAMES.get(place)).copied().unwrap_or_default()
     }
 
-    /// The one of this name.
+    /// Returns the value with this name.
     #[must_use]
     fn named(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|choice| choice.name() == name)
     }
 
-    /// Reads what a client gave.
+    /// Reads a value from a body or a parameter. The error lists the valid names.
     fn choose(given: Given) -> Result<Self, String>
     where
         Self: Value,
@@ -37,7 +37,7 @@ pub trait Choice: Copy + PartialEq + Sized + 'static {
     }
 }
 
-/// A value for each number.
+/// Returns a valid value in JSON for each number.
 #[must_use]
 pub fn sample_of<C: Choice>(number: u64) -> Json {
     let count = u64::try_from(C::NAMES.len()).unwrap_or(1).max(1);
@@ -45,13 +45,13 @@ pub fn sample_of<C: Choice>(number: u64) -> Json {
     json!(C::NAMES.get(place))
 }
 
-/// Reads a stored one.
+/// Reads a stored value.
 pub fn deserialize<'de, C: Choice, D: Deserializer<'de>>(deserializer: D) -> Result<C, D::Error> {
     let name = String::deserialize(deserializer)?;
     C::named(&name).ok_or_else(|| D::Error::unknown_variant(&name, C::NAMES))
 }
 
-/// Names in a sentence, for example `` `active` or `suspended` ``.
+/// Joins names for a sentence, for example `` `active` or `suspended` ``.
 pub fn listed<C: Choice>(choices: &[C], conjunction: &str) -> String {
     let names: Vec<_> = choices.iter().map(|choice| format!("`{}`", choice.name())).collect();
     crate::text::listed(&names, conjunction)

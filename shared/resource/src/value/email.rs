@@ -11,15 +11,15 @@ const EMAIL_BYTES_MAX: usize = 254;
 /// The longest local part of an email address, in bytes (RFC 5321, section 4.5.3.1.1).
 const LOCAL_PART_BYTES_MAX: usize = 64;
 
-/// An email address. Kept as given, found regardless of case.
+/// An email address. It is stored as the client sent it, and found in upper and lower case.
 ///
-/// Checked for shape only, as far as mail servers agree on it (a dot-atom, an `@`, a domain name with a dot): only a
-/// mail that arrives proves an address.
+/// Only the form is checked, as far as mail servers agree on it: a dot-atom, an `@`, a domain name with a dot. Only a delivered
+/// mail proves that an address exists.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Email(String);
 
-/// A text is not an email address.
+/// The error for a text that is not an email address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must be an email address such as ada@example.com, of at most 254 bytes")]
 pub struct EmailError;
@@ -53,13 +53,14 @@ impl Value for Email {
     }
 }
 
-/// A dot-atom (RFC 5321, section 4.1.2).
+/// Returns whether a text is a dot-atom (RFC 5321, section 4.1.2).
 fn is_local_part(text: &str) -> bool {
     let is_atom_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&byte);
     text.len() <= LOCAL_PART_BYTES_MAX && text.split('.').all(|atom| !atom.is_empty() && atom.bytes().all(is_atom_byte))
 }
 
-/// A domain name of at least two labels (RFC 1035, section 2.3.1, with digits in front as RFC 1123 has it).
+/// Returns whether a text is a domain name of at least two labels (RFC 1035, section 2.3.1; RFC 1123 also allows a digit
+/// first).
 fn is_domain(text: &str) -> bool {
     let is_label = |label: &str| {
         (1..=63).contains(&label.len())
@@ -104,7 +105,7 @@ mod tests {
         let key = |text: &str| Email::try_from(text.to_owned()).unwrap().key();
         assert_eq!(key("Ada@Example.com"), key("ada@example.COM"));
         assert_ne!(key("ada@example.com"), key("ada@example.org"));
-        // A key that is computed otherwise is not found again: an address could be taken twice.
+        // With another key, an address could be taken twice.
         assert_eq!(key("Zoe@example.com"), "Pmk89-W2eIC_8zstJiba23vx1LxzcZLkfPi6qJrPIlA");
     }
 }

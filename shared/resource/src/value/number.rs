@@ -6,19 +6,19 @@ use serde_json::{Value as Json, json};
 use super::Value;
 use crate::body::Given;
 
-/// A whole number from `MIN` to `MAX`. Clients that keep numbers as IEEE 754 doubles, as those in JavaScript do, know those
-/// up to 2^53 exactly (RFC 8259, section 6).
+/// A whole number from `MIN` to `MAX`. JavaScript and other clients keep numbers as IEEE 754 doubles, which are exact up to
+/// 2^53 (RFC 8259, section 6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "i64", into = "i64")]
 pub struct Integer<const MIN: i64, const MAX: i64>(i64);
 
-/// A number is outside of its range.
+/// The error for a number outside of its range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must be a whole number from {0} to {1}")]
 pub struct IntegerError(i64, i64);
 
 impl<const MIN: i64, const MAX: i64> Integer<MIN, MAX> {
-    /// The number.
+    /// Returns the number.
     #[must_use]
     pub fn get(self) -> i64 {
         self.0
@@ -55,7 +55,7 @@ impl<const MIN: i64, const MAX: i64> Value for Integer<MIN, MAX> {
         number.map_err(|error| error.to_string())
     }
 
-    /// Sorted as numbers are: by their distance from the least one, in as many digits as the longest has.
+    /// Returns the distance from `i64::MIN` in 20 digits, so that texts sort as the numbers do.
     fn search_form(&self) -> String {
         format!("{:020}", i128::from(self.0) - i128::from(i64::MIN))
     }
@@ -70,20 +70,20 @@ impl<const MIN: i64, const MAX: i64> Value for Integer<MIN, MAX> {
     }
 }
 
-/// A decimal number with `SCALE` digits behind the point at most, kept as a text: no digit is lost, as one can be where
-/// numbers are doubles. For example `12.50`.
+/// A decimal number with at most `SCALE` digits after the point, for example `12.50`. It is stored as a text, because a double
+/// can lose digits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Decimal<const SCALE: usize>(String);
 
-/// A text is not a decimal number.
+/// The error for a text that is not a decimal number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "must be a decimal number in a string, such as \"12.5\", with at most {DIGITS_MAX} digits before the point and {0} behind it"
 )]
 pub struct DecimalError(usize);
 
-/// Digits before the point at most.
+/// The most digits before the point.
 const DIGITS_MAX: usize = 18;
 
 text_value!(Decimal<SCALE>, SCALE);
@@ -115,7 +115,7 @@ impl<const SCALE: usize> Value for Decimal<SCALE> {
         }
     }
 
-    /// Alike for numbers that are the same: `1.50` and `1.5`, `-0` and `0`.
+    /// Returns the same form for equal numbers, such as `1.50` and `1.5`, or `-0` and `0`.
     fn search_form(&self) -> String {
         let short = match self.0.contains('.') {
             true => self.0.trim_end_matches('0').trim_end_matches('.'),

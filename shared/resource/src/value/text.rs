@@ -1,4 +1,4 @@
-//! Text that people choose.
+//! Texts that people choose.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
@@ -7,7 +7,7 @@ use super::{Value, text_of};
 use crate::body::Given;
 use crate::text::{TextError, check_beginning, kept, search_form};
 
-/// A text of 1 to `MAX` characters, as [`crate::text`] has it.
+/// A text of 1 to `MAX` characters, with the rules of [`crate::text`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Text<const MAX: usize>(String);

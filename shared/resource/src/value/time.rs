@@ -9,22 +9,23 @@ use serde_json::{Value as Json, json};
 use super::{Value, text_of};
 use crate::body::Given;
 
-/// A day of the calendar, without a time zone: `2026-11-28` (RFC 3339, section 5.6, `full-date`).
+/// A calendar date without a time zone, for example `2026-11-28` (RFC 3339, section 5.6, `full-date`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Date(jiff::civil::Date);
 
-/// A moment: `2026-11-28T07:30:00.5Z` (RFC 3339, section 5.6, `date-time`), kept in UTC, to the microsecond.
+/// A point in time, for example `2026-11-28T07:30:00.5Z` (RFC 3339, section 5.6, `date-time`). It is stored in UTC, with a
+/// precision of microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Moment(jiff::Timestamp);
 
-/// A text is not a date.
+/// The error for a text that is not a date.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must be a date such as 2026-11-28")]
 pub struct DateError;
 
-/// A text is not a moment.
+/// The error for a text that is not a point in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must be a date and time with its offset, such as 2026-11-28T07:30:00Z, in the years 0000 to 9999")]
 pub struct MomentError;
@@ -33,7 +34,7 @@ impl FromStr for Date {
     type Err = DateError;
 
     fn from_str(text: &str) -> Result<Self, DateError> {
-        // The library reads other spellings as well.
+        // The library also accepts other spellings.
         let date = text.parse().map(Self).map_err(|_| DateError)?;
         if date.to_string() == text && !text.starts_with('-') { Ok(date) } else { Err(DateError) }
     }
@@ -90,7 +91,7 @@ impl fmt::Display for Date {
     }
 }
 
-/// With microseconds always, so that texts are sorted as moments are.
+/// Always writes microseconds, so that texts sort as the points in time do.
 impl fmt::Display for Moment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:.6}", self.0)
