@@ -1,4 +1,4 @@
-//! The AWS SDK's clients, configured in one place.
+//! The clients of the AWS SDK, configured in one place.
 
 use std::time::Duration;
 
@@ -12,31 +12,31 @@ use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider, SharedHtt
 use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 
-/// How long a TCP and TLS connection may take.
+/// The time limit for a connection with TCP and TLS.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long one attempt at an operation may take.
+/// The time limit of one attempt at an operation.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long an operation may take, with all its attempts.
+/// The time limit of an operation with all its attempts.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(4);
-/// How often an operation is tried where trying again may help.
+/// The most attempts at an operation, if a retry may help.
 const ATTEMPTS_MAX: u32 = 3;
-/// The same for an operator's tool: no client waits for it, and a failure ends an hour's work.
+/// The same limits for an operator's tool. No client waits for it, and a failure can end an hour's work.
 const PATIENT_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 const PATIENT_OPERATION_TIMEOUT: Duration = Duration::from_secs(60);
 const PATIENT_ATTEMPTS_MAX: u32 = 6;
-/// The longest pause before the second attempt; it doubles from there.
+/// The longest pause before the second attempt. It doubles with each further attempt.
 const BACKOFF_FIRST: Duration = Duration::from_millis(50);
 /// The longest pause between attempts.
 const BACKOFF_MAX: Duration = Duration::from_millis(500);
-/// How long an idle connection is kept: shorter than AWS keeps it.
+/// The time that an idle connection is kept: shorter than AWS keeps it.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// What the SDK does by default is pinned, so that an update of the SDK does not change it.
+/// Pins the defaults of the SDK, so that an update of the SDK does not change them.
 fn behavior_version() -> BehaviorVersion {
     BehaviorVersion::v2026_01_12()
 }
 
-/// Configuration from the environment, as AWS documents it: region, credentials, and endpoints in
+/// Reads the configuration from the environment variables that AWS documents: region, credentials, and the endpoints in
 /// `AWS_ENDPOINT_URL_DYNAMODB`, `AWS_ENDPOINT_URL_SQS` and `AWS_ENDPOINT_URL_SECRETS_MANAGER`.
 pub async fn aws() -> SdkConfig {
     aws_config::defaults(behavior_version())
@@ -47,7 +47,7 @@ pub async fn aws() -> SdkConfig {
         .await
 }
 
-/// Configuration for services on this machine, which accept any credentials.
+/// Returns the configuration for services on this machine, which accept any credentials.
 #[must_use]
 pub fn local(endpoint_url: &str) -> SdkConfig {
     let credentials = Credentials::new("local", "local", None, None, "local");
@@ -62,7 +62,7 @@ pub fn local(endpoint_url: &str) -> SdkConfig {
         .build()
 }
 
-/// The same configuration for a tool that no client waits for: it takes a slow store as it is.
+/// Returns the same configuration with longer time limits, for a tool that no client waits for.
 #[must_use]
 pub fn patient(config: &SdkConfig) -> SdkConfig {
     config
@@ -72,19 +72,19 @@ pub fn patient(config: &SdkConfig) -> SdkConfig {
         .build()
 }
 
-/// A client for DynamoDB.
+/// Makes a client for DynamoDB.
 #[must_use]
 pub fn dynamodb(config: &SdkConfig) -> DynamoDb {
     aws_sdk_dynamodb::Client::new(config)
 }
 
-/// A client for SQS.
+/// Makes a client for SQS.
 #[must_use]
 pub fn sqs(config: &SdkConfig) -> aws_sdk_sqs::Client {
     aws_sdk_sqs::Client::new(config)
 }
 
-/// Ring, because the first TLS call with aws-lc costs 30 ms of CPU in every new environment.
+/// Makes the HTTP client. It uses ring, because the first TLS call with aws-lc costs 30 ms of CPU in every new environment.
 fn http_client() -> SharedHttpClient {
     aws_smithy_http_client::Builder::new()
         .pool_idle_timeout(IDLE_TIMEOUT)

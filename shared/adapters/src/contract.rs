@@ -1,5 +1,5 @@
-//! One suite per port, which every implementation passes. A check is a function whose name says what it checks; each
-//! works in a tenant of its own, so that all may share one store.
+//! One suite per port, which every implementation passes. The name of a check is the property that it checks. Checks use
+//! separate tenants, so that all of them can share one store.
 
 #![expect(
     clippy::indexing_slicing,
@@ -26,23 +26,23 @@ use crate::dynamo::{DynamoRecords, DynamoViewStore, DynamoWriteStore};
 use crate::memory::MemoryStores;
 use crate::tables::TableNames;
 
-/// The ports of three stores that belong together, made with all indexes.
+/// The ports of three stores that belong together, with all indexes.
 #[derive(Debug, Clone)]
 pub struct Stores {
     /// The write store.
     pub write: Arc<dyn WriteStore>,
-    /// Reads and lists what the write store holds.
+    /// Reads and lists the states in the write store.
     pub states: Arc<dyn ViewReader>,
-    /// The records that the write store's transactions put.
+    /// The records, which transactions of the write store put.
     pub records: Arc<dyn RecordWriter>,
-    /// The read store that the write store's transactions may put views to.
+    /// The read store, to which transactions of the write store can put views.
     pub views: Arc<dyn ViewReader>,
-    /// The same read store.
+    /// The writer of the same read store.
     pub view_writer: Arc<dyn ViewWriter>,
 }
 
 impl Stores {
-    /// New stores in memory.
+    /// Makes new stores in memory.
     #[must_use]
     pub fn memory() -> Self {
         let stores = MemoryStores::default();
@@ -55,7 +55,7 @@ impl Stores {
         }
     }
 
-    /// Stores in existing tables.
+    /// Returns the stores in existing tables.
     #[must_use]
     pub fn dynamo(client: &aws_sdk_dynamodb::Client, names: &TableNames) -> Self {
         let write = DynamoWriteStore::new(client, names);
@@ -70,7 +70,7 @@ impl Stores {
     }
 }
 
-/// Runs checks one after another, and names each, so that the last name printed is the one that failed.
+/// Runs checks one after another, and prints the name of each first. The last name printed is the failed check.
 macro_rules! run {
     ($subject:expr, $($check:ident),+ $(,)?) => {
         $(

@@ -12,7 +12,7 @@ pub use records::DynamoRecords;
 pub use snapshots::{DynamoViewStore, ScanPage, SnapshotTable};
 pub use write_store::DynamoWriteStore;
 
-/// Says which port failed, for `map_err`.
+/// Returns a function for `map_err` that names the port that failed.
 fn unavailable<E: Into<Cause>>(port: &'static str) -> impl Fn(E) -> PortError {
     move |cause| PortError::Unavailable { port, cause: cause.into() }
 }

@@ -1,4 +1,4 @@
-//! Ports that fail as a plan says, for tests and simulations. They have no clock and no randomness of their own.
+//! Ports that fail according to a plan, for tests and simulations. They use no clock and no randomness themselves.
 
 use std::fmt;
 use std::sync::Arc;
@@ -44,32 +44,32 @@ pub enum Operation {
     UpdateCache,
 }
 
-/// What goes wrong with an operation.
+/// The fault of one operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Fault {
-    /// Nothing.
+    /// No fault.
     None,
-    /// It is not carried out, and fails as unavailable: the request was lost.
+    /// The operation has no effect, and fails as unavailable: the request was lost.
     Before,
-    /// It is carried out, and fails as unavailable all the same: the response was lost.
+    /// The operation has its effect, and fails as unavailable all the same: the response was lost.
     After,
-    /// It is carried out twice, and ends as the second time does: a client tried again after a response was lost.
+    /// The operation runs twice and returns the second result: a client retried after a lost response.
     Twice,
-    /// A commit is not carried out, and fails as [`CommitError::Contended`]. Anything else: as [`Fault::Before`].
+    /// A commit has no effect, and fails as [`CommitError::Contended`]. Any other operation: as [`Fault::Before`].
     Contended,
-    /// A commit of several commands is not carried out, and fails as [`CommitError::TooLarge`]. Anything else: as
+    /// A commit of several commands has no effect, and fails as [`CommitError::TooLarge`]. Any other operation: as
     /// [`Fault::None`].
     TooLarge,
 }
 
-/// Decides what goes wrong. A function of the operation is a plan.
+/// Decides the faults. A function of the operation is a plan.
 #[async_trait]
 pub trait FaultPlan: Send + Sync {
-    /// What shall go wrong with the operation that is about to start. It starts when this returns, so a plan delays it by
-    /// waiting, and makes it hang by never returning.
+    /// Returns the fault of an operation that is about to start. The operation starts when this returns, so a plan can delay
+    /// it, or make it hang.
     async fn decide(&self, operation: Operation) -> Fault;
 
-    /// The operation has ended, and its result arrives when this returns.
+    /// Delays the result of an operation that has ended: the result arrives when this returns.
     async fn respond(&self, _: Operation) {}
 }
 
@@ -80,7 +80,7 @@ impl<F: Fn(Operation) -> Fault + Send + Sync> FaultPlan for F {
     }
 }
 
-/// A port whose operations fail as the plan says. It implements whatever ports the one that it wraps does.
+/// A port whose operations fail according to the plan. It implements the same ports as the port that it wraps.
 pub struct Faulty<P: ?Sized> {
     inner: Arc<P>,
     plan: Arc<dyn FaultPlan>,
@@ -280,7 +280,7 @@ mod tests {
         assert_eq!(store.load(std::slice::from_ref(&transaction.key)).await.unwrap(), [None]);
     }
 
-    /// Lets an operation start when it is given a permit.
+    /// Lets each operation start once it has a permit.
     struct Gate(Semaphore);
 
     #[async_trait]

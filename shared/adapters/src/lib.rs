@@ -1,6 +1,7 @@
-//! Where the kernel's ports meet the world. Every implementation of a port passes the same suite (`contract`).
+//! The implementations of the kernel's ports: DynamoDB, SQS, Redis, Secrets Manager, moka, and memory. All implementations of a
+//! port pass the same suite (`contract`).
 //!
-//! Without the feature `deployed` only what the simulation needs is there: stores in memory, and faults.
+//! Without the feature `deployed`, the crate contains only the parts for the simulation: stores in memory, and faults.
 
 #[cfg(feature = "deployed")]
 pub mod clients;

@@ -1,5 +1,5 @@
-//! All ports in memory, for tests and simulations: no I/O, no clock and no randomness of their own, and deterministic
-//! to the last detail.
+//! All ports in memory, for tests and simulations. They do no I/O, use no clock and no randomness themselves, and are
+//! deterministic.
 
 mod cache;
 mod queue;
@@ -11,7 +11,7 @@ pub use cache::{MemorySharedCache, UnboundedMemoryCache};
 pub use queue::{MemoryQueue, Received};
 pub use store::{MemoryRecords, MemoryStores, MemoryViewStore, MemoryWriteStore};
 
-/// Locks, also after a panic elsewhere: every change here is made in one go, so nothing half done can be seen.
+/// Locks, also after a panic in another thread. Each change is complete before its lock ends, so no one sees half a change.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,20 +1,20 @@
-//! The memory of one environment: moka, bounded by bytes.
+//! The memory cache of one environment: moka, bounded by bytes.
 
 use kernel::ports::{MemoryCache, MemoryEntry};
 use moka::ops::compute::Op;
 use moka::sync::Cache;
 
-/// What an entry costs besides its key and body, in bytes; measured roughly, and rounded up.
+/// The approximate cost of an entry besides its key and body, in bytes, rounded up.
 const ENTRY_OVERHEAD_BYTES: usize = 200;
 
-/// A [`MemoryCache`] that forgets what is used least when it is full.
+/// A [`MemoryCache`] that evicts the least used entries when it is full.
 #[derive(Debug)]
 pub struct MokaCache {
     entries: Cache<String, MemoryEntry>,
 }
 
 impl MokaCache {
-    /// A cache that holds about so many bytes at most.
+    /// Makes a cache that holds at most about this many bytes.
     #[must_use]
     pub fn new(bytes_max: u64) -> Self {
         let weigh = |key: &String, entry: &MemoryEntry| {

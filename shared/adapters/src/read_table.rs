@@ -1,20 +1,20 @@
-//! Which projection a table of views holds.
+//! The names of read tables, which contain the version of a projection.
 
 use std::str::FromStr;
 
 use kernel::projection::Projection;
 
-/// A table of views, whose name tells the projection that it holds.
+/// A table of views. Its name ends with the version of the projection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadTable {
-    /// The whole name.
+    /// The whole name, for example `my-views-v2`.
     pub name: String,
-    /// What it ends with.
+    /// The projection at the end of the name.
     pub projection: Projection,
 }
 
 impl ReadTable {
-    /// The table that holds another projection of the same.
+    /// Returns the table of another projection: the same name with the other version.
     #[must_use]
     pub fn of(&self, projection: Projection) -> Self {
         let stem = self.name.strip_suffix(&self.projection.to_string()).unwrap_or(&self.name);
@@ -22,7 +22,7 @@ impl ReadTable {
     }
 }
 
-/// A name does not tell a projection.
+/// The error for a name that does not end with the version of a projection.
 #[derive(Debug, thiserror::Error)]
 #[error("must end in -v1, -v2 or so: in the version of the projection that the table holds")]
 pub struct ReadTableError;

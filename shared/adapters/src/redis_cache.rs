@@ -1,8 +1,8 @@
-//! The cache that environments share, in Redis (7.0 or newer) or Valkey.
+//! The shared cache in Redis (7.0 or newer) or Valkey.
 //!
-//! An entry is `V<20-digit version>|<flag>|<fetched_ms>|<body>` or, while somebody fills it, a placeholder `L<nonce>`.
-//! Versions are compared as fixed-width strings, because numbers in Lua are doubles and merge 2^53 with 2^53 + 1. Each
-//! script touches one key, so that a cluster can run it.
+//! An entry is `V<20-digit version>|<flag>|<fetched_ms>|<body>`. While a reader fills it, it is a placeholder `L<nonce>`.
+//! Scripts compare versions as strings of fixed width, because numbers in Lua are doubles: 2^53 equals 2^53 + 1. Each script
+//! uses one key, so that a cluster can run it.
 
 mod breaker;
 mod iam;
@@ -28,10 +28,10 @@ use self::link::Link;
 
 const PORT: &str = "shared cache";
 
-/// How long an operation may take: a cache that is slower than the store is no help.
+/// The time limit of an operation. A cache that is slower than the store is no help.
 const OPERATION_TIMEOUT: Duration = Duration::from_millis(50);
 
-/// Fills the entry IF the placeholder is still mine.
+/// Fills the entry IF the caller still holds the lease: the stored placeholder is that of the lease.
 static FILL: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "if redis.call('GET', KEYS[1]) == ARGV[1] then
@@ -42,7 +42,7 @@ static FILL: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
-/// Leaves a missing entry alone, drops a placeholder, replaces an older version.
+/// Replaces an older version or a text that is not an entry, deletes a placeholder, and does not create a missing entry.
 static UPDATE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "local found = redis.call('GET', KEYS[1])
@@ -61,7 +61,7 @@ static UPDATE: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
-/// Deletes what is not an entry, if it is still that; an empty argument stands for what is not even a string.
+/// Deletes a value that is not an entry, IF it is unchanged. An empty argument stands for a value that is not a string.
 static DISCARD: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "if redis.call('TYPE', KEYS[1]).ok ~= 'string' or redis.call('GET', KEYS[1]) == ARGV[1] then
@@ -71,8 +71,8 @@ static DISCARD: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
-/// A [`SharedCache`] in Redis that never stands in the way: an operation takes 50 ms at most, and when Redis is down it
-/// is not even asked for a while.
+/// A [`SharedCache`] in Redis that delays callers only briefly: an operation takes at most 50 ms. After repeated failures,
+/// operations fail at once for up to a second, without a call to Redis.
 #[derive(Debug)]
 pub struct RedisCache {
     link: Link,
@@ -80,21 +80,21 @@ pub struct RedisCache {
     operation_timeout: Duration,
 }
 
-/// Why there can be no cache. Does not print the URL, because it may hold a password.
+/// The reason why a cache cannot be set up. The message does not contain the URL, because the URL may contain a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SetupError {
-    /// The URL is of something else.
+    /// The URL is not one of Redis.
     #[error("not a Redis URL, such as redis://127.0.0.1:6379")]
     NotRedis,
-    /// The URL is one where IAM cannot make the password.
+    /// The URL does not fit IAM, which makes the password.
     #[error("for IAM the URL must be like rediss://user@host:6379: TLS, a user, and no password")]
     NotForIam,
-    /// A cache or its user cannot have such a name.
+    /// No cache and no user of ElastiCache can have this name.
     #[error("for IAM the names of the cache and of its user must be letters, digits and hyphens")]
     NoName,
 }
 
-/// Why an operation failed.
+/// The reason why an operation failed.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error("the circuit is open")]
@@ -118,7 +118,7 @@ impl From<Elapsed> for Failure {
 }
 
 impl Failure {
-    /// Whether Redis works, but holds under this key what is not even a string.
+    /// Returns whether Redis works, but holds a value under this key that is not a string.
     fn is_wrong_type(&self) -> bool {
         let Self::Redis(error) = self else { return false };
         let output = error.clone().into_server_errors().unwrap_or_default();
@@ -127,15 +127,16 @@ impl Failure {
 }
 
 impl RedisCache {
-    /// A cache at `url`, for example `redis://127.0.0.1:6379`, or `rediss://` for TLS, which trusts whom the system
-    /// trusts, or the authorities in the file that `SSL_CERT_FILE` names. Connects when it is first used, so a Redis that
-    /// is down is no error here.
+    /// Makes a cache for `url`, for example `redis://127.0.0.1:6379`, or `rediss://` for TLS. TLS trusts the authorities of the
+    /// system, or those in the file that `SSL_CERT_FILE` names.
+    ///
+    /// The cache connects at its first use, so this call succeeds even if Redis is down.
     pub fn new(url: &str) -> Result<Self, SetupError> {
         let client = Client::open(url).map_err(|_| SetupError::NotRedis)?;
         Ok(Self::over(Link::new(client, None)))
     }
 
-    /// As [`Self::new`], for a cache of ElastiCache Serverless, by its name, where IAM lets the URL's user in.
+    /// Like [`Self::new`], for the cache of ElastiCache Serverless with this name. IAM authenticates the user in the URL.
     pub fn with_iam(url: &str, cache: &str, aws: &SdkConfig) -> Result<Self, SetupError> {
         let client = Client::open(url).map_err(|_| SetupError::NotRedis)?;
         let place = client.get_connection_info();
@@ -151,22 +152,21 @@ impl RedisCache {
         Self { link, breaker: Breaker::default(), operation_timeout: OPERATION_TIMEOUT }
     }
 
-    /// Makes the connection while nobody waits for it. Whether it succeeds does not matter: the first operation tries
-    /// again.
+    /// Connects while no request waits. A failure has no consequence: the first operation connects again.
     pub async fn warm_up(&self) {
         if let Err(error) = self.link.connection().await {
             debug!(error = %ErrorChain(&error), "no connection yet");
         }
     }
 
-    /// The same with more time for each operation, its connection included, for those who can wait: operators, and suites
-    /// on a busy machine.
+    /// Gives each operation, including its connection, more time. Callers that can wait use it: operators, and suites on a busy
+    /// machine.
     #[must_use]
     pub fn with_operation_timeout(self, operation_timeout: Duration) -> Self {
         Self { operation_timeout, link: self.link.with_patience(operation_timeout), ..self }
     }
 
-    /// What is there under each key, without asking for a lease; `None` also for what is not a view.
+    /// Returns the views under the keys, without a lease; `None` for a missing view, and for a value that is not a view.
     pub async fn peek(&self, keys: &[String]) -> Result<Vec<Option<CachedView>>, PortError> {
         let operation = |mut connection| async move {
             let mut commands = redis::pipe();
@@ -179,14 +179,14 @@ impl RedisCache {
         Ok(found.into_iter().map(|entry| entry.as_deref().and_then(value::decode)).collect())
     }
 
-    /// Forgets an entry; the next reader fills it anew.
+    /// Deletes an entry. The next reader fills it again.
     pub async fn remove(&self, key: &str) -> Result<(), PortError> {
         let operation =
             |mut connection| async move { redis::cmd("DEL").arg(key).query_async::<()>(&mut connection).await };
         Ok(self.run(operation).await?)
     }
 
-    /// Runs an operation within its time, unless Redis has been failing.
+    /// Runs an operation within its time limit, or fails at once while the circuit is open.
     async fn run<T, F>(&self, operation: impl Fn(MultiplexedConnection) -> F) -> Result<T, Failure>
     where
         F: Future<Output = Result<T, RedisError>>,
@@ -195,7 +195,7 @@ impl RedisCache {
         let result = self.attempt(operation).await;
         match &result {
             Err(failure) if !failure.is_wrong_type() => {
-                // The circuit bounds how often this is logged; what it keeps from being tried says nothing more.
+                // The circuit limits this log: operations that it refuses are not logged.
                 warn!(error = %ErrorChain(failure), "the shared cache fails");
                 permit.failed();
             }
@@ -204,8 +204,8 @@ impl RedisCache {
         result
     }
 
-    /// Runs an operation; once more on a new connection, should the old one turn out to be broken: the operation before
-    /// it may have been long ago, in an environment that was frozen since.
+    /// Runs an operation, and repeats it once on a new connection if the old one turns out to be broken. The environment may
+    /// have been frozen since the previous operation.
     async fn attempt<T, F>(&self, operation: impl Fn(MultiplexedConnection) -> F) -> Result<T, Failure>
     where
         F: Future<Output = Result<T, RedisError>>,
@@ -220,7 +220,7 @@ impl RedisCache {
                 Err(failure) if failure.is_wrong_type() => return Err(failure),
                 Err(failure) => failure,
             };
-            // Whatever it says, for example that it is a replica now, a new connection may lead to a better place.
+            // After any failure, a new connection may reach a better server: this one may have become a replica, for example.
             self.link.forget(&connection);
             let is_dropped = matches!(&failure, Failure::Redis(error) if error.is_connection_dropped());
             if !(is_dropped && may_be_stale) {
@@ -230,11 +230,11 @@ impl RedisCache {
         }
     }
 
-    /// What is stored, with its time to live in milliseconds; puts the placeholder of the lease where nothing is.
+    /// Returns the stored value with its time to live in milliseconds. Stores the placeholder of the lease if the key is empty.
     async fn get_or_put(&self, key: &str) -> Result<(Lease, Option<Vec<u8>>, i64), Failure> {
         let operation = |mut connection| async move {
-            // A new one for each attempt: a request that was taken for lost may yet be carried out, after a writer has
-            // ended the lease, and would bring it back.
+            // Each attempt gets a new lease. Redis may still execute a request that seemed lost. If a writer has revoked its
+            // lease meanwhile, that request would bring the lease back.
             let lease = Lease(format!("{:032x}", rand::random::<u128>()));
             let placeholder = value::placeholder(&lease);
             let mut commands = redis::pipe();
@@ -250,7 +250,7 @@ impl RedisCache {
         self.run(|mut connection| async move { script.invoke_async(&mut connection).await }).await
     }
 
-    /// Deletes what somebody else has put where an entry should be. The next reader gets the lease.
+    /// Deletes a value that is not a cache entry. The next reader gets the lease.
     async fn discard(&self, key: &str, found: &[u8]) -> Result<Lookup, PortError> {
         warn!(key, "deleting what is not a cache entry");
         let _: bool = self.invoke(DISCARD.key(key).arg(found)).await?;

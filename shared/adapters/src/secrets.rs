@@ -5,18 +5,18 @@ use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::error::SdkError;
 use aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueError;
 
-/// Why a secret cannot be had.
+/// The reason why a secret cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
-    /// The service refuses, or does not answer.
+    /// The service refuses the request, or does not answer.
     #[error("AWS Secrets Manager does not give it")]
     Refused(#[source] Box<SdkError<GetSecretValueError>>),
-    /// The secret is bytes.
+    /// The secret is binary.
     #[error("it is not text")]
     NoText,
 }
 
-/// What a secret is now; it is named by its ARN or its name.
+/// Returns the current value of a secret. `id` is its ARN or its name.
 pub async fn read(aws: &SdkConfig, id: &str) -> Result<String, SecretError> {
     let found = Client::new(aws).get_secret_value().secret_id(id).send().await;
     let found = found.map_err(|error| SecretError::Refused(Box::new(error)))?;

@@ -1,4 +1,4 @@
-//! The command queue in SQS, standard or FIFO: the kind is told by the queue's name, as SQS has it.
+//! The command queue in SQS, standard or FIFO. SQS requires the suffix `.fifo` in the name of a FIFO queue.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use aws_sdk_sqs::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_sdk_sqs::operation::send_message::SendMessageError;
 use kernel::ports::{CommandQueue, MessageDeferral, OutgoingMessage, PortError, SendError};
 
-/// The largest message that any queue takes, in bytes. A queue may be set to take less.
+/// The largest message that any queue accepts, in bytes. A queue may have a lower limit.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html>
 const MESSAGE_BYTES_MAX: usize = 1_048_576;
-/// The longest that a message can be hidden, in seconds.
+/// The longest time that a message can be hidden, in seconds.
 const VISIBILITY_SECONDS_MAX: u64 = 43_200;
 
 /// A queue in SQS.
@@ -22,13 +22,13 @@ pub struct SqsQueue {
 }
 
 impl SqsQueue {
-    /// The queue at `url`.
+    /// Makes the client of the queue at `url`.
     #[must_use]
     pub fn new(client: Client, url: impl Into<String>) -> Self {
         Self { client, url: url.into() }
     }
 
-    /// Whether the queue keeps the order within a group.
+    /// Returns whether the queue is FIFO, which keeps the order within a group.
     #[must_use]
     #[expect(clippy::case_sensitive_file_extension_comparisons, reason = "SQS wants the suffix in lower case")]
     pub fn is_fifo(&self) -> bool {
@@ -40,7 +40,7 @@ fn unavailable<E: std::error::Error + Send + Sync + 'static>(error: E) -> PortEr
     PortError::Unavailable { port: "command queue", cause: DisplayErrorContext(error).to_string().into() }
 }
 
-/// Whether the message is larger than this queue is set to take. SQS has no error of its own for it.
+/// Returns whether the message exceeds the limit of this queue. SQS has no separate error code for it.
 fn is_too_large(error: &SdkError<SendMessageError>) -> bool {
     error.code() == Some("InvalidParameterValue")
         && error.message().is_some_and(|message| message.contains("must be shorter than"))
@@ -56,7 +56,7 @@ impl CommandQueue for SqsQueue {
         let send = if self.is_fifo() {
             send.message_group_id(&message.order_group).message_deduplication_id(&message.deduplication)
         } else {
-            // Fair queues: a tenant's backlog does not starve the others.
+            // The group makes this a fair queue: a tenant's backlog does not starve the others.
             send.message_group_id(message.tenant.as_str())
         };
         match send.send().await {

@@ -1,4 +1,4 @@
-//! The tables: their keys, indexes and time to live, in one place.
+//! The tables: their keys, indexes and time to live.
 
 use std::time::Duration;
 
@@ -14,17 +14,17 @@ use aws_sdk_dynamodb::types::{
 use kernel::ports::{Cause, Slot};
 use tokio::time::{Instant, sleep};
 
-/// The attribute that is the key of every item.
+/// The attribute with the key of every item.
 pub const KEY_ATTRIBUTE: &str = "pk";
-/// The attribute that holds when an item may be forgotten, in seconds since 1970.
+/// The attribute with the time after which DynamoDB may delete an item, in seconds since 1970.
 pub const EXPIRES_AT_ATTRIBUTE: &str = "expires_at";
 
-/// How long a new table may take until it is usable.
+/// The time limit until a new table is usable.
 const ACTIVE_WAIT_MAX: Duration = Duration::from_secs(120);
-/// How long to wait before looking at a new table again.
+/// The pause between two checks of a new table.
 const ACTIVE_POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// What the three tables are called.
+/// The names of the three tables.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableNames {
     /// States and unique keys.
@@ -35,53 +35,53 @@ pub struct TableNames {
     pub read: String,
 }
 
-/// Why the tables are not ready.
+/// The reason why the tables are not ready.
 #[derive(Debug, thiserror::Error)]
 pub enum TableError {
-    /// A table of that name has other keys or indexes: it is another application's, or needs a migration.
+    /// A table of that name has other keys or indexes. It belongs to another application, or needs a migration.
     #[error("table {table} exists, but {difference}")]
     Mismatch {
         /// The table.
         table: String,
-        /// What is not as it should be.
+        /// The difference, as a text for people.
         difference: String,
     },
-    /// A table was created but did not become usable in time.
+    /// A table was created, but did not become usable in time.
     #[error("table {table} is not active after {} s", ACTIVE_WAIT_MAX.as_secs())]
     NotActive {
         /// The table.
         table: String,
     },
-    /// DynamoDB refused or did not answer.
+    /// DynamoDB refused the request, or did not answer.
     #[error("cannot prepare table {table}")]
     Refused {
         /// The table.
         table: String,
-        /// Its answer.
+        /// The error from DynamoDB.
         #[source]
         cause: Cause,
     },
 }
 
-/// What an index is called: a name has at least three characters.
+/// Returns the name of an index. DynamoDB requires at least three characters.
 #[must_use]
 pub fn index_name(slot: Slot) -> String {
     format!("by-{}", slot.name())
 }
 
-/// The attribute that is the partition key of an index.
+/// Returns the attribute with the partition key of an index.
 #[must_use]
 pub fn index_partition_attribute(slot: Slot) -> String {
     format!("{}_p", slot.name())
 }
 
-/// The attribute that is the sort key of an index.
+/// Returns the attribute with the sort key of an index.
 #[must_use]
 pub fn index_sort_attribute(slot: Slot) -> String {
     format!("{}_s", slot.name())
 }
 
-/// Creates the tables that are absent, and waits until all are usable.
+/// Creates missing tables, and waits until all tables are usable.
 pub async fn create_all(client: &Client, names: &TableNames) -> Result<(), TableError> {
     let tables = [(&names.write, &Slot::ALL[..]), (&names.commands, &[]), (&names.read, &Slot::ALL)];
     let tables = tables.map(|(name, slots)| Table { client, name, slots });
@@ -95,7 +95,7 @@ pub async fn create_all(client: &Client, names: &TableNames) -> Result<(), Table
     Ok(())
 }
 
-/// Creates the table of a read store likewise, if it is absent.
+/// Creates the table of a read store if it is missing, and waits until it is usable.
 pub async fn create(client: &Client, name: &str) -> Result<(), TableError> {
     let table = Table { client, name, slots: &Slot::ALL };
     table.create_if_absent().await?;
@@ -125,7 +125,7 @@ impl Table<'_> {
             .send()
             .await;
         match created.map_err(aws_sdk_dynamodb::error::SdkError::into_service_error) {
-            // Somebody else was quicker.
+            // Another process has created the table meanwhile.
             Ok(_) | Err(CreateTableError::ResourceInUseException(_)) => Ok(()),
             Err(error) => Err(self.refused(error)),
         }
@@ -204,7 +204,7 @@ impl Table<'_> {
         names.map(text).collect()
     }
 
-    /// `None` rather than an empty list, which the service refuses.
+    /// Returns the definitions of the indexes; `None` instead of an empty list, which DynamoDB refuses.
     fn global_indexes(&self) -> Result<Option<Vec<GlobalSecondaryIndex>>, BuildError> {
         let indexes = self.slots.iter().map(|slot| {
             GlobalSecondaryIndex::builder()
@@ -231,7 +231,7 @@ fn key(attribute: &str, key_type: KeyType) -> Result<KeySchemaElement, BuildErro
     KeySchemaElement::builder().attribute_name(attribute).key_type(key_type).build()
 }
 
-/// Tells why a table has no such index. Tables of version 0.1 had an index for each list, named after it.
+/// Describes why a table lacks an index. Tables of version 0.1 had one index for each list, named after the list.
 fn lacks(slot: Slot, indexes: &[GlobalSecondaryIndexDescription]) -> String {
     let names: Vec<_> = indexes.iter().filter_map(GlobalSecondaryIndexDescription::index_name).collect();
     let is_slot = |name: &str| Slot::ALL.into_iter().any(|slot| index_name(slot) == name);

@@ -1,4 +1,4 @@
-//! What a store refuses to take before it looks at any condition, alike in every store.
+//! The limits of a transaction, the same in every store. A store checks them before any condition.
 
 use std::collections::BTreeSet;
 
@@ -15,13 +15,13 @@ pub(crate) const TRANSACTION_BYTES_MAX: usize = 4_000_000;
 /// The most bytes in one item, as in DynamoDB.
 pub(crate) const ITEM_BYTES_MAX: usize = 400_000;
 
-/// The longest page of a list.
+/// The most entries on a page of a list.
 pub(crate) const LIST_LIMIT_MAX: usize = 100;
 
-/// Names and numbers of the attributes of one item, estimated generously.
+/// The size of the attribute names and numbers of one item, in bytes, estimated generously.
 const ITEM_OVERHEAD_BYTES: usize = 512;
 
-/// Refuses what no store takes in one transaction.
+/// Refuses a transaction that is too large, or that has two operations on one item.
 pub(crate) fn check(transaction: &Transaction) -> Result<(), CommitError> {
     check_size(transaction)?;
     let mut seen = BTreeSet::new();
@@ -46,7 +46,7 @@ fn check_size(transaction: &Transaction) -> Result<(), CommitError> {
     if fits { Ok(()) } else { Err(CommitError::TooLarge) }
 }
 
-/// Refuses to load more than a store promises.
+/// Refuses a load of more keys than a store accepts.
 pub(crate) fn check_load(port: &'static str, keys: usize) -> Result<(), PortError> {
     if keys <= LOAD_KEYS_MAX {
         return Ok(());
@@ -75,7 +75,7 @@ fn item_sizes(transaction: &Transaction) -> Vec<usize> {
 
 fn snapshot_size(snapshot: &Snapshot) -> usize {
     let index = snapshot.index.iter().map(|entry| {
-        // A store may add the kind and the tenant to the partition.
+        // A store may prefix the partition with the kind and the tenant.
         2 * entry.slot.name().len() + entry.partition.len() + entry.sort.len() + NAME_BYTES_MAX + 16
     });
     ITEM_OVERHEAD_BYTES + snapshot.body.as_ref().map_or(0, bytes::Bytes::len) + index.sum::<usize>()

@@ -1,4 +1,4 @@
-//! The caches keep their contract: in memory, in moka, and in a real Redis that fails in every way that it can.
+//! The caches keep their contract: in memory, in moka, and in a real Redis that fails in many ways.
 
 #![expect(
     clippy::expect_used,
@@ -56,7 +56,7 @@ fn the_memory_cache_in_moka_keeps_its_contract() {
     memory_cache::suite(&MokaCache::new(1_000_000));
 }
 
-/// How many bytes of bodies are left of so many entries.
+/// Puts this many entries, and returns the size of the bodies that the cache still holds, in bytes.
 fn bytes_left(bytes_max: u64, entries: usize, body_bytes: usize) -> usize {
     let cache = MokaCache::new(bytes_max);
     let keys: Vec<String> = (0..entries).map(|_| key()).collect();

@@ -1,4 +1,5 @@
-//! The queues keep their contract: in memory here; in SQS what goes over the wire, to a server that answers as scripted.
+//! The queues keep their contract. The queue in memory runs the suite. For SQS, the tests check the requests that a scripted
+//! server receives.
 
 #![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test may panic")]
 
@@ -21,7 +22,7 @@ async fn the_queue_in_memory_keeps_its_contract() {
     queue::suite(&Queue::memory()).await;
 }
 
-/// What the server answers to everything: a status, the error's name in the older query protocol, and a body.
+/// The server's answer to every request: a status, the name of the error in the older query protocol, and a body.
 #[derive(Debug, Clone, Default)]
 struct Answer {
     status: StatusCode,
@@ -29,7 +30,7 @@ struct Answer {
     body: Value,
 }
 
-/// The requests that were received, each an operation with its body.
+/// The received requests, each an operation with its body.
 type Requests = Arc<Mutex<Vec<(String, Value)>>>;
 
 async fn answer(
@@ -43,7 +44,7 @@ async fn answer(
     (answer.status, [("x-amzn-query-error", answer.error)], answer.body.to_string())
 }
 
-/// A queue of this name, whose server always answers the same.
+/// Returns a queue of this name whose server always gives the same answer.
 async fn scripted(name: &str, script: Answer) -> (SqsQueue, Requests) {
     let requests = Requests::default();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -1,5 +1,4 @@
-//! Secrets are read over the wire: from a server that answers as scripted, and from ministack, where
-//! `WATERSHED_MINISTACK_URL` says where it serves.
+//! Secrets are read over the wire: from a scripted server, and from ministack if `WATERSHED_MINISTACK_URL` has its address.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -12,7 +11,7 @@ use kernel::error_chain::ErrorChain;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-/// Serves three secrets, one of them bytes.
+/// Serves three secrets, one of them binary.
 async fn answer(headers: HeaderMap, body: String) -> (StatusCode, String) {
     assert_eq!(headers.get("x-amz-target").unwrap(), "secretsmanager.GetSecretValue");
     let request: Value = serde_json::from_str(&body).unwrap();

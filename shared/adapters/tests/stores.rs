@@ -24,7 +24,7 @@ use aws_sdk_dynamodb::Client;
 use dynoxide::{Database, server};
 use tokio::net::TcpListener;
 
-/// The address of a new, empty database, served as long as the test's runtime lives.
+/// Starts a new, empty database, which runs as long as the test's runtime, and returns its address.
 async fn serve() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -32,7 +32,7 @@ async fn serve() -> String {
     url
 }
 
-/// A client of a new, empty database.
+/// Returns a client of a new, empty database.
 async fn database() -> Client {
     clients::dynamodb(&clients::local(&serve().await))
 }
@@ -41,7 +41,7 @@ fn names() -> TableNames {
     TableNames { write: "write".to_owned(), commands: "commands".to_owned(), read: "read-v1".to_owned() }
 }
 
-/// Stores in new tables.
+/// Returns stores in new tables.
 async fn tables_in(client: &Client) -> Stores {
     create_all(client, &names()).await.unwrap();
     Stores::dynamo(client, &names())

@@ -1,4 +1,4 @@
-//! What every [`SharedCache`] with its [`SharedCacheUpdater`] does.
+//! The contract of a [`SharedCache`] with its [`SharedCacheUpdater`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,24 +14,24 @@ use super::sample::NOW;
 use super::time::Time;
 use crate::memory::MemorySharedCache;
 
-/// Longer than any suite runs.
+/// A time to live that is longer than any suite runs.
 const TTL: Duration = Duration::from_secs(300);
-/// Two versions that are the same number in floating point.
+/// Two versions that are equal as floating-point numbers.
 const INEXACT: [u64; 2] = [1 << 53, (1 << 53) + 1];
 
 /// The ports of one cache.
 #[derive(Debug, Clone)]
 pub struct Caches {
-    /// The side that reads and fills.
+    /// The port for readers, which fill the cache.
     pub shared: Arc<dyn SharedCache>,
-    /// The side that writes.
+    /// The port for writers.
     pub updater: Arc<dyn SharedCacheUpdater>,
-    /// How its time passes.
+    /// The time of the cache.
     pub time: Time,
 }
 
 impl Caches {
-    /// A new cache in memory.
+    /// Makes a new cache in memory.
     #[must_use]
     pub fn memory() -> Self {
         let (time, clock) = Time::manual();
@@ -40,7 +40,7 @@ impl Caches {
     }
 }
 
-/// All checks.
+/// Runs all checks.
 pub async fn suite(caches: &Caches) {
     run!(
         caches,
@@ -60,16 +60,16 @@ pub async fn suite(caches: &Caches) {
     );
 }
 
-/// A key that nobody else has.
+/// Returns a new key.
 #[must_use]
 pub fn key() -> String {
     format!("contract:{}", AggregateId::generate(NOW))
 }
 
-/// A view of which versions differ.
+/// Returns a view whose body depends on the version.
 #[must_use]
 pub fn view(version: u64) -> CachedView {
-    // Caches keep milliseconds.
+    // Caches store milliseconds.
     let fetched_at = Timestamp::from_micros(1_790_000_000_123_000);
     CachedView { version, body: Some(Bytes::from(format!("{{\"version\":{version}}}"))), fetched_at }
 }
@@ -107,7 +107,7 @@ async fn update(caches: &Caches, key: &str, view: &CachedView) {
     caches.updater.update(key, view, TTL).await.unwrap();
 }
 
-/// A key under which the view is.
+/// Fills a new key with the view, and returns the key.
 async fn filled(caches: &Caches, view: &CachedView) -> String {
     let key = key();
     let lease = lease(caches, &key).await.unwrap();
@@ -180,7 +180,7 @@ async fn an_update_leaves_a_missing_entry_missing(caches: &Caches) {
 async fn an_update_ends_a_lease(caches: &Caches) {
     let key = key();
     let early = lease(caches, &key).await.unwrap();
-    // Versions do not matter: the reader may have read the store before the write or after it.
+    // Versions do not matter here: the reader may have read the store before the write or after it.
     update(caches, &key, &view(1)).await;
     assert!(!fill(caches, &key, &early, &view(9)).await);
     let late = lease(caches, &key).await.unwrap();
@@ -249,7 +249,7 @@ async fn an_update_brings_its_own_time_to_live(caches: &Caches) {
     assert!(ttl(caches, &key).await > TTL / 2);
     caches.updater.update(&key, &view(2), TTL * 4).await.unwrap();
     assert!(ttl(caches, &key).await > TTL * 2);
-    // What is left alone keeps its own.
+    // An unchanged entry keeps its own time to live.
     caches.updater.update(&key, &view(2), TTL).await.unwrap();
     assert!(ttl(caches, &key).await > TTL * 2);
 }
@@ -269,7 +269,7 @@ async fn a_lease_ends_by_itself(caches: &Caches) {
     let key = key();
     let early = lease(caches, &key).await.unwrap();
     let (late, passed) = caches.time.until(LEASE_TTL, async || lease(caches, &key).await).await;
-    // The clock was started a moment after the lease.
+    // The test's clock was started a moment after the lease.
     assert!(passed + Duration::from_millis(500) >= LEASE_TTL, "{passed:?}");
     assert!(!fill(caches, &key, &early, &view(1)).await);
     assert!(fill(caches, &key, &late, &view(1)).await);

@@ -1,4 +1,4 @@
-//! What every [`MemoryCache`] does while it has room.
+//! The contract of a [`MemoryCache`] that is not full.
 
 use bytes::Bytes;
 use kernel::ports::{CachedView, MemoryCache, MemoryEntry};
@@ -6,7 +6,7 @@ use kernel::ports::{CachedView, MemoryCache, MemoryEntry};
 use super::cache::{key, view};
 use super::sample::NOW;
 
-/// All checks.
+/// Runs all checks.
 pub fn suite(cache: &dyn MemoryCache) {
     what_was_never_put_is_absent(cache);
     an_entry_is_read_back_whole(cache);
@@ -16,12 +16,12 @@ pub fn suite(cache: &dyn MemoryCache) {
     of_racing_entries_the_highest_version_stays(cache);
 }
 
-/// An entry read so many microseconds after [`NOW`].
+/// Returns an entry that was read this many microseconds after [`NOW`].
 fn entry(version: u64, read_after: u64) -> MemoryEntry {
     MemoryEntry { view: view(version), read_at: NOW.plus_micros(read_after) }
 }
 
-/// What is there after these entries were put one after another.
+/// Puts the entries one after another, and returns the entry that the cache then holds.
 fn left_by(cache: &dyn MemoryCache, entries: &[MemoryEntry]) -> Option<MemoryEntry> {
     let key = key();
     for entry in entries {

@@ -1,4 +1,4 @@
-//! What every [`CommandQueue`] with its [`MessageDeferral`] does.
+//! The contract of a [`CommandQueue`] with its [`MessageDeferral`].
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -18,42 +18,42 @@ use super::time::Time;
 use crate::memory::MemoryQueue;
 use crate::sqs::SqsQueue;
 
-/// Longer than any suite runs.
+/// A visibility timeout that is longer than any suite runs.
 const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(600);
 /// The largest message in bytes, as in SQS.
 const MESSAGE_BYTES_MAX: usize = 1_048_576;
 
-/// The ports of one queue, and its other end. The queue is empty, and takes the largest messages.
+/// The ports of one queue, with its receiver. The queue is empty, and accepts the largest messages.
 #[derive(Debug, Clone)]
 pub struct Queue {
-    /// Where messages go in.
+    /// The port that sends messages.
     pub commands: Arc<dyn CommandQueue>,
-    /// What postpones them.
+    /// The port that defers messages.
     pub deferral: Arc<dyn MessageDeferral>,
-    /// Where they come out.
+    /// The receiver of the messages.
     pub receiver: Arc<dyn Receiver>,
-    /// How its time passes.
+    /// The time of the queue.
     pub time: Time,
 }
 
-/// The other end of a queue.
+/// The receiving end of a queue.
 #[async_trait]
 pub trait Receiver: fmt::Debug + Send + Sync {
-    /// Some of the messages that are visible now, at most ten.
+    /// Receives some of the visible messages, at most ten.
     async fn receive(&self) -> Vec<Message>;
 
-    /// Deletes a message that was received.
+    /// Deletes a received message.
     async fn delete(&self, receipt_handle: &str);
 }
 
-/// A message as it was received.
+/// A received message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
-    /// What was sent.
+    /// The body as it was sent.
     pub body: String,
-    /// Names the message to [`MessageDeferral::defer`].
+    /// The handle of the message for [`MessageDeferral::defer`].
     pub receipt_handle: String,
-    /// How often it was received, this time included.
+    /// The number of times that the message was received, including this one.
     pub receive_count: u32,
 }
 
@@ -109,7 +109,7 @@ impl Receiver for SqsReceiver {
 }
 
 impl Queue {
-    /// A new queue in memory.
+    /// Makes a new queue in memory.
     #[must_use]
     pub fn memory() -> Self {
         let (time, clock) = Time::manual();
@@ -117,12 +117,12 @@ impl Queue {
         Self { commands: queue.clone(), deferral: queue.clone(), receiver: queue, time }
     }
 
-    /// A new standard queue in SQS.
+    /// Makes a new standard queue in SQS.
     pub async fn standard(client: &Client) -> Self {
         Self::create(client, &tenant().to_string(), &[]).await
     }
 
-    /// A new FIFO queue in SQS.
+    /// Makes a new FIFO queue in SQS.
     pub async fn fifo(client: &Client) -> Self {
         Self::create(client, &format!("{}.fifo", tenant()), &[(QueueAttributeName::FifoQueue, "true")]).await
     }
@@ -140,7 +140,7 @@ impl Queue {
     }
 }
 
-/// All checks that both kinds of queue pass.
+/// Runs the checks for both types of queue.
 pub async fn suite(queue: &Queue) {
     run!(
         queue,
@@ -154,7 +154,7 @@ pub async fn suite(queue: &Queue) {
     );
 }
 
-/// All checks that a FIFO queue passes besides.
+/// Runs the additional checks for a FIFO queue.
 pub async fn fifo_suite(queue: &Queue) {
     run!(
         queue,
@@ -165,7 +165,7 @@ pub async fn fifo_suite(queue: &Queue) {
     );
 }
 
-/// A message that is alone in its group.
+/// Returns a message in a group of its own.
 fn message(body: &str) -> OutgoingMessage {
     in_group(&unique(), body)
 }
@@ -179,7 +179,7 @@ fn in_group(order_group: &str, body: &str) -> OutgoingMessage {
     }
 }
 
-/// A word that nobody else has.
+/// Returns a new text that no other check uses.
 fn unique() -> String {
     tenant().to_string()
 }
@@ -188,7 +188,7 @@ async fn send(queue: &Queue, message: &OutgoingMessage) {
     queue.commands.send(message).await.unwrap();
 }
 
-/// The next message, however long it is hidden, and how long it was.
+/// Receives the next message, also if it is still hidden. Returns it with the elapsed time.
 async fn next(queue: &Queue, expected: Duration) -> (Message, Duration) {
     let received = async || Some(queue.receiver.receive().await).filter(|received| !received.is_empty());
     let (received, passed) = queue.time.until(expected, received).await;
@@ -196,7 +196,7 @@ async fn next(queue: &Queue, expected: Duration) -> (Message, Duration) {
     (message.clone(), passed)
 }
 
-/// As many messages as were sent, in the order in which they arrive; they are then deleted.
+/// Receives and deletes this many messages. Returns their bodies in the order of arrival.
 async fn drain(queue: &Queue, count: usize) -> Vec<String> {
     let mut bodies = Vec::new();
     while bodies.len() < count {
@@ -244,7 +244,7 @@ async fn of_many_messages_sent_at_once_none_is_lost(queue: &Queue) {
 }
 
 async fn the_largest_message_is_taken_and_a_larger_one_refused(queue: &Queue) {
-    // Two bytes each in UTF-8.
+    // Each character has two bytes in UTF-8.
     let largest = "é".repeat(MESSAGE_BYTES_MAX / 2);
     send(queue, &message(&largest)).await;
     let refused = queue.commands.send(&message(&format!("{largest}x"))).await;
@@ -261,7 +261,7 @@ async fn a_message_comes_again_after_the_delay(queue: &Queue) {
         let passed;
         (received, passed) = next(queue, delay).await;
         assert_eq!((received.body.as_str(), received.receive_count), ("{}", count));
-        // It is counted from the middle of the call.
+        // The delay starts in the middle of the call.
         assert!(passed + Duration::from_millis(500) >= delay, "{passed:?}");
     }
     queue.receiver.delete(&received.receipt_handle).await;
@@ -282,7 +282,7 @@ async fn a_message_sent_again_is_taken_once(queue: &Queue) {
     send(queue, &message).await;
     send(queue, &message).await;
     drain(queue, 1).await;
-    // Also when the first has been dealt with.
+    // The same holds after the first message was deleted.
     send(queue, &message).await;
     assert!(queue.receiver.receive().await.is_empty());
 }

@@ -1,4 +1,4 @@
-//! What every [`RecordWriter`](kernel::ports::RecordWriter) does.
+//! The contract of a [`RecordWriter`](kernel::ports::RecordWriter).
 
 use kernel::ids::AggregateId;
 use kernel::record::{CommandRecord, CommandStatus, Fingerprint};
@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 use super::sample::{NOW, failed, final_statuses, key, nothing, record, tenant};
 use super::{Stores, run};
 
-/// All checks.
+/// Runs all checks.
 pub async fn suite(stores: &Stores) {
     run!(
         stores,

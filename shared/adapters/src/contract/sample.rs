@@ -1,4 +1,4 @@
-//! Samples of what the ports speak of.
+//! Samples of the data that the ports read and write.
 
 use std::time::Duration;
 
@@ -16,22 +16,22 @@ pub const ALL: Slot = Slot::I1;
 /// The index in which some samples appear.
 pub const SHADE: Slot = Slot::I4;
 
-/// A moment, with microseconds.
+/// A time, with microseconds.
 pub const NOW: Timestamp = Timestamp::from_micros(1_790_000_000_123_456);
 
-/// A tenant that nobody else has.
+/// Returns a new tenant.
 #[must_use]
 pub fn tenant() -> Tenant {
     format!("t-{}", AggregateId::generate(NOW)).parse().unwrap()
 }
 
-/// An aggregate that nobody else has.
+/// Returns the key of a new aggregate.
 #[must_use]
 pub fn key(tenant: &Tenant) -> AggregateKey {
     AggregateKey { kind: KIND, tenant: tenant.clone(), id: AggregateId::generate(NOW) }
 }
 
-/// A snapshot that appears in both indexes.
+/// Returns a snapshot with entries in both indexes.
 #[must_use]
 pub fn snapshot(version: u64) -> Snapshot {
     let entry = |slot, partition: &str| IndexEntry { slot, partition: partition.to_owned(), sort: "s".to_owned() };
@@ -44,14 +44,14 @@ pub fn snapshot(version: u64) -> Snapshot {
     }
 }
 
-/// What is left of a deleted aggregate.
+/// Returns the tombstone of a deleted aggregate.
 #[must_use]
 pub fn tombstone(version: u64) -> Snapshot {
     let expires_at = Some(Timestamp::from_micros(4_000_000_000_000_000));
     Snapshot { version, schema: 3, body: None, index: Vec::new(), expires_at }
 }
 
-/// The record of a new command.
+/// Returns the record of a new command.
 #[must_use]
 pub fn record(key: &AggregateKey, status: CommandStatus) -> CommandRecord {
     let completed_at = (status != CommandStatus::Pending).then(|| NOW.plus(Duration::from_millis(7)));
@@ -66,13 +66,13 @@ pub fn record(key: &AggregateKey, status: CommandStatus) -> CommandRecord {
     }
 }
 
-/// The record of a new command that made `version`.
+/// Returns the record of a new command that made `version`.
 #[must_use]
 pub fn applied(key: &AggregateKey, version: u64) -> CommandRecord {
     record(key, CommandStatus::Applied { version })
 }
 
-/// All ways in which a command can end for good.
+/// Returns a status of each final kind.
 #[must_use]
 pub fn final_statuses() -> [CommandStatus; 3] {
     let errors = vec![FieldError { pointer: "/name".to_owned(), detail: "is \"too\" long".to_owned() }];
@@ -84,19 +84,19 @@ pub fn final_statuses() -> [CommandStatus; 3] {
     ]
 }
 
-/// The way in which a command can end until it is redriven.
+/// Returns the status of a failed command, which can be redriven.
 #[must_use]
 pub fn failed() -> CommandStatus {
     CommandStatus::Failed { reason: "poison".to_owned() }
 }
 
-/// A unique key on `value`.
+/// Returns a unique key for `value`.
 #[must_use]
 pub fn unique_key(tenant: &Tenant, value: &str) -> UniqueKey {
     UniqueKey { kind: KIND, tenant: tenant.clone(), field: "shade", value: value.to_owned() }
 }
 
-/// A transaction that does nothing.
+/// Returns an empty transaction.
 #[must_use]
 pub fn nothing(key: &AggregateKey) -> Transaction {
     Transaction {
@@ -109,7 +109,7 @@ pub fn nothing(key: &AggregateKey) -> Transaction {
     }
 }
 
-/// A transaction that puts the version after `expected`, and nothing else.
+/// Returns a transaction that only puts the version after `expected`.
 #[must_use]
 pub fn step(key: &AggregateKey, expected: u64) -> Transaction {
     Transaction { state: Some(StateChange { expected, next: snapshot(expected + 1) }), ..nothing(key) }

@@ -1,4 +1,4 @@
-//! Time, as the subject of a suite counts it.
+//! The time of the subject of a suite: real, or controlled by the checks.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,12 +9,12 @@ use tokio::time::Instant;
 
 use super::sample::NOW;
 
-/// How long something may take besides what its contract says, on a busy machine.
+/// The additional time that an operation may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// How long to wait before looking again.
+/// The pause between two attempts.
 const STEP: Duration = Duration::from_millis(10);
 
-/// A clock that only moves when it is told to.
+/// A clock that moves only if a check moves it.
 #[derive(Debug)]
 pub struct ManualClock(AtomicU64);
 
@@ -24,17 +24,17 @@ impl Clock for ManualClock {
     }
 }
 
-/// How time passes for the subject.
+/// The time of the subject.
 #[derive(Debug, Clone)]
 pub enum Time {
-    /// As for everybody.
+    /// Real time.
     Real,
-    /// As its clock is told.
+    /// The time of this clock.
     Manual(Arc<ManualClock>),
 }
 
 impl Time {
-    /// Time that stands still until a check lets it pass, with its clock.
+    /// Returns a time that a check moves, with its clock.
     #[must_use]
     pub fn manual() -> (Self, Arc<ManualClock>) {
         let clock = Arc::new(ManualClock(AtomicU64::new(NOW.as_micros())));
@@ -51,7 +51,7 @@ impl Time {
         }
     }
 
-    /// Looks until something is there; returns it, and how much time has passed, to a step.
+    /// Polls until there is a result. Returns it with the elapsed time, which is accurate to one step.
     pub(super) async fn until<T>(&self, expected: Duration, mut look: impl AsyncFnMut() -> Option<T>) -> (T, Duration) {
         let started = Instant::now();
         let mut passed = Duration::ZERO;

@@ -1,4 +1,4 @@
-//! What every read store does, and the write store where it is read and listed like one.
+//! The contract of a read store. The write store keeps the same contract for reads and lists.
 
 use kernel::clock::Timestamp;
 use kernel::ids::{AggregateKey, Kind, Tenant};
@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use super::sample::{ALL, KIND, SHADE, key, nothing, snapshot, tenant, tombstone};
 use super::{Stores, run};
 
-/// All checks.
+/// Runs all checks.
 pub async fn suite(stores: &Stores) {
     run!(
         stores,
@@ -42,7 +42,7 @@ async fn put(stores: &Stores, key: &AggregateKey, view: &Snapshot) {
     assert_eq!(stores.view_writer.put(key, view).await.unwrap(), Projected::Stored);
 }
 
-/// A view with one entry, in the index of all.
+/// Returns a view with one entry, in the index of all.
 fn at(sort: &str) -> Snapshot {
     let entry = IndexEntry { slot: ALL, partition: "0".to_owned(), sort: sort.to_owned() };
     Snapshot { index: vec![entry], ..snapshot(1) }
@@ -60,7 +60,7 @@ fn query(tenant: &Tenant) -> ListQuery {
     }
 }
 
-/// Puts a view at each place, in an order that is not that of the places.
+/// Puts a view at each sort key, in another order than that of the keys.
 async fn put_at(stores: &Stores, tenant: &Tenant, sorts: &[&str]) -> Vec<AggregateKey> {
     let keys: Vec<_> = sorts.iter().map(|_| key(tenant)).collect();
     for (key, sort) in keys.iter().zip(sorts).rev() {
@@ -227,7 +227,7 @@ async fn a_limit_is_at_least_one_and_at_most_a_hundred(stores: &Stores) {
     }
 }
 
-/// Though they name their partitions alike.
+/// All of them use the same partition.
 async fn lists_of_two_tenants_and_two_kinds_are_apart(stores: &Stores) {
     let (mine, other) = (tenant(), tenant());
     put_at(stores, &mine, &["a"]).await;

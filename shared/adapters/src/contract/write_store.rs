@@ -1,4 +1,4 @@
-//! What every [`WriteStore`](kernel::ports::WriteStore) does.
+//! The contract of a [`WriteStore`](kernel::ports::WriteStore).
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -16,10 +16,10 @@ use super::sample::{
 };
 use super::{Stores, run};
 
-/// How many tasks race.
+/// The number of tasks in a race.
 const RACERS: usize = 16;
 
-/// All checks.
+/// Runs all checks.
 pub async fn suite(stores: &Stores) {
     run!(
         stores,
@@ -220,7 +220,7 @@ async fn a_view_is_put_with_the_state_only_where_absent_or_older(stores: &Stores
     assert_eq!(load(stores, &key).await, Some(snapshot(2)));
 }
 
-/// Every subset of a transaction's conditions is made to fail, and exactly that subset is named.
+/// Makes every subset of a transaction's conditions fail. The store must name exactly that subset.
 async fn every_combination_of_failures_is_named_and_writes_nothing(stores: &Stores) {
     for combination in 1..32_u32 {
         let fails = |bit: u32| combination & (1 << bit) != 0;
@@ -273,7 +273,7 @@ async fn race<T: Send + 'static, F: Future<Output = T> + Send + 'static>(racer: 
     tasks.join_all().await
 }
 
-/// Commits until the store is not contended.
+/// Repeats a commit until the store is not contended.
 async fn commit_uncontended(stores: &Stores, transaction: &Transaction) -> Result<(), FailedConditions> {
     loop {
         match stores.write.commit(transaction).await {

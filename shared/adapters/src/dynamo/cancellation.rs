@@ -1,4 +1,4 @@
-//! Why a transaction was cancelled: one reason for each action, in the order of the actions.
+//! Cancelled transactions. DynamoDB returns one reason for each action, in the order of the actions.
 
 use aws_sdk_dynamodb::types::CancellationReason;
 use aws_sdk_dynamodb::types::error::TransactionCanceledException;
@@ -9,7 +9,7 @@ use super::records::DynamoRecords;
 use super::unavailable;
 use super::write_store::PORT;
 
-/// What an action of a transaction does.
+/// The part of the transaction that an action writes.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Part<'a> {
     State,
@@ -18,19 +18,21 @@ pub(super) enum Part<'a> {
     View,
 }
 
-/// What a reason says. The codes are those of the API reference of `TransactWriteItems`.
+/// The reason of one action. The codes are those of the API reference of `TransactWriteItems`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reason {
     None,
     ConditionFailed,
     Conflict,
     TooLarge,
-    /// Throttled, or unheard of.
+    /// A throttled action, or an unknown code.
     Other,
 }
 
-/// What the caller can do about a cancelled transaction. A failed condition counts only where every condition was
-/// looked at, because all that failed must be named: after a conflict or a throttled action the caller tries again.
+/// Returns the error of a cancelled transaction.
+///
+/// Failed conditions count only if DynamoDB has evaluated every condition, because the error must name all that failed. After a
+/// conflict or a throttled action the caller tries again.
 pub(super) fn judge(
     parts: &[Part<'_>],
     canceled: &TransactionCanceledException,
@@ -52,7 +54,7 @@ pub(super) fn judge(
     }
 }
 
-/// Whether a validation error is about size: the service has no code of its own for it.
+/// Returns whether a validation error is about size. DynamoDB has no separate code for it.
 pub(super) fn is_about_size(code: Option<&str>, message: Option<&str>) -> bool {
     let says = |part| message.is_some_and(|message| message.to_ascii_lowercase().contains(part));
     matches!(code, Some("ValidationException" | "ValidationError"))

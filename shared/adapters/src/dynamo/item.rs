@@ -1,4 +1,4 @@
-//! Reads the attributes of stored items. Nothing stored can cause a panic.
+//! Reads the attributes of stored items. No stored data can cause a panic.
 
 use std::collections::HashMap;
 use std::str::FromStr;
@@ -12,7 +12,7 @@ use crate::tables::{EXPIRES_AT_ATTRIBUTE, KEY_ATTRIBUTE};
 
 pub(super) type Item = HashMap<String, AttributeValue>;
 
-/// Why an item cannot be read.
+/// The reason why an item cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ItemError {
     #[error("attribute {0} is missing")]
@@ -29,17 +29,17 @@ pub(super) enum ItemError {
     UnknownSchema(u16),
 }
 
-/// The key of an item, as all operations take it.
+/// Returns the key of an item, in the form that all operations use.
 pub(super) fn key(pk: String) -> Item {
     Item::from([(KEY_ATTRIBUTE.to_owned(), AttributeValue::S(pk))])
 }
 
-/// A number, as it is written.
+/// Returns a number in its stored form.
 pub(super) fn n(number: impl Into<u64>) -> AttributeValue {
     AttributeValue::N(number.into().to_string())
 }
 
-/// A text, as it is written.
+/// Returns a text in its stored form.
 pub(super) fn s(text: impl Into<String>) -> AttributeValue {
     AttributeValue::S(text.into())
 }
@@ -92,7 +92,7 @@ pub(super) fn optional_bytes(item: &Item, name: &str) -> Result<Option<Bytes>, I
     Ok(blob.map(|blob| Bytes::copy_from_slice(blob.as_ref())))
 }
 
-/// Says which attribute is malformed, for `map_err`.
+/// Returns a function for `map_err` that names the malformed attribute.
 pub(super) fn malformed<E: Into<Cause>>(name: &str) -> impl Fn(E) -> ItemError {
     move |cause| ItemError::Malformed { name: name.to_owned(), cause: cause.into() }
 }

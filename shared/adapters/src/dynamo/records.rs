@@ -49,13 +49,13 @@ pub struct DynamoRecords {
 }
 
 impl DynamoRecords {
-    /// The records in `table`.
+    /// Makes the client of the records in `table`.
     #[must_use]
     pub fn new(client: Client, table: impl Into<String>) -> Self {
         Self { client, table: table.into() }
     }
 
-    /// The action of a transaction that puts a record IF absent, pending or failed.
+    /// Returns the action of a transaction that puts a record IF absent, pending or failed.
     pub(super) fn put_if_open(&self, record: &CommandRecord) -> Result<Put, BuildError> {
         let item = encode(record).map_err(BuildError::other)?;
         Put::builder()
@@ -70,7 +70,7 @@ impl DynamoRecords {
             .build()
     }
 
-    /// The record that an operation found in its way.
+    /// Returns the record on which a condition failed.
     pub(super) fn found(&self, key: &RecordKey, item: Option<&Item>) -> Result<CommandRecord, PortError> {
         let item = item.ok_or_else(|| unavailable(PORT)("a condition failed on an item that was not returned"))?;
         decode(key, item).map_err(|error| PortError::Corrupt {
@@ -110,7 +110,7 @@ impl RecordWriter for DynamoRecords {
     async fn put_pending(&self, record: &CommandRecord) -> Result<Option<CommandRecord>, PortError> {
         let put = self.put(record)?.condition_expression(ABSENT);
         let found = self.send(put, &record.key).await?;
-        // The first attempt wrote it, its answer was lost, and the SDK tried again.
+        // An equal record is the caller's: the SDK repeated the request after a lost answer.
         Ok(found.filter(|found| found != record))
     }
 
@@ -224,7 +224,7 @@ mod tests {
         }
     }
 
-    /// The item of a record with this status, and the attributes that come with it.
+    /// Returns the item of a record with this status, with additional attributes.
     fn stored(status: &str, more: &[(&str, AttributeValue)]) -> Item {
         let attributes = [
             ("pk", item::s("acme#019a0b5e-6c7b-7000-8000-0000000000ff")),
@@ -261,7 +261,7 @@ mod tests {
         }
     }
 
-    /// Code that knows of one kind refuses the schema.
+    /// Older code, which knows only one kind, refuses the schema.
     #[test]
     fn a_record_that_names_its_kind_has_a_schema_of_its_own() {
         let record = CommandRecord { kind: Some("O".to_owned()), ..record(CommandStatus::Pending) };

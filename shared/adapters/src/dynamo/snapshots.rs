@@ -1,4 +1,4 @@
-//! Versions of aggregates in a table: states in the write store, views in the read store, stored alike.
+//! Snapshots of aggregates in a table: states in the write store, views in the read store. Both have the same form.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -32,11 +32,11 @@ const ABSENT_OR_NOT_NEWER: &str = "attribute_not_exists(#pk) OR #version <= :ver
 /// Put the view IF absent or older.
 const ABSENT_OR_OLDER: &str = "attribute_not_exists(#pk) OR #version < :version";
 
-/// Items of one page of a scan at most: a step that is small enough to be done again.
+/// The most items on one page of a scan, so that a repeated page is little work.
 const SCAN_ITEMS_MAX: usize = 500;
-/// How often keys are asked for. DynamoDB leaves out what exceeds 16 MB or its capacity.
+/// The most attempts to load keys. DynamoDB leaves keys out beyond 16 MB, or beyond the capacity of the table.
 const LOAD_ATTEMPTS_MAX: u32 = 8;
-/// The longest pause before the second attempt; it doubles from there.
+/// The longest pause before the second attempt. It doubles with each further attempt.
 const LOAD_PAUSE_FIRST: Duration = Duration::from_millis(20);
 
 /// Put IF the stored version is this one.
@@ -45,16 +45,16 @@ const SAME: &str = "attribute_exists(#pk) AND #version = :version";
 /// One page of a scan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScanPage {
-    /// What was found.
+    /// The snapshots on the page.
     pub entries: Vec<(AggregateKey, Snapshot)>,
-    /// The number of items that the page has read, unique keys and bookmarks included: the unit of
-    /// [`SnapshotTable::approximate_len`].
+    /// The number of items that DynamoDB has read for the page. It includes unique keys and bookmarks, as
+    /// [`SnapshotTable::approximate_len`] does.
     pub items: u64,
-    /// Where the scan goes on; `None` at the end of the segment. May be kept, to go on another day.
+    /// The position after the page; `None` at the end of the segment. You can store it and continue the scan later.
     pub next: Option<String>,
 }
 
-/// A table of snapshots. As a [`ViewReader`] it reads what the table holds: *states*, where it is the write store's.
+/// A table of snapshots. It is a [`ViewReader`] of its contents: in the write store's table, these are *states*.
 #[derive(Debug, Clone)]
 pub struct SnapshotTable {
     client: Client,
@@ -75,14 +75,15 @@ impl SnapshotTable {
         &self.table
     }
 
-    /// About how many items there are, as DynamoDB counts them every six hours; `None` where it does not say.
+    /// Returns the approximate number of items, which DynamoDB updates every six hours; `None` if DynamoDB does not report it.
     pub async fn approximate_len(&self) -> Result<Option<u64>, PortError> {
         let described = self.client.describe_table().table_name(&self.table).send().await;
         let described = described.map_err(unavailable(self.port))?;
         Ok(described.table.and_then(|table| table.item_count).and_then(|count| count.try_into().ok()))
     }
 
-    /// One page of a parallel scan, strongly consistent: the snapshots of these kinds in a segment, from behind `after`.
+    /// Reads one page of a parallel scan, strongly consistent: the snapshots of these kinds in a segment, from the position
+    /// `after`.
     /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Scan.html#Scan.ParallelScan>
     pub async fn scan(
         &self,
@@ -94,7 +95,7 @@ impl SnapshotTable {
         self.scan_some(SCAN_ITEMS_MAX, kinds, segment, segments, after).await
     }
 
-    /// As [`SnapshotTable::scan`], of so many items at most, whatever they are.
+    /// Like [`SnapshotTable::scan`], with a limit on the items that the page reads, of any kind.
     pub async fn scan_some(
         &self,
         items_max: usize,
@@ -128,18 +129,18 @@ impl SnapshotTable {
         Ok(ScanPage { entries, items, next: next.map_err(|error| self.corrupt("a scan's end", error))? })
     }
 
-    /// For repairs: puts the snapshot IF absent or not newer. A stored version that is newer is left alone.
+    /// Puts the snapshot IF absent or not newer, for repairs. A newer stored version stays.
     pub async fn replace_up_to(&self, key: &AggregateKey, next: &Snapshot) -> Result<(), PortError> {
         self.put_unless_refused(key, next, ABSENT_OR_NOT_NEWER).await.map(drop)
     }
 
-    /// For repairs: puts the snapshot IF its version is the stored one, and tells whether it did. A stored version that is
-    /// another one is left alone.
+    /// Puts the snapshot IF its version is the stored one, for repairs. Otherwise leaves the table unchanged, and returns
+    /// false.
     pub async fn replace_same(&self, key: &AggregateKey, next: &Snapshot) -> Result<bool, PortError> {
         self.put_unless_refused(key, next, SAME).await
     }
 
-    /// Puts a snapshot if the condition, which may name `:version`, holds; tells whether it did.
+    /// Puts a snapshot if the condition holds. The condition may name `:version`. Returns whether the put took effect.
     async fn put_unless_refused(
         &self,
         key: &AggregateKey,
@@ -162,7 +163,7 @@ impl SnapshotTable {
         }
     }
 
-    /// For repairs: removes what should not be there.
+    /// Deletes an item that should not exist, for repairs.
     pub async fn remove(&self, key: &AggregateKey) -> Result<(), PortError> {
         self.delete(key.to_string()).await
     }
@@ -172,7 +173,7 @@ impl SnapshotTable {
         delete.send().await.map(drop).map_err(unavailable(self.port))
     }
 
-    /// Where long work on this table stands, as it was noted last.
+    /// Returns the stored progress of a long task on this table.
     pub async fn bookmark(&self, name: &str) -> Result<Option<Vec<u8>>, PortError> {
         let get = self.client.get_item().table_name(&self.table).set_key(Some(item::key(bookmark(name))));
         let found = get.consistent_read(true).send().await.map_err(unavailable(self.port))?;
@@ -180,13 +181,13 @@ impl SnapshotTable {
         Ok(bytes.map_err(|error| self.corrupt(name, error))?.flatten().map(Into::into))
     }
 
-    /// Notes where long work on this table stands, so that it can go on from there, also on another machine.
+    /// Stores the progress of a long task on this table, so that it can continue from there, also on another machine.
     pub async fn set_bookmark(&self, name: &str, stand: Vec<u8>) -> Result<(), PortError> {
         self.put_bookmark(name, stand).send().await.map(drop).map_err(unavailable(self.port))
     }
 
-    /// Notes it IF what is noted is still what is expected, `None` for nothing; tells whether it did. Whoever is told that
-    /// it did not has been overtaken.
+    /// Stores the progress IF the stored progress is the expected one; `None` for no stored progress. Returns false if it is
+    /// another one: another process has continued the task.
     pub async fn replace_bookmark(
         &self,
         name: &str,
@@ -207,7 +208,7 @@ impl SnapshotTable {
         let Err(error) = put.send().await else { return Ok(true) };
         match error.as_service_error() {
             Some(PutItemError::ConditionalCheckFailedException(failed)) => {
-                // A put that was sent again, because its answer was lost, is refused for what it has done itself.
+                // The SDK repeats a put whose answer was lost. The condition then fails because of the first put.
                 let found = failed.item().map(|item| item::optional_bytes(item, BODY)).transpose();
                 let found = found.map_err(|error| self.corrupt(name, error))?.flatten();
                 Ok(found.is_some_and(|found| found == stand))
@@ -222,19 +223,19 @@ impl SnapshotTable {
         self.client.put_item().table_name(&self.table).set_item(Some(item))
     }
 
-    /// Forgets what was noted.
+    /// Deletes the stored progress.
     pub async fn remove_bookmark(&self, name: &str) -> Result<(), PortError> {
         self.delete(bookmark(name)).await
     }
 
-    /// The snapshots of `keys`, at most [`LOAD_KEYS_MAX`](kernel::ports::LOAD_KEYS_MAX), in their order, strongly
+    /// Returns the snapshots of `keys`, at most [`LOAD_KEYS_MAX`](kernel::ports::LOAD_KEYS_MAX), in the same order, strongly
     /// consistent.
     pub async fn load(&self, keys: &[AggregateKey]) -> Result<Vec<Option<Snapshot>>, PortError> {
         check_load(self.port, keys.len())?;
         if keys.is_empty() {
             return Ok(Vec::new());
         }
-        // The service refuses a key that is named twice.
+        // DynamoDB refuses duplicate keys.
         let distinct: BTreeSet<_> = keys.iter().map(AggregateKey::to_string).collect();
         let mut found = HashMap::new();
         let mut missing = self.load_some(distinct.into_iter().map(item::key).collect(), &mut found).await?;
@@ -254,7 +255,7 @@ impl SnapshotTable {
         Ok(keys.iter().map(|key| found.get(&key.to_string()).cloned()).collect())
     }
 
-    /// Adds to `found`; returns the keys that the service did not get to.
+    /// Adds snapshots to `found`, and returns the keys that DynamoDB has left out.
     async fn load_some(&self, keys: Vec<Item>, found: &mut HashMap<String, Snapshot>) -> Result<Vec<Item>, PortError> {
         let request = KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(true).build();
         let request = request.map_err(unavailable(self.port))?;
@@ -268,7 +269,7 @@ impl SnapshotTable {
         Ok(unprocessed.map(|unprocessed| unprocessed.keys).unwrap_or_default())
     }
 
-    /// The action that puts a snapshot; it lacks the condition.
+    /// Returns the action that puts a snapshot, without its condition.
     fn put(&self, key: &AggregateKey, snapshot: &Snapshot) -> PutBuilder {
         Put::builder()
             .table_name(&self.table)
@@ -277,7 +278,7 @@ impl SnapshotTable {
             .expression_attribute_names("#pk", KEY_ATTRIBUTE)
     }
 
-    /// The action that puts a snapshot IF the stored version is the expected one, 0 for none.
+    /// Returns the action that puts a snapshot IF the stored version is the expected one; 0 for no stored version.
     pub(super) fn put_if_version(&self, key: &AggregateKey, next: &Snapshot, expected: u64) -> Result<Put, BuildError> {
         let put = self.put(key, next);
         if expected == 0 {
@@ -289,7 +290,7 @@ impl SnapshotTable {
             .build()
     }
 
-    /// The action that puts a snapshot IF absent or older.
+    /// Returns the action that puts a snapshot IF absent or older.
     pub(super) fn put_if_newer(&self, key: &AggregateKey, next: &Snapshot) -> Result<Put, BuildError> {
         self.put(key, next)
             .condition_expression(ABSENT_OR_OLDER)
@@ -298,14 +299,14 @@ impl SnapshotTable {
             .build()
     }
 
-    /// The key and the snapshot of an item.
+    /// Returns the key and the snapshot of an item.
     fn decode<'a>(&self, item: &'a Item) -> Result<(&'a str, Snapshot), PortError> {
         let pk = item::text(item, KEY_ATTRIBUTE).map_err(|error| self.corrupt("an item", error))?;
         let snapshot = decode(pk, item).map_err(|error| self.corrupt(pk, error))?;
         Ok((pk, snapshot))
     }
 
-    /// The place of an item in an index, with its snapshot.
+    /// Returns the position of an item in an index, with its snapshot.
     fn decode_entry(&self, query: &ListQuery, item: &Item) -> Result<(Position, Snapshot), PortError> {
         let (pk, snapshot) = self.decode(item)?;
         let corrupt = |error| self.corrupt(pk, error);
@@ -318,7 +319,7 @@ impl SnapshotTable {
         PortError::Corrupt { port: self.port, key: format!("{}/{key}", self.table), cause: error.into() }
     }
 
-    /// Where a list goes on, in the form that the service wants.
+    /// Returns the key after which a list continues, in DynamoDB's form.
     fn start_key(query: &ListQuery, partition: &str, after: &Position) -> Item {
         let key = AggregateKey { kind: query.kind, tenant: query.tenant.clone(), id: after.id };
         let mut start = item::key(key.to_string());
@@ -345,7 +346,7 @@ impl ViewReader for SnapshotTable {
 
     async fn list(&self, query: &ListQuery) -> Result<Page, PortError> {
         let after = match &query.after {
-            // The service refuses to start outside the range that it is asked for.
+            // DynamoDB refuses a start key outside the range of the query.
             Some(after) if after.sort < query.sort_prefix => None,
             Some(after) if !after.sort.starts_with(&query.sort_prefix) => {
                 return Ok(Page { entries: Vec::new(), more: false });
@@ -363,7 +364,8 @@ impl ViewReader for SnapshotTable {
             .expression_attribute_names("#partition", index_partition_attribute(query.slot))
             .expression_attribute_values(":partition", item::s(partition.as_str()))
             .set_exclusive_start_key(after.map(|after| Self::start_key(query, &partition, after)))
-            // One more than asked for tells whether there is more, so that no last page is followed by an empty one.
+            // One item more than requested shows whether there is another page, so that the last page is not followed by an
+            // empty one.
             .limit(i32::try_from(limit + 1).unwrap_or(i32::MAX));
         if !query.sort_prefix.is_empty() {
             condition.push_str(" AND begins_with(#sort, :prefix)");
@@ -375,7 +377,7 @@ impl ViewReader for SnapshotTable {
         let found = loop {
             let found = request.clone().send().await.map_err(unavailable(self.port))?;
             match found.last_evaluated_key {
-                // A page without entries has no place where the next one could begin.
+                // The entry of a page gives the position of the next page, so an empty page is skipped here.
                 Some(end) if found.items().is_empty() => request = request.set_exclusive_start_key(Some(end)),
                 _ => break found,
             }
@@ -394,13 +396,13 @@ pub struct DynamoViewStore {
 }
 
 impl DynamoViewStore {
-    /// All views, for whoever compares or repairs them.
+    /// Returns the table of all views, for comparisons and repairs.
     #[must_use]
     pub fn snapshots(&self) -> SnapshotTable {
         self.snapshots.clone()
     }
 
-    /// The read store in `table`.
+    /// Makes the client of the read store in `table`.
     #[must_use]
     pub fn new(client: Client, table: impl Into<String>) -> Self {
         Self { snapshots: SnapshotTable::new(client, "read store", table.into()) }
@@ -428,23 +430,23 @@ impl ViewWriter for DynamoViewStore {
     }
 }
 
-/// The tenant and the kind are part of every stored partition, so that no list can cross them, whatever a domain puts
-/// in a partition.
+/// Returns the partition key in the table. It contains the tenant and the kind, so that no list can cross them, whatever
+/// partition a domain chooses.
 fn stored_partition(kind_and_tenant: &str, partition: &str) -> String {
     format!("{kind_and_tenant}#{partition}")
 }
 
-/// An aggregate's identity is the last part of its key.
+/// Returns the id of an aggregate: the last part of its key.
 fn id_in(pk: &str) -> Result<&str, ItemError> {
     item::required(KEY_ATTRIBUTE, pk.rsplit_once('#').map(|(_, id)| id))
 }
 
-/// No kind of aggregate has lower-case letters.
+/// Returns the key of a bookmark. It differs from the key of any aggregate, because kinds have no lower-case letters.
 fn bookmark(name: &str) -> String {
     format!("bookmark#{name}")
 }
 
-/// The key of an aggregate of this kind; `None` for other items, such as unique keys.
+/// Returns the key of an aggregate of this kind; `None` for other items, such as unique keys.
 fn aggregate_key(kind: Kind, pk: &str) -> Option<AggregateKey> {
     let (tenant, id) = pk.strip_prefix(kind.letters())?.strip_prefix('#')?.split_once('#')?;
     Some(AggregateKey { kind, tenant: tenant.parse().ok()?, id: id.parse().ok()? })

@@ -1,4 +1,4 @@
-//! States and unique keys, and the transaction that writes everything of one aggregate at once.
+//! States and unique keys, and the transaction that writes all changes of one aggregate at once.
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
@@ -18,10 +18,10 @@ use crate::transaction::check;
 
 pub(super) const PORT: &str = "write store";
 
-/// The key of the aggregate that holds a unique key.
+/// The attribute with the key of the aggregate that holds a unique key.
 const HOLDER: &str = "holder";
 
-/// Write the unique key IF absent or held by this aggregate.
+/// Write or delete the unique key IF absent or held by this aggregate.
 const ABSENT_OR_MINE: &str = "attribute_not_exists(#pk) OR #holder = :holder";
 
 /// The write store in DynamoDB.
@@ -33,7 +33,7 @@ pub struct DynamoWriteStore {
 }
 
 impl DynamoWriteStore {
-    /// The write store in the tables of these names.
+    /// Makes a write store for the tables of these names.
     #[must_use]
     pub fn new(client: &Client, names: &TableNames) -> Self {
         Self {
@@ -43,13 +43,13 @@ impl DynamoWriteStore {
         }
     }
 
-    /// Reads and lists *states*, for the stages that have no read store.
+    /// Returns a reader of *states*, for the stages that have no read store.
     #[must_use]
     pub fn snapshots(&self) -> SnapshotTable {
         self.snapshots.clone()
     }
 
-    /// The actions of a transaction, each with what it does.
+    /// Returns the actions of a transaction, each with the part that it writes.
     fn actions<'a>(&self, transaction: &'a Transaction) -> Result<Vec<(Part<'a>, TransactWriteItem)>, BuildError> {
         let Transaction { key, state, records, unique_keys_taken, unique_keys_released, view } = transaction;
         let mut actions = Vec::new();

@@ -13,7 +13,7 @@ use kernel::ports::{
 
 use super::lock;
 
-/// A [`SharedCache`] in memory, whose entries and leases end by the injected clock.
+/// A [`SharedCache`] in memory. Its entries and leases expire by the injected clock.
 #[derive(Debug)]
 pub struct MemorySharedCache {
     clock: Arc<dyn Clock>,
@@ -39,23 +39,23 @@ enum Content {
 }
 
 impl MemorySharedCache {
-    /// An empty cache.
+    /// Makes an empty cache.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self { clock, shared: Mutex::default() }
     }
 
-    /// Forgets an entry, as an eviction would.
+    /// Deletes an entry, as an eviction does.
     pub fn evict(&self, key: &str) {
         lock(&self.shared).slots.remove(key);
     }
 
-    /// Forgets everything, as a restart would.
+    /// Deletes all entries, as a restart does.
     pub fn flush(&self) {
         lock(&self.shared).slots.clear();
     }
 
-    /// The views that have not ended, by key.
+    /// Returns the views that have not expired, by key.
     #[must_use]
     pub fn views(&self) -> Vec<(String, CachedView)> {
         let now = self.clock.now();
@@ -70,7 +70,7 @@ impl MemorySharedCache {
 }
 
 impl Shared {
-    /// What is there and has not ended.
+    /// Returns the entry or placeholder, unless it has expired.
     fn live(&mut self, key: &str, now: Timestamp) -> Option<&mut Slot> {
         self.slots.get_mut(key).filter(|slot| now < slot.expires_at)
     }

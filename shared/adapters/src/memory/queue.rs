@@ -12,8 +12,8 @@ use super::lock;
 /// The largest message in bytes, as in SQS.
 const MESSAGE_BYTES_MAX: usize = 1_048_576;
 
-/// A standard queue in memory that hands out messages in the order of sending, and hides what was received by the
-/// injected clock.
+/// A standard queue in memory. It delivers messages in the order of sending. The injected clock decides how long a received
+/// message stays hidden.
 #[derive(Debug)]
 pub struct MemoryQueue {
     clock: Arc<dyn Clock>,
@@ -34,25 +34,25 @@ struct Waiting {
     receive_count: u32,
 }
 
-/// A message as it was received.
+/// A received message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Received {
-    /// What was sent.
+    /// The message as it was sent.
     pub message: OutgoingMessage,
-    /// Names this message to [`MemoryQueue::delete`] and [`MessageDeferral::defer`].
+    /// The handle of this message for [`MemoryQueue::delete`] and [`MessageDeferral::defer`].
     pub receipt_handle: String,
-    /// How often it was received, this time included.
+    /// The number of times that the message was received, including this one.
     pub receive_count: u32,
 }
 
 impl MemoryQueue {
-    /// An empty queue.
+    /// Makes an empty queue.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self { clock, queue: Mutex::default() }
     }
 
-    /// Up to `max` visible messages, which are then hidden for `visibility_timeout`.
+    /// Receives up to `max` visible messages, and hides them for `visibility_timeout`.
     pub fn receive(&self, max: usize, visibility_timeout: Duration) -> Vec<Received> {
         let now = self.clock.now();
         let mut queue = lock(&self.queue);
@@ -69,18 +69,18 @@ impl MemoryQueue {
         received.collect()
     }
 
-    /// Deletes a message that was received, as success does. One that is gone already is no error.
+    /// Deletes a received message, as a success does. A message that is already deleted is no error.
     pub fn delete(&self, receipt_handle: &str) {
         lock(&self.queue).messages.retain(|waiting| waiting.number.to_string() != receipt_handle);
     }
 
-    /// How many messages are in the queue, hidden ones included.
+    /// Returns the number of messages in the queue, including hidden ones.
     #[must_use]
     pub fn len(&self) -> usize {
         lock(&self.queue).messages.len()
     }
 
-    /// Whether the queue holds no message, not even a hidden one.
+    /// Returns whether the queue has no message, including hidden ones.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -1,5 +1,5 @@
-//! The write store, the records and the read store in memory. One lock covers all three, because one transaction may
-//! touch all three.
+//! The write store, the records and the read store in memory. One lock covers all three, because one transaction may write to
+//! all three.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -27,50 +27,50 @@ struct Tables {
     views: Snapshots,
 }
 
-/// The three stores, empty at first.
+/// The three stores. They start empty.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryStores {
     tables: Arc<Mutex<Tables>>,
 }
 
 impl MemoryStores {
-    /// The write store.
+    /// Returns the write store.
     #[must_use]
     pub fn write(&self) -> MemoryWriteStore {
         MemoryWriteStore { tables: Arc::clone(&self.tables) }
     }
 
-    /// The records.
+    /// Returns the records.
     #[must_use]
     pub fn records(&self) -> MemoryRecords {
         MemoryRecords { tables: Arc::clone(&self.tables) }
     }
 
-    /// The read store.
+    /// Returns the read store.
     #[must_use]
     pub fn views(&self) -> MemoryViewStore {
         MemoryViewStore { tables: Arc::clone(&self.tables) }
     }
 
-    /// All that the write store holds, by key.
+    /// Returns all states in the write store, by key.
     #[must_use]
     pub fn all_states(&self) -> BTreeMap<AggregateKey, Snapshot> {
         lock(&self.tables).states.clone()
     }
 
-    /// All that the read store holds, by key.
+    /// Returns all views in the read store, by key.
     #[must_use]
     pub fn all_views(&self) -> BTreeMap<AggregateKey, Snapshot> {
         lock(&self.tables).views.clone()
     }
 
-    /// All records, by key.
+    /// Returns all records, by key.
     #[must_use]
     pub fn all_records(&self) -> BTreeMap<RecordKey, CommandRecord> {
         lock(&self.tables).records.clone()
     }
 
-    /// All unique keys, with their holders.
+    /// Returns all unique keys, with their holders.
     #[must_use]
     pub fn all_unique_keys(&self) -> BTreeMap<UniqueKey, AggregateKey> {
         lock(&self.tables).unique_keys.clone()
@@ -122,7 +122,7 @@ fn may_put(snapshots: &Snapshots, key: &AggregateKey, next: &Snapshot) -> bool {
     snapshots.get(key).is_none_or(|stored| stored.version < next.version || mutant!(ProjectionUnguarded))
 }
 
-/// A time to live is kept in whole seconds.
+/// Rounds the time to live down to whole seconds, as DynamoDB stores it.
 fn as_stored(snapshot: Snapshot) -> Snapshot {
     let whole_seconds = |at: Timestamp| Timestamp::from_micros(at.as_seconds() * 1_000_000);
     Snapshot { expires_at: snapshot.expires_at.map(whole_seconds), ..snapshot }

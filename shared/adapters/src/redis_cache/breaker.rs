@@ -1,14 +1,14 @@
-//! A circuit breaker: after a few failures in a row nobody asks for a while, then one does.
+//! A circuit breaker. After a few failures in a row, operations fail at once for a while; then one operation probes the server.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// So many failures in a row open the circuit.
+/// The number of failures in a row that opens the circuit.
 const FAILURES_MAX: u32 = 3;
-/// The longest time that the circuit stays open; at least half of it, at random, so that environments do not all come
-/// back at once.
+/// The longest time that the circuit stays open. The time is random, and at least half of this, so that environments do not all
+/// return at the same moment.
 const OPEN_MAX: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Default)]
@@ -23,7 +23,7 @@ struct State {
     probing: bool,
 }
 
-/// The right to try once. Dropped without a word on how it went, it counts for nothing.
+/// The right to one attempt. A permit that is dropped without a result counts neither as a success nor as a failure.
 #[derive(Debug)]
 pub(super) struct Permit<'a> {
     breaker: &'a Breaker,
@@ -31,7 +31,7 @@ pub(super) struct Permit<'a> {
 }
 
 impl Breaker {
-    /// `None` while the circuit is open.
+    /// Returns a permit; `None` while the circuit is open, or while another attempt probes the server.
     pub(super) fn admit(&self) -> Option<Permit<'_>> {
         let mut state = self.lock();
         let is_probe = state.open_until.is_some();
@@ -55,7 +55,7 @@ impl Permit<'_> {
         *self.breaker.lock() = State::default();
     }
 
-    /// Opens the circuit, if there were enough failures in a row.
+    /// Counts a failure, and opens the circuit if there were enough in a row.
     pub(super) fn failed(self) {
         let mut state = self.breaker.lock();
         state.failures = state.failures.saturating_add(1);

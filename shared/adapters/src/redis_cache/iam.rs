@@ -1,4 +1,4 @@
-//! Passwords from IAM, for a cache of ElastiCache Serverless: a request to connect, signed, but never sent.
+//! Passwords from IAM for a cache of ElastiCache Serverless. A token is a signed request to connect that is never sent.
 
 use std::error::Error;
 use std::time::{Duration, SystemTime};
@@ -9,29 +9,29 @@ use aws_credential_types::provider::ProvideCredentials;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SignatureLocation, SigningParams, SigningSettings, sign};
 use aws_sigv4::sign::v4;
 
-/// How long a token opens connections: as long as ElastiCache takes it. The connection that it has opened lives longer.
+/// The time in which a token can open connections: the maximum of ElastiCache. An open connection lives longer.
 const TOKEN_TTL: Duration = Duration::from_mins(15);
 
-/// Makes tokens, each when it is needed: after an environment was frozen none that was made before can be believed.
+/// Makes a new token for each connection. A stored token could be expired, because the environment may have been frozen since.
 #[derive(Debug, Clone)]
 pub(super) struct TokenIssuer {
     aws: SdkConfig,
-    /// Without its signature.
+    /// The unsigned request.
     request: String,
 }
 
-/// Why there is no token.
+/// The reason why there is no token.
 type TokenError = Box<dyn Error + Send + Sync>;
 
 impl TokenIssuer {
-    /// For a user of a cache, both by their names; `None` where these are not names that ElastiCache gives.
+    /// Makes an issuer for a user of a cache; `None` if ElastiCache does not allow one of the names.
     pub(super) fn new(aws: &SdkConfig, cache: &str, user: &str) -> Option<Self> {
         let is_name = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
         let request = format!("http://{cache}/?Action=connect&User={user}&ResourceType=ServerlessCache");
         (is_name(cache) && is_name(user)).then(|| Self { aws: aws.clone(), request })
     }
 
-    /// A token that is good from now on.
+    /// Returns a token that is valid from now on.
     pub(super) async fn token(&self) -> Result<String, TokenError> {
         let region = self.aws.region().ok_or("there is no AWS region: set AWS_REGION")?;
         let provider = self.aws.credentials_provider().ok_or("there are no AWS credentials")?;
@@ -42,14 +42,14 @@ impl TokenIssuer {
     }
 }
 
-/// What a signature is for.
+/// The service and the region that a signature is valid for.
 #[derive(Debug, Clone, Copy)]
 struct Scope<'a> {
     service: &'a str,
     region: &'a str,
 }
 
-/// A URL that carries its signature (AWS Signature Version 4) in its query.
+/// Returns the URL with its signature (AWS Signature Version 4) in the query.
 fn presign(
     url: &str,
     scope: Scope<'_>,
@@ -82,13 +82,13 @@ mod tests {
         Credentials::new("AKIDEXAMPLE", secret, session.map(str::to_owned), None, "test")
     }
 
-    /// In whatever order the parameters are.
+    /// Returns the parts of a URL, without the order of its parameters.
     fn parts(url: &str) -> BTreeSet<&str> {
         url.split(['?', '&']).collect()
     }
 
-    /// The cases of AWS's Signature Version 4 test suite, as the awslabs publish it in aws-c-auth, that have what a token
-    /// has: a query, and the token of a session. All are of 2015-08-30T12:36:00Z.
+    /// The cases of AWS's Signature Version 4 test suite (awslabs, aws-c-auth) with the parts of a token: a query, or the token
+    /// of a session. All are dated 2015-08-30T12:36:00Z.
     #[test]
     fn urls_are_signed_as_the_published_test_suite_has_them() {
         const QUERY: &str = "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIDEXAMPLE%2F20150830%2Fus-east-1%2F\
@@ -116,7 +116,7 @@ mod tests {
         }
     }
 
-    /// The other URL is from the AWS SDK for Python: `botocore.auth.SigV4QueryAuth`.
+    /// The expected URL is from the AWS SDK for Python: `botocore.auth.SigV4QueryAuth`.
     #[test]
     fn a_request_to_connect_is_signed_as_another_sdk_signs_it() {
         let aws = SdkConfig::builder().build();

@@ -1,4 +1,4 @@
-//! One connection that all operations share, made when it is first needed, and made again once it broke.
+//! One connection that all operations share. It is made at the first use, and again after it broke.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -9,30 +9,30 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::iam::TokenIssuer;
 
-/// The time for making a connection, unless the caller can wait longer. The operations of functions do not wait that long.
+/// The time limit for a connection, unless the caller can wait longer. The operations of functions do not wait that long.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long a connection is used: ElastiCache ends what a token of IAM has opened after 12 hours.
+/// The time that a connection is used. ElastiCache ends a connection that an IAM token has opened after 12 hours.
 const CONNECTION_TTL: Duration = Duration::from_hours(11);
 
 #[derive(Debug)]
 pub(super) struct Link {
     access: Access,
     current: Arc<Mutex<Option<Kept>>>,
-    /// Held by whoever makes a connection, so that one at a time is made.
+    /// The lock of the task that connects, so that only one connection is made at a time.
     connecting: Arc<tokio::sync::Mutex<()>>,
 }
 
-/// A connection, told apart from those before and after it by its pointer.
+/// A connection. Its pointer distinguishes it from earlier and later connections.
 pub(super) type Connection = Arc<MultiplexedConnection>;
 
 #[derive(Debug)]
 struct Kept {
     connection: Connection,
-    /// By the wall clock, which goes on while an environment is frozen.
+    /// The age counts by the wall clock, which also runs while an environment is frozen.
     made_at: SystemTime,
 }
 
-/// The connection, if there is one that may still be used.
+/// Returns the connection, if there is one that is not too old.
 fn usable(current: &Mutex<Option<Kept>>) -> Option<Connection> {
     let is_fresh = |kept: &&Kept| kept.made_at.elapsed().is_ok_and(|age| age < CONNECTION_TTL);
     lock(current).as_ref().filter(is_fresh).map(|kept| Arc::clone(&kept.connection))
@@ -48,13 +48,14 @@ impl Link {
         Self { access, current: Arc::default(), connecting: Arc::default() }
     }
 
-    /// The same for those who wait so long for an operation: they wait for its connection as well.
+    /// Gives a connection as much time as an operation has.
     pub(super) fn with_patience(mut self, patience: Duration) -> Self {
         self.access.timeout = patience.max(CONNECT_TIMEOUT);
         self
     }
 
-    /// The connection. Making one goes on behind the scenes when the caller stops waiting for it.
+    /// Returns the connection, and makes it if necessary. If the caller stops waiting, the connection is still made in the
+    /// background.
     pub(super) async fn connection(&self) -> Result<Connection, RedisError> {
         if let Some(connection) = usable(&self.current) {
             return Ok(connection);
@@ -69,7 +70,7 @@ impl Link {
         connecting.await.map_err(lost)?
     }
 
-    /// Never hands out this connection again.
+    /// Stops the use of this connection. The next operation gets another one.
     pub(super) fn forget(&self, broken: &Connection) {
         lock(&self.current).take_if(|kept| Arc::ptr_eq(&kept.connection, broken));
     }
@@ -88,13 +89,13 @@ async fn connect(
     Ok(connection)
 }
 
-/// What it takes to make a connection.
+/// The settings of a connection.
 #[derive(Debug, Clone)]
 struct Access {
     client: Client,
-    /// Where IAM makes the passwords, a new one for each connection.
+    /// The issuer of passwords if the cache uses IAM. Each connection needs a new password.
     tokens: Option<TokenIssuer>,
-    /// The time for making a connection.
+    /// The time limit for a connection.
     timeout: Duration,
 }
 
@@ -102,7 +103,7 @@ impl Access {
     async fn open(&self) -> Result<MultiplexedConnection, RedisError> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.timeout))
-            // Operations bring their own, shorter time.
+            // Operations have their own, shorter time limit.
             .set_response_timeout(None);
         let client = match &self.tokens {
             Some(tokens) => self.with_token(tokens).await?,
@@ -127,7 +128,7 @@ mod tests {
 
     use super::*;
 
-    /// Something that agrees to every command.
+    /// Answers every command with `OK`.
     async fn agree(listener: TcpListener) {
         loop {
             let (mut client, _) = listener.accept().await.unwrap();
@@ -157,7 +158,7 @@ mod tests {
         let second = link.connection().await.unwrap();
         assert!(!Arc::ptr_eq(&first, &second));
         assert!(Arc::ptr_eq(&second, &link.connection().await.unwrap()));
-        // The clock went back: the age is not known.
+        // The clock was set back, so the age of the connection is unknown.
         lock(&link.current).as_mut().unwrap().made_at = SystemTime::now() + Duration::from_secs(60);
         assert!(!Arc::ptr_eq(&second, &link.connection().await.unwrap()));
     }

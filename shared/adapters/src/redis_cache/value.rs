@@ -1,14 +1,14 @@
-//! The form of an entry.
+//! The format of an entry.
 
 use bytes::Bytes;
 use kernel::clock::Timestamp;
 use kernel::ports::{CachedView, Lease};
 
-/// As many as the largest version has, so that scripts can compare versions as strings.
+/// The digits of a version: as many as the largest version has, so that scripts can compare versions as strings.
 const VERSION_DIGITS: usize = 20;
-/// Says that a body follows.
+/// The flag of an entry with a body.
 const WITH_BODY: &[u8] = b"b";
-/// Says that there is none: a tombstone, or nothing at all.
+/// The flag of an entry without a body: a tombstone, or an item that does not exist.
 const WITHOUT_BODY: &[u8] = b"t";
 
 pub(super) fn placeholder(lease: &Lease) -> String {
@@ -26,7 +26,7 @@ pub(super) fn encode(view: &CachedView) -> Vec<u8> {
     [version.as_bytes(), flag, fetched_ms.as_bytes(), view.body.as_deref().unwrap_or_default()].join(&b'|')
 }
 
-/// Reads an entry; `None` where it is none of ours.
+/// Reads an entry; `None` if the value is not an entry.
 pub(super) fn decode(entry: &[u8]) -> Option<CachedView> {
     let mut parts = entry.strip_prefix(b"V")?.splitn(4, |byte| *byte == b'|');
     let version = parts.next().filter(|digits| digits.len() == VERSION_DIGITS).and_then(number)?;
@@ -40,7 +40,7 @@ pub(super) fn decode(entry: &[u8]) -> Option<CachedView> {
     Some(CachedView { version, body, fetched_at: Timestamp::from_micros(fetched_ms.checked_mul(1_000)?) })
 }
 
-/// Digits only: the standard library would also take a sign.
+/// Parses digits only; the standard library would also accept a sign.
 fn number(digits: &[u8]) -> Option<u64> {
     let digits = digits.iter().all(u8::is_ascii_digit).then_some(digits)?;
     str::from_utf8(digits).ok()?.parse().ok()

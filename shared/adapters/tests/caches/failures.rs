@@ -15,7 +15,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::server::{PATIENCE, Server};
 
-/// Why the cache did not answer.
+/// Returns the reason why the cache did not answer.
 pub(crate) async fn failure(cache: &RedisCache) -> String {
     match cache.get_or_lease("k").await {
         Err(PortError::Unavailable { cause, .. }) => cause.to_string(),
@@ -23,7 +23,7 @@ pub(crate) async fn failure(cache: &RedisCache) -> String {
     }
 }
 
-/// Asks until the cache answers; returns the answer.
+/// Repeats a read until the cache answers, and returns the answer.
 async fn answer(cache: &RedisCache) -> Lookup {
     let started = Instant::now();
     loop {
@@ -35,14 +35,14 @@ async fn answer(cache: &RedisCache) -> Lookup {
     }
 }
 
-/// Asks until the cache answers; returns how long that took.
+/// Repeats a read until the cache answers, and returns the elapsed time.
 pub(crate) async fn until_it_answers(cache: &RedisCache) -> Duration {
     let started = Instant::now();
     answer(cache).await;
     started.elapsed()
 }
 
-/// A second at most until the circuit lets a probe through, another for a connection that is being made, and something
+/// The time limit for a recovery: 1 s until the circuit lets a probe through, 1 s for a connection in progress, and a margin
 /// for a busy machine.
 const BACK_WITHIN: Duration = Duration::from_secs(5);
 
@@ -142,7 +142,7 @@ pub(crate) async fn closed_in_the_meantime(server: &Server) {
         let Lookup::Leased(lease) = cache.get_or_lease(&key).await.unwrap() else { panic!("nothing is stored") };
         server.command(&["CLIENT", "KILL", "TYPE", "normal"]);
         let landed = cache.fill(&key, &lease, &view(version), PATIENCE).await.unwrap();
-        // On a busy machine the lease may be over by then.
+        // On a busy machine the lease may have expired by then.
         assert!(landed || leased_at.elapsed() >= LEASE_TTL);
         server.command(&["CLIENT", "KILL", "TYPE", "normal"]);
         cache.update(&key, &view(version + 1), PATIENCE).await.unwrap();
@@ -155,7 +155,7 @@ async fn whoever_can_wait_for_an_operation_waits_for_its_connection_as_well() {
     server.signal(Signal::SIGSTOP);
     let cache = server.patient_cache();
     let going_on = async {
-        // Longer than a connection of a function may take.
+        // Longer than the time limit for a connection of a function.
         tokio::time::sleep(Duration::from_millis(1_500)).await;
         server.signal(Signal::SIGCONT);
     };
@@ -163,7 +163,8 @@ async fn whoever_can_wait_for_an_operation_waits_for_its_connection_as_well() {
     assert!(matches!(found.unwrap(), Lookup::Leased(_)));
 }
 
-/// The name of a primary: connections go to the place that it leads to when they are made.
+/// A proxy in place of the DNS name of a primary. It passes each new connection to the server to which the name currently
+/// leads.
 struct Name {
     port: u16,
     place: Arc<Mutex<(Ipv4Addr, u16)>>,
@@ -194,7 +195,7 @@ impl Name {
         *self.place.lock().unwrap() = server.address();
     }
 
-    /// Whatever is sent on the connections that there are arrives nowhere any more.
+    /// Makes the existing connections lose all further data.
     fn strand_connections(&self) {
         self.stranded.notify_waiters();
     }
@@ -208,7 +209,7 @@ async fn pass_on(mut client: TcpStream, place: (Ipv4Addr, u16), stranded: Arc<No
     }
 }
 
-/// A failover of ElastiCache: the name leads to another node, and the old primary takes no writes.
+/// A failover of ElastiCache: the name leads to another node, and the old primary refuses writes.
 #[tokio::test]
 async fn after_a_failover_one_operation_fails_and_the_next_one_reaches_the_new_primary() {
     let refused = async |cache: &RedisCache| match cache.update("k", &view(9), PATIENCE).await {
@@ -230,7 +231,7 @@ async fn after_a_failover_one_operation_fails_and_the_next_one_reaches_the_new_p
     }
 }
 
-/// As a network that drops the packets of a connection that it has forgotten while the environment was frozen.
+/// The network drops the packets of a connection that it has forgotten while the environment was frozen.
 #[tokio::test]
 async fn a_connection_that_leads_nowhere_is_not_used_again() {
     let server = Server::start(&[]);
@@ -242,7 +243,7 @@ async fn a_connection_that_leads_nowhere_is_not_used_again() {
     until_it_answers(&cache).await;
 }
 
-/// Keeps the first read back, and ends its connection; takes it to the server when that is wanted.
+/// Holds the first read back, and ends its connection. Sends the read to the server on request.
 async fn delay_the_first_read(
     listener: TcpListener,
     server: (Ipv4Addr, u16),
@@ -269,7 +270,7 @@ async fn delay_the_first_read(
     }
 }
 
-/// Passes everything on until there is a read, which it returns.
+/// Passes all data on until there is a read, and returns the read.
 async fn first_read(client: &mut TcpStream, server: &mut TcpStream) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; 64 * 1024];
     loop {
@@ -286,7 +287,7 @@ async fn first_read(client: &mut TcpStream, server: &mut TcpStream) -> io::Resul
     }
 }
 
-/// The first attempt brings back a lease, after a writer has ended that of the second one.
+/// The first attempt brings back a lease after a writer has revoked the lease of the second one.
 #[tokio::test]
 async fn a_lease_that_an_earlier_attempt_brings_back_fills_nothing() {
     let server = Server::start(&[]);
@@ -304,8 +305,8 @@ async fn a_lease_that_an_earlier_attempt_brings_back_fills_nothing() {
     assert!(!cache.fill("k", &lease, &view(1), PATIENCE).await.unwrap(), "what was read before the write is stale");
 }
 
-/// Passes everything on until the answer to a read has arrived from the server; that one is lost, with the connection.
-/// An error where the client gave the connection up before.
+/// Passes all data on until the server has answered a read. Then the answer and the connection are lost. Returns an error if
+/// the client closed the connection before.
 async fn lose_an_answer(mut client: TcpStream, mut server: TcpStream) -> io::Result<()> {
     let mut bytes = vec![0; 64 * 1024];
     loop {
@@ -323,7 +324,7 @@ async fn lose_an_answer(mut client: TcpStream, mut server: TcpStream) -> io::Res
     }
 }
 
-/// Loses the first answer, and nothing after it.
+/// Loses the first answer, and passes everything else on.
 async fn lose_the_first_answer(listener: TcpListener, server: (Ipv4Addr, u16)) {
     let mut is_lost = false;
     while !is_lost {
@@ -344,7 +345,7 @@ async fn a_lease_whose_answer_was_lost_is_nobodys() {
     let url = format!("redis://{}", listener.local_addr().unwrap());
     tokio::spawn(lose_the_first_answer(listener, server.address()));
     let cache = RedisCache::new(&url).unwrap().with_operation_timeout(PATIENCE);
-    // On a busy machine a connection may take longer than it may: then nothing was asked yet.
+    // On a busy machine a connection may exceed its time limit before the first request is sent.
     assert_eq!(answer(&cache).await, Lookup::Busy);
     cache.update("k", &view(1), PATIENCE).await.unwrap();
     assert!(matches!(cache.get_or_lease("k").await.unwrap(), Lookup::Leased(_)));

@@ -1,4 +1,4 @@
-//! Redis that lets in whom IAM has given a token: here a user whose passwords are the tokens of the seconds to come.
+//! A Redis that accepts tokens of IAM as passwords. The test gives its user the tokens of the coming seconds.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -11,7 +11,7 @@ use super::failures::{failure, until_it_answers};
 use super::server::{PATIENCE, Server};
 use super::tls::Authority;
 
-/// What [`clients::local`] signs with.
+/// The credentials with which [`clients::local`] signs.
 const KEY_ID: &str = "local";
 const SECRET: &str = "local";
 const REGION: &str = "us-east-1";
@@ -24,7 +24,7 @@ fn sign(key: &[u8], text: &str) -> Vec<u8> {
     hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), text.as_bytes()).as_ref().to_vec()
 }
 
-/// The token of a second, put together as AWS's documentation of Signature Version 4 says.
+/// Returns the token of a second, built according to AWS's documentation of Signature Version 4.
 fn token(second: u64) -> String {
     let time = Timestamp::from_second(second.try_into().unwrap()).unwrap();
     let (date, time) = (time.strftime("%Y%m%d"), time.strftime("%Y%m%dT%H%M%SZ"));
@@ -49,7 +49,7 @@ fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
-/// Lets the user in with the tokens from that second on, and with no other.
+/// Gives the user the tokens from that second on as its only passwords.
 fn admit(server: &Server, from: u64) {
     let tokens: Vec<String> =
         (from..from + 2 * PATIENCE.as_secs()).map(|second| format!(">{}", token(second))).collect();
@@ -61,7 +61,7 @@ fn admit(server: &Server, from: u64) {
 async fn each_connection_brings_a_new_token() {
     let Some(authority) = Authority::trusted("iam::each_connection_brings_a_new_token") else { return };
     let server = Server::start_with_tls(&authority.certify("127.0.0.1"));
-    // Who brings no token may do nothing but let others in, and throw them out.
+    // A client without a token can only change users, and disconnect clients.
     server.command(&["ACL", "SETUSER", "default", "-@all", "+acl", "+client"]);
     let url = format!("rediss://reader@127.0.0.1:{}", server.address().1);
     let cache = RedisCache::with_iam(&url, "watershed", &clients::local("http://127.0.0.1:1")).unwrap();

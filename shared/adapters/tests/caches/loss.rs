@@ -1,4 +1,4 @@
-//! What Redis loses or never had: scripts, entries, and what somebody else has put there.
+//! Scripts, entries and values that Redis has lost, never had, or got from another application.
 
 use adapters::contract::cache::{key, view};
 use adapters::redis_cache::RedisCache;
@@ -78,7 +78,7 @@ async fn an_entry_that_was_evicted_is_missing() {
     let keys: Vec<String> = (0..200).map(|_| key()).collect();
     for key in &keys {
         let lease = lease(&cache, key).await;
-        // The lease itself may have been evicted.
+        // Redis may have evicted the lease itself.
         cache.fill(key, &lease, &large(1), PATIENCE).await.unwrap();
     }
     for key in &keys {
@@ -109,7 +109,7 @@ async fn what_somebody_else_has_put_there_is_replaced() {
         let key = key();
         let command = [&[junk[0], &key], &junk[1..]].concat();
         server.command(&command);
-        // More often than a failing cache would be asked.
+        // More often than the circuit would let a failing cache be called.
         assert_eq!(cache.get_or_lease(&key).await.unwrap(), Lookup::Busy, "{junk:?}");
         let lease = lease(&cache, &key).await;
         assert!(cache.fill(&key, &lease, &view(1), PATIENCE).await.unwrap());

@@ -1,4 +1,4 @@
-//! A redis-server that a test can stop, kill and bring back.
+//! A redis-server that a test can stop, kill and start again.
 
 use std::net::{Ipv4Addr, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 
 use super::tls::Identity;
 
-/// How long anything may take on a busy machine.
+/// The time limit for any operation on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A redis-server without persistence, on a port of its own.
@@ -23,7 +23,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// A port on which nobody listens yet.
+    /// Returns a server that is not started yet.
     pub(crate) fn down() -> Self {
         let port = port::unused();
         Self { scheme: "redis", port, options: vec!["--port".to_owned(), port.to_string()], process: None }
@@ -36,7 +36,7 @@ impl Server {
         server
     }
 
-    /// One that speaks TLS alone.
+    /// Starts a server that accepts only TLS.
     pub(crate) fn start_with_tls(identity: &Identity) -> Self {
         let Self { port, .. } = Self::down();
         let mut server = Self { scheme: "rediss", port, options: Vec::new(), process: None };
@@ -49,7 +49,7 @@ impl Server {
         server
     }
 
-    /// Starts it, empty, on its port.
+    /// Starts the server on its port, without data.
     pub(crate) fn start_again(&mut self) {
         let mut command = Command::new("redis-server");
         command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
@@ -82,17 +82,17 @@ impl Server {
         format!("{}://127.0.0.1:{}", self.scheme, self.port)
     }
 
-    /// A cache as it is deployed.
+    /// Returns a cache with the settings of a deployed function.
     pub(crate) fn cache(&self) -> RedisCache {
         RedisCache::new(&self.url()).unwrap()
     }
 
-    /// A cache that waits, so that a test does not depend on how busy the machine is.
+    /// Returns a cache with a long time limit, so that a test does not depend on the load of the machine.
     pub(crate) fn patient_cache(&self) -> RedisCache {
         self.cache().with_operation_timeout(PATIENCE)
     }
 
-    /// Runs a command past the cache.
+    /// Sends a command to the server directly.
     pub(crate) fn command(&self, arguments: &[&str]) {
         let mut connection = redis::Client::open(self.url()).unwrap().get_connection().unwrap();
         let mut command = redis::cmd(arguments[0]);

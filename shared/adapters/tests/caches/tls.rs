@@ -1,5 +1,5 @@
-//! Redis behind TLS. Whom to trust is in the environment, which a test must not change under the others: each of these
-//! runs in a process of its own.
+//! Redis behind TLS. An environment variable names the trusted authorities. A test must not change it for other tests, so each
+//! of these tests runs in a process of its own.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,26 +13,26 @@ use tempfile::TempDir;
 use super::failures::{closed_in_the_meantime, failure};
 use super::server::Server;
 
-/// Names the file with the certificates that are trusted instead of the system's.
+/// The variable that names the file with the trusted certificates, instead of the system's.
 const TRUSTED: &str = "SSL_CERT_FILE";
-/// Names the same file, to a process that was started to run one test alone: `SSL_CERT_FILE` may be set outside of tests,
-/// and what it names there is not ours to write.
+/// The variable that names the same file, for a process that was started to run one test. `SSL_CERT_FILE` may be set outside of
+/// tests, and this test must not write to that file.
 const AUTHORITY_FILE: &str = "WATERSHED_TEST_AUTHORITY_FILE";
 
-/// Who certifies servers.
+/// A certificate authority.
 pub(crate) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     directory: TempDir,
 }
 
-/// What a server proves its name with.
+/// The certificate and the key of a server.
 pub(crate) struct Identity {
     pub(crate) certificate: PathBuf,
     pub(crate) key: PathBuf,
 }
 
 impl Authority {
-    /// One that nobody trusts.
+    /// Makes an authority that is not trusted.
     fn unknown() -> Self {
         let mut parameters = CertificateParams::default();
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -40,8 +40,8 @@ impl Authority {
         Self { issuer, directory: tempfile::tempdir().unwrap() }
     }
 
-    /// The one that is trusted in the process that runs the test of this name alone; `None` in the one that has started
-    /// that, and seen it pass.
+    /// Starts a process that runs the test of this name, and fails if the test fails there. Returns the trusted authority
+    /// inside that process, and `None` outside.
     pub(crate) fn trusted(test: &str) -> Option<Self> {
         if let Some(file) = std::env::var_os(AUTHORITY_FILE) {
             let authority = Self::unknown();

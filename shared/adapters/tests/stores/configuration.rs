@@ -6,8 +6,8 @@ use adapters::clients;
 
 use super::serve;
 
-/// The standard variables name the endpoints, each service its own. A process of its own, because a test must not
-/// change the environment that others share.
+/// The standard variables name the endpoint of each service. The test runs in a process of its own, because it must not change
+/// the environment of other tests.
 #[tokio::test]
 async fn the_environment_names_the_endpoints() {
     const DYNAMODB: &str = "AWS_ENDPOINT_URL_DYNAMODB";

@@ -1,5 +1,4 @@
-//! What DynamoDB does only under load or failure, played by a server that answers as scripted: the embedded database
-//! cannot show it.
+//! The behaviour of DynamoDB under load or failure, from a scripted server. The embedded database cannot show it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -22,7 +21,7 @@ use super::names;
 
 type Script = dyn Fn(usize, &Value) -> (u16, Value) + Send + Sync;
 
-/// The requests that were received, each an operation with its body.
+/// The received requests, each an operation with its body.
 pub(crate) type Requests = Arc<Mutex<Vec<(String, Value)>>>;
 
 #[derive(Clone)]
@@ -40,7 +39,7 @@ async fn answer(State(scripted): State<Scripted>, headers: HeaderMap, body: Stri
     (StatusCode::from_u16(status).unwrap(), answer.to_string())
 }
 
-/// A client whose n-th request, from 0, is answered by `script`.
+/// Returns a client whose n-th request, from 0, is answered by `script`.
 pub(crate) async fn scripted_client(
     script: impl Fn(usize, &Value) -> (u16, Value) + Send + Sync + 'static,
 ) -> (Client, Requests) {
@@ -53,7 +52,7 @@ pub(crate) async fn scripted_client(
     (clients::dynamodb(&clients::local(&url)), requests)
 }
 
-/// Stores over such a client.
+/// Returns stores over such a client.
 async fn scripted(script: impl Fn(usize, &Value) -> (u16, Value) + Send + Sync + 'static) -> (Stores, Requests) {
     let (client, requests) = scripted_client(script).await;
     (Stores::dynamo(&client, &names()), requests)
@@ -77,7 +76,7 @@ fn condition_failed() -> Value {
     json!({ "Code": "ConditionalCheckFailed", "Message": "The conditional request failed" })
 }
 
-/// Answers with what is asked for, but for the keys from `from` on, which are left out.
+/// Answers with the requested items, but leaves out the keys from index `from` on.
 fn all_but(request: &Value, from: usize) -> (u16, Value) {
     let table = names().write;
     let keys = request["RequestItems"][&table]["Keys"].as_array().unwrap();
@@ -123,7 +122,7 @@ async fn a_load_that_stays_incomplete_fails() {
     assert_eq!(requests.lock().unwrap().len(), 8);
 }
 
-/// Each pause is chosen at random, up to twice the longest one before.
+/// Each pause is random, up to twice the limit of the pause before.
 #[tokio::test]
 async fn the_pauses_of_a_load_that_stays_incomplete_grow() {
     let longest_pause = async || {
@@ -140,7 +139,7 @@ async fn the_pauses_of_a_load_that_stays_incomplete_grow() {
     };
     let longest = tokio::join!(longest_pause(), longest_pause(), longest_pause());
     let longest = longest.0.max(longest.1).max(longest.2);
-    // The first is 20 ms at most, the last 1,280 ms.
+    // The first pause is at most 20 ms, the last one at most 1,280 ms.
     assert!(longest > Duration::from_millis(100), "{longest:?}");
 }
 
@@ -236,7 +235,7 @@ async fn a_transaction_in_progress_is_contention() {
     assert!(matches!(refused, Err(CommitError::Contended)));
 }
 
-/// The SDK tries again, with the same token, so that a first try which took effect is recognised.
+/// The SDK repeats the request with the same token, so that DynamoDB recognises a first request that took effect.
 #[tokio::test]
 async fn a_failing_service_is_tried_again_and_then_unavailable() {
     let fails = |_: usize, _: &Value| (500, error("InternalServerError", "try again"));
@@ -261,7 +260,7 @@ async fn a_throttled_read_succeeds_when_the_throttling_ends() {
     assert_eq!(stores.views.get(&key(&tenant()), Consistency::Strong).await.unwrap(), None);
 }
 
-/// The first try takes effect and its answer is lost; the second finds the first's record in its way.
+/// The first request takes effect, and its answer is lost. The second one fails on the record of the first.
 #[tokio::test]
 async fn a_pending_record_whose_answer_was_lost_is_recognised() {
     let first = Arc::new(Mutex::new(Value::Null));
@@ -280,7 +279,7 @@ async fn a_pending_record_whose_answer_was_lost_is_recognised() {
     assert_eq!(requests.lock().unwrap().len(), 2);
 }
 
-/// The whole chain of causes is in the error, for the log.
+/// The error contains the whole chain of causes, for the log.
 #[tokio::test]
 async fn an_unreachable_store_says_why() {
     let stores = Stores::dynamo(&clients::dynamodb(&clients::local("http://127.0.0.1:1")), &names());

@@ -1,4 +1,4 @@
-//! What is stored may be of another version of this code, or of somebody else.
+//! Stored items of another version of this code, or of another application.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! What operators' tools do with a table: walk through it, repair it, and note how far they have come.
+//! The operations of operators' tools on a table: scan it, repair it, and store their progress.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ async fn views() -> DynamoViewStore {
     DynamoViewStore::new(client, names().read)
 }
 
-/// All that is met in all segments, page after page.
+/// Returns all snapshots in all segments, with the number of pages.
 async fn walk(table: &SnapshotTable, segments: u32) -> (BTreeMap<AggregateKey, Snapshot>, usize) {
     let (mut met, mut pages) = (BTreeMap::new(), 0);
     for segment in 0..segments {

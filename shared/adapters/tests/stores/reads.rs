@@ -1,4 +1,5 @@
-//! What reads ask of DynamoDB, and where they end: the embedded database is always consistent, and its pages are full.
+//! The consistency and the pages of reads. Requests are recorded, because the embedded database is always consistent and its
+//! pages are full.
 
 use std::path::Path;
 
@@ -12,7 +13,7 @@ use serde_json::{Value, json};
 use super::faults::scripted_client;
 use super::names;
 
-/// The operation, the table, and whether the read is strongly consistent.
+/// Returns the operation, the table, and whether the read is strongly consistent.
 fn read((operation, body): &(String, Value)) -> (String, String, bool) {
     let (table, request) = match body["RequestItems"].as_object().and_then(|tables| tables.iter().next()) {
         Some((table, request)) => (table.as_str(), request),
@@ -54,7 +55,7 @@ async fn every_read_is_strongly_consistent_but_for_lists_and_views_that_need_not
     let strong = requests.lock().unwrap().len();
     states.get(&key, Consistency::Eventual).await.unwrap();
     views.get(&key, Consistency::Eventual).await.unwrap();
-    // A global secondary index has no other reads.
+    // A global secondary index has only eventually consistent reads.
     states.list(&list).await.unwrap();
     views.list(&list).await.unwrap();
 
@@ -78,7 +79,7 @@ async fn every_read_is_strongly_consistent_but_for_lists_and_views_that_need_not
     assert_eq!(requests.lock().unwrap().iter().map(read).collect::<Vec<_>>(), due);
 }
 
-/// Counts how often a text stands in the Rust files of a directory, and below it.
+/// Returns how often a text occurs in the Rust files of a directory and its subdirectories.
 fn count(directory: &Path, text: &str) -> usize {
     let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
     let counts = entries.map(|path| match path.is_dir() {
@@ -104,7 +105,7 @@ fn no_read_is_missing_in_the_list_above() {
     }
 }
 
-/// The item of a view in the list of all.
+/// Returns the item of a view in the list of all.
 fn entry(key: &AggregateKey) -> Value {
     let text = |text: String| json!({ "S": text });
     json!({ "pk": text(key.to_string()), "version": { "N": "1" }, "schema": { "N": "1" },

@@ -1,4 +1,4 @@
-//! The tables are created once, and those of others are left alone.
+//! Tables are created once, and tables of other applications stay unchanged.
 
 use adapters::tables::{TableError, create_all};
 use aws_sdk_dynamodb::Client;

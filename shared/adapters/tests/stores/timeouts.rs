@@ -1,4 +1,4 @@
-//! A store that does not answer costs its callers a bounded time.
+//! The time limits of calls to a store that does not answer.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,10 +16,10 @@ use tokio::time::{sleep, timeout};
 
 use super::names;
 
-/// Something for a busy machine.
+/// The margin for a busy machine.
 const SLACK: Duration = Duration::from_millis(1_500);
 
-/// Counts what it is asked, leaves the first requests unanswered, and answers that there is nothing.
+/// Counts requests, leaves the first ones unanswered, and answers the others with an empty result.
 async fn silent_for(requests: usize) -> (String, Arc<AtomicUsize>) {
     let asked = Arc::new(AtomicUsize::new(0));
     let answer = async move |State(asked): State<Arc<AtomicUsize>>| {
@@ -35,7 +35,7 @@ async fn silent_for(requests: usize) -> (String, Arc<AtomicUsize>) {
     (url, asked)
 }
 
-/// Answers that there is nothing, and takes longer than a function waits for one attempt.
+/// Answers with an empty result, after more time than a function waits for one attempt.
 async fn slow() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -47,7 +47,7 @@ async fn slow() -> String {
     url
 }
 
-/// Reads a view, and tells how long that took.
+/// Reads a view, and returns the elapsed time.
 async fn read(url: &str) -> (Result<Option<Snapshot>, PortError>, Duration) {
     let stores = Stores::dynamo(&clients::dynamodb(&clients::local(url)), &names());
     let began = Instant::now();
@@ -83,7 +83,7 @@ async fn a_tool_takes_a_slow_store_as_it_is_and_a_function_does_not() {
     }
 }
 
-/// The queue of connections that nobody accepts is full: one more is not made.
+/// The listener's queue of connections is full, so no further connection is made.
 #[tokio::test]
 async fn a_connection_that_is_not_made_is_given_up_after_a_second_and_tried_again() {
     let socket = TcpSocket::new_v4().unwrap();
