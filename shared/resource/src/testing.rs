@@ -1,5 +1,5 @@
 //! The tests that every resource must pass. `resource::test_resource!(users::User)` in a test file runs all of them; the fuzz
-//! targets run some of them with inputs of their own.
+//! targets run some of them with their own inputs.
 
 #![expect(
     clippy::expect_used,

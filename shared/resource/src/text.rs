@@ -15,7 +15,7 @@ const SEARCH_FORM_BYTES_MAX: usize = 900;
 /// The reason why a text is refused, as a text for people.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TextError {
-    /// Too short or too long.
+    /// Too short or too long. The number is the most characters allowed.
     #[error("must have 1 to {0} characters")]
     Length(usize),
     /// A control character, or a noncharacter that a queue does not carry (XML 1.0, section 2.2).

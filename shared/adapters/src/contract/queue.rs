@@ -165,7 +165,7 @@ pub async fn fifo_suite(queue: &Queue) {
     );
 }
 
-/// Returns a message in a group of its own.
+/// Returns a message in a separate group.
 fn message(body: &str) -> OutgoingMessage {
     in_group(&unique(), body)
 }

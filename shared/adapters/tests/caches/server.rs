@@ -14,7 +14,7 @@ use super::tls::Identity;
 /// The time limit for any operation on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A redis-server without persistence, on a port of its own.
+/// A redis-server without persistence, on a separate port.
 pub(crate) struct Server {
     scheme: &'static str,
     port: u16,

@@ -1,5 +1,5 @@
 //! Redis behind TLS. An environment variable names the trusted authorities. A test must not change it for other tests, so each
-//! of these tests runs in a process of its own.
+//! of these tests runs in a separate process.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

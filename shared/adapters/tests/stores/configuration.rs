@@ -6,7 +6,7 @@ use adapters::clients;
 
 use super::serve;
 
-/// The standard variables name the endpoint of each service. The test runs in a process of its own, because it must not change
+/// The standard variables name the endpoint of each service. The test runs in a separate process, because it must not change
 /// the environment of other tests.
 #[tokio::test]
 async fn the_environment_names_the_endpoints() {

@@ -1,4 +1,4 @@
-//! Dates and moments.
+//! Dates and points in time.
 
 use std::fmt;
 use std::str::FromStr;
