@@ -42,8 +42,8 @@ pub(crate) async fn until_it_answers(cache: &RedisCache) -> Duration {
     started.elapsed()
 }
 
-/// The time limit for a recovery: 1 s until the circuit lets a probe through, 1 s for a connection in progress, and a margin
-/// for a busy machine.
+/// The time limit for a recovery. It takes at most 1 s until the circuit lets a probe through, and 1 s for a connection in
+/// progress. The rest is a margin for a busy machine.
 const BACK_WITHIN: Duration = Duration::from_secs(5);
 
 #[tokio::test]

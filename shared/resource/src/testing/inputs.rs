@@ -57,8 +57,8 @@ pub fn envelope<R: Resource>(input: &[u8]) {
     }
 }
 
-/// Checks that stored data is refused or is a valid item: it can be shown, its fields can be sent back, and it is stored again
-/// without a difference.
+/// Checks that stored data is refused or is a valid item. A valid item can be shown, its fields can be sent back, and it is
+/// stored again without a difference.
 pub fn stored_item<R: Resource>(input: &[u8]) {
     let Ok(state) = R::decode(R::SCHEMA, input) else { return };
     let stored = R::encode(&state);
