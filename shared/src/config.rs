@@ -1,4 +1,4 @@
-//! Configuration from the environment: read once, at start, all of it before the first complaint.
+//! Configuration from environment variables. A function reads it once, at start, and reports all errors together.
 
 use std::fmt;
 use std::str::FromStr;
@@ -16,7 +16,7 @@ use service::stages::{Cache, Source, StageConfig};
 use crate::http::incoming::Identity;
 use crate::http::path::BasePath;
 
-/// A value that does not print.
+/// A value that must not appear in logs: `Debug` does not print it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(pub String);
 
@@ -26,113 +26,114 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Everything that is wrong with the environment, a line each.
+/// All errors in the environment, one a line.
 #[derive(thiserror::Error)]
 #[error("the environment is not as it should be:\n{}", .0.join("\n"))]
 pub struct ConfigError(pub Vec<String>);
 
-/// A `main` that fails prints this form.
+/// A failing `main` prints the `Debug` form, so it is the same text as `Display`.
 impl fmt::Debug for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
 }
 
-/// Where the signing keys are.
+/// The source of the signing keys.
 #[derive(Debug)]
 pub enum KeySource {
-    /// Here: `SIGNING_KEYS`.
+    /// The keys themselves: `SIGNING_KEYS`.
     Text(KeyRing),
-    /// In AWS Secrets Manager, in the secret of this ARN or name: `SIGNING_KEYS_SECRET`.
+    /// The ARN or the name of a secret in AWS Secrets Manager: `SIGNING_KEYS_SECRET`.
     Secret(String),
 }
 
-/// What the read side needs.
+/// The configuration of the read side.
 #[derive(Debug)]
 pub struct ReadConfig {
     /// The stage.
     pub row: StageConfig,
-    /// `READ_TABLE` or, in the stages that read from it, `WRITE_TABLE`.
+    /// `READ_TABLE`, or `WRITE_TABLE` in the stages that read the write store.
     pub views_table: String,
-    /// What clients are shown: as `READ_TABLE` says or, where there is none, the first.
+    /// The projection that clients get: the one of `READ_TABLE`, or the first if there is no such table.
     pub projection: Projection,
     /// `COMMANDS_TABLE`: records of commands.
     pub commands_table: String,
-    /// In the stages with Redis.
+    /// Redis, in the stages that read it.
     pub redis: Option<RedisBackend>,
-    /// What signs tokens, cursors and command ids.
+    /// The keys that sign tokens, cursors and command ids.
     pub keys: KeySource,
 }
 
-/// The configuration of lists.
+/// The configuration for lists alone.
 #[derive(Debug)]
 pub struct ListConfig {
     /// The stage.
     pub row: StageConfig,
-    /// As for the read side.
+    /// The table of views, as in [`ReadConfig`].
     pub views_table: String,
-    /// As for the read side.
+    /// The projection, as in [`ReadConfig`].
     pub projection: Projection,
-    /// Sign cursors.
+    /// The keys that sign cursors.
     pub keys: KeySource,
 }
 
-/// What is needed to tell what became of commands.
+/// The configuration for the lookup of command statuses.
 #[derive(Debug)]
 pub struct LookupConfig {
     /// `COMMANDS_TABLE`: records of commands.
     pub commands_table: String,
-    /// What signs tokens, cursors and command ids.
+    /// The keys that verify command ids and sign tokens.
     pub keys: KeySource,
 }
 
-/// What the write side needs.
+/// The configuration of the write side.
 #[derive(Debug)]
 pub struct WriteConfig {
     /// `COMMANDS_TABLE`: records of commands.
     pub commands_table: String,
-    /// What is deployed.
+    /// The stage.
     pub row: StageConfig,
-    /// What clients are shown, as for the read side.
+    /// The projection that clients get, as in [`ReadConfig`].
     pub projection: Projection,
-    /// Where commands go.
+    /// The route of commands: to the queue, to the write store, or either.
     pub route: WriteRoute<QueueBackends, DirectBackends>,
-    /// What signs tokens, cursors and command ids.
+    /// The keys that sign tokens and command ids.
     pub keys: KeySource,
 }
 
-/// What is needed to queue commands.
+/// The parts that write-fn needs to queue commands.
 #[derive(Debug)]
 pub struct QueueBackends {
     /// `QUEUE_URL`.
     pub queue_url: String,
-    /// `READ_TABLE`: for clients that wait.
+    /// `READ_TABLE`: for clients that wait for their command.
     pub read_table: ReadTable,
 }
 
-/// What is needed to apply commands.
+/// The parts that write-fn needs to apply commands.
 #[derive(Debug)]
 pub struct DirectBackends {
     /// `WRITE_TABLE`: states and unique keys.
     pub write_table: String,
     /// `READ_TABLE`, in the stages that write it.
     pub read_table: Option<ReadTable>,
-    /// In the stages that keep Redis up to date.
+    /// Redis, in the stages that keep it up to date.
     pub redis: Option<RedisBackend>,
-    /// How long what a command builds on may be behind it, from `VISIBILITY_TIMEOUT_SECONDS` of the queue; zero without one.
+    /// How long a command may wait for its predecessor, from the queue's `VISIBILITY_TIMEOUT_SECONDS`. Zero if write-fn
+    /// queues no commands.
     pub reorder_window: Duration,
 }
 
-/// Where the shared cache is. The service runs without where nothing says it.
+/// The shared cache. Without `REDIS_URL` the service runs without it.
 #[derive(Debug)]
 pub struct RedisBackend {
     /// `REDIS_URL`.
     pub url: Secret,
-    /// `REDIS_IAM_CACHE`: the name of the cache of ElastiCache Serverless, where IAM makes the password.
+    /// `REDIS_IAM_CACHE`: the name of the cache in ElastiCache Serverless. If it is set, IAM makes the password.
     pub iam_cache: Option<String>,
 }
 
-/// What the ingest side needs.
+/// The configuration of the ingest side.
 #[derive(Debug)]
 pub struct IngestConfig {
     /// The stage.
@@ -143,19 +144,19 @@ pub struct IngestConfig {
     pub commands_table: String,
     /// `READ_TABLE`: views.
     pub read_table: ReadTable,
-    /// `OTHER_READ_TABLE`: views as well, of the projection that is to take the other's place, or that has lost it.
+    /// `OTHER_READ_TABLE`: a second table of views, while one projection replaces another.
     pub other_read_table: Option<ReadTable>,
     /// `QUEUE_URL`.
     pub queue_url: String,
-    /// In the stages that keep Redis up to date.
+    /// Redis, in the stages that keep it up to date.
     pub redis: Option<RedisBackend>,
-    /// `VISIBILITY_TIMEOUT_SECONDS`: of the queue.
+    /// `VISIBILITY_TIMEOUT_SECONDS`: the queue's visibility timeout.
     pub visibility_timeout: Duration,
-    /// `MAX_RECEIVE_COUNT`: of the queue; at least 20, because deferrals count too.
+    /// `MAX_RECEIVE_COUNT`: the deliveries until a message becomes a dead letter; at least 20, because deferrals count too.
     pub receive_count_max: u32,
 }
 
-/// Where metrics come from: the dimensions that all of them have.
+/// The dimensions that all metrics have.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct MetricsConfig {
@@ -165,16 +166,16 @@ pub struct MetricsConfig {
     pub stage: String,
 }
 
-/// Looks up an environment variable.
+/// A function that looks up an environment variable.
 pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// The process's environment. An empty variable counts as absent.
+/// Returns a variable of the process's environment. An empty variable counts as absent.
 #[must_use]
 pub fn env_var(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// Reads `RESOURCE`: the resource that a function serves which serves one alone.
+/// Reads `RESOURCE`: the one resource that this function serves.
 pub fn resource(lookup: Lookup<'_>) -> Result<&'static Description, ConfigError> {
     let mut reader = Reader::new(lookup);
     let found = reader.text("RESOURCE").and_then(|wanted| {
@@ -188,7 +189,7 @@ pub fn resource(lookup: Lookup<'_>) -> Result<&'static Description, ConfigError>
     reader.finish(|| found)
 }
 
-/// Reads `RESOURCE` and `ACTION`: the one action that a function serves.
+/// Reads `RESOURCE` and `ACTION`: the one action that this function serves.
 pub fn action(lookup: Lookup<'_>) -> Result<(&'static Description, Operation), ConfigError> {
     let resource = resource(lookup)?;
     let mut reader = Reader::new(lookup);
@@ -291,7 +292,7 @@ impl IngestConfig {
 }
 
 impl MetricsConfig {
-    /// Reads the environment; `None` where `METRICS` is not set, and no metrics are wanted.
+    /// Reads the environment. Returns `None` if `METRICS` is not set: then the function writes no metrics.
     pub fn read(lookup: Lookup<'_>) -> Result<Option<Self>, ConfigError> {
         let mut reader = Reader::new(lookup);
         match lookup("METRICS").as_deref() {
@@ -305,7 +306,7 @@ impl MetricsConfig {
 }
 
 impl Identity {
-    /// Reads the environment, for front doors that do not say whose a request is: `TENANT` and `SUBJECT`.
+    /// Reads `TENANT` and `SUBJECT`: the identity of all requests through a front door that names none.
     pub fn read(lookup: Lookup<'_>) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(lookup);
         let (tenant, subject) = (reader.parsed("TENANT"), reader.parsed("SUBJECT"));
@@ -314,7 +315,7 @@ impl Identity {
 }
 
 impl BasePath {
-    /// Reads the environment: `BASE_PATH`, empty unless the front door serves the service under a path of its own.
+    /// Reads `BASE_PATH`: the path under which the front door serves the service; empty if it is not set.
     pub fn read(lookup: Lookup<'_>) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(lookup);
         let base = reader.optional("BASE_PATH").unwrap_or_default();
@@ -340,7 +341,7 @@ impl<'a> Reader<'a> {
         value
     }
 
-    /// Once, however often something is read.
+    /// Adds an error, unless it is in the list already: some variables are read more than once.
     fn complain(&mut self, error: String) {
         if !self.errors.contains(&error) {
             self.errors.push(error);
@@ -361,7 +362,7 @@ impl<'a> Reader<'a> {
         StageConfig::of(&name).map_err(|error| self.errors.push(format!("STAGE {error}"))).ok()
     }
 
-    /// The table to read, and the projection in it.
+    /// Returns the table to read, and the projection of its views.
     fn views(&mut self, row: Option<&StageConfig>) -> (Option<String>, Projection) {
         let table = match row.map(|row| row.reads_from) {
             Some(Source::WriteStore) => "WRITE_TABLE",
@@ -370,7 +371,8 @@ impl<'a> Reader<'a> {
         (self.text(table), self.projection())
     }
 
-    /// What caches hold, also in the stages that read nothing from a read store: the same in all.
+    /// Returns the projection of views and cache entries. Stages that do not read the read store derive it from
+    /// `READ_TABLE` as well, so it is the same in all functions.
     fn projection(&mut self) -> Projection {
         self.optional("READ_TABLE").map_or(Projection::FIRST, |table: ReadTable| table.projection)
     }
@@ -431,7 +433,7 @@ impl<'a> Reader<'a> {
         Some(DirectBackends { write_table: write_table?, read_table, redis, reorder_window: reorder_window? })
     }
 
-    /// The result, or all that is wrong.
+    /// Returns the result, or all errors.
     fn finish<T>(self, result: impl FnOnce() -> Option<T>) -> Result<T, ConfigError> {
         match result() {
             Some(config) if self.errors.is_empty() => Ok(config),

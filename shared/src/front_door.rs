@@ -1,8 +1,9 @@
-//! Between the front door's events and `http` requests: the handlers behind know neither Lambda nor a server.
+//! Turns events of the front doors into `http` requests, and responses into answers to the events. The handlers know
+//! neither Lambda nor a server.
 //!
-//! An HTTP API's events are read, and a Function URL's, which are of the same form; with the features `apigw_rest` and
-//! `alb` those of REST APIs and of load balancers as well. A request that is wrong is answered by 400, whatever the event
-//! holds: nothing received panics (docs/adr/0020-an-adapter-of-our-own-for-http-apis.md).
+//! It reads the events of HTTP APIs and of function URLs, which have the same form. The features `apigw_rest` and `alb` add
+//! those of REST APIs and of load balancers. A malformed event gets 400, whatever it holds: no input makes this code panic
+//! (docs/adr/0020-an-adapter-of-our-own-for-http-apis.md).
 
 #[cfg(any(feature = "apigw_rest", feature = "alb"))]
 mod by_lambda_http;
@@ -28,45 +29,45 @@ use crate::http::middleware::{RequestId, refused};
 use crate::http::path::{self, BasePath};
 use crate::http::problem::HttpProblem;
 
-/// How long before the function's time is up the answer is due.
+/// The answer is due this long before the function's time is up.
 const ANSWER_MARGIN: Duration = Duration::from_millis(300);
 
-/// The way of requests from the front door to the handlers.
+/// The entrance of the service: it passes requests from the front door to the handlers.
 #[derive(Debug, Clone)]
 pub struct Entrance {
     /// The handlers.
     pub router: Router,
-    /// The path that the front door serves the service under.
+    /// The path under which the front door serves the service.
     pub base: BasePath,
-    /// The identity of requests that come through a load balancer, whatever they say.
+    /// The identity of all requests through a load balancer. The content of a request does not change it.
     pub behind_alb: Option<Identity>,
 }
 
-/// A request, as the event of a front door has it.
+/// A request, read from the event of a front door.
 struct Received {
     /// Method, headers and body.
     request: Request<Body>,
-    /// The path without the stage, decoded or not.
+    /// The path without the stage. It may be percent-encoded.
     path: String,
     /// The raw query; empty if there is none.
     query: String,
-    /// The text that the stage of an API puts before the path.
+    /// The text that the stage of an API adds before the path.
     stage: BasePath,
-    /// The identity that the front door has checked.
+    /// The identity that the front door has verified.
     identity: Option<Identity>,
 }
 
-/// An answer in the form of the front door that the event came from.
+/// An answer, in the form that the front door of the event expects.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub enum Answer {
     /// Payload format 2.0.
     HttpApi(http_api::Answer),
-    /// A form of `lambda_http`.
+    /// A form of `lambda_http`, for REST APIs and load balancers.
     Other(Box<RawValue>),
 }
 
-/// The front doors whose events have another form than those of an HTTP API.
+/// The front doors whose events differ from those of an HTTP API.
 #[cfg(any(feature = "apigw_rest", feature = "alb"))]
 #[derive(Debug, Clone, Copy)]
 enum Door {
@@ -76,14 +77,14 @@ enum Door {
     LoadBalancer,
 }
 
-/// Serves invocations until the environment ends; several at a time where the platform wants that.
+/// Serves invocations until the environment ends; several at a time if the platform asks for that.
 pub async fn run(router: Router) -> Result<(), lambda_runtime::Error> {
     let base = BasePath::read(&config::env_var)?;
     let behind_alb = cfg!(feature = "alb").then(|| Identity::read(&config::env_var)).transpose()?;
     lambda_runtime::run_concurrent(service(Entrance { router, base, behind_alb })).await
 }
 
-/// Answers events. An error means that an answer cannot be written.
+/// Returns a service that answers events. An error means that it cannot write an answer.
 #[must_use]
 pub fn service(
     entrance: Entrance,
@@ -104,7 +105,7 @@ async fn answer(entrance: Entrance, event: &str, context: Context) -> Result<Ans
 
 #[cfg(any(feature = "apigw_rest", feature = "alb"))]
 impl Door {
-    /// The front door of an event, by the parts that only its events have. `None` for all others.
+    /// Finds the front door of an event by the fields that only its events have. Returns `None` for all other events.
     fn of(event: &str) -> Option<Self> {
         #[derive(serde::Deserialize)]
         #[serde(rename_all = "camelCase")]
@@ -131,20 +132,20 @@ impl Door {
 }
 
 impl Entrance {
-    /// Answers a request, or its refusal. A refusal passes the middleware as well.
+    /// Answers a request, or the refusal of one. A refusal passes through the middleware too.
     async fn answer(self, received: Result<Received, HttpProblem>, context: Context) -> Response<String> {
         let mut request = received.and_then(|received| self.enter(received)).unwrap_or_else(refused);
         request.extensions_mut().insert(Deadline(due(context.deadline)));
         request.extensions_mut().insert(RequestId(context.request_id));
-        // A router is infallible: what its handlers cannot do they say in a response.
+        // A router is infallible: a handler reports its errors in the response.
         let response = self.router.oneshot(request).await.unwrap_or_else(|never| match never {});
         let (parts, body) = response.into_parts();
-        // Every body of ours is in memory already, and is text.
+        // The body of every response is text, and is in memory already.
         let body = body.collect().await.map(Collected::to_bytes).unwrap_or_default();
         Response::from_parts(parts, String::from_utf8(body.into()).unwrap_or_default())
     }
 
-    /// Makes the request that the handlers know.
+    /// Builds the request for the handlers.
     fn enter(&self, received: Received) -> Result<Request<Body>, HttpProblem> {
         let Received { mut request, path, query, stage, identity } = received;
         let (base, path) = self.base.split(&path);
@@ -158,7 +159,7 @@ impl Entrance {
     }
 }
 
-/// When the answer is due, given when the function's time is up, in milliseconds since 1970.
+/// Returns the time at which the answer is due. `deadline` is the end of the function's time, in milliseconds since 1970.
 fn due(deadline: u64) -> Instant {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Instant::now() + Duration::from_millis(deadline).saturating_sub(now).saturating_sub(ANSWER_MARGIN)

@@ -1,4 +1,4 @@
-//! What both sides share of HTTP: the request as handlers see it, problems, headers, and the table of routes.
+//! The parts of HTTP that reads and writes share: the request for handlers, problems, headers, and the table of routes.
 
 pub mod conditional;
 pub mod host;
@@ -15,29 +15,29 @@ mod trace_context;
 use ::http::{HeaderName, HeaderValue};
 use axum::response::Response;
 
-/// The header that carries a consistency token, in both directions.
+/// The header of a consistency token, in requests and in answers.
 pub const CONSISTENCY_TOKEN: HeaderName = HeaderName::from_static("consistency-token");
-/// The header that carries an idempotency key (draft-ietf-httpapi-idempotency-key-header).
+/// The header of an idempotency key (draft-ietf-httpapi-idempotency-key-header).
 pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-/// The header that says that an answer repeats an earlier one.
+/// The header that marks the repetition of an earlier answer.
 pub const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
-/// The header that names the request in the log.
+/// The header of the request id, which is also in the log.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// The header that says what caches did (RFC 9211).
+/// The header with the results of the caches (RFC 9211).
 pub const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
-/// The header that names the trace of a request (W3C Trace Context).
+/// The header of the request's trace (W3C Trace Context).
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-/// The header that says what preferences did (RFC 7240).
+/// The header that lists the applied preferences (RFC 7240).
 pub const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
-/// The media type of bodies, except for patches (RFC 8259).
+/// The media type of all bodies except patches (RFC 8259).
 pub const JSON_TYPE: &str = "application/json";
 /// The media type of patches (RFC 7396).
 pub const MERGE_PATCH_TYPE: &str = "application/merge-patch+json";
 
-/// Sets a header to a text of our own making.
+/// Sets a header to a text that the service has made.
 pub fn set(response: &mut Response, name: HeaderName, value: impl AsRef<str>) {
-    // Our own texts hold visible ASCII only; one that did not is better left out than sent broken.
+    // These texts hold visible ASCII only. For any other text, no header is better than a broken one.
     if let Ok(value) = HeaderValue::from_str(value.as_ref()) {
         response.headers_mut().insert(name, value);
     }

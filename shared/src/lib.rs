@@ -1,4 +1,4 @@
-//! The composition root: the only place that knows the kernel, the resources and the adapters at once.
+//! The composition root: it joins the kernel, the resources and the adapters.
 
 pub mod config;
 pub mod front_door;

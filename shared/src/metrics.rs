@@ -1,7 +1,7 @@
-//! Metrics: what CloudWatch shall know of each request and of each batch; docs/operations.md has the table.
+//! Metrics of each request and of each batch, for CloudWatch. docs/operations.md lists them.
 //!
-//! They are lines on stdout, among the logs, in CloudWatch's embedded metric format: nothing is called, and nothing is
-//! kept between invocations, when an environment may be frozen or ended.
+//! They are lines on stdout, among the logs, in CloudWatch's embedded metric format. So a function calls no service for
+//! them. It keeps none between invocations, when Lambda may freeze or end the environment.
 
 mod emf;
 
@@ -19,24 +19,24 @@ use kernel::query::TierReport;
 use crate::config::{ConfigError, Lookup, MetricsConfig};
 use crate::http::routes::Route;
 
-/// Writes metrics, where they are wanted.
+/// Writes metrics, if the environment enables them.
 #[derive(Debug, Clone)]
 pub struct Metrics(Option<Arc<MetricsConfig>>);
 
-/// What was measured of one request.
+/// The measurements of one request.
 #[derive(Debug, Clone, Copy)]
 pub struct Measured<'a> {
-    /// `None` where the service has no such route.
+    /// The route; `None` if the service has no such route.
     pub route: Option<Route>,
-    /// What it was answered with.
+    /// The status of the answer.
     pub status: StatusCode,
-    /// How long the answer took.
+    /// The time until the answer.
     pub latency: Duration,
-    /// The results of the caches, in the order in which they were asked.
+    /// The results of the caches, in the order of the lookups.
     pub caches: &'a [TierReport],
     /// The id of the request. The front door's log has it, too.
     pub request_id: &'a str,
-    /// The tenant whose request it was, if the front door named one.
+    /// The tenant of the request, if the front door named one.
     pub tenant: Option<&'a Tenant>,
 }
 
@@ -45,12 +45,12 @@ pub struct Measured<'a> {
 pub struct CachesAsked(pub Vec<TierReport>);
 
 impl Metrics {
-    /// As the environment says.
+    /// Reads the environment.
     pub fn read(lookup: Lookup<'_>) -> Result<Self, ConfigError> {
         Ok(Self(MetricsConfig::read(lookup)?.map(Arc::new)))
     }
 
-    /// Whether there is anything to measure for.
+    /// Returns whether metrics are enabled.
     #[must_use]
     pub fn are_wanted(&self) -> bool {
         self.0.is_some()
@@ -68,7 +68,8 @@ impl Metrics {
 
     fn write(&self, lines: impl FnOnce(&MetricsConfig) -> Vec<u8>) {
         if let Some(source) = &self.0 {
-            // In one piece, so that nothing else comes in between. Work does not fail for want of its metrics.
+            // One write, so that no other line comes in between. Errors are ignored: work does not fail because of its
+            // metrics.
             let _ = std::io::stdout().write_all(&lines(source));
         }
     }

@@ -1,19 +1,19 @@
-//! Logs: one JSON object a line, on stdout, where Lambda collects them.
+//! Logs: one JSON object a line, on stdout, from which Lambda collects them.
 //!
-//! Levels: `error` wants an operator; `warn` says that something was repaired or put off; `info` is rare; `debug` tells
-//! the way of single requests. Never logged: bodies, tokens, cursors, keys, names and email addresses. Identities are.
+//! Levels: `error` needs an operator; `warn` reports a repair or a deferral; `info` is rare; `debug` follows single
+//! requests. The log contains identities. It never contains bodies, tokens, cursors, keys, names or email addresses.
 
 use tracing::Subscriber;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-/// What is logged where `RUST_LOG` does not say.
+/// The log filter if `RUST_LOG` is unset or malformed.
 const FILTER_DEFAULT: &str = "info";
 
-/// Starts logging, once for a process; a second call changes nothing.
+/// Starts logging, once per process. A second call has no effect.
 pub fn init() {
-    // Another subscriber may be there already, where several functions run in one process.
+    // If several functions run in one process, there is a subscriber already.
     let _ = subscriber(std::io::stdout).try_init();
 }
 

@@ -7,11 +7,11 @@ use kernel::ids::{AggregateId, AggregateKey, CommandId, Kind, Tenant};
 use kernel::ports::{Consistency, ListQuery, RecordReader, Slot, StateReader, ViewReader};
 use kernel::record::RecordKey;
 
-/// It does not matter which: the tenant that is asked for has nothing of any kind.
+/// Any kind would do: the tenant of this call has no items.
 const NOTHING: Kind = Kind::new("ZZ");
 
-/// A call that opens the first connection: one that the function makes in its work as well, because a function may do
-/// nothing else.
+/// The call that opens the first connection. The function makes the same call in its work, because its permissions may
+/// allow no other.
 #[derive(Debug)]
 pub(crate) enum FirstCall {
     /// Reads one view, as for `GET /users/{id}`.
@@ -25,7 +25,7 @@ pub(crate) enum FirstCall {
 }
 
 impl FirstCall {
-    /// Asks for something that does not exist. A failure does not matter: the first request will see it as well.
+    /// Requests an item that does not exist. A failure is ignored, because the first request would report it too.
     pub(crate) async fn make(&self) {
         let Ok(tenant) = "warm-up".parse::<Tenant>() else { return };
         let at = SystemClock.now();
@@ -43,7 +43,7 @@ impl FirstCall {
     }
 }
 
-/// A page of an empty list, of any index: a function may query all of them.
+/// Returns a query for a page of an empty list. Any index will do, because a function may query all of them.
 fn empty_page(tenant: Tenant) -> ListQuery {
     ListQuery {
         kind: NOTHING,

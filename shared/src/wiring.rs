@@ -1,4 +1,4 @@
-//! Makes the ports of AWS and Redis, and has the service assembled over them.
+//! Creates the ports of AWS and Redis, and assembles the service over them.
 
 use std::fmt;
 use std::sync::Arc;
@@ -33,22 +33,22 @@ use crate::config::{
 };
 use crate::warm_up::FirstCall;
 
-/// How much of an environment's memory the cache may take, in bytes.
+/// The maximum size of the memory cache in an environment, in bytes.
 const MEMORY_CACHE_BYTES_MAX: u64 = 32 * 1024 * 1024;
 
 /// The read side.
 #[derive(Debug)]
 pub struct ReadSide {
-    /// Tells what became of commands.
+    /// The lookup of command statuses.
     pub commands: Arc<CommandLookup>,
-    /// Answers queries of lists.
+    /// The part that answers queries of lists.
     pub lists: ListSide,
     records: Arc<dyn RecordReader>,
     redis: Option<Arc<RedisCache>>,
 }
 
 impl ReadSide {
-    /// Answers queries of one `D`.
+    /// Returns the part that answers queries of `D`.
     #[must_use]
     pub fn queries<D: Domain>(&self) -> Arc<Queries> {
         let ListSide { assembly, ports, keys } = &self.lists;
@@ -57,7 +57,7 @@ impl ReadSide {
         Arc::new(assembly.queries::<D>(ports, keys.clone()))
     }
 
-    /// Makes the first connections.
+    /// Opens the first connections.
     pub async fn warm_up(&self) {
         let redis = async {
             if let Some(redis) = &self.redis {
@@ -78,7 +78,7 @@ pub struct ListSide {
 }
 
 impl ListSide {
-    /// Answers queries of lists of `D`.
+    /// Returns the part that answers queries of lists of `D`.
     #[must_use]
     pub fn lists<D: Domain>(&self) -> Arc<Lists> {
         Arc::new(self.assembly.lists::<D>(self.ports.clone(), self.keys.clone()))
@@ -96,14 +96,14 @@ pub struct WriteSide {
 }
 
 impl WriteSide {
-    /// Takes commands of `D` in.
+    /// Returns the part that accepts commands of `D`.
     #[must_use]
     pub fn submitter<D: Domain>(&self) -> Arc<Submitter<D>> {
         let Self { assembly, route, records, stamps, keys } = self;
         Arc::new(assembly.submitter(route.clone(), records, stamps.clone(), keys.clone()))
     }
 
-    /// Makes the first connection.
+    /// Opens the first connection.
     pub async fn warm_up(&self) {
         let first = match &self.route {
             WriteRoute::Queue(_) => FirstCall::Record(self.records.clone()),
@@ -128,7 +128,7 @@ pub async fn read_side(config: ReadConfig) -> Result<ReadSide, WiringError> {
     Ok(ReadSide { commands, lists: ListSide { assembly, ports, keys }, records, redis })
 }
 
-/// Wires what answers queries of lists, alone, and makes its first connection.
+/// Wires the part that answers queries of lists, alone, and opens its first connection.
 pub async fn list_side(config: ListConfig) -> Result<ListSide, WiringError> {
     let aws = clients::aws().await;
     let ports = list_ports(clients::dynamodb(&aws), &config.views_table, &config.row);
@@ -137,7 +137,7 @@ pub async fn list_side(config: ListConfig) -> Result<ListSide, WiringError> {
     Ok(ListSide { assembly: assembly(config.row, config.projection), ports, keys })
 }
 
-/// Wires what tells what became of commands, alone, and makes its first connection.
+/// Wires the lookup of command statuses, alone, and opens its first connection.
 pub async fn command_lookup(config: LookupConfig) -> Result<Arc<CommandLookup>, WiringError> {
     let aws = clients::aws().await;
     let records = Arc::new(DynamoRecords::new(clients::dynamodb(&aws), &config.commands_table));
@@ -150,7 +150,7 @@ fn assembly(row: StageConfig, projection: Projection) -> Assembly {
     Assembly { row: Arc::new(row), projection, clock: Arc::new(SystemClock) }
 }
 
-/// The store that answers queries, and the memory in front of it.
+/// Returns the store that answers queries, and the memory cache in front of it if the stage has one.
 fn list_ports(dynamodb: DynamoDb, table: &str, row: &StageConfig) -> ListPorts {
     let memory = || Arc::new(MokaCache::new(MEMORY_CACHE_BYTES_MAX)) as Arc<dyn MemoryCache>;
     ListPorts { views: Arc::new(DynamoViewStore::new(dynamodb, table)), memory: row.has(Cache::Memory).then(memory) }
@@ -180,7 +180,7 @@ fn direct_ports(
     commands_table: &str,
     backends: DirectBackends,
 ) -> Result<DirectPorts, WiringError> {
-    // Without a read store no transaction names one.
+    // Without a read store, no transaction writes to this table.
     let read = backends.read_table.map(|table| table.name).unwrap_or_default();
     let names = TableNames { write: backends.write_table, commands: commands_table.to_owned(), read };
     Ok(DirectPorts {
@@ -197,7 +197,7 @@ pub async fn ingest_side(config: IngestConfig) -> Result<Ingest, WiringError> {
     let names = TableNames {
         write: config.write_table,
         commands: config.commands_table,
-        // No transaction of this side puts a view.
+        // Transactions of the ingest side write no views.
         read: String::new(),
     };
     let queue = SqsQueue::new(clients::sqs(&aws), config.queue_url);
@@ -220,28 +220,28 @@ pub async fn ingest_side(config: IngestConfig) -> Result<Ingest, WiringError> {
     Ok(assembly(config.row, projection).ingest(ports))
 }
 
-/// A part cannot be built from its configuration.
+/// The error of a part whose construction fails.
 #[derive(thiserror::Error)]
 pub enum WiringError {
-    /// There can be no shared cache.
+    /// The configuration of the shared cache is invalid.
     #[error("REDIS_URL or REDIS_IAM_CACHE is not as it should be")]
     Redis(#[from] SetupError),
-    /// The secret cannot be had.
+    /// The secret cannot be read.
     #[error("the secret that SIGNING_KEYS_SECRET names cannot be read")]
     Secret(#[from] SecretError),
-    /// The secret is something else.
+    /// The secret does not hold signing keys.
     #[error("the secret that SIGNING_KEYS_SECRET names {0}")]
     Keys(KeyRingError),
 }
 
-/// A `main` that fails prints this form: what is wrong, and why.
+/// A failing `main` prints the `Debug` form, so it shows the error with all its causes.
 impl fmt::Debug for WiringError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", ErrorChain(self))
     }
 }
 
-/// The signing keys. Those in a secret are read once: an environment keeps what it has started with.
+/// Returns the signing keys. It reads a secret once: an environment keeps the keys that it started with.
 async fn keys(source: KeySource, aws: &SdkConfig) -> Result<Arc<KeyRing>, WiringError> {
     let keys = match source {
         KeySource::Text(keys) => keys,

@@ -1,4 +1,4 @@
-//! The answer to a request is due before the function's time is up: what comes later never leaves the function.
+//! The answer to a request is due before the function's time is up, because a later answer never leaves the function.
 
 #![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test may panic")]
 
@@ -15,7 +15,7 @@ use shared::http::path::BasePath;
 use tokio::time::Instant;
 use tower::ServiceExt;
 
-/// How long a handler has, in milliseconds, if the function has so much.
+/// Returns the time that a handler has, in milliseconds, if the function has `function_has`.
 async fn given(function_has: Duration) -> u64 {
     let left = async |Extension(Deadline(due)): Extension<Deadline>| {
         due.saturating_duration_since(Instant::now()).as_millis().to_string()

@@ -1,7 +1,7 @@
-//! Each front door's event becomes the same request, and its answer what that door understands.
+//! Each front door's event becomes the same request, and the answer has the form that the front door expects.
 //!
-//! The events in `front_doors/` are those of AWS's documentation; a test changes the path, the method, what is accepted, and
-//! whose it is:
+//! The events in `front_doors/` are those of AWS's documentation. A test changes the path, the method, the accepted types
+//! and the sender:
 //! - `http-api.json` and `rest-api.json`, payload formats 2.0 and 1.0:
 //!   <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html>
 //! - `function-url.json`: <https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html#urls-payloads>
@@ -30,7 +30,7 @@ use tower::ServiceExt;
 #[expect(unreachable_pub, reason = "it is a part of another crate as well")]
 mod fuzz;
 
-/// Answers with what it was asked, and with a header that comes twice.
+/// Answers with the request that it got, and with a repeated header.
 async fn echo(uri: Uri, incoming: Incoming) -> Response {
     let Incoming { identity, base, param, query, headers, body, .. } = incoming;
     let values = |name: &str| headers.get_all(name).iter().map(|value| value.to_str().unwrap()).collect::<Vec<_>>();
@@ -48,7 +48,8 @@ async fn echo(uri: Uri, incoming: Incoming) -> Response {
     (StatusCode::CREATED, AppendHeaders([("warning", "a"), ("warning", "b")]), seen.to_string()).into_response()
 }
 
-/// A function that echoes requests, at a front door under a base path, behind a load balancer or not.
+/// Returns a function that echoes requests, at a front door with a base path. `behind_alb` is the identity of requests
+/// through a load balancer.
 fn entrance(base: BasePath, behind_alb: Option<Identity>) -> Entrance {
     let router = Router::new().route(&path("{id}"), get(echo).post(echo)).route("/health", get("well"));
     Entrance { router: middleware::finish(router, Metrics::read(&|_| None).unwrap()), base, behind_alb }
@@ -61,7 +62,7 @@ async fn answer_of(entrance: Entrance, event: Box<RawValue>) -> Value {
     serde_json::to_value(answer).unwrap()
 }
 
-/// The answer, if requests that come through an ALB are of this identity.
+/// Returns the answer to an event, if requests through a load balancer have this identity.
 async fn answer_behind_alb(event: &Value, behind_alb: Option<Identity>) -> Value {
     answer_of(entrance(BasePath::default(), behind_alb), to_raw_value(event).unwrap()).await
 }
@@ -74,7 +75,7 @@ async fn answer_under(base: &str, event: &Value) -> Value {
     answer_of(entrance(base.parse().unwrap(), None), to_raw_value(event).unwrap()).await
 }
 
-/// The path, and the text before it.
+/// Returns the text before the path, and the path.
 fn split(answer: &Value) -> (String, String) {
     let seen = seen(answer);
     (seen["base"].as_str().unwrap().to_owned(), seen["path"].as_str().unwrap().to_owned())
@@ -93,7 +94,7 @@ fn assert_refused(answer: &Value, event: &str) {
     assert_eq!(seen(answer)["status"], 400, "{event}: {answer}");
 }
 
-/// So many header lines as no `HeaderMap` holds.
+/// Returns more header lines than a `HeaderMap` holds.
 fn too_many_headers() -> Value {
     (0..40_000).map(|n| (format!("x-{n}"), json!("y"))).collect::<serde_json::Map<_, _>>().into()
 }
@@ -114,7 +115,7 @@ fn claims() -> Value {
     json!({ "tenant_id": "acme", "sub": "ada" })
 }
 
-/// The path of one thing.
+/// Returns the path of one item.
 fn path(id: &str) -> String {
     RESOURCES[0].item(id)
 }
@@ -178,7 +179,7 @@ async fn a_claim_that_is_no_name_is_nobodys() {
     }
 }
 
-/// An HTTP API hands over a number as its digits.
+/// An HTTP API passes a number as its digits.
 #[tokio::test]
 async fn a_number_cannot_be_told_from_a_name_of_digits() {
     let mut event = sample(include_str!("front_doors/http-api.json"));
@@ -262,7 +263,7 @@ async fn what_an_http_api_leaves_out_is_left_out_of_the_request() {
     assert_eq!(seen(&answer(&sample).await)["body"], "\u{fffd}");
 }
 
-/// Also events of other services, and JSON that is no event.
+/// The events include those of other services, and JSON that is no event.
 #[tokio::test]
 async fn no_event_makes_the_handler_panic() {
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
@@ -321,7 +322,7 @@ async fn the_stage_of_an_http_api_and_a_base_path_are_no_part_of_the_path() {
         let answer = answer_under(base, &event).await;
         assert_eq!(split(&answer), (before.to_owned(), item.clone()), "{stage} {base} {raw_path}");
     }
-    // Its health is asked for without a base path, and a path that only begins alike is another.
+    // Health needs no base path. A path that only begins like the stage is another path.
     for (raw_path, status) in [("/prod/health", 200), ("/health", 200), ("/production/health", 404), ("/prod", 404)] {
         set(&mut event, "/requestContext/stage", "prod");
         set(&mut event, "/requestContext/http/method", "GET");
@@ -354,7 +355,7 @@ fn no_seed_of_an_event_breaks_what_its_target_asserts() {
     }
 }
 
-/// The same payload as an HTTP API's; but its callers are IAM's, who are of no tenant.
+/// The payload is that of an HTTP API, but the callers belong to IAM and have no tenant.
 #[tokio::test]
 async fn a_function_url_is_understood_and_its_callers_are_nobodys_users() {
     let mut event = sample(include_str!("front_doors/function-url.json"));
@@ -365,7 +366,7 @@ async fn a_function_url_is_understood_and_its_callers_are_nobodys_users() {
     assert_eq!(answer(&event).await["statusCode"], 200);
 }
 
-/// Faults of an event with both forms of headers and of parameters.
+/// Returns faults for an event, in both forms of headers and of parameters.
 #[cfg(any(feature = "apigw_rest", feature = "alb"))]
 fn wrong_for_lambda_http() -> Vec<(&'static str, Value)> {
     let long = "x".repeat(20_000);
@@ -417,14 +418,14 @@ mod rest_api {
         assert_eq!(pairs, ["parameter1=value1", "parameter1=value2", "parameter2=value"]);
     }
 
-    /// A REST API has a stage in its URL, which is no part of the path.
+    /// The URL of a REST API contains its stage, which is not part of the path.
     #[tokio::test]
     async fn the_name_of_a_rest_apis_stage_is_no_part_of_the_path() {
         let mut event = event();
         set(&mut event, "/requestContext/stage", "prod");
         set(&mut event, "/requestContext/path", format!("/prod{}", path("7")));
         assert_eq!(split(&answer(&event).await), ("/prod".to_owned(), path("7")));
-        // A custom domain, where both paths have its base path.
+        // Behind a custom domain, both paths have its base path.
         set(&mut event, "/path", format!("/v1{}", path("7")));
         set(&mut event, "/requestContext/path", format!("/v1{}", path("7")));
         assert_eq!(split(&answer_under("/v1", &event).await), ("/v1".to_owned(), path("7")));
@@ -541,7 +542,7 @@ mod alb {
         assert_eq!(seen(&answer)["query"], "myKey=val1&myKey=val2");
     }
 
-    /// Whoever reaches the load balancer where it does not authenticate can send these headers.
+    /// If the load balancer does not authenticate, any client that reaches it can send these headers.
     #[tokio::test]
     async fn what_an_albs_headers_say_of_the_sender_is_not_believed() {
         let mut event = event();
@@ -555,7 +556,7 @@ mod alb {
         assert_eq!(super::answer(&event).await["statusCode"], 401);
     }
 
-    /// The identity is the load balancer's alone: an API without an authorizer does not have it.
+    /// This identity is for requests through the load balancer only. An API without an authorizer does not get it.
     #[tokio::test]
     async fn another_front_door_beside_an_alb_must_say_whose_a_request_is() {
         let mut event = sample(include_str!("front_doors/http-api.json"));

@@ -1,6 +1,6 @@
-//! REST APIs and load balancers, by the crate `lambda_http`.
+//! REST APIs and load balancers, through the crate `lambda_http`.
 //!
-//! Its conversion panics on some events. Each of those is found here before, and answered by 400.
+//! The crate's conversion panics on some events. This module finds those events first, and answers 400.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -20,14 +20,14 @@ use crate::http::host;
 use crate::http::path::BasePath;
 use crate::http::problem::HttpProblem;
 
-/// The longest path and query together, in bytes as they stand in the event. Encoded and behind a host they are shorter than
-/// the 65,534 bytes of a URI that the crate `http` takes. API Gateway takes 10,240 bytes of a head, a load balancer a request
-/// line of 16 KiB.
+/// The maximum length of path and query together, in bytes as they stand in the event. Encoded and with a host, they stay
+/// below the 65,534 bytes of a URI in the crate `http`. API Gateway accepts 10,240 bytes of request line and headers, a
+/// load balancer a request line of 16 KiB.
 const TARGET_BYTES_MAX: usize = 16 * 1024;
-/// The longest name of a host (RFC 1035, section 2.3.4), with a port.
+/// The maximum length of the name of a host (RFC 1035, section 2.3.4) with a port, in bytes.
 const HOST_BYTES_MAX: usize = 253 + ":65535".len();
 
-/// The parts of an event that the conversion could panic on.
+/// The parts of an event on which the conversion could panic.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Event {
@@ -52,12 +52,13 @@ struct EventContext {
     domain_name: Option<String>,
 }
 
-/// A URL's rules for hosts are narrower than HTTP's: `1.2.3.999` is not an address, and no other host either.
+/// Returns whether `lambda_http` can convert a host. The rules of URLs are narrower than those of HTTP: for example, a URL
+/// cannot hold `1.2.3.999`, neither as an address nor as a name.
 fn is_convertible_host(text: &str) -> bool {
     text.len() <= HOST_BYTES_MAX && host::is_host(text) && Url::parse(&format!("https://{text}/")).is_ok()
 }
 
-/// Answers an event, in the form of its front door.
+/// Answers an event in the form of its front door.
 pub(super) async fn answer(
     door: Door,
     entrance: Entrance,
@@ -83,7 +84,7 @@ pub(super) async fn answer(
 }
 
 impl Door {
-    /// An event of this front door that says nothing. The answer to it has the form of the front door.
+    /// Returns an empty event of this front door. The answer to it has the form that the front door expects.
     fn blank(self) -> LambdaRequest {
         match self {
             #[cfg(feature = "apigw_rest")]
@@ -98,7 +99,7 @@ impl Door {
     }
 }
 
-/// Reads an event that can be converted, or refuses it.
+/// Reads an event. Refuses it if `lambda_http` cannot convert it.
 fn readable(event: &str) -> Result<LambdaRequest, HttpProblem> {
     let unreadable = |error: serde_json::Error| {
         tracing::warn!(line = error.line(), column = error.column(), "an event cannot be read");
@@ -108,10 +109,12 @@ fn readable(event: &str) -> Result<LambdaRequest, HttpProblem> {
     serde_json::from_str(event).map_err(unreadable)
 }
 
-/// Refuses an event that the conversion of `lambda_http` 1.3 would panic on: `build_request_uri` parses a URL of scheme, host
-/// and path; `Request::builder` takes that URL with the query, where each parameter
-/// has a first value; `Body::from_maybe_encoded` decodes the body; and a `HeaderMap`
-/// takes the headers.
+/// Refuses an event on which the conversion of `lambda_http` 1.3 would panic:
+///
+/// - `build_request_uri` parses a URL of scheme, host and path.
+/// - `Request::builder` takes that URL with the query, in which each parameter has a first value.
+/// - `Body::from_maybe_encoded` decodes the body.
+/// - A `HeaderMap` takes the headers.
 fn check(event: Event) -> Result<(), HttpProblem> {
     let headers = checks::headers(event.headers.iter().chain(event.multi_value_headers.iter()))?;
     let hosts = headers.get_all(::http::header::HOST).iter().filter_map(|host| host.to_str().ok());
@@ -140,18 +143,18 @@ fn check(event: Event) -> Result<(), HttpProblem> {
 #[cfg_attr(not(feature = "alb"), expect(unused_variables, reason = "only a load balancer has an entrance's identity"))]
 fn received(event: lambda_http::Request, entrance: &Entrance) -> Received {
     let path = event.raw_http_path().to_owned();
-    // The query of the URI ends at a `?` or `#` of the path.
+    // The URI does not hold the whole query if the path contains a `?` or `#`.
     let query = event.query_string_parameters_ref().map(QueryMap::to_query_string).unwrap_or_default();
     let (stage, identity) = match event.request_context_ref() {
         #[cfg(feature = "apigw_rest")]
         Some(RequestContext::ApiGatewayV1(context)) => {
-            // The path of the context is as clients wrote it; that of the event is without the stage.
+            // The path of the context is the one that the client sent. The path of the event lacks the stage.
             let stage = context.path.as_deref().and_then(|full| full.strip_suffix(path.as_str())?.parse().ok());
             let claims = context.authorizer.fields.get("claims");
             let identity = claims.and_then(|claims| claims::identity(|name| claims.get(name)?.as_str()));
             (stage.unwrap_or_default(), identity)
         }
-        // A load balancer tells of the sender in headers, as any sender can: they are not believed.
+        // A load balancer describes the sender in headers. Any client can send them, so this code ignores them.
         #[cfg(feature = "alb")]
         Some(RequestContext::Alb(_)) => (BasePath::default(), entrance.behind_alb.clone()),
         _ => (BasePath::default(), None),

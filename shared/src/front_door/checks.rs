@@ -1,4 +1,4 @@
-//! Checks of the parts that the events of all front doors have in common.
+//! Checks of the parts that the events of all front doors share.
 
 use std::fmt;
 
@@ -11,10 +11,10 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use crate::http::host;
 use crate::http::problem::HttpProblem;
 
-/// The most header lines of a request. A front door lets through far fewer; a `HeaderMap` panics at 24,577 names.
+/// The maximum number of header lines. A front door accepts far fewer; a `HeaderMap` panics at 24,577 names.
 const HEADERS_MAX: usize = 1_000;
 
-/// Names with their values, in order: an object of texts, of lists of texts, or null.
+/// Names with their values, in order. The JSON is an object of texts or of lists of texts, or null.
 #[derive(Debug, Default)]
 pub(super) struct Pairs(Vec<(String, String)>);
 
@@ -62,7 +62,7 @@ impl<'de> Visitor<'de> for PairsVisitor {
     }
 }
 
-/// Makes headers of their texts, or refuses them.
+/// Builds headers from texts, or refuses them.
 pub(super) fn headers<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Result<HeaderMap, HttpProblem> {
     let mut headers = HeaderMap::new();
     for (index, (name, text)) in pairs.enumerate() {
@@ -82,14 +82,14 @@ pub(super) fn headers<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Re
     Ok(headers)
 }
 
-/// The scheme of the client's request, from the front door.
+/// The header in which the front door names the scheme of the client's request.
 const FORWARDED_PROTO: &str = "x-forwarded-proto";
 
 fn is_scheme(text: &str) -> bool {
     ["http", "https"].iter().any(|scheme| text.eq_ignore_ascii_case(scheme))
 }
 
-/// Makes a header's value of its text, or refuses it.
+/// Builds the value of a header from a text, or refuses it.
 pub(super) fn value(text: &str) -> Result<HeaderValue, HttpProblem> {
     HeaderValue::from_str(text).map_err(|_| HttpProblem::bad_request("the value of a header is not valid"))
 }

@@ -1,4 +1,4 @@
-//! HTTP APIs and Function URLs: payload format 2.0.
+//! HTTP APIs and function URLs: payload format 2.0.
 //!
 //! <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html>,
 //! <https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html#urls-payloads>
@@ -14,8 +14,8 @@ use crate::http::path::BasePath;
 use crate::http::problem::HttpProblem;
 use crate::http::routes;
 
-/// The parts of an event that a request is made of. `aws_lambda_events` has a type for all of it, which panics if there are
-/// more headers than a `HeaderMap` holds.
+/// The parts of an event that become the request. `aws_lambda_events` has a type for the whole event, but that type panics
+/// if there are more headers than a `HeaderMap` holds.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Event {
@@ -51,7 +51,7 @@ struct Jwt {
     claims: Option<Value>,
 }
 
-/// Makes a request of an event, or refuses it with 400.
+/// Builds a request from an event, or refuses it with 400.
 pub(super) fn request(event: &str) -> Result<Received, HttpProblem> {
     let event: Event = serde_json::from_str(event).map_err(|error| {
         tracing::warn!(line = error.line(), column = error.column(), "an event cannot be read");
@@ -74,8 +74,8 @@ pub(super) fn request(event: &str) -> Result<Received, HttpProblem> {
     Ok(Received { request, path: path.to_owned(), query, stage, identity })
 }
 
-/// Splits a raw path into the stage of the API and the path of the service. The stage `$default` is not in paths, and no
-/// stage is at a custom domain. So a path that is a route as it stands is taken as one, also if a stage has the name of a
+/// Splits a raw path into the stage of the API and the path of the service. A path has no stage if the stage is `$default`,
+/// or behind a custom domain. So a raw path that is a route already stays whole, even if the stage has the name of a
 /// collection.
 fn without_stage<'path>(raw_path: &'path str, stage: Option<&str>) -> (BasePath, &'path str) {
     let stage = stage.filter(|stage| *stage != "$default" && routes::allowed(raw_path).is_none());
@@ -83,7 +83,7 @@ fn without_stage<'path>(raw_path: &'path str, stage: Option<&str>) -> (BasePath,
     stage.unwrap_or_default().split(raw_path)
 }
 
-/// An answer in payload format 2.0. It has no cookies: the service sets none.
+/// An answer in payload format 2.0. It has no cookies, because the service sets none.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Answer {
@@ -102,7 +102,7 @@ impl Answer {
     }
 }
 
-/// The format has one text for each name: several values are joined by commas (RFC 9110, section 5.3).
+/// Writes one text for each name, as the format requires. Commas join several values (RFC 9110, section 5.3).
 fn one_text_each<S: Serializer>(headers: &HeaderMap, serializer: S) -> Result<S::Ok, S::Error> {
     let mut map = serializer.serialize_map(Some(headers.keys_len()))?;
     for name in headers.keys() {

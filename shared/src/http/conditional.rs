@@ -1,7 +1,7 @@
 //! Conditional requests (RFC 9110, section 13).
 //!
-//! The strong entity tag of a representation is its version and its projection: another projection shows the same version in
-//! other bytes. A write builds on a version, so for writes the tag may leave the projection out.
+//! The strong entity tag of a representation holds its version and its projection, because another projection shows the
+//! same version in other bytes. A write depends on the version alone, so the tag of a write may omit the projection.
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -14,7 +14,7 @@ use kernel::projection::Projection;
 use super::list::{self, Backslash};
 use super::problem::HttpProblem;
 
-/// The entity tag of a version in a projection, for example `"7-v2"`.
+/// Returns the entity tag of a version in a projection, for example `"7-v2"`.
 #[must_use]
 pub fn etag(version: u64, projection: Projection) -> String {
     format!("\"{version}-{projection}\"")
@@ -23,26 +23,26 @@ pub fn etag(version: u64, projection: Projection) -> String {
 /// `If-Match` (RFC 9110, section 13.1.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IfMatch {
-    /// It is not there.
+    /// The header is absent.
     Absent,
     /// `*`: any version.
     Any,
-    /// A tag of ours.
+    /// A tag of the service.
     Tag(Tag),
-    /// A tag that the service never gives out.
+    /// A tag that the service never issues.
     Foreign,
 }
 
-/// A tag of ours.
+/// An entity tag of the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tag {
     version: u64,
-    /// The projection; `None` if the tag leaves it out.
+    /// The projection; `None` if the tag omits it.
     projection: Option<Projection>,
 }
 
 impl IfMatch {
-    /// The version that a write builds on.
+    /// Returns the version that a write expects. A foreign tag is an error: 412.
     pub fn expected(self) -> Result<ExpectedVersion, HttpProblem> {
         match self {
             Self::Absent => Ok(ExpectedVersion::Any),
@@ -52,13 +52,14 @@ impl IfMatch {
         }
     }
 
-    /// The version that it names, or 0.
+    /// Returns the version in the tag, or 0 without a tag of the service.
     #[must_use]
     pub fn named(self) -> u64 {
         if let Self::Tag(tag) = self { tag.version } else { 0 }
     }
 
-    /// Whether it lets a read of this version through. `*` always does: a missing representation is a 404 first.
+    /// Returns whether a read of this version may continue. `*` always passes, because a missing representation gets 404
+    /// earlier.
     #[must_use]
     pub fn lets_through(self, version: u64, projection: Projection) -> bool {
         match self {
@@ -81,8 +82,8 @@ pub fn if_match(headers: &HeaderMap) -> Result<IfMatch, HttpProblem> {
     }
 }
 
-/// The versions that `If-None-Match` of a write excludes: all by `*`, or those in a list of tags, which it compares weakly.
-/// `None` if it excludes no version.
+/// Returns the versions that `If-None-Match` of a write excludes: all for `*`, or those in a list of tags. The comparison
+/// is weak. Returns `None` if it excludes no version.
 pub fn excluded(headers: &HeaderMap) -> Result<Option<Excluded>, HttpProblem> {
     let wrong = || HttpProblem::bad_request("If-None-Match must be a list of entity tags, such as \"3\", or *");
     let mut tags = Vec::new();
@@ -100,8 +101,7 @@ pub fn excluded(headers: &HeaderMap) -> Result<Option<Excluded>, HttpProblem> {
     Ok((!versions.is_empty()).then(|| Excluded::Versions(versions.into_iter().collect())))
 }
 
-/// Reads the text between the quotes, such as `7-v2` or `7`. Only a text that the service would have written is a tag of
-/// ours.
+/// Reads the text between the quotes, such as `7-v2` or `7`. Returns `None` for a text that the service would not write.
 fn tag_of(opaque: &str) -> Option<Tag> {
     let Some((version, projection)) = opaque.split_once("-v") else {
         return Some(Tag { version: number(opaque)?, projection: None });
@@ -109,19 +109,19 @@ fn tag_of(opaque: &str) -> Option<Tag> {
     Some(Tag { version: number(version)?, projection: Some(Projection(number(projection)?)) })
 }
 
-/// A positive number in its one spelling.
+/// Reads a positive number in its canonical form, for example without leading zeros.
 fn number<T: FromStr + Display + Default + PartialEq>(text: &str) -> Option<T> {
     text.parse().ok().filter(|number: &T| *number != T::default() && number.to_string() == text)
 }
 
-/// What is inside the quotes of a strong tag.
+/// Returns the text between the quotes of a strong tag.
 fn opaque(tag: &str) -> Option<&str> {
     let inside = tag.strip_prefix('"')?.strip_suffix('"')?;
     inside.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"').then_some(inside)
 }
 
-/// Whether `If-None-Match` of a read names this tag, or any. The client then has the representation. The comparison is
-/// weak.
+/// Returns whether `If-None-Match` of a read names this tag, or is `*`: then the client has the representation already. The
+/// comparison is weak.
 #[must_use]
 pub fn none_match_names(headers: &HeaderMap, current: &str) -> bool {
     let names = |tag: &str| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == current;

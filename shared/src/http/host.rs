@@ -3,7 +3,7 @@
 use ::http::uri::Authority;
 use ::http::{HeaderMap, Version, header};
 
-/// Returns whether a request names its host as HTTP demands: once, and well-formed. Only HTTP/1.0 may leave it out (RFC 9112,
+/// Returns whether a request names its host as HTTP requires: once, and well-formed. Only HTTP/1.0 may omit it (RFC 9112,
 /// section 3.2).
 #[must_use]
 pub fn is_named(version: Version, headers: &HeaderMap) -> bool {
@@ -15,18 +15,18 @@ pub fn is_named(version: Version, headers: &HeaderMap) -> bool {
     }
 }
 
-/// Returns whether a text is a host, with or without a port: `uri-host [ ":" port ]`, of which the host is not empty (RFC
-/// 9110, section 4.2.1).
+/// Returns whether a text is a host, with or without a port: `uri-host [ ":" port ]`. The host must not be empty (RFC 9110,
+/// section 4.2.1).
 #[must_use]
 pub fn is_host(text: &str) -> bool {
-    // The syntax has commas in names, but no host has one: it comes of two headers that a front door has joined.
+    // The syntax allows commas in names, but no host has one. A comma means that a front door has joined two headers.
     let Some(authority) = text.parse::<Authority>().ok().filter(|_| !text.contains(',')) else { return false };
-    // Credentials, which an authority may begin with, are no part of `Host`: the text then begins with something else.
+    // An authority may begin with credentials, but `Host` may not. With credentials, the text does not begin with the host.
     let Some(rest) = text.strip_prefix(authority.host()).filter(|_| !authority.host().is_empty()) else { return false };
     rest.is_empty() || rest.strip_prefix(':').is_some_and(is_port)
 }
 
-/// RFC 3986, section 3.2.3: digits, also none.
+/// Returns whether a text is a port: digits, or empty (RFC 3986, section 3.2.3).
 fn is_port(text: &str) -> bool {
     text.is_empty() || (text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u16>().is_ok())
 }

@@ -9,14 +9,15 @@ use super::incoming::Incoming;
 use super::list::{Backslash, split};
 use super::problem::HttpProblem;
 
-/// The length of the longest key, in characters.
+/// The maximum length of a key, in characters.
 const KEY_CHARS_MAX: usize = 255;
 
 impl Incoming {
     /// Returns the idempotency key, if the client sent one.
     ///
-    /// The draft makes it a structured-field string, such as `"K7"` (RFC 9651, section 3.3.3). A bare key, such as `K7`, is the
-    /// same key. Two keys are an error, also in one line: an HTTP API joins the lines of a header with a comma.
+    /// The draft defines it as a structured-field string, such as `"K7"` (RFC 9651, section 3.3.3). A bare key, such as
+    /// `K7`, is the same key. Two keys are an error, also in one line: an HTTP API joins the lines of a header with a
+    /// comma.
     pub fn idempotency_key(&self) -> Result<Option<String>, HttpProblem> {
         let Some(given) = self.header(&IDEMPOTENCY_KEY)? else { return Ok(None) };
         if split(given, ',', Backslash::Escapes).nth(1).is_some() {
@@ -30,7 +31,7 @@ impl Incoming {
     }
 }
 
-/// Parameters of the string are ignored (RFC 9651, section 2).
+/// Reads a key in quotes. It ignores parameters of the string (RFC 9651, section 2).
 fn quoted(given: &str) -> Option<Cow<'_, str>> {
     let string = Parser::new(given).parse_item::<Cow<'_, StringRef>>().ok()?;
     Some(match string {

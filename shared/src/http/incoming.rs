@@ -1,4 +1,4 @@
-//! A request, as handlers see it: whose it is, what it says, and when its answer is due.
+//! The request for the handlers: its sender, its content, and the time at which its answer is due.
 
 use ::http::request::Parts;
 use ::http::{HeaderMap, HeaderName, header};
@@ -13,47 +13,47 @@ use super::list::{self, Backslash};
 use super::path::BasePath;
 use super::problem::HttpProblem;
 
-/// The largest body, in bytes: refused before it is parsed.
+/// The maximum size of a body, in bytes. A larger body is refused before it is parsed.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
 
-/// Who sent a request: from the claims that the front door has checked or, where it checks none, from the configuration;
-/// never from the request.
+/// The sender of a request. It comes from the claims that the front door has verified. If the front door verifies none, it
+/// comes from the configuration. The rest of the request never sets it.
 #[derive(Debug, Clone)]
 pub struct Identity {
     /// The claim `tenant_id`.
     pub tenant: Tenant,
     /// The claim `sub`.
     pub subject: Subject,
-    /// The claim `scope` (RFC 8693, section 4.2) or `scp`; `None` if the front door tells neither.
+    /// The claim `scope` (RFC 8693, section 4.2) or `scp`; `None` if the front door passes neither.
     pub scopes: Option<String>,
 }
 
 impl Identity {
-    /// Whether the sender's token has a scope. A sender without scopes may do all that the front door lets through.
+    /// Returns whether the sender's token has a scope. A sender without scopes may do all that the front door allows.
     #[must_use]
     pub fn has_scope(&self, scope: &str) -> bool {
-        // API Gateway hands over a list as `[a b]`.
+        // API Gateway passes a list as `[a b]`.
         let separate = |c: char| c.is_whitespace() || matches!(c, ',' | '[' | ']');
         self.scopes.as_ref().is_none_or(|scopes| scopes.split(separate).any(|given| given == scope))
     }
 }
 
-/// When the answer to a request is due.
+/// The time at which the answer to a request is due.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadline(pub Instant);
 
 /// A request of a known sender.
 #[derive(Debug)]
 pub struct Incoming {
-    /// Who sent it.
+    /// The sender.
     pub identity: Identity,
-    /// When its answer is due.
+    /// The time at which the answer is due.
     pub deadline: Instant,
-    /// The text before each path at the front door: links begin with it.
+    /// The text before each path at the front door. Links begin with it.
     pub base: BasePath,
-    /// The variable part of the path; empty where there is none.
+    /// The variable part of the path; empty if there is none.
     pub param: String,
-    /// The query string, raw; empty where there is none.
+    /// The query string, raw; empty if there is none.
     pub query: String,
     /// The headers.
     pub headers: HeaderMap,
@@ -84,7 +84,7 @@ impl<S: Send + Sync> FromRequest<S> for Incoming {
     }
 }
 
-/// What is known before the body is read.
+/// The parts of a request that are known before its body is read.
 struct Head {
     identity: Identity,
     deadline: Instant,
@@ -106,7 +106,7 @@ impl Head {
 }
 
 impl Incoming {
-    /// A header that must not be given twice, as text.
+    /// Returns the text of a header that may occur only once.
     pub fn header(&self, name: &HeaderName) -> Result<Option<&str>, HttpProblem> {
         let mut values = self.headers.get_all(name).iter();
         match (values.next(), values.next()) {
@@ -119,16 +119,16 @@ impl Incoming {
         }
     }
 
-    /// The id in the path. `name` is the name of the resource, for the message.
+    /// Returns the id in the path. `name` is the name of the resource, for the error message.
     pub fn id(&self, name: &str) -> Result<AggregateId, HttpProblem> {
         let wrong = |error| HttpProblem::bad_request(format!("the {name} id {error}, as the service gave it out"));
         self.param.parse().map_err(wrong)
     }
 
-    /// Refuses a body of another type than `accepted`; `header` is where the answer says what would be right.
+    /// Refuses a body of another type than `accepted`. The answer names the accepted type in `header`.
     pub fn expect_content_type(&self, accepted: &'static str, header: HeaderName) -> Result<(), HttpProblem> {
         let given = self.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        // Parameters mean nothing to JSON, not even `charset` (RFC 8259, section 11).
+        // Parameters have no meaning for JSON, not even `charset` (RFC 8259, section 11).
         let essence = given.split(';').next().unwrap_or_default();
         match essence.trim().eq_ignore_ascii_case(accepted) {
             true => Ok(()),
@@ -137,14 +137,14 @@ impl Incoming {
     }
 }
 
-/// Whether the body is sent as it is: without `Content-Encoding`, or with `identity` (RFC 9110, section 12.5.3).
+/// Returns whether the body is not encoded: `Content-Encoding` is absent, or `identity` (RFC 9110, section 12.5.3).
 fn is_plain(headers: &HeaderMap) -> bool {
     let mut values = headers.get_all(header::CONTENT_ENCODING).iter();
     let is_identity = |coding: &str| coding.trim().is_empty() || coding.trim().eq_ignore_ascii_case("identity");
     values.all(|value| value.to_str().is_ok_and(|codings| codings.split(',').all(is_identity)))
 }
 
-/// Whether `Accept` (RFC 9110, section 12.5.1) takes JSON, or is not given. The most specific range that is given decides.
+/// Returns whether `Accept` (RFC 9110, section 12.5.1) allows JSON, or is absent. The most specific range decides.
 fn accepts_json(headers: &HeaderMap) -> bool {
     let mut given = list::values(headers, header::ACCEPT).peekable();
     if given.peek().is_none() {
@@ -156,7 +156,7 @@ fn accepts_json(headers: &HeaderMap) -> bool {
     most_specific_first.iter().find_map(decides).is_some_and(|(_, is_taken)| *is_taken)
 }
 
-/// A media range, and whether its weight takes it.
+/// Returns a media range, and whether its weight is above 0.
 fn is_taken(range: &str) -> (String, bool) {
     let mut parts = list::split(range, ';', Backslash::Escapes);
     let media = parts.next().unwrap_or_default().to_ascii_lowercase();
@@ -168,7 +168,7 @@ fn is_taken(range: &str) -> (String, bool) {
 pub(super) mod tests {
     use super::*;
 
-    /// A request with these headers.
+    /// Returns a request with these headers.
     pub(in crate::http) fn with_headers<'a>(headers: impl Iterator<Item = (HeaderName, &'a str)>) -> Incoming {
         Incoming {
             identity: Identity { tenant: "t".parse().unwrap(), subject: "s".parse().unwrap(), scopes: None },

@@ -5,18 +5,18 @@ use ::http::{HeaderMap, header::AsHeaderName};
 /// The meaning of a backslash between quotes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Backslash {
-    /// It takes the next character as it is: a `quoted-string` (RFC 9110, section 5.6.4).
+    /// It escapes the next character: a `quoted-string` (RFC 9110, section 5.6.4).
     Escapes,
     /// It stands for itself: an entity tag (RFC 9110, section 8.8.3).
     Literal,
 }
 
-/// The values of a header. Values that are no text are left out.
+/// Returns the values of a header. It skips values that are not text.
 pub(super) fn values(headers: &HeaderMap, name: impl AsHeaderName) -> impl Iterator<Item = &str> {
     headers.get_all(name).iter().filter_map(|value| value.to_str().ok())
 }
 
-/// Splits a value at each separator outside of quotes, and leaves out empty parts.
+/// Splits a value at each separator outside quotes. It skips empty parts.
 ///
 /// For example `note="a, b", wait=3` has two parts if the separator is a comma.
 pub(super) fn split(value: &str, separator: char, backslash: Backslash) -> impl Iterator<Item = &str> {

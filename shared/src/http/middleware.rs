@@ -1,4 +1,4 @@
-//! What happens around every handler: a request id, problems written out, panics caught, metrics taken.
+//! The work around every handler: the request id, the bodies of problems, panics and metrics.
 
 use std::panic::AssertUnwindSafe;
 
@@ -17,15 +17,16 @@ use super::problem::{HttpProblem, Unwritten};
 use super::{REQUEST_ID, routes, set};
 use crate::metrics::{CachesAsked, Measured, Metrics};
 
-/// The id of a request, from the front door; it is in every log line of the request, and in its answer.
+/// The id of a request, from the front door. It is in every log line of the request and in its answer.
 #[derive(Debug, Clone)]
 pub struct RequestId(pub String);
 
-/// The problem of a request that a front door refuses. The handlers do not see such a request.
+/// The problem with which a request is refused before the handlers see it.
 #[derive(Debug, Clone)]
 struct Refused(HttpProblem);
 
-/// Stands for a request that a front door refuses: the handlers do not see it, and its answer passes the middleware.
+/// Returns a placeholder for a refused request. It does not reach the handlers, but its answer passes through the
+/// middleware.
 #[must_use]
 pub fn refused(problem: HttpProblem) -> Request {
     let mut request = Request::new(Body::empty());
@@ -33,7 +34,7 @@ pub fn refused(problem: HttpProblem) -> Request {
     request
 }
 
-/// A function's routes with all that belongs around them. Other requests get 404 if the service does not know the path,
+/// Adds the middleware to a function's routes. Requests outside these routes get 404 if the service does not know the path,
 /// 204 for `OPTIONS`, and 405 otherwise.
 pub fn finish(router: Router, metrics: Metrics) -> Router {
     let router = router.fallback(unserved).method_not_allowed_fallback(unserved).layer(from_fn(around));
@@ -51,7 +52,7 @@ async fn unserved(request: Request) -> Result<Response, HttpProblem> {
     }
 }
 
-/// Tells the methods of a path (RFC 9110, section 9.3.7). Headers of CORS are the front door's to add.
+/// Returns the methods of a path (RFC 9110, section 9.3.7). The front door adds the headers of CORS.
 fn options(allowed: &[&str]) -> Response {
     let mut response = StatusCode::NO_CONTENT.into_response();
     set(&mut response, header::ALLOW, routes::allow(allowed));

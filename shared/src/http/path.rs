@@ -1,4 +1,4 @@
-//! Paths: the one that the service knows, and the one that clients use at a front door.
+//! Paths in two forms: as the service knows them, and as clients use them at a front door.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,16 +7,16 @@ use ::http::Uri;
 use ::http::uri::PathAndQuery;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
-/// The characters that a path holds in encoded form only (RFC 3986, section 3.3).
+/// The characters that a path holds only in encoded form (RFC 3986, section 3.3).
 const NOT_IN_PATHS: &AsciiSet =
     &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>').add(b'?').add(b'`').add(b'{').add(b'}');
 
 /// The segments before each path at a front door: the stage of an API, the base path of a custom domain, or both. For
-/// example `/prod`, or nothing.
+/// example `/prod`, or an empty text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BasePath(String);
 
-/// A text is not a base path.
+/// The error for a text that is not a base path.
 #[derive(Debug, thiserror::Error)]
 #[error("must begin with a slash, end without one, and hold letters, digits and -._~$+!*'() otherwise, such as /v1")]
 pub struct BasePathError;
@@ -32,7 +32,7 @@ impl FromStr for BasePath {
     }
 }
 
-/// The text before a path, possibly empty.
+/// Writes the text before a path; it may be empty.
 impl fmt::Display for BasePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -40,13 +40,13 @@ impl fmt::Display for BasePath {
 }
 
 impl BasePath {
-    /// Returns the link to a path of the service, as clients of this front door follow it.
+    /// Returns the link to a path of the service, for clients of this front door.
     #[must_use]
     pub fn link(&self, path: impl fmt::Display) -> String {
         format!("{self}{path}")
     }
 
-    /// Splits a path into this, if it begins with it, and the rest. Otherwise the path is the rest, after nothing.
+    /// Splits this base path off a path. If the path does not begin with it, returns an empty base path and the whole path.
     #[must_use]
     pub fn split<'path>(&self, path: &'path str) -> (Self, &'path str) {
         match path.strip_prefix(self.0.as_str()) {
@@ -56,18 +56,19 @@ impl BasePath {
         }
     }
 
-    /// Returns this followed by another.
+    /// Returns this base path, followed by another.
     #[must_use]
     pub fn join(&self, inner: &Self) -> Self {
         Self(self.link(inner))
     }
 }
 
-/// Makes a URI of a path and of a raw query, which may be empty. Characters of the path that no URI holds are encoded. `None`
-/// if the path does not begin with a slash, if the query is not one, or if both are longer than a URI may be.
+/// Builds a URI from a path and a raw query, which may be empty. It encodes the characters of the path that no URI may
+/// hold. Returns `None` if the path does not begin with a slash, if the query is malformed, or if both are too long for a
+/// URI.
 #[must_use]
 pub fn uri(path: &str, query: &str) -> Option<Uri> {
-    // The parser would take the rest for a fragment, which is no part of a request (RFC 9112, section 3.2.1).
+    // The parser would read the rest as a fragment, which is not part of a request (RFC 9112, section 3.2.1).
     if !path.starts_with('/') || query.contains('#') {
         return None;
     }

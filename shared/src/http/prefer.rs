@@ -6,13 +6,13 @@ use ::http::HeaderMap;
 
 use super::list::{self, Backslash};
 
-/// The longest wait that a client can ask for, in seconds.
+/// The longest wait that a client can request, in seconds.
 pub const WAIT_SECONDS_MAX: u64 = 10;
 
-/// What a client would like. What cannot be understood is ignored, as the RFC has it.
+/// The preferences of a client. Unknown and malformed preferences are ignored, as the RFC says.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Preferences {
-    /// `wait=n`: seconds to wait for the outcome, at most [`WAIT_SECONDS_MAX`].
+    /// `wait=n`: the seconds to wait for the result, at most [`WAIT_SECONDS_MAX`].
     pub wait_seconds: Option<u64>,
     /// `respond-async`: an acknowledgement is enough.
     pub respond_async: bool,
@@ -21,7 +21,7 @@ pub struct Preferences {
 }
 
 impl Preferences {
-    /// Reads all `Prefer` headers. Of a preference given twice the first counts.
+    /// Reads all `Prefer` headers. If a preference is repeated, the first one counts; for `wait`, the first number.
     #[must_use]
     pub fn of(headers: &HeaderMap) -> Self {
         let mut preferences = Self::default();
@@ -46,7 +46,7 @@ impl Preferences {
         preferences
     }
 
-    /// The wait, as a time.
+    /// Returns the wait as a duration.
     #[must_use]
     pub fn wait(self) -> Option<Duration> {
         self.wait_seconds.map(Duration::from_secs)

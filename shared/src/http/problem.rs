@@ -1,4 +1,4 @@
-//! Problems (RFC 9457). A 5xx never says what broke inside; the log does, under the same request id.
+//! Problems (RFC 9457). A 5xx does not name its internal cause. The log names it, under the same request id.
 
 use ::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::body::Body;
@@ -14,22 +14,22 @@ use serde::Serialize;
 
 use super::{JSON_TYPE, routes};
 
-/// What `type` URIs begin with. The rest is a heading of docs/errors.md.
+/// The start of each `type` URI. The rest is a heading of docs/errors.md.
 const TYPE_PREFIX: &str = "urn:watershed:problem:";
 
-/// How long a client should wait before it tries again, in seconds.
+/// The time after which a client should retry, in seconds.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
-/// An answer that is a problem.
+/// An answer that reports a problem.
 #[derive(Debug, Clone)]
 pub struct HttpProblem {
     /// The problem.
     pub problem: Box<Problem>,
-    /// Headers that belong to it.
+    /// The headers that belong to it.
     pub headers: Vec<(HeaderName, HeaderValue)>,
 }
 
-/// `application/problem+json`.
+/// A body of type `application/problem+json`.
 #[derive(Serialize)]
 struct Document<'a> {
     r#type: String,
@@ -55,18 +55,18 @@ impl<'a> Document<'a> {
     }
 }
 
-/// A problem as it stands inside another document.
+/// Returns a problem as a part of another document.
 #[must_use]
 pub fn embedded(problem: &Problem) -> serde_json::Value {
     serde_json::to_value(Document::of(problem, None)).unwrap_or_default()
 }
 
-/// A problem that has not been written out yet: that needs the request's id, which the middleware knows.
+/// A problem whose body is not written yet. The body needs the request id, which the middleware knows.
 #[derive(Debug, Clone)]
 pub(super) struct Unwritten(Problem);
 
 impl Unwritten {
-    /// The body of the answer to this request.
+    /// Returns the body for the answer to this request.
     pub(super) fn write(&self, request_id: &str) -> Vec<u8> {
         serde_json::to_vec(&Document::of(&self.0, Some(request_id))).unwrap_or_default()
     }
@@ -111,7 +111,7 @@ impl HttpProblem {
         Self::new("not-json", 400, "Not JSON", detail)
     }
 
-    /// 401: the front door let the request through without saying whose it is.
+    /// 401: the front door passed a request without an identity.
     #[must_use]
     pub fn unauthenticated() -> Self {
         let detail = "the front door sent no `tenant_id` and `sub` claims: put a JWT authorizer before this function";
@@ -124,13 +124,13 @@ impl HttpProblem {
         Self::new("forbidden", 403, "Forbidden", format!("the access token lacks the scope {scope}"))
     }
 
-    /// 404: no such route.
+    /// 404: the route does not exist.
     #[must_use]
     pub fn no_route() -> Self {
         Self::new("no-route", 404, "No such route", "see docs/http.md for the routes that there are")
     }
 
-    /// 404: no such thing.
+    /// 404: the item or the command does not exist.
     #[must_use]
     pub fn not_found() -> Self {
         Problem::not_found().into()
@@ -148,7 +148,7 @@ impl HttpProblem {
         }
     }
 
-    /// 406: the client takes nothing that we make.
+    /// 406: the client does not accept JSON.
     #[must_use]
     pub fn not_acceptable() -> Self {
         Self::new("not-acceptable", 406, "Not acceptable", "accept application/json and application/problem+json")
@@ -163,14 +163,14 @@ impl HttpProblem {
         problem.with(header::CONNECTION, HeaderValue::from_static("close"))
     }
 
-    /// 412: the precondition names a tag that was never given out.
+    /// 412: the precondition names a tag that the service never issued.
     #[must_use]
     pub fn unknown_tag() -> Self {
         let detail = "the tag in If-Match is not a version that the service gives out: send the ETag of your last read";
         Self::new("version-conflict", 412, "Version conflict", detail)
     }
 
-    /// 412: a read names another tag than the current one.
+    /// 412: `If-Match` of a read names another tag than the current one.
     #[must_use]
     pub fn other_tag(current: &str) -> Self {
         let detail = format!("If-Match names another tag than {current}, the current one: read again without it");
@@ -183,7 +183,7 @@ impl HttpProblem {
         Self::new("too-large", 413, "Body too large", format!("send at most {limit} bytes"))
     }
 
-    /// 415: the body is of another type than the route takes.
+    /// 415: the route does not accept the type of the body.
     #[must_use]
     pub fn unsupported_media_type(accepted: &'static str, accept_header: HeaderName) -> Self {
         let problem = Self::new("unsupported-media-type", 415, "Unsupported media type", format!("send {accepted}"));
@@ -198,7 +198,7 @@ impl HttpProblem {
             .with(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"))
     }
 
-    /// 422: fields of the body are wrong.
+    /// 422: fields of the body are invalid.
     #[must_use]
     pub fn invalid(errors: Vec<FieldError>) -> Self {
         let mut problem = Problem::new("invalid", 422, "Invalid fields", "see `errors` for each field that is wrong");
@@ -270,13 +270,13 @@ impl From<SubmitError> for HttpProblem {
     }
 }
 
-/// Logs the whole chain of causes, once, here at the boundary; the client is told what to do.
+/// Logs the whole chain of causes, once, at this boundary. The client only learns what to do next.
 fn unanswered(error: &(dyn std::error::Error + 'static), detail: &'static str) -> HttpProblem {
     tracing::error!(error = %ErrorChain(error), "answered 503");
     HttpProblem::unavailable(detail)
 }
 
-/// An answer in JSON.
+/// Returns an answer in JSON.
 #[must_use]
 pub fn json(status: StatusCode, body: impl Into<Body>) -> Response {
     let mut response = Response::new(body.into());

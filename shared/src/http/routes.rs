@@ -1,5 +1,5 @@
-//! What is asked: a path and a method of the API. Each function serves its own part of it, and answers 404 and 405 for all of
-//! it.
+//! The routes of the API: a path with a method. Each function serves its own part of them, and answers 404 and 405 for all
+//! of them.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use ::http::Method;
 use service::api;
 use service::resources::RESOURCES;
 
-/// One thing that can be asked of the service.
+/// A method and a path pattern of the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Route {
     method: &'static str,
@@ -15,7 +15,7 @@ pub struct Route {
 }
 
 impl Route {
-    /// The collection of the resource that it belongs to.
+    /// Returns the collection of the resource that the route belongs to.
     #[must_use]
     pub fn resource(self) -> Option<&'static str> {
         let first = self.pattern.split('/').nth(1);
@@ -23,21 +23,21 @@ impl Route {
     }
 }
 
-/// For example `GET /health`; the variable part of a path stays `{id}`.
+/// For example `GET /health`. The variable part of a path stays `{id}`.
 impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.method, self.pattern)
     }
 }
 
-/// What is asked; `None` where there is no such path, or where it does not take this method.
+/// Returns the route of a request. `None` if the path does not exist, or does not take this method.
 #[must_use]
 pub fn of(method: &Method, path: &str) -> Option<Route> {
     let (pattern, methods) = find(path)?;
     methods.iter().find(|taken| **taken == method.as_str()).map(|method| Route { method, pattern })
 }
 
-/// What the path takes; `None` where there is no such path.
+/// Returns the methods of a path. `None` if the path does not exist.
 #[must_use]
 pub fn allowed(path: &str) -> Option<&'static [&'static str]> {
     find(path).map(|(_, methods)| methods)
@@ -48,7 +48,7 @@ fn find(path: &str) -> Option<(&'static str, &'static [&'static str])> {
     Some((pattern, methods))
 }
 
-/// The value of the `Allow` header (RFC 9110, section 10.2.1). Every path takes `OPTIONS`.
+/// Returns the value of the `Allow` header (RFC 9110, section 10.2.1). Every path takes `OPTIONS`.
 #[must_use]
 pub fn allow(methods: &[&str]) -> String {
     methods.iter().chain(&["OPTIONS"]).copied().collect::<Vec<_>>().join(", ")

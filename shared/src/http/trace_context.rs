@@ -9,10 +9,10 @@ const VERSION: &str = "00";
 const LENGTH: usize = 55;
 
 impl Incoming {
-    /// Returns the trace of the request, as version 00 writes it. A header that is malformed or given twice is ignored, so
-    /// that a new trace starts.
+    /// Returns the trace of the request, in the form of version 00. A malformed or repeated header is ignored, so a new
+    /// trace starts.
     ///
-    /// Of a later version only the fields that version 00 has are read (W3C Trace Context, section 3.2.4).
+    /// From a later version, it reads only the fields of version 00 (W3C Trace Context, section 3.2.4).
     #[must_use]
     pub fn traceparent(&self) -> Option<String> {
         parse(self.header(&TRACEPARENT).ok()??)

@@ -1,4 +1,4 @@
-//! CloudWatch's embedded metric format: a JSON document a line, which names the metrics and dimensions among its members.
+//! CloudWatch's embedded metric format: one JSON document a line, which names the metrics and dimensions among its members.
 //! <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>
 
 use std::collections::BTreeMap;
@@ -17,13 +17,14 @@ use crate::http::routes::Route;
 
 const NAMESPACE: &str = "Watershed";
 
-/// What `Route` is for all requests that fit none, so that nobody can invent metrics; and `Resource` for what belongs to none.
+/// The value of `Route` for all requests without a route, so that clients cannot create metrics. It is also the value of
+/// `Resource` for work that belongs to no resource.
 const NONE: &str = "none";
 
-/// The most values that a metric of one document may have.
+/// The maximum number of values of a metric in one document.
 const VALUES_MAX: usize = 100;
 
-/// What CloudWatch shall make of a document's members.
+/// The metrics and dimensions that CloudWatch reads from a document's members.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Directive {
@@ -71,7 +72,7 @@ const LAGS: Directive = Directive {
     metrics: &[milliseconds("ProjectionLag")],
 };
 
-/// One document.
+/// One document, on a line of its own.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Line<'a, M> {
@@ -96,7 +97,7 @@ struct Metadata {
 struct RequestMembers<'a> {
     route: RouteName,
     resource: &'static str,
-    /// For searches only: as a dimension each id would make a metric.
+    /// For searches only: as a dimension, each id would create a metric.
     request_id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     tenant: Option<&'a str>,
@@ -109,7 +110,7 @@ struct RequestMembers<'a> {
 
 struct RouteName(Option<Route>);
 
-/// Members with the resource that they are about.
+/// Members, with the resource that they belong to.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct OfResource<M> {
@@ -143,8 +144,8 @@ struct LagMembers {
     projection_lag: Vec<f64>,
 }
 
-/// A line for a request, which also speaks of the first cache that was asked, and a line for each further cache: a
-/// document has one `Layer`.
+/// Returns the lines for a request: one with the request and the first cache, and one for each further cache. A document
+/// has only one `Layer`.
 pub(super) fn request(source: &MetricsConfig, at: Timestamp, measured: Measured<'_>) -> Vec<u8> {
     let mut lookups = measured.caches.iter().map(LookupMembers::of);
     let lookup = lookups.next();
@@ -168,7 +169,7 @@ pub(super) fn request(source: &MetricsConfig, at: Timestamp, measured: Measured<
     lines.text
 }
 
-/// A line for each kind in a batch, and more for one that has more lags than a line may hold.
+/// Returns the lines for a batch: one for each kind, and further ones if a kind has more lags than a line may hold.
 pub(super) fn batch(source: &MetricsConfig, at: Timestamp, tallies: &BTreeMap<Option<Kind>, Tally>) -> Vec<u8> {
     let mut lines = Lines { source, at, text: Vec::new() };
     for (kind, tally) in tallies {
@@ -206,7 +207,7 @@ struct Lines<'a> {
 impl Lines<'_> {
     fn add(&mut self, directives: &'static [Directive], members: impl Serialize) {
         let aws = Metadata { timestamp: self.at.as_millis(), cloud_watch_metrics: directives };
-        // Texts and numbers in memory: nothing of this can fail.
+        // This cannot fail, because it writes texts and numbers into memory.
         if serde_json::to_writer(&mut self.text, &Line { aws, source: self.source, members }).is_ok() {
             self.text.push(b'\n');
         }
@@ -235,7 +236,7 @@ impl Serialize for RouteName {
     }
 }
 
-/// To the microsecond.
+/// Converts a duration to milliseconds, rounded to the microsecond.
 fn in_milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
 }
@@ -265,7 +266,7 @@ mod tests {
         lines
     }
 
-    /// What the specification's JSON schema and its prose demand of a document.
+    /// Asserts what the specification requires of a document, in its JSON schema and its prose.
     fn assert_is_a_document(document: &Value) {
         let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
         let aws = &document["_aws"];
