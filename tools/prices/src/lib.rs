@@ -1,34 +1,35 @@
-//! What AWS asks for what the service uses: US dollars in us-east-1, list prices without free tiers, discounts or taxes,
-//! looked up in November 2026. A price that changes is changed here and nowhere else.
+//! AWS list prices of the services in use: US dollars in us-east-1, without free tiers, discounts or taxes, looked up in
+//! November 2026. If a price changes, change it here only.
 
-/// So many bytes are a gigabyte here. AWS bills some by 2^30 bytes, which is 7 % cheaper.
+/// The bytes of a gigabyte. AWS bills some services by 2^30 bytes, which is 7 % cheaper.
 pub const GIGABYTE: f64 = 1e9;
-/// So many hours are a month, as on AWS' own price lists.
+/// The hours of a month, as on AWS's own price lists.
 pub const HOURS_PER_MONTH: f64 = 730.0;
-/// What a month's traffic is multiplied with.
+/// The seconds of a month, to turn a rate into a month's traffic.
 pub const SECONDS_PER_MONTH: f64 = HOURS_PER_MONTH * 3_600.0;
 
-/// The price of one thing.
+/// The price of one service.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Price {
-    /// What is sold.
+    /// The service, and how AWS meters it.
     pub name: &'static str,
-    /// By which unit.
+    /// The unit that AWS bills.
     pub unit: &'static str,
-    /// Up to which quantity in a month a unit costs how many dollars; the last tier has no end.
+    /// The tiers: the quantity in a month up to which a tier applies, and its dollars for one unit. The last tier has no
+    /// end.
     pub tiers: &'static [(f64, f64)],
-    /// Where the price is published.
+    /// The page that publishes the price.
     pub source: &'static str,
 }
 
 impl Price {
-    /// Dollars for the first unit.
+    /// Returns the dollars for the first unit.
     #[must_use]
     pub fn list(&self) -> f64 {
         self.tiers.first().map_or(0.0, |(_, dollars)| *dollars)
     }
 
-    /// Dollars for so many units in a month, each at the price of its tier.
+    /// Returns the dollars for `units` in a month, each at the price of its tier.
     #[must_use]
     pub fn of(&self, units: f64) -> f64 {
         let mut from = 0.0;
@@ -50,7 +51,7 @@ pub const HTTP_API: Price = Price {
     tiers: &[(300.0, 1.00), (NO_END, 0.90)],
     source: "https://aws.amazon.com/api-gateway/pricing/",
 };
-/// Invocations, whoever makes them.
+/// Invocations of functions, from any source.
 pub const LAMBDA_REQUESTS: Price = Price {
     name: "Lambda, requests",
     unit: "million requests",
@@ -71,14 +72,14 @@ pub const LAMBDA_X86_64: Price = Price {
     tiers: &[(6_000.0, 16.6667), (15_000.0, 15.0), (NO_END, 13.3334)],
     source: "https://aws.amazon.com/lambda/pricing/",
 };
-/// A strongly consistent read is one for every 4 KB, an eventually consistent one half of that.
+/// A strongly consistent read takes one unit for every 4 KB, an eventually consistent read half of that.
 pub const READ_UNITS: Price = Price {
     name: "DynamoDB on demand, read request units of 4 KB",
     unit: "million units",
     tiers: &[(NO_END, 0.125)],
     source: "https://aws.amazon.com/dynamodb/pricing/on-demand/",
 };
-/// A write is one for every 1 KB, twice that in a transaction, and as much again for each list entry.
+/// A write takes one unit for every 1 KB, twice that in a transaction, and the same again for each list entry.
 pub const WRITE_UNITS: Price = Price {
     name: "DynamoDB on demand, write request units of 1 KB",
     unit: "million units",
@@ -99,56 +100,56 @@ pub const POINT_IN_TIME_RECOVERY: Price = Price {
     tiers: &[(NO_END, 0.20)],
     source: "https://aws.amazon.com/dynamodb/pricing/on-demand/",
 };
-/// Sending, receiving, deleting, and polling in vain.
+/// Sends, receives and deletes, also polls that return no message.
 pub const SQS_STANDARD: Price = Price {
     name: "SQS, standard queue, by 64 KB",
     unit: "million requests",
     tiers: &[(100_000.0, 0.40), (200_000.0, 0.30), (NO_END, 0.24)],
     source: "https://aws.amazon.com/sqs/pricing/",
 };
-/// A message on a standard queue that names its group, as all of ours do. The source is not AWS itself.
+/// A message that names its group on a standard queue, as all messages of the service do. The source is not AWS itself.
 pub const SQS_FAIR: Price = Price {
     name: "SQS, fair queues, on top of a standard queue's",
     unit: "million requests",
     tiers: &[(NO_END, 0.10)],
     source: "https://cloudburn.io/blog/amazon-sqs-pricing",
 };
-/// The same, in order.
+/// The same requests on a FIFO queue.
 pub const SQS_FIFO: Price = Price {
     name: "SQS, FIFO queue, by 64 KB",
     unit: "million requests",
     tiers: &[(100_000.0, 0.50), (200_000.0, 0.40), (NO_END, 0.35)],
     source: "https://aws.amazon.com/sqs/pricing/",
 };
-/// What is stored in the cache, or the least that is billed: [`CACHE_GB_MIN`].
+/// The data in the cache, or the minimum that AWS bills: [`CACHE_GB_MIN`].
 pub const CACHE_STORAGE: Price = Price {
     name: "ElastiCache Serverless for Valkey, storage, 0.1 GB at the least",
     unit: "GB-hours",
     tiers: &[(NO_END, 0.084)],
     source: "https://aws.amazon.com/elasticache/pricing/",
 };
-/// What is asked of the cache.
+/// Requests to the cache.
 pub const CACHE_UNITS: Price = Price {
     name: "ElastiCache Serverless for Valkey, processing units (ECPU) of 1 KB",
     unit: "million units",
     tiers: &[(NO_END, 0.0023)],
     source: "https://aws.amazon.com/elasticache/pricing/",
 };
-/// The way out of a VPC to one service of AWS.
+/// A connection from a VPC to one service of AWS.
 pub const ENDPOINT_HOURS: Price = Price {
     name: "Interface endpoint, per availability zone",
     unit: "hours",
     tiers: &[(NO_END, 0.01)],
     source: "https://aws.amazon.com/privatelink/pricing/",
 };
-/// All that is logged by functions and by the front door.
+/// All logs of the functions and of the front door.
 pub const LOGS: Price = Price {
     name: "CloudWatch Logs, ingestion of Lambda's and other vended logs",
     unit: "GB",
     tiers: &[(10_000.0, 0.50), (30_000.0, 0.25), (50_000.0, 0.10), (NO_END, 0.05)],
     source: "https://aws.amazon.com/cloudwatch/pricing/",
 };
-/// Each set of dimensions is one, in every month in which it is written.
+/// Custom metrics. Each set of dimensions is one metric, in every month in which a function writes it.
 pub const METRICS: Price = Price {
     name: "CloudWatch, custom metrics",
     unit: "metrics",
@@ -169,21 +170,21 @@ pub const DASHBOARDS: Price = Price {
     tiers: &[(NO_END, 3.00)],
     source: "https://aws.amazon.com/cloudwatch/pricing/",
 };
-/// What is sampled.
+/// Sampled traces.
 pub const TRACES: Price = Price {
     name: "X-Ray, traces recorded",
     unit: "million traces",
     tiers: &[(NO_END, 5.00)],
     source: "https://aws.amazon.com/xray/pricing/",
 };
-/// A secret for a month; asking for it costs next to nothing.
+/// A secret for a month. Reads of it cost next to nothing.
 pub const SECRETS: Price = Price {
     name: "Secrets Manager, secrets",
     unit: "secrets",
     tiers: &[(NO_END, 0.40)],
     source: "https://aws.amazon.com/secrets-manager/pricing/",
 };
-/// Responses to clients, wherever in AWS they come from.
+/// Responses to clients, from any service of AWS.
 pub const DATA_OUT: Price = Price {
     name: "Data transfer out to the internet",
     unit: "GB",
@@ -191,10 +192,10 @@ pub const DATA_OUT: Price = Price {
     source: "https://aws.amazon.com/ec2/pricing/on-demand/",
 };
 
-/// The least that is billed as stored in a cache, in gigabytes. Source: that of [`CACHE_STORAGE`].
+/// The minimum that AWS bills as stored in a cache, in gigabytes. Source: that of [`CACHE_STORAGE`].
 pub const CACHE_GB_MIN: f64 = 0.1;
 
-/// All of them.
+/// All prices.
 pub const ALL: [Price; 21] = [
     HTTP_API,
     LAMBDA_REQUESTS,
