@@ -366,7 +366,7 @@ async fn a_function_url_is_understood_and_its_callers_are_nobodys_users() {
     assert_eq!(answer(&event).await["statusCode"], 200);
 }
 
-/// Returns faults for an event, in both forms of headers and of parameters.
+/// Returns faults for an event that has both forms of headers and of parameters.
 #[cfg(any(feature = "apigw_rest", feature = "alb"))]
 fn wrong_for_lambda_http() -> Vec<(&'static str, Value)> {
     let long = "x".repeat(20_000);
