@@ -1,5 +1,5 @@
-//! A function for the tests of this crate: what it does, its event tells. It speaks the Runtime API over plain TCP, so that it
-//! depends on nothing that is tested.
+//! A function for the tests of this crate. Its event says what to do. It speaks the Runtime API over plain TCP, so that it
+//! does not depend on the tested code.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test: whatever surprises it ends it")]
 
@@ -30,7 +30,7 @@ fn main() {
     }
 }
 
-/// The path says what to do; a batch says so in its first body.
+/// Does what the path says. A batch says it in its first body.
 fn answer(event: &Value) -> (&'static str, String) {
     let path = event["rawPath"].as_str().or(event["Records"][0]["body"].as_str()).unwrap_or_default().to_owned();
     let (action, argument) = path.trim_start_matches('/').split_once('/').unwrap_or((path.trim_start_matches('/'), ""));
@@ -52,7 +52,7 @@ fn answer(event: &Value) -> (&'static str, String) {
     ("response", json!({"statusCode": 200, "headers": {"content-type": "application/json"}, "body": body}).to_string())
 }
 
-/// The messages of a batch that say `fail`.
+/// Returns the failures of a batch: the messages with the body `fail`.
 fn failures(records: &[Value]) -> Value {
     let failed = records.iter().filter(|record| record["body"] == "fail");
     let failed: Vec<_> = failed.map(|record| json!({"itemIdentifier": record["messageId"]})).collect();
@@ -75,7 +75,7 @@ impl Connection {
     fn send(&mut self, method: &str, path: &str, body: &str) {
         let (address, length) = (&self.address, body.len());
         let text = format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\ncontent-length: {length}\r\n\r\n{body}");
-        // The gateway's process is gone: so is the reason to be here.
+        // If the write fails, the gateway's process has ended. Then this one ends too.
         self.stream.write_all(text.as_bytes()).unwrap_or_else(|_| exit(1));
     }
 

@@ -1,4 +1,4 @@
-//! What the functions are wired to: tables in every stage; the queue and Redis from the first stage on that has them.
+//! The backends of the functions: tables in every stage; the queue and Redis from the first stage that needs them.
 
 use std::sync::Arc;
 
@@ -13,13 +13,13 @@ use crate::redis::Redis;
 use crate::stores::{Store, StoreError};
 use crate::supervise::Spawner;
 
-/// What the functions need is not to be had.
+/// The error of a backend that is unavailable or cannot be prepared.
 #[derive(Debug, thiserror::Error)]
 pub enum BackendError {
-    /// No embedded tables.
+    /// The embedded tables do not start.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// No embedded queues.
+    /// The embedded queues do not start.
     #[error("{}", ErrorChain(.0))]
     QueueServer(#[from] queue::ServerError),
     /// The tables cannot be prepared.
@@ -30,17 +30,17 @@ pub enum BackendError {
     Queues(#[from] QueueError),
 }
 
-/// Tables, queues and cache. What has been started is there until everything ends.
+/// Tables, queues and cache. Each one that was started runs until the stack stops.
 #[derive(Debug)]
 pub(crate) struct Backends {
     options: StackOptions,
     spawner: Spawner,
     signing_keys: String,
-    /// The tables, if they are ours.
+    /// The tables, if they are embedded.
     pub(crate) store: Option<Arc<Store>>,
     dynamodb_url: String,
     queue: Option<QueueBackend>,
-    /// An error is the reason, in words, why there is none.
+    /// The error says why there is no Redis.
     redis: Result<Arc<Redis>, String>,
 }
 
@@ -52,7 +52,7 @@ struct QueueBackend {
 }
 
 impl Backends {
-    /// Starts the tables, and creates those of `names` that are absent.
+    /// Starts the tables, and creates the missing ones among `names`.
     pub(crate) async fn start(
         options: &StackOptions,
         spawner: &Spawner,
@@ -72,7 +72,7 @@ impl Backends {
         Ok(Self { options, spawner, signing_keys, store, dynamodb_url, queue: None, redis })
     }
 
-    /// Starts what a row needs, and is not there yet. Without Redis the service runs on memory caches alone.
+    /// Starts the missing backends of a stage. Without Redis the service runs with memory caches only.
     pub(crate) async fn provide(&mut self, row: &StageConfig) -> Result<(), BackendError> {
         if row.queue_deployed && self.queue.is_none() {
             self.queue = Some(QueueBackend::start(&self.options).await?);
@@ -83,17 +83,17 @@ impl Backends {
         Ok(())
     }
 
-    /// Redis, where a row uses it.
+    /// Returns Redis, if the stage uses it.
     pub(crate) fn redis(&self, row: &StageConfig) -> Option<Arc<Redis>> {
         self.redis.as_ref().ok().filter(|_| needs_redis(row)).cloned()
     }
 
-    /// The queues, where a row has them.
+    /// Returns the queues, if the stage has them.
     pub(crate) fn queues(&self, row: &StageConfig) -> Option<Queues> {
         self.queue.as_ref().filter(|_| row.queue_deployed).map(|queue| queue.queues.clone())
     }
 
-    /// What is where, a line each.
+    /// Returns the addresses of the backends, one a line.
     pub(crate) fn lines(&self, row: &StageConfig) -> Vec<String> {
         let dir = self.options.persistent_dir();
         let kept = dir.map_or("in memory".to_owned(), |dir| format!("kept in {}", dir.display()));
@@ -114,7 +114,7 @@ impl Backends {
         lines
     }
 
-    /// What every function of a row finds in its environment, besides what Lambda puts there and what a deployment says.
+    /// Returns the variables of every function of a stage, without those that Lambda and the deployment set.
     pub(crate) fn variables(&self, row: &StageConfig) -> Vec<(String, String)> {
         let inherited = |name: &str| std::env::var(name).ok();
         let elsewhere = self.options.dynamodb_url.is_some() || self.options.sqs_url.is_some();
@@ -146,7 +146,7 @@ impl Backends {
         .collect()
     }
 
-    /// Ends what was started.
+    /// Stops the backends that were started.
     pub(crate) async fn stop(&self) {
         if let Ok(redis) = &self.redis {
             redis.stop().await;
@@ -174,7 +174,7 @@ impl QueueBackend {
     }
 }
 
-/// Whether readers or writers of a row use Redis.
+/// Returns whether readers or writers of a stage use Redis.
 fn needs_redis(row: &StageConfig) -> bool {
     row.writes_redis || row.has(Cache::Redis)
 }
@@ -189,7 +189,8 @@ async fn redis(options: &StackOptions, spawner: &Spawner) -> Result<Redis, Strin
     }
 }
 
-/// For a service elsewhere, the credentials of whoever runs this, if there are any.
+/// Returns the settings of the SDK. A backend elsewhere gets the credentials of the user who runs this program, if there
+/// are any.
 async fn sdk_config(url: &str, elsewhere: bool) -> aws_config::SdkConfig {
     if elsewhere && std::env::var_os("AWS_ACCESS_KEY_ID").is_some() {
         clients::aws().await.to_builder().endpoint_url(url).build()

@@ -1,5 +1,5 @@
-//! Cross-origin requests (<https://fetch.spec.whatwg.org/#http-cors-protocol>), answered as an HTTP API answers them if
-//! `cors` in its configuration names origins.
+//! Cross-origin requests (<https://fetch.spec.whatwg.org/#http-cors-protocol>). The answers are those of an HTTP API whose
+//! configuration names origins in `cors`.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use serde::de::{Deserializer, Error};
 use tower_http::cors::CorsLayer;
 use url::Url;
 
-/// The methods and headers, for every origin alike. The CDK reads the same file.
+/// The methods and headers, the same for every origin. The CDK reads the same file.
 const TABLE: &str = include_str!("../../../shared/cors.json");
 
 #[derive(Debug, Deserialize)]
@@ -31,7 +31,7 @@ fn parsed<'de, D: Deserializer<'de>, T: std::str::FromStr>(deserializer: D) -> R
 }
 
 /// Lets pages of these origins call the service. Returns `None` if there are no origins: then no answer has a header of
-/// CORS, and browsers refuse every page of another origin.
+/// CORS, and browsers block all pages of other origins.
 pub(crate) fn layer(origins: &[HeaderValue]) -> Result<Option<CorsLayer>, serde_json::Error> {
     if origins.is_empty() {
         return Ok(None);
@@ -46,12 +46,12 @@ pub(crate) fn layer(origins: &[HeaderValue]) -> Result<Option<CorsLayer>, serde_
     Ok(Some(layer))
 }
 
-/// Returns true if a browser asks by this request if a page may send another one.
+/// Returns whether a request is a preflight: a browser's question whether a page may send another request.
 pub(crate) fn is_preflight<Body>(request: &Request<Body>) -> bool {
     request.method() == Method::OPTIONS && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD)
 }
 
-/// Parses an origin as a browser writes it, such as `https://app.example.com` or `http://localhost:8080`.
+/// Parses an origin in the form of browsers, such as `https://app.example.com` or `http://localhost:8080`.
 pub(crate) fn origin(text: &str) -> Result<HeaderValue, String> {
     let is_origin = Url::parse(text).is_ok_and(|url| {
         ["http", "https"].contains(&url.scheme()) && !text.contains('*') && url.origin().ascii_serialization() == text

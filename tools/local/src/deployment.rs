@@ -1,5 +1,5 @@
-//! What is deployed, and can be deployed anew while everything runs: new environments start with it, those that are at
-//! work finish what they do and end, as after an update of a stack.
+//! The deployment of the functions. A new deployment can replace it at any time, as an update of a stack on AWS: new
+//! environments start with it. The others finish their invocations, and end.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -25,85 +25,85 @@ use crate::routes::RouteTable;
 use crate::stores::Store;
 use crate::supervise::Spawner;
 
-/// The file in the data directory.
+/// The name of the file in the data directory.
 const FILE_NAME: &str = "deployment.json";
-/// What is deployed first unless somebody says otherwise.
+/// The stage of the first deployment, unless the options name one.
 const STAGE_DEFAULT: &str = "cqrs";
 const READ_TABLE_DEFAULT: &str = "watershed-read-v1";
 const WRITE_TABLE_DEFAULT: &str = "watershed-write";
 const COMMANDS_TABLE_DEFAULT: &str = "watershed-commands";
-/// How long an invocation by HTTP may take.
+/// The maximum duration of an invocation by HTTP.
 const HTTP_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a batch may take.
+/// The maximum duration of a batch.
 const INGEST_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long a request waits for an environment while all are busy.
+/// The time that a request waits for an environment while all are busy.
 const BUSY_WAIT: Duration = Duration::from_secs(2);
-/// Memory of a function, in MB: what it is told, and the cost model's assumption.
+/// The memory of a function, in MB: the value that the function sees, and that of the cost model.
 const MEMORY_MB: u32 = 256;
 
-/// What can be changed while everything runs, named as the functions' variables are.
+/// The settings of a deployment. Their names are those of the functions' variables.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE", deny_unknown_fields)]
 pub struct Deployment {
-    /// The row of the table of stages.
+    /// The stage.
     pub stage: String,
-    /// The read store that readers see.
+    /// The read store that readers use.
     pub read_table: String,
-    /// Another one that is written as well.
+    /// A second read store that writers keep up to date.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub other_read_table: Option<String>,
-    /// The table of states and unique keys. A document without it leaves it as it is; so whoever moves between stages or read
-    /// stores need not know of a restored backup.
+    /// The table of states and unique keys. A document without it keeps the present table, so a move to another stage or
+    /// read store also works after a restore.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub write_table: Option<String>,
-    /// The table of records of commands, likewise.
+    /// The table of records. A document without it keeps the present table.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commands_table: Option<String>,
 }
 
-/// A deployment makes no sense.
+/// The error of a deployment.
 #[derive(Debug, thiserror::Error)]
 pub enum DeploymentError {
-    /// Not what it should be.
+    /// The document is malformed.
     #[error(
         "a deployment is an object of STAGE, READ_TABLE and, if wanted, OTHER_READ_TABLE, WRITE_TABLE and COMMANDS_TABLE: {0}"
     )]
     Malformed(#[from] serde_json::Error),
-    /// There is no such stage.
+    /// The stage does not exist.
     #[error(transparent)]
     Stage(#[from] StageError),
     /// The stage has no function that answers over HTTP.
     #[error("stage {0} serves nothing over HTTP")]
     ServesNothing(String),
-    /// The data directory was left at another stage.
+    /// The data directory belongs to another stage.
     #[error(
         "the data directory is at stage {kept}, not {wanted}: leave --stage out and go there with `watershed migrate`, or \
          begin anew with another --data-dir or --ephemeral"
     )]
     OtherStage {
-        /// The one that it is at.
+        /// The stage of the data directory.
         kept: String,
-        /// The one that was asked for.
+        /// The requested stage.
         wanted: String,
     },
-    /// A packaged function is not there.
+    /// A packaged function is missing.
     #[error("no function {name} in {}: neither {name} nor {name}/bootstrap", .dir.display())]
     NotPackaged {
         /// The function.
         name: String,
-        /// Where it was looked for.
+        /// The directory that was searched.
         dir: PathBuf,
     },
-    /// What the functions need is not to be had.
+    /// A backend is unavailable.
     #[error(transparent)]
     Backend(#[from] BackendError),
-    /// A table's name does not tell its projection.
+    /// The name of a table does not end with its projection.
     #[error("{0} {1}")]
     Name(&'static str, ReadTableError),
-    /// The other read store is the same.
+    /// Both read stores are the same table.
     #[error("OTHER_READ_TABLE must be another table than READ_TABLE")]
     Same,
-    /// It cannot be kept.
+    /// The deployment cannot be stored.
     #[error("the deployment cannot be kept: {0}")]
     NotKept(#[from] io::Error),
 }
@@ -123,7 +123,7 @@ impl Deployment {
         }
     }
 
-    /// The same with the tables of the deployment before, unless it names its own.
+    /// Fills in the tables of the deployment before, unless this one names its own.
     fn after(self, before: &Self) -> Self {
         Self {
             write_table: self.write_table.or_else(|| before.write_table.clone()),
@@ -132,7 +132,7 @@ impl Deployment {
         }
     }
 
-    /// The tables that there must be.
+    /// Returns the names of the tables that must exist.
     pub(crate) fn tables(&self) -> TableNames {
         let or = |name: &Option<String>, default: &str| name.clone().unwrap_or_else(|| default.to_owned());
         TableNames {
@@ -142,7 +142,7 @@ impl Deployment {
         }
     }
 
-    /// What was deployed last in the data directory or, to begin with, what the options say.
+    /// Returns the last deployment in the data directory. Without one, returns the deployment that the options describe.
     pub(crate) fn first(options: &StackOptions) -> Result<(Self, StageConfig), DeploymentError> {
         let Some((kept, row)) = options.persistent_dir().map(Self::load).transpose()?.flatten() else {
             let stage = options.stage.clone().unwrap_or_else(|| STAGE_DEFAULT.to_owned());
@@ -159,7 +159,7 @@ impl Deployment {
         }
     }
 
-    /// What was deployed last in a data directory, if anything.
+    /// Returns the last deployment in a data directory, if there is one.
     fn load(data_dir: &Path) -> Result<Option<(Self, StageConfig)>, DeploymentError> {
         match std::fs::read(data_dir.join(FILE_NAME)) {
             Ok(json) => Self::parse(&json).map(Some),
@@ -168,7 +168,7 @@ impl Deployment {
         }
     }
 
-    /// Written aside and renamed, so that a crash leaves the one or the other.
+    /// Stores the deployment. It renames a complete file, so that a crash leaves either the old one or the new one.
     fn keep(&self, data_dir: &Path) -> Result<(), DeploymentError> {
         let partial = data_dir.join(format!("{FILE_NAME}.new"));
         let mut file = File::create(&partial)?;
@@ -187,32 +187,32 @@ impl Deployment {
     }
 }
 
-/// The functions, and what they are deployed with.
+/// The functions, with their deployment.
 #[derive(Debug)]
 pub struct Deployments {
     options: StackOptions,
     spawner: Spawner,
-    /// Locked for as long as something is being deployed.
+    /// Locked during a deployment.
     backends: tokio::sync::Mutex<Backends>,
     live: Mutex<Live>,
     polling: TaskTracker,
 }
 
-/// What is deployed now.
+/// The present deployment.
 #[derive(Debug)]
 struct Live {
     deployment: Deployment,
     row: StageConfig,
     variables: Vec<(String, String)>,
     pools: Vec<Pool>,
-    /// Functions that are deployed no longer, and may have environments at work.
+    /// Functions that are no longer deployed. Some of their environments may still be at work.
     retired: Vec<Pool>,
     routes: Arc<RouteTable<Pool>>,
-    /// Ends the queue's poller.
+    /// Stops the queue's poller.
     poller: Option<CancellationToken>,
 }
 
-/// What the functions of the present deployment use.
+/// The backends that the functions of the present deployment use.
 #[derive(Debug)]
 pub(crate) struct Used {
     pub(crate) store: Option<Arc<Store>>,
@@ -221,7 +221,7 @@ pub(crate) struct Used {
 }
 
 impl Deployments {
-    /// Deploys for the first time.
+    /// Makes the first deployment.
     pub(crate) async fn start(
         options: &StackOptions,
         spawner: Spawner,
@@ -242,8 +242,8 @@ impl Deployments {
         Ok(deployments)
     }
 
-    /// Deploys what a document says, if it is not deployed already. What is deployed may not have taken the place of what
-    /// was yet: [`Deployments::draining`] tells when it has.
+    /// Deploys a document, unless it is deployed already. Environments of the earlier deployment may still be at work
+    /// afterwards: [`Deployments::draining`] counts them.
     pub async fn deploy(&self, json: &[u8]) -> Result<(), DeploymentError> {
         let (deployment, row) = Deployment::parse(json)?;
         let mut backends = self.backends.lock().await;
@@ -266,13 +266,13 @@ impl Deployments {
         Ok(())
     }
 
-    /// Closes the pools of functions that have been removed, and have done what they had to do.
+    /// Closes the pools of removed functions that have finished their work.
     async fn forget_drained(&self) {
         let drained: Vec<_> = self.lock().retired.extract_if(.., |pool| pool.draining() == 0).collect();
         futures::future::join_all(drained.iter().map(Pool::close)).await;
     }
 
-    /// Has environments start with what is deployed now, and the others end.
+    /// Has new environments start with the present deployment, and ends the others. Starts or stops the poller.
     fn hand_out(&self, backends: &Backends, live: &mut Live) {
         live.variables = backends.variables(&live.row).into_iter().chain(live.deployment.variables()).collect();
         for pool in &live.pools {
@@ -295,50 +295,50 @@ impl Deployments {
         }
     }
 
-    /// What answers what.
+    /// Returns the routes of the present deployment.
     #[must_use]
     pub fn routes(&self) -> Arc<RouteTable<Pool>> {
         self.lock().routes.clone()
     }
 
-    /// The row that is deployed.
+    /// Returns the deployed stage.
     #[must_use]
     pub fn row(&self) -> StageConfig {
         self.lock().row.clone()
     }
 
-    /// The functions.
+    /// Returns the deployed functions.
     #[must_use]
     pub fn pools(&self) -> Vec<Pool> {
         self.lock().pools.clone()
     }
 
-    /// The functions that are deployed no longer.
+    /// Returns the functions that are no longer deployed.
     #[must_use]
     pub fn retired(&self) -> Vec<Pool> {
         self.lock().retired.clone()
     }
 
-    /// Environments of earlier deployments that are still at work.
+    /// Returns the number of environments of earlier deployments that are still at work.
     #[must_use]
     pub fn draining(&self) -> usize {
         let live = self.lock();
         live.pools.iter().chain(&live.retired).map(Pool::draining).sum()
     }
 
-    /// All variables that the functions find, secrets included.
+    /// Returns all variables that the deployment gives to functions, secrets included.
     #[must_use]
     pub fn variables(&self) -> Vec<(String, String)> {
         self.lock().variables.clone()
     }
 
-    /// What the functions use.
+    /// Returns the backends that the functions use.
     pub(crate) async fn used(&self) -> Used {
         let (backends, row) = (self.backends.lock().await, self.row());
         Used { store: backends.store.clone(), queues: backends.queues(&row), redis: backends.redis(&row) }
     }
 
-    /// What runs where, a line each.
+    /// Returns the functions and the addresses of the backends, one a line.
     pub(crate) async fn lines(&self) -> Vec<String> {
         let (backends, row) = (self.backends.lock().await, self.row());
         let (functions, most) = (
@@ -350,7 +350,7 @@ impl Deployments {
         lines
     }
 
-    /// Takes no more messages.
+    /// Stops the poller, and waits for the batches under way.
     pub(crate) async fn stop_polling(&self) {
         if let Some(stop) = self.lock().poller.take() {
             stop.cancel();
@@ -373,7 +373,7 @@ impl Deployments {
 
 type Functions = (Vec<Pool>, Arc<RouteTable<Pool>>);
 
-/// The functions of a row, those that there are already among them, and what each answers.
+/// Returns the functions of a stage, with its routes. It reuses the functions that are present already.
 fn functions(
     options: &StackOptions,
     spawner: &Spawner,
@@ -400,7 +400,7 @@ fn functions(
     Ok((pools, Arc::new(routes)))
 }
 
-/// Where a packaged function is: a file, or what `cargo lambda build` leaves.
+/// Returns the path of a packaged function: a file, or the output of `cargo lambda build`.
 fn package(dir: &Path, name: &str) -> Result<PathBuf, DeploymentError> {
     let candidates = [dir.join(name).join("bootstrap"), dir.join(name)];
     let found = candidates.into_iter().find(|path| path.is_file());

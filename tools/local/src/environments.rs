@@ -1,4 +1,4 @@
-//! Execution environments: a pool of processes per function, one invocation at a time each.
+//! Execution environments: for each function a pool of processes, each with one invocation at a time.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,41 +19,41 @@ use process::{Deployed, Environment};
 
 mod process;
 
-/// How long a new process may take to ask for its first invocation, as in Lambda.
+/// The time in which a new process must request its first invocation, as in Lambda.
 const INIT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Requests that wait for an environment at most, per function.
+/// The maximum number of requests that wait for an environment of one function.
 const WAITING_MAX: usize = 1000;
-/// How often an invocation that a process did not take is handed to another.
+/// The maximum number of processes that an invocation is offered to.
 const HANDOVERS_MAX: usize = 3;
-/// The pause after a process could not initialise; it doubles with each failure in a row.
+/// The pause after a process did not initialise. It doubles with each failure in a row.
 const RETRY_PAUSE_FIRST: Duration = Duration::from_millis(500);
-/// The longest pause.
+/// The maximum pause after a failure.
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(30);
-/// How often a pool looks after itself.
+/// The interval at which a pool ends idle processes and starts missing ones.
 const TICK: Duration = Duration::from_millis(250);
 
-/// Why there is no answer.
+/// The error of an invocation without an answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvokeError {
-    /// All environments were busy for too long: try later.
+    /// All environments were busy for too long. Try later.
     #[error("all environments are busy")]
     Throttled,
-    /// The event is larger than Lambda takes.
+    /// The event exceeds the limit of Lambda.
     #[error("the event exceeds 6 MB")]
     EventTooLarge,
-    /// The function did not answer in time; its process was killed.
+    /// The function did not answer in time, and its process was killed.
     #[error("the function timed out")]
     TimedOut,
-    /// The process ended while it worked.
+    /// The process ended during the invocation.
     #[error("the function's process ended")]
     Died,
-    /// The function reported an error, or an answer too large.
+    /// The function reported an error, or its answer is too large.
     #[error("the function failed")]
     Failed,
-    /// No process gets as far as to take an invocation.
+    /// No process starts.
     #[error("the function does not start")]
     NotStarting,
-    /// The function was removed before anything was handed to a process: look for what answers now.
+    /// The function was removed before a process got the event. Find the function that serves the route now.
     #[error("the function is deployed no longer")]
     Retired,
     /// The pool is being closed.
@@ -61,31 +61,31 @@ pub enum InvokeError {
     ShuttingDown,
 }
 
-/// The bounds of a pool.
+/// The limits of a pool.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Processes at most.
+    /// The maximum number of processes.
     pub environments_max: usize,
-    /// How long a process may be idle.
+    /// The time after which an idle process ends.
     pub idle: Duration,
-    /// How long a request waits for an environment while all are busy.
+    /// The time that a request waits for an environment while all are busy.
     pub wait: Duration,
 }
 
-/// What has happened so far.
+/// Counts since the start of the pool.
 #[derive(Debug, Default, Serialize)]
 pub struct Counters {
-    /// Invocations that were handed to a process.
+    /// Invocations that a process took.
     pub invocations: AtomicU64,
-    /// Invocations that the function failed or during which its process ended, timeouts included.
+    /// Invocations that failed, including timeouts and ended processes.
     pub errors: AtomicU64,
     /// Invocations that took too long.
     pub timeouts: AtomicU64,
-    /// Requests that found no environment in time.
+    /// Requests that got no environment in time.
     pub throttles: AtomicU64,
-    /// Processes that got ready.
+    /// Processes that became ready.
     pub cold_starts: AtomicU64,
-    /// Processes that did not get ready.
+    /// Processes that did not become ready.
     pub init_failures: AtomicU64,
 }
 
@@ -95,18 +95,18 @@ impl Counters {
     }
 }
 
-/// One environment, for the status page.
+/// An environment, for the status page.
 #[derive(Debug, Serialize)]
 pub struct EnvironmentStatus {
     /// The function.
     pub function: String,
-    /// The process.
+    /// The id of the process.
     pub pid: u32,
-    /// Invocations that it has taken.
+    /// The number of invocations that it has taken.
     pub invocations: u64,
-    /// Whether it is of an earlier deployment, and ends when it has done what it does.
+    /// Whether it belongs to an earlier deployment. Then it ends after its invocation.
     pub draining: bool,
-    /// Seconds since it started.
+    /// The seconds since it started.
     pub age_seconds: u64,
 }
 
@@ -128,16 +128,16 @@ struct Inner {
 #[derive(Debug, Default)]
 struct State {
     deployment: Arc<Deployed>,
-    /// Whether the function is deployed no longer.
+    /// Whether the function is no longer deployed.
     retired: bool,
-    /// Those whose process runs, also while it initialises.
+    /// The environments with a running process, also while it initialises.
     environments: BTreeMap<u64, Arc<Environment>>,
-    /// Those without work, the one used last at the end: it is used first, so that those not needed stay idle.
+    /// The idle environments, the one used last at the end. It is used again first, so that the others stay idle and end.
     idle: Vec<Idle>,
     waiting: VecDeque<oneshot::Sender<Result<Arc<Environment>, InvokeError>>>,
-    /// Started, not yet ready.
+    /// The number of processes that are not ready yet.
     starting: usize,
-    /// Started, not yet ended.
+    /// The number of processes that have not ended yet.
     alive: usize,
     last_id: u64,
     init_failures_in_a_row: u32,
@@ -151,7 +151,7 @@ struct Idle {
 }
 
 impl Pool {
-    /// A pool without any process: they start on demand. Must be called within a runtime.
+    /// Returns a pool without processes: they start on demand. Call it within a runtime.
     #[must_use]
     pub fn new(function: Function, limits: Limits, spawner: Spawner) -> Self {
         let pool = Self(Arc::new(Inner {
@@ -167,19 +167,19 @@ impl Pool {
         pool
     }
 
-    /// The function's name.
+    /// Returns the function's name.
     #[must_use]
     pub fn name(&self) -> &str {
         self.0.function.name()
     }
 
-    /// What has happened so far.
+    /// Returns the counts since the start.
     #[must_use]
     pub fn counters(&self) -> &Counters {
         &self.0.counters
     }
 
-    /// The processes, oldest first.
+    /// Returns the environments, oldest first.
     #[must_use]
     pub fn environments(&self) -> Vec<EnvironmentStatus> {
         let state = self.0.lock();
@@ -193,14 +193,14 @@ impl Pool {
         state.environments.values().map(status).collect()
     }
 
-    /// Environments of earlier deployments; all of them where the function is deployed no longer.
+    /// Returns the number of environments of earlier deployments. If the function is no longer deployed, all of them count.
     #[must_use]
     pub fn draining(&self) -> usize {
         let state = self.0.lock();
         state.environments.values().filter(|environment| !state.is_current(environment)).count()
     }
 
-    /// Has environments start with these variables from now on. Those that there are finish what they do, and end.
+    /// Has environments start with these variables from now on. The present ones finish their invocations, and end.
     pub fn deploy(&self, variables: Vec<(String, String)>) {
         let mut state = self.0.lock();
         state.deployment = Arc::new(Deployed { number: state.deployment.number + 1, variables });
@@ -209,7 +209,7 @@ impl Pool {
         }
     }
 
-    /// Takes no more invocations: the function is deployed no longer. Environments finish what they do, and end.
+    /// Accepts no more invocations, because the function is no longer deployed. Environments finish theirs, and end.
     pub fn retire(&self) {
         let mut state = self.0.lock();
         state.retired = true;
@@ -221,7 +221,7 @@ impl Pool {
         }
     }
 
-    /// Invokes the function with an event and waits for the answer. The work goes on where the caller does not wait.
+    /// Invokes the function with an event, and waits for the answer. The work continues even if the caller stops waiting.
     pub async fn invoke(&self, event: Bytes) -> Result<Bytes, InvokeError> {
         if event.len() > PAYLOAD_BYTES_MAX {
             return Err(InvokeError::EventTooLarge);
@@ -230,7 +230,7 @@ impl Pool {
         work.await.unwrap_or(Err(InvokeError::ShuttingDown))
     }
 
-    /// Takes no more invocations and ends all processes.
+    /// Accepts no more invocations, and ends all processes.
     pub async fn close(&self) {
         self.0.closing.cancel();
         self.0.lock().waiting.clear();
@@ -271,7 +271,7 @@ impl Inner {
         Err(InvokeError::Died)
     }
 
-    /// `None` if the process ended before it took the event.
+    /// Returns `None` if the process ended before it took the event.
     async fn run(self: &Arc<Self>, environment: Arc<Environment>, event: Bytes) -> Option<Result<Bytes, InvokeError>> {
         let limit = self.function.timeout;
         let outcome = environment.mailbox.post(event, limit);
@@ -341,16 +341,16 @@ impl Inner {
             if let Ok(offered) = timeout(self.limits.wait, &mut waiting).await {
                 return offered.unwrap_or(Err(InvokeError::ShuttingDown));
             }
-            // A cold start takes as long as it takes.
+            // A cold start may take longer than the wait.
             if self.lock().starting == 0 || since.elapsed() > INIT_TIMEOUT {
                 waiting.close();
-                // It may have been offered just before.
+                // An environment may have been offered just before.
                 return waiting.try_recv().unwrap_or(Err(InvokeError::Throttled));
             }
         }
     }
 
-    /// Starts an environment for each request that waits for one, within the limit.
+    /// Starts an environment for each waiting request, within the limit.
     fn start_where_needed(self: &Arc<Self>, state: &mut State) {
         state.waiting.retain(|waiting| !waiting.is_closed());
         let blocked = self.closing.is_cancelled() || state.retry_at.is_some_and(|at| Instant::now() < at);
@@ -362,7 +362,7 @@ impl Inner {
         }
     }
 
-    /// Gives an environment without work to whoever has waited longest.
+    /// Gives an idle environment to the request that has waited longest.
     fn offer(&self, mut environment: Arc<Environment>) {
         let mut state = self.lock();
         if !state.environments.contains_key(&environment.id) {
@@ -380,7 +380,7 @@ impl Inner {
         state.idle.push(Idle { environment, since: Instant::now() });
     }
 
-    /// The life of one environment, from its start to its end.
+    /// Follows one environment from its start to its end.
     async fn live(self: Arc<Self>, id: u64) {
         let deployment = Arc::clone(&self.lock().deployment);
         let started = Environment::start(id, &self.function, deployment, &self.spawner).await;
@@ -429,7 +429,7 @@ impl Inner {
         self.start_where_needed(&mut state);
     }
 
-    /// Tells it once, with the reason, and lets nobody wait for what does not come.
+    /// Reports the failure once, with its reason. If no process is left, the waiting requests fail at once.
     fn init_failed(&self, report: &str) {
         Counters::add(&self.counters.init_failures);
         let mut state = self.lock();
@@ -446,7 +446,7 @@ impl Inner {
         }
     }
 
-    /// Ends what has been idle for too long, and starts what is still waited for after a pause.
+    /// Ends environments that have been idle for too long. Starts environments for requests that wait after a pause.
     async fn look_after(self: Arc<Self>) {
         while self.closing.run_until_cancelled(tokio::time::sleep(TICK)).await.is_some() {
             let mut state = self.lock();

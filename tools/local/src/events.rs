@@ -1,4 +1,4 @@
-//! HTTP requests as API Gateway's events, payload format 2.0, and a function's answers as HTTP responses.
+//! Turns HTTP requests into events of API Gateway in payload format 2.0, and a function's answers into HTTP responses.
 //! <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html>
 
 use std::borrow::Cow;
@@ -20,11 +20,11 @@ use serde_json::Value;
 
 use crate::jwt::Claims;
 
-/// The account that things on this machine belong to.
+/// The account that owns everything on this machine.
 const ACCOUNT_ID: &str = "000000000000";
 /// The id of the API.
 const API_ID: &str = "local";
-/// Headers of a connection rather than of a message: they are not passed on, in either direction.
+/// Headers that belong to a connection and not to a message. They are not passed on, in either direction.
 const HOP_BY_HOP: [&str; 9] = [
     "connection",
     "expect",
@@ -36,19 +36,19 @@ const HOP_BY_HOP: [&str; 9] = [
     "transfer-encoding",
     "upgrade",
 ];
-/// The type of an answer that does not name one.
+/// The type of an answer that names none.
 const CONTENT_TYPE_DEFAULT: HeaderValue = HeaderValue::from_static("text/plain;charset=UTF-8");
 
-/// What the gateway knows of a request besides the request.
+/// The gateway's knowledge of a request, besides the request itself.
 #[derive(Debug)]
 pub struct Origin<'a> {
-    /// The route that was found.
+    /// The route of the request.
     pub route_key: &'a str,
     /// The parameters in its path.
     pub path_parameters: &'a BTreeMap<&'static str, String>,
-    /// What the authorizer found, where the route has one.
+    /// The result of the authorizer, if the route has one: the claims, and the scopes of the route.
     pub authorization: Option<(&'a Claims, &'a [String])>,
-    /// The client.
+    /// The address of the client.
     pub source_ip: IpAddr,
     /// The port of the gateway.
     pub port: u16,
@@ -56,13 +56,13 @@ pub struct Origin<'a> {
     pub request_id: &'a str,
 }
 
-/// A function's answer that is no HTTP response.
+/// The error of an answer that is no HTTP response.
 #[derive(Debug, thiserror::Error)]
 pub enum AnswerError {
-    /// It is not JSON.
+    /// The answer is not JSON.
     #[error("the answer is not JSON")]
     NotJson(#[source] serde_json::Error),
-    /// It has a part that HTTP does not allow.
+    /// The answer has a part that HTTP forbids.
     #[error("the answer's {0} is not valid")]
     Invalid(&'static str),
 }
@@ -125,10 +125,10 @@ struct Http<'a> {
     user_agent: Cow<'a, str>,
 }
 
-/// The event of a request.
+/// Returns the event of a request.
 ///
 /// # Errors
-/// None that a request could cause: serialising text into memory does not fail.
+/// No request causes one: serialising text into memory does not fail.
 pub fn event(head: &Parts, body: &Bytes, origin: &Origin<'_>) -> Result<Bytes, serde_json::Error> {
     let path = decoded_path(head.uri.path());
     let host = head.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
@@ -171,7 +171,7 @@ pub fn event(head: &Parts, body: &Bytes, origin: &Origin<'_>) -> Result<Bytes, s
     serde_json::to_vec(&event).map(Bytes::from)
 }
 
-/// An HTTP API decodes the path, unlike a function URL. What is no text afterwards stays as it was written.
+/// Decodes the path, as an HTTP API does and a function URL does not. A path that is not text afterwards stays encoded.
 fn decoded_path(path: &str) -> Cow<'_, str> {
     percent_decode_str(path).decode_utf8().unwrap_or(Cow::Borrowed(path))
 }
@@ -185,7 +185,8 @@ fn cookies(headers: &HeaderMap) -> Vec<String> {
     headers.get_all(COOKIE).iter().flat_map(split).filter(|cookie| !cookie.is_empty()).collect()
 }
 
-/// Names in lower case, several values of one name joined by a comma, and what the gateway adds.
+/// Returns the headers of an event. Names are in lower case, and a comma joins several values of one name. The gateway adds
+/// its own headers.
 fn event_headers<'a>(
     headers: &'a HeaderMap,
     body_bytes: usize,
@@ -209,7 +210,7 @@ fn event_headers<'a>(
     all.insert("x-forwarded-port", origin.port.to_string().into());
     all.insert("x-forwarded-proto", "http".into());
     all.entry("x-amzn-trace-id").or_insert_with(|| crate::runtime_api::trace_id().into());
-    // Also of a body that came in chunks, whose head does not say it.
+    // Also for a body in chunks, whose request has no such header.
     all.insert("content-length", body_bytes.to_string().into());
     all
 }
@@ -228,7 +229,7 @@ fn query_parameters(query: &str) -> BTreeMap<String, String> {
     parameters
 }
 
-/// Text as text where its type says so and it is UTF-8, everything else as Base64.
+/// Returns a body as text if its type is text and it is UTF-8, and in Base64 otherwise.
 fn event_body<'a>(headers: &HeaderMap, body: &'a Bytes) -> (Option<Cow<'a, str>>, bool) {
     if body.is_empty() {
         return (None, false);
@@ -262,9 +263,9 @@ struct Answer<'a> {
     is_base64_encoded: Option<bool>,
 }
 
-/// The response that a function's answer stands for.
+/// Returns the HTTP response for a function's answer.
 ///
-/// JSON without a status code is the body of a 200, as API Gateway infers.
+/// JSON without a status code is the body of a 200, as with API Gateway.
 pub fn response(answer: &Bytes) -> Result<Response<Full<Bytes>>, AnswerError> {
     match serde_json::from_slice::<Answer<'_>>(answer) {
         Ok(answer) => structured(answer),
@@ -278,7 +279,7 @@ fn structured(answer: Answer<'_>) -> Result<Response<Full<Bytes>>, AnswerError> 
         Value::String(text) => text.parse().ok(),
         _ => None,
     };
-    // A gateway cannot pass on a 1xx as an answer.
+    // A gateway cannot pass on a 1xx.
     let status = status.filter(|status| *status >= 200).and_then(|status| StatusCode::from_u16(status).ok());
     let body = match (answer.body, answer.is_base64_encoded) {
         (None, _) => Bytes::new(),

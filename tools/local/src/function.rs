@@ -1,10 +1,10 @@
-//! The programs that are built into this one.
+//! The functions that are built into this program.
 
 use tokio::runtime::Builder;
 
-/// Runs one in this process, until its Runtime API is gone.
+/// Runs one of them in this process, until its Runtime API ends.
 pub(crate) fn run(binary: &str) -> Result<(), String> {
-    // As in production, where an environment has one core or less.
+    // As on AWS, where an environment has one core or less.
     let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
     let ended = runtime.block_on(async {
         match binary {

@@ -26,31 +26,32 @@ use crate::jwt::{Authorizer, Claims, Denied};
 use crate::serve;
 use crate::status::Status;
 
-/// A request's body is at most 10 MB: <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html>
+/// The maximum size of a request's body, in bytes:
+/// <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html>
 const BODY_BYTES_MAX: usize = 10 * 1024 * 1024;
-/// The request line and the headers are at most 10,240 bytes together.
+/// The maximum size of the request line and the headers together, in bytes.
 const HEAD_BYTES_MAX: usize = 10_240;
-/// How long a request's body may take to arrive.
+/// The time in which a request's body must arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
-/// Connections that are served at the same time at most.
+/// The maximum number of simultaneous connections.
 const CONNECTIONS_MAX: usize = 1024;
-/// What the status page is at: a path that is no API's.
+/// The path of the status page. No API has this path.
 const STATUS_PATH: &str = "/_local/status";
-/// Where something else is deployed, likewise.
+/// The path to which a client sends a new deployment. No API has this path.
 const DEPLOYMENT_PATH: &str = "/_local/deployment";
 
 /// The front door.
 #[derive(Debug)]
 pub struct Gateway {
-    /// What answers what, and what the status page tells.
+    /// The source of the status page, with the deployed routes.
     pub status: Status,
-    /// Who may pass.
+    /// The part that verifies tokens.
     pub authorizer: Authorizer,
-    /// The port that it is at.
+    /// The port of the gateway.
     pub port: u16,
 }
 
-/// Serves until `stop`, then lets the requests under way finish. `cors` answers preflights: no function sees them.
+/// Serves until `stop`, then finishes the requests under way. `cors` answers preflights, so no function sees them.
 pub async fn serve(listener: TcpListener, gateway: Arc<Gateway>, cors: Option<CorsLayer>, stop: CancellationToken) {
     let cors = option_layer(cors);
     serve::serve(listener, CONNECTIONS_MAX, stop, move |peer, request| {
@@ -63,7 +64,7 @@ pub async fn serve(listener: TcpListener, gateway: Arc<Gateway>, cors: Option<Co
         async move {
             let answer: Result<_, Infallible> = behind.oneshot(request).await;
             let mut response = answer.unwrap_or_else(|never| match never {});
-            // An HTTP API answers with another status than the layer.
+            // An HTTP API answers a preflight with another status than this layer.
             if is_preflight && response.status() == StatusCode::OK {
                 *response.status_mut() = StatusCode::NO_CONTENT;
             }
@@ -102,7 +103,7 @@ impl Gateway {
         }
     }
 
-    /// An error is the gateway's own answer.
+    /// Passes a request to its function. An error is an answer of the gateway itself.
     async fn pass_on(
         &self,
         peer: SocketAddr,
@@ -119,7 +120,7 @@ impl Gateway {
         let claims = self.authorize(&head).map_err(|denied| denial(&denied))?;
         let body = collect(body).await?;
         loop {
-            // What is deployed now: it may be something else than when the request came.
+            // The routes may have changed since the request arrived.
             let routes = self.status.deployments.routes();
             let route = routes.find(&head.method, head.uri.path());
             let origin = Origin {
@@ -143,7 +144,7 @@ impl Gateway {
         }
     }
 
-    /// Routes without scopes have no authorizer. Which scopes a route has is the same in all deployments.
+    /// Authorizes a request. Routes without scopes need no token. A route has the same scopes in all deployments.
     fn authorize(&self, head: &Parts) -> Result<Option<Claims>, Denied> {
         let routes = self.status.deployments.routes();
         match routes.find(&head.method, head.uri.path()).scopes {
@@ -153,7 +154,7 @@ impl Gateway {
     }
 }
 
-/// The request line and the headers, in bytes, about as they were on the wire.
+/// Returns the size of the request line and the headers, in bytes, about as on the wire.
 fn head_bytes(head: &Parts) -> usize {
     let line = head.method.as_str().len() + head.uri.path_and_query().map_or(0, |path| path.as_str().len());
     line + head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>()
@@ -177,7 +178,7 @@ async fn collect(mut body: Incoming) -> Result<Bytes, Response<Full<Bytes>>> {
     }
 }
 
-/// Reads on for a while: a client that is still sending would not see the answer if the connection closed on it.
+/// Reads the rest of the body for a while. A client that is still sending would miss the answer if the connection closed.
 async fn discard(body: &mut Incoming) {
     let mut bytes = 0;
     while let Some(Ok(frame)) = body.frame().await {
@@ -188,7 +189,7 @@ async fn discard(body: &mut Incoming) {
     }
 }
 
-/// What API Gateway answers where a function does not.
+/// Returns the answer of API Gateway if the function does not answer.
 fn refusal(error: &InvokeError) -> Response<Full<Bytes>> {
     match error {
         InvokeError::Throttled => message(StatusCode::TOO_MANY_REQUESTS, "Too Many Requests"),

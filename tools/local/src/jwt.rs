@@ -12,43 +12,43 @@ use resource::{Access, Description};
 use serde_json::{Map, Value};
 use service::resources::RESOURCES;
 
-/// The only algorithms that the authorizer of an HTTP API takes: those based on RSA.
+/// The algorithms that the authorizer of an HTTP API accepts: those based on RSA.
 const ALGORITHMS: [Algorithm; 3] = [Algorithm::RS256, Algorithm::RS384, Algorithm::RS512];
-/// The scheme of the credentials; it may be left out.
+/// The scheme of the credentials. A client may omit it.
 const SCHEME: &str = "bearer ";
 
-/// A token's claims, each as text, as the event has them.
+/// The claims of a token, each as text, in the form of the event.
 pub type Claims = BTreeMap<String, String>;
 
-/// Why a request may not pass.
+/// The reason for which the authorizer denies a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Denied {
-    /// No token, or one that does not verify: 401, with a reason for the `WWW-Authenticate` header.
+    /// The token is missing or does not verify: 401, with a reason for the `WWW-Authenticate` header.
     Unauthorized(Option<&'static str>),
-    /// A good token without any of these scopes: 403.
+    /// The token is valid, but has none of these scopes: 403.
     Forbidden(Vec<String>),
 }
 
-/// Why keys cannot be used.
+/// The error of an unusable key set.
 #[derive(Debug, thiserror::Error)]
 pub enum KeySetError {
     /// The file cannot be read.
     #[error("cannot read it")]
     Read(#[source] io::Error),
-    /// It is not a JSON Web Key Set.
+    /// The file is not a JSON Web Key Set.
     #[error("it is not a JSON Web Key Set")]
     Parse(#[source] serde_json::Error),
-    /// It has no key that can verify a token.
+    /// The file has no key that can verify a token.
     #[error("it has no RSA key with a kid")]
     NoKeys,
 }
 
-/// Decides who may pass, and as whom.
+/// Decides which requests may pass, and with which claims.
 #[derive(Debug)]
 pub enum Authorizer {
-    /// Every request is by the same subject of the same tenant, with all scopes.
+    /// All requests pass, with the same subject and tenant, and with all scopes.
     Fixed(Claims),
-    /// Tokens are verified.
+    /// Only requests with a valid token pass.
     Verifying(Box<Verifier>),
 }
 
@@ -66,7 +66,7 @@ impl std::fmt::Debug for Verifier {
 }
 
 impl Authorizer {
-    /// One that asks for nothing.
+    /// Returns an authorizer that accepts all requests.
     #[must_use]
     pub fn fixed(issuer: &str, audience: &str) -> Self {
         let of_one = |resource: &Description| [Access::Read, Access::Write].map(|access| resource.scope(access));
@@ -83,14 +83,14 @@ impl Authorizer {
         Self::Fixed(claims.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
     }
 
-    /// One that verifies with the keys of a file.
+    /// Returns an authorizer that verifies tokens with the keys of a file.
     pub fn verifying(key_set: &Path, issuer: &str, audience: &str) -> Result<Self, KeySetError> {
         let text = std::fs::read(key_set).map_err(KeySetError::Read)?;
         let set: JwkSet = serde_json::from_slice(&text).map_err(KeySetError::Parse)?;
         Ok(Self::Verifying(Box::new(Verifier::new(&set, issuer, audience)?)))
     }
 
-    /// The claims of a request's token; `authorization` is the header's value.
+    /// Returns the claims of a request's token. `authorization` is the value of the header.
     pub fn authorize(&self, authorization: Option<&HeaderValue>, scopes: &[String]) -> Result<Claims, Denied> {
         match self {
             Self::Fixed(claims) => Ok(claims.clone()),
@@ -111,7 +111,7 @@ impl Verifier {
         validation.validate_nbf = true;
         validation.set_required_spec_claims(&["exp", "iss"]);
         validation.set_issuer(&[issuer]);
-        // Below, because it may be in client_id instead.
+        // `is_for_us` checks it, because it may be in `client_id` instead.
         validation.validate_aud = false;
         Ok(Self { keys, validation, audience: audience.to_owned() })
     }
@@ -133,7 +133,7 @@ impl Verifier {
         if !self.validation.algorithms.contains(&header.alg) {
             return Err("the algorithm is not allowed");
         }
-        // No extension is understood here (RFC 7515, section 4.1.11).
+        // This authorizer understands no extension (RFC 7515, section 4.1.11).
         if header.crit.is_some() {
             return Err("the token has a critical header");
         }
@@ -158,7 +158,7 @@ impl Verifier {
         }
     }
 
-    /// `aud`, one or several, or in its absence `client_id`.
+    /// Returns whether `aud`, a text or a list, names this service. Without `aud`, `client_id` counts.
     fn is_for_us(&self, claims: &Map<String, Value>) -> bool {
         match (claims.get("aud"), claims.get("client_id")) {
             (Some(Value::Array(several)), _) => {
@@ -197,7 +197,7 @@ fn has_scope(claims: &Map<String, Value>, scope: &str) -> bool {
     ["scope", "scp"].iter().filter_map(|claim| claims.get(*claim)).any(listed)
 }
 
-/// As an HTTP API writes a claim into the event: everything is text, a list is `[a b]`.
+/// Returns the text of a claim in the event of an HTTP API. A list becomes `[a b]`.
 fn as_text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),

@@ -8,21 +8,22 @@ use std::path::Path;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-/// The file in the data directory.
+/// The name of the file in the data directory.
 const FILE_NAME: &str = "signing-keys";
 /// The length of a key, in bytes.
 const KEY_BYTES: usize = 32;
 
-/// The keys in the form that the functions read, `kid:base64[,kid:base64...]`: the first signs, all verify.
+/// Returns the keys in the form that the functions read, `kid:base64[,kid:base64...]`. The first key signs; all keys
+/// verify.
 ///
-/// They are kept in `data_dir`, readable by its owner alone, because tokens outlive a restart.
+/// The file in `data_dir` keeps them, because tokens outlive a restart. Only its owner can read it.
 pub(crate) fn load_or_create(data_dir: &Path) -> io::Result<String> {
     let path = data_dir.join(FILE_NAME);
     match std::fs::read_to_string(&path) {
         Ok(keys) => Ok(keys.trim().to_owned()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let keys = generate();
-            // Written aside and renamed, so that a crash leaves no half of a key.
+            // A rename of a complete file: a crash leaves no partial key.
             let partial = data_dir.join(format!("{FILE_NAME}.new"));
             let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
             file.write_all(keys.as_bytes())?;
@@ -34,7 +35,7 @@ pub(crate) fn load_or_create(data_dir: &Path) -> io::Result<String> {
     }
 }
 
-/// One new key.
+/// Returns a new key.
 #[must_use]
 pub(crate) fn generate() -> String {
     format!("local:{}", STANDARD.encode(rand::random::<[u8; KEY_BYTES]>()))

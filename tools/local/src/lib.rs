@@ -1,7 +1,7 @@
-//! The service on one machine, faithfully: the same functions behind the same interfaces as deployed.
+//! The service on one machine: the same functions behind the same interfaces as on AWS.
 //!
-//! A request goes [`gateway`] → [`environments`] → a function's process, through its [`runtime_api`]; a message goes from the
-//! queue through the [`poller`] the same way. [`stack`] starts and ends all of it.
+//! A request passes [`gateway`], [`environments`], and the process of a function through its [`runtime_api`]. A message
+//! from the queue takes the same way, from the [`poller`]. [`stack`] starts and stops all parts.
 
 use std::process::ExitCode;
 
@@ -29,7 +29,7 @@ pub mod status;
 mod stores;
 pub mod supervise;
 
-/// Does what the command line asks for, until it is done or told to stop.
+/// Runs the role of the command line until it is done, or until a signal stops it.
 #[must_use]
 pub fn run(options: Options) -> ExitCode {
     let result = match options.role {

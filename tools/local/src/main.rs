@@ -1,4 +1,4 @@
-//! Wiring only: reads the command line and runs.
+//! The entry point: reads the command line and runs.
 
 use std::process::ExitCode;
 

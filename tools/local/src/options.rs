@@ -5,75 +5,75 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use http::HeaderValue;
 
-/// Runs the whole service on this machine: gateway, functions in processes of their own, queue, tables and cache.
+/// Run the whole service on this machine: gateway, functions in processes of their own, queue, tables and cache
 #[derive(Debug, Parser)]
 #[command(name = "watershed-local", version)]
 pub struct Options {
-    /// What to do instead of serving.
+    /// Another task than to serve
     #[command(subcommand)]
     pub role: Option<Role>,
-    /// How to serve.
+    /// The settings of the service
     #[command(flatten)]
     pub stack: StackOptions,
 }
 
-/// The parts that this program plays in processes of its own.
+/// The roles that this program plays in processes of its own.
 #[derive(Debug, Clone, Subcommand)]
 pub enum Role {
-    /// Runs one function; needs the environment of a Lambda function.
+    /// Run one function, in the environment of a Lambda function
     #[command(hide = true)]
     Function {
-        /// Ends when this process, which must be the parent, ends.
+        /// Id of the parent process: the function ends with it
         #[arg(long)]
         parent: i32,
-        /// The function.
+        /// Name of the function
         name: String,
     },
-    /// Becomes another program, and sees to it that it ends with its parent.
+    /// Run another program that ends with its parent
     #[command(hide = true)]
     Leash {
-        /// Ends when this process, which must be the parent, ends.
+        /// Id of the parent process: the program ends with it
         #[arg(long)]
         parent: i32,
-        /// The program.
+        /// Path of the program
         program: PathBuf,
-        /// Its arguments.
+        /// Arguments of the program
         #[arg(last = true)]
         arguments: Vec<std::ffi::OsString>,
     },
 }
 
-/// How to serve.
+/// The settings of the service.
 #[derive(Debug, Clone, Args)]
 pub struct StackOptions {
     /// Port to serve on, at 127.0.0.1; 0 takes any free one
     #[arg(long, default_value_t = 3000)]
     pub port: u16,
-    /// Stage of the evolution, from shared/stages.json [default: what the data directory was left at, or else cqrs]
+    /// Stage of the evolution, from shared/stages.json [default: the stage of the data directory, or cqrs if it has none]
     #[arg(long)]
     pub stage: Option<String>,
-    /// Type of the queue between write and ingest
+    /// Type of the queue between write-fn and ingest-fn
     #[arg(long, value_enum, default_value_t = QueueType::Standard)]
     pub queue: QueueType,
-    /// Where tables, queue and signing keys are kept between runs
+    /// Directory that keeps tables, queue and signing keys between runs
     #[arg(long, value_name = "DIR", default_value = ".watershed")]
     pub data_dir: PathBuf,
-    /// Keep everything in memory, nothing between runs
+    /// Keep everything in memory, and nothing between runs
     #[arg(long, conflicts_with = "data_dir")]
     pub ephemeral: bool,
-    /// Run on memory caches alone
+    /// Run without Redis, on memory caches only
     #[arg(long, conflicts_with = "redis_url")]
     pub no_redis: bool,
-    /// Processes per function at most
+    /// Maximum number of processes per function
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub max_environments: u16,
-    /// Seconds after which an idle process is ended
+    /// Seconds after which an idle process ends
     #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub idle_seconds: u32,
-    /// Run packaged functions, DIR/<name> or DIR/<name>/bootstrap, instead of those built in
+    /// Run packaged functions, DIR/<name> or DIR/<name>/bootstrap, instead of the built-in ones
     #[arg(long, value_name = "DIR")]
     pub functions_dir: Option<PathBuf>,
-    /// Verify bearer tokens with this JSON Web Key Set; without it every request is local-user of tenant local
+    /// Verify bearer tokens with this JSON Web Key Set; without it, every request comes from local-user of tenant local
     #[arg(long, value_name = "FILE")]
     pub jwks: Option<PathBuf>,
     /// Issuer that tokens must name
@@ -91,7 +91,7 @@ pub struct StackOptions {
     /// Use the queues at this endpoint instead of the embedded ones
     #[arg(long, value_name = "URL")]
     pub sqs_url: Option<String>,
-    /// Have the functions write their metrics among their logs
+    /// Write the metrics of the functions to their logs
     #[arg(long)]
     pub metrics: bool,
     /// Use this Redis instead of starting one
@@ -100,7 +100,7 @@ pub struct StackOptions {
 }
 
 impl StackOptions {
-    /// The data directory, if anything is kept.
+    /// Returns the data directory, unless everything is in memory.
     #[must_use]
     pub fn persistent_dir(&self) -> Option<&Path> {
         (!self.ephemeral).then_some(self.data_dir.as_path())
@@ -110,9 +110,9 @@ impl StackOptions {
 /// The type of a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum QueueType {
-    /// No order, nearly no limits.
+    /// No order, nearly no limits
     Standard,
-    /// Order per message group.
+    /// Order per message group
     Fifo,
 }
 

@@ -1,4 +1,4 @@
-//! The queue poller: what Lambda's event source mapping does for an SQS queue.
+//! The queue poller, which does the work of Lambda's event source mapping for an SQS queue.
 //! <https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html>
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,31 +20,31 @@ use crate::options::QueueType;
 use crate::queue::Queue;
 use crate::runtime_api::PAYLOAD_BYTES_MAX;
 
-/// Messages of one invocation at most.
+/// The maximum number of messages of one invocation.
 const BATCH_MAX: i32 = 10;
-/// How long to wait for a batch to fill, where the queue has no order.
+/// The time in which a batch fills, if the queue keeps no order.
 const WINDOW: Duration = Duration::from_millis(100);
-/// How long a receive waits for a message, in seconds: the longest that SQS offers.
+/// The time that a receive waits for a message, in seconds: the maximum of SQS.
 const WAIT_SECONDS: i32 = 20;
-/// The pause after an invocation or a receive that failed.
+/// The pause after a failed invocation or receive.
 const FAILURE_PAUSE: Duration = Duration::from_millis(500);
-/// Batches that are worked on at the same time.
+/// The maximum number of simultaneous batches.
 const CONCURRENCY_MAX: usize = 4;
-/// How often a delete is tried: messages that stay would be received again.
+/// The maximum number of attempts to delete messages. SQS delivers the remaining messages again.
 const DELETES_MAX: usize = 3;
-/// Records of one invocation at most, in bytes: what Lambda takes, less the little that goes around them.
+/// The maximum size of the records of one invocation, in bytes: the limit of Lambda, less the text around the records.
 const EVENT_BYTES_MAX: usize = PAYLOAD_BYTES_MAX - 64;
-/// The region that everything on this machine is in.
+/// The region of everything on this machine.
 const REGION: &str = "us-east-1";
 
-/// What to poll, and whom to invoke.
+/// The queue to poll, and the function to invoke.
 #[derive(Debug, Clone)]
 pub struct Poller {
-    /// How to speak to the queue.
+    /// The client for the queue.
     pub client: Client,
     /// The queue.
     pub queue: Queue,
-    /// Whether it keeps order.
+    /// The type of the queue.
     pub queue_type: QueueType,
     /// The function.
     pub pool: Pool,
@@ -83,7 +83,7 @@ struct Attribute<'a> {
     data_type: &'a str,
 }
 
-/// A function's answer to a batch.
+/// The answer of a function to a batch.
 #[derive(Deserialize)]
 struct Answer {
     #[serde(rename = "batchItemFailures", default)]
@@ -96,24 +96,24 @@ struct Failure {
     identifier: Option<String>,
 }
 
-/// What an answer says of a batch.
+/// The result of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// All but these, by message id, have been dealt with.
+    /// The function has processed all messages except these, by message id.
     AllBut(BTreeSet<String>),
-    /// Nothing has been.
+    /// The function has processed no message.
     Nothing,
 }
 
-/// Reads the answer to a batch of messages with these ids, as `ReportBatchItemFailures` has it: an empty answer is total
-/// success, an answer that makes no sense is total failure.
+/// Reads the answer to a batch of messages with these ids, by the rules of `ReportBatchItemFailures`. An empty answer means
+/// complete success, a malformed one complete failure.
 /// <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html>
 #[must_use]
 pub fn verdict(answer: &[u8], ids: &BTreeSet<&str>) -> Verdict {
     if answer.trim_ascii().is_empty() {
         return Verdict::AllBut(BTreeSet::new());
     }
-    // A list would pass for a struct otherwise.
+    // Otherwise a list would be read as a struct.
     let Ok(answer) = serde_json::from_slice::<Option<serde_json::Map<_, _>>>(answer) else { return Verdict::Nothing };
     let answer = serde_json::Value::Object(answer.unwrap_or_default());
     let Ok(Answer { failures }) = serde_json::from_value(answer) else { return Verdict::Nothing };
@@ -149,7 +149,7 @@ impl Poller {
         }
     }
 
-    /// Waits for a message, then a little longer for more, where there is no order to keep.
+    /// Waits for a message. If the queue keeps no order, it waits a little longer for more.
     async fn receive_batch(&self) -> Result<Vec<Message>, String> {
         let mut batch = self.receive(BATCH_MAX, WAIT_SECONDS).await?;
         let deadline = Instant::now() + WINDOW;
@@ -158,7 +158,7 @@ impl Poller {
             if room <= 0 {
                 break;
             }
-            // What is in hand is delivered even where there is no more to be had.
+            // If this receive fails, the messages received so far are delivered.
             match self.receive(room, 0).await {
                 Ok(more) if more.is_empty() => sleep(WINDOW / 5).await,
                 Ok(more) => batch.extend(more),
@@ -192,8 +192,8 @@ impl Poller {
         }
     }
 
-    /// Invokes the function with a batch, as often as its size asks for. `false` as soon as an invocation fails: what was not
-    /// dealt with becomes visible again by itself.
+    /// Invokes the function with a batch, in as many parts as its size requires. Returns `false` as soon as one invocation
+    /// fails. Unprocessed messages become visible again by themselves.
     async fn deliver(&self, batch: &[Message]) -> bool {
         let Ok(records) = records(batch, &self.queue.arn) else { return false };
         let mut rest = batch;
@@ -202,7 +202,7 @@ impl Poller {
             rest = later;
             match self.invoke(messages, records).await {
                 Verdict::Nothing => return false,
-                // The later ones must not overtake what was left.
+                // On a FIFO queue, later messages must not overtake the failed ones.
                 Verdict::AllBut(left) if !left.is_empty() && self.queue_type == QueueType::Fifo => break,
                 Verdict::AllBut(_) => {}
             }
@@ -210,7 +210,7 @@ impl Poller {
         true
     }
 
-    /// Invokes the function once and deletes what it has dealt with.
+    /// Invokes the function once, and deletes the processed messages.
     async fn invoke(&self, batch: &[Message], records: &[Box<RawValue>]) -> Verdict {
         let Ok(event) = serde_json::to_vec(&Event { records }) else { return Verdict::Nothing };
         let ids = batch.iter().filter_map(Message::message_id).collect();
@@ -263,12 +263,13 @@ fn deletion(index: usize, message: &Message) -> Option<DeleteMessageBatchRequest
     DeleteMessageBatchRequestEntry::builder().id(index.to_string()).receipt_handle(receipt_handle).build().ok()
 }
 
-/// The records of a batch: <https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html#example-standard-queue-message-event>
+/// Returns the records of a batch:
+/// <https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html#example-standard-queue-message-event>
 fn records(batch: &[Message], queue_arn: &str) -> Result<Vec<Box<RawValue>>, serde_json::Error> {
     batch.iter().map(|message| to_raw_value(&record(message, queue_arn))).collect()
 }
 
-/// Cuts records into runs of at most `bytes_max` each; one that is larger is a run of its own.
+/// Splits records into groups of at most `bytes_max` each. A larger record is a group of its own.
 fn by_size(records: &[Box<RawValue>], bytes_max: usize) -> impl Iterator<Item = &[Box<RawValue>]> {
     let mut bytes = 0;
     records.chunk_by(move |one, next| {

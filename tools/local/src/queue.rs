@@ -1,4 +1,4 @@
-//! SQS: the embedded one, and the queues between write and ingest in whichever is used.
+//! SQS: the embedded server, and the queues between write-fn and ingest-fn on this or another server.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -16,39 +16,40 @@ use tokio_util::task::TaskTracker;
 use crate::options::QueueType;
 use crate::sqs::{OpenError, SqsServer};
 
-/// The file in the data directory.
+/// The name of the file in the data directory.
 const FILE_NAME: &str = "sqs.sqlite";
-/// How long requests under way may take to finish at the end.
+/// The time in which the requests under way must finish at the end.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// The name of the queue, without what its type adds.
+/// The name of the queue, without the suffix of its type.
 const NAME: &str = "watershed-commands";
-/// Likewise, of its dead-letter queue.
+/// The name of the dead-letter queue, without the suffix of its type.
 const DEAD_LETTERS_NAME: &str = "watershed-commands-dlq";
-/// How long a message stays invisible after it was received: six times the function's timeout, and its window.
+/// The time that a received message stays invisible: at least six times the function's timeout, and the poller's window.
 pub const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(20);
-/// How often a message is received before it goes to the dead-letter queue. Deferrals count as well, so it is generous.
+/// The deliveries until a message becomes a dead letter. The number is high, because deferrals count as well.
 pub const RECEIVES_MAX: u32 = 20;
-/// How long a message is kept: <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html>
+/// The time that the queue keeps a message:
+/// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html>
 const RETENTION: Duration = Duration::from_secs(4 * 24 * 60 * 60);
-/// How long a dead letter is kept: as long as SQS keeps anything.
+/// The time that the dead-letter queue keeps a message: the maximum of SQS.
 const DEAD_LETTER_RETENTION: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 
-/// Why there is no embedded SQS.
+/// The error of an embedded SQS that does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
-    /// The file cannot be used.
+    /// The file cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// No port to serve on.
+    /// No port is free.
     #[error("cannot serve the queues")]
     Serve(#[from] io::Error),
 }
 
-/// An embedded SQS that is being served.
+/// A running embedded SQS.
 #[derive(Debug)]
 pub struct Server {
-    /// Where it is served.
+    /// The URL of the server.
     pub url: String,
     stop: CancellationToken,
     serving: TaskTracker,
@@ -74,14 +75,14 @@ impl Server {
         Ok(Self { url, stop, serving })
     }
 
-    /// Finishes the requests under way; one that waits for messages is not worth waiting for.
+    /// Finishes the requests under way. It does not wait for a long poll.
     pub async fn stop(&self) {
         self.stop.cancel();
         let _ = tokio::time::timeout(GRACE, self.serving.wait()).await;
     }
 }
 
-/// Why the queues are not there.
+/// The error of a queue that cannot be prepared.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot prepare queue {queue}")]
 pub struct QueueError {
@@ -90,26 +91,26 @@ pub struct QueueError {
     cause: Box<dyn std::error::Error + Send + Sync>,
 }
 
-/// The queues.
+/// The queue, and its dead-letter queue.
 #[derive(Debug, Clone)]
 pub struct Queues {
     client: Client,
     /// The queue.
     pub main: Queue,
-    /// Where messages go that were received too often.
+    /// The queue for messages that used up their deliveries.
     pub dead_letters: Queue,
 }
 
 /// One queue.
 #[derive(Debug, Clone)]
 pub struct Queue {
-    /// As requests name it.
+    /// The URL that requests use.
     pub url: String,
-    /// As events and policies name it.
+    /// The ARN that events and policies use.
     pub arn: String,
 }
 
-/// How many messages there are, about.
+/// The approximate numbers of messages.
 #[derive(Debug, Serialize)]
 pub struct QueueStatus {
     url: String,
@@ -120,7 +121,7 @@ pub struct QueueStatus {
 }
 
 impl Queues {
-    /// Creates what is absent and sets what the queues are to do.
+    /// Creates the missing queues, and sets the attributes of all.
     pub async fn prepare(client: Client, queue_type: QueueType) -> Result<Self, QueueError> {
         let preparation = |name| Preparation { client: &client, queue_type, name: full_name(name, queue_type) };
         let dead_letters = preparation(DEAD_LETTERS_NAME).run(DEAD_LETTER_RETENTION, None).await?;
@@ -128,23 +129,23 @@ impl Queues {
         Ok(Self { client, main, dead_letters })
     }
 
-    /// The client that they were made with.
+    /// Returns the client of the queues.
     #[must_use]
     pub fn client(&self) -> &Client {
         &self.client
     }
 
-    /// How many messages there are.
+    /// Returns the approximate numbers of messages.
     pub async fn status(&self) -> QueueStatus {
         let [main, dead] = [&self.main, &self.dead_letters].map(|queue| counts(&self.client, &queue.url));
         let ([visible, in_flight, delayed], [dead, dead_in_flight, _]) = futures::future::join(main, dead).await;
-        // Somebody may be looking at a dead letter just now: it is still there.
+        // A dead letter that an operator is inspecting is in flight, and counts as well.
         let dead_lettered = dead.zip(dead_in_flight).map(|(visible, in_flight)| visible + in_flight);
         QueueStatus { url: self.main.url.clone(), visible, in_flight, delayed, dead_lettered }
     }
 }
 
-/// SQS wants the type in the name.
+/// Returns the name with the suffix that SQS requires for the type.
 fn full_name(name: &str, queue_type: QueueType) -> String {
     match queue_type {
         QueueType::Standard => name.to_owned(),
@@ -207,7 +208,7 @@ impl Preparation<'_> {
     }
 }
 
-/// Visible, in flight, delayed: each `None` where the queue does not tell.
+/// Returns the numbers of visible, in-flight and delayed messages. `None` means that the queue does not report it.
 async fn counts(client: &Client, url: &str) -> [Option<u64>; 3] {
     let names = [
         QueueAttributeName::ApproximateNumberOfMessages,

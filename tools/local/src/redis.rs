@@ -1,4 +1,4 @@
-//! Redis: a redis-server of our own, watched, or one that is somewhere already.
+//! Redis: a supervised redis-server of this program, or an external one.
 
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
@@ -16,42 +16,42 @@ use tokio_util::task::TaskTracker;
 
 use crate::supervise::{LastLines, Spawner, keep_output};
 
-/// The program.
+/// The name of the program.
 const PROGRAM: &str = "redis-server";
-/// The protocol needs `SET … NX GET`, which came with this version.
+/// The lowest major version. The cache protocol needs `SET … NX GET`, which came with it.
 const MAJOR_VERSION_MIN: u32 = 7;
-/// A cache needs a bound; what is used least makes room.
+/// The maximum memory of the cache. Redis then evicts the least recently used entries.
 const MEMORY_MAX: &str = "256mb";
-/// How long a new redis-server may take to answer.
+/// The time in which a new redis-server must answer.
 const START_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often it is asked while it starts.
+/// The interval of the checks during the start.
 const START_POLL: Duration = Duration::from_millis(10);
-/// The pause before it is started again.
+/// The pause before a restart.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
-/// How long it may take to tell about itself.
+/// The time in which Redis must report its status.
 const INFO_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// Why there is no Redis.
+/// The reason for which Redis is unavailable.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RedisError {
-    /// It is not installed.
+    /// The program is not installed.
     #[error("redis-server is not installed (Debian, Ubuntu: apt-get install redis-server)")]
     NotInstalled,
-    /// It is installed and does not run.
+    /// The program does not start.
     #[error("redis-server does not start: {0}")]
     NotStarting(#[from] io::Error),
-    /// It does not answer, or not in time.
+    /// The server does not answer in time.
     #[error("redis-server does not answer after {} s", START_TIMEOUT.as_secs())]
     NotAnswering,
-    /// It is too old.
+    /// The version is too old.
     #[error("redis-server {0} is too old: {MAJOR_VERSION_MIN}.0 is needed")]
     TooOld(String),
 }
 
-/// A Redis that the functions use.
+/// The Redis of the functions.
 #[derive(Debug)]
 pub(crate) struct Redis {
-    /// Where it is.
+    /// The URL of the server.
     pub(crate) url: String,
     ours: Option<Ours>,
 }
@@ -65,12 +65,12 @@ struct Ours {
 
 #[derive(Debug, Default)]
 struct Running {
-    /// 0 while it does not run.
+    /// The id of the process; 0 while none runs.
     pid: AtomicU32,
     restarts: AtomicU64,
 }
 
-/// What the status page tells of it.
+/// The status of Redis, for the status page.
 #[derive(Debug, Serialize)]
 pub(crate) struct RedisStatus {
     url: String,
@@ -83,13 +83,13 @@ pub(crate) struct RedisStatus {
 }
 
 impl Redis {
-    /// One that is somewhere already.
+    /// Returns an external Redis.
     #[must_use]
     pub(crate) fn elsewhere(url: &str) -> Self {
         Self { url: url.to_owned(), ours: None }
     }
 
-    /// Starts one of our own, keeps it running, and waits until it answers.
+    /// Starts a redis-server, restarts it whenever it ends, and waits until it answers.
     pub(crate) async fn start(spawner: &Spawner) -> Result<Self, RedisError> {
         let program = find_program().ok_or(RedisError::NotInstalled)?;
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
@@ -115,7 +115,7 @@ impl Redis {
         Ok(Self { url, ours: Some(Ours { running, stop, watching }) })
     }
 
-    /// What it tells about itself, as far as it answers.
+    /// Returns the status of Redis. Values are missing if it does not answer.
     pub(crate) async fn status(&self) -> RedisStatus {
         let info = timeout(INFO_TIMEOUT, info(&self.url)).await.ok().and_then(Result::ok);
         let number = |name: &str| info.as_ref().and_then(|info| info.get::<u64>(name));
@@ -131,7 +131,7 @@ impl Redis {
         }
     }
 
-    /// Ends the one of our own.
+    /// Stops the redis-server of this program.
     pub(crate) async fn stop(&self) {
         if let Some(ours) = &self.ours {
             ours.stop.cancel();
@@ -147,17 +147,17 @@ struct Server {
 }
 
 impl Server {
-    /// The process, and what it says last.
+    /// Starts the process. Returns it with its last lines of output.
     async fn spawn(&self) -> io::Result<(Child, LastLines)> {
         let port = self.port.to_string();
         #[rustfmt::skip]
         let arguments = [
             "--port", &port, "--bind", "127.0.0.1", "--daemonize", "no", "--loglevel", "warning",
-            // A cache: nothing of it is kept.
+            // A cache keeps nothing on disk.
             "--save", "", "--appendonly", "no", "--maxmemory", MEMORY_MAX, "--maxmemory-policy", "allkeys-lru",
         ];
         let arguments: Vec<_> = arguments.iter().map(Into::into).collect();
-        // What the loader needs to find its libraries.
+        // The loader needs these variables to find libraries.
         let environment: Vec<_> = ["PATH", "LD_LIBRARY_PATH"]
             .iter()
             .filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)))
@@ -168,7 +168,7 @@ impl Server {
         Ok((child, last_lines))
     }
 
-    /// Starts it again, at the same port, whenever it ends.
+    /// Restarts the process at the same port, whenever it ends.
     async fn watch(self, mut process: (Child, LastLines), running: Arc<Running>, stop: CancellationToken) {
         loop {
             let (child, last_lines) = &mut process;
@@ -199,7 +199,7 @@ fn find_program() -> Option<PathBuf> {
     std::env::split_paths(&path).map(|dir| dir.join(PROGRAM)).find(|file| file.is_file())
 }
 
-/// The version, once it answers.
+/// Returns the version, as soon as the server answers.
 async fn until_answering(url: &str) -> Result<String, RedisError> {
     let deadline = Instant::now() + START_TIMEOUT;
     while Instant::now() < deadline {

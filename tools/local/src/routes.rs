@@ -1,4 +1,4 @@
-//! The routes of the HTTP API at one stage, resolved to functions, as API Gateway has them.
+//! The routes of the HTTP API at one stage, resolved to functions, as in API Gateway.
 
 use std::collections::BTreeMap;
 
@@ -6,10 +6,10 @@ use http::Method;
 use percent_encoding::percent_decode_str;
 use service::api::{self, Routes};
 
-/// The key of the route that takes everything else.
+/// The key of the route for all other requests.
 const DEFAULT_KEY: &str = "$default";
 
-/// The routes of one stage; `T` is whatever answers.
+/// The routes of one stage. `T` is the type of the functions.
 #[derive(Debug)]
 pub struct RouteTable<T> {
     routes: Vec<Resolved<T>>,
@@ -27,19 +27,19 @@ struct Resolved<T> {
 /// The route of a request.
 #[derive(Debug)]
 pub struct Match<'a, T> {
-    /// As in the event: `GET /users/{id}`.
+    /// The key, as in the event: `GET /users/{id}`.
     pub key: &'a str,
-    /// A token must have one of these; no token is needed if there are none.
+    /// The scopes: a token must have one of them. Without scopes, a request needs no token.
     pub scopes: &'a [String],
-    /// What answers.
+    /// The function that answers.
     pub target: &'a T,
     /// The decoded values of the path's parameters.
     pub path_parameters: BTreeMap<&'static str, String>,
 }
 
 impl<T: Clone> RouteTable<T> {
-    /// The routes of a stage; `deployed` finds a function of that stage. `None` if the stage has nothing that answers by
-    /// default.
+    /// Returns the routes of a stage. `deployed` finds a function of that stage. `None` if the stage has no function for
+    /// the default route.
     pub fn new(deployed: impl Fn(&str) -> Option<T>) -> Option<Self> {
         let first = |functions: &[&str]| functions.iter().find_map(|function| deployed(function));
         let resolve = |routes: &'static Routes| {
@@ -54,7 +54,7 @@ impl<T: Clone> RouteTable<T> {
         Some(Self { routes, default: first(&api::DEFAULT)? })
     }
 
-    /// Finds the route of a request; `path` is as the client wrote it.
+    /// Finds the route of a request. `path` is encoded, as the client sent it.
     pub fn find(&self, method: &Method, path: &str) -> Match<'_, T> {
         let candidates = self.routes.iter().filter(|route| route.method == method.as_str());
         for route in candidates {
@@ -76,14 +76,14 @@ mod tests {
 
     use super::*;
 
-    /// Functions that do more than one operation.
+    /// The functions that serve more than one operation.
     const WHOLE: [&str; 4] = ["lith-fn", "read-fn", "write-fn", "ingest-fn"];
 
     fn table(functions: &'static [&'static str]) -> RouteTable<&'static str> {
         RouteTable::new(|name| functions.iter().copied().find(|function| *function == name)).unwrap()
     }
 
-    /// The route, function and scopes of a request.
+    /// Returns the route, the function and the scopes of a request.
     fn found<'a>(
         table: &'a RouteTable<&'static str>,
         method: &Method,

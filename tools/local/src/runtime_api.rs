@@ -1,6 +1,6 @@
 //! The Lambda Runtime API, for one execution environment.
 //!
-//! Each environment has an address of its own, because a request to this API does not say which environment asks.
+//! Each environment has its own address, because a request to this API does not name its environment.
 //! <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,29 +17,29 @@ use uuid::Uuid;
 
 use crate::serve;
 
-/// A function's answer is at most 6 MB, as Lambda has it; an event as well.
+/// The maximum size of an event and of an answer, in bytes: 6 MB, as in Lambda.
 pub const PAYLOAD_BYTES_MAX: usize = 6 * 1024 * 1024;
-/// Connections of one environment: the runtime uses one, an extension would use another.
+/// The maximum number of connections of one environment. The runtime uses one, an extension would use another.
 const CONNECTIONS_MAX: usize = 8;
-/// The path that all of the API is under.
+/// The start of all paths of the API.
 const PREFIX: &str = "/2018-06-01/runtime/";
 
-/// What became of an invocation.
+/// The end of an invocation.
 #[derive(Debug)]
 pub enum Outcome {
     /// The function answered.
     Answered(Bytes),
     /// The function reported an error, as JSON.
     Failed(Bytes),
-    /// The answer is larger than Lambda lets through.
+    /// The answer exceeds the limit of Lambda.
     TooLarge,
-    /// The process ended while it worked on it.
+    /// The process ended during the invocation.
     Died,
-    /// The process ended before it took it: nothing has been done.
+    /// The process ended before it took the event, so it has done nothing.
     NotTaken,
 }
 
-/// Where invocations wait for an environment's process, and where its answers arrive.
+/// The exchange with an environment's process: invocations wait in it, and answers arrive in it.
 #[derive(Debug)]
 pub struct Mailbox {
     function_arn: HeaderValue,
@@ -58,8 +58,8 @@ struct State {
 
 #[derive(Debug)]
 struct Invocation {
-    /// Lambda's request id; also sent as the id of the invocation, which the runtime echoes, so that the answer to one that
-    /// timed out is never taken for the answer to the next.
+    /// The request id of Lambda. It is also the id of the invocation, which the runtime sends back. So a late answer to a
+    /// timed-out invocation never passes for the answer to the next one.
     id: String,
     payload: Bytes,
     deadline_milliseconds: u128,
@@ -67,7 +67,7 @@ struct Invocation {
 }
 
 impl Mailbox {
-    /// For one environment of the function of that name.
+    /// Returns a mailbox for one environment of this function.
     #[must_use]
     pub fn new(function: &str) -> Arc<Self> {
         let arn = format!("arn:aws:lambda:us-east-1:000000000000:function:{function}");
@@ -75,7 +75,7 @@ impl Mailbox {
         Arc::new(Self { function_arn, state: Mutex::default(), arrived: Notify::new(), ready: Notify::new() })
     }
 
-    /// Hands an invocation to the process. There MUST be none under way.
+    /// Passes an invocation to the process. No other invocation may be under way.
     pub fn post(&self, payload: Bytes, timeout: Duration) -> oneshot::Receiver<Outcome> {
         let (outcome, receiver) = oneshot::channel();
         let deadline = SystemTime::now() + timeout;
@@ -91,17 +91,17 @@ impl Mailbox {
         receiver
     }
 
-    /// Resolves once the process has asked for its first invocation, which ends its initialisation.
+    /// Waits until the process requests its first invocation, which ends its initialisation.
     pub async fn ready(&self) {
         self.ready.notified().await;
     }
 
-    /// What the process reported when it could not initialise.
+    /// Returns the error that the process reported when it did not initialise.
     pub fn init_error(&self) -> Option<Bytes> {
         self.lock().init_error.clone()
     }
 
-    /// The process has ended: whoever waits for an answer learns it.
+    /// Ends the exchange after the end of the process. Callers that wait for an answer get an outcome.
     pub fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
@@ -118,8 +118,8 @@ impl Mailbox {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Moves the waiting invocation to the process. One that was taken and is asked for again was lost on its way: the
-    /// process cannot answer it any more.
+    /// Passes the waiting invocation to the process. If the process has taken one before and asks again, that one was lost
+    /// on its way: the process can no longer answer it.
     fn take(&self) -> Option<Response<Full<Bytes>>> {
         let mut state = self.lock();
         if state.closed {
@@ -147,7 +147,7 @@ impl Mailbox {
         response
     }
 
-    /// The invocation under way, if `id` and the echoed id are its own.
+    /// Returns the invocation under way, if `id` and the echoed id belong to it.
     fn finish(&self, id: &str, headers: &HeaderMap) -> Option<Invocation> {
         let echo = headers.get("lambda-runtime-invocation-id").map(HeaderValue::as_bytes);
         let is_it = |invocation: &mut Invocation| {
@@ -226,7 +226,8 @@ pub async fn serve(listener: TcpListener, mailbox: Arc<Mailbox>, stop: Cancellat
     .await;
 }
 
-/// A trace of its own for each invocation, not sampled: <https://docs.aws.amazon.com/xray/latest/devguide/xray-concepts.html>
+/// Returns a new trace id for an invocation, not sampled:
+/// <https://docs.aws.amazon.com/xray/latest/devguide/xray-concepts.html>
 #[must_use]
 pub fn trace_id() -> String {
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();

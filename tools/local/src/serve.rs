@@ -1,4 +1,4 @@
-//! HTTP/1.1 on a listener, with limits and a graceful end.
+//! HTTP/1.1 on a listener, with limits and a graceful shutdown.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -17,11 +17,11 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// How long a client may take to send the head of a request.
+/// The time in which a client must send the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// The largest head of a request that is read at all, in bytes.
+/// The maximum size of the head of a request, in bytes.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
-/// How long to wait before trying again where a connection cannot be accepted, for want of descriptors for example.
+/// The pause after a connection could not be accepted, for example because no file descriptor was free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves until `stop`, then lets the requests under way finish.
@@ -54,7 +54,7 @@ where
     F: Fn(Request<Incoming>) -> Answer,
     Answer: Future<Output = Response<Full<Bytes>>>,
 {
-    // Without it small answers wait for the client's delayed acknowledgement.
+    // Otherwise small answers wait for the client's delayed acknowledgement.
     if stream.set_nodelay(true).is_err() {
         return;
     }
@@ -65,7 +65,7 @@ where
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES_MAX);
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
-    // An error here is the client's: it went away, or did not speak HTTP and has been told so.
+    // An error here comes from the client: it disconnected, or it sent no HTTP and got an error.
     tokio::select! {
         _ = connection.as_mut() => {}
         () = stop.cancelled() => {

@@ -1,10 +1,10 @@
-//! Amazon SQS on one machine: the operations that this service uses, over the AWS JSON 1.0 protocol, kept in SQLite.
+//! Amazon SQS on one machine: the operations that this service uses, over the AWS JSON 1.0 protocol, stored in SQLite.
 //!
-//! A message that was accepted survives a kill of the process; only a crash of the machine itself may lose the last
-//! ones (SQLite's WAL, `synchronous = NORMAL`). One conformance suite runs against this server and another
-//! implementation, so that it stays honest.
+//! An accepted message survives a kill of the process. Only a crash of the machine may lose the last messages (SQLite's
+//! WAL, `synchronous = NORMAL`). One conformance suite runs against this server and another implementation, so that
+//! differences show up.
 //!
-//! [`SqsServer::open`] or [`SqsServer::in_memory`], then [`SqsServer::serve`].
+//! Call [`SqsServer::open`] or [`SqsServer::in_memory`], then [`SqsServer::serve`].
 
 mod attributes;
 mod error;
@@ -31,7 +31,7 @@ use self::error::SqsError;
 use self::moves::MoveTasks;
 use self::store::Store;
 
-/// The largest request: ten messages may have 1 MiB together, and JSON escapes may double that.
+/// The maximum size of a request, in bytes. Ten messages may have 1 MiB together, and escapes of JSON may double that.
 const REQUEST_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// The media type of the protocol. <https://smithy.io/2.0/aws/protocols/aws-json-1_0-protocol.html>
 const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/x-amz-json-1.0");
@@ -40,23 +40,23 @@ const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/x-amz-json
 #[derive(Debug, Clone)]
 pub struct SqsServer {
     store: Arc<Mutex<Store>>,
-    /// Told of each message that becomes visible, so that those who wait look again.
+    /// Notified when a message becomes visible, so that waiting receives try again.
     arrivals: Arc<Notify>,
     moves: MoveTasks,
 }
 
-/// The file cannot be used.
+/// The error of a file that cannot be opened.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot open the queues")]
 pub struct OpenError(#[from] rusqlite::Error);
 
 impl SqsServer {
-    /// A server whose queues are kept in a file, which is created if it does not exist.
+    /// Opens a server that keeps its queues in a file. It creates the file if it does not exist.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         Ok(Self::over(Store::open(path)?))
     }
 
-    /// A server whose queues are forgotten with it.
+    /// Creates a server that keeps its queues in memory.
     pub fn in_memory() -> Result<Self, OpenError> {
         Ok(Self::over(Store::in_memory()?))
     }
@@ -65,7 +65,7 @@ impl SqsServer {
         Self { store: Arc::new(Mutex::new(store)), arrivals: Arc::default(), moves: MoveTasks::default() }
     }
 
-    /// Serves until `shutdown`, then finishes what it has begun.
+    /// Serves until `shutdown`, then finishes the requests under way.
     pub async fn serve(
         self,
         listener: TcpListener,
@@ -76,7 +76,7 @@ impl SqsServer {
         axum::serve(listener, router).with_graceful_shutdown(shutdown).await
     }
 
-    /// Runs `work` on the store, where it may block.
+    /// Runs `work` on the store, on a thread that may block.
     async fn with_store<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Store) -> Result<T, SqsError> + Send + 'static,
@@ -87,7 +87,7 @@ impl SqsServer {
     }
 }
 
-/// Locks, also after a panic elsewhere: changes are transactions, so nothing half done can be seen.
+/// Locks the store, also after a panic elsewhere. A panic cannot leave half a change, because changes are transactions.
 fn lock(store: &Mutex<Store>) -> MutexGuard<'_, Store> {
     store.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! The whole stack: what is started, in which order, and how it ends.
+//! The whole stack: the order in which its parts start, and how they stop.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -21,15 +21,15 @@ use crate::options::StackOptions;
 use crate::status::Status;
 use crate::supervise::{Spawner, shutdown_signal};
 
-/// How long what is under way may take to finish at the end.
+/// The time in which the work under way must finish at the end.
 const DRAIN: Duration = Duration::from_secs(5);
-/// Threads that serve; the functions have processes of their own.
+/// The number of threads that serve. The functions have processes of their own.
 const WORKERS: usize = 2;
 
-/// Why the stack does not start.
+/// The error of a stack that does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StackError {
-    /// Another program is at the port.
+    /// Another program uses the port.
     #[error("port {0} is in use: choose another with --port")]
     PortInUse(u16),
     /// Another run uses the directory.
@@ -40,32 +40,32 @@ pub enum StackError {
     DataDir {
         /// The directory.
         path: PathBuf,
-        /// What is the matter with it.
+        /// The error of the system.
         cause: io::Error,
     },
-    /// The keys that verify tokens are of no use.
+    /// The keys that verify tokens are unusable.
     #[error("cannot use {}: {cause}", .path.display())]
     KeySet {
         /// The file.
         path: PathBuf,
-        /// What is the matter with it.
+        /// The error in the file.
         cause: KeySetError,
     },
     /// The table of CORS headers is wrong.
     #[error("cannot use shared/cors.json: {0}")]
     Cors(#[from] serde_json::Error),
-    /// What the functions need is not to be had.
+    /// A backend is unavailable.
     #[error(transparent)]
     Backend(#[from] BackendError),
-    /// Nothing can be deployed.
+    /// The first deployment fails.
     #[error(transparent)]
     Deployment(#[from] DeploymentError),
-    /// The system refuses something that everything needs.
+    /// The system refuses something that all parts need.
     #[error(transparent)]
     System(#[from] io::Error),
 }
 
-/// Serves until a signal, then drains.
+/// Serves until a signal, then finishes the work under way.
 pub fn run(options: &StackOptions) -> Result<(), StackError> {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.worker_threads(WORKERS).enable_all().build()?;
@@ -79,7 +79,7 @@ pub fn run(options: &StackOptions) -> Result<(), StackError> {
         stack.announce(&mut io::stdout().lock())?;
         first.await;
         eprintln!("stopping");
-        // A second signal does not wait; no child outlives this process in any case.
+        // A second signal ends the wait. No child outlives this process in any case.
         let second = shutdown_signal()?;
         tokio::select! {
             () = stack.stop() => {}
@@ -89,7 +89,7 @@ pub fn run(options: &StackOptions) -> Result<(), StackError> {
     })
 }
 
-/// Everything that runs.
+/// The running parts.
 #[derive(Debug)]
 pub struct Stack {
     url: String,
@@ -101,7 +101,7 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// Starts everything; `runner` is this very program.
+    /// Starts all parts. `runner` is the path of this program.
     pub async fn start(options: &StackOptions, runner: &Path) -> Result<Self, StackError> {
         let authorizer = authorizer(options)?;
         let cors = cors::layer(&options.cors)?;
@@ -121,13 +121,13 @@ impl Stack {
         Ok(Self { url, lines, deployments, stop, serving, _data_dir: data_dir })
     }
 
-    /// Where it serves.
+    /// Returns the URL of the gateway.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Tells what runs where, and that it serves.
+    /// Prints the parts with their addresses, and reports that the stack is ready.
     pub fn announce(&self, output: &mut impl Write) -> io::Result<()> {
         for line in &self.lines {
             writeln!(output, "{line}")?;
@@ -137,7 +137,7 @@ impl Stack {
         output.flush()
     }
 
-    /// Takes no more requests and messages, finishes those under way, and ends all processes.
+    /// Stops new requests and messages, finishes those under way, and ends all processes.
     pub async fn stop(self) {
         self.stop.cancel();
         let under_way = futures::future::join(self.serving.wait(), self.deployments.stop_polling());
@@ -161,7 +161,7 @@ async fn bind(port: u16) -> Result<TcpListener, StackError> {
     })
 }
 
-/// The locked data directory, if there is one, and the signing keys.
+/// Returns the locked data directory, if there is one, and the signing keys.
 fn data_dir(options: &StackOptions) -> Result<(Option<File>, String), StackError> {
     let Some(dir) = options.persistent_dir() else { return Ok((None, keys::generate())) };
     let failed = |cause| StackError::DataDir { path: dir.to_owned(), cause };

@@ -1,4 +1,4 @@
-//! What is going on: the document at `/_local/status`.
+//! The status page: the document at `/_local/status`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use crate::queue::QueueStatus;
 use crate::redis::RedisStatus;
 use crate::stores::TableStatus;
 
-/// Where everything that the document tells is found.
+/// The source of the document.
 #[derive(Debug)]
 pub struct Status {
-    /// The functions, and what they are deployed with.
+    /// The functions, with their deployment.
     pub deployments: Arc<Deployments>,
 }
 
@@ -32,7 +32,7 @@ struct Document<'a> {
 }
 
 impl Status {
-    /// The document, as JSON.
+    /// Returns the document as JSON.
     pub async fn document(&self) -> String {
         let (deployments, used) = (&self.deployments, self.deployments.used().await);
         let redis = async { Some(used.redis.as_ref()?.status().await) };
@@ -55,7 +55,8 @@ impl Status {
     }
 }
 
-/// The variables that say where things are, for the operators' tools. Secrets are not among them.
+/// Returns the variables with addresses and names of backends, for the operators' tools. They hold no secrets, unless the
+/// URL of Redis has a password.
 fn places(variables: Vec<(String, String)>) -> BTreeMap<String, String> {
     let is_place = |name: &str| {
         ["STAGE", "REDIS_URL"].contains(&name)

@@ -1,4 +1,4 @@
-//! `DynamoDB`: the embedded one, and the tables in whichever is used.
+//! `DynamoDB`: the embedded server, and the status of its tables.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -11,27 +11,27 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// The file in the data directory.
+/// The name of the file in the data directory.
 const FILE_NAME: &str = "dynamodb.sqlite";
-/// How often expired items are deleted: far sooner than `DynamoDB` does, which may take days.
+/// The interval at which expired items are deleted. `DynamoDB` may take days.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
-/// How long requests under way may take to finish at the end.
+/// The time in which the requests under way must finish at the end.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// Why there is no embedded `DynamoDB`.
+/// The error of an embedded `DynamoDB` that does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The file cannot be used.
+    /// The file cannot be opened.
     #[error("cannot open the tables: {0}")]
     Open(#[from] DynoxideError),
-    /// No port to serve on.
+    /// No port is free.
     #[error("cannot serve the tables: {0}")]
     Serve(#[from] io::Error),
 }
 
-/// An embedded `DynamoDB` that is being served.
+/// A running embedded `DynamoDB`.
 pub(crate) struct Store {
-    /// Where it is served.
+    /// The URL of the server.
     pub(crate) url: String,
     database: Database,
     stop: CancellationToken,
@@ -44,7 +44,7 @@ impl std::fmt::Debug for Store {
     }
 }
 
-/// How much a table holds.
+/// The size of a table.
 #[derive(Debug, Serialize)]
 pub(crate) struct TableStatus {
     items: i64,
@@ -64,7 +64,7 @@ impl Store {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let serving = tasks.track_future(serve(listener, database.clone(), stop.clone()));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        // It works on the file where it serves: on a thread of its own it holds nobody else up.
+        // The server reads and writes the file in its requests. On its own thread it does not block the other parts.
         std::thread::Builder::new().name("dynamodb".to_owned()).spawn(move || {
             if let Err(error) = runtime.block_on(serving) {
                 eprintln!("dynamodb | {error}");
@@ -75,7 +75,7 @@ impl Store {
         Ok(Self { url, database, stop, tasks })
     }
 
-    /// What the tables hold.
+    /// Returns the sizes of the tables.
     pub(crate) async fn tables(&self) -> BTreeMap<String, TableStatus> {
         let database = self.database.clone();
         let stats = tokio::task::spawn_blocking(move || database.table_stats()).await;

@@ -1,4 +1,4 @@
-//! Processes: how they start, how their output is told apart, and how they end, whatever becomes of this one.
+//! Processes: their start, their output, and their end, even if this process is killed.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -14,17 +14,17 @@ use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
-/// Processes that wait to be started at most.
+/// The maximum number of processes that wait for their start.
 const QUEUED_MAX: usize = 64;
-/// Lines of output that are kept, to tell why a process ended.
+/// The number of lines of output that are kept, to show why a process ended.
 const LAST_LINES_MAX: usize = 8;
-/// Longer lines of output are cut, in bytes.
+/// The maximum length of a line of output, in bytes. Longer lines are cut.
 const LINE_BYTES_MAX: usize = 64 * 1024;
 
-/// Starts processes that end with this one, even where this one is killed.
+/// Starts processes that end with this one, even if this one is killed.
 ///
-/// The kernel ends a child when the *thread* that started it ends (`PR_SET_PDEATHSIG`), so all are started by one thread
-/// that lives as long as the process.
+/// The kernel ends a child when the *thread* that started it ends (`PR_SET_PDEATHSIG`). So one thread starts all children,
+/// and it lives as long as the process.
 #[derive(Debug, Clone)]
 pub struct Spawner {
     requests: mpsc::Sender<Request>,
@@ -38,25 +38,25 @@ struct Request {
 }
 
 impl Spawner {
-    /// Starts the thread. `runner` is this very program. Must be called within a runtime.
+    /// Starts the thread. `runner` is the path of this program. Call it within a runtime.
     pub fn start(runner: &Path) -> io::Result<Self> {
         let (requests, mut queue) = mpsc::channel::<Request>(QUEUED_MAX);
         let runtime = Handle::current();
         std::thread::Builder::new().name("spawner".to_owned()).spawn(move || {
             let _context = runtime.enter();
             while let Some(mut request) = queue.blocking_recv() {
-                // Whoever asked may have gone: then the child is dropped, which kills it.
+                // If the caller is gone, the child is dropped, which kills it.
                 let _ = request.reply.send(request.command.spawn());
             }
-            // The last of the children may still be running; this thread must outlive them.
+            // The last children may still be running, and this thread must outlive them.
             std::thread::park();
         })?;
         Ok(Self { requests, runner: runner.into() })
     }
 
-    /// Starts this program in another role, which must leash itself to the parent whose id it is given.
+    /// Starts this program in another role. The role must tie itself to the parent whose id it gets.
     ///
-    /// `environment` is all that it gets: nothing is inherited.
+    /// The process gets only the variables in `environment`. It inherits none.
     pub async fn spawn_self(
         &self,
         role: &str,
@@ -67,7 +67,7 @@ impl Spawner {
         self.spawn(&[&head, arguments].concat(), environment).await
     }
 
-    /// Starts any program, likewise.
+    /// Starts any program in the same way.
     pub async fn spawn_leashed(
         &self,
         program: &Path,
@@ -87,7 +87,7 @@ impl Spawner {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            // A Ctrl-C at the terminal is for this process alone, which then drains the others.
+            // A Ctrl-C at the terminal is for this process only, which then stops the others in order.
             .process_group(0)
             .kill_on_drop(true);
         let (reply, started) = oneshot::channel();
@@ -99,11 +99,11 @@ impl Spawner {
 
 /// Makes the kernel kill this process when its parent ends.
 ///
-/// Elsewhere than on Linux there is no such thing: functions then end because their Runtime API is gone.
+/// Only Linux can do this. On other systems, functions end because their Runtime API is gone.
 pub fn end_with_parent(parent: i32) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
-    // The parent may have gone before the line above.
+    // The parent may have ended before the line above.
     if nix::unistd::getppid().as_raw() == parent {
         Ok(())
     } else {
@@ -111,7 +111,7 @@ pub fn end_with_parent(parent: i32) -> io::Result<()> {
     }
 }
 
-/// Becomes `program`; comes back only with the reason why it could not.
+/// Replaces this process by `program`. Returns only if that fails, with the reason.
 #[must_use]
 pub fn leash(parent: i32, program: &Path, arguments: &[OsString]) -> io::Error {
     match end_with_parent(parent) {
@@ -133,7 +133,7 @@ impl LastLines {
         lines.push_back(line.to_owned());
     }
 
-    /// All of them, oldest first.
+    /// Returns the lines, oldest first.
     #[must_use]
     pub fn joined(&self) -> String {
         let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -141,15 +141,15 @@ impl LastLines {
     }
 }
 
-/// Copies the output of a process to our standard error, line by line under its name and id, until it ends.
+/// Copies the output of a process to standard error, line by line with its name and id, until it ends.
 ///
-/// The tasks end when the process, and whoever inherited its output, has closed it.
+/// The tasks end when the process, and all processes that inherited its output, have closed it.
 pub fn forward_output(name: &str, child: &mut Child) -> Vec<tokio::task::JoinHandle<()>> {
     let prefix = format!("{name} {}", child.id().unwrap_or_default());
     read_output(child, move |line| eprintln!("{prefix} | {line}"))
 }
 
-/// Keeps the last of the output of a process, and shows none.
+/// Keeps the last lines of output of a process, and prints none.
 pub fn keep_output(child: &mut Child, last: &LastLines) {
     let last = last.clone();
     read_output(child, move |line| last.push(line));
@@ -170,14 +170,14 @@ async fn read_lines(output: impl AsyncRead + Unpin, sink: impl Fn(&str)) {
     }
 }
 
-/// Reads up to a line's end or the limit; `false` at the end.
+/// Reads up to the end of a line, or up to the limit. Returns `false` at the end.
 async fn read_line(lines: &mut (impl AsyncBufReadExt + Unpin), line: &mut Vec<u8>) -> io::Result<bool> {
     use tokio::io::AsyncReadExt;
     let limit = u64::try_from(LINE_BYTES_MAX).unwrap_or(u64::MAX);
     Ok(lines.take(limit).read_until(b'\n', line).await? > 0)
 }
 
-/// Resolves at the first Ctrl-C or SIGTERM.
+/// Returns a future that completes at the first Ctrl-C or SIGTERM.
 pub fn shutdown_signal() -> io::Result<impl Future<Output = ()>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;

@@ -1,4 +1,4 @@
-//! The stack as its user starts it, with functions that do what the test tells them.
+//! The stack as its user starts it, with functions that do what the test says.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
@@ -16,7 +16,7 @@ use service::resources::RESOURCES;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
-/// How long anything may take.
+/// The maximum time that a test waits for one event.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A running stack; it is killed when dropped.
@@ -52,7 +52,7 @@ impl Stack {
         self.client.put(format!("{}/_local/deployment", self.url)).body(deployment).send().await.unwrap()
     }
 
-    /// The processes of functions.
+    /// Returns the ids of the functions' processes.
     async fn pids(&self) -> Vec<i64> {
         let status = self.status().await;
         let environments = status["environments"].as_array().unwrap();
@@ -66,7 +66,7 @@ impl Stack {
 
 impl Drop for Stack {
     fn drop(&mut self) {
-        // It may have ended already.
+        // The process may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -80,7 +80,7 @@ fn command(functions: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-/// A directory of packaged functions, each in a directory of its own.
+/// Returns a directory of packaged functions, each in a directory of its own.
 fn functions() -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     for name in ["read-fn", "write-fn", "ingest-fn", "lith-fn"] {
@@ -90,7 +90,7 @@ fn functions() -> TempDir {
     directory
 }
 
-/// The example that was built along with this test.
+/// Returns the path of the example that was built with this test.
 fn test_function() -> PathBuf {
     let profile = PathBuf::from(env!("CARGO_BIN_EXE_watershed-local"));
     profile.with_file_name("examples").join("test_function")
@@ -107,7 +107,7 @@ async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut condition: impl
     panic!("not in time: {what}");
 }
 
-/// Whether a process runs; one that nobody has waited for yet does not.
+/// Returns whether a process runs. A zombie does not run.
 fn runs(pid: i64) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     status.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
@@ -202,7 +202,7 @@ async fn what_a_function_reports_or_answers_wrongly_is_an_internal_error() {
     let raw = stack.client.post(format!("{}/raw", stack.url)).header("content-type", "text/plain");
     let raw = raw.body(r#"{"statusCode":"x"}"#).send().await.unwrap();
     assert_message(raw, StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error").await;
-    // The same process goes on.
+    // The same process continues.
     assert_eq!(stack.get("/").await.status(), StatusCode::OK);
     assert_eq!(stack.status().await["functions"]["read-fn"]["cold_starts"], 1);
 }
@@ -389,7 +389,7 @@ async fn what_cannot_be_deployed_is_refused_and_changes_nothing() {
     assert_eq!(stack.get("/").await.status(), StatusCode::OK);
 }
 
-/// The queue of a stack, spoken to as the functions do.
+/// The queue of a stack, through the same client as the functions.
 struct Queue {
     client: aws_sdk_sqs::Client,
     url: String,
@@ -402,7 +402,7 @@ impl Queue {
         Self { client: adapters::clients::sqs(&adapters::clients::local(endpoint)), url }
     }
 
-    /// Messages that wait or are being worked on.
+    /// Returns the number of messages that wait or are in flight.
     async fn left(&self) -> u32 {
         let names = [
             QueueAttributeName::ApproximateNumberOfMessages,

@@ -17,32 +17,32 @@ use tokio_util::sync::CancellationToken;
 use crate::runtime_api::{self, Mailbox};
 use crate::supervise::{Spawner, forward_output};
 
-/// How long the last output of an ended process may take to arrive.
+/// The time in which the last output of an ended process must arrive.
 const OUTPUT_GRACE: Duration = Duration::from_millis(200);
 
-/// A function as it is deployed.
+/// A deployed function.
 #[derive(Debug, Clone)]
 pub struct Function {
-    /// What it is, and which program it runs.
+    /// Its name, and the program that it runs.
     pub deployed: &'static service::functions::Function,
-    /// How long an invocation may take.
+    /// The maximum duration of an invocation.
     pub timeout: Duration,
-    /// Memory in MB: told to the function, not enforced.
+    /// The memory in MB. The function sees it, but it is not enforced.
     pub memory_mb: u32,
-    /// The packaged program, where it is not the one built in.
+    /// The packaged program, if it is not the built-in one.
     pub package: Option<PathBuf>,
 }
 
-/// What a function was last deployed with.
+/// The last deployment of a function.
 #[derive(Debug, Default)]
 pub(super) struct Deployed {
-    /// Counts deployments.
+    /// The number of the deployment, which grows by one each time.
     pub(super) number: u64,
-    /// All variables that the function has, besides those that Lambda sets.
+    /// All variables of the function, without those that Lambda sets.
     pub(super) variables: Vec<(String, String)>,
 }
 
-/// One environment whose process has been started.
+/// An environment whose process has started.
 #[derive(Debug)]
 pub(super) struct Environment {
     pub(super) id: u64,
@@ -83,12 +83,12 @@ impl Environment {
         Ok((environment, child))
     }
 
-    /// Has the process killed, as Lambda does with an environment that it no longer wants.
+    /// Has the process killed, as Lambda does with an environment that it no longer needs.
     pub(super) fn end(&self) {
         self.ending.cancel();
     }
 
-    /// Waits until the process asks for an invocation; an error tells in words why it does not.
+    /// Waits until the process requests an invocation. The error says why it does not.
     pub(super) async fn until_ready(&self, child: &mut Child, limit: Duration) -> Result<(), String> {
         let failure = tokio::select! {
             () = self.mailbox.ready() => return Ok(()),
@@ -96,14 +96,14 @@ impl Environment {
             () = tokio::time::sleep(limit) => format!("is not ready after {} s", limit.as_secs()),
             () = self.ending.cancelled() => "is no longer wanted".to_owned(),
         };
-        // What it wrote has been shown when this returns.
+        // This also waits for the output of the process.
         self.kill(child).await;
         let reported = self.mailbox.init_error();
         let reported = reported.map(|error| format!(", reporting {}", String::from_utf8_lossy(&error)));
         Err(format!("{} {failure}{}", self.pid, reported.unwrap_or_default()))
     }
 
-    /// Waits until the process ends, by itself or because it is no longer wanted.
+    /// Waits until the process ends, by itself or because it is no longer needed.
     pub(super) async fn until_end(&self, child: &mut Child) {
         let ended = self.ending.run_until_cancelled(child.wait()).await;
         self.kill(child).await;
@@ -113,7 +113,7 @@ impl Environment {
     }
 
     async fn kill(&self, child: &mut Child) {
-        // An error means that it has ended already.
+        // An error means that the process has ended already.
         let _ = child.start_kill();
         let _ = child.wait().await;
         self.mailbox.close();
@@ -128,7 +128,7 @@ impl Environment {
 }
 
 impl Function {
-    /// Its name.
+    /// Returns the function's name.
     pub(super) fn name(&self) -> &'static str {
         &self.deployed.name
     }
@@ -141,7 +141,7 @@ impl Function {
         }
     }
 
-    /// What Lambda tells a function, and what the deployment does.
+    /// Returns the variables that Lambda sets, and those of the deployment.
     fn environment(&self, id: u64, runtime_api: &str, deployment: &Deployed) -> Vec<(String, String)> {
         let lambda = [
             ("AWS_LAMBDA_RUNTIME_API", runtime_api.to_owned()),

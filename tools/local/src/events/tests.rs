@@ -53,7 +53,7 @@ fn headers_are_in_lower_case_and_joined() {
     assert_eq!(event["headers"]["x-forwarded-port"], "3000");
 }
 
-/// The head of a body that comes in chunks does not say a length.
+/// A chunked request has no header with a length.
 #[test]
 fn the_length_in_an_event_is_that_of_the_body() {
     let chunked = get("/").header("transfer-encoding", "chunked");

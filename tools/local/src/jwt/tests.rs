@@ -13,13 +13,13 @@ const WRITE: &str = "things:write";
 
 static KEYS: LazyLock<[EncodingKey; 2]> = LazyLock::new(|| [new_key(), new_key()]);
 
-/// Short, so that tests are quick.
+/// Returns a new key. It is short, so that tests are quick.
 fn new_key() -> EncodingKey {
     let key = rsa::RsaPrivateKey::new(&mut rsa::rand_core::OsRng, 1024).unwrap();
     EncodingKey::from_rsa_der(key.to_pkcs1_der().unwrap().as_bytes())
 }
 
-/// Knows the first key.
+/// Returns an authorizer that knows the first key.
 fn authorizer() -> Authorizer {
     let mut key = Jwk::from_encoding_key(&KEYS[0], Algorithm::RS256).unwrap();
     key.common.key_id = Some("first".to_owned());

@@ -1,4 +1,4 @@
-//! What can be set of a queue.
+//! The attributes of a queue that a client can set.
 //! <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SetQueueAttributes.html>
 
 use std::collections::BTreeMap;
@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 use super::error::SqsError;
 use super::queue::is_fifo;
 
-/// The largest message, in bytes.
+/// The maximum size of a message, in bytes.
 pub(super) const MESSAGE_BYTES_MAX: u64 = 1_048_576;
 
-/// The numbers that can be set: name, least, most, default.
+/// The numeric attributes: name, minimum, maximum, default.
 const NUMBERS: &[(&str, u64, u64, u64)] = &[
     ("DelaySeconds", 0, 900, 0),
     ("MaximumMessageSize", 1_024, MESSAGE_BYTES_MAX, MESSAGE_BYTES_MAX),
@@ -20,12 +20,12 @@ const NUMBERS: &[(&str, u64, u64, u64)] = &[
     ("VisibilityTimeout", 0, 43_200, 30),
 ];
 
-/// The attributes of a queue that were set, as texts.
+/// The attributes that a client has set, as texts.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(super) struct QueueAttributes(BTreeMap<String, String>);
 
-/// Where messages go that nobody could handle.
+/// The redrive policy: the dead-letter queue, and the deliveries after which a message goes there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Redrive {
     pub(super) dead_letter_arn: String,
@@ -56,32 +56,32 @@ impl QueueAttributes {
         Ok(Self(given))
     }
 
-    /// These, with what is given set over them.
+    /// Returns these attributes, overwritten by the given ones.
     pub(super) fn with(mut self, given: Self) -> Self {
         self.0.extend(given.0);
-        // An empty policy takes the policy back.
+        // An empty policy removes the policy.
         self.0.retain(|_, value| !value.is_empty());
         self
     }
 
-    /// Whether everything that `given` sets is as it is here.
+    /// Returns whether all attributes in `given` have the same values here.
     pub(super) fn agree_with(&self, given: &Self) -> bool {
         given.0.iter().all(|(name, value)| self.get(name).as_deref() == Some(value))
     }
 
-    /// One attribute, or its default.
+    /// Returns an attribute, or its default.
     pub(super) fn get(&self, name: &str) -> Option<String> {
         let default = || NUMBERS.iter().find(|(number, ..)| *number == name).map(|(.., default)| default.to_string());
         self.0.get(name).cloned().or_else(default)
     }
 
-    /// All attributes that a queue tells of.
+    /// Returns all attributes, with their defaults.
     pub(super) fn all(&self) -> BTreeMap<String, String> {
         let defaults = NUMBERS.iter().map(|(name, .., default)| ((*name).to_owned(), default.to_string()));
         defaults.chain(self.0.clone()).collect()
     }
 
-    /// A number, in milliseconds where it counts seconds.
+    /// Returns a numeric attribute that is in seconds, in milliseconds.
     pub(super) fn millis(&self, name: &str) -> u64 {
         self.number(name).saturating_mul(1_000)
     }
@@ -99,7 +99,7 @@ impl QueueAttributes {
     }
 }
 
-/// Reads a redrive policy; an empty one is none, one that is not readable is `None`.
+/// Reads a redrive policy. An empty text means no policy; the outer `None` means an unreadable one.
 #[expect(clippy::option_option, reason = "unreadable is not the same as none")]
 fn redrive(text: &str) -> Option<Option<Redrive>> {
     if text.is_empty() {
@@ -107,7 +107,7 @@ fn redrive(text: &str) -> Option<Option<Redrive>> {
     }
     let policy: serde_json::Value = serde_json::from_str(text).ok()?;
     let count = policy.get("maxReceiveCount")?;
-    // The console sends a number, older tools a text.
+    // The console sends a number, older tools send a text.
     let count = count.as_u64().or_else(|| count.as_str()?.parse().ok())?;
     let receives_max = u32::try_from(count).ok().filter(|count| (1..=1_000).contains(count))?;
     let dead_letter_arn = policy.get("deadLetterTargetArn")?.as_str()?.to_owned();

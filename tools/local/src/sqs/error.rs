@@ -1,4 +1,4 @@
-//! Errors as SQS sends them: with the name of the JSON protocol, and that of the older query protocol in a header.
+//! Errors as SQS sends them: with the name of the JSON protocol, and with the code of the older query protocol in a header.
 //! <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/CommonErrors.html>
 
 use axum::body::Body;
@@ -11,9 +11,9 @@ use super::MEDIA_TYPE;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct SqsError {
     status: StatusCode,
-    /// In the JSON protocol.
+    /// The name in the JSON protocol.
     name: &'static str,
-    /// In the query protocol.
+    /// The code in the query protocol.
     pub(super) code: &'static str,
     pub(super) message: String,
 }
@@ -54,7 +54,7 @@ impl SqsError {
         Self { status: StatusCode::BAD_REQUEST, name: "InvalidAction", code: "InvalidAction", message }
     }
 
-    /// A fault of this server.
+    /// Returns the error for a fault of this server.
     pub(super) fn internal(cause: impl std::fmt::Display) -> Self {
         let (status, name) = (StatusCode::INTERNAL_SERVER_ERROR, "InternalFailure");
         Self { status, name, code: "InternalError", message: cause.to_string() }

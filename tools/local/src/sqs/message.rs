@@ -1,4 +1,4 @@
-//! Messages on the wire: their limits, and the digests by which clients check that they arrived whole.
+//! Messages on the wire: their limits, and the digests by which clients check that they arrive complete.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use sha2::Sha256;
 
 use super::error::SqsError;
 
-/// The most attributes of a message.
+/// The maximum number of attributes of a message.
 const ATTRIBUTES_MAX: usize = 10;
 
 /// The value of a message attribute.
@@ -20,7 +20,7 @@ pub(super) struct AttributeValue {
     pub(super) data_type: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) string_value: Option<String>,
-    /// In base64.
+    /// The value in base64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) binary_value: Option<String>,
 }
@@ -28,7 +28,7 @@ pub(super) struct AttributeValue {
 pub(super) type Attributes = BTreeMap<String, AttributeValue>;
 
 impl AttributeValue {
-    /// How the value is digested: a byte that tells text from bytes, and the bytes.
+    /// Returns the parts of the value that its digest covers: a byte for text or binary, and the bytes.
     fn transport(&self) -> Result<(u8, Vec<u8>), SqsError> {
         let invalid = || SqsError::invalid_parameter("A message attribute needs one value that fits its data type.");
         match (&self.string_value, &self.binary_value) {
@@ -47,17 +47,17 @@ impl AttributeValue {
     }
 }
 
-/// The MD5 of a message's body, in hexadecimal.
+/// Returns the MD5 of a message's body, in hexadecimal.
 pub(super) fn body_md5(body: &str) -> String {
     hexadecimal(&Md5::digest(body))
 }
 
-/// The SHA-256 of a message's body, in hexadecimal.
+/// Returns the SHA-256 of a message's body, in hexadecimal.
 pub(super) fn sha256(body: &str) -> String {
     hexadecimal(&Sha256::digest(body))
 }
 
-/// The MD5 of attributes: names in order; name, type and value each behind its length.
+/// Returns the MD5 of attributes in the order of their names. Name, type and value each follow their length.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-message-metadata.html>
 pub(super) fn attributes_md5(attributes: &Attributes) -> Result<Option<String>, SqsError> {
     if attributes.is_empty() {
@@ -82,7 +82,7 @@ fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
-/// Checks what may be sent; returns how many bytes it counts for.
+/// Checks a message before it is sent. Returns its size in bytes.
 pub(super) fn check(body: &str, attributes: &Attributes, bytes_max: usize) -> Result<usize, SqsError> {
     if body.is_empty() {
         return Err(SqsError::missing_parameter("The request must contain the parameter MessageBody."));
@@ -108,12 +108,12 @@ pub(super) fn check(body: &str, attributes: &Attributes, bytes_max: usize) -> Re
     Ok(bytes)
 }
 
-/// The characters of XML 1.0, which SQS restricts bodies to.
+/// Returns whether SQS allows a character in a body: those of XML 1.0.
 fn is_permitted(c: char) -> bool {
     matches!(c, '\u{9}' | '\u{A}' | '\u{D}' | '\u{20}'..='\u{D7FF}' | '\u{E000}'..='\u{FFFD}' | '\u{10000}'..='\u{10FFFF}')
 }
 
-/// Whether a text can be a message group id or deduplication id.
+/// Returns whether a text can be a message group id or a deduplication id.
 pub(super) fn is_id(text: &str) -> bool {
     (1..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }

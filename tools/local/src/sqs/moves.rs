@@ -1,4 +1,4 @@
-//! Move tasks: take dead letters back to where they came from, or elsewhere, not faster than asked.
+//! Move tasks: they move dead letters to their source queue or to another one, no faster than requested.
 //! <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_StartMessageMoveTask.html>
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,9 +13,9 @@ use super::error::SqsError;
 use super::queue::{Queue, name_in_arn};
 use super::store::{Store, now};
 
-/// How many messages a second are moved where the client does not say.
+/// The messages that a task moves in a second, unless the client sets a rate.
 const RATE_DEFAULT: u64 = 500;
-/// How often a task moves some.
+/// The steps of a task in a second.
 const TICKS_PER_SECOND: u64 = 10;
 
 #[derive(Debug, Deserialize)]
@@ -42,7 +42,7 @@ pub(super) struct CancelMove {
     task_handle: String,
 }
 
-/// A task, and how far it is. Tasks end with the process, as running ones must; what they moved stays moved.
+/// A task with its progress. Tasks are in memory, so they end with the process. Moved messages stay moved.
 #[derive(Debug, Clone)]
 pub(super) struct MoveTask {
     handle: String,
@@ -88,7 +88,7 @@ impl SqsServer {
         Ok(json!({ "TaskHandle": handle }))
     }
 
-    /// One task at a time for each source.
+    /// Adds a task. Each source has one running task at most.
     fn register(&self, task: MoveTask) -> Result<(), SqsError> {
         let mut tasks = self.moves.lock().unwrap_or_else(PoisonError::into_inner);
         if tasks.iter().any(|other| other.source_arn == task.source_arn && other.status == RUNNING) {
@@ -99,7 +99,7 @@ impl SqsServer {
     }
 
     async fn run_move(self, handle: String, from: Queue, to: Option<Queue>, rate: u64) {
-        // Slow rates move one message at a time, in longer steps.
+        // A slow rate moves one message in each step, in longer steps.
         let (share, pause) = match rate / TICKS_PER_SECOND {
             0 => (1, Duration::from_secs(1) / u32::try_from(rate).unwrap_or(1)),
             share => (share, Duration::from_secs(1) / u32::try_from(TICKS_PER_SECOND).unwrap_or(1)),
@@ -191,7 +191,7 @@ impl MoveTask {
                 shown.insert(name.to_owned(), value);
             }
         };
-        // Only a running task can be named, to cancel it.
+        // Only a running task has a handle, to cancel it.
         tell("TaskHandle", (self.status == RUNNING).then(|| json!(self.handle)));
         tell("DestinationArn", self.destination_arn.as_ref().map(|arn| json!(arn)));
         tell("MaxNumberOfMessagesPerSecond", self.rate.map(|rate| json!(rate)));

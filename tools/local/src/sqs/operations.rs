@@ -19,18 +19,18 @@ use super::message::{self, Attributes};
 use super::queue::{ACCOUNT, Queue, is_fifo, is_name, name_in_url};
 use super::store::{Kept, NewMessage, Receipt, Store, now};
 
-/// The most entries of a batch, and messages of a receive.
+/// The maximum number of entries of a batch, and of messages of a receive.
 const BATCH_MAX: usize = 10;
-/// The longest that a message can be hidden, in seconds.
+/// The maximum time that a message can be hidden, in seconds.
 const VISIBILITY_SECONDS_MAX: u64 = 43_200;
 
 type Answer = Result<Value, SqsError>;
 
-/// One request.
+/// A request.
 #[derive(Debug)]
 pub(super) struct Call {
     pub(super) server: SqsServer,
-    /// What the client calls this server: queue URLs begin with it.
+    /// The address that the client uses for this server. Queue URLs begin with it.
     pub(super) base_url: String,
 }
 
@@ -67,7 +67,7 @@ impl Call {
         self.server.with_store(move |store| operation(store, request)).await
     }
 
-    /// Wakes those who wait for messages.
+    /// Wakes the receives that wait for messages.
     fn arrival(&self, answer: Answer) -> Answer {
         self.server.arrivals.notify_waiters();
         answer
@@ -88,7 +88,7 @@ impl Call {
         let hidden = hidden_millis(request.visibility_timeout, &found)?;
         let until = Instant::now() + Duration::from_secs(seconds);
         loop {
-            // Registered before the look, so that nothing arrives unnoticed in between.
+            // This subscription precedes the read, so that no arrival between them is missed.
             let arrival = self.server.arrivals.notified();
             let queue = found.clone();
             let look =
@@ -114,7 +114,7 @@ fn out_of_range(parameter: &str, range: &str) -> SqsError {
     SqsError::invalid_parameter(format!("Value for parameter {parameter} is invalid. Reason: Must be {range}."))
 }
 
-/// How long received messages are hidden.
+/// Returns the time that received messages are hidden, in milliseconds.
 fn hidden_millis(seconds: Option<u64>, queue: &Queue) -> Result<u64, SqsError> {
     let seconds = seconds.unwrap_or_else(|| queue.attributes.number("VisibilityTimeout"));
     match seconds <= VISIBILITY_SECONDS_MAX {
@@ -240,7 +240,7 @@ fn delete_queue(store: &mut Store, url: &str) -> Answer {
     Ok(json!({}))
 }
 
-/// A message, alone or as an entry of a batch.
+/// A message to send, alone or as an entry of a batch.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Outgoing {
@@ -341,12 +341,12 @@ impl Outgoing {
     }
 }
 
-/// The deduplication id of a message that has none: the SHA-256 of its body.
+/// Returns the deduplication id of a message that has none: the SHA-256 of its body.
 fn content_id(body: &str) -> String {
     message::sha256(body)
 }
 
-/// As SQS writes them: 20 digits that grow.
+/// Returns a sequence number in the form of SQS: 20 digits.
 fn sequence_number(seq: i64) -> String {
     format!("{seq:020}")
 }
@@ -373,7 +373,7 @@ struct Entry<T> {
 }
 
 impl<T> Batch<T> {
-    /// Does each entry by itself; what fails is named beside what does not.
+    /// Runs each entry on its own. The answer lists the failed entries beside the successful ones.
     fn run(self, store: &mut Store, each: impl Fn(&mut Store, &Queue, T) -> Answer) -> Answer {
         let queue = store.queue(name_in_url(&self.queue_url)?)?;
         self.check()?;
@@ -430,7 +430,7 @@ struct ReceiveMessage {
     visibility_timeout: Option<u64>,
     #[serde(default)]
     wait_time_seconds: Option<u64>,
-    /// The older name of the next one.
+    /// The older name of the next field.
     #[serde(default)]
     attribute_names: Vec<String>,
     #[serde(default)]
@@ -463,7 +463,7 @@ impl ReceiveMessage {
     }
 }
 
-/// Whether a name in a request stands for this attribute: all, one, or those with a prefix.
+/// Returns whether a name in a request selects this attribute: all, one, or those with a prefix.
 fn wants(wanted: &str, name: &str) -> bool {
     matches!(wanted, "All" | ".*")
         || wanted == name
@@ -483,7 +483,7 @@ fn system_attributes(kept: &Kept) -> BTreeMap<&'static str, String> {
     tell("MessageDeduplicationId", message.deduplication_id.clone());
     tell("AWSTraceHeader", message.trace_header.clone());
     tell("DeadLetterQueueSourceArn", message.source.clone());
-    // Only a FIFO message has one; all of those have a deduplication id.
+    // Only FIFO messages have a sequence number, and all of them have a deduplication id.
     tell("SequenceNumber", message.deduplication_id.as_ref().map(|_| sequence_number(kept.seq)));
     attributes
 }
@@ -507,7 +507,7 @@ impl Receipt {
     }
 }
 
-/// A receipt, alone or as an entry of a batch.
+/// A receipt handle, alone or as an entry of a batch.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Handle {
@@ -525,7 +525,8 @@ struct OfMessage {
 }
 
 impl Handle {
-    /// A receipt that is not the latest deletes nothing. A standard queue does not say so, a FIFO queue does.
+    /// Deletes a message. An older receipt than the latest deletes nothing: a FIFO queue reports an error, a standard queue
+    /// does not.
     fn delete(&self, store: &mut Store, queue: &Queue) -> Answer {
         let deleted = store.delete(&Receipt::open(queue, &self.receipt_handle)?)?;
         match deleted || !queue.is_fifo() {

@@ -1,9 +1,9 @@
-//! Queues: their names, and what is known of one.
+//! Queues, and their names.
 
 use super::attributes::QueueAttributes;
 use super::error::SqsError;
 
-/// The account that everything here belongs to.
+/// The account that owns everything on this machine.
 pub(super) const ACCOUNT: &str = "000000000000";
 const ARN_PREFIX: &str = "arn:aws:sqs:us-east-1:000000000000:";
 
@@ -12,7 +12,7 @@ const ARN_PREFIX: &str = "arn:aws:sqs:us-east-1:000000000000:";
 pub(super) struct Queue {
     pub(super) name: String,
     pub(super) attributes: QueueAttributes,
-    /// In milliseconds since 1970.
+    /// The time in milliseconds since 1970.
     pub(super) created_at: u64,
 }
 
@@ -26,7 +26,7 @@ impl Queue {
     }
 }
 
-/// SQS tells the type by the name's end, in lower case.
+/// Returns whether a queue is a FIFO queue: its name ends with `.fifo`, in lower case.
 pub(super) fn is_fifo(name: &str) -> bool {
     name.strip_suffix(".fifo").is_some()
 }
@@ -35,18 +35,18 @@ pub(super) fn arn(name: &str) -> String {
     format!("{ARN_PREFIX}{name}")
 }
 
-/// The name in an ARN of this account.
+/// Returns the queue's name in an ARN of this account.
 pub(super) fn name_in_arn(arn: &str) -> Result<&str, SqsError> {
     arn.strip_prefix(ARN_PREFIX).ok_or_else(|| SqsError::not_found("The resource that you specified does not exist."))
 }
 
-/// The name in a queue's URL; the host does not matter, so a URL outlives a change of port.
+/// Returns the name in a queue's URL. It ignores the host, so that a URL outlives a change of port.
 pub(super) fn name_in_url(url: &str) -> Result<&str, SqsError> {
     let name = url.rsplit_once('/').map(|(_, name)| name).filter(|name| is_name(name));
     name.ok_or_else(|| SqsError::queue_does_not_exist("The specified queue does not exist."))
 }
 
-/// Whether a text can be a queue's name.
+/// Returns whether a text can be a queue's name.
 pub(super) fn is_name(text: &str) -> bool {
     let stem = text.strip_suffix(".fifo").unwrap_or(text);
     (1..=80).contains(&text.len())

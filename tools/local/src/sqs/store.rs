@@ -1,4 +1,5 @@
-//! Queues and messages in SQLite. Every function is one transaction at most, and none looks at all messages.
+//! Queues and messages in SQLite. Sends, receives, deletions and moves of messages are one transaction each, and read only
+//! the messages that they need.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,7 +12,7 @@ use super::error::SqsError;
 use super::message::Attributes;
 use super::queue::{Queue, arn, name_in_arn};
 
-/// How long a deduplication id is remembered, in milliseconds.
+/// The time that a deduplication id counts, in milliseconds.
 const DEDUPLICATION_MILLIS: u64 = 5 * 60 * 1_000;
 
 const SCHEMA: &str = "
@@ -44,13 +45,13 @@ const SCHEMA: &str = "
     );
 ";
 
-/// The queues.
+/// The queues and messages.
 #[derive(Debug)]
 pub(super) struct Store {
     connection: Connection,
 }
 
-/// A message to be kept.
+/// A message before it is stored.
 #[derive(Debug, Clone, Default)]
 pub(super) struct NewMessage {
     pub(super) body: String,
@@ -58,12 +59,12 @@ pub(super) struct NewMessage {
     pub(super) trace_header: Option<String>,
     pub(super) group_id: Option<String>,
     pub(super) deduplication_id: Option<String>,
-    /// The ARN of the queue that it died in.
+    /// The ARN of the queue in which it became a dead letter.
     pub(super) source: Option<String>,
     pub(super) delay_millis: u64,
 }
 
-/// A message that is kept.
+/// A stored message.
 #[derive(Debug, Clone)]
 pub(super) struct Kept {
     pub(super) seq: i64,
@@ -74,7 +75,7 @@ pub(super) struct Kept {
     pub(super) receive_count: u32,
 }
 
-/// What tells one receipt of a message from another.
+/// The receipt of a message: each delivery has another nonce.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Receipt {
     pub(super) queue: String,
@@ -82,7 +83,7 @@ pub(super) struct Receipt {
     pub(super) nonce: String,
 }
 
-/// How many messages a queue holds: visible, in flight, delayed.
+/// The numbers of messages in a queue.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Counts {
     pub(super) visible: u64,
@@ -90,7 +91,7 @@ pub(super) struct Counts {
     pub(super) delayed: u64,
 }
 
-/// Milliseconds since 1970.
+/// Returns the time in milliseconds since 1970.
 pub(super) fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
@@ -110,7 +111,7 @@ impl Store {
         Ok(Self { connection })
     }
 
-    /// Keeps a queue, or replaces its attributes.
+    /// Stores a queue, or replaces its attributes.
     pub(super) fn put_queue(&mut self, queue: &Queue) -> Result<(), SqsError> {
         let attributes = serde_json::to_string(&queue.attributes).map_err(SqsError::internal)?;
         self.connection.execute(
@@ -153,8 +154,8 @@ impl Store {
         Ok(())
     }
 
-    /// Keeps a message; returns its id and sequence. One that was sent before under the same deduplication id is not
-    /// kept again, and the answer is the first one's.
+    /// Stores a message, and returns its id and sequence. If an earlier message has the same deduplication id, it stores
+    /// nothing and returns those of the earlier one.
     pub(super) fn send(&mut self, queue: &Queue, message: &NewMessage) -> Result<(String, i64), SqsError> {
         let transaction = self.connection.transaction()?;
         let sent = send(&transaction, queue, message)?;
@@ -162,8 +163,8 @@ impl Store {
         Ok(sent)
     }
 
-    /// Hands out up to `max` visible messages, hidden from others for `hidden_millis`. Those that were received too
-    /// often go to the dead-letter queue instead.
+    /// Returns up to `max` visible messages, and hides them for `hidden_millis`. Messages that used up their deliveries go
+    /// to the dead-letter queue instead.
     pub(super) fn receive(
         &mut self,
         queue: &Queue,
@@ -195,7 +196,7 @@ impl Store {
         Ok(received)
     }
 
-    /// Deletes the message, if this is its latest receipt; returns whether it was.
+    /// Deletes the message, if this is its latest receipt. Returns whether it did.
     pub(super) fn delete(&mut self, receipt: &Receipt) -> Result<bool, SqsError> {
         let Receipt { queue, seq, nonce } = receipt;
         let deleted = self.connection.execute(
@@ -205,7 +206,7 @@ impl Store {
         Ok(deleted > 0)
     }
 
-    /// Whether the message is hidden under this receipt; `None` where it is gone, or was received again.
+    /// Returns whether the message is hidden under this receipt. `None` if it does not exist, or has a newer receipt.
     pub(super) fn is_in_flight(&self, receipt: &Receipt) -> Result<Option<bool>, SqsError> {
         let Receipt { queue, seq, nonce } = receipt;
         let mut select = self
@@ -238,7 +239,7 @@ impl Store {
         Ok(counts)
     }
 
-    /// When the next hidden message of the queue becomes visible.
+    /// Returns the time at which the next hidden message of the queue becomes visible.
     pub(super) fn next_visible_at(&self, queue: &str) -> Result<Option<u64>, SqsError> {
         let mut select = self.connection.prepare_cached(
             "SELECT visible_at FROM messages WHERE queue = ?1 AND visible_at > ?2 ORDER BY visible_at LIMIT 1",
@@ -246,8 +247,8 @@ impl Store {
         Ok(select.query_row(params![queue, now()], |row| row.get(0)).optional()?)
     }
 
-    /// Moves up to `max` visible messages elsewhere: to `destination` or, without one, to where each came from. Each
-    /// gets a new id. Returns how many were moved.
+    /// Moves up to `max` visible messages to `destination` or, without one, to the source queue of each. Each gets a new
+    /// id. Returns the number of moved messages.
     pub(super) fn redrive(&mut self, from: &Queue, destination: Option<&Queue>, max: usize) -> Result<u64, SqsError> {
         let transaction = self.connection.transaction()?;
         let mut moved = 0;
@@ -313,7 +314,7 @@ fn insert(transaction: &Transaction<'_>, queue: &Queue, message: &NewMessage) ->
     Ok((id, transaction.last_insert_rowid()))
 }
 
-/// Forgets what is older than the queue keeps messages.
+/// Deletes messages that are older than the retention period of the queue.
 fn expire(transaction: &Transaction<'_>, queue: &Queue, now: u64) -> Result<(), SqsError> {
     let oldest = now.saturating_sub(queue.attributes.millis("MessageRetentionPeriod"));
     let mut delete = transaction.prepare_cached("DELETE FROM messages WHERE queue = ?1 AND sent_at <= ?2")?;
@@ -321,7 +322,7 @@ fn expire(transaction: &Transaction<'_>, queue: &Queue, now: u64) -> Result<(), 
     Ok(())
 }
 
-/// Moves those among the next visible messages that were received too often to the dead-letter queue.
+/// Moves the messages that used up their deliveries to the dead-letter queue, among the next visible ones.
 fn bury_the_dead(transaction: &Transaction<'_>, queue: &Queue, now: u64, max: usize) -> Result<usize, SqsError> {
     let Some(redrive) = queue.attributes.redrive() else { return Ok(0) };
     let dead_letters = name_in_arn(&redrive.dead_letter_arn)?;
@@ -340,13 +341,13 @@ fn bury_the_dead(transaction: &Transaction<'_>, queue: &Queue, now: u64, max: us
 const COLUMNS: &str = "seq, id, body, attributes, trace_header, group_id, deduplication_id, source, sent_at, \
     first_received_at, receive_count";
 
-/// The messages that can be handed out next.
+/// Returns the next messages that can be delivered.
 fn visible(transaction: &Transaction<'_>, queue: &Queue, now: u64, max: usize) -> Result<Vec<Kept>, SqsError> {
     let select = match queue.is_fifo() {
         false => format!(
             "SELECT {COLUMNS} FROM messages WHERE queue = ?1 AND visible_at <= ?2 ORDER BY visible_at, seq LIMIT ?3"
         ),
-        // A group is blocked while one of its messages is in flight, or delayed.
+        // One message in flight or delayed blocks its group.
         true => format!(
             "SELECT {COLUMNS} FROM messages AS message WHERE queue = ?1 AND visible_at <= ?2 AND NOT EXISTS (
                  SELECT 1 FROM messages AS other WHERE other.queue = message.queue
@@ -382,13 +383,13 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Result<Kept, SqsError>> {
     Ok(serde_json::from_str(&attributes).map(with).map_err(SqsError::internal))
 }
 
-/// The queue that a dead letter came from.
+/// Returns the queue in which a message became a dead letter.
 fn source_of(transaction: &Transaction<'_>, kept: &Kept) -> Result<Queue, SqsError> {
     let source = kept.message.source.as_deref();
     let source = source.ok_or_else(|| SqsError::not_found("A message did not come from another queue."))?;
     let name = name_in_arn(source)?.to_owned();
     let known = transaction.query_row("SELECT 1 FROM queues WHERE name = ?1", [&name], |_| Ok(())).optional()?;
     known.ok_or_else(|| SqsError::not_found("The source queue no longer exists."))?;
-    // Nothing but the name matters to a message that is moved.
+    // Moving a message needs only the name of the queue.
     Ok(Queue { name, attributes: QueueAttributes::default(), created_at: 0 })
 }
