@@ -6,13 +6,13 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 const SIZE: (u32, u32) = (1080, 420);
 const FONT: &str = "sans-serif";
-/// The part of a group's width that bars fill.
+/// The share of a group's width that its bars fill.
 const FILLED: f64 = 0.84;
-/// What is left free above the highest bar.
+/// The height of the vertical axis, as a multiple of the highest bar.
 const HEADROOM: f64 = 1.1;
-/// What is left free beside the bars for the names of the series, as a part of their width.
+/// The free space beside the bars for the legend, as a share of their width.
 const LEGEND: f64 = 0.14;
-/// Told apart also by those who see few colours: <https://jfly.uni-koeln.de/color/>
+/// The colors of the series. Color-blind readers can tell them apart: <https://jfly.uni-koeln.de/color/>
 const COLORS: [RGBColor; 6] = [
     RGBColor(0, 114, 178),
     RGBColor(230, 159, 0),
@@ -26,14 +26,14 @@ const COLORS: [RGBColor; 6] = [
 #[derive(Debug)]
 pub(crate) struct Chart {
     pub(crate) title: &'static str,
-    /// What the numbers are.
+    /// The unit of the numbers, which labels the vertical axis.
     pub(crate) unit: &'static str,
     pub(crate) groups: Vec<String>,
     pub(crate) series: Vec<Series>,
     pub(crate) layout: Layout,
 }
 
-/// Where the bars of a group stand.
+/// The layout of the bars in a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Layout {
     /// Side by side.
@@ -42,24 +42,24 @@ pub(crate) enum Layout {
     Stacked,
 }
 
-/// A bar in each group.
+/// A named series: one bar in each group.
 #[derive(Debug)]
 pub(crate) struct Series {
     pub(crate) name: String,
     pub(crate) bars: Vec<Bar>,
 }
 
-/// A bar, with a line from the least to the most that was measured.
+/// A bar, with a line from the lowest to the highest measured value.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bar {
     pub(crate) value: f64,
     pub(crate) range: (f64, f64),
 }
 
-/// Where bars are drawn.
+/// The coordinate system of the bars.
 type Plane = Cartesian2d<RangedCoordf64, RangedCoordf64>;
 
-/// A bar where it stands.
+/// A bar with its position.
 struct Placed {
     left: f64,
     right: f64,
@@ -69,7 +69,7 @@ struct Placed {
 }
 
 impl Chart {
-    /// The chart as a document, or why there is none.
+    /// Renders the chart as an SVG document. Returns the cause as a text if that fails.
     pub(crate) fn svg(&self) -> Result<String, String> {
         let mut svg = String::new();
         {
@@ -132,7 +132,7 @@ impl Chart {
                 let below = self.series.iter().take(number).filter_map(|series| series.bars.get(group));
                 let bottom: f64 = below.map(|bar| bar.value).sum();
                 let left = axis(group) + (1.0 - FILLED) / 2.0;
-                // The sum stands on the last of them.
+                // The last series carries the sum of the stack.
                 let top = bottom + bar.value;
                 let range = (number + 1 == self.series.len()).then_some((top, top));
                 Placed { left, right: left + FILLED, bottom, top, range }
@@ -142,7 +142,7 @@ impl Chart {
     }
 }
 
-/// The line of a bar's range, and its number.
+/// Draws the range of a bar as a line, and its value above the line.
 fn annotate<Backend: DrawingBackend>(
     bar: &Placed,
     area: &DrawingArea<Backend, Plane>,
@@ -155,7 +155,7 @@ fn annotate<Backend: DrawingBackend>(
     area.draw(&(EmptyElement::at((x, y)) + Text::new(short(bar.top), (0, -3), above)))
 }
 
-/// Three digits or so.
+/// Formats a number with about three digits.
 pub(crate) fn short(value: f64) -> String {
     match value.abs() {
         large if large >= 99.95 => format!("{value:.0}"),

@@ -1,25 +1,25 @@
-//! What a million requests would cost on AWS: assumptions, and the arithmetic.
+//! The cost of a million requests on AWS: the assumptions and the arithmetic.
 
 use prices::{HTTP_API, LAMBDA_ARM64, LAMBDA_REQUESTS, READ_UNITS, SQS_STANDARD, WRITE_UNITS};
 
-/// What is assumed of the traffic.
+/// The assumptions about the traffic.
 pub(crate) mod assumptions {
-    /// Of all requests.
+    /// The share of reads among all requests.
     pub(crate) const READS: f64 = 0.9;
-    /// Of all reads, those of what was read a moment ago: they cost what hot reads cost, the others what cold ones do.
+    /// The share of hot reads among all reads. The others cost as much as cold reads.
     pub(crate) const HOT: f64 = 0.8;
-    /// Memory of a function, in GB.
+    /// The memory of a function, in GB.
     pub(crate) const MEMORY_GB: f64 = 0.25;
 }
 
-/// What was measured of a stage, per read and per command.
+/// The measured usage of a stage, per read and per command.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Usage {
-    /// Milliseconds of a hot read.
+    /// The duration of a hot read, in milliseconds.
     pub(crate) hot_ms: f64,
-    /// Milliseconds of a cold read.
+    /// The duration of a cold read, in milliseconds.
     pub(crate) cold_ms: f64,
-    /// Milliseconds of all invocations that a command causes.
+    /// The duration of all invocations that a command causes, in milliseconds.
     pub(crate) command_ms: f64,
     pub(crate) invocations_per_command: f64,
     pub(crate) units_per_hot_read: f64,
@@ -29,7 +29,7 @@ pub(crate) struct Usage {
     pub(crate) queue_requests_per_command: f64,
 }
 
-/// Dollars per million requests.
+/// The cost, in dollars per million requests.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Cost {
     pub(crate) api: f64,
@@ -41,7 +41,7 @@ pub(crate) struct Cost {
 }
 
 impl Cost {
-    /// Of a million requests, nine tenths of them reads.
+    /// Returns the cost of a million requests. The assumptions have the shares of reads and commands.
     pub(crate) fn of(usage: &Usage) -> Self {
         use assumptions::{HOT, MEMORY_GB, READS};
         let commands = 1.0 - READS;
@@ -100,7 +100,7 @@ mod tests {
         let cost = Cost::of(&usage);
         close(cost.api, 1.0);
         close(cost.invocations, (0.9 + 0.2) * 0.2);
-        // 0.72 M × 1 ms + 0.18 M × 6 ms + 0.1 M × 10 ms are 2,800 s.
+        // 0.72 M × 1 ms + 0.18 M × 6 ms + 0.1 M × 10 ms = 2,800 s.
         close(cost.duration, 0.0028 * 0.25 * 13.3334);
         close(cost.reads, (0.18 + 0.2) * 0.125);
         close(cost.writes, 0.8 * 0.625);

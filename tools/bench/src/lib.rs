@@ -1,5 +1,4 @@
-//! The measured claims: runs the stages side by side on this machine, with packaged functions, and writes the evolution
-//! report and its charts.
+//! The evolution report: measures the stages on this machine, with packaged functions, and writes a report with charts.
 
 mod chart;
 mod cost;
@@ -25,28 +24,28 @@ use crate::plan::Scale;
 use crate::report::Report;
 use crate::service::Programs;
 
-/// Measures the stages of the evolution path on this machine, and writes report.md and charts/*.svg.
+/// Measure the stages of the evolution path on this machine, and write report.md and charts/*.svg.
 #[derive(Debug, Parser)]
 #[command(name = "evolution-report", version)]
 struct Options {
-    /// The packaged functions: DIR/<name> or DIR/<name>/bootstrap
+    /// Packaged functions: DIR/<name> or DIR/<name>/bootstrap
     #[arg(long, value_name = "DIR")]
     functions_dir: PathBuf,
-    /// The program that serves
+    /// The watershed-local program, which serves the stages
     #[arg(long, value_name = "FILE")]
     watershed_local: PathBuf,
-    /// Where the report goes
+    /// Directory for the report and its charts
     #[arg(long, value_name = "DIR", default_value = "docs/evolution")]
     output: PathBuf,
-    /// What the requests are drawn from
+    /// Seed of the requests
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// Measure so little that it means nothing, to see whether everything works
+    /// Measure only enough to check that everything works; the numbers mean nothing
     #[arg(long)]
     quick: bool,
 }
 
-/// Why there is no report.
+/// The reasons why there is no report.
 #[derive(Debug, thiserror::Error)]
 enum BenchError {
     #[error("stage {0} does not start. Its output:\n{1}")]
@@ -71,7 +70,7 @@ enum BenchError {
     System(#[from] std::io::Error),
 }
 
-/// Does what the command line says.
+/// Runs the command line, and returns the exit code.
 pub async fn run() -> ExitCode {
     let options = Options::parse();
     match Box::pin(make(&options)).await {

@@ -1,5 +1,5 @@
-//! Sends requests at their times, whether or not earlier ones have been answered. A latency counts from the time at
-//! which the request was to be sent, so that whatever makes requests wait is part of it.
+//! Sends requests at their planned times, even if earlier ones have no answer yet. A latency counts from the planned time, so it
+//! includes every wait.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,12 +17,12 @@ use crate::plan::{Asked, Planned, Request};
 use crate::sample::Sample;
 use crate::stats::Latency;
 
-/// How long an answer may take: longer than a function's timeout.
+/// The longest wait for an answer. It is longer than a function's timeout.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
-/// From now to the first request.
+/// The pause before the first request of a plan.
 const HEAD_START: Duration = Duration::from_millis(20);
 
-/// What came of a plan.
+/// The result of a plan.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Outcome {
     pub(crate) latency: Latency,
@@ -30,12 +30,12 @@ pub(crate) struct Outcome {
     pub(crate) failures: usize,
 }
 
-/// Speaks HTTP with the service.
+/// An HTTP client of the service.
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
     http: reqwest::Client,
     base: String,
-    /// The number of the next body: each has other values.
+    /// The number of the next body. Each number gives other values.
     next: Arc<AtomicU64>,
 }
 
@@ -49,7 +49,7 @@ pub(crate) struct Item {
 /// An answer.
 #[derive(Debug)]
 pub(crate) struct Answer {
-    /// What was asked, for people.
+    /// The method and the path, for messages.
     request: String,
     ok: bool,
     location: Option<String>,
@@ -62,7 +62,7 @@ impl Client {
         Ok(Self { http, base: base.to_owned(), next: Arc::default() })
     }
 
-    /// What is at a path.
+    /// Sends a GET request.
     pub(crate) async fn get(&self, path: &str) -> Result<Answer, BenchError> {
         self.send(Method::GET, path, None).await
     }
@@ -79,20 +79,20 @@ impl Client {
         Ok(Answer { request: name, ok, location, body: answer.bytes().await?.to_vec() })
     }
 
-    /// The document at a path.
+    /// Returns the JSON document at a path.
     pub(crate) async fn document(&self, path: &str) -> Result<Value, BenchError> {
         let answer = self.get(path).await?;
         serde_json::from_slice(&answer.body).map_err(|_| BenchError::NotUnderstood(path.to_owned()))
     }
 
-    /// Makes an item.
+    /// Creates an item.
     pub(crate) async fn create(&self, sample: &'static Sample) -> Result<Item, BenchError> {
         let answer = self.write(sample, Operation::Create, None).await?.accepted()?;
         let id = answer.item(sample).ok_or(BenchError::NotUnderstood(answer.request))?;
         Ok(Item { sample, id })
     }
 
-    /// Asks something of an item.
+    /// Sends a request about an item.
     pub(crate) async fn ask(&self, asked: Asked, item: Item) -> Result<Answer, BenchError> {
         let Item { sample, id } = item;
         match asked {
@@ -122,7 +122,7 @@ impl Client {
         self.ask(request.asked, *item).await
     }
 
-    /// Carries out a plan.
+    /// Sends the requests of a plan at their times, and waits for all answers.
     pub(crate) async fn run(&self, plan: &[Planned], items: &Arc<[Item]>) -> Outcome {
         let mut due = paced(plan.to_vec());
         let mut under_way = JoinSet::new();
@@ -131,7 +131,7 @@ impl Client {
             under_way.spawn(async move {
                 let answer = client.request(request, &items).await;
                 let latency = at.elapsed();
-                // The report only counts them.
+                // The report only counts failures, so this prints them.
                 let failure = answer.and_then(Answer::accepted).err();
                 if let Some(failure) = &failure {
                     eprintln!("{failure}");
@@ -147,7 +147,7 @@ impl Client {
 }
 
 impl Answer {
-    /// The same, if it is a success.
+    /// Returns the answer itself if its status is a success, or an error otherwise.
     pub(crate) fn accepted(self) -> Result<Self, BenchError> {
         match self.ok {
             true => Ok(self),
@@ -155,21 +155,21 @@ impl Answer {
         }
     }
 
-    /// The item that was created, or is to be: the result has an id, an acknowledgement names it.
+    /// Returns the id of the created item. A result has it as `id`, an acknowledgement as `<name>_id`.
     fn item(&self, sample: &Sample) -> Option<AggregateId> {
         let body: Value = serde_json::from_slice(&self.body).ok()?;
         let id = body.get(format!("{}_id", sample.resource.name)).or_else(|| body.get("id"))?;
         id.as_str()?.parse().ok()
     }
 
-    /// Where to ask what became of the command, where that is told.
+    /// Returns the path of the command's status, if the answer has one.
     pub(crate) fn command(&self) -> Option<&str> {
         self.location.as_deref().filter(|location| location.starts_with("/commands/"))
     }
 }
 
-/// Hands over each request at its time. On a thread of its own: the runtime's timer counts in milliseconds, which is as
-/// long as some answers take.
+/// Yields each request at its time. It sleeps on a thread of its own: the runtime's timer counts in milliseconds, which is as long
+/// as some answers take.
 fn paced(plan: Vec<Planned>) -> mpsc::UnboundedReceiver<(Instant, Request)> {
     let (sender, due) = mpsc::unbounded_channel();
     std::thread::spawn(move || {

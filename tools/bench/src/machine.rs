@@ -1,8 +1,8 @@
-//! The machine that the numbers are of.
+//! The machine that runs the measurements.
 
 use std::process::Command;
 
-/// What numbers depend on, as far as it can be told.
+/// The properties of a machine that affect the numbers. A property that cannot be read is `unknown`.
 #[derive(Debug)]
 pub(crate) struct Machine {
     pub(crate) cores: usize,
@@ -11,7 +11,7 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// This one.
+    /// Describes this machine.
     pub(crate) fn look() -> Self {
         let output = |program: &str, arguments: &[&str]| {
             let output = Command::new(program).args(arguments).output().ok();

@@ -4,6 +4,6 @@ use std::process::ExitCode;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    // Not spawned: processes end with the thread that starts them, and the main thread is the last to end.
+    // This is not spawned as a task: child processes end with the thread that started them, and the main thread ends last.
     bench::run().await
 }

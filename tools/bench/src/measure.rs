@@ -1,4 +1,4 @@
-//! The measurements: every stage is asked the same, round after round, so that what disturbs the machine disturbs all.
+//! The measurements. Every stage gets the same requests, round after round, so a disturbance of the machine affects all stages.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -21,22 +21,22 @@ use crate::sample;
 use crate::service::{Programs, Service, Stores};
 use crate::stats::{Latency, per};
 
-/// The stages that differ in nothing but how the same code is packaged.
+/// The stages that differ only in the packaging of the same code.
 pub(crate) const PACKAGINGS: [&str; 3] = ["single-responsibility", "lambda-lith", "read-write"];
-/// Stands for the minutes that Lambda keeps an idle environment.
+/// The idle time after which an environment ends, in seconds. It stands for the minutes of Lambda.
 pub(crate) const IDLE_SECONDS: u32 = 1;
-/// Where environments shall live until the end.
+/// An idle time that no environment reaches, in seconds.
 const NEVER_IDLE_SECONDS: u32 = 600;
-/// Writes and cold reads per second.
+/// The rate of writes and of cold reads, per second.
 const RATE: u32 = 50;
-/// Hot reads per second.
+/// The rate of hot reads, per second.
 const HOT_RATE: u32 = 100;
-/// Requests of every kind before anything is measured or looked at, so that environments are warm.
+/// How often each kind of request is sent before a measurement, so that environments are warm.
 const WARMING: usize = 5;
-/// Items of each resource that are asked for everything before memory is looked at.
+/// The items of each resource that a tour visits before it reads the functions' memory.
 pub(crate) const TOUR: usize = 40;
 
-/// Everything that was measured.
+/// All measurements.
 #[derive(Debug)]
 pub(crate) struct Results {
     pub(crate) packages: BTreeMap<String, Package>,
@@ -45,33 +45,33 @@ pub(crate) struct Results {
     pub(crate) tours: Vec<(String, BTreeMap<String, Footprint>)>,
 }
 
-/// The rounds of one thing.
+/// A measured subject, with the results of its rounds.
 #[derive(Debug)]
 pub(crate) struct Measured<What, Round> {
     pub(crate) what: What,
     pub(crate) rounds: Vec<Round>,
 }
 
-/// How large a function is, in bytes.
+/// The size of a program, in bytes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Package {
     pub(crate) binary: u64,
     pub(crate) deflated: u64,
 }
 
-/// A traffic shape at a stage.
+/// A round of a traffic shape at a stage.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ShapeRound {
     pub(crate) outcome: Outcome,
     pub(crate) cold_starts: usize,
 }
 
-/// A stage.
+/// A round of a stage.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct StageRound {
     pub(crate) hot: Phase,
     pub(crate) cold: Phase,
-    /// Commands on an item each.
+    /// Commands on different items, one for each.
     pub(crate) single: Phase,
     /// Commands on one item, all at once.
     pub(crate) burst: Phase,
@@ -79,7 +79,7 @@ pub(crate) struct StageRound {
     pub(crate) queue_requests_per_command: f64,
 }
 
-/// One phase of a round.
+/// A phase of a round. Store requests and units are per request of the phase.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Phase {
     pub(crate) latency: Latency,
@@ -90,7 +90,7 @@ pub(crate) struct Phase {
     pub(crate) write_units: f64,
 }
 
-/// What a function was seen to use.
+/// The operations that a function was seen to request, and its peak memory.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Footprint {
     pub(crate) dynamodb: BTreeSet<String>,
@@ -99,7 +99,7 @@ pub(crate) struct Footprint {
     pub(crate) peak_memory_kib: u32,
 }
 
-/// Measures everything, and tells how far it is.
+/// Measures everything, and prints the progress.
 pub(crate) async fn everything(programs: &Programs, scale: Scale, seed: u64) -> Result<Results, BenchError> {
     let rows: Vec<StageConfig> = StageConfig::all()?.into_iter().filter(|row| row.kind == StageKind::Stage).collect();
     let packages = packages(programs, &rows, Compression::new(scale.compression))?;
@@ -129,7 +129,7 @@ fn packages(
     rows: &[StageConfig],
     compression: Compression,
 ) -> Result<BTreeMap<String, Package>, BenchError> {
-    // A program of a stage may have nothing to do: if no resource has actions, none runs act-fn.
+    // A program may have no function: if no resource has actions, no function runs act-fn.
     let binaries: BTreeSet<&str> =
         rows.iter().flat_map(StageConfig::functions).map(|function| function.binary).collect();
     let package = |binary: &str| {
@@ -149,7 +149,7 @@ fn bytes(data: &[u8]) -> u64 {
     u64::try_from(data.len()).unwrap_or(u64::MAX)
 }
 
-/// One shape at one stage, on empty tables.
+/// Measures one traffic shape at one stage, on empty tables.
 async fn shape_round(
     programs: &Programs,
     stage: &str,
@@ -170,7 +170,7 @@ async fn shape_round(
     Ok(ShapeRound { outcome, cold_starts })
 }
 
-/// Everything that is compared from stage to stage, on empty tables.
+/// Measures one round of a stage, on empty tables.
 async fn stage_round(programs: &Programs, stage: &str, scale: Scale) -> Result<StageRound, BenchError> {
     let stores = Stores::start().await?;
     let service = Service::start(programs, stage, NEVER_IDLE_SECONDS, &stores).await?;
@@ -186,13 +186,13 @@ async fn stage_round(programs: &Programs, stage: &str, scale: Scale) -> Result<S
     let invocations = service.counter("invocations").await?;
     let (single, tally) = phase(&service, &stores, &measured(&writes), &items).await?;
     let invocations = service.counter("invocations").await? - invocations;
-    // Waiting for the queue to be empty asks for these; no command does.
+    // The wait for an empty queue sends these requests; commands do not.
     let asked = tally.iter().filter(|((_, operation), _)| operation != "GetQueueAttributes");
     let queue_requests = Count::sum(asked.map(|(_, count)| count)).requests;
     let (burst, _) = phase(&service, &stores, &plan::bursts(scale.burst), &items).await?;
     service.stop().await?;
 
-    // Started anew: nothing is in memory or in Redis.
+    // A restart empties the memory caches and Redis.
     let service = Service::start(programs, stage, NEVER_IDLE_SECONDS, &stores).await?;
     service.client.run(&warming(&reads), &items).await;
     let (cold, _) = phase(&service, &stores, &measured(&reads), &items).await?;
@@ -215,7 +215,7 @@ fn per_one(amount: usize, count: usize) -> f64 {
     per(amount as f64, count)
 }
 
-/// Runs a plan to the end of all that it causes; also hands over what was asked of the queue.
+/// Runs a plan, and waits for all its effects. Also returns the requests to the queue.
 async fn phase(
     service: &Service,
     stores: &Stores,
@@ -238,7 +238,7 @@ async fn phase(
     Ok((phase, queue))
 }
 
-/// Makes items, one after the other, and does the actions to them that lead to their starts.
+/// Creates items one after the other, and performs the actions that lead to their starts.
 async fn prepare(service: &Service, starts: &[Start]) -> Result<Arc<[Item]>, BenchError> {
     let mut items = Vec::new();
     for start in starts {
@@ -246,7 +246,7 @@ async fn prepare(service: &Service, starts: &[Start]) -> Result<Arc<[Item]>, Ben
     }
     let steps = starts.iter().map(|start| start.actions.len()).max().unwrap_or_default();
     for step in 0..steps {
-        // In a queue an action could overtake the one before it.
+        // In a queue, an action could overtake the one before it.
         service.settle().await?;
         for (item, start) in items.iter().zip(starts) {
             if let Some(action) = start.actions.get(step) {
@@ -258,7 +258,7 @@ async fn prepare(service: &Service, starts: &[Start]) -> Result<Arc<[Item]>, Ben
     Ok(items.into())
 }
 
-/// Asks a stage for everything that it can do, and looks at what each function used.
+/// Sends every kind of request to a stage, and returns the operations and the memory of each function.
 async fn tour(programs: &Programs, stage: &str) -> Result<BTreeMap<String, Footprint>, BenchError> {
     let stores = Stores::start().await?;
     let service = Service::start(programs, stage, NEVER_IDLE_SECONDS, &stores).await?;
@@ -266,7 +266,7 @@ async fn tour(programs: &Programs, stage: &str) -> Result<BTreeMap<String, Footp
         Some(url) => Some(Monitor::start(url).await?),
         None => None,
     };
-    // The stack itself has created tables and queues.
+    // The stack itself has created tables and queues, which must not count.
     stores.forget();
     visit(&service).await?;
     let (dynamodb, sqs) = (stores.dynamodb.take(), stores.sqs.take());
@@ -289,7 +289,7 @@ async fn tour(programs: &Programs, stage: &str) -> Result<BTreeMap<String, Footp
     Ok(footprints)
 }
 
-/// Every operation of the HTTP contract on every resource, again and again; actions in turn.
+/// Sends every operation of the HTTP contract to many items of every resource. The actions take turns.
 async fn visit(service: &Service) -> Result<(), BenchError> {
     let (starts, changes): (Vec<_>, Vec<_>) = plan::changes(TOUR * sample::all().len()).unzip();
     let items = prepare(service, &starts).await?;
@@ -308,7 +308,7 @@ async fn visit_item(client: &Client, item: Item, change: Asked) -> Result<(), Be
         client.get(&format!("{}?limit=5&{query}", item.sample.resource.path())).await?.accepted()?;
     }
     let written = client.ask(update, item).await?.accepted()?;
-    // Where a write answers with its result there is no command to ask about.
+    // A write that answers with its result has no command, so this asks for an unknown one.
     client.get(written.command().unwrap_or("/commands/none")).await?;
     client.ask(delete, item).await?.accepted()?;
     Ok(())

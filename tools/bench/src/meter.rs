@@ -1,4 +1,5 @@
-//! Counts what is asked of `DynamoDB` and SQS: a proxy in front of each, which asks `DynamoDB` to say what it would bill.
+//! Counts the requests to `DynamoDB` and SQS, with a proxy in front of each. The proxy asks `DynamoDB` for the capacity that it
+//! would bill.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -12,20 +13,20 @@ use axum::serve::ListenerExt as _;
 use serde_json::{Map, Value};
 use tokio::net::TcpListener;
 
-/// `DynamoDB` takes no more.
+/// The largest body that `DynamoDB` accepts, in bytes.
 const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Names the operation.
+/// The header that names the operation.
 const TARGET: &str = "x-amz-target";
-/// What belongs to one connection, and is not passed on.
+/// The headers of a single connection, which the proxy does not forward.
 const OF_THE_CONNECTION: [&str; 4] = ["connection", "content-length", "host", "transfer-encoding"];
-/// Operations that say, where they are asked to, how much capacity they have consumed.
+/// The operations that report their consumed capacity on request: reads, then writes.
 const READS: [&str; 5] = ["BatchGetItem", "GetItem", "Query", "Scan", "TransactGetItems"];
 const WRITES: [&str; 5] = ["BatchWriteItem", "DeleteItem", "PutItem", "TransactWriteItems", "UpdateItem"];
 
-/// What was asked, by the port at the other end and the operation.
+/// The counts, by the client's port and the operation.
 pub(crate) type Tally = BTreeMap<(u16, String), Count>;
 
-/// How much of one operation.
+/// The count of one operation, with its capacity.
 #[derive(Debug, Default, Clone, Copy, PartialEq)]
 pub(crate) struct Count {
     pub(crate) requests: usize,
@@ -34,7 +35,7 @@ pub(crate) struct Count {
 }
 
 impl Count {
-    /// All of these.
+    /// Returns the sum of several counts.
     pub(crate) fn sum<'a>(counts: impl IntoIterator<Item = &'a Self>) -> Self {
         counts.into_iter().fold(Self::default(), |sum, count| Self {
             requests: sum.requests + count.requests,
@@ -44,7 +45,7 @@ impl Count {
     }
 }
 
-/// A proxy that counts.
+/// A proxy that counts requests.
 #[derive(Debug, Clone)]
 pub(crate) struct Meter {
     pub(crate) url: String,
@@ -59,7 +60,7 @@ struct Shared {
 }
 
 impl Meter {
-    /// Stands in front of what serves at `upstream`, for as long as this program runs.
+    /// Starts a proxy in front of the server at `upstream`. It runs until this program ends.
     pub(crate) async fn before(upstream: &str) -> std::io::Result<Self> {
         let http = reqwest::Client::builder().no_proxy().build().map_err(std::io::Error::other)?;
         let shared = Arc::new(Shared { upstream: upstream.to_owned(), http, tally: Mutex::default() });
@@ -67,13 +68,13 @@ impl Meter {
         let url = format!("http://{}", listener.local_addr()?);
         let router = Router::new().fallback(pass_on).layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
         let service = router.with_state(Arc::clone(&shared)).into_make_service_with_connect_info::<SocketAddr>();
-        // Small answers would wait for delayed acknowledgements; where it cannot be set they do.
+        // Otherwise small answers wait for delayed acknowledgements. If the option cannot be set, they do.
         let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
         tokio::spawn(async move { axum::serve(listener, service).await });
         Ok(Self { url, shared })
     }
 
-    /// What was asked since this was last called.
+    /// Returns the counts since the last call.
     pub(crate) fn take(&self) -> Tally {
         std::mem::take(&mut *self.shared.tally())
     }
@@ -126,13 +127,13 @@ fn without_those_of_the_connection(headers: &mut HeaderMap) {
     }
 }
 
-/// `DynamoDB_20120810.GetItem` is a `GetItem`.
+/// Returns the operation, such as `GetItem` for `DynamoDB_20120810.GetItem`.
 fn operation(headers: &HeaderMap) -> &str {
     let target = headers.get(TARGET).and_then(|target| target.to_str().ok()).unwrap_or_default();
     target.rsplit('.').next().unwrap_or_default()
 }
 
-/// The same request; where there is an answer to it, with the question what it consumes.
+/// Returns the request. If its operation can report the consumed capacity, the returned request asks for it.
 fn asking_for_capacity(operation: &str, body: Bytes) -> Bytes {
     if !READS.contains(&operation) && !WRITES.contains(&operation) {
         return body;
@@ -142,14 +143,14 @@ fn asking_for_capacity(operation: &str, body: Bytes) -> Bytes {
     Value::Object(request).to_string().into()
 }
 
-/// What an answer says of itself.
+/// Counts an answer, with the capacity that it reports.
 fn count(operation: &str, answer: &[u8]) -> Count {
     let units = if READS.contains(&operation) || WRITES.contains(&operation) { consumed(answer) } else { 0.0 };
     let (read_units, write_units) = if READS.contains(&operation) { (units, 0.0) } else { (0.0, units) };
     Count { requests: 1, read_units, write_units }
 }
 
-/// An answer about several tables has a list.
+/// Returns the consumed capacity. An answer about several tables has a list of them.
 fn consumed(answer: &[u8]) -> f64 {
     let answer: Value = serde_json::from_slice(answer).unwrap_or_default();
     let of_table = |table: &Value| table.get("CapacityUnits").and_then(Value::as_f64).unwrap_or_default();

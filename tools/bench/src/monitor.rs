@@ -1,4 +1,4 @@
-//! What is asked of Redis, as Redis itself tells: `MONITOR`.
+//! Records the commands that Redis receives, with its `MONITOR` command.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -7,21 +7,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 
-/// The port at the other end, and the command.
+/// The commands, each with the client's port.
 pub(crate) type Asked = BTreeSet<(u16, String)>;
 
-/// Listens for as long as Redis runs.
+/// A recording of the commands, until Redis ends.
 #[derive(Debug)]
 pub(crate) struct Monitor(Arc<Mutex<Asked>>);
 
 impl Monitor {
-    /// Listens to the Redis at `url`.
+    /// Starts to record the commands of the Redis at `url`.
     pub(crate) async fn start(url: &str) -> io::Result<Self> {
         let address = url.trim_start_matches("redis://").trim_end_matches('/');
         let mut lines = BufReader::new(TcpStream::connect(address).await?);
         lines.write_all(b"MONITOR\r\n").await?;
         let mut lines = lines.lines();
-        // It says OK before it tells anything.
+        // Redis answers OK before it reports commands.
         lines.next_line().await?;
         let asked = Arc::new(Mutex::new(Asked::new()));
         let heard = Arc::clone(&asked);
@@ -33,13 +33,14 @@ impl Monitor {
         Ok(Self(asked))
     }
 
-    /// What has been heard so far.
+    /// Returns the commands so far.
     pub(crate) fn asked(&self) -> Asked {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-/// `+1700000000.000000 [0 127.0.0.1:60866] "GET" "key"` is a GET. What scripts do has no port.
+/// Parses a line: `+1700000000.000000 [0 127.0.0.1:60866] "GET" "key"` is a GET. A command of a script has no port, so it returns
+/// `None`.
 fn command(line: &str) -> Option<(u16, String)> {
     let (origin, words) = line.split_once('[')?.1.split_once(']')?;
     let port = origin.rsplit_once(':')?.1.parse().ok()?;

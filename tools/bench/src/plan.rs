@@ -1,4 +1,4 @@
-//! What is asked of the service, and when: from a seed, so that every stage is asked the same.
+//! The requests to the service, and their times. A seed generates them, so every stage gets the same ones.
 
 use std::time::Duration;
 
@@ -9,44 +9,44 @@ use resource::Operation;
 
 use crate::sample::{self, Change, Sample};
 
-/// So many requests of ten are reads.
+/// The number of reads among ten requests.
 const READS_OF_TEN: u32 = 9;
-/// Items of each resource that are read and changed, and never deleted.
+/// The number of items of each resource that are read and changed, and never deleted.
 const ITEMS: usize = 10;
-/// From the burst on one item to the burst on the next: longer than a burst takes.
+/// The time from one burst to the next. It is longer than a burst takes.
 const BURST_PERIOD: Duration = Duration::from_secs(1);
 
-/// How requests are spread over time.
+/// The distribution of requests over time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shape {
     /// A constant rate.
     Steady,
-    /// Bursts, with nothing between them.
+    /// Bursts, with no requests between them.
     Spiky,
-    /// A constant rate of reads; a delete, a create or an action now and then.
+    /// A constant rate of reads, with an occasional delete, create or action.
     Sporadic,
 }
 
-/// What is asked.
+/// The kind of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Asked {
-    /// An item.
+    /// Read an item.
     Get,
-    /// A page of the items of its resource.
+    /// Read a page of the items of its resource.
     List,
-    /// A command on it; a create makes another item of its resource.
+    /// Send a command on the item. A create makes another item of its resource.
     Write(Operation),
 }
 
 /// One request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Request {
-    /// The item that it is about, by its place among those of the plan.
+    /// The index of its item among those of the plan.
     pub(crate) item: usize,
     pub(crate) asked: Asked,
 }
 
-/// A request and its time.
+/// A request, and its time after the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Planned {
     pub(crate) at: Duration,
@@ -57,54 +57,54 @@ pub(crate) struct Planned {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Start {
     pub(crate) sample: &'static Sample,
-    /// The actions that have been done to it.
+    /// The actions that have been performed on it.
     pub(crate) actions: &'static [&'static str],
 }
 
-/// Requests, and the items that they are about.
+/// Requests and their items.
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) items: Vec<Start>,
     pub(crate) requests: Vec<Planned>,
 }
 
-/// How much is asked.
+/// The amount of measurements.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Scale {
-    /// How often everything is repeated.
+    /// The number of rounds.
     pub(crate) rounds: u64,
-    /// How long a traffic shape lasts.
+    /// The duration of a traffic shape.
     pub(crate) shape: Duration,
-    /// Requests per phase of a stage: items read cold, and so on.
+    /// Requests per phase of a stage, such as the number of items that are read cold.
     pub(crate) requests: usize,
     /// Commands in a burst on one item.
     pub(crate) burst: usize,
-    /// How hard packages are compressed, 0 to 9.
+    /// The level of compression of packages, 0 to 9.
     pub(crate) compression: u32,
 }
 
 impl Scale {
-    /// What the report is made of.
+    /// The scale of the report.
     pub(crate) const FULL: Self =
         Self { rounds: 3, shape: Duration::from_millis(9_600), requests: 200, burst: 50, compression: 6 };
-    /// Enough to see that everything works.
+    /// The scale of a quick run, which only checks that everything works.
     pub(crate) const QUICK: Self =
         Self { rounds: 1, shape: Duration::from_millis(1_500), requests: 10, burst: 10, compression: 0 };
 }
 
 impl Shape {
-    /// All of them.
+    /// All shapes.
     pub(crate) const ALL: [Self; 3] = [Self::Steady, Self::Spiky, Self::Sporadic];
-    /// Requests per second, of the steady shape and of sporadic reads.
+    /// Requests per second of the steady shape, and of the reads of the sporadic one.
     pub(crate) const RATE: u32 = 40;
     /// Requests per burst.
     pub(crate) const SPIKE: usize = 40;
     /// The time between two requests of a burst.
     pub(crate) const SPIKE_GAP: Duration = Duration::from_millis(5);
-    /// From one burst, or sporadic write, to the next: longer than an idle environment lives.
+    /// The time from one burst, or sporadic write, to the next. It is longer than an idle environment lives.
     pub(crate) const PERIOD: Duration = Duration::from_millis(2_400);
 
-    /// Its name.
+    /// Returns the name of the shape.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Steady => "steady",
@@ -113,7 +113,7 @@ impl Shape {
         }
     }
 
-    /// All requests, in the order of their times.
+    /// Returns all requests, in the order of their times.
     pub(crate) fn plan(self, duration: Duration, seed: u64) -> Plan {
         let mut dice = Dice::new(seed);
         let mut requests = Vec::new();
@@ -137,8 +137,7 @@ impl Shape {
     }
 }
 
-/// So many items, each with a command that changes it. They are of all resources in turn, and the items of a resource take its
-/// changes in turn.
+/// Returns `count` items, each with a command that changes it. The resources take turns, and so do the changes of a resource.
 pub(crate) fn changes(count: usize) -> impl Iterator<Item = (Start, Request)> {
     let change_in = |round: usize| {
         sample::all().iter().filter_map(move |sample| {
@@ -150,31 +149,31 @@ pub(crate) fn changes(count: usize) -> impl Iterator<Item = (Start, Request)> {
     in_turn.map(|(item, (start, asked))| (start, Request { item, asked }))
 }
 
-/// So many items have every change of every resource among them.
+/// Returns the number of items that `changes` needs to include every change of every resource.
 pub(crate) fn every_change() -> usize {
     let rounds = sample::all().iter().map(|sample| sample.changes.len()).max();
     rounds.unwrap_or_default() * sample::all().len()
 }
 
-/// The first item of each resource, asked for the same.
+/// Returns the same request for the first item of each resource.
 pub(crate) fn first_of_each(asked: Asked) -> impl Iterator<Item = Request> + Clone {
     (0..sample::all().len()).map(move |item| Request { item, asked })
 }
 
-/// Requests one after the other, at a constant rate.
+/// Plans requests one after the other, at a constant rate.
 pub(crate) fn at_rate(per_second: u32, requests: impl IntoIterator<Item = Request>) -> Vec<Planned> {
     let times = ticks(Duration::from_secs(1) / per_second, Duration::MAX);
     times.zip(requests).map(|(at, request)| Planned { at, request }).collect()
 }
 
-/// A burst of updates on the first item of each resource, one burst after the other.
+/// Plans a burst of updates on the first item of each resource, one burst after the other.
 pub(crate) fn bursts(count: usize) -> Vec<Planned> {
     let items = first_of_each(Asked::Write(Operation::Update));
     let starts = ticks(BURST_PERIOD, Duration::MAX).zip(items);
     starts.flat_map(|(at, request)| std::iter::repeat_n(Planned { at, request }, count)).collect()
 }
 
-/// 0, one interval, two intervals, … up to the end.
+/// Returns the multiples of an interval: 0, one interval, two intervals and so on, before `end`.
 fn ticks(interval: Duration, end: Duration) -> impl Iterator<Item = Duration> {
     (0_u32..).map(move |number| interval * number).take_while(move |at| *at < end)
 }
@@ -228,7 +227,7 @@ impl Dice {
         Some(self.on_its_own(Start { sample, actions: &[] }, Operation::Delete))
     }
 
-    /// Any action of any resource; `None` if the resource has none.
+    /// Plans an action of a random resource. Returns `None` if the resource has no actions.
     fn act(&mut self) -> Option<Request> {
         let sample = self.sample()?;
         let Change { operation, after } = sample.actions().choose(&mut self.random)?;
@@ -239,7 +238,7 @@ impl Dice {
         Request { item: self.item(), asked: Asked::Write(operation) }
     }
 
-    /// A command on an item that no other request is about: it can be done once.
+    /// Plans a command on an item that no other request uses, because the command can be applied only once.
     fn on_its_own(&mut self, start: Start, operation: Operation) -> Request {
         self.items.push(start);
         Request { item: self.items.len() - 1, asked: Asked::Write(operation) }
@@ -269,12 +268,12 @@ mod tests {
         })
     }
 
-    /// Commands that can be done to an item once.
+    /// Returns whether a command can be applied to an item only once.
     fn is_final(operation: Operation) -> bool {
         matches!(operation, Operation::Delete | Operation::Act(_))
     }
 
-    /// What is asked, with the collection that it is asked of.
+    /// Names each request, with the collection of its item.
     fn asked<'a>(requests: impl IntoIterator<Item = (&'a Start, Asked)>) -> BTreeSet<String> {
         requests.into_iter().map(|(start, asked)| format!("{} {asked:?}", start.sample.resource.collection)).collect()
     }

@@ -1,9 +1,9 @@
-//! What the system knows of processes: who is at the other end of a connection, and how much memory one has used.
+//! Facts about processes from the system: the ports of their connections, and their peak memory.
 
 use std::collections::BTreeSet;
 use std::fs;
 
-/// The local ports of a process's TCP connections.
+/// Returns the local ports of a process's TCP connections over IPv4.
 pub(crate) fn ports(pid: u64) -> BTreeSet<u16> {
     let connections = fs::read_to_string(format!("/proc/{pid}/net/tcp")).unwrap_or_default();
     let sockets = sockets(pid);
@@ -11,14 +11,14 @@ pub(crate) fn ports(pid: u64) -> BTreeSet<u16> {
     connections.filter(|(_, socket)| sockets.contains(socket)).map(|(port, _)| port).collect()
 }
 
-/// The most memory that a process has had in RAM, in KiB; `None` if it has ended.
+/// Returns the peak memory of a process in RAM, in KiB. Returns `None` if the process has ended.
 pub(crate) fn peak_memory_kib(pid: u64) -> Option<u32> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     peak.trim().trim_end_matches("kB").trim().parse().ok()
 }
 
-/// The numbers of a process's sockets.
+/// Returns the numbers of a process's sockets.
 fn sockets(pid: u64) -> BTreeSet<String> {
     let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten();
     let targets = descriptors.filter_map(|descriptor| fs::read_link(descriptor.ok()?.path()).ok());
@@ -27,7 +27,7 @@ fn sockets(pid: u64) -> BTreeSet<String> {
     targets.filter_map(socket).collect()
 }
 
-/// Local port and socket of a line of `/proc/<pid>/net/tcp`.
+/// Returns the local port and the socket of a line of `/proc/<pid>/net/tcp`.
 fn connection(line: &str) -> Option<(u16, String)> {
     let mut words = line.split_whitespace();
     let (_, port) = words.nth(1)?.rsplit_once(':')?;

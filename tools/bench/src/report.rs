@@ -1,4 +1,4 @@
-//! The report: tables and charts, and sentences that say no more than the numbers of this run show.
+//! The report: tables and charts, and sentences that claim no more than the numbers of this run show.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -18,7 +18,7 @@ const COMMAND: &str = "make evolution-report";
 const KIB_PER_MIB: f64 = 1_024.0;
 const BYTES_PER_MIB: f64 = 1_024.0 * 1_024.0;
 
-/// All that is reported.
+/// The input of the report.
 #[derive(Debug)]
 pub(crate) struct Report<'a> {
     pub(crate) results: &'a Results,
@@ -27,9 +27,9 @@ pub(crate) struct Report<'a> {
     pub(crate) seed: u64,
 }
 
-/// A part of a cost.
+/// Selects a part of a cost.
 type Part = fn(&Cost) -> f64;
-/// A number of one round.
+/// Selects a number of one round.
 type Of<Round> = fn(&Round) -> f64;
 
 impl<Round> Measured<String, Round> {
@@ -39,7 +39,7 @@ impl<Round> Measured<String, Round> {
 }
 
 impl Report<'_> {
-    /// The charts, by name.
+    /// Returns the charts, by name.
     pub(crate) fn charts(&self) -> Vec<(&'static str, Chart)> {
         let beside = |title, unit, series: &[(&str, Of<StageRound>)]| self.chart_of_stages(title, unit, series);
         vec![
@@ -62,7 +62,7 @@ impl Report<'_> {
         ]
     }
 
-    /// The document.
+    /// Returns the document, as Markdown.
     pub(crate) fn markdown(&self) -> String {
         [self.head(), self.packaging(), self.packages(), self.permissions(), self.reads(), self.writes(), self.cost()]
             .join("\n")
@@ -162,7 +162,7 @@ impl Report<'_> {
         text
     }
 
-    /// Of all functions that run a program, at all stages.
+    /// Returns the peak memory of all functions that run a program, at all stages, in MiB.
     fn peak_memory(&self, program: &str) -> Spread {
         let runs = |name: &str| FUNCTIONS.iter().any(|function| function.name == name && function.binary == program);
         let functions = self.results.tours.iter().flat_map(|(_, functions)| functions);
@@ -312,7 +312,7 @@ impl Report<'_> {
         text
     }
 
-    /// What changes from each stage to the next, where all rounds agree on it.
+    /// Names the changes from each stage to the next on which all rounds agree.
     fn steps(&self, of: Of<StageRound>) -> String {
         let spreads: Vec<(&str, Spread)> =
             self.results.stages.iter().map(|measured| (measured.what.as_str(), measured.spread(of))).collect();
@@ -376,7 +376,7 @@ impl Report<'_> {
     }
 }
 
-/// The names of all resources, in a sentence.
+/// Returns the names of all resources, for a sentence.
 fn resources() -> String {
     let names: Vec<String> = RESOURCES.iter().map(|resource| format!("`{}`", resource.collection)).collect();
     resource::text::listed(&names, "and")
@@ -422,7 +422,7 @@ fn bar(Spread { median, min, max, .. }: Spread) -> Bar {
     Bar { value: median, range: (min, max) }
 }
 
-/// The one with the fewest, if all rounds agree.
+/// Names the candidate with the fewest, or those within the spread of the lowest median.
 fn fewest(candidates: &[(String, Spread)], what: &str) -> String {
     let medians = |one: &&(String, Spread), other: &&(String, Spread)| one.1.median.total_cmp(&other.1.median);
     let Some((name, least)) = candidates.iter().min_by(medians) else { return "nothing was measured.".to_owned() };
@@ -441,7 +441,7 @@ fn fewest(candidates: &[(String, Spread)], what: &str) -> String {
     }
 }
 
-/// What a step to a stage changes, if all rounds agree on it.
+/// Describes the change that a step to a stage makes. Returns `None` unless all rounds agree on it.
 fn change(stage: &str, before: &Spread, after: &Spread) -> Option<String> {
     (before.is_below(after) || after.is_below(before)).then(|| {
         let ratio = match before.median {
@@ -452,7 +452,7 @@ fn change(stage: &str, before: &Spread, after: &Spread) -> Option<String> {
     })
 }
 
-/// The cost, worked out.
+/// Writes out the calculation of a cost.
 fn arithmetic(usage: &Usage) -> String {
     use assumptions::{HOT, MEMORY_GB, READS};
     let (commands, hot, cold) = (1.0 - READS, READS * HOT, READS * (1.0 - HOT));
@@ -487,7 +487,7 @@ fn table_row(text: &mut String, cells: &[String]) {
     let _ = writeln!(text, "| {} |", cells.join(" | "));
 }
 
-/// A median; with its range, where there is one.
+/// Formats a median, with its range if it has one.
 fn cell(Spread { median, min, max, .. }: Spread) -> String {
     let [median, min, max] = [median, min, max].map(short);
     if min == max { median } else { format!("{median} ({min} to {max})") }

@@ -1,5 +1,5 @@
-//! The served resources, as the bench uses them. All of it is derived from the list of resources, so that a resource is
-//! measured as soon as it is served.
+//! The served resources, as the bench uses them. They come from the list of resources, so a resource is measured as soon as it is
+//! served.
 
 use std::sync::LazyLock;
 
@@ -12,7 +12,7 @@ use service::resources::{self, RESOURCES};
 #[derive(Debug)]
 pub(crate) struct Sample {
     pub(crate) resource: &'static Description,
-    /// What changes an item: an update first, then each action.
+    /// The commands that change an item: an update first, then each action.
     pub(crate) changes: Vec<Change>,
     /// The field that an update changes.
     changed: Option<&'static Field>,
@@ -22,11 +22,11 @@ pub(crate) struct Sample {
 #[derive(Debug)]
 pub(crate) struct Change {
     pub(crate) operation: Operation,
-    /// The actions that lead a new item to a state in which this one is allowed.
+    /// The actions that lead a new item to a state that allows this one.
     pub(crate) after: Vec<&'static str>,
 }
 
-/// All served resources.
+/// Returns all served resources.
 pub(crate) fn all() -> &'static [Sample] {
     static ALL: LazyLock<Vec<Sample>> = LazyLock::new(|| RESOURCES.iter().map(Sample::of).collect());
     &ALL
@@ -35,18 +35,18 @@ pub(crate) fn all() -> &'static [Sample] {
 impl Sample {
     fn of(resource: &'static Description) -> Self {
         let settable = resource.fields.iter().filter(|field| field.is_settable);
-        // The best one: any number of items can have any of its many values, and a list has to follow.
+        // The best field is not unique, has many values, and is in a list, which has to follow the change.
         let changed = settable.min_by_key(|field| (field.taken.is_some(), !is_wide(field), field.list.is_none()));
         let update = Change { operation: Operation::Update, after: Vec::new() };
         Self { resource, changes: std::iter::once(update).chain(actions(resource)).collect(), changed }
     }
 
-    /// The actions, without the update.
+    /// Returns the actions, without the update.
     pub(crate) fn actions(&self) -> impl Iterator<Item = &Change> {
         self.changes.iter().filter(|change| matches!(change.operation, Operation::Act(_)))
     }
 
-    /// The body of a command, with other values for each number.
+    /// Returns the body of a command. Each number gives other values.
     pub(crate) fn body(&self, operation: Operation, number: u64) -> Option<Value> {
         match operation {
             Operation::Create | Operation::Replace => Some(full_body(self.resource.fields, number)),
@@ -58,13 +58,13 @@ impl Sample {
         }
     }
 
-    /// The queries of all lists but the one without a filter.
+    /// Returns the queries of all lists, except the one without a filter.
     pub(crate) fn lists(&self, number: u64) -> impl Iterator<Item = String> {
         self.resource.fields.iter().filter_map(move |field| field.query(&(field.sample)(number)))
     }
 }
 
-/// Each action that a new item can come to, with the shortest way to it.
+/// Returns each action that a new item can reach, with the fewest actions before it.
 fn actions(resource: &'static Description) -> impl Iterator<Item = Change> {
     struct Walks;
     impl Visitor for Walks {

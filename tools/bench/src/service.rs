@@ -1,4 +1,4 @@
-//! The service, running at a stage with packaged functions, in front of stores that outlive it.
+//! The service at a stage, with packaged functions. Its stores outlive it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -19,21 +19,21 @@ use crate::BenchError;
 use crate::load::Client;
 use crate::meter::Meter;
 
-/// How long the service may take until it is ready, and until it has ended.
+/// The longest wait until the service is ready, until it reaches a state, and until it has ended.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How often it is asked for what is awaited.
+/// The pause between two checks of an awaited state.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
-/// Processes per function at most.
+/// The maximum number of processes per function.
 const ENVIRONMENTS_MAX: &str = "8";
 
-/// Where the programs are.
+/// The paths of the programs.
 #[derive(Debug, Clone)]
 pub(crate) struct Programs {
     pub(crate) watershed_local: PathBuf,
     pub(crate) functions_dir: PathBuf,
 }
 
-/// Tables and queues that a service finds at its start and leaves behind, each behind a proxy that counts.
+/// Tables and queues that outlive a service, each behind a proxy that counts.
 #[derive(Debug)]
 pub(crate) struct Stores {
     pub(crate) dynamodb: Meter,
@@ -42,7 +42,7 @@ pub(crate) struct Stores {
     end: tokio::sync::oneshot::Sender<()>,
 }
 
-/// One running service; killed where it is dropped.
+/// One running service. Dropping it kills it.
 #[derive(Debug)]
 pub(crate) struct Service {
     pub(crate) client: Client,
@@ -51,7 +51,7 @@ pub(crate) struct Service {
 }
 
 impl Stores {
-    /// New, empty ones.
+    /// Starts new, empty stores.
     pub(crate) async fn start() -> Result<Self, BenchError> {
         let database = Database::memory().map_err(|error| BenchError::Stores(error.to_string()))?;
         let listener = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0))?;
@@ -59,7 +59,7 @@ impl Stores {
         let url = format!("http://{}", listener.local_addr()?);
         let (end, ended) = tokio::sync::oneshot::channel::<()>();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        // It works where it serves: on a thread of its own it holds nobody else up.
+        // The database works on the thread that serves it. A thread of its own blocks no other work.
         std::thread::spawn(move || {
             runtime.block_on(async move {
                 let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
@@ -73,21 +73,21 @@ impl Stores {
         Ok(Self { dynamodb: Meter::before(&url).await?, sqs: Meter::before(&queue.url).await?, queue, end })
     }
 
-    /// Begins to count anew.
+    /// Resets the counts.
     pub(crate) fn forget(&self) {
         drop((self.dynamodb.take(), self.sqs.take()));
     }
 
-    /// Ends them.
+    /// Stops the stores.
     pub(crate) async fn stop(self) {
-        // It may have ended by itself.
+        // The database may have ended already.
         let _ = self.end.send(());
         self.queue.stop().await;
     }
 }
 
 impl Service {
-    /// Starts it, and waits until it is ready.
+    /// Starts the service, and waits until it is ready.
     pub(crate) async fn start(
         programs: &Programs,
         stage: &str,
@@ -102,7 +102,7 @@ impl Service {
             .args(["--idle-seconds", &idle_seconds.to_string()])
             .args(["--dynamodb-url", &stores.dynamodb.url, "--sqs-url", &stores.sqs.url])
             .args(arguments)
-            // Credentials and endpoints of whoever runs this are not for it.
+            // The service must not get the credentials and endpoints of its user.
             .env_clear()
             .envs(["HOME", "PATH", "TMPDIR"].into_iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
             .stdin(Stdio::null())
@@ -120,12 +120,12 @@ impl Service {
         }
     }
 
-    /// What it tells about itself.
+    /// Returns the status document of the local stack.
     pub(crate) async fn status(&self) -> Result<Value, BenchError> {
         self.client.document("/_local/status").await
     }
 
-    /// A counter of all functions together.
+    /// Returns a counter, summed over all functions.
     pub(crate) async fn counter(&self, name: &str) -> Result<usize, BenchError> {
         let status = self.status().await?;
         let functions =
@@ -134,7 +134,7 @@ impl Service {
         Ok(counts.map(|count| usize::try_from(count).unwrap_or(usize::MAX)).sum())
     }
 
-    /// The processes, by function.
+    /// Returns the ids of the processes, by function.
     pub(crate) async fn processes(&self) -> Result<BTreeMap<String, BTreeSet<u64>>, BenchError> {
         let status = self.status().await?;
         let mut processes: BTreeMap<String, BTreeSet<u64>> = BTreeMap::new();
@@ -146,7 +146,7 @@ impl Service {
         Ok(processes)
     }
 
-    /// Waits until the queue is empty: what was accepted has been applied and projected.
+    /// Waits until the queue is empty, so all accepted commands have been applied and projected.
     pub(crate) async fn settle(&self) -> Result<(), BenchError> {
         let is_empty = |status: &Value| {
             let queue = &status["queue"];
@@ -172,10 +172,10 @@ impl Service {
         Ok(())
     }
 
-    /// Ends it, and all that it has started.
+    /// Stops the service, and all processes that it has started.
     pub(crate) async fn stop(mut self) -> Result<(), BenchError> {
         if let Some(pid) = self.process.id().and_then(|pid| i32::try_from(pid).ok()) {
-            // It may have ended by itself.
+            // The process may have ended already.
             let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
         }
         if timeout(PATIENCE, self.process.wait()).await.is_err() {

@@ -1,10 +1,10 @@
-//! What is made of many measurements.
+//! Statistics over many measurements.
 
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-/// Latencies that are told apart, in microseconds: up to a minute, to three digits.
+/// The range of the latency histogram: up to a minute, in microseconds, with three digits.
 const MICROS_MAX: u64 = 60_000_000;
 const DIGITS: u8 = 3;
 
@@ -16,9 +16,9 @@ pub(crate) struct Latency {
 }
 
 impl Latency {
-    /// Of all these.
+    /// Returns the percentiles of all these latencies.
     pub(crate) fn of(all: &[Duration]) -> Self {
-        // The bounds are valid; what is longer counts as a minute.
+        // The bounds are valid. A longer latency counts as a minute.
         let Ok(mut histogram) = Histogram::<u64>::new_with_bounds(1, MICROS_MAX, DIGITS) else {
             return Self { p50: f64::NAN, p99: f64::NAN };
         };
@@ -35,7 +35,7 @@ fn millis(micros: u64) -> f64 {
     micros as f64 / 1_000.0
 }
 
-/// One number, measured once per round.
+/// A number that is measured once per round.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Spread {
     pub(crate) median: f64,
@@ -45,7 +45,7 @@ pub(crate) struct Spread {
 }
 
 impl Spread {
-    /// Of the rounds; of an even number of them the median is the mean of the two in the middle.
+    /// Returns the spread of the rounds. If their number is even, the median is the mean of the two in the middle.
     pub(crate) fn of(rounds: impl IntoIterator<Item = f64>) -> Self {
         let mut rounds: Vec<f64> = rounds.into_iter().collect();
         rounds.sort_by(f64::total_cmp);
@@ -54,13 +54,14 @@ impl Spread {
         Self { median: f64::midpoint(at(last / 2), at(count / 2)), min: at(0), max: at(last), rounds: count }
     }
 
-    /// Whether all rounds of the one were below all rounds of the other; a single round shows nothing.
+    /// Returns whether all rounds of the one were below all rounds of the other. A single round shows nothing, so it returns
+    /// `false`.
     pub(crate) fn is_below(&self, other: &Self) -> bool {
         self.rounds.min(other.rounds) > 1 && self.max < other.min
     }
 }
 
-/// How much of one for each of the other.
+/// Returns the amount per item of a count. A count of 0 counts as 1.
 #[expect(clippy::cast_precision_loss, reason = "counts of requests are far below 2^52")]
 pub(crate) fn per(amount: f64, count: usize) -> f64 {
     amount / count.max(1) as f64
