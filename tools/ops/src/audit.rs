@@ -1,4 +1,4 @@
-//! Who did what to which message: written down before it is done.
+//! The audit log: which operator did what to which message. Each entry is written before the action.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::outcome::Failure;
 
-/// A log that is only ever added to.
+/// An append-only log.
 #[derive(Debug)]
 pub(crate) struct AuditLog {
     file: File,
@@ -18,7 +18,7 @@ pub(crate) struct AuditLog {
 }
 
 impl AuditLog {
-    /// The log in a file, written to by an operator.
+    /// Opens the log in a file, for the entries of an operator.
     pub(crate) fn open(path: &Path, operator: &str) -> Result<Self, Failure> {
         let name = path.display().to_string();
         let file = OpenOptions::new().create(true).append(true).open(path);
@@ -26,7 +26,7 @@ impl AuditLog {
         Ok(Self { file, path: name, operator: operator.to_owned() })
     }
 
-    /// Writes down what is about to be done, and that it has reached the disk.
+    /// Writes an entry for an action, and returns when the entry is on the disk.
     pub(crate) fn about_to(&mut self, what: &str, message_id: &str, body: &str) -> Result<(), Failure> {
         let line = json!({
             "at": SystemClock.now().to_string(),

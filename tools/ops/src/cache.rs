@@ -1,4 +1,4 @@
-//! The shared cache as an operator's work sees it: the work goes on if the cache does not answer.
+//! The shared cache for the operators' commands. The work continues if the cache does not answer.
 
 use std::sync::OnceLock;
 
@@ -7,8 +7,7 @@ use kernel::ports::{CachedView, PortError};
 
 use crate::outcome::explain;
 
-/// The shared cache, until it fails once. It is not asked again then, so that a Redis that never answers costs one
-/// timeout.
+/// The shared cache, until its first failure. It gets no requests after that, so a Redis that never answers costs one timeout.
 #[derive(Debug)]
 pub(crate) struct Cache {
     redis: RedisCache,
@@ -20,7 +19,7 @@ impl Cache {
         Self { redis, failure: OnceLock::new() }
     }
 
-    /// The entries under `keys`, in their order; `None` in all if the cache does not answer.
+    /// Returns the entries of `keys`, in their order. Returns `None` for all of them if the cache does not answer.
     pub(crate) async fn peek(&self, keys: &[String]) -> Vec<Option<CachedView>> {
         let found = if self.failure().is_none() { self.note(self.redis.peek(keys).await) } else { None };
         found.unwrap_or_else(|| vec![None; keys.len()])
@@ -33,7 +32,7 @@ impl Cache {
         }
     }
 
-    /// The cause, if the cache has failed.
+    /// Returns the cause, if the cache has failed.
     pub(crate) fn failure(&self) -> Option<&str> {
         self.failure.get().map(String::as_str)
     }
@@ -43,7 +42,7 @@ impl Cache {
     }
 }
 
-/// A line for people: the cache has failed, and the work went on without it.
+/// Formats a line for people: the cache has failed, and the work continued without it.
 pub(crate) fn left_out(why: &str) -> String {
     format!("Redis is left out ({why}): see that it runs; stale entries expire within 6 minutes")
 }

@@ -14,14 +14,13 @@ use jiff::{Span, SpanRelativeTo};
 use kernel::ids::Tenant;
 use serde::Serialize;
 
-/// Looks after a Watershed service: compares its stores, repairs them, brings it to other stages, and deals with dead
-/// letters.
+/// Operate a Watershed service: compare and repair its stores, move it from stage to stage, and handle dead letters.
 ///
-/// Where things are is told by the variables that the functions have as well (AWS_ENDPOINT_URL_DYNAMODB, WRITE_TABLE and
-/// so on, see --help), or asked of a local stack with --stack. Credentials come from the environment, a profile's file,
-/// a container or an instance; for SSO, export those of the AWS CLI.
+/// Options name the parts of the service. The variables of the functions (AWS_ENDPOINT_URL_DYNAMODB, WRITE_TABLE and so on, see
+/// --help) name them too, and a local stack supplies them with --stack. Credentials come from the environment, a profile's file, a
+/// container or an instance; for SSO, export those of the AWS CLI.
 ///
-/// Exit codes: 0, all is well; 1, done, and something is not as it should be; 2, wrong usage; 3, could not be done.
+/// Exit codes: 0, all is well; 1, done, but something needs attention; 2, wrong usage; 3, could not be done.
 #[derive(Debug, Parser)]
 #[command(name = "watershed", version)]
 pub(crate) struct Arguments {
@@ -34,18 +33,17 @@ pub(crate) struct Arguments {
     pub(crate) action: Action,
 }
 
-/// What may be done a second at most; a timer needs a pause to wait for.
+/// The highest rate of work, per second. The timer needs a pause between two items.
 const RATE_MAX: i64 = 100_000;
 
-/// Where things are.
+/// The locations of the service's parts.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Where things are")]
 pub(crate) struct TargetOptions {
-    /// Ask the local stack that serves here, for example http://127.0.0.1:3000.
+    /// URL of the local stack to use, for example http://127.0.0.1:3000.
     #[arg(long, global = true, env = "WATERSHED_STACK", value_name = "URL")]
     pub(crate) stack: Option<String>,
-    /// The row of the table of stages that is deployed. A local stack knows it; elsewhere the word of whoever gives it is
-    /// taken.
+    /// Deployed stage, as shared/stages.json names it. A local stack knows its stage; elsewhere the tool relies on this option.
     #[arg(long, global = true, env = "STAGE", value_name = "ROW")]
     pub(crate) stage: Option<String>,
     /// The table of states and unique keys.
@@ -57,176 +55,176 @@ pub(crate) struct TargetOptions {
     /// The table of views.
     #[arg(long, global = true, env = "READ_TABLE", value_name = "NAME")]
     pub(crate) read_table: Option<String>,
-    /// The table of views that is written as well, while one takes the other's place.
+    /// The second table of views that the functions write during a rebuild.
     #[arg(long, global = true, env = "OTHER_READ_TABLE", value_name = "NAME")]
     pub(crate) other_read_table: Option<String>,
     /// The queue of commands.
     #[arg(long, global = true, env = "QUEUE_URL", value_name = "URL")]
     pub(crate) queue_url: Option<String>,
-    /// Its dead-letter queue.
+    /// The dead-letter queue of the queue of commands.
     #[arg(long, global = true, env = "DEAD_LETTER_QUEUE_URL", value_name = "URL")]
     pub(crate) dead_letter_queue_url: Option<String>,
-    /// The shared cache. Left out of comparisons where it is not given.
+    /// The shared cache. Without it, comparisons leave the cache out.
     #[arg(long, global = true, env = "REDIS_URL", value_name = "URL", hide_env_values = true)]
     pub(crate) redis_url: Option<String>,
-    /// The name of the shared cache, where it is one of ElastiCache Serverless, and IAM lets the URL's user in.
+    /// The name of the shared cache, if it is ElastiCache Serverless and the URL's user signs in with IAM.
     #[arg(long, global = true, env = "REDIS_IAM_CACHE", value_name = "NAME")]
     pub(crate) redis_iam_cache: Option<String>,
 }
 
-/// What to do.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Action {
-    /// Write a new resource into a checkout of this project: its crate, and its lines in the list.
+    /// Write a new resource into a checkout of this project: its crate, and its entry in the list of resources.
     New(NewOptions),
     /// Compare write store, read store and shared cache, key by key.
     Verify(VerifyOptions),
-    /// Build another read store while everything runs, and put it in the place of the one that there is.
+    /// Build another read store while the service runs, and replace the present one with it.
     #[command(subcommand)]
     Rebuild(RebuildCommand),
-    /// Write the index entries of the write table anew, where this version of the code makes others: after a list was added or
-    /// changed. Deploy the code first. May be ended at any time, and run again.
+    /// Write the index entries of the write table again, after a list was added or changed. Deploy the new code first. You can stop
+    /// this command at any time, and run it again.
     Reindex(ReindexOptions),
-    /// Bring the service from a stage to one next to it, or back, while it serves.
+    /// Move the service to a neighbouring stage, or back, while it serves.
     #[command(subcommand)]
     Migrate(MigrateCommand),
-    /// Deal with dead letters.
+    /// List, show, mark, redrive or discard dead letters.
     #[command(subcommand)]
     Dlq(DlqCommand),
-    /// Tell how many messages wait, are being worked on, and died.
+    /// Count the messages that wait, are in flight or come later, and the dead letters.
     Queue,
-    /// Look at one command.
+    /// Show one command.
     #[command(subcommand)]
     Command(ShowCommand),
-    /// Look at one item, in all stores at once.
+    /// Show one item, in all stores at once.
     #[command(subcommand)]
     Item(ItemCommand),
-    /// Try a deployment as its clients do, through its front door: the smoke test.
+    /// Test a deployment through its front door, as its clients use it: the smoke test.
     ///
-    /// Creates a user, reads, lists, changes and deletes it, and checks each answer. The access token comes from the variable
-    /// WATERSHED_TOKEN, so that no list of processes shows it. A local stack needs none. Exits with 1 at the first check that
-    /// fails, and deletes the user.
+    /// Creates an item of each resource; reads, lists, changes and deletes it; and checks each answer. The access token comes from
+    /// the variable WATERSHED_TOKEN, because an argument would appear in the list of processes. A local stack needs no token. Exits
+    /// with 1 at the first check that fails, and deletes the item.
     Smoke(SmokeOptions),
-    /// Work out what the service costs on AWS, item by item. Asks nobody.
+    /// Calculate the cost of the service on AWS, item by item. Sends no requests.
     ///
-    /// List prices of us-east-1, without free tiers and discounts. --stage names the stage, cqrs unless given. --explain
-    /// prints the formulae, and every price with its source.
+    /// Uses list prices of us-east-1, without free tiers and discounts. --stage names the stage (default: cqrs). --explain prints
+    /// the formulae, and every price with its source.
     Cost(CostOptions),
-    /// Work out which quota of AWS each stage reaches first, and at how many requests a second. Asks nobody.
+    /// Calculate which quota of AWS each stage reaches first, and at how many requests per second. Sends no requests.
     ///
-    /// Default quotas of us-east-1, at a steady rate. --stage names the stage that is shown rate by rate, cqrs unless given.
+    /// Uses default quotas of us-east-1, at a steady rate. --stage names the stage that is shown rate by rate (default: cqrs).
     /// --explain prints every quota with its source.
     Limits(LimitsOptions),
-    /// Simulate a load that grows: what is reached in which order, what becomes of requests then, and when the queue is empty
-    /// again. Asks nobody.
+    /// Simulate a growing load: the order in which it reaches the limits, the effect on requests, and the time until the queue is
+    /// empty again. Sends no requests.
     ///
-    /// One second after the other, with default quotas of us-east-1 and our own bounds, from a deployment that is new.
-    /// --stage names the stage, cqrs unless given.
+    /// Simulates a new deployment second by second, with default quotas of us-east-1 and our own limits. --stage names the stage
+    /// (default: cqrs).
     Ramp(RampOptions),
 }
 
-/// The service to try.
+/// The service to test.
 #[derive(Debug, Args)]
 pub(crate) struct SmokeOptions {
-    /// The stack's output Url, or a domain name of your own, such as https://api.example.com.
+    /// URL of the service: the stack's output Url, or a domain name of your own, such as https://api.example.com.
     #[arg(long, value_name = "URL", value_parser = service_url)]
     pub(crate) url: String,
-    /// The time for all checks. A deletion after a failure takes up to 10s more.
+    /// Time for all checks, from 1s to 1h. A deletion after a failure takes up to 10s more.
     #[arg(long, default_value = "60s", value_parser = patience)]
     pub(crate) timeout: Duration,
-    /// Make only the checks without a token: liveness, 404, 405, and that data is refused.
+    /// Make only the checks without a token: liveness, 404, 405, and the refusal of data.
     #[arg(long)]
     pub(crate) public: bool,
 }
 
-/// What to work out the cost of.
+/// The input of a calculation of costs.
 #[derive(Debug, Args)]
 pub(crate) struct CostOptions {
-    /// Requests a second, on average over a month; 0 is idle.
+    /// Requests per second, on average over a month. Separate several rates by commas; 0 is idle.
     #[arg(long, value_delimiter = ',', allow_negative_numbers = true, default_value = "0,1,100,10000", value_parser = rate)]
     pub(crate) rates: Vec<f64>,
     #[command(flatten)]
     pub(crate) traffic: TrafficOptions,
-    /// Print the formulae and the prices instead.
+    /// Print the formulae and the prices instead of the cost.
     #[arg(long)]
     pub(crate) explain: bool,
 }
 
-/// What to hold against the quotas.
+/// The input of a calculation of limits.
 #[derive(Debug, Args)]
 pub(crate) struct LimitsOptions {
-    /// Requests a second.
+    /// Requests per second. Separate several rates by commas.
     #[arg(long, value_delimiter = ',', allow_negative_numbers = true, default_value = "10,100,1000,10000,100000,1000000", value_parser = rate)]
     pub(crate) rates: Vec<f64>,
     #[command(flatten)]
     pub(crate) traffic: TrafficOptions,
-    /// Print the quotas instead.
+    /// Print the quotas instead of the limits.
     #[arg(long)]
     pub(crate) explain: bool,
 }
 
-/// What load to simulate, and what is turned on for it.
+/// The simulated load, and the settings of the simulated deployment.
 #[derive(Debug, Args)]
 pub(crate) struct RampOptions {
-    /// Requests a second, step by step; after the last the load is that of the first again.
+    /// Requests per second of each step. Separate the rates by commas. After the last step the load returns to the first rate.
     #[arg(long, value_delimiter = ',', allow_negative_numbers = true, default_value = "10,100,1000,10000,100000,1000000", value_parser = rate)]
     pub(crate) rates: Vec<f64>,
     /// Seconds from one rate to the next.
     #[arg(long, default_value = "60", value_parser = clap::value_parser!(u32).range(0..=86_400))]
     pub(crate) climb: u32,
-    /// Seconds that each rate is held.
+    /// Seconds for which each rate is held.
     #[arg(long, default_value = "300", value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub(crate) hold: u32,
     /// Tenants, each with the same traffic.
     #[arg(long, default_value = "1", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) tenants: u32,
-    /// Lift our own bounds, and those that AWS raises on request.
+    /// Lift our own limits, and the quotas that AWS raises on request.
     #[arg(long)]
     pub(crate) raised: bool,
-    /// Give tables and indexes warm throughput for whatever comes.
+    /// Give tables and indexes enough warm throughput for any load.
     #[arg(long)]
     pub(crate) warm: bool,
-    /// Leave partitions whole: AWS does not promise when it splits one that stays hot; here it does after ten minutes.
+    /// Never split a hot partition. AWS does not promise when it splits one; without this option it splits after ten minutes.
     #[arg(long)]
     pub(crate) no_splits: bool,
-    /// Provisioned pollers, each with 10 batches at once, instead of a maximum concurrency.
+    /// Provisioned pollers, each with 10 batches at once. They replace the maximum concurrency.
     #[arg(long, value_parser = clap::value_parser!(u32).range(2..=10_000))]
     pub(crate) pollers: Option<u32>,
-    /// Decides when requests come: the same seed, the same run.
+    /// Seed of the times at which requests arrive. The same seed gives the same run.
     #[arg(long, default_value = "1")]
     pub(crate) seed: u64,
     #[command(flatten)]
     pub(crate) traffic: TrafficOptions,
 }
 
-/// The traffic, and what serves it. Every write changes the name of a user.
+/// The traffic, and the parts that serve it. Every write changes the name of a user.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct TrafficOptions {
-    /// Share of the requests that read one user; the others write.
+    /// Share of the requests that read one user, from 0 to 1; the others write.
     #[arg(long, default_value = "0.9", allow_negative_numbers = true, value_parser = share)]
     pub(crate) reads: f64,
-    /// Share of the reads that ask a cache, memory or Redis, that it answers.
+    /// Share of the lookups in a cache, memory or Redis, that the cache answers, from 0 to 1.
     #[arg(long, default_value = "0.8", allow_negative_numbers = true, value_parser = share)]
     pub(crate) hot: f64,
-    /// Bytes of a user, as it is stored.
+    /// Size of a stored user, in bytes.
     #[arg(long, default_value = "500", value_parser = clap::value_parser!(u32).range(1..=400_000))]
     pub(crate) item_bytes: u32,
-    /// Users that are stored.
+    /// Number of stored users.
     #[arg(long, default_value = "100000", value_parser = clap::value_parser!(u32))]
     pub(crate) items: u32,
-    /// The type of the queue.
+    /// Type of the queue.
     #[arg(long, default_value = "standard")]
     pub(crate) queue: QueueType,
     /// Commands in a full batch of ingest-fn.
     #[arg(long, default_value = "10", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) batch: u32,
-    /// Seconds that a batch is waited for.
+    /// Seconds that the event source mapping waits for a full batch.
     #[arg(long, default_value = "0", value_parser = clap::value_parser!(u32).range(0..=300))]
     pub(crate) window: u32,
-    /// The processors of the functions. `make package` builds for x86_64, unless it is given ARCH=arm64.
+    /// Processor architecture of the functions. `make package` builds for x86_64, unless you pass ARCH=arm64.
     #[arg(long, default_value = "arm64")]
     pub(crate) arch: Architecture,
-    /// Leave Redis out where the stage has it, and with it the VPC and its endpoints.
+    /// Leave Redis out of a stage that has it, and with it the VPC and its endpoints.
     #[arg(long)]
     pub(crate) without_redis: bool,
     /// Availability zones of the VPC.
@@ -238,17 +236,17 @@ pub(crate) struct TrafficOptions {
     /// Memory of ingest-fn, in MB.
     #[arg(long, default_value = "512", value_parser = clap::value_parser!(u32).range(128..=10_240))]
     pub(crate) ingest_memory: u32,
-    /// Milliseconds of a read that a cache answers. The defaults of this and the next three are assumptions: give the durations
-    /// that you measure.
+    /// Milliseconds of a read that a cache answers. The defaults of this option and the next three are assumptions: pass the
+    /// durations that you measure.
     #[arg(long, default_value = "1", value_parser = millis)]
     pub(crate) cached_ms: f64,
     /// Milliseconds of a read that a store answers.
     #[arg(long, default_value = "3", value_parser = millis)]
     pub(crate) store_ms: f64,
-    /// Milliseconds of write-fn to queue a command.
+    /// Milliseconds in which write-fn queues a command.
     #[arg(long, default_value = "3", value_parser = millis)]
     pub(crate) queue_ms: f64,
-    /// Milliseconds to apply a command, in write-fn or, behind the queue, in ingest-fn.
+    /// Milliseconds in which a command is applied: by write-fn or, behind the queue, by ingest-fn.
     #[arg(long, default_value = "6", value_parser = millis)]
     pub(crate) apply_ms: f64,
     /// Share of the requests that X-Ray traces, besides the first in every second: 0.05 if `tracing` is on, 0 if it is off.
@@ -259,13 +257,13 @@ pub(crate) struct TrafficOptions {
 /// The type of a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum QueueType {
-    /// Orders nothing.
+    /// Does not order commands.
     Standard,
     /// Orders the commands on each user.
     Fifo,
 }
 
-/// The processors of the functions.
+/// The processor architecture of the functions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
 pub(crate) enum Architecture {
     /// Graviton.
@@ -277,7 +275,7 @@ pub(crate) enum Architecture {
     X86_64,
 }
 
-/// As AWS and the option spell it.
+/// Formats it as AWS and the option spell it.
 impl fmt::Display for Architecture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -303,167 +301,168 @@ fn number(text: &str, range: RangeInclusive<f64>, wanted: &str) -> Result<f64, S
     text.parse().ok().filter(|number| range.contains(number)).ok_or_else(|| wanted.to_owned())
 }
 
-/// How to compare.
+/// The options of a comparison.
 #[derive(Debug, Args)]
 pub(crate) struct VerifyOptions {
-    /// Project again what differs.
+    /// Repair the differences: project the states again.
     #[arg(long)]
     pub(crate) repair: bool,
-    /// With --repair: only tell what would be done.
+    /// With --repair: only report what would be done.
     #[arg(long, requires = "repair")]
     pub(crate) dry_run: bool,
-    /// Parts of the table that are scanned at the same time.
+    /// Number of table segments to scan in parallel.
     #[arg(long, default_value = "4", value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(crate) segments: u32,
-    /// Differences that are shown; all are counted.
+    /// Maximum number of differences to show; all are counted.
     #[arg(long, default_value = "20")]
     pub(crate) show: usize,
 }
 
-/// What a new resource is made of.
+/// The description of a new resource.
 #[derive(Debug, Args)]
 pub(crate) struct NewOptions {
-    /// All of them, for example rooms: the path /rooms.
+    /// Name of the collection, for example rooms for the path /rooms.
     pub(crate) collection: String,
-    /// One of them, for example room; otherwise derived from the collection.
+    /// Name of one item, for example room. The default is derived from the collection.
     #[arg(long)]
     pub(crate) name: Option<String>,
-    /// One or two letters that no other resource has; otherwise derived from the collection.
+    /// One or two capital letters that no other resource has. The default is derived from the collection.
     #[arg(long)]
     pub(crate) kind: Option<String>,
     /// A field: name:type[:unique][:list][:sort][:default]. Types: text(100), email, integer(0..10), decimal(2), boolean,
     /// enum(a|b), date, timestamp, id.
     #[arg(long = "field", value_name = "NAME:TYPE")]
     pub(crate) fields: Vec<String>,
-    /// An action of a state machine: name:from,from->to. The first state is that of a new item.
+    /// An action of a state machine: name:from,from->to. A new item is in the first state.
     #[arg(long = "action", value_name = "NAME:FROM->TO")]
     pub(crate) actions: Vec<String>,
-    /// The checkout.
+    /// Checkout of this project.
     #[arg(long, default_value = ".")]
     pub(crate) dir: PathBuf,
 }
 
-/// How to write index entries anew.
+/// The options of a reindex.
 #[derive(Debug, Args)]
 pub(crate) struct ReindexOptions {
-    /// Only tell what would be done.
+    /// Only report what would be done.
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Parts of the table that are scanned at the same time.
+    /// Number of table segments to scan in parallel.
     #[arg(long, default_value = "4", value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(crate) segments: u32,
-    /// Items a second at most that are written.
+    /// Maximum number of items to write per second; no limit by default.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=RATE_MAX))]
     pub(crate) rate: Option<u32>,
 }
 
-/// The steps of a rebuild. Each may be ended at any time, and done again.
+/// The steps of a rebuild. You can stop each step at any time, and run it again.
 #[derive(Debug, Subcommand)]
 pub(crate) enum RebuildCommand {
-    /// Create the new read store, have it written as well, fill it from the write store, and compare. Goes on where an
-    /// earlier run was ended.
+    /// Create the new read store, have the functions write it too, fill it from the write store, and compare. Continues an earlier
+    /// run that was stopped.
     Build {
-        /// The version of the projection that it is to hold; the new table is called like the old one, but for that.
+        /// Version of the projection for the new table. The names of both tables differ only in this version.
         #[arg(long, value_name = "VERSION", value_parser = clap::value_parser!(u16).range(1..))]
         to: u16,
-        /// Parts of the write store that are copied at the same time. A run that goes on keeps the number of the first.
+        /// Number of segments of the write store to copy in parallel. A run that continues keeps the number of the first run.
         #[arg(long, default_value = "8", value_parser = clap::value_parser!(u32).range(1..=64))]
         segments: u32,
-        /// Items a second at most.
+        /// Maximum number of items to copy per second; no limit by default.
         #[arg(long, value_parser = clap::value_parser!(u32).range(1..=RATE_MAX))]
         rate: Option<u32>,
         #[command(flatten)]
         options: RebuildOptions,
     },
-    /// Compare, and have readers see the other read store, but only if nothing differs.
+    /// Compare, and switch readers to the other read store if nothing differs.
     Flip(RebuildOptions),
-    /// Have readers see the read store again that they saw before, at once.
+    /// Switch readers back to the read store that they used before, at once.
     Rollback(DryRun),
-    /// Have the read store that readers do not see written no longer. It can then be deleted.
+    /// Stop writing the read store that readers do not use. You can then delete it.
     Finish(DryRun),
-    /// Tell which read stores are written, and how far a build has come.
+    /// Show which read stores are written, and the progress of a build.
     Status,
 }
 
-/// Whether to do it.
+/// The option of a dry run.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct DryRun {
-    /// Only tell what would be done.
+    /// Only report what would be done.
     #[arg(long)]
     pub(crate) dry_run: bool,
 }
 
-/// How to build and to compare.
+/// The options of a build and of a comparison.
 #[derive(Debug, Args)]
 pub(crate) struct RebuildOptions {
     #[command(flatten)]
     pub(crate) dry_run: DryRun,
-    /// Differences that are shown; all are counted.
+    /// Maximum number of differences to show; all are counted.
     #[arg(long, default_value = "20")]
     pub(crate) show: usize,
 }
 
-/// A migration: expand, backfill, compare, cut over, soak, contract. It is noted in the write table, so that any run, on
-/// whichever machine, goes on where another was ended.
+/// A migration: expand, backfill, compare, cut over, soak, contract. The write table stores its progress, so a run on any machine
+/// continues an earlier one.
 #[derive(Debug, Subcommand)]
 pub(crate) enum MigrateCommand {
-    /// Tell what a migration would do, what it costs, what is checked, and how to go back.
+    /// Show the steps of a migration, their cost, their checks, and the way back.
     Plan {
-        /// The stage to go to.
+        /// Target stage.
         #[arg(long, value_name = "STAGE")]
         to: String,
-        /// The stage to come from, if not the one that is deployed.
+        /// Stage to start from. The default is the deployed stage.
         #[arg(long, value_name = "STAGE")]
         from: Option<String>,
     },
-    /// Begin a migration, or go on with the one that there is, as far as it can go.
+    /// Begin a migration, or continue the one under way, as far as possible.
     ///
-    /// A local stack is deployed anew step by step. Elsewhere the operator deploys: the tool names the stage, and the next run is told
-    /// by --stage that it was done.
+    /// On a local stack, the tool deploys each step. Elsewhere you deploy: the tool names the stage, and --stage tells the next run
+    /// that you have deployed it.
     Advance {
-        /// The stage to go to; left out, it only goes on.
+        /// Target stage. Without it, the command only continues a migration.
         #[arg(long, value_name = "STAGE")]
         to: Option<String>,
         #[command(flatten)]
         options: AdvanceOptions,
     },
-    /// Tell what is deployed, and where the last migration stands.
+    /// Show the deployed stage, and the state of the last migration.
     Status,
-    /// Go back to where the migration came from, as long as nothing has been taken away.
+    /// Go back to the stage where the migration began, as long as nothing has been removed.
     Rollback(HoldOptions),
 }
 
-/// How to go on with a migration.
+/// The options of a run that begins or continues a migration.
 #[derive(Debug, Args)]
 pub(crate) struct AdvanceOptions {
-    /// How long to compare after the cut-over.
+    /// Duration of the comparison after the cut-over.
     #[arg(long, default_value = "60s", value_parser = duration)]
     pub(crate) soak: Duration,
-    /// How long after the cut-over to keep what can be gone back to. By default 14d for what holds data, and nothing else.
+    /// Time after the cut-over during which you can go back. The default is 14d if something that holds data is removed, and 0s
+    /// otherwise.
     #[arg(long, value_parser = duration)]
     pub(crate) retention: Option<Duration>,
-    /// Items of each comparison, spread over the key space; all, where there are fewer.
+    /// Number of items per comparison, spread over the key space. If there are fewer, all are compared.
     #[arg(long, default_value = "1000", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) sample: u32,
-    /// Items that are copied a second, at most.
+    /// Maximum number of items to copy per second; no limit by default.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=RATE_MAX))]
     pub(crate) rate: Option<u32>,
     #[command(flatten)]
     pub(crate) hold: HoldOptions,
 }
 
-/// Who goes on with a migration, so that nobody else does.
+/// The lease of a run, which keeps other runs away from the migration.
 #[derive(Debug, Args)]
 pub(crate) struct HoldOptions {
-    /// How long others wait for a run that has died.
+    /// Time that other runs wait after a run has died, at least 1s.
     #[arg(long, default_value = "10s", value_parser = lease)]
     pub(crate) lease: Duration,
-    /// Who does it.
+    /// Name of the operator.
     #[arg(long, env = "USER", default_value = "unknown", value_name = "NAME")]
     pub(crate) operator: String,
 }
 
-/// The URL of a service, without a slash at its end.
+/// Parses the URL of a service, and removes slashes at its end.
 fn service_url(text: &str) -> Result<String, String> {
     let is_service = |uri: &Uri| {
         let is_http = uri.scheme().is_some_and(|scheme| [Scheme::HTTP, Scheme::HTTPS].contains(scheme));
@@ -476,14 +475,14 @@ fn service_url(text: &str) -> Result<String, String> {
     Ok(uri.to_string().trim_end_matches('/').to_owned())
 }
 
-/// From a second to an hour.
+/// Parses a duration from a second to an hour.
 fn patience(text: &str) -> Result<Duration, String> {
     let read = duration(text).map_err(|error| error.to_string())?;
     let range = Duration::from_secs(1)..=Duration::from_secs(3_600);
     if range.contains(&read) { Ok(read) } else { Err("give 1s or more, up to 1h".to_owned()) }
 }
 
-/// `90s`, `5m`, `14d` or so.
+/// Parses a duration such as `90s`, `5m` or `14d`.
 fn duration(text: &str) -> Result<Duration, jiff::Error> {
     let span: Span = text.parse()?;
     Duration::try_from(span.to_duration(SpanRelativeTo::days_are_24_hours())?)
@@ -498,92 +497,92 @@ fn lease(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// What to do with dead letters.
+/// The commands for dead letters.
 #[derive(Debug, Subcommand)]
 pub(crate) enum DlqCommand {
-    /// Show what is there. On a FIFO queue up to ten of each order group, because SQS hands out no more.
+    /// List the dead letters. On a FIFO queue, the list has up to ten of each order group, because SQS returns no more.
     List(Look),
-    /// Show one, with its command and what became of it.
+    /// Show one dead letter, with its command and the command's status.
     Show {
-        /// The message.
+        /// Message id.
         id: String,
         #[command(flatten)]
         look: Look,
     },
-    /// Mark the commands of those that died without a word as failed, so that whoever asks is told.
+    /// Mark the commands of dead letters as failed if no outcome was recorded, so that clients see the failure.
     Sync {
         #[command(flatten)]
         look: Look,
-        /// Only tell what would be done.
+        /// Only report what would be done.
         #[arg(long)]
         dry_run: bool,
     },
-    /// Send them back to the queue of commands.
+    /// Send dead letters back to the queue of commands.
     Redrive {
         #[command(flatten)]
         chosen: Chosen,
-        /// Messages a second at most.
+        /// Maximum number of messages per second.
         #[arg(long, default_value = "50", value_parser = clap::value_parser!(u32).range(1..=RATE_MAX))]
         rate: u32,
     },
-    /// Delete them for good. Their commands stay failed; the audit log keeps their bodies.
+    /// Delete dead letters for good. Their commands stay failed; the audit log keeps their bodies.
     Discard {
         #[command(flatten)]
         chosen: Chosen,
     },
 }
 
-/// How far to look.
+/// The extent of a look at the dead-letter queue.
 #[derive(Debug, Args)]
 pub(crate) struct Look {
-    /// Messages to look at, at most.
+    /// Maximum number of messages to look at.
     #[arg(long, default_value = "1000")]
     pub(crate) max: usize,
 }
 
-/// Which dead letters, and how it is written down.
+/// The chosen dead letters, and the audit log.
 #[derive(Debug, Args)]
 pub(crate) struct Chosen {
-    /// These messages.
+    /// Ids of the chosen messages.
     #[arg(value_name = "ID", required_unless_present = "all")]
     pub(crate) ids: Vec<String>,
-    /// All of them.
+    /// Choose all dead letters, up to the number of --max.
     #[arg(long, conflicts_with = "ids")]
     pub(crate) all: bool,
     #[command(flatten)]
     pub(crate) look: Look,
-    /// Only tell what would be done.
+    /// Only report what would be done.
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// The file that says who did what to which message, a line each. It is written before anything is done.
+    /// Audit log, with a line per message: time, operator, action, message. The line is written before the action.
     #[arg(long, env = "WATERSHED_AUDIT_LOG", default_value = "watershed-audit.jsonl", value_name = "FILE")]
     pub(crate) audit_log: PathBuf,
-    /// Who does it.
+    /// Name of the operator, for the audit log.
     #[arg(long, env = "USER", default_value = "unknown", value_name = "NAME")]
     pub(crate) operator: String,
 }
 
-/// Looking at one thing.
+/// The commands for one command of a client.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ShowCommand {
-    /// Show all that is known of it.
+    /// Show the record of the command, and its item in all stores.
     Show {
-        /// Its identity, as clients see it.
+        /// Command id, as clients see it.
         id: String,
-        /// The tenant that it belongs to.
+        /// Tenant of the command.
         #[arg(long, default_value = "local")]
         tenant: Tenant,
     },
 }
 
-/// What to look at.
+/// The commands for one item.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ItemCommand {
-    /// Show what each store holds of it.
+    /// Show the content of each store for the item.
     Show {
-        /// Its path, as clients see it, for example /users/01a1fd43-133d-7798-8872-5fdfc48912aa.
+        /// Path of the item, as clients see it, for example /users/01a1fd43-133d-7798-8872-5fdfc48912aa.
         path: String,
-        /// The tenant that it belongs to.
+        /// Tenant of the item.
         #[arg(long, default_value = "local")]
         tenant: Tenant,
     },

@@ -1,6 +1,6 @@
-//! Compares the write store with what is shown of it, key by key.
+//! Compares the write store with the read store and the shared cache, key by key.
 //!
-//! The service goes on meanwhile: what differs at first is looked at again, and counts only if it stays so.
+//! The service runs meanwhile. So the comparison loads differing keys again, and counts a difference only if it persists.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,34 +23,34 @@ use crate::cache::{self, Cache};
 use crate::outcome::{Failure, bar};
 use crate::queue::CommandQueue;
 
-/// How often what differs is looked at again: the last projection may be on its way.
+/// The number of times that differing keys are loaded. The last projection may still be under way.
 const LOOKS_MAX: usize = 4;
-/// The pause before it is.
+/// The pause before they are loaded again.
 const LOOK_PAUSE: Duration = Duration::from_secs(2);
-/// The number of parts that a sample is taken from.
+/// The number of segments that a sample is taken from.
 const SAMPLE_SEGMENTS: RangeInclusive<u32> = 16..=32;
 
-/// What is wrong with one key.
+/// The kinds of differences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Wrong {
-    /// The state cannot be read.
+    /// This code cannot read the state.
     StateUnreadable,
     /// The read store has no view.
     ViewMissing,
     /// The read store has an older version.
     ViewOlder,
-    /// The read store has a newer version than was ever stored.
+    /// The read store has a newer version than the write store.
     ViewNewer,
-    /// The read store has the version, but another body or other places in lists.
+    /// The read store has the version, but another body or other list entries.
     ViewDiffers,
-    /// The read store has a view of what does not exist.
+    /// The read store has a view of an item that does not exist.
     ViewOrphaned,
-    /// The shared cache has another version or body. It ends by itself.
+    /// The shared cache has another version or body, until the entry expires.
     CacheDiffers,
 }
 
-/// One key that is not as it should be.
+/// A key that differs.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Difference {
     #[serde(skip)]
@@ -64,36 +64,36 @@ pub(crate) struct Difference {
 /// The stores that are compared.
 pub(crate) struct Stores {
     pub(crate) states: SnapshotTable,
-    /// `None` where no read store is looked at.
+    /// `None` if no read store is compared.
     pub(crate) views: Option<SnapshotTable>,
     pub(crate) cache: Option<Cache>,
-    /// What the views show.
+    /// The projection of the views.
     pub(crate) projection: Projection,
-    /// The queue of commands. A command that ingest-fn has stored and not yet projected is still in it.
+    /// The queue of commands. It still has a command that ingest-fn has stored and not yet projected.
     pub(crate) queue: Option<CommandQueue>,
 }
 
-/// What a comparison came to.
+/// The result of a comparison.
 #[derive(Debug, Serialize)]
 pub(crate) struct Comparison {
     pub(crate) items: u64,
     views: u64,
     cached: u64,
-    /// Differences that were gone at a later look, or whose versions had both moved past what they were.
+    /// Differences that were gone later, or whose versions had both moved on.
     pub(crate) lag: usize,
     #[serde(rename = "differences", serialize_with = "count")]
     pub(crate) found: Vec<Difference>,
     by_kind: BTreeMap<Wrong, usize>,
-    /// Commands in the queue, as it counts them: before the comparison or after it, whichever is more. `None` if there is
-    /// no queue, or if it does not answer.
+    /// The approximate number of commands in the queue, before or after the comparison, whichever is higher. `None` if there is no
+    /// queue, or if it does not answer.
     on_their_way: Option<u64>,
     /// The cause, if the queue does not answer.
     queue_failure: Option<String>,
-    /// The cause, if the shared cache does not answer and is therefore left out.
+    /// The cause, if the shared cache does not answer. The comparison then leaves it out.
     cache_failure: Option<String>,
 }
 
-/// The answer of the queue to the question how many commands it holds.
+/// The number of commands that the queue reports; `None` if there is no queue.
 type Backlog = Option<Result<u64, Failure>>;
 
 #[expect(clippy::ptr_arg, reason = "serde hands over what the field is")]
@@ -102,7 +102,7 @@ fn count<S: serde::Serializer>(found: &Vec<Difference>, serializer: S) -> Result
 }
 
 impl Comparison {
-    /// The first differences, and what they come to in all.
+    /// Returns lines for people: the first `show` differences, the totals and remarks.
     pub(crate) fn lines(&self, show: usize) -> Vec<String> {
         let mut lines: Vec<_> = self.found.iter().take(show).map(ToString::to_string).collect();
         if self.found.len() > show {
@@ -120,7 +120,7 @@ impl Comparison {
         lines
     }
 
-    /// Remarks on the differences: missing stores, and commands on their way.
+    /// Returns remarks on the differences: stores that did not answer, and commands in the queue.
     fn remarks(&self) -> Vec<String> {
         let mut remarks = Vec::new();
         remarks.extend(self.cache_failure.as_deref().map(cache::left_out));
@@ -146,27 +146,27 @@ impl Comparison {
         remarks
     }
 
-    /// Differences of the kinds that end when commands leave the queue.
+    /// Returns the number of differences whose kind a backlog can cause.
     fn explained(&self) -> usize {
         self.by_kind.iter().filter(|(wrong, _)| wrong.is_of_a_backlog()).map(|(_, count)| count).sum()
     }
 
-    /// Whether the commands in the queue may explain every difference.
+    /// Returns whether the commands in the queue may explain every difference.
     pub(crate) fn may_be_backlog(&self) -> bool {
         self.on_their_way.is_some_and(|commands| commands > 0) && self.explained() == self.found.len()
     }
 
-    /// Whether every store that was asked has answered.
+    /// Returns whether no store was left out. Only the shared cache can be: if another store fails, so does the comparison.
     pub(crate) fn is_whole(&self) -> bool {
         self.cache_failure.is_none()
     }
 
-    /// The cause, if the shared cache was left out.
+    /// Returns the cause, if the shared cache was left out.
     pub(crate) fn cache_failure(&self) -> Option<&str> {
         self.cache_failure.as_deref()
     }
 
-    /// The next command, if anything differs. `again` is the command that compared.
+    /// Returns the next command, if anything differs. `again` is the command that compared.
     pub(crate) fn to_do(&self, again: &str) -> Option<String> {
         if self.found.is_empty() {
             return None;
@@ -180,12 +180,12 @@ impl Comparison {
 }
 
 impl Wrong {
-    /// Whether a command that waits in the queue may be the reason: its redelivery then projects the state.
+    /// Returns whether a backlog can be the cause: the redelivery of a command projects its state.
     fn is_of_a_backlog(self) -> bool {
         matches!(self, Self::ViewMissing | Self::ViewOlder | Self::CacheDiffers)
     }
 
-    /// The advice of docs/operations.md.
+    /// Returns the advice of docs/operations.md.
     fn advice(self) -> &'static str {
         match self {
             Self::ViewMissing | Self::ViewOlder => "`watershed verify --repair` projects the states again",
@@ -201,7 +201,7 @@ impl Wrong {
     }
 }
 
-/// What a scan has met.
+/// The findings of a scan.
 #[derive(Debug, Default)]
 struct Met {
     items: u64,
@@ -220,7 +220,7 @@ impl Met {
     }
 }
 
-/// Which table is walked through.
+/// The table of a scan.
 #[derive(Debug, Clone, Copy)]
 enum Scan {
     States,
@@ -228,10 +228,10 @@ enum Scan {
 }
 
 impl Stores {
-    /// Compares everything, with so many scans side by side.
+    /// Compares everything, with `segments` parallel scans.
     pub(crate) async fn compare(&self, segments: u32) -> Result<Comparison, Failure> {
         let backlog = self.backlog().await;
-        // Unique keys are read as well, and an item counts when it is read: so the bar ends where the scans do.
+        // The scans read unique keys too. The bar counts each item that they read, so it ends when the scans do.
         let bar = bar("items", self.items().await?);
         let of_states = self.scan_all(segments, Scan::States, &bar).await?;
         let of_views = self.scan_all(segments, Scan::Views, &bar).await?;
@@ -239,7 +239,7 @@ impl Stores {
         self.settle(of_states.add(of_views), backlog).await
     }
 
-    /// Compares so many items and as many views, spread over the key space; all of them, where there are fewer.
+    /// Compares `keys` items and as many views, spread over the key space. If there are fewer, it compares all.
     pub(crate) async fn sample(&self, keys: u32) -> Result<Comparison, Failure> {
         let backlog = self.backlog().await;
         let of_states = self.sample_of(Scan::States, keys).await?;
@@ -247,7 +247,7 @@ impl Stores {
         self.settle(of_states.add(of_views), backlog).await
     }
 
-    /// Removes the views of what does not exist.
+    /// Removes the views of items that do not exist.
     pub(crate) async fn remove_orphans(&self, segments: u32) -> Result<(), Failure> {
         let met = self.scan_all(segments, Scan::Views, &ProgressBar::hidden()).await?;
         for orphan in self.refresh_after_conflict(met.suspects).await? {
@@ -256,7 +256,7 @@ impl Stores {
         Ok(())
     }
 
-    /// About how many items the scans of a comparison read.
+    /// Returns about how many items the scans of a comparison read.
     async fn items(&self) -> Result<u64, Failure> {
         let mut items = 0;
         for table in [Scan::States, Scan::Views].into_iter().filter_map(|scan| self.table(scan)) {
@@ -265,7 +265,7 @@ impl Stores {
         Ok(items)
     }
 
-    /// How many commands are in the queue; `None` if there is no queue.
+    /// Returns how many commands are in the queue, or `None` if there is no queue.
     async fn backlog(&self) -> Backlog {
         let queue = self.queue.as_ref()?;
         Some(queue.counts().await.map(|counts| counts.all()))
@@ -279,7 +279,7 @@ impl Stores {
             *by_kind.entry(difference.wrong).or_default() += 1;
         }
         let lag = suspects.saturating_sub(found.len());
-        // A command that left the queue meanwhile was on its way, and so is one that came.
+        // Commands that left the queue meanwhile may have caused differences, and so may new ones.
         let (on_their_way, queue_failure) = match (before, self.backlog().await) {
             (Some(Ok(before)), Some(Ok(after))) => (Some(before.max(after)), None),
             (Some(Err(failure)), _) | (_, Some(Err(failure))) => (None, Some(failure.to_string())),
@@ -321,7 +321,7 @@ impl Stores {
     async fn sample_of(&self, scan: Scan, keys: u32) -> Result<Met, Failure> {
         let mut met = Met::default();
         let Some(table) = self.table(scan) else { return Ok(met) };
-        // Never in the same number of parts, so that other keys come first in them.
+        // The number of segments varies, so that other keys come first in them.
         let segments = random_range(SAMPLE_SEGMENTS).min(keys);
         let mut open: Vec<_> = (0..segments).map(|segment| (segment, None)).collect();
         let mut left = usize::try_from(keys).unwrap_or(usize::MAX);
@@ -365,7 +365,7 @@ impl Stores {
         Ok(met)
     }
 
-    /// Views of what does not exist. Those of deleted items may outlive them by a while.
+    /// Finds views of items that do not exist. A tombstone does not count: it may outlive the one in the write store.
     async fn find_orphans(&self, views: &[(AggregateKey, Snapshot)]) -> Result<Met, Failure> {
         let keys: Vec<_> = views.iter().map(|(key, _)| key.clone()).collect();
         let states = self.states.load(&keys).await?;
@@ -374,20 +374,21 @@ impl Stores {
         Ok(Met { views: keys.len() as u64, suspects, ..Met::default() })
     }
 
-    /// The views of `keys`; where no read store is looked at, `None` in all.
+    /// Returns the views of `keys`. Returns `None` for all of them if no read store is compared.
     async fn shown(&self, keys: &[AggregateKey]) -> Result<Vec<Option<Snapshot>>, Failure> {
         let Some(views) = &self.views else { return Ok(vec![None; keys.len()]) };
         Ok(views.load(keys).await?)
     }
 
-    /// The entries of `keys` in the shared cache; `None` in all if there is no cache, or if it does not answer.
+    /// Returns the entries of `keys` in the shared cache. Returns `None` for all of them if there is no cache, or if it does not
+    /// answer.
     async fn cached(&self, keys: &[AggregateKey]) -> Vec<Option<CachedView>> {
         let Some(cache) = &self.cache else { return vec![None; keys.len()] };
         let keys: Vec<_> = keys.iter().map(|key| self.projection.cache_key(key)).collect();
         cache.peek(&keys).await
     }
 
-    /// What still differs after a while, and has not just moved on.
+    /// Returns the differences that persist after several pauses. A difference that only has later versions by then is lag.
     async fn refresh_after_conflict(&self, mut suspects: Vec<AggregateKey>) -> Result<Vec<Difference>, Failure> {
         suspects.sort();
         suspects.dedup();
@@ -416,7 +417,7 @@ impl Stores {
         Ok(found)
     }
 
-    /// Shows the state as it is now. `false` where that cannot be done.
+    /// Repairs the view of a key and its cache entry. Returns `false` if this code cannot read the state.
     pub(crate) async fn repair(&self, key: &AggregateKey) -> Result<bool, Failure> {
         let states = self.states.load(std::slice::from_ref(key)).await?;
         let view = match states.first().and_then(Option::as_ref) {
@@ -483,7 +484,7 @@ fn differs(view: &Snapshot, expected: &Snapshot) -> Option<Wrong> {
 }
 
 impl Difference {
-    /// Whether what this was about has come true by now, and it is only a later version that is on its way.
+    /// Returns whether the view has reached the earlier versions, so that only a later version is under way.
     fn has_moved_on(&self, now: &Self) -> bool {
         let Some(found) = now.found_version else { return false };
         let due = self.expected_version.max(self.found_version.unwrap_or_default());
@@ -566,9 +567,9 @@ mod tests {
             (9, Some(6), false),
             (9, Some(7), true),
             (9, None, false),
-            // The same version with another body is no lag.
+            // The same version with another body is not lag.
             (9, Some(9), false),
-            // What was read later is newer.
+            // The view was read later, so it is newer.
             (9, Some(10), true),
         ] {
             let now = difference(expected, found);

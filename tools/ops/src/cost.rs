@@ -1,4 +1,4 @@
-//! What the service costs on AWS, item by item, a month and a million requests.
+//! The cost of the service on AWS, item by item: per month and per million requests.
 
 use prices::{GIGABYTE, HOURS_PER_MONTH, Price};
 use serde::Serialize;
@@ -10,50 +10,51 @@ use crate::model::{DAYS_PER_MONTH, Model, POLLERS, millions};
 use crate::outcome::{Failure, Outcome};
 use crate::table::{Table, dollars, number};
 
-/// Assumptions about the deployment, besides the options.
+/// The assumptions about the deployment, besides the options.
 mod assumed {
-    /// Metrics with an alarm. The front door's errors, requests and latency.
+    /// Alarms of the front door: errors, requests and latency.
     pub(super) const ALARMS: f64 = 3.0;
-    /// Errors, throttles, and errors of the newest version.
+    /// Alarms of each function: errors, throttles, and errors of the newest version.
     pub(super) const ALARMS_PER_FUNCTION: f64 = 3.0;
-    /// Errors, requests and latency of a function that answers requests.
+    /// Further alarms of a function that answers requests: errors, requests and latency.
     pub(super) const ALARMS_PER_ANSWERING: f64 = 3.0;
-    /// Throttles of reads and of writes, of each table and of each of its indexes, used or not.
+    /// Alarms of each table and of each of its indexes, used or not: throttled reads and throttled writes.
     pub(super) const ALARMS_PER_TABLE: f64 = 2.0;
     pub(super) const ALARMS_OF_LISTS: f64 = 2.0 * INDEXES;
-    /// Age of the oldest message, dead letters, lag of projections, commands that failed; and for the share of failed
-    /// deliveries those that failed and commands applied and refused.
+    /// Alarms of the queue: age of the oldest message, dead letters, lag of projections, and failed commands. The alarm on the
+    /// share of failed deliveries reads three metrics: failed deliveries, applied commands and rejected commands.
     pub(super) const ALARMS_OF_QUEUE: f64 = 7.0;
-    /// Throttles of Redis.
+    /// Alarms of Redis: throttled requests.
     pub(super) const ALARMS_OF_REDIS: f64 = 1.0;
-    /// The nightly comparison of the stores: its successes, and starts that failed.
+    /// Alarms of the nightly comparison of the stores: its successes, and failed starts.
     pub(super) const ALARMS_OF_READ_STORE: f64 = 2.0;
-    /// Requests, errors and latency, of each function that answers requests and of each route.
+    /// Metrics of each function that answers requests, and of each route: requests, errors and latency.
     pub(super) const METRICS_PER_FUNCTION: f64 = 3.0;
     pub(super) const METRICS_PER_ROUTE: f64 = 3.0;
-    /// Hits and misses.
+    /// Metrics of each cache: hits and misses.
     pub(super) const METRICS_PER_CACHE: f64 = 2.0;
-    /// Lag, commands applied, refused and failed, and deliveries that failed.
+    /// Metrics of the queue: lag; applied, rejected and failed commands; and failed deliveries.
     pub(super) const METRICS_OF_QUEUE: f64 = 5.0;
-    /// Of the HTTP contract.
+    /// Routes of the HTTP contract.
     pub(super) const ROUTES: f64 = 7.0;
-    /// Where functions in a VPC get the signing keys, and where ingest-fn puts messages off.
+    /// The interface endpoints: functions in a VPC read the signing keys through one, and ingest-fn defers messages through the
+    /// other.
     pub(super) const SECRETS_ENDPOINT: f64 = 1.0;
     pub(super) const QUEUE_ENDPOINT: f64 = 1.0;
-    /// A poller waits for twenty seconds at an empty queue.
+    /// Polls of one poller at an empty queue, where each poll waits for 20 seconds.
     pub(super) const POLLS_PER_HOUR: f64 = 180.0;
-    /// Platform lines and metrics of an invocation, and the front door's line about a request, in bytes.
+    /// Bytes of log: platform lines and metrics of an invocation, and the front door's line about a request.
     pub(super) const LOG_BYTES_PER_INVOCATION: f64 = 1_300.0;
     pub(super) const LOG_BYTES_PER_REQUEST: f64 = 400.0;
-    /// Status line, headers and TLS around a response's body.
+    /// Bytes of status line, headers and TLS around a response's body.
     pub(super) const RESPONSE_BYTES: f64 = 600.0;
-    /// What DynamoDB adds to each item, and to each list entry.
+    /// Bytes that DynamoDB adds to each item, and to each list entry.
     pub(super) const ITEM_OVERHEAD_BYTES: f64 = 100.0;
-    /// Lists that a user is in.
+    /// Lists that contain a user.
     pub(super) const LISTS: f64 = 3.0;
     /// Indexes of a table: `kernel::ports::Slot`.
     pub(super) const INDEXES: f64 = 5.0;
-    /// The record of a command, and the days that it is kept.
+    /// The bytes of a command's record, and the days that it is kept.
     pub(super) const RECORD_BYTES: f64 = 500.0;
     pub(super) const RECORD_DAYS: f64 = 45.0;
 }
@@ -62,7 +63,7 @@ mod assumed {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(crate) struct Item {
     name: &'static str,
-    /// How the quantity is worked out.
+    /// The formula of the quantity.
     #[serde(skip)]
     formula: &'static str,
     dollars_per_month: f64,
@@ -74,11 +75,11 @@ struct Bill {
     requests_per_second: f64,
     items: Vec<Item>,
     dollars_per_month: f64,
-    /// Nothing at idle.
+    /// `None` at idle.
     dollars_per_million_requests: Option<f64>,
 }
 
-/// What scripts are told.
+/// The result for scripts.
 #[derive(Debug, Serialize)]
 struct Document<'a> {
     stage: &'a str,
@@ -86,7 +87,7 @@ struct Document<'a> {
     bills: &'a [Bill],
 }
 
-/// Works it out.
+/// Calculates the cost.
 pub(crate) fn run(options: &CostOptions, stage: Option<&str>) -> Result<Outcome, Failure> {
     let model = Model::new(&options.traffic, stage)?;
     let bills: Vec<Bill> = options.rates.iter().map(|rate| Bill::of(&model, *rate)).collect();
@@ -112,7 +113,7 @@ fn item(name: &'static str, formula: &'static str, price: Price, units: f64) -> 
     Item { name, formula, dollars_per_month: price.of(units) }
 }
 
-/// Items that cost the same at any traffic.
+/// Returns the items that cost the same at any traffic.
 fn fixed(model: &Model<'_>) -> Vec<Item> {
     let Model { options, row } = model;
     let formula = "3 + 3 per function, 3 more if it answers requests + 2 per table and list + 7 of the queue + 1 of Redis + 2 of the read store";
@@ -160,7 +161,7 @@ fn fixed(model: &Model<'_>) -> Vec<Item> {
     items
 }
 
-/// What costs as much as there is traffic.
+/// Returns the items whose cost depends on the traffic.
 fn metered(model: &Model<'_>, rate: f64) -> Vec<Item> {
     let Model { options, row } = model;
     let requests = millions(rate);
@@ -168,7 +169,7 @@ fn metered(model: &Model<'_>, rate: f64) -> Vec<Item> {
         Architecture::Arm64 => prices::LAMBDA_ARM64,
         Architecture::X86_64 => prices::LAMBDA_X86_64,
     };
-    // At idle nobody writes them.
+    // At idle, the service writes no metrics.
     let written = if rate > 0.0 { metrics(row) } else { 0.0 };
     let gb = |bytes: f64| requests * 1e6 * bytes / GIGABYTE;
     let response = f64::from(options.item_bytes) * options.reads + assumed::RESPONSE_BYTES;
@@ -230,7 +231,7 @@ fn metered(model: &Model<'_>, rate: f64) -> Vec<Item> {
     items
 }
 
-/// Metrics with an alarm.
+/// Returns the number of metrics with an alarm.
 fn alarms(model: &Model<'_>) -> f64 {
     let row = &model.row;
     let with_lists = 1.0 + one(row.writes_read_store);
@@ -245,7 +246,7 @@ fn alarms(model: &Model<'_>) -> f64 {
         + assumed::ALARMS_OF_READ_STORE * one(row.writes_read_store)
 }
 
-/// Metrics that are written.
+/// Returns the number of metrics that the service writes.
 fn metrics(row: &StageConfig) -> f64 {
     assumed::METRICS_PER_FUNCTION * count(answering(row))
         + assumed::METRICS_PER_ROUTE * assumed::ROUTES
@@ -253,7 +254,7 @@ fn metrics(row: &StageConfig) -> f64 {
         + assumed::METRICS_OF_QUEUE * one(row.queue_deployed)
 }
 
-/// How many functions answer requests.
+/// Returns the number of functions that answer requests.
 fn answering(row: &StageConfig) -> usize {
     row.functions().filter(|function| function.name != INGEST).count()
 }
@@ -270,12 +271,12 @@ fn count(parts: usize) -> f64 {
     parts as f64
 }
 
-/// What people are shown.
-/// The stage and the processors, for example `cqrs on arm64`.
+/// Names the stage and the architecture, for example `cqrs on arm64`.
 fn on_what(Model { options, row }: &Model<'_>) -> String {
     format!("{} on {}", row.stage, options.arch)
 }
 
+/// Returns the table for people.
 fn shown(model: &Model<'_>, bills: &[Bill]) -> Vec<String> {
     let heads = bills.iter().map(|bill| match bill.requests_per_second {
         0.0 => "idle".to_owned(),
@@ -293,7 +294,7 @@ fn shown(model: &Model<'_>, bills: &[Bill]) -> Vec<String> {
     table.lines()
 }
 
-/// The formulae, the prices, and what is left out.
+/// Returns lines with the formulae, the prices, and the costs that are not included.
 fn explained(model: &Model<'_>) -> Vec<String> {
     let items = [fixed(model), metered(model, 1.0)].concat();
     let mut lines = vec![format!("{}, what is multiplied with the price:", on_what(model))];
@@ -337,11 +338,11 @@ mod tests {
         // 100 × 730 × 3,600 = 262.8 million requests.
         close(dollars_of(&bill, "HTTP API"), 262.8);
         close(dollars_of(&bill, "Lambda requests"), 262.8 * 0.20);
-        // 0.9 × 3 ms + 0.1 × 6 ms = 3.3 ms, at a quarter of a GB.
+        // 0.9 × 3 ms + 0.1 × 6 ms = 3.3 ms, with 0.25 GB of memory.
         close(dollars_of(&bill, "Lambda duration"), 262.8 * 0.0033 * 0.25 * 13.3334);
         close(dollars_of(&bill, "read units"), 262.8 * 0.125);
         close(dollars_of(&bill, "write units"), 26.28 * 9.0 * 0.625);
-        // 600 + 450 bytes out, 400 + 1,300 bytes logged.
+        // 600 + 450 bytes of response, and 400 + 1,300 bytes of log.
         close(dollars_of(&bill, "data out"), 262.8 * 1.05 * 0.09);
         close(dollars_of(&bill, "logs"), 262.8 * 1.7 * 0.50);
         close(dollars_of(&bill, "traces"), (2.628 + 0.05 * 260.172) * 5.0);
@@ -355,8 +356,8 @@ mod tests {
         let bill = bill("cqrs", 10_000.0, &[]);
         close(dollars_of(&bill, "HTTP API"), 300.0 + (26_280.0 - 300.0) * 0.90);
         close(dollars_of(&bill, "Lambda requests"), 26_280.0 * 1.01 * 0.20);
-        // 0.72 from memory and 0.144 from Redis at 1 ms, 0.036 from the store at 3 ms, and 0.1 × 3 ms, all at a quarter of a
-        // GB; 0.01 × 60 ms at half of one.
+        // 0.72 from memory and 0.144 from Redis at 1 ms, 0.036 from the store at 3 ms, and 0.1 × 3 ms, all with 0.25 GB of memory;
+        // 0.01 × 60 ms with 0.5 GB.
         let gb_milliseconds = (0.864 + 0.036 * 3.0 + 0.3) * 0.25 + 0.6 * 0.5;
         close(dollars_of(&bill, "Lambda duration"), 26_280.0 * gb_milliseconds / 1_000.0 * 13.3334);
         close(dollars_of(&bill, "read units"), 26_280.0 * 0.136 * 0.125);
@@ -378,8 +379,8 @@ mod tests {
         close(dollars_of(&idle, "Redis, stored"), 0.1 * 0.084 * 730.0);
         close(dollars_of(&idle, "interface endpoints"), 2.0 * 2.0 * 7.30);
         close(dollars_of(&idle, "polling the queue"), 0.657 * 0.40);
-        // 3 of the front door, 9 of three functions and 6 more of two that answer, 6 of three tables and 20 of ten indexes, 7
-        // of the queue, 1 of Redis, 2 of the read store.
+        // 3 of the front door; 9 of three functions, and 6 more of the two that answer requests; 6 of three tables, and 20 of ten
+        // indexes; 7 of the queue, 1 of Redis, 2 of the read store.
         close(dollars_of(&idle, "alarms"), 5.40);
         close(dollars_of(&idle, "users, stored"), 2.0 * 0.06 * 4.0 * 0.25);
     }

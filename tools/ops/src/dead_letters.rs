@@ -1,6 +1,6 @@
-//! What died in the queue: show it, mark it, send it back, or let it go.
+//! Dead letters: show them, mark their commands as failed, send them back, or delete them.
 //!
-//! SQS has no way to look without receiving, so a look hides the messages for a while and gives them back in the end.
+//! SQS has no way to look without receiving. So a look hides the messages for a while, and shows them again at its end.
 
 use std::time::Duration;
 
@@ -20,13 +20,13 @@ use crate::outcome::{Failure, Outcome, bar, explain};
 use crate::show::path_of;
 use crate::target::Target;
 
-/// How long messages that are looked at are hidden from others, in seconds.
+/// How long a look hides messages from other receivers, in seconds.
 const HIDDEN_SECONDS: i32 = 120;
-/// Messages of one receive at most.
+/// The maximum number of messages of one receive.
 const BATCH_MAX: i32 = 10;
 /// The next command after a list of dead letters.
 const AFTER_LIST: &str = "`watershed dlq sync` tells their clients; mend the cause, then `watershed dlq redrive --all`";
-/// What a command is told that died without a word.
+/// The reason that is recorded for a command without a recorded failure.
 const DIED: &str = "it died in the queue before its failure could be recorded: an operator may send it back";
 
 pub(crate) async fn run(target: &Target, command: &DlqCommand) -> Result<Outcome, Failure> {
@@ -39,7 +39,7 @@ pub(crate) async fn run(target: &Target, command: &DlqCommand) -> Result<Outcome
     }
 }
 
-/// A dead letter, and what is known of its command.
+/// A dead letter, with the known facts about its command.
 #[derive(Debug, Serialize)]
 struct Letter {
     message_id: String,
@@ -54,7 +54,7 @@ struct Letter {
     body: Option<serde_json::Value>,
 }
 
-/// The dead-letter queue, with the messages that this look has hidden.
+/// The dead-letter queue, with the messages that this look hides.
 struct Letters<'a> {
     client: aws_sdk_sqs::Client,
     url: &'a str,
@@ -94,7 +94,7 @@ impl<'a> Letters<'a> {
         Ok(received.map_err(refused)?.messages.unwrap_or_default())
     }
 
-    /// Lets others see the messages again. Those that this fails for come back by themselves.
+    /// Makes the messages visible to others again. If that fails, they become visible after a while.
     async fn give_back(&self, messages: &[Message]) {
         for message in messages {
             let Some(receipt_handle) = message.receipt_handle() else { continue };
@@ -109,8 +109,8 @@ impl<'a> Letters<'a> {
         deleted.map(|_| ()).map_err(refused)
     }
 
-    /// Sends the message's body to the queue of commands. A new deduplication id, because a FIFO queue would swallow what
-    /// it has seen less than five minutes ago; the command's own identity keeps it from being applied twice.
+    /// Sends the message's body to the queue of commands, with a new deduplication id. A FIFO queue drops a message whose id it has
+    /// seen in the last five minutes. The command's own identity keeps it from being applied twice.
     async fn send_back(&self, queue_url: &str, message: &Message) -> Result<(), Failure> {
         let group = attribute(message, &MessageSystemAttributeName::MessageGroupId).map(str::to_owned);
         let mut send = self
@@ -126,7 +126,7 @@ impl<'a> Letters<'a> {
         send.send().await.map(|_| ()).map_err(refused)
     }
 
-    /// Splits into those that were chosen and the others; complains of identities that are not there.
+    /// Returns the chosen messages, and keeps the others. Fails if a chosen id is missing.
     fn choose(&mut self, chosen: &Chosen) -> Result<Vec<Message>, Failure> {
         let is_chosen = |message: &Message| {
             chosen.all || message.message_id().is_some_and(|id| chosen.ids.iter().any(|chosen| chosen == id))
@@ -156,7 +156,7 @@ fn attribute<'a>(message: &'a Message, name: &MessageSystemAttributeName) -> Opt
     message.attributes().and_then(|attributes| attributes.get(name)).map(String::as_str)
 }
 
-/// What the message's command would be recorded as, were it marked as failed now.
+/// Returns the record that marks the message's command as failed now.
 fn failed_record(message: &Message) -> Option<CommandRecord> {
     let heading = EnvelopeHeader::parse(message.body()?)?;
     Some(heading.record(CommandStatus::Failed { reason: DIED.to_owned() }, Some(SystemClock.now())))
@@ -187,12 +187,12 @@ async fn describe(target: &Target, message: &Message, with_body: bool) -> Result
     })
 }
 
-/// The cause, if ingest-fn cannot read the message. This tool reads as the ingest-fn of its own version does.
+/// Returns the cause, if ingest-fn cannot read the message. This tool reads like the ingest-fn of its own version.
 fn unreadable(body: Option<&str>) -> Option<String> {
     resources::readable(body.unwrap_or_default()).err().map(|error| explain(&error))
 }
 
-/// A status in a few words.
+/// Describes a status in a few words.
 pub(crate) fn in_words(status: &CommandStatus) -> String {
     match status {
         CommandStatus::Pending => "pending".to_owned(),
@@ -248,13 +248,13 @@ async fn show(target: &Target, id: &str, look: &Look) -> Result<Outcome, Failure
     Ok(Outcome::new(true, &letter, lines).then(to_do))
 }
 
-/// What a pass over the dead letters came to.
+/// The result of a pass over the dead letters.
 #[derive(Debug, Default, Serialize)]
 struct Tally {
     looked_at: usize,
     done: usize,
     left: usize,
-    /// Messages of which not even the command is known.
+    /// Messages whose command cannot be identified.
     unreadable: usize,
     dry_run: bool,
     /// Messages that ingest-fn cannot read, with the cause.
@@ -262,7 +262,7 @@ struct Tally {
     warnings: Vec<Warning>,
 }
 
-/// A message that will die again.
+/// A message that becomes a dead letter again if it is sent back.
 #[derive(Debug, Serialize)]
 struct Warning {
     message_id: String,
@@ -289,10 +289,10 @@ impl Warning {
     }
 }
 
-/// Advice for messages that die again.
+/// The advice for messages that become dead letters again.
 const UNREAD: &str = "deploy code that reads them, or `watershed dlq discard` them";
 
-/// The warnings that sending these messages back gives rise to.
+/// Returns a warning for each message that becomes a dead letter again if it is sent back.
 fn warnings(messages: &[Message]) -> Vec<Warning> {
     let warning = |message: &Message| {
         let message_id = message.message_id().unwrap_or_default().to_owned();
@@ -301,14 +301,14 @@ fn warnings(messages: &[Message]) -> Vec<Warning> {
     messages.iter().filter_map(warning).collect()
 }
 
-/// Records that a command failed, unless it has an outcome; tells whether that is, or would be, so.
+/// Records that a command failed, unless it has an outcome. Returns whether it did, or would in a dry run.
 async fn mark_failed(records: &DynamoRecords, failed: &CommandRecord, dry_run: bool) -> Result<bool, Failure> {
     let known = records.get(&failed.key).await?.map(|known| known.status);
     let is_open = known.is_none_or(|status| status == CommandStatus::Pending);
     Ok(is_open && (dry_run || records.put_failed(failed).await?.is_none()))
 }
 
-/// Marks as failed what has no outcome yet.
+/// Marks the commands without an outcome as failed.
 async fn sync(target: &Target, look: &Look, dry_run: bool) -> Result<Outcome, Failure> {
     let records = target.records()?;
     let letters = Letters::look(target, look).await?;
@@ -340,8 +340,8 @@ async fn sync(target: &Target, look: &Look, dry_run: bool) -> Result<Outcome, Fa
     Ok(tally.outcome("marked as failed").then_if(to_do.map(ToOwned::to_owned)))
 }
 
-/// Sends each chosen message back, then deletes it here. A crash in between leaves it in both places, which does no harm:
-/// a command is applied once.
+/// Sends each chosen message back, then deletes the dead letter. A crash in between leaves both, which is harmless: a command is
+/// applied once.
 async fn redrive(target: &Target, chosen: &Chosen, rate: u32) -> Result<Outcome, Failure> {
     let queue_url = target.queue_url()?;
     let mut ticks = interval(Duration::from_secs(1) / rate);
@@ -354,7 +354,7 @@ async fn redrive(target: &Target, chosen: &Chosen, rate: u32) -> Result<Outcome,
     .await
 }
 
-/// Deletes each chosen message, after its command is marked as failed.
+/// Marks the command of each chosen message as failed, then deletes the message.
 async fn discard(target: &Target, chosen: &Chosen) -> Result<Outcome, Failure> {
     let records = target.records()?;
     each_chosen(
@@ -433,7 +433,7 @@ mod tests {
     const REDRIVE: [&str; 6] = ["dlq", "redrive", "--all", "--rate", "1000", "--audit-log"];
     const DISCARD: [&str; 4] = ["dlq", "discard", "--all", "--audit-log"];
 
-    /// A dead letter with a command that nobody else has sent.
+    /// Returns a dead letter with a new command.
     fn letter(id: &str) -> Value {
         let kind = RESOURCES[0].kind.name();
         let schema = kernel::envelope::schema_of(kind, None, &[]);
@@ -447,14 +447,14 @@ mod tests {
         ids.iter().map(|id| letter(id)).collect()
     }
 
-    /// What the command of a dead letter is recorded as.
+    /// Returns the recorded status of a dead letter's command.
     async fn status(service: &Service, letter: &Value) -> Option<CommandStatus> {
         let heading = EnvelopeHeader::parse(letter["Body"].as_str().unwrap()).unwrap();
         let key = heading.record(CommandStatus::Pending, None).key;
         service.records.get(&key).await.unwrap().map(|record| record.status)
     }
 
-    /// A dead-letter queue, and how many lines the audit log had at each change to a queue.
+    /// A dead-letter queue. It notes the number of lines in the audit log at each change to a queue.
     struct Dead {
         service: Service,
         log: PathBuf,
@@ -467,7 +467,7 @@ mod tests {
     }
 
     impl Dead {
-        /// One that holds these letters; an operation is refused.
+        /// Returns one that holds these letters, and refuses an operation.
         async fn with(letters: &[Value], refused: &'static str) -> Self {
             let (letters, written) = (Mutex::new(letters.to_vec()), Arc::<Mutex<Vec<usize>>>::default());
             let dir = tempfile::tempdir().unwrap();
@@ -492,7 +492,7 @@ mod tests {
             self.service.run(&[command, &[self.log.to_str().unwrap()]].concat()).await
         }
 
-        /// The changes to queues and records in their order, each with the message that it is about.
+        /// Returns the changes to queues and records in their order, each with its message.
         fn changes(&self) -> Vec<(String, String)> {
             let heard = self.service.heard().into_iter();
             let changes = heard.filter(|(what, _)| {
@@ -542,7 +542,7 @@ mod tests {
         assert_eq!(dead.changes(), due(&given_back));
     }
 
-    /// A FIFO queue swallows what it has seen under the same deduplication id less than five minutes ago.
+    /// A FIFO queue drops a message whose deduplication id it has seen in the last five minutes.
     #[tokio::test]
     async fn a_dead_letter_is_sent_back_to_its_group_under_an_id_that_no_message_had() {
         let mut letters = letters(&["a", "b", "standard"]);

@@ -1,4 +1,4 @@
-//! Has the functions run at another stage, or use other read stores.
+//! Deploys another stage, or other read stores, to the functions.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,21 +11,21 @@ use tokio::time::{Instant, sleep};
 use crate::outcome::{Failure, explain};
 use crate::target::Target;
 
-/// How long the last environment of the deployment before may take to end: longer than any function may run.
+/// How long the last environment of the previous deployment may take to end. It is longer than any function may run.
 const DRAIN_MAX: Duration = Duration::from_secs(60);
-/// How often it is looked at.
+/// The pause between two looks at the status.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Whether the functions use it now.
+/// The result of a deployment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Deployed {
-    /// All of them do.
+    /// All functions use it.
     Everywhere,
-    /// The operator has to deploy this.
+    /// The operator has to make this deployment.
     NotYet(String),
 }
 
-/// What is deployed, named as the functions' variables are.
+/// A deployment. Its fields have the names of the functions' variables.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub(crate) struct Deployment {
@@ -38,7 +38,7 @@ pub(crate) struct Deployment {
 }
 
 impl Deployment {
-    /// These read stores, at the stage that there is.
+    /// Describes a deployment of these read stores at the present stage.
     pub(crate) fn of(target: &Target, read: &ReadTable, other: Option<&ReadTable>) -> Self {
         Self {
             stage: target.stage().map(ToOwned::to_owned),
@@ -48,7 +48,7 @@ impl Deployment {
     }
 }
 
-/// As an operator deploys it.
+/// Formats the deployment as the variables that the operator sets.
 impl fmt::Display for Deployment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let named = |name, value: &Option<String>| value.as_ref().map(|value| format!("{name}={value}"));
@@ -64,14 +64,14 @@ struct StatusDocument {
     draining: usize,
 }
 
-/// What a stack says that does not deploy.
+/// The answer of a stack that refuses a deployment.
 #[derive(Deserialize)]
 struct Refusal {
     message: String,
 }
 
-/// Has all functions run with it. On a local stack it is deployed, and done when nothing runs any more that does not know
-/// it. Elsewhere the operator deploys: here the tool only names the stage.
+/// Makes all functions use the deployment. A local stack deploys it, and this waits until no environment of the previous deployment
+/// runs. Elsewhere the operator deploys, and the tool only names the settings.
 pub(crate) async fn deploy(target: &Target, deployment: &Deployment) -> Result<Deployed, Failure> {
     let Some(stack) = &target.stack else {
         return Ok(Deployed::NotYet(format!("deploy all functions with {deployment}")));

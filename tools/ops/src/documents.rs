@@ -1,4 +1,4 @@
-//! The documents show what the commands print.
+//! Tests that the documents show the output of the commands.
 
 use std::path::Path;
 

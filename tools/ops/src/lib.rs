@@ -1,4 +1,4 @@
-//! The operators' command line. It asks the stores themselves, through the same adapters as the functions, on a local
+//! The operators' command line. It reads and writes the stores directly, through the same adapters as the functions, on a local
 //! stack and on AWS alike.
 
 mod audit;
@@ -36,8 +36,8 @@ use crate::cli::{Action, Arguments};
 use crate::outcome::{Failure, Outcome, print_error};
 use crate::target::Target;
 
-/// Does what the command line says. Exit codes: 0, all is well; 1, it was done, and something is not as it should be;
-/// 2, the command line makes no sense; 3, it could not be done, and nothing was damaged.
+/// Runs the command line. Exit codes: 0, all is well; 1, done, but something needs attention; 2, wrong usage; 3, it could not be
+/// done, and nothing was damaged.
 pub async fn run() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
@@ -55,14 +55,14 @@ pub async fn run() -> ExitCode {
     }
 }
 
-/// The exit code for a command line that makes no sense.
+/// The exit code for wrong usage.
 const WRONG_USAGE: u8 = 2;
-/// The exit code for what could not be done.
+/// The exit code of a command that could not be done.
 const NOT_DONE: u8 = 3;
 
-/// Tells what is wrong with the command line; or prints the help, if that is what it asks for.
+/// Prints the error in the command line, or the help if the user requested it.
 fn refuse(error: &clap::Error) -> ExitCode {
-    // It was not parsed, so it can only be looked for.
+    // Parsing failed, so this searches the arguments for the option.
     let json = std::env::args_os().any(|argument| argument == "--json");
     if !(json && error.use_stderr()) {
         error.exit();

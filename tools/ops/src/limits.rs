@@ -1,4 +1,4 @@
-//! Which quota of AWS each stage reaches first, and at how many requests a second.
+//! The quota of AWS that each stage reaches first, and the rate at which it does.
 
 use serde::Serialize;
 use service::stages::{StageConfig, StageKind};
@@ -20,24 +20,24 @@ struct Quota {
     set_by: SetBy,
     helps: &'static str,
     source: &'static str,
-    /// What one request a second takes of it, with full batches and all requests on one tenant.
+    /// The part of the quota that one request per second takes, with full batches and all requests on one tenant.
     #[serde(skip)]
     taken: fn(&Model<'_>) -> f64,
 }
 
-/// Who has set a quota.
+/// The party that sets a quota.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum SetBy {
-    /// The configuration `prod` of the CDK app: bounds what a mistake can cost.
+    /// We do, with the configuration `prod` of the CDK app, to limit the cost of a mistake.
     Us,
     /// AWS, which raises it on request.
     AwsRaises,
-    /// AWS, for good.
+    /// AWS, which never raises it.
     Aws,
 }
 
-/// All that may be reached.
+/// All quotas.
 static QUOTAS: [Quota; 13] = [
     Quota {
         name: "our throttle, requests a second",
@@ -155,16 +155,16 @@ impl SetBy {
     }
 }
 
-/// What one request a second takes of a quota.
+/// The use of a quota by one request per second.
 #[derive(Debug, Clone, Copy, Serialize)]
 struct Limit {
     quota: &'static Quota,
     per_request_a_second: f64,
-    /// Where it is reached.
+    /// The rate at which the quota is reached.
     requests_per_second: f64,
 }
 
-/// What scripts are told.
+/// The result for scripts.
 #[derive(Debug, Serialize)]
 struct Document {
     stages: Vec<StageLimits>,
@@ -173,11 +173,11 @@ struct Document {
 #[derive(Debug, Serialize)]
 struct StageLimits {
     stage: String,
-    /// The one that is reached first comes first.
+    /// The limits, in the order in which the stage reaches them.
     limits: Vec<Limit>,
 }
 
-/// Works it out.
+/// Calculates the limits.
 pub(crate) fn run(options: &LimitsOptions, stage: Option<&str>) -> Result<Outcome, Failure> {
     let model = Model::new(&options.traffic, stage)?;
     let stages = StageConfig::all()?.into_iter().filter(|row| row.kind == StageKind::Stage);
@@ -191,7 +191,7 @@ pub(crate) fn run(options: &LimitsOptions, stage: Option<&str>) -> Result<Outcom
     Ok(Outcome::new(true, &Document { stages: stages.collect() }, lines))
 }
 
-/// Every quota that the stage takes of, the one that is reached first at the head.
+/// Returns every quota that the stage uses, in the order in which it reaches them.
 fn limits(model: &Model<'_>) -> Vec<Limit> {
     let limit = |quota: &'static Quota| {
         let per_request_a_second = (quota.taken)(model);
@@ -216,23 +216,23 @@ fn table_writes(model: &Model<'_>) -> f64 {
     model.writes() * model.write_units_of_busiest()
 }
 
-/// Every environment keeps one.
+/// Returns the number of connections to Redis: one for each environment.
 fn cache_connections(model: &Model<'_>) -> f64 {
     if model.has_redis() { front_environments(model) + ingest_environments(model) } else { 0.0 }
 }
 
-/// Environments of the functions behind the front door.
+/// Returns the environments of the functions behind the front door.
 fn front_environments(model: &Model<'_>) -> f64 {
     environments(model.options.reads, model.read_ms()) + environments(model.writes(), model.write_ms())
 }
 
-/// Environments of ingest-fn, which are batches at once.
+/// Returns the environments of ingest-fn, one for each batch at a time.
 fn ingest_environments(model: &Model<'_>) -> f64 {
     let invocations = model.invocations(f64::MAX) - 1.0;
     environments(invocations, model.ingest_ms(f64::MAX))
 }
 
-/// How much is taken of each quota at each rate.
+/// Returns a table with the use of each quota at each rate.
 fn by_rate(model: &Model<'_>, rates: &[f64]) -> Vec<String> {
     let limits = limits(model);
     let heads = [model.row.stage.clone(), "quota".to_owned(), "reached at".to_owned()];
@@ -261,7 +261,7 @@ fn by_rate(model: &Model<'_>, rates: &[f64]) -> Vec<String> {
     lines
 }
 
-/// Where each stage reaches each quota.
+/// Returns a table with the rates at which each stage reaches each quota.
 fn by_stage(models: &[Model<'_>]) -> Vec<String> {
     let heads = models.iter().map(|model| model.row.stage.clone());
     let mut table = Table::new(std::iter::once("requests a second at most".to_owned()).chain(heads));
@@ -283,7 +283,7 @@ fn by_stage(models: &[Model<'_>]) -> Vec<String> {
     lines
 }
 
-/// The quotas.
+/// Returns a line for each quota.
 fn explained() -> Vec<String> {
     let quota = |Quota { name, most, set_by, helps, source, .. }: &Quota| {
         format!("{name}: {}, set by {}; what helps: {helps}; {source}", number(*most), set_by.told())
@@ -321,11 +321,11 @@ mod tests {
     fn each_quota_is_reached_where_it_is_worked_out_by_hand() {
         let cqrs = limits_of("cqrs", &[]);
         close(reached(&cqrs, "HTTP API"), 10_000.0);
-        // 0.9 + 0.1 requests, ten a second to an environment, and 0.01 batches of 60 ms, which count as 100.
+        // 0.9 + 0.1 requests, at ten per second and environment; and 0.01 batches of 60 ms, which count as 100 ms.
         close(reached(&cqrs, "Lambda"), 1_000.0 / (0.1 + 0.001));
         close(reached(&cqrs, "event source"), 1_250.0 / 0.001);
         close(reached(&cqrs, "any table, write"), 40_000.0 / 0.2);
-        // One before each write, in the write store; 0.036 that no cache answers, in the read store.
+        // In the write store, one read before each write. In the read store, 0.036 reads that no cache answers.
         close(reached(&cqrs, "a new table, read"), 12_000.0 / 0.1);
         close(reached(&limits_of("read-write", &[]), "a new table, read"), 12_000.0);
     }

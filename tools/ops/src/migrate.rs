@@ -1,7 +1,7 @@
-//! Brings a service from a stage to one next to it, and back, while it serves.
+//! Moves a service to a neighbouring stage, and back, while it serves.
 //!
-//! A migration is a list of steps (`way`), each of which may be done again; what is noted in the write table (`state`) is
-//! the step that is next, and who is at it.
+//! A migration is a list of steps (`service::plan`), and each step can be repeated. The write table stores the next step, and the
+//! lease of the run that performs it (`state`).
 
 mod perform;
 mod plan;
@@ -33,7 +33,7 @@ pub(crate) async fn run(
     }
 }
 
-/// For what cannot be done while a migration is under way.
+/// Fails if a migration is under way.
 pub(crate) async fn refuse_meanwhile(target: &Target) -> Result<(), Failure> {
     match Migration::load(target).await?.filter(Migration::is_under_way) {
         None => Ok(()),
@@ -43,12 +43,12 @@ pub(crate) async fn refuse_meanwhile(target: &Target) -> Result<(), Failure> {
     }
 }
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Debug, Default, Serialize)]
 struct Report {
     from: String,
     to: String,
-    /// The rows that this run has had deployed.
+    /// The stages that this run has deployed, intermediate ones included.
     rows: Vec<String>,
     copied: u64,
     compared: u64,
@@ -57,11 +57,11 @@ struct Report {
     is_complete: bool,
     /// The step at which it stopped.
     next: Option<String>,
-    /// What the operator has to deploy.
+    /// The deployment that the operator has to make.
     deploy: Option<String>,
-    /// Why it stopped.
+    /// The reason why it stopped.
     stopped: Option<String>,
-    /// The cause, if the shared cache did not answer and comparisons left it out.
+    /// The cause, if the shared cache did not answer. Comparisons then left it out.
     cache_failure: Option<String>,
 }
 
@@ -111,7 +111,7 @@ async fn rollback(target: Target, target_options: &TargetOptions, hold: &HoldOpt
     go(target, target_options, None, &held).await
 }
 
-/// Takes the migration for this run alone.
+/// Takes the lease of the migration for this run.
 async fn take(
     target: &Target,
     hold: &HoldOptions,
@@ -160,7 +160,7 @@ async fn go(
 }
 
 impl Migration {
-    /// This migration, if what is deployed is what it has left.
+    /// Returns this migration, if the deployed stage matches its next step.
     fn found_at(self, deployed: &str) -> Result<Self, Failure> {
         let left = self.left()?;
         let Some(step) = left.first() else { return Ok(self) };
@@ -174,7 +174,7 @@ impl Migration {
         }
     }
 
-    /// This migration, on its way back.
+    /// Returns this migration, on its way back. Fails if a step has begun that cannot be undone.
     fn turned_back(mut self) -> Result<Self, Failure> {
         if self.turned_back_at.is_some() {
             return Ok(self);
@@ -188,7 +188,7 @@ impl Migration {
                 self.from, self.from,
             )));
         }
-        // What was about to be deployed may run already.
+        // The functions may already run the stage of the next step.
         let at = left.first().map(|step| if step.deploys() { &step.row } else { &step.before });
         self.turned_back_at = Some(at.map_or(self.to.clone(), |row| row.stage.clone()));
         self.begin()?;
@@ -196,7 +196,7 @@ impl Migration {
     }
 }
 
-/// The row that is deployed.
+/// Returns the deployed stage.
 fn deployed(target: &Target) -> Result<String, Failure> {
     let row = target.row()?.ok_or(Failure::Unknown("the row that is deployed", "--stage or STAGE"))?;
     Ok(row.stage)

@@ -1,7 +1,7 @@
-//! What traffic takes of AWS, at a stage: the arithmetic that cost and limits rest upon.
+//! The use of AWS by the traffic at a stage: the arithmetic of the costs and limits.
 //!
-//! Every read is of one user, every write changes the name of one, and no batch has two commands on the same user: no
-//! command is cheaper by another.
+//! Every read is of one user, and every write changes the name of one user. No batch has two commands on one user, so no command
+//! makes another one cheaper.
 
 use prices::{HOURS_PER_MONTH, SECONDS_PER_MONTH};
 use service::stages::{Cache, Source, StageConfig, WriteAnswer};
@@ -10,29 +10,29 @@ use crate::cli::{QueueType, TrafficOptions};
 use crate::outcome::Failure;
 use crate::quotas::REQUESTS_PER_ENVIRONMENT;
 
-/// The stage, where none is named.
+/// The stage, if none is named.
 const STAGE_DEFAULT: &str = "cqrs";
 
-/// What one read unit reads, and what one write unit writes.
+/// The bytes that one read unit reads, and that one write unit writes.
 const READ_UNIT_BYTES: f64 = 4_096.0;
 const WRITE_UNIT_BYTES: f64 = 1_024.0;
-/// A transaction takes each unit twice.
+/// The factor for units of a transaction.
 const IN_TRANSACTION: f64 = 2.0;
-/// Units of the three list entries of a user whose name changes: its sort key changes in two, which takes out and puts in;
-/// the third is replaced.
+/// Write units of a user's three list entries when the name changes. The name is the sort key of two lists: one entry is deleted
+/// and one is put in each. The third entry is replaced.
 const LIST_ENTRIES: f64 = 5.0;
-/// Units of the entries of the list that takes most of them.
+/// Write units of a user in the list that takes most of them.
 pub(crate) const LIST_ENTRY: f64 = 2.0;
-/// What SQS counts as one request.
+/// The bytes that SQS counts as one request.
 const MESSAGE_BYTES: f64 = 65_536.0;
-/// What the event source mapping receives and deletes at once.
+/// The maximum number of messages that the event source mapping receives or deletes at once.
 const RECEIVED_AT_ONCE: f64 = 10.0;
-/// The event source mapping polls by so many, and each of them asks again so soon, while there is little to do.
+/// The number of pollers of the event source mapping at a low load, and the seconds between two polls of each.
 pub(crate) const POLLERS: f64 = 5.0;
 const POLL_SECONDS: f64 = 0.1;
-/// What one processing unit of the cache transfers.
+/// The bytes that one processing unit of the cache transfers.
 const CACHE_UNIT_BYTES: f64 = 1_024.0;
-/// Commands that a lookup in Redis takes: one gets the entry or a lease, one asks for its age.
+/// The commands of a lookup in Redis: one gets the entry or a lease, one gets its age.
 const LOOKUP_COMMANDS: f64 = 2.0;
 
 /// The traffic at a stage.
@@ -43,7 +43,7 @@ pub(crate) struct Model<'a> {
 }
 
 impl<'a> Model<'a> {
-    /// Checks what contradicts itself.
+    /// Checks the options for contradictions.
     pub(crate) fn new(options: &'a TrafficOptions, stage: Option<&str>) -> Result<Self, Failure> {
         if options.queue == QueueType::Fifo && options.batch > 10 {
             return Err(Failure::Impossible(
@@ -57,7 +57,7 @@ impl<'a> Model<'a> {
         1.0 - self.options.reads
     }
 
-    /// Whether writes are queued.
+    /// Returns whether write-fn queues writes.
     pub(crate) fn is_queued(&self) -> bool {
         self.row.writes_answer == WriteAnswer::Accepted
     }
@@ -66,7 +66,8 @@ impl<'a> Model<'a> {
         self.row.writes_redis && !self.options.without_redis
     }
 
-    /// Requests that memory answers, as a share of all; so do the next two.
+    /// Returns the requests that the memory cache answers, as a share of all requests. So do the next two functions for Redis and
+    /// for the store.
     fn by_memory(&self) -> f64 {
         if self.row.has(Cache::Memory) { self.options.reads * self.options.hot } else { 0.0 }
     }
@@ -88,12 +89,12 @@ impl<'a> Model<'a> {
         (f64::from(self.options.item_bytes) / WRITE_UNIT_BYTES).ceil()
     }
 
-    /// Read units per request.
+    /// Returns the read units per request.
     pub(crate) fn read_units(&self) -> f64 {
         self.read_units_of_reads() + self.read_units_of_writes()
     }
 
-    /// The same, of the table that takes most.
+    /// Returns the read units per request of the table that takes most.
     pub(crate) fn read_units_of_busiest(&self) -> f64 {
         match self.row.reads_from {
             Source::WriteStore => self.read_units(),
@@ -105,19 +106,20 @@ impl<'a> Model<'a> {
         self.by_store() * self.read_units_of_miss()
     }
 
-    /// Read units of a read that no cache answers. What fills Redis is read strongly consistent, and so is the write store.
+    /// Returns the read units of a read that no cache answers. A read that fills Redis is strongly consistent, and so is a read of
+    /// the write store.
     pub(crate) fn read_units_of_miss(&self) -> f64 {
         let is_eventual = self.row.reads_from == Source::ReadStore && !self.has_redis();
         if is_eventual { self.read_unit() / 2.0 } else { self.read_unit() }
     }
 
-    /// The state is read before each write.
+    /// Returns the read units of writes, per request. Each write reads the state first.
     fn read_units_of_writes(&self) -> f64 {
         self.writes() * self.read_unit()
     }
 
-    /// Write units per write, of each table with its lists: state and record are one transaction; so is the view, where
-    /// there is no message to make it again.
+    /// Returns the write units per write, of all tables with their lists. State and record are one transaction. So is the view if
+    /// no message can repeat its projection.
     pub(crate) fn write_units(&self) -> f64 {
         let unit = self.write_unit();
         let state_and_record = IN_TRANSACTION * (unit + 1.0);
@@ -126,45 +128,45 @@ impl<'a> Model<'a> {
         state_and_record + LIST_ENTRIES * unit + read_store
     }
 
-    /// Write units per write, of the table or index that takes most.
+    /// Returns the write units per write, of the table or index that takes most.
     pub(crate) fn write_units_of_busiest(&self) -> f64 {
         IN_TRANSACTION * self.write_unit()
     }
 
-    /// Write units per write, of one list of its tenant.
+    /// Returns the write units per write, of one list of the tenant.
     pub(crate) fn write_units_of_list(&self) -> f64 {
         LIST_ENTRY * self.write_unit()
     }
 
-    /// Commands in a batch: as many as come to one of the pollers meanwhile, at least one, at most a full batch.
+    /// Returns the commands in a batch: as many as arrive for one poller between two polls, from one to a full batch.
     pub(crate) fn batch(&self, rate: f64) -> f64 {
         let gathering = POLL_SECONDS + f64::from(self.options.window);
         (rate * self.writes() / POLLERS * gathering).clamp(1.0, f64::from(self.options.batch))
     }
 
-    /// Invocations per request.
+    /// Returns the invocations per request.
     pub(crate) fn invocations(&self, rate: f64) -> f64 {
         1.0 + if self.is_queued() { self.writes() / self.batch(rate) } else { 0.0 }
     }
 
-    /// Milliseconds of an invocation of ingest-fn. Its commands are applied side by side in fact; this is the most.
+    /// Returns the milliseconds of an invocation of ingest-fn. This is an upper limit: ingest-fn applies commands in parallel.
     pub(crate) fn ingest_ms(&self, rate: f64) -> f64 {
         self.options.apply_ms * self.batch(rate)
     }
 
-    /// Milliseconds of read-fn for a read, on average.
+    /// Returns the average milliseconds of read-fn for a read.
     pub(crate) fn read_ms(&self) -> f64 {
         let options = self.options;
         let cached = options.reads - self.by_store();
         (cached * options.cached_ms + self.by_store() * options.store_ms) / options.reads.max(f64::EPSILON)
     }
 
-    /// Milliseconds of write-fn for a write.
+    /// Returns the milliseconds of write-fn for a write.
     pub(crate) fn write_ms(&self) -> f64 {
         if self.is_queued() { self.options.queue_ms } else { self.options.apply_ms }
     }
 
-    /// Gigabyte-seconds of all invocations that a request causes; each is rounded up to a millisecond.
+    /// Returns the gigabyte-seconds of all invocations that a request causes. Each invocation is rounded up to a millisecond.
     pub(crate) fn gb_seconds(&self, rate: f64) -> f64 {
         let options = self.options;
         let of_reads =
@@ -174,7 +176,7 @@ impl<'a> Model<'a> {
         (in_front * f64::from(options.memory) + of_ingest * f64::from(options.ingest_memory)) / (1_024.0 * 1_000.0)
     }
 
-    /// Requests to the queue per request: one to send, and one each to receive and to delete for up to ten messages.
+    /// Returns the queue's requests per request: one to send, and one each to receive and to delete up to ten messages.
     pub(crate) fn queue_requests(&self, rate: f64) -> f64 {
         if !self.is_queued() {
             return 0.0;
@@ -183,7 +185,7 @@ impl<'a> Model<'a> {
         self.writes() * chunks * (1.0 + 2.0 / self.batch(rate).min(RECEIVED_AT_ONCE))
     }
 
-    /// Processing units of the cache per request: looking up, filling after a miss, and telling it of a write.
+    /// Returns the processing units of the cache per request: the lookup, the fill after a miss, and the update by a write.
     pub(crate) fn cache_units(&self) -> f64 {
         if !self.has_redis() {
             return 0.0;
@@ -197,25 +199,26 @@ impl<'a> Model<'a> {
         reads + self.writes() * each
     }
 
-    /// Traces a second: the first request in every second, and a share of the others; none of either if that share is none.
+    /// Returns the traces per second: the first request in each second, and a share of the others. If the share is 0, there are
+    /// none.
     pub(crate) fn traces(&self, rate: f64) -> f64 {
         let first = if self.options.traced > 0.0 { rate.min(1.0) } else { 0.0 };
         first + self.options.traced * (rate - 1.0).max(0.0)
     }
 }
 
-/// Environments at work, by Little's law: what arrives in a second, times how long it stays; and at the least what an environment's own rate asks
-/// for.
+/// Returns the environments in use, by Little's law: the arrivals per second times the duration. There are at least enough for the
+/// rate that one environment can answer.
 pub(crate) fn environments(per_second: f64, milliseconds: f64) -> f64 {
     per_second * (milliseconds / 1_000.0).max(1.0 / REQUESTS_PER_ENVIRONMENT)
 }
 
-/// Millions in a month, of so many a second.
+/// Returns the millions per month of a rate per second.
 pub(crate) fn millions(per_second: f64) -> f64 {
     per_second * SECONDS_PER_MONTH / 1e6
 }
 
-/// Days that a month has, on average.
+/// The average number of days in a month.
 pub(crate) const DAYS_PER_MONTH: f64 = HOURS_PER_MONTH / 24.0;
 
 #[cfg(test)]
@@ -230,7 +233,7 @@ pub(crate) mod tests {
         traffic: TrafficOptions,
     }
 
-    /// Options as the command line has them.
+    /// Parses options as the command line does.
     pub(crate) fn options(arguments: &[&str]) -> TrafficOptions {
         Parsed::parse_from([&["test"], arguments].concat()).traffic
     }
@@ -278,7 +281,7 @@ pub(crate) mod tests {
         let options = options(&["--reads", "0.5", "--batch", "10"]);
         let model = Model::new(&options, Some("cqrs")).unwrap();
         close(model.batch(0.0), 1.0);
-        // 200 writes a second are 40 for each poller, 4 in a tenth of a second.
+        // 200 writes per second are 40 for each poller, 4 in a tenth of a second.
         close(model.batch(400.0), 4.0);
         close(model.batch(1_000.0), 10.0);
         close(model.queue_requests(1_000.0), 0.5 * 1.2);

@@ -1,4 +1,4 @@
-//! Writes the crate of a new resource, as a person would have written it, and adds it to the list.
+//! Writes the crate of a new resource, like handwritten code, and adds it to the list.
 
 mod field;
 mod machine;
@@ -19,10 +19,10 @@ use crate::outcome::{Failure, Outcome};
 
 /// The list of resources.
 const LIST: &str = "shared/service/src/resources.rs";
-/// Where the list finds them.
+/// The manifest that makes their crates available to the list.
 const MANIFEST: &str = "shared/service/Cargo.toml";
 
-/// A resource that is to be written.
+/// A resource to write.
 #[derive(Debug)]
 struct Plan {
     collection: String,
@@ -48,7 +48,7 @@ pub(crate) fn run(options: &NewOptions) -> Result<Outcome, Failure> {
     let (list, manifest) = (root.join(LIST), root.join(MANIFEST));
     let new_list = with_entry(&read(&list)?, &plan)?;
     let new_manifest = with_dependency(&read(&manifest)?, &plan)?;
-    // Everything is known to fit before anything is written.
+    // All edits are known to fit before the first file is written.
     let mut written = Vec::new();
     for (name, text) in plan.files() {
         let path = folder.join(name);
@@ -67,7 +67,7 @@ pub(crate) fn run(options: &NewOptions) -> Result<Outcome, Failure> {
 }
 
 impl Plan {
-    /// Reads what is asked for, beside what is served; the error is one line.
+    /// Reads the options, and checks them against the served resources. An error is one line.
     fn of(options: &NewOptions, served: &[Description]) -> Result<Self, String> {
         let collection = collection(&options.collection, served)?;
         let name = options.name.clone().unwrap_or_else(|| singular(&collection));
@@ -92,18 +92,18 @@ impl Plan {
         Ok(Self { kind: kind(options.kind.as_deref(), &collection, served)?, collection, name, fields, machine })
     }
 
-    /// A word of Rust.
+    /// Returns the name of the crate, which is an identifier of Rust.
     fn crate_name(&self) -> String {
         self.collection.replace('-', "_")
     }
 
-    /// For example `Room`.
+    /// Returns the name of the type, for example `Room`.
     fn type_name(&self) -> String {
         camel_case(&self.name)
     }
 }
 
-/// For example `SeaView` for `sea_view`.
+/// Converts a name to camel case, for example `sea_view` to `SeaView`.
 fn camel_case(name: &str) -> String {
     let capital = |word: &str| {
         let mut letters = word.chars();
@@ -112,7 +112,7 @@ fn camel_case(name: &str) -> String {
     name.split('_').map(capital).collect()
 }
 
-/// A segment of a path that nothing else has.
+/// Checks that the name is a path segment that nothing else uses.
 fn collection(name: &str, served: &[Description]) -> Result<String, String> {
     let is_segment = name.starts_with(|first: char| first.is_ascii_lowercase())
         && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
@@ -130,7 +130,7 @@ fn collection(name: &str, served: &[Description]) -> Result<String, String> {
     Ok(name.to_owned())
 }
 
-/// Refuses what is no word of Rust: a crate, a type and fields are named by it.
+/// Checks that the name is an identifier of Rust, because a crate, a type and fields are named after it.
 fn word(name: &str) -> Result<(), String> {
     let is_snake = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
     match is_snake && syn::parse_str::<syn::Ident>(name).is_ok() {
@@ -139,7 +139,7 @@ fn word(name: &str) -> Result<(), String> {
     }
 }
 
-/// Refuses what would not come back as it was given: types and variants are named in camel case, and clients see snake case.
+/// Checks that camel case preserves the name: types and variants are named in camel case, and clients see snake case.
 fn variant(name: &str) -> Result<(), String> {
     word(name)?;
     match name.split('_').all(|part| part.starts_with(|first: char| first.is_ascii_lowercase())) {
@@ -158,7 +158,7 @@ fn singular(collection: &str) -> String {
     }
 }
 
-/// The letters that are wanted, or the first ones that no other resource has.
+/// Returns the requested letters, or the first ones that no other resource has.
 fn kind(wanted: Option<&str>, collection: &str, served: &[Description]) -> Result<String, String> {
     let is_free = |letters: &str| served.iter().all(|resource| resource.kind.letters() != letters);
     if let Some(wanted) = wanted {
@@ -176,7 +176,8 @@ fn kind(wanted: Option<&str>, collection: &str, served: &[Description]) -> Resul
     candidates.find(|letters| is_free(letters)).ok_or_else(|| "all kinds are taken: choose a --kind".to_owned())
 }
 
-/// The checkout of this project; nothing in it may be uncommitted, so that what is written can be looked at, and taken back.
+/// Returns the root of a checkout of this project. It must have no uncommitted changes, so that you can review and undo the new
+/// files.
 fn repository(dir: &Path) -> Result<PathBuf, Failure> {
     let root = fs::canonicalize(dir).map_err(|error| Failure::Wrong(format!("{}: {error}", dir.display())))?;
     if ![LIST, MANIFEST].into_iter().all(|file| root.join(file).is_file()) {
@@ -195,7 +196,7 @@ fn repository(dir: &Path) -> Result<PathBuf, Failure> {
     }
 }
 
-/// The list with one more entry.
+/// Returns the list with one more entry.
 fn with_entry(list: &str, plan: &Plan) -> Result<String, Failure> {
     let entry = format!("{}::{}", plan.crate_name(), plan.type_name());
     let place = list.find("serve!(").and_then(|start| Some((start, start + list.get(start..)?.find(");")?)));
@@ -208,7 +209,7 @@ fn with_entry(list: &str, plan: &Plan) -> Result<String, Failure> {
     Ok(format!("{}{separator}{entry}{after}", before.trim_end().trim_end_matches(',')))
 }
 
-/// The manifest with one more dependency, in its place in the alphabet.
+/// Returns the manifest with one more dependency, in alphabetical order.
 fn with_dependency(manifest: &str, plan: &Plan) -> Result<String, Failure> {
     let name = plan.crate_name();
     let line = format!("{name} = {{ path = \"../{name}\" }}");

@@ -1,4 +1,4 @@
-//! What is told in the end, to people or to scripts.
+//! The output at the end of a command, for people or for scripts.
 
 use std::io::Write as _;
 
@@ -8,28 +8,28 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use service::stages::StageError;
 
-/// What was found or done.
+/// The result of a command.
 #[derive(Debug)]
 pub(crate) struct Outcome {
-    /// Whether all is as it should be.
+    /// Whether all is well. It decides the exit code.
     pub(crate) is_well: bool,
     lines: Vec<String>,
     document: Value,
 }
 
 impl Outcome {
-    /// `document` for scripts, `lines` for people.
+    /// Creates a result: `document` for scripts, `lines` for people.
     pub(crate) fn new(is_well: bool, document: &impl Serialize, lines: Vec<String>) -> Self {
         Self { is_well, lines, document: serde_json::to_value(document).unwrap_or_default() }
     }
 
-    /// Tells people this first.
+    /// Puts these lines first, for people.
     pub(crate) fn prepend(&mut self, mut lines: Vec<String>) {
         lines.append(&mut self.lines);
         self.lines = lines;
     }
 
-    /// Names what the operator does next: in a last line, and for scripts under `to_do`.
+    /// Adds the operator's next action: as a last line, and for scripts as `to_do`.
     pub(crate) fn then(mut self, to_do: impl Into<String>) -> Self {
         let to_do = to_do.into();
         self.lines.push(format!("next: {to_do}"));
@@ -39,7 +39,7 @@ impl Outcome {
         self
     }
 
-    /// As [`Outcome::then`], if there is something to do.
+    /// Does the same as [`Outcome::then`], if there is something to do.
     pub(crate) fn then_if(self, to_do: Option<String>) -> Self {
         match to_do {
             Some(to_do) => self.then(to_do),
@@ -47,7 +47,7 @@ impl Outcome {
         }
     }
 
-    /// What people are told.
+    /// Returns the lines for people.
     #[cfg(test)]
     pub(crate) fn lines(&self) -> &[String] {
         &self.lines
@@ -60,7 +60,7 @@ impl Outcome {
     }
 }
 
-/// Tells why nothing was done: people on stderr, and scripts on stdout, where they read every other answer.
+/// Prints the reason of a failure: for people on stderr, and for scripts also on stdout, where they read every other result.
 pub(crate) fn print_error(message: &str, exit_code: u8, json: bool) {
     if json {
         print(&[json!({ "error": { "message": message, "exit_code": exit_code } }).to_string()]);
@@ -70,11 +70,11 @@ pub(crate) fn print_error(message: &str, exit_code: u8, json: bool) {
 
 fn print(lines: &[String]) {
     let text: String = lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect();
-    // Who has read enough, such as `head`, hangs up.
+    // A reader such as `head` may have closed the pipe.
     let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
-/// A progress bar, on terminals only.
+/// Creates a progress bar, which shows on terminals only.
 pub(crate) fn bar(of: &str, length: u64) -> ProgressBar {
     let bar = ProgressBar::new(length);
     let template = format!("{{bar:40}} {{pos}} of about {{len}} {of}, {{per_sec}}, {{eta}} left");
@@ -84,18 +84,18 @@ pub(crate) fn bar(of: &str, length: u64) -> ProgressBar {
     bar
 }
 
-/// Why something could not be done, and what to do about it, in one line.
+/// The reason of a failure, and the next action, in one line.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
-    /// Nothing says where a part is.
+    /// The location of a part is unknown.
     #[error("{0} is not known: give {1}, or --stack for a local stack")]
     Unknown(&'static str, &'static str),
     /// The local stack does not answer.
     #[error("no local stack answers at {url}: start one with `make run`, or correct --stack ({cause})")]
     NoStack {
-        /// Where it was looked for.
+        /// The URL of the request.
         url: String,
-        /// What happened instead.
+        /// The cause.
         cause: String,
     },
     /// A part does not answer, or refuses.
@@ -103,33 +103,33 @@ pub(crate) enum Failure {
     Refused {
         /// The part.
         part: &'static str,
-        /// Its message, and what to do.
+        /// Its message, and the next action.
         cause: String,
     },
-    /// The audit log cannot be written: nothing was done.
+    /// The audit log cannot be written, so nothing was done.
     #[error("the audit log {path} cannot be written, so nothing was done: {cause}")]
     Audit {
         /// The file.
         path: String,
-        /// The message of the system.
+        /// The message of the operating system.
         cause: std::io::Error,
     },
-    /// What was asked for cannot be.
+    /// An option or the checkout is wrong.
     #[error("{0}")]
     Wrong(String),
-    /// There is no such stage, or no such step.
+    /// The stage or the step does not exist.
     #[error("{}", explain(.0))]
     Stage(#[from] StageError),
-    /// Somebody else goes on with it.
+    /// Another run has taken over.
     #[error("another run has taken over, so this one stops: see `watershed migrate status`")]
     Overtaken,
-    /// It does not fit what is going on.
+    /// The command does not fit the present state of the service.
     #[error("{0}")]
     Untimely(String),
-    /// What was asked for cannot be.
+    /// The options are impossible.
     #[error("{0}")]
     Impossible(&'static str),
-    /// What was named is not there.
+    /// The named thing does not exist.
     #[error("{0}")]
     NotFound(String),
 }
@@ -146,7 +146,7 @@ impl From<PortError> for Failure {
 const NO_CREDENTIALS: &str =
     "no credentials were found: set AWS_PROFILE or the AWS_* variables, or use --stack for a local stack";
 
-/// The whole chain of causes, and advice for the usual ones.
+/// Returns the advice for a usual error, or else the whole chain of causes.
 pub(crate) fn explain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     let mut texts: Vec<String> = Vec::new();

@@ -1,4 +1,4 @@
-//! How many messages there are.
+//! Counts the messages in the queues.
 
 use aws_sdk_sqs::types::QueueAttributeName;
 use serde::Serialize;
@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::outcome::{Failure, Outcome, explain};
 use crate::target::Target;
 
-/// How many messages a queue has, as it counts them: about.
+/// The approximate number of messages in a queue.
 #[derive(Debug, Serialize)]
 pub(crate) struct Counts {
     url: String,
@@ -38,7 +38,7 @@ impl CommandQueue {
     }
 }
 
-/// The queue and its dead-letter queue. Not well where there are dead letters.
+/// Counts the messages in the queue of commands and in its dead-letter queue. If there are dead letters, not all is well.
 pub(crate) async fn run(target: &Target) -> Result<Outcome, Failure> {
     let client = target.sqs();
     let queue = counts(&client, target.queue_url()?).await?;

@@ -1,5 +1,5 @@
-//! A load that grows tenfold and tenfold again, simulated: what is reached in which order, and what becomes of requests
-//! and commands then. Requests come at random (a Poisson process), in steps of a second; everything else is as AWS documents it.
+//! Simulates a growing load: the limits in the order in which the load reaches them, and the effect on requests and commands.
+//! Requests arrive at random (a Poisson process), in steps of a second. Everything else follows the documentation of AWS.
 
 mod parts;
 mod service;
@@ -16,26 +16,26 @@ use crate::outcome::{Failure, Outcome};
 use crate::quotas::RETENTION_SECONDS;
 use crate::table::{Table, number};
 
-/// What is told of the end of a step is of so many seconds.
+/// The seconds at the end of a step that the output averages.
 const END_SECONDS: f64 = 60.0;
-/// Less than half a command does not wait.
+/// The number of commands below which the queue counts as empty.
 const NOTHING: f64 = 0.5;
 
-/// What is told, to scripts as it is.
+/// The result, which scripts get unchanged.
 #[derive(Debug, Serialize)]
 struct Ramp {
     stage: String,
     steps: Vec<Step>,
-    /// In the order in which it came.
+    /// The limits, in the order in which the load reached them.
     reached: Vec<Reached>,
-    /// Commands that were accepted, if there is a queue.
+    /// Accepted commands, if there is a queue.
     accepted: f64,
     dead_letters: f64,
-    /// Seconds at the first rate until nothing waits any more; none, if that takes longer than the queue keeps messages.
+    /// Seconds at the first rate until the queue is empty. `None` if that takes longer than the queue keeps messages.
     drained_after: Option<usize>,
 }
 
-/// What happened on the way to a rate, and while it was held.
+/// The events on the way to a rate, and while it was held.
 #[derive(Debug, Serialize)]
 struct Step {
     requests_per_second: f64,
@@ -53,7 +53,7 @@ struct Reached {
     requests_per_second: f64,
 }
 
-/// Simulates it.
+/// Runs the simulation.
 pub(crate) fn run(options: &RampOptions, stage: Option<&str>) -> Result<Outcome, Failure> {
     let model = Model::new(&options.traffic, stage)?;
     let ramp = Run::new(&model, options).ramp(options);
@@ -89,7 +89,7 @@ impl<'a> Run<'a> {
         Ramp { stage, steps, reached: self.reached, accepted: self.accepted, dead_letters, drained_after }
     }
 
-    /// Climbs evenly to a rate, and holds it.
+    /// Raises the load evenly to a rate, and holds it.
     fn step(&mut self, before: f64, rate: f64, options: &RampOptions) -> Step {
         let (climb, hold) = (f64::from(options.climb), f64::from(options.hold));
         let mut sum = Second::default();
@@ -111,7 +111,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Seconds until nothing waits any more.
+    /// Returns the seconds until the queue is empty.
     fn drain(&mut self, rate: f64) -> Option<usize> {
         (0..RETENTION_SECONDS).find(|_| {
             let is_empty = self.service.queue.waiting() < NOTHING;
@@ -136,7 +136,7 @@ impl<'a> Run<'a> {
 }
 
 impl Bound {
-    /// Its name, and what becomes of what does not get through.
+    /// Returns its name, and the effect on the requests or commands beyond it.
     fn told(self, is_queued: bool) -> [&'static str; 2] {
         let of_writes = if is_queued { "commands wait" } else { "503" };
         match self {
@@ -205,7 +205,7 @@ fn by_bound(ramp: &Ramp, is_queued: bool) -> Vec<String> {
     table.lines()
 }
 
-/// Whole seconds as people read them.
+/// Formats whole seconds for people.
 fn grouped(seconds: usize) -> String {
     u32::try_from(seconds).map_or_else(|_| seconds.to_string(), |seconds| number(seconds.into()))
 }
@@ -251,8 +251,7 @@ mod tests {
         }
     }
 
-    /// What is worked out without time and chance is a check of this, and the other way round: a climb so slow that nothing
-    /// has to grow.
+    /// This simulation and the calculated limits check each other. The load rises so slowly that nothing has to grow.
     #[test]
     fn on_a_slow_climb_that_is_reached_first_which_the_quotas_say() {
         let climb = ["--rates", "10,20000", "--climb", "40000", "--hold", "1", "--no-splits"];
@@ -260,7 +259,7 @@ mod tests {
             let first = ramp(stage, &[&climb, arguments].concat()).reached.remove(0);
             (first.bound, first.requests_per_second)
         };
-        // A list takes 500 changes of name a second; chance is above the average now and then.
+        // A list takes 500 changes of name per second. Random arrivals exceed the average now and then.
         let is_near = |at: f64, most: f64| assert!((0.85..1.0).contains(&(at / most)), "{at} of {most}");
         let (bound, at) = slow("cqrs", &["--raised"]);
         assert_eq!(bound, Bound::List);
@@ -268,7 +267,7 @@ mod tests {
         let (bound, at) = slow("cqrs", &["--tenants", "100"]);
         assert_eq!(bound, Bound::OurThrottle);
         is_near(at, 5_100.0);
-        // Beyond what a new table takes it has grown meanwhile.
+        // The table has grown meanwhile, so it takes more than a new table.
         assert!(reached(&ramp("read-write", &[&climb, &["--raised", "--tenants", "100"][..]].concat())).is_empty());
     }
 

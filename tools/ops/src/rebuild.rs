@@ -1,8 +1,8 @@
-//! Puts another read store in the place of the one that there is, while everything runs.
+//! Replaces the read store with another one while the service runs.
 //!
-//! Both are written from before the first state is copied until the old one is given up, so that each state is either
-//! copied or written by a later command, and the higher version wins. How far the copying has come is noted in the new
-//! table itself: whoever goes on, and from where, does not matter.
+//! The functions write both from before the first copy until the old one is given up. So each state is either copied or written by
+//! a later command, and the higher version wins. The new table stores the progress of the copy, so a run on any machine can
+//! continue it.
 
 pub(crate) mod copy;
 
@@ -18,7 +18,7 @@ use crate::migrate;
 use crate::outcome::{Failure, Outcome};
 use crate::target::Target;
 
-/// Scans side by side of a comparison.
+/// The number of parallel scans of a comparison.
 const COMPARE_SEGMENTS: u32 = 8;
 
 pub(crate) async fn run(target: &Target, command: &RebuildCommand) -> Result<Outcome, Failure> {
@@ -82,7 +82,7 @@ async fn build(
     })
 }
 
-/// The next command for a new read store that differs. `again` is the command that compared.
+/// Returns the next command for a new read store that differs. `again` is the command that compared.
 fn mend(comparison: &Comparison, new: &ReadTable, again: &str) -> String {
     match comparison.may_be_backlog() {
         true => format!("wait until `watershed queue` shows no commands, then `{again}` again"),
@@ -90,7 +90,7 @@ fn mend(comparison: &Comparison, new: &ReadTable, again: &str) -> String {
     }
 }
 
-/// Has the new read store written by all that runs, before anything is copied.
+/// Makes all functions write the new read store too, before anything is copied.
 async fn write_both(target: &Target, read: &ReadTable, new: &ReadTable) -> Result<Deployed, Failure> {
     if target.stack.is_none() && target.other_read_table()?.as_ref() == Some(new) {
         return Ok(Deployed::Everywhere);
@@ -137,7 +137,7 @@ async fn finish(target: &Target, read: &ReadTable, dry_run: bool) -> Result<Outc
     if dry_run {
         return Ok(would(format!("{} would be written no longer", other.name)).then("the same without --dry-run"));
     }
-    // What is not written any more would have to be filled anew.
+    // A table that is no longer written would have to be filled again.
     copy::forget(&target.views(&other).snapshots()).await?;
     match deploy(target, &Deployment::of(target, read, None)).await? {
         Deployed::NotYet(what) => Ok(yours(&what, &format!("{} can be deleted then", other.name))),
@@ -173,12 +173,12 @@ fn other(target: &Target) -> Result<ReadTable, Failure> {
     target.other_read_table()?.ok_or_else(|| Failure::NotFound(missing.to_owned()))
 }
 
-/// What was only asked for.
+/// Reports the effect that the command would have, in a dry run.
 fn would(what: String) -> Outcome {
     Outcome::new(true, &json!({ "dry_run": what }), vec![what])
 }
 
-/// Where the operator has to go on.
+/// Reports the deployment that the operator has to make.
 fn yours(what: &str, then: &str) -> Outcome {
     Outcome::new(false, &json!({ "deploy": what }), vec![what.to_owned()]).then(format!("deploy that; {then}"))
 }

@@ -1,4 +1,4 @@
-//! Writes the index entries of the write table anew. Those of a read store are part of its projection: `watershed rebuild`.
+//! Writes the index entries of the write table again. Those of a read store are part of its projection: `watershed rebuild`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -18,16 +18,16 @@ use crate::outcome::{Failure, Outcome, bar};
 use crate::rebuild::copy::pace;
 use crate::target::Target;
 
-/// Puts at the same time, in each segment.
+/// The puts that each segment makes in parallel.
 const PUTS_MAX: usize = 16;
 
 #[derive(Debug, Default, Serialize)]
 struct Report {
-    /// States that were looked at.
+    /// States that were read.
     items: u64,
-    /// States whose entries were others, and are written anew; or would be.
+    /// States with other entries, which were written again, or would be.
     reindexed: u64,
-    /// States that this code cannot read: they keep the entries that they have.
+    /// States that this code cannot read. They keep their entries.
     unreadable: u64,
     dry_run: bool,
 }
@@ -78,7 +78,7 @@ impl Reindex<'_> {
         }
     }
 
-    /// A state that has moved on since it was read is left alone: whoever wrote it made its entries.
+    /// Writes the entries of one state. If the state has changed since it was read, its writer has already made the entries.
     async fn item(&self, key: &AggregateKey, state: &Snapshot) -> Result<(), Failure> {
         let [items, reindexed, unreadable] = &self.counts;
         items.fetch_add(1, Ordering::Relaxed);
@@ -127,7 +127,7 @@ mod tests {
         );
         let told = service.run(&["reindex"]).await.unwrap();
         assert!(told.lines().join(" ").contains("2 items, 0 indexed anew"), "{:?}", told.lines());
-        // Of another version: somebody was quicker.
+        // The version is another one, as if a writer was faster.
         let late = Snapshot { version: 9, ..after[0].clone().unwrap() };
         assert!(!service.states.snapshots().replace_same(&old, &late).await.unwrap());
     }

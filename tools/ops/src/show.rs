@@ -1,4 +1,4 @@
-//! What an operator on call asks first: all that is known of one command, or of one item.
+//! Shows everything that is known about one command or one item: an operator on call needs it first.
 
 use adapters::dynamo::SnapshotTable;
 use kernel::clock::{Clock as _, SystemClock, Timestamp};
@@ -16,10 +16,10 @@ use crate::dead_letters::in_words;
 use crate::outcome::{Failure, Outcome};
 use crate::target::Target;
 
-/// One command: its record, and the item that it was for.
+/// Shows one command: its record, and its item.
 pub(crate) async fn command(target: &Target, show: &ShowCommand) -> Result<Outcome, Failure> {
     let ShowCommand::Show { id, tenant } = show;
-    // Clients see a MAC behind the identity; whoever may ask here needs no proof.
+    // Clients see a MAC after the identity. This tool does not need the proof.
     let uuid = id.split_once('.').map_or(id.as_str(), |(uuid, _)| uuid);
     let malformed = |_| Failure::NotFound(format!("{id} is not a command's identity: <uuid>, or <uuid>.<mac>"));
     let command: CommandId = uuid.parse().map_err(malformed)?;
@@ -50,8 +50,8 @@ pub(crate) async fn command(target: &Target, show: &ShowCommand) -> Result<Outco
     Ok(Outcome::new(is_whole(of_item), &document, lines).then_if(to_do))
 }
 
-/// All that an identity without a record tells. Anyone can make such an identity: it does not prove that the service
-/// accepted a command. Only functions hold the keys that would check its MAC.
+/// Reports the facts that an identity without a record shows. Anyone can make such an identity, so it does not prove that the
+/// service accepted a command. Only functions hold the keys that would check its MAC.
 fn unrecorded(key: &RecordKey) -> Outcome {
     let RecordKey { tenant, command } = key;
     let now = SystemClock.now();
@@ -84,12 +84,12 @@ fn unrecorded(key: &RecordKey) -> Outcome {
     }
 }
 
-/// Whether every store has answered.
+/// Returns whether the shared cache has answered. If another store fails, so does the command.
 fn is_whole(document: &Value) -> bool {
     document.get("cache_failure").is_none_or(Value::is_null)
 }
 
-/// One item: what each store holds of it.
+/// Shows the content of each store for one item.
 pub(crate) async fn item(target: &Target, show: &ItemCommand) -> Result<Outcome, Failure> {
     let ItemCommand::Show { path, tenant } = show;
     let known = || RESOURCES.iter().map(|resource| resource.item("<id>")).collect::<Vec<_>>().join(" or ");
@@ -103,7 +103,7 @@ pub(crate) async fn item(target: &Target, show: &ItemCommand) -> Result<Outcome,
     Ok(Outcome::new(exists && is_whole(&document), &document, item_lines(&key, &document)))
 }
 
-/// The item that a command was for.
+/// Returns the key of a command's item.
 fn key_of(record: &CommandRecord) -> Result<AggregateKey, Failure> {
     let resource = resources::of_kind(record.kind.as_deref());
     let kind = record.kind.as_deref().unwrap_or_default();
@@ -113,7 +113,7 @@ fn key_of(record: &CommandRecord) -> Result<AggregateKey, Failure> {
     Ok(AggregateKey { kind, tenant: record.key.tenant.clone(), id: record.aggregate })
 }
 
-/// The path of an item, as clients see it.
+/// Returns the path of a command's item, as clients see it.
 pub(crate) fn path_of(record: &CommandRecord) -> Option<String> {
     Some(resources::of_kind(record.kind.as_deref())?.item(record.aggregate))
 }

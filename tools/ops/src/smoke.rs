@@ -1,6 +1,6 @@
-//! The smoke test: it tries a service through its front door, as clients do.
+//! The smoke test: it tests a service through its front door, as clients use it.
 //!
-//! It makes an item of each resource, reads, lists and changes it by every route, and deletes it. It also deletes the item after
+//! It creates an item of each resource; reads, lists and changes it by every route; and deletes it. It also deletes the item after
 //! a failure.
 
 mod fault;
@@ -24,7 +24,7 @@ use self::service::{Answer, Call, Service};
 use crate::cli::SmokeOptions;
 use crate::outcome::{Failure, Outcome};
 
-/// The variable that holds the access token: an argument would show it in the list of processes.
+/// The variable that holds the access token. An argument would appear in the list of processes.
 const TOKEN_VARIABLE: &str = "WATERSHED_TOKEN";
 /// The checks that need a token.
 const NEEDS_TOKEN: [&str; 8] = ["write", "command", "read", "list", "change", "replace", "act", "delete"];
@@ -64,7 +64,7 @@ struct Document<'a> {
     left: Option<&'a str>,
 }
 
-/// Tries the service.
+/// Runs the smoke test.
 pub(crate) async fn run(options: &SmokeOptions) -> Result<Outcome, Failure> {
     let token = std::env::var(TOKEN_VARIABLE).ok().filter(|token| !token.trim().is_empty());
     let service = Service::new(&options.url, token.as_deref().map(str::trim), options.timeout)?;
@@ -114,7 +114,7 @@ struct Run {
     /// The name of the check under way.
     step: &'static str,
     passed: Vec<Passed>,
-    /// The item to delete. It is set before the request that makes it.
+    /// The item to delete. It is set before the request that creates it.
     made: Option<Made>,
 }
 
@@ -124,7 +124,7 @@ struct Made {
     resource: &'static Description,
     /// The path of the list that has no other item; `None` if there is no such list.
     finding: Option<String>,
-    /// Absent until the service has told it.
+    /// `None` until the service has returned it.
     id: Option<String>,
     token: Option<String>,
 }
@@ -157,7 +157,7 @@ impl Run {
         Ok(())
     }
 
-    /// Makes an item, does everything to it that can be done, and deletes it.
+    /// Creates an item, performs every operation on it, and deletes it.
     async fn lifetime(&mut self, resource: &'static Description) -> Result<(), Fault> {
         let body = some_body(resource);
         let created = self.create(resource, &body).await?;
@@ -178,7 +178,7 @@ impl Run {
         Ok(())
     }
 
-    /// Checks the answers that everybody gets.
+    /// Checks the answers that need no token.
     async fn without_token(&mut self, public: bool) -> Result<(), Fault> {
         self.step = "health";
         let answer = self.service.send(Call::of_default_route(Method::GET, api::HEALTH)).await?;
@@ -250,7 +250,7 @@ impl Run {
         self.written(&answer, before.resource, before.id).await
     }
 
-    /// Asks for an action. It may be refused for the state of the item.
+    /// Sends an action. The service may reject it because of the item's state.
     async fn act(&mut self, action: &str, before: Written) -> Result<Written, Fault> {
         self.step = "act";
         let call = Call::new(Method::POST, before.resource.action(&before.id, action)).after(&before.token);
@@ -281,7 +281,7 @@ impl Run {
         }
     }
 
-    /// Keeps what a deletion after a failure needs.
+    /// Stores the id and the token, which a deletion after a failure needs.
     fn remember(&mut self, id: &str, token: Option<&str>) {
         if let Some(made) = &mut self.made {
             made.id = Some(id.to_owned());
@@ -305,7 +305,7 @@ impl Run {
         Ok(Written { resource, id, version, token, is_queued })
     }
 
-    /// Checks an acknowledgement, and waits until its command is applied; returns the version that it made.
+    /// Checks an acknowledgement, waits until its command is applied, and returns the version that the command made.
     async fn applied(&mut self, answer: &Answer) -> Result<u64, Fault> {
         let ended = self.ended(answer).await?;
         let document = ended.json(200)?;
@@ -316,7 +316,7 @@ impl Run {
         ended.number(&document, "version")
     }
 
-    /// Checks an acknowledgement, and waits until its command is no longer pending; returns the answer that says so.
+    /// Checks an acknowledgement, waits until its command is no longer pending, and returns the answer that reports it.
     async fn ended(&mut self, answer: &Answer) -> Result<Answer, Fault> {
         let path = command(&answer.text(&answer.document()?, "command_id")?);
         answer.has("location", &self.service.link(&path))?;
@@ -363,8 +363,8 @@ impl Run {
         Ok(())
     }
 
-    /// Waits until a list has the item: lists may be some seconds old. If every list has other items too, one that answers is
-    /// enough.
+    /// Waits until a list has the item, because a list may be some seconds old. If every list may have other items too, any answer
+    /// is enough.
     async fn list(&mut self, written: &Written) -> Result<(), Fault> {
         self.step = "list";
         let finding = self.made.as_ref().and_then(|made| made.finding.clone());
@@ -407,11 +407,11 @@ impl Run {
         Ok(())
     }
 
-    /// Deletes the item of a failed run; returns its path if it may still exist.
+    /// Deletes the item of a failed run. Returns its path if it may still exist.
     async fn clean_up(&mut self) -> Option<String> {
         let Made { resource, finding, id, token } = self.made.take()?;
         self.service.restart(CLEAN_UP_MAX);
-        // Without an answer to the create, a list may know the id.
+        // If the create got no answer, a list may have the id.
         let id = match (id, &finding) {
             (None, Some(finding)) => self.found(finding).await,
             (id, _) => id,
@@ -424,7 +424,7 @@ impl Run {
         (!is_gone).then(|| resource.item(&id))
     }
 
-    /// The id of the item, if the list has it.
+    /// Returns the id of the item, if the list has it.
     async fn found(&self, finding: &str) -> Option<String> {
         let answer = self.service.send(Call::new(Method::GET, finding)).await.ok()?;
         listed(&answer.json(200).ok()?).next().map(str::to_owned)
@@ -436,7 +436,7 @@ impl Run {
         self.passed.push(Passed { check: self.step, call, found, milliseconds });
     }
 
-    /// Waits, each time longer than before; returns false if no time is left.
+    /// Waits, each time longer than before. Returns `false` if no time is left.
     async fn waits(&self, pause: &mut Duration) -> bool {
         let has_time = Instant::now() + *pause < self.service.deadline();
         if has_time {
@@ -447,12 +447,12 @@ impl Run {
     }
 }
 
-/// A right body, hardly ever one that was sent before.
+/// Returns a valid body that has very likely never been sent before.
 fn some_body(resource: &Description) -> Value {
     full_body(resource.fields, rand::random::<u32>().into())
 }
 
-/// The body of an update: of a field whose value other items may have, if there is one.
+/// Returns the body of an update. It prefers a field whose values need not be unique.
 fn some_change(resource: &Description) -> Value {
     let settable = || resource.fields.iter().filter(|field| field.is_settable);
     let field = settable().find(|field| field.taken.is_none()).or_else(|| settable().next());
@@ -464,7 +464,7 @@ fn some_change(resource: &Description) -> Value {
     )
 }
 
-/// The path of a list that has the item with this body alone: that of a unique field.
+/// Returns the path of a list that only has the item with this body: the list of a unique field.
 fn finding(resource: &Description, body: &Value) -> Option<String> {
     let mut unique = resource.fields.iter().filter(|field| field.taken.is_some());
     let query = unique.find_map(|field| field.query(body.get(field.name)?))?;
@@ -475,14 +475,14 @@ fn command(id: &str) -> String {
     api::COMMAND.replace(api::ID, id)
 }
 
-/// Requires the entity tag of this version. The tag also carries the projection, which only the service knows.
+/// Requires the entity tag of this version. The tag also contains the projection, which only the service knows.
 fn has_tag(answer: &Answer, version: u64) -> Result<(), Fault> {
     let beginning = format!("\"{version}-v");
     let is_of_version = answer.header("etag")?.starts_with(&beginning);
     if is_of_version { Ok(()) } else { Err(answer.fault(format!("etag: {beginning}…\""))) }
 }
 
-/// The identities on a page.
+/// Returns the ids of the items on a page.
 fn listed(page: &Value) -> impl Iterator<Item = &str> {
     page.get("items").and_then(Value::as_array).into_iter().flatten().filter_map(|item| item.get("id")?.as_str())
 }

@@ -7,7 +7,7 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// With these heads of its columns.
+    /// Creates a table with these column heads.
     pub(crate) fn new(heads: impl IntoIterator<Item = String>) -> Self {
         Self { rows: vec![heads.into_iter().collect()] }
     }
@@ -16,7 +16,7 @@ impl Table {
         self.rows.push(std::iter::once(title.to_owned()).chain(cells).collect());
     }
 
-    /// The first column begins at the left, the others end at the right.
+    /// Returns the lines. The first column is aligned to the left, the others to the right.
     pub(crate) fn lines(&self) -> Vec<String> {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or_default();
         let width =
@@ -34,9 +34,9 @@ impl Table {
     }
 }
 
-/// A number as people read it: 0.25, 12.5, 10,000.
+/// Formats a number for people: 0.25, 12.5, 10,000.
 pub(crate) fn number(value: f64) -> String {
-    // What was worked out is not exact: 199.99999999999997 are 200, and -1e-9 is 0, not -0.
+    // A calculated value is not exact: 199.99999999999997 means 200, and -1e-9 means 0, not -0.
     let value = (value * 1e3).round() / 1e3 + 0.0;
     let decimals = match value {
         whole if whole.fract() == 0.0 || whole >= 100.0 => 0,
@@ -46,12 +46,12 @@ pub(crate) fn number(value: f64) -> String {
     grouped(&format!("{value:.decimals$}"))
 }
 
-/// Dollars as people read them: 0.26, 1,234.56.
+/// Formats dollars for people: 0.26, 1,234.56.
 pub(crate) fn dollars(value: f64) -> String {
     grouped(&format!("{value:.2}"))
 }
 
-/// Commas between the thousands.
+/// Puts commas between the thousands.
 fn grouped(digits: &str) -> String {
     let (whole, rest) = digits.split_at(digits.find('.').unwrap_or(digits.len()));
     let has_comma = |index: usize| index > 0 && (whole.len() - index).is_multiple_of(3);

@@ -1,4 +1,4 @@
-//! Where the parts of the service are that is looked after.
+//! The locations of a service's parts.
 
 use std::time::Duration;
 
@@ -18,22 +18,22 @@ use crate::compare::Stores;
 use crate::outcome::{Failure, explain};
 use crate::queue::CommandQueue;
 
-/// How long a local stack may take to say where things are.
+/// The longest wait for the status of a local stack.
 const STACK_TIMEOUT: Duration = Duration::from_secs(5);
-/// An operator can wait longer for the shared cache than a reader.
+/// The timeout of the shared cache. An operator can wait longer than a reader.
 const CACHE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Where the parts are, as far as it is known.
+/// The locations of the parts, as far as they are known.
 #[derive(Debug)]
 pub(crate) struct Target {
-    /// The local stack, if it is one.
+    /// The URL of the local stack, if there is one.
     pub(crate) stack: Option<String>,
     dynamodb: SdkConfig,
     sqs: SdkConfig,
     backends: Backends,
 }
 
-/// As in the variables that functions have.
+/// The variables of the functions.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 struct Backends {
@@ -56,7 +56,7 @@ struct StatusDocument {
 }
 
 impl Target {
-    /// As the options say; what they leave out, a local stack may know.
+    /// Reads the options. A local stack may supply those that are missing.
     pub(crate) async fn find(options: &TargetOptions) -> Result<Self, Failure> {
         let told = match &options.stack {
             Some(url) => ask(url).await?,
@@ -72,7 +72,7 @@ impl Target {
             dynamodb: config(told.aws_endpoint_url_dynamodb.as_ref()).await,
             sqs: config(told.aws_endpoint_url_sqs.as_ref()).await,
             backends: Backends {
-                // A stack knows it better than whoever asks.
+                // A stack knows its stage better than the user.
                 stage: told.stage.or_else(|| options.stage.clone()),
                 write_table: or(&options.write_table, told.write_table),
                 commands_table: or(&options.commands_table, told.commands_table),
@@ -87,9 +87,9 @@ impl Target {
         })
     }
 
-    /// The write store.
+    /// Returns the write store.
     pub(crate) fn states(&self) -> Result<DynamoWriteStore, Failure> {
-        // Nothing is written through it: the other tables of a transaction do not matter.
+        // The tool writes no transaction through it, so the other tables do not matter.
         let names = TableNames { write: self.write_table()?, commands: String::new(), read: String::new() };
         Ok(DynamoWriteStore::new(&clients::dynamodb(&self.dynamodb), &names))
     }
@@ -98,44 +98,44 @@ impl Target {
         self.backends.write_table.clone().ok_or(Failure::Unknown("the write store", "--write-table or WRITE_TABLE"))
     }
 
-    /// The table of the read store that readers see.
+    /// Returns the table of the read store that readers see.
     pub(crate) fn read_table(&self) -> Result<ReadTable, Failure> {
         let name = self.backends.read_table.as_ref();
         read_table("READ_TABLE", name.ok_or(Failure::Unknown("the read store", "--read-table or READ_TABLE"))?)
     }
 
-    /// The same, unless nobody writes one at the row that is deployed: what there is of one says nothing then.
+    /// Returns the same table, or `None` if the functions of the deployed stage do not write it: its content is then outdated.
     pub(crate) fn written_read_table(&self) -> Result<Option<ReadTable>, Failure> {
         let is_written = self.row()?.is_none_or(|row| row.writes_read_store);
         is_written.then(|| self.read_table()).transpose()
     }
 
-    /// The same table's name, if it is known.
+    /// Returns the name of the same table, if it is known.
     pub(crate) fn known_read_table(&self) -> Option<&str> {
         self.backends.read_table.as_deref()
     }
 
-    /// The table of the read store that is written as well, if there is one.
+    /// Returns the second table of views that is written, if there is one.
     pub(crate) fn other_read_table(&self) -> Result<Option<ReadTable>, Failure> {
         self.backends.other_read_table.as_ref().map(|name| read_table("OTHER_READ_TABLE", name)).transpose()
     }
 
-    /// A read store.
+    /// Returns a read store.
     pub(crate) fn views(&self, table: &ReadTable) -> DynamoViewStore {
         DynamoViewStore::new(clients::dynamodb(&self.dynamodb), &table.name)
     }
 
-    /// The name of the row that is deployed, if it is known.
+    /// Returns the name of the deployed stage, if it is known.
     pub(crate) fn stage(&self) -> Option<&str> {
         self.backends.stage.as_deref()
     }
 
-    /// The row that is deployed, if it is known.
+    /// Returns the configuration of the deployed stage, if it is known.
     pub(crate) fn row(&self) -> Result<Option<StageConfig>, Failure> {
         Ok(self.stage().map(StageConfig::of).transpose()?)
     }
 
-    /// All that is compared for a read store; without one, the states and what the shared cache holds of them.
+    /// Returns the stores to compare for a read store. Without one, only the states and the shared cache are compared.
     pub(crate) fn stores(&self, table: Option<&ReadTable>) -> Result<Stores, Failure> {
         let projection = match (table, &self.backends.read_table) {
             (Some(table), _) => table.projection,
@@ -147,20 +147,20 @@ impl Target {
         Ok(Stores { states: self.states()?.snapshots(), views, cache, projection, queue })
     }
 
-    /// Creates the table of a read store where it is absent, and waits until it is usable.
+    /// Creates the table of a read store if it is missing, and waits until it is usable.
     pub(crate) async fn create(&self, table: &ReadTable) -> Result<(), Failure> {
         let created = tables::create(&clients::dynamodb(&self.dynamodb), &table.name).await;
         created.map_err(|error| Failure::Refused { part: "read store", cause: explain(&error) })
     }
 
-    /// The records of commands.
+    /// Returns the records of commands.
     pub(crate) fn records(&self) -> Result<DynamoRecords, Failure> {
         let table = self.backends.commands_table.as_ref();
         let table = table.ok_or(Failure::Unknown("the table of records", "--commands-table or COMMANDS_TABLE"))?;
         Ok(DynamoRecords::new(clients::dynamodb(&self.dynamodb), table))
     }
 
-    /// The shared cache, where there is one.
+    /// Returns the shared cache, if there is one.
     fn cache(&self) -> Result<Option<Cache>, Failure> {
         let Some(url) = &self.backends.redis_url else { return Ok(None) };
         let cache = match &self.backends.redis_iam_cache {
@@ -171,24 +171,24 @@ impl Target {
         Ok(Some(Cache::new(cache.map_err(refused)?.with_operation_timeout(CACHE_TIMEOUT))))
     }
 
-    /// How to speak to queues.
+    /// Returns a client of SQS.
     pub(crate) fn sqs(&self) -> aws_sdk_sqs::Client {
         clients::sqs(&self.sqs)
     }
 
-    /// The queue of commands, if its URL is known and the row that is deployed has it.
+    /// Returns the queue of commands, if its URL is known and the deployed stage has it.
     fn command_queue(&self) -> Result<Option<CommandQueue>, Failure> {
         let is_deployed = self.row()?.is_none_or(|row| row.queue_deployed);
         let url = self.backends.queue_url.as_deref().filter(|_| is_deployed);
         Ok(url.map(|url| CommandQueue::new(self.sqs(), url)))
     }
 
-    /// The queue of commands.
+    /// Returns the URL of the queue of commands.
     pub(crate) fn queue_url(&self) -> Result<&str, Failure> {
         self.backends.queue_url.as_deref().ok_or(Failure::Unknown("the queue", "--queue-url or QUEUE_URL"))
     }
 
-    /// Its dead-letter queue.
+    /// Returns the URL of its dead-letter queue.
     pub(crate) fn dead_letter_queue_url(&self) -> Result<&str, Failure> {
         let unknown = Failure::Unknown("the dead-letter queue", "--dead-letter-queue-url or DEAD_LETTER_QUEUE_URL");
         self.backends.dead_letter_queue_url.as_deref().ok_or(unknown)
@@ -199,7 +199,7 @@ fn read_table(part: &'static str, name: &str) -> Result<ReadTable, Failure> {
     name.parse().map_err(|error| Failure::Refused { part, cause: format!("{name} {error}") })
 }
 
-/// Asks a local stack where things are.
+/// Gets the locations from a local stack.
 async fn ask(url: &str) -> Result<Backends, Failure> {
     let failed = |cause: &dyn std::error::Error| Failure::NoStack { url: url.to_owned(), cause: explain(cause) };
     let client = reqwest::Client::builder().timeout(STACK_TIMEOUT).build().map_err(|error| failed(&error))?;

@@ -1,5 +1,6 @@
-//! What the unit tests share: a service to look after, in this process. Its tables are real, and its stack and its queues
-//! answer as a test says. Each page of a scan has one item: most meet no item of a resource, and none of those is the last one.
+//! The shared parts of the unit tests: a service in this process. Its tables are real; its stack and its queues answer as a test
+//! says. Each page of a scan reads one item. Most pages have no item of a resource, because an item has many unique keys. The scan
+//! continues after such a page.
 
 use std::sync::{Arc, Mutex};
 
@@ -26,18 +27,18 @@ use resource::field::full_body;
 use resource::{Operation, Resource, Visitor};
 use service::resources::{self, RESOURCES};
 
-/// The path at which a stack is deployed to.
+/// The path of a deployment to a stack.
 pub(crate) const DEPLOYMENT: &str = "/_local/deployment";
-/// The statuses of a stack whose environments of the deployment before still run: so many, and then none.
+/// How many environments of the previous deployment still run, in consecutive statuses of a stack.
 const DRAINING: [usize; 3] = [2, 1, 0];
 
-/// Unique keys of each item: so many that a scan rarely meets an item first.
+/// The unique keys of each item. There are so many that a scan rarely reads an item first.
 const UNIQUE_KEYS: usize = 20;
 
-/// What answers an operation of AWS with this body, if not the service itself.
+/// The answer of a test to an operation of AWS with this body. If it returns `None`, the service itself answers.
 type Script = dyn Fn(&str, &Value) -> Option<(u16, Value)> + Send + Sync;
 
-/// A service to look after.
+/// A service for tests.
 pub(crate) struct Service {
     url: String,
     shared: Arc<Shared>,
@@ -47,7 +48,7 @@ pub(crate) struct Service {
 }
 
 struct Shared {
-    /// Where the tables are.
+    /// The URL of the tables.
     database: String,
     variables: Mutex<Value>,
     draining: Mutex<Vec<usize>>,
@@ -59,7 +60,7 @@ fn names() -> TableNames {
     TableNames { write: "write".to_owned(), commands: "commands".to_owned(), read: "read-v1".to_owned() }
 }
 
-/// Serves as long as the test's runtime lives.
+/// Starts a server for the lifetime of the test's runtime, and returns its URL.
 async fn serve(router: Router) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -68,7 +69,7 @@ async fn serve(router: Router) -> String {
 }
 
 impl Service {
-    /// A service at this row, with an empty read store of the first projection and one of the second.
+    /// Starts a service at this stage, with an empty read store of the first projection and one of the second.
     pub(crate) async fn at(
         stage: &str,
         script: impl Fn(&str, &Value) -> Option<(u16, Value)> + Send + Sync + 'static,
@@ -101,13 +102,13 @@ impl Service {
         }
     }
 
-    /// Has a second read store written as well.
+    /// Adds a second read store that is written too.
     pub(crate) fn with_other_read_table(self) -> Self {
         self.shared.variables.lock().unwrap()["OTHER_READ_TABLE"] = json!("read-v2");
         self
     }
 
-    /// Stores an item, with unique keys to what is unique; returns its key.
+    /// Stores an item with its unique keys, and returns its key.
     pub(crate) async fn item(&self) -> AggregateKey {
         let tenant: kernel::ids::Tenant = "acme".parse().unwrap();
         let id = AggregateId::generate(SystemClock.now());
@@ -127,7 +128,7 @@ impl Service {
         key
     }
 
-    /// Puts a view as it is due, but for a change, in the read store of a projection.
+    /// Puts the expected view, after a change, into the read store of a projection.
     pub(crate) async fn view(&self, key: &AggregateKey, projection: Projection, change: impl FnOnce(&mut Snapshot)) {
         let mut view = resources::view(key, &state(key), projection).unwrap();
         change(&mut view);
@@ -143,12 +144,12 @@ impl Service {
         Box::pin(crate::execute(&Arguments::parse_from(arguments))).await
     }
 
-    /// All that was asked since the last time, in this order: operations of AWS by their name, and deployments.
+    /// Returns all requests since the last call, in their order: operations of AWS by their name, and deployments.
     pub(crate) fn heard(&self) -> Vec<(String, Value)> {
         std::mem::take(&mut *self.shared.heard.lock().unwrap())
     }
 
-    /// The read tables and the rows that have been deployed since the last time.
+    /// Returns the read tables and the stages that were deployed since the last call.
     pub(crate) fn deployed(&self) -> Vec<(String, String)> {
         let deployed = self.heard().into_iter().filter(|(what, _)| what == DEPLOYMENT);
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -156,7 +157,7 @@ impl Service {
     }
 }
 
-/// Version 1 of an item, as it is stored.
+/// Returns version 1 of an item, as it is stored.
 fn state(key: &AggregateKey) -> Snapshot {
     struct Created<'a>(&'a AggregateKey);
     impl Visitor for Created<'_> {
@@ -193,7 +194,7 @@ impl Shared {
         self.heard.lock().unwrap().push((what.to_owned(), body.clone()));
     }
 
-    /// What a local stack answers.
+    /// Answers as a local stack does.
     fn local(&self, method: &Method, path: &str, body: &Value) -> Value {
         if *method == Method::PUT {
             self.note(path, body);
@@ -211,7 +212,7 @@ impl Shared {
         json!({ "variables": *self.variables.lock().unwrap(), "draining": draining.unwrap_or_default() })
     }
 
-    /// What AWS answers.
+    /// Answers as AWS does.
     async fn operation(&self, mut headers: HeaderMap, mut body: Value) -> (u16, Value) {
         let target = headers["x-amz-target"].to_str().unwrap().to_owned();
         let (service, operation) = target.split_once('.').unwrap();
@@ -225,7 +226,7 @@ impl Shared {
         if operation == "Scan" {
             body["Limit"] = json!(1);
         }
-        // The body may be another one than was sent, of another length.
+        // The host is another one, and the body may have another length.
         for name in [header::HOST, header::CONTENT_LENGTH] {
             headers.remove(name);
         }

@@ -1,4 +1,4 @@
-//! Compares the write store with what is shown of it, and repairs what differs.
+//! Compares the write store with the read store and the shared cache, and repairs the differences.
 
 use serde::Serialize;
 
@@ -7,7 +7,7 @@ use crate::compare::{Comparison, Difference};
 use crate::outcome::{Failure, Outcome, bar};
 use crate::target::Target;
 
-/// Only a state that cannot be read cannot be projected again.
+/// The advice if differences remain: only an unreadable state cannot be projected again.
 const UNREPAIRED: &str = "deploy the code that wrote the unreadable states, then `watershed verify --repair`";
 
 #[derive(Debug, Serialize)]

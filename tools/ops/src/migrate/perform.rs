@@ -1,4 +1,4 @@
-//! What is done in each step of a migration, and why it may have to stop there.
+//! Performs the steps of a migration, and names the reason if it has to stop.
 
 use std::time::Duration;
 
@@ -18,34 +18,34 @@ use crate::rebuild::copy::{self, Copy};
 use crate::target::Target;
 use service::plan::{Action, Part, Step};
 
-/// Parts of a table that are scanned or copied side by side.
+/// The number of table segments that are scanned or copied in parallel.
 const SEGMENTS: u32 = 8;
-/// Between two comparisons of a soak.
+/// The pause between two comparisons of a soak.
 const SOAK_PAUSE: Duration = Duration::from_secs(5);
-/// How often in a row a queue must be seen empty.
+/// How often in a row the queue must be empty.
 const LOOKS_AT_QUEUE: u32 = 2;
-/// Between two looks at the queue of a local stack, which counts exactly.
+/// The pause between two counts of a local stack's queue, which counts exactly.
 const LOOK_PAUSE_LOCAL: Duration = Duration::from_secs(2);
-/// Between two looks at a queue of SQS, whose counts may lie for a minute.
+/// The pause between two counts of an SQS queue, whose counts may be wrong for a minute.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-monitoring-using-cloudwatch.html>
 const LOOK_PAUSE: Duration = Duration::from_secs(65);
-/// How long to wait for an empty queue: what waits for what it builds on does so for about a minute.
+/// The longest wait for an empty queue. It is longer than the reorder window of the default configuration, 140 s.
 const DRAIN_MAX: Duration = Duration::from_secs(300);
-/// Differences that are shown.
+/// The maximum number of differences to show.
 const SHOW: usize = 20;
 
 /// One run of a migration.
 pub(super) struct Run<'a> {
-    /// As of the deployment that there is.
+    /// The parts of the service, as it is deployed now.
     pub(super) target: Target,
     pub(super) target_options: &'a TargetOptions,
-    /// On the way back there are none: nothing is copied or compared.
+    /// `None` on the way back, which copies and compares nothing.
     pub(super) options: Option<&'a AdvanceOptions>,
     pub(super) held: &'a Held,
     pub(super) report: Report,
 }
 
-/// Why it goes no further for now, and what to do.
+/// The reason why the migration stops for now, and the next action.
 pub(super) struct Stop {
     pub(super) lines: Vec<String>,
     pub(super) deploy: Option<String>,
@@ -59,7 +59,7 @@ impl Stop {
 }
 
 impl Run<'_> {
-    /// Goes as far as it can.
+    /// Performs as many steps as possible.
     pub(super) async fn go(&mut self) -> Result<Option<Stop>, Failure> {
         loop {
             let migration = self.held.migration().await;
@@ -94,7 +94,7 @@ impl Run<'_> {
         }
     }
 
-    /// Renews the lease first: whoever has lost it deploys nothing.
+    /// Deploys the stage of the step. It renews the lease first, so a run that has lost the lease deploys nothing.
     async fn deploy(&mut self, step: &Step) -> Result<Option<Stop>, Failure> {
         let row = &step.row.stage;
         say(step, format_args!("deploying {row}"));
@@ -114,7 +114,8 @@ impl Run<'_> {
         Ok(None)
     }
 
-    /// Each state is either copied, or written after all that runs has begun to write views, and the higher version wins.
+    /// Fills the read store. Each state is either copied, or written by functions that already write views; the higher version
+    /// wins.
     async fn backfill(&mut self, migration: &Migration) -> Result<(), Failure> {
         let table = self.target.read_table()?;
         eprintln!("backfill: filling {} from the write store", table.name);
@@ -122,13 +123,13 @@ impl Run<'_> {
         let rate = self.options.and_then(|options| options.rate);
         let copy = Copy::begin(&self.target, &table, Some(&migration.id), SEGMENTS, rate).await?;
         self.report.copied += copy.run().await?;
-        // Deleted items are forgotten after a while; what an earlier stay left of them nobody would ever overwrite.
+        // Tombstones expire. If such an item has a view from an earlier use of this table, no write would ever replace the view.
         self.target.stores(Some(&table))?.remove_orphans(SEGMENTS).await?;
         copy::forget(&self.target.views(&table).snapshots()).await
     }
 
-    /// Readers of the next row would see the stale entries. So it stops if the cache does not answer; a deployment whose
-    /// cache this tool is not told of is another matter, see docs/operations.md.
+    /// Deletes stale entries of the shared cache, which readers of the next stage would see. It stops if the cache does not answer.
+    /// If this tool has no URL of the cache, it deletes nothing: see docs/operations.md.
     async fn refresh(&self, step: &Step) -> Result<Option<Stop>, Failure> {
         say(step, format_args!("dropping what the shared cache holds of an earlier stay"));
         let stores = Stores { views: None, queue: None, ..self.seen_at(&step.row)? };
@@ -142,7 +143,7 @@ impl Run<'_> {
         }))
     }
 
-    /// What readers see there, behind their own memory.
+    /// Returns the stores that readers see at this stage, behind their memory caches.
     fn seen_at(&self, row: &StageConfig) -> Result<Stores, Failure> {
         let table = (row.reads_from == Source::ReadStore).then(|| self.target.read_table()).transpose()?;
         let stores = self.target.stores(table.as_ref())?;
@@ -241,12 +242,12 @@ impl Run<'_> {
     }
 }
 
-/// At once, so that whoever waits sees it.
+/// Prints a message at once, so that a waiting operator sees it.
 fn say(step: &Step, what: std::fmt::Arguments<'_>) {
     eprintln!("{}: {what}", step.phase());
 }
 
-/// As it is given on the command line.
+/// Formats a duration as the command line accepts it.
 pub(super) fn friendly(duration: Duration) -> String {
     let days = SpanRound::new().largest(Unit::Day).days_are_24_hours();
     let span = Span::try_from(duration).and_then(|span| span.round(days));
@@ -273,7 +274,7 @@ mod tests {
         let service = Service::at("redis-cache", |_, _| None).await;
         let (right, wrong) = (service.item().await, service.item().await);
         service.view(&right, Projection::FIRST, |_| {}).await;
-        // Filling leaves alone what has the version already.
+        // The backfill keeps this view, because it already has the version.
         service.view(&wrong, Projection::FIRST, |view| view.index[0].sort.push('z')).await;
         let advance = [&["migrate", "advance", "--to", "read-store"], &AT_ONCE[..]].concat();
         let outcome = service.run(&advance).await.unwrap();
@@ -310,7 +311,7 @@ mod tests {
         let gone = target_options("draining").into_iter().find(|(_, left)| *left == json!(0)).unwrap().0;
         let scans: Vec<usize> = target_options("Scan").into_iter().map(|(place, _)| place).collect();
         assert!(expanded < gone && scans.iter().all(|scan| *scan > gone), "{heard:?}");
-        // The comparisons load views, which the filling never does.
+        // The comparisons load views, and the backfill never does.
         let compared =
             target_options("BatchGetItem").into_iter().filter(|(_, body)| body["RequestItems"]["read-v1"].is_object());
         let compared: Vec<usize> = compared.map(|(place, _)| place).collect();
@@ -318,7 +319,7 @@ mod tests {
         assert!(compared.iter().any(|place| *place > cut_over), "{heard:?}");
     }
 
-    /// Tells the counts of a queue, one after the other, then that it is empty: waiting, in flight, delayed.
+    /// Answers with the given counts of a queue in turn, then with an empty queue. The counts are: waiting, in flight, delayed.
     fn counting(
         queue: &'static str,
         counts: impl IntoIterator<Item = [u64; 3]>,
@@ -342,7 +343,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_queue_falls_out_of_use_when_nothing_waits_is_in_flight_or_comes_later_at_two_looks_in_a_row() {
-        // Two comparisons, each with a look before and one after it, precede the deployment that stops queueing.
+        // Two comparisons precede the deployment that stops queueing. Each counts the messages before and after it.
         let comparisons = [[0; 3]; 4];
         let looks = [[1, 0, 0], [0, 1, 0], [0, 0, 0], [0, 0, 1], [0, 0, 0], [0, 0, 0]];
         let service = Service::at("cqrs", counting("commands", comparisons.into_iter().chain(looks))).await;
@@ -356,7 +357,7 @@ mod tests {
             _ => None,
         });
         let compared = |row| ["commands", "commands", row];
-        // The queue is looked at again, and its dead letters, before both go.
+        // Both are counted again before the queue is removed.
         let end = ["dead", "cqrs-idle", "commands", "commands", "dead", "read-store"];
         let due = [&compared("cqrs-expand")[..], &compared("cqrs-drain"), &["commands"; 6], &end].concat();
         assert_eq!(heard.collect::<Vec<_>>(), due);

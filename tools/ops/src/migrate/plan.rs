@@ -1,4 +1,4 @@
-//! What a migration would do, and what it would cost.
+//! The plan of a migration: its steps, and their costs.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::outcome::{Failure, Outcome};
 use crate::target::Target;
 use service::plan::{Action, Step, steps, steps_back};
 
-/// One step, in words.
+/// A step, described for people.
 #[derive(Debug, Serialize)]
 struct Planned {
     step: String,
@@ -55,7 +55,7 @@ fn describe(step: &Step) -> Planned {
     Planned { step: step.to_string(), does, costs: costs(step) }
 }
 
-/// The columns that change.
+/// Lists the columns of the stage configuration that change.
 fn changes(before: &StageConfig, after: &StageConfig) -> Vec<String> {
     let columns = |row: &StageConfig| serde_json::to_value(row).unwrap_or_default();
     let (before, after) = (columns(before), columns(after));

@@ -1,4 +1,4 @@
-//! Where a migration stands: a note in the write table, and who goes on with it.
+//! The state of a migration: a note in the write table, with the lease of the run that performs it.
 
 use std::time::Duration;
 
@@ -15,24 +15,24 @@ use service::plan::{Step, steps, steps_back};
 /// The name of the note.
 const BOOKMARK: &str = "migration";
 
-/// A migration: the one that goes on, or the last one.
+/// A migration: the one under way, or the last one.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Migration {
     pub(crate) id: String,
     pub(crate) from: String,
     pub(crate) to: String,
-    /// The row at which it turned back, if it did.
+    /// The stage at which it turned back, if it did.
     pub(crate) turned_back_at: Option<String>,
-    /// The step that is next, or under way; `None` where all are done.
+    /// The next step, or the one under way. `None` if all are done.
     pub(crate) step: Option<String>,
     pub(crate) began_at: Timestamp,
     pub(crate) cut_over_at: Option<Timestamp>,
     pub(crate) ended_at: Option<Timestamp>,
-    /// Who goes on with it.
+    /// The lease of the run that performs it.
     pub(crate) lease: Option<Lease>,
 }
 
-/// For how long others stay away. It is renewed for as long as its owner lives.
+/// The time until which other runs stay away. The owner renews it as long as it lives.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Lease {
     pub(crate) owner: String,
@@ -40,7 +40,7 @@ pub(crate) struct Lease {
 }
 
 impl Migration {
-    /// One that is about to begin.
+    /// Returns a migration at its first step.
     pub(crate) fn new(from: &str, to: &str) -> Result<Self, Failure> {
         let mut migration = Self {
             id: uuid::Uuid::now_v7().to_string(),
@@ -57,24 +57,24 @@ impl Migration {
         Ok(migration)
     }
 
-    /// Goes to the first of its steps.
+    /// Moves to the first step.
     pub(crate) fn begin(&mut self) -> Result<(), Failure> {
         let first = self.steps()?.first().map(ToString::to_string);
         self.go_to(first);
         Ok(())
     }
 
-    /// The migration that was noted last.
+    /// Loads the last migration.
     pub(crate) async fn load(target: &Target) -> Result<Option<Self>, Failure> {
         Ok(read(&target.states()?.snapshots()).await?.map(|(migration, _)| migration))
     }
 
-    /// Whether it goes on.
+    /// Returns whether the migration is under way.
     pub(crate) fn is_under_way(&self) -> bool {
         self.ended_at.is_none()
     }
 
-    /// All its steps, those that are done included.
+    /// Returns all steps, including those that are done.
     pub(crate) fn steps(&self) -> Result<Vec<Step>, Failure> {
         Ok(match &self.turned_back_at {
             None => steps(&self.from, &self.to)?,
@@ -82,7 +82,7 @@ impl Migration {
         })
     }
 
-    /// The step that is next, with those behind it.
+    /// Returns the next step, and those after it.
     pub(crate) fn left(&self) -> Result<Vec<Step>, Failure> {
         let Some(name) = &self.step else { return Ok(Vec::new()) };
         let mut steps = self.steps()?;
@@ -91,7 +91,7 @@ impl Migration {
         Ok(steps.split_off(place))
     }
 
-    /// Goes to the step behind the first of those that are left; ends with the last.
+    /// Moves to the step after the first of `left`. After the last step, the migration ends.
     pub(crate) fn pass(&mut self, left: &[Step]) {
         self.go_to(left.get(1).map(ToString::to_string));
     }
@@ -101,30 +101,30 @@ impl Migration {
         self.step = step;
     }
 
-    /// Whose it is now, if anybody's.
+    /// Returns the lease, if it has not expired.
     pub(crate) fn live_lease(&self) -> Option<&Lease> {
         self.lease.as_ref().filter(|lease| lease.until > Timestamp::now())
     }
 }
 
-/// How a note is read: as it stands in the table, too, so that it can be told whether it still does.
+/// Reads the note. Also returns its stored form, so that a write can check that the note has not changed.
 async fn read(notes: &SnapshotTable) -> Result<Option<(Migration, Vec<u8>)>, Failure> {
     let Some(bytes) = notes.bookmark(BOOKMARK).await? else { return Ok(None) };
     let unreadable = |error| Failure::Refused { part: "write store", cause: format!("bookmark {BOOKMARK}: {error}") };
     Ok(Some((serde_json::from_slice(&bytes).map_err(unreadable)?, bytes)))
 }
 
-/// A migration that this run goes on with, and nobody else.
+/// A migration whose lease this run holds.
 pub(crate) struct Held {
     notes: SnapshotTable,
     owner: String,
     lease: Duration,
-    /// What is noted, as it is written.
+    /// The migration, and its stored form.
     current: Mutex<(Migration, Vec<u8>)>,
 }
 
 impl Held {
-    /// Takes what `choose` makes of the migration that was noted last, unless somebody else goes on with it.
+    /// Takes the lease of the migration that `choose` returns. Fails if another run holds a lease.
     pub(crate) async fn take(
         target: &Target,
         owner: String,
@@ -148,12 +148,12 @@ impl Held {
         Ok(Self { notes, owner, lease, current: Mutex::new((chosen, next)) })
     }
 
-    /// The migration as it stands.
+    /// Returns the migration in its present state.
     pub(crate) async fn migration(&self) -> Migration {
         self.current.lock().await.0.clone()
     }
 
-    /// Notes a change, and renews the lease. Fails where somebody else has taken over.
+    /// Stores a change, and renews the lease. Fails if another run has taken over.
     pub(crate) async fn change(&self, edit: impl FnOnce(&mut Migration)) -> Result<(), Failure> {
         self.replace(|migration| {
             edit(migration);
@@ -174,7 +174,8 @@ impl Held {
         Ok(())
     }
 
-    /// Does the work while the lease is renewed; stops it where the lease is lost. Gives the lease back.
+    /// Does the work, and renews the lease meanwhile. Stops the work if the lease is lost; otherwise gives the lease back at the
+    /// end.
     pub(crate) async fn during<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
         let (done, is_done) = oneshot::channel::<()>();
         let mut keep = std::pin::pin!(self.keep(is_done));
@@ -183,9 +184,9 @@ impl Held {
             lost = &mut keep => return Err(lost.err().unwrap_or(Failure::Overtaken)),
         };
         drop(done);
-        // A renewal is never left half done: what stands in the table would not be known.
+        // This waits for a renewal under way, because otherwise the stored form would be unknown.
         let _ = keep.await;
-        // Where this fails, the lease ends by itself.
+        // If this fails, the lease expires.
         let _ = self.replace(|migration| migration.lease = None).await;
         worked
     }
@@ -197,7 +198,7 @@ impl Held {
                 () = sleep(self.lease / 3) => {}
             }
             let renewed = self.change(|_| {}).await;
-            // Where the store does not answer now, it may before the lease is over.
+            // The store may answer again before the lease expires.
             if let Err(failure) = renewed
                 && (matches!(failure, Failure::Overtaken) || self.migration().await.live_lease().is_none())
             {
@@ -211,7 +212,7 @@ fn after(duration: Duration) -> Timestamp {
     later(Timestamp::now(), duration)
 }
 
-/// Later by so much, or the end of time.
+/// Returns the time plus a duration, or the latest possible time.
 pub(crate) fn later(time: Timestamp, duration: Duration) -> Timestamp {
     let duration = SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX);
     time.checked_add(duration).unwrap_or(Timestamp::MAX)

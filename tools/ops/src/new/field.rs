@@ -1,4 +1,4 @@
-//! A field, as `--field name:type:…` gives it.
+//! A field, in the notation of `--field name:type:…`.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use resource::field::SET_BY_SERVICE;
 
 use super::{camel_case, variant, word};
 
-/// Parameters that each list has.
+/// The parameters of every list.
 const OF_LISTS: [&str; 2] = ["limit", "cursor"];
 
 /// A field of a new resource.
@@ -14,7 +14,7 @@ const OF_LISTS: [&str; 2] = ["limit", "cursor"];
 pub(super) struct Field {
     pub(super) name: String,
     pub(super) ty: Type,
-    /// What stands in `#[resource(…)]`.
+    /// The content of `#[resource(…)]`.
     pub(super) attributes: Vec<String>,
 }
 
@@ -29,11 +29,11 @@ pub(super) enum Type {
     Date,
     Timestamp,
     Id,
-    /// The type's name, and its variants.
+    /// The name of the type, and its variants.
     Enum(String, Vec<String>),
 }
 
-/// The indexes that are left for lists.
+/// The indexes that are free for lists.
 #[derive(Debug)]
 pub(super) struct Lists {
     left: std::ops::RangeInclusive<u8>,
@@ -41,7 +41,7 @@ pub(super) struct Lists {
 }
 
 impl Lists {
-    /// The first one has the list of all, and a state machine has the next one.
+    /// Reserves the first index for the list of all items, and the next one for a state machine.
     pub(super) fn of(fields: &[String], has_machine: bool) -> Self {
         let is_sorted = fields.iter().any(|field| field.split(':').skip(2).any(|part| part == "sort"));
         Self { left: if has_machine { 3..=5 } else { 2..=5 }, is_sorted }
@@ -119,7 +119,7 @@ impl Type {
         })
     }
 
-    /// As it stands in the struct.
+    /// Returns the type as the struct spells it.
     pub(super) fn name(&self) -> String {
         match self {
             Self::Text(length) => format!("Text<{length}>"),
@@ -134,7 +134,7 @@ impl Type {
         }
     }
 
-    /// What the kit calls it, if it must be imported.
+    /// Returns the type's name in the kit, if it must be imported.
     pub(super) fn import(&self) -> Option<&'static str> {
         match self {
             Self::Text(_) => Some("Text"),
@@ -176,7 +176,7 @@ fn variants_of(text: &str) -> Result<Vec<String>, String> {
     Ok(variants)
 }
 
-/// For example `1_000_000`.
+/// Groups the digits, for example `1_000_000`.
 fn grouped(number: i64) -> String {
     let digits = number.unsigned_abs().to_string();
     let digits: Vec<_> = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy).collect();

@@ -1,18 +1,18 @@
-//! A state machine, as `--action name:from,from->to` gives it.
+//! A state machine, in the notation of `--action name:from,from->to`.
 
 use super::variant;
 
 /// The field that holds the state.
 pub(super) const FIELD: &str = "status";
 
-/// A state machine; its first state is that of a new item.
+/// A state machine. A new item is in its first state.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Machine {
     pub(super) states: Vec<String>,
     pub(super) actions: Vec<Action>,
 }
 
-/// Where an action leads.
+/// An action, with the states before and after it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Action {
     pub(super) name: String,
@@ -21,7 +21,7 @@ pub(super) struct Action {
 }
 
 impl Machine {
-    /// The states are those that the actions name, in their order.
+    /// Parses actions. The states are those that the actions name, in their order.
     pub(super) fn of(actions: &[String]) -> Result<Option<Self>, String> {
         let mut machine = Self::default();
         for given in actions {
@@ -39,7 +39,7 @@ impl Machine {
         Ok(Some(machine).filter(|machine| !machine.actions.is_empty()))
     }
 
-    /// The actions that lead from the state of a new item to where this action begins; `None` if none do.
+    /// Returns the fewest actions that lead a new item to a state that allows this action. Returns `None` if no actions do.
     pub(super) fn way_to(&self, action: &Action) -> Option<Vec<&str>> {
         let mut ways: Vec<(&str, Vec<&str>)> = vec![(self.states.first()?, Vec::new())];
         let mut place = 0;

@@ -7,7 +7,7 @@ use super::machine::{Action, FIELD, Machine};
 use super::{Plan, camel_case};
 
 impl Plan {
-    /// Their paths in the crate, and their texts.
+    /// Returns the paths in the crate, and the texts.
     pub(super) fn files(&self) -> [(String, String); 3] {
         [
             ("Cargo.toml".to_owned(), self.manifest()),
@@ -137,7 +137,7 @@ fn of_enum(field: &Field) -> Option<String> {
     Some(enumeration(&doc, name, variants, has_default))
 }
 
-/// With a default, that is the first one.
+/// Returns the source of an enum. If it has a default, that is the first variant.
 fn enumeration(doc: &str, name: &str, variants: &[String], has_default: bool) -> String {
     let default = if has_default { "Default, " } else { "" };
     let variants: Vec<String> = variants
@@ -171,7 +171,7 @@ fn of_machine(machine: &Machine, name: &str) -> String {
         })
         .collect();
     let (actions, arms) = (actions.concat(), arms.concat());
-    // Without it the match is complete only if each action fits each state.
+    // Without this arm, the match is complete only if each action fits each state.
     let is_complete = machine.actions.iter().all(|action| action.from.len() == machine.states.len());
     let rest = if is_complete { "" } else { "            _ => None,\n" };
     format!(
@@ -193,7 +193,7 @@ impl StateMachine for {state} {{
     )
 }
 
-/// A test of an action: after the actions that lead to its beginning.
+/// Returns the source of an action's test. The test begins with the actions that lead to a state that allows it.
 fn case(machine: &Machine, action: &Action) -> Option<String> {
     let way: Vec<_> = machine.way_to(action)?.iter().map(|action| format!("\"{action}\"")).collect();
     let Action { name, to, .. } = action;

@@ -1,19 +1,19 @@
-//! What lets a load through, or not, in steps of a second.
+//! The parts that limit a load, in steps of a second.
 
 use std::collections::VecDeque;
 
 use crate::quotas::{PARTITION_WRITES, RECEIVES, VISIBILITY_SECONDS};
 
-/// A table takes twice the peak that lies so far back.
+/// A table takes twice the peak of so many seconds ago.
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/on-demand-capacity-mode.html>
 const DOUBLING_SECONDS: usize = 30 * 60;
-/// A partition that is hot for so long is split. AWS promises no time; in its own example it was about ten minutes.
+/// The seconds after which a hot partition is split. AWS promises no time; its own example took about ten minutes.
 /// <https://aws.amazon.com/blogs/database/part-2-scaling-dynamodb-how-partitions-hot-keys-and-split-for-heat-impact-performance/>
 const SPLIT_SECONDS: usize = 10 * 60;
-/// A partition is hot from this share of what it takes.
+/// The share of its capacity from which a partition is hot.
 const HOT: f64 = 0.9;
 
-/// Lets a rate through, and at once as much as it has saved up.
+/// A token bucket, which allows a rate and a saved burst.
 #[derive(Debug)]
 pub(super) struct TokenBucket {
     rate: f64,
@@ -26,7 +26,7 @@ impl TokenBucket {
         Self { rate, burst, saved: burst }
     }
 
-    /// What it lets through of so much in a second.
+    /// Returns how much of `asked` it allows in this second.
     pub(super) fn take(&mut self, asked: f64) -> f64 {
         let taken = asked.min(self.rate + self.saved);
         self.saved = (self.saved + self.rate - taken).min(self.burst);
@@ -34,7 +34,7 @@ impl TokenBucket {
     }
 }
 
-/// The environments of a function, which are there once they were needed.
+/// The environments of a function. They remain after they were needed once.
 #[derive(Debug)]
 pub(super) struct Environments {
     pub(super) count: f64,
@@ -46,14 +46,14 @@ impl Environments {
         Self { count: 0.0, growth: TokenBucket::new(per_second, at_once) }
     }
 
-    /// Has as many as are needed, if so many can come in this second, and while there are at most `most`.
+    /// Grows to the needed number, as far as `most` and the growth in this second allow.
     pub(super) fn grow(&mut self, needed: f64, most: f64) {
         let missing = (needed.min(most) - self.count).max(0.0);
         self.count += self.growth.take(missing);
     }
 }
 
-/// What a table on demand takes in a second.
+/// The capacity of an on-demand table, per second.
 #[derive(Debug)]
 pub(super) struct OnDemand {
     first: f64,
@@ -73,14 +73,14 @@ impl OnDemand {
         self.first.max(2.0 * peak).min(self.most)
     }
 
-    /// Ends the second in which this was consumed.
+    /// Ends the second in which these units were consumed.
     pub(super) fn consumed(&mut self, units: f64) {
         let highest = self.peaks.last().copied().unwrap_or_default();
         self.peaks.push(highest.max(units));
     }
 }
 
-/// The list of each tenant, a partition of an index at first.
+/// The lists of all tenants. Each list is one partition of an index at first.
 #[derive(Debug)]
 pub(super) struct Lists {
     tenants: f64,
@@ -94,12 +94,12 @@ impl Lists {
         Self { tenants, partitions: 1.0, hot_seconds: 0, split }
     }
 
-    /// Write units a second of all of them, where all tenants write as much.
+    /// Returns the write units per second of all lists, if all tenants write equally.
     pub(super) fn takes(&self) -> f64 {
         self.tenants * self.partitions * PARTITION_WRITES
     }
 
-    /// Ends a second in which so much was written.
+    /// Ends a second in which these units were written.
     pub(super) fn consumed(&mut self, units: f64) {
         self.hot_seconds = if self.split && units > HOT * self.takes() { self.hot_seconds + 1 } else { 0 };
         if self.hot_seconds == SPLIT_SECONDS {
@@ -109,14 +109,14 @@ impl Lists {
     }
 }
 
-/// Commands by the number of their deliveries so far. Those that wait are delivered in no order.
+/// Commands by the number of their deliveries so far. Waiting commands are delivered in no order.
 type Commands = [f64; RECEIVES];
 
-/// The queue, and what did not succeed for too long.
+/// The queue, and its dead letters.
 #[derive(Debug)]
 pub(super) struct Queue {
     visible: Commands,
-    /// Those that come again: in a second, in two, and so on.
+    /// Commands that become visible again: in one second, in two, and so on.
     again: VecDeque<Commands>,
     in_flight: f64,
     pub(super) dead: f64,
@@ -143,12 +143,12 @@ impl Queue {
         self.in_flight
     }
 
-    /// All that are not applied, but not dead either.
+    /// Returns the number of commands that are neither applied nor dead letters.
     pub(super) fn waiting(&self) -> f64 {
         self.visible() + self.in_flight()
     }
 
-    /// Ends a second in which so many were received, and so many of these applied.
+    /// Ends a second with so many received commands, and so many applied ones among them.
     pub(super) fn received(&mut self, received: f64, applied: f64) {
         let (visible, mut failed) = (self.visible(), [0.0; RECEIVES]);
         let (share, failing) = (part(received, visible), 1.0 - part(applied, received));
@@ -169,7 +169,7 @@ impl Queue {
     }
 }
 
-/// Which part this is of the whole; nothing is all of nothing.
+/// Returns the share of the whole, at most 1. If the whole is 0, the share is 1.
 pub(super) fn part(this: f64, whole: f64) -> f64 {
     if whole > 0.0 { (this / whole).min(1.0) } else { 1.0 }
 }

@@ -1,4 +1,4 @@
-//! The service, second by second: what comes to it, and what its parts make of that.
+//! The service, second by second: the arriving load, and the part of it that each limit allows.
 
 use serde::Serialize;
 use service::stages::Source;
@@ -12,7 +12,7 @@ use crate::quotas::{
     NEW_TABLE_WRITES, OUR_BURST, OUR_CACHE_UNITS, OUR_CONCURRENCY, OUR_THROTTLE, TABLE_UNITS,
 };
 
-/// Something that can be reached.
+/// A limit that the load can reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Bound {
@@ -29,16 +29,16 @@ pub(super) enum Bound {
     InFlight,
 }
 
-/// What a second came to, in requests.
+/// The counts of one second, in requests.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub(super) struct Second {
     pub(super) asked: f64,
     pub(super) answered: f64,
-    /// 429, by the front door.
+    /// Requests that the front door answered with 429.
     pub(super) too_many: f64,
-    /// 503, because no environment was free.
+    /// Requests with the answer 503, because no environment was free.
     pub(super) no_environment: f64,
-    /// 503, because a store or the queue throttled.
+    /// Requests with the answer 503, because a store or the queue throttled.
     pub(super) throttled: f64,
     /// Environments that were started.
     pub(super) cold_starts: f64,
@@ -49,7 +49,7 @@ pub(super) struct Second {
 }
 
 impl Second {
-    /// Both, one after the other.
+    /// Returns the sum of both.
     pub(super) fn and(self, other: Self) -> Self {
         Self {
             asked: self.asked + other.asked,
@@ -64,7 +64,7 @@ impl Second {
     }
 }
 
-/// Everything between a request and its effect.
+/// All parts between a request and its effect.
 #[derive(Debug)]
 pub(super) struct Service<'a> {
     model: &'a Model<'a>,
@@ -81,12 +81,12 @@ pub(super) struct Service<'a> {
     batches: f64,
     batches_most: f64,
     pub(super) queue: Queue,
-    /// What was reached, in this order.
+    /// The limits that the load has reached, in this order.
     pub(super) reached: Vec<Bound>,
 }
 
 impl<'a> Service<'a> {
-    /// As it is deployed, with what the options turn on.
+    /// Creates a new deployment, with the settings of the options.
     pub(super) fn new(model: &'a Model<'a>, options: &RampOptions) -> Self {
         let bound = |most: f64| if options.raised { f64::INFINITY } else { most };
         let function = || Environments::new(ENVIRONMENTS_AT_ONCE, ENVIRONMENTS_PER_SECOND);
@@ -113,12 +113,12 @@ impl<'a> Service<'a> {
         }
     }
 
-    /// Environments of the functions behind the front door.
+    /// Returns the environments of the functions behind the front door.
     pub(super) fn environments(&self) -> f64 {
         self.readers.count + self.writers.count
     }
 
-    /// What becomes of so many requests, and of what is in the queue.
+    /// Simulates one second, with these requests and the commands in the queue.
     pub(super) fn second(&mut self, reads: f64, writes: f64) -> Second {
         let (asked, environments) = (reads + writes, self.environments());
         let let_in = self.front_door(asked);
@@ -144,7 +144,7 @@ impl<'a> Service<'a> {
         }
     }
 
-    /// Requests that are not answered 429.
+    /// Returns the requests that the front door does not answer with 429.
     fn front_door(&mut self, asked: f64) -> f64 {
         let by_us = self.our_throttle.take(asked);
         let by_aws = self.http_api.take(by_us);
@@ -153,7 +153,7 @@ impl<'a> Service<'a> {
         by_aws
     }
 
-    /// Reads and writes that find an environment.
+    /// Returns the reads and writes that find an environment.
     fn functions(&mut self, reads: f64, writes: f64) -> (f64, f64) {
         let model = self.model;
         let (needed_by_reads, needed_by_writes) =
@@ -172,7 +172,7 @@ impl<'a> Service<'a> {
         (reads * of_reads, writes * if is_one_function { of_reads } else { of_writes })
     }
 
-    /// Reads that no cache answers. What Redis refuses is read from the store instead.
+    /// Returns the reads that no cache answers. If Redis refuses a read, the store answers it.
     fn reads_of_store(&mut self, reads: f64, writes: f64) -> f64 {
         let model = self.model;
         let of_reads = |share: f64| reads * part(share, model.options.reads);
@@ -186,7 +186,7 @@ impl<'a> Service<'a> {
         of_reads(model.by_store()) + of_reads(model.by_redis()) * (1.0 - served)
     }
 
-    /// Writes that are accepted, and commands that ingest-fn is given.
+    /// Returns the accepted writes, and the commands that ingest-fn receives.
     fn queue(&mut self, writes: f64) -> (f64, f64) {
         let model = self.model;
         let accepted = if model.options.queue == QueueType::Fifo { self.sends.take(writes) } else { writes };
@@ -202,8 +202,8 @@ impl<'a> Service<'a> {
         (accepted, visible.min(by_batches).min(free))
     }
 
-    /// Reads that the store answers, and commands that it applies. A command reads its user before it writes; an index that
-    /// is behind holds its table back.
+    /// Returns the reads that the store answers, and the commands that it applies. A command reads its user before it writes. An
+    /// index without enough capacity throttles its table.
     fn stores(&mut self, reads: f64, commands: f64) -> (f64, f64) {
         let model = self.model;
         let read_first = if model.row.reads_from == Source::WriteStore { commands * model.read_unit() } else { 0.0 };
@@ -215,7 +215,7 @@ impl<'a> Service<'a> {
         let listable = part(self.lists.takes(), list_units);
         let applied = readable.min(writable).min(listable);
         self.note(readable < 1.0, Bound::TableReads);
-        // The narrower one is what holds commands back.
+        // Commands wait for the narrower limit.
         self.note(writable < listable, Bound::TableWrites);
         self.note(listable < 1.0 && listable <= writable, Bound::List);
         self.table_reads.consumed(read_units * readable);

@@ -1,4 +1,4 @@
-//! Fills a read store from the write store, and notes in the new table how far it has come.
+//! Fills a read store from the write store, and stores its progress in the new table.
 
 use adapters::dynamo::{DynamoViewStore, SnapshotTable};
 use adapters::read_table::ReadTable;
@@ -15,19 +15,19 @@ use crate::outcome::{Failure, bar};
 use crate::target::Target;
 use service::resources;
 
-/// Views that are written at the same time, for each part that is copied.
+/// The views that each segment writes in parallel.
 const PUTS_MAX: usize = 16;
-/// Where it is noted which attempt there is.
+/// The name of the note with the present attempt.
 const ATTEMPT: &str = "rebuild";
 
-/// One try to fill a read store.
+/// One attempt to fill a read store.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Attempt {
     id: String,
     segments: u32,
 }
 
-/// How far one segment has been copied.
+/// The progress of one segment.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Stand {
     after: Option<String>,
@@ -38,7 +38,7 @@ struct Stand {
     done: bool,
 }
 
-/// How far the copying has come in all.
+/// The progress of all segments.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Progress {
     pub(crate) copied: u64,
@@ -47,7 +47,7 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// What is noted in a table; `None` where nothing was begun.
+    /// Reads the progress from a table. Returns `None` if no attempt was begun.
     pub(crate) async fn of(notes: &SnapshotTable) -> Result<Option<Self>, Failure> {
         let Some(attempt) = attempt(notes).await? else { return Ok(None) };
         let mut progress = Self { segments: attempt.segments, ..Self::default() };
@@ -59,7 +59,7 @@ impl Progress {
     }
 }
 
-/// Forgets what was copied: it would have to be copied anew.
+/// Deletes the progress, so the next attempt copies everything.
 pub(crate) async fn forget(notes: &SnapshotTable) -> Result<(), Failure> {
     Ok(notes.remove_bookmark(ATTEMPT).await?)
 }
@@ -68,7 +68,7 @@ pub(crate) async fn forget(notes: &SnapshotTable) -> Result<(), Failure> {
 pub(crate) struct Copy {
     states: SnapshotTable,
     views: DynamoViewStore,
-    /// The table of the views, which also holds the notes.
+    /// The table of the views, which also stores the progress.
     notes: SnapshotTable,
     projection: Projection,
     attempt: Attempt,
@@ -76,7 +76,7 @@ pub(crate) struct Copy {
 }
 
 impl Copy {
-    /// Goes on with the attempt that there is, or begins one. Where the attempt has a name, it goes on with that one only.
+    /// Continues the present attempt, or begins one. With a name, it continues only the attempt of that name.
     pub(crate) async fn begin(
         target: &Target,
         new: &ReadTable,
@@ -99,10 +99,10 @@ impl Copy {
         Ok(Self { states: target.states()?.snapshots(), views, notes, projection: new.projection, attempt, pace })
     }
 
-    /// How many states have been copied, by all runs of the attempt.
+    /// Copies the rest, and returns how many states all runs of the attempt have copied.
     pub(crate) async fn run(&self) -> Result<u64, Failure> {
         let stands = stands(&self.notes, &self.attempt).await?;
-        // Unique keys are read as well, and are not copied: so the bar counts what is read.
+        // The scans read unique keys too, but do not copy them. So the bar counts the items that are read.
         let bar = bar("items read", self.states.approximate_len().await?.unwrap_or_default());
         bar.set_position(stands.iter().map(|stand| stand.read).sum());
         bar.reset_eta();
@@ -124,13 +124,13 @@ impl Copy {
             stand.copied += page.entries.len() as u64;
             stand.read += page.items;
             (stand.done, stand.after) = (page.next.is_none(), page.next);
-            // Only what has been copied is noted: what comes behind is copied again, which changes nothing.
+            // The progress covers only copied pages. To copy a page again changes nothing.
             self.notes.set_bookmark(&segment_note(&self.attempt, segment), written(&stand)).await?;
         }
         Ok(stand.copied)
     }
 
-    /// Leaves out what cannot be read; the comparison tells of it.
+    /// Copies one state. It leaves out a state that this code cannot read; the comparison reports it.
     async fn copy(&self, key: &AggregateKey, state: &Snapshot, bar: &ProgressBar) -> Result<(), Failure> {
         if let Some(pace) = &self.pace {
             pace.lock().await.tick().await;
@@ -170,7 +170,7 @@ fn read_note<T: for<'a> Deserialize<'a>>(name: &str, note: &[u8]) -> Result<T, F
     serde_json::from_slice(note).map_err(unreadable)
 }
 
-/// On average: what waiting for a page has missed is made up for.
+/// Returns a timer with an average rate: it makes up for the time spent waiting for a page.
 pub(crate) fn pace(rate: u32) -> Mutex<Interval> {
     Mutex::new(interval(Duration::from_secs(1) / rate))
 }

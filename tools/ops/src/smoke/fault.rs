@@ -13,7 +13,7 @@ pub(super) const PENDING: &str =
 pub(super) const NOT_APPLIED: &str = "the reason in the answer; `watershed command show` tells more";
 /// Advice if a list does not show the user.
 pub(super) const NOT_LISTED: &str = "the indexes of the table that lists are read from, and `watershed verify`";
-/// Advice if data is answered without a token.
+/// Advice if the service returns data without a token.
 pub(super) const UNGUARDED: &str =
     "the authorizer of the routes: this service asks nobody for a token, so run this without one, or guard it";
 /// Advice if there is no connection.
@@ -41,7 +41,7 @@ impl Fault {
         Self { call: call.to_owned(), expected: expected.into(), found: found.into(), advice: advice.into() }
     }
 
-    /// The same with other advice.
+    /// Returns the same fault with other advice.
     pub(super) fn with_advice(self, advice: &str) -> Self {
         Self { advice: advice.to_owned(), ..self }
     }
@@ -59,7 +59,7 @@ impl fmt::Display for Fault {
 pub(super) enum Route {
     /// `$default`: liveness, 404 and 405, without a token.
     Default,
-    /// A route with data, which asks for a token.
+    /// A route with data, which requires a token.
     Guarded,
 }
 
@@ -75,7 +75,7 @@ pub(super) struct Seen<'a> {
 }
 
 impl Seen<'_> {
-    /// Advice for an answer that is not as expected.
+    /// Returns the advice for an unexpected answer.
     pub(super) fn advice(self) -> String {
         match self.request_id {
             None => self.of_front_door(),

@@ -49,7 +49,7 @@ pub(super) struct Call {
 /// An answer.
 #[derive(Debug)]
 pub(super) struct Answer {
-    /// Such as `GET /health`.
+    /// The method and the path, such as `GET /health`.
     call: String,
     route: Route,
     has_token: bool,
@@ -77,7 +77,7 @@ impl Service {
         self.token.is_some()
     }
 
-    /// The link to a path: it begins with the path of the URL, if that has one.
+    /// Returns the link to a path. It begins with the path of the URL, if that has one.
     pub(super) fn link(&self, path: &str) -> String {
         let base = self.url.parse::<Uri>().unwrap_or_default();
         format!("{}{path}", base.path().trim_end_matches('/'))
@@ -87,7 +87,7 @@ impl Service {
         self.deadline
     }
 
-    /// Gives further requests so much time from now.
+    /// Sets the time for all further requests, from now.
     pub(super) fn restart(&mut self, patience: Duration) {
         (self.patience, self.deadline) = (patience, Instant::now() + patience);
     }
@@ -115,7 +115,7 @@ impl Service {
         Ok(Answer { call, route, has_token, status, headers, body, took: began.elapsed() })
     }
 
-    /// Status, headers and body, or why there are none.
+    /// Returns status, headers and body, or the cause if there is no answer.
     async fn answer(&self, request: Request<Full<Bytes>>) -> Result<(u16, HeaderMap, Bytes), String> {
         let response = self.client.request(request).await.map_err(|error| explain(&error))?;
         let (Parts { status, headers, .. }, body) = response.into_parts();
@@ -124,7 +124,7 @@ impl Service {
     }
 }
 
-/// Trusts the authorities that the system trusts. Plain HTTP works without any.
+/// Trusts the certificate authorities of the system. Plain HTTP needs none.
 fn tls(url: &str) -> Result<ClientConfig, Failure> {
     let builder = ClientConfig::builder();
     let builder = match url.starts_with("https:") {
@@ -137,18 +137,18 @@ fn tls(url: &str) -> Result<ClientConfig, Failure> {
 }
 
 impl Call {
-    /// A request to a route with data. It carries the access token, if there is one.
+    /// Creates a request to a route with data. It carries the access token, if there is one.
     pub(super) fn new(method: Method, path: impl Into<String>) -> Self {
         let (headers, body) = (HeaderMap::new(), Bytes::new());
         Self { method, path: path.into(), headers, body, route: Route::Guarded, is_anonymous: false }
     }
 
-    /// A request to the route `$default`.
+    /// Creates a request to the route `$default`.
     pub(super) fn of_default_route(method: Method, path: impl Into<String>) -> Self {
         Self { route: Route::Default, ..Self::new(method, path) }
     }
 
-    /// Without the access token.
+    /// Leaves out the access token.
     pub(super) fn anonymous(self) -> Self {
         Self { is_anonymous: true, ..self }
     }
@@ -159,9 +159,9 @@ impl Call {
         Self { body: body.to_string().into(), ..self }
     }
 
-    /// With the consistency token of an earlier answer.
+    /// Adds the consistency token of an earlier answer.
     pub(super) fn after(mut self, token: &str) -> Self {
-        // It was a header's value before.
+        // The token was a header's value before, so it is valid.
         if let Ok(token) = HeaderValue::from_str(token) {
             self.headers.insert(CONSISTENCY_TOKEN, token);
         }
@@ -190,7 +190,7 @@ impl Answer {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// The fault that expected something else than this answer.
+    /// Returns the fault of a check that expected another answer.
     pub(super) fn fault(&self, expected: impl Into<String>) -> Fault {
         let found = format!("{} {}", self.status, excerpt(&self.body));
         let reason = self.find("www-authenticate").map(|reason| format!(", WWW-Authenticate: {reason}"));
@@ -246,19 +246,19 @@ impl Answer {
         document.ok_or_else(|| self.fault(format!("{} of a function, {kind}", self.status)))
     }
 
-    /// A member of the document of this answer.
+    /// Returns a text from the document of this answer. Fails if the text is missing or empty.
     pub(super) fn text(&self, document: &Value, name: &str) -> Result<String, Fault> {
         let text = document.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
         text.map(str::to_owned).ok_or_else(|| self.fault(format!("{name} in the answer")))
     }
 
-    /// A member of the document of this answer.
+    /// Returns a number from the document of this answer. Fails if it is missing.
     pub(super) fn number(&self, document: &Value, name: &str) -> Result<u64, Fault> {
         document.get(name).and_then(Value::as_u64).ok_or_else(|| self.fault(format!("{name} in the answer")))
     }
 }
 
-/// The beginning of a body, on one line.
+/// Returns the beginning of a body, on one line.
 fn excerpt(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     let shown = text.chars().map(|c| if c.is_control() { ' ' } else { c });
