@@ -1,6 +1,6 @@
-//! The fuzz targets of whole events, of every front door. They panic if a property does not hold.
+//! The fuzz targets for whole Lambda events, of every front door. They panic if a property does not hold.
 //!
-//! Also a part of `shared/tests/front_doors.rs`, which tries the seeds without a fuzzer.
+//! `shared/tests/front_doors.rs` includes this file too, to run the seeds without a fuzzer.
 
 use axum::Router;
 use axum::response::{IntoResponse, Response};
@@ -16,16 +16,16 @@ use shared::http::middleware;
 use shared::metrics::Metrics;
 use tower::ServiceExt;
 
-/// A target, which panics if a property does not hold.
+/// A fuzz target. It panics if a property does not hold.
 pub type Target = fn(&[u8]);
 
-/// The targets with their names.
+/// The fuzz targets of this file, with their names.
 pub const TARGETS: [(&str, Target); 2] = [("event", event), ("event_parts", event_parts)];
 
-/// An answer of the handler, which no front door gives itself.
+/// The status that the handlers answer with. No front door answers with it itself.
 const HANDLED: StatusCode = StatusCode::IM_A_TEAPOT;
 
-/// Any JSON is an event that is answered.
+/// Checks that any JSON, taken as an event, gets a valid answer.
 pub fn event(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     if let Ok(event) = RawValue::from_string(text.to_owned()) {
@@ -33,7 +33,8 @@ pub fn event(input: &[u8]) {
     }
 }
 
-/// The lines of the input, each with the byte that says which part it is, make an event of each front door. All are answered.
+/// Builds an event of each front door from the lines of the input, and checks that each gets a valid answer. The first character
+/// of a line says which part of the event it is.
 pub fn event_parts(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
     let mut parts = Parts::default();
@@ -74,7 +75,7 @@ impl Parts {
             'q' => self.query.push(pair()),
             '?' => rest.clone_into(&mut self.raw_query),
             'h' => self.headers.push(pair()),
-            // The headers that conversions look at.
+            // Shortcuts for the headers that the conversions read.
             'o' => self.headers.push(("host".to_owned(), rest.to_owned())),
             's' => self.headers.push(("X-Forwarded-Proto".to_owned(), rest.to_owned())),
             'c' => self.cookies.push(rest.to_owned()),
@@ -123,12 +124,12 @@ impl Parts {
     }
 }
 
-/// Names with one value each.
+/// Returns an object with one value for each name: the last one.
 fn one(pairs: &[(String, String)]) -> Value {
     pairs.iter().map(|(name, value)| (name.clone(), json!(value))).collect::<serde_json::Map<_, _>>().into()
 }
 
-/// Names with all their values.
+/// Returns an object with all values of each name.
 fn many(pairs: &[(String, String)]) -> Value {
     let mut lists = serde_json::Map::new();
     for (name, value) in pairs {
@@ -139,7 +140,8 @@ fn many(pairs: &[(String, String)]) -> Value {
     lists.into()
 }
 
-/// Every event has an answer with a status, and only a request that the handlers know reaches them.
+/// Sends an event through the front door. Asserts that the answer has one of the expected statuses; `handle` asserts that only
+/// known paths reach it.
 fn answer(event: Box<RawValue>) {
     thread_local! {
         static RUNTIME: tokio::runtime::Runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();

@@ -1,8 +1,8 @@
-//! What each fuzz target does with an input. Panics where a property does not hold.
+//! The fuzz targets: one function for each. A function panics if a property does not hold.
 //!
-//! Also a part of `shared/service/tests/fuzz_seeds.rs`, which tries the seeds without a fuzzer.
+//! `shared/service/tests/fuzz_seeds.rs` includes this file too, to run the seeds without a fuzzer.
 
-// A part of `shared/tests/front_doors.rs` instead.
+// In a test build, `shared/tests/front_doors.rs` includes this module.
 #[cfg(not(test))]
 pub mod events;
 
@@ -18,7 +18,7 @@ use service::resources::{RESOURCES, visit};
 const NOW: Timestamp = Timestamp::from_micros(1_790_000_000_000_000);
 const KIND: Kind = Kind::implied("U");
 
-/// Checks an input for each resource.
+/// Checks an input with the function of `testing`, for each resource.
 macro_rules! for_each_resource {
     ($check:ident, $input:expr) => {{
         struct Check<'a>(&'a [u8]);
@@ -34,12 +34,12 @@ macro_rules! for_each_resource {
     }};
 }
 
-/// See [`testing::command_body`].
+/// Runs [`testing::command_body`].
 pub fn command_body(input: &[u8]) {
     for_each_resource!(command_body, input);
 }
 
-/// See [`testing::query_string`]. Its cursor is none of ours.
+/// Runs [`testing::query_string`], and checks that a cursor in the input is refused.
 pub fn query_string(input: &[u8]) {
     for_each_resource!(query_string, input);
     for (name, value) in form_urlencoded::parse(input) {
@@ -49,12 +49,12 @@ pub fn query_string(input: &[u8]) {
     }
 }
 
-/// See [`testing::envelope`].
+/// Runs [`testing::envelope`].
 pub fn envelope(input: &[u8]) {
     for_each_resource!(envelope, input);
 }
 
-/// See [`testing::stored_item`]; or the reason of a rejection.
+/// Runs [`testing::stored_item`], and checks that a rejection's problem survives a round trip through JSON.
 pub fn stored_item(input: &[u8]) {
     for_each_resource!(stored_item, input);
     if let Ok(problem) = serde_json::from_slice::<Problem>(input) {
@@ -62,8 +62,8 @@ pub fn stored_item(input: &[u8]) {
     }
 }
 
-/// A cursor says the same when it is sealed again. The input is tried as a text of a client, which must have been sealed
-/// by us, and as what is inside one.
+/// Checks that an opened cursor keeps its content if it is sealed again, and that a changed one is refused. Tries the input both
+/// as a text from a client and as the sealed content of a cursor.
 pub fn cursor(input: &[u8]) {
     let (keys, tenant) = (keys(), tenant());
     let open = |text: &str| cursor::open(&keys, &tenant, "list", NOW, text);
@@ -77,7 +77,7 @@ pub fn cursor(input: &[u8]) {
     }
 }
 
-/// As for a cursor; and the id of a command has one text.
+/// Checks the same properties for a token, and that a command's id has only one text.
 pub fn token(input: &[u8]) {
     let (keys, tenant) = (keys(), tenant());
     let open = |text: &str| Token::open(&keys, &tenant, None, NOW, text);
@@ -98,7 +98,7 @@ pub fn token(input: &[u8]) {
 }
 
 fn keys() -> KeyRing {
-    // 32 zero bytes.
+    // The key is 32 zero bytes.
     format!("k1:{}=", "A".repeat(43)).parse().unwrap()
 }
 
@@ -110,7 +110,7 @@ fn aggregate() -> AggregateId {
     "019a0b5e-6c7b-7000-8000-000000000001".parse().unwrap()
 }
 
-/// The text with one character replaced by another; which one, the input decides.
+/// Returns the text with one character replaced. The input selects the character.
 fn changed(text: &str, input: &[u8]) -> String {
     let at = input.iter().map(|byte| usize::from(*byte)).sum::<usize>() % text.len();
     text.char_indices().map(|(here, c)| if here == at { if c == 'A' { 'B' } else { 'A' } } else { c }).collect()

@@ -1,4 +1,4 @@
-//! Actions of state machines: where each led, and in which order those of a session were judged.
+//! Rules for the actions of state machines: the state that each leads to, and the order within a session.
 
 use std::collections::BTreeMap;
 
@@ -6,12 +6,12 @@ use crate::history::{Command, Event, Fields, Kind, Machine, Outcome};
 use crate::index::{Index, made};
 use crate::report::{Report, Rule};
 
-/// The kind of problem of an action that the state does not allow.
+/// The kind of problem with which the service rejects an action that the state does not allow.
 const WRONG_STATE: &str = "wrong-state";
 
-/// The state that each version of each user has, as far as it was seen or follows from the commands.
+/// The state of each version of each user, if it was seen or can be derived from the commands.
 type States<'a> = BTreeMap<(&'a str, u64), &'a str>;
-/// The request that made each version, as far as it is known.
+/// The request that made each version, if known.
 type Makers<'a> = BTreeMap<(&'a str, u64), &'a Event>;
 
 pub(crate) fn check(index: &Index<'_>, report: &mut Report) {
@@ -37,8 +37,8 @@ fn makers<'a>(index: &Index<'a>) -> Makers<'a> {
     index.outcomes().filter_map(maker).collect()
 }
 
-/// A version that nobody has seen has the state that its command leads to, if the version before is known as well. What a
-/// request without an answer made is not known.
+/// Returns the state of each version. A read shows it; otherwise it follows from the command, if the state before is known. If
+/// the request that made a version is unknown, so is the state.
 fn states<'a>(index: &Index<'a>, makers: &Makers<'a>) -> States<'a> {
     let mut states = States::new();
     for user in index.users.keys() {
@@ -59,12 +59,12 @@ fn states<'a>(index: &Index<'a>, makers: &Makers<'a>) -> States<'a> {
     states
 }
 
-/// What a version looks like. All who saw it saw the same, or another rule says so.
+/// Returns the fields of a version, from the first read of it. [`Rule::Reads`] checks that all reads agree.
 fn seen<'a>(index: &Index<'a>, user: &'a str, version: u64) -> Option<&'a Fields> {
     index.bodies.get(&(user, version)).and_then(|seen| seen.first()).map(|(fields, _)| *fields)
 }
 
-/// A version with the request that made it.
+/// A version and the request that made it.
 struct Step<'s, 'a> {
     user: &'a str,
     version: u64,
@@ -92,7 +92,7 @@ impl<'a> Step<'_, 'a> {
         }
     }
 
-    /// An action changes the state and no other field.
+    /// Checks that an action changes the state and no other field.
     fn changes_nothing_else(&self, index: &Index<'a>, report: &mut Report) {
         let seen = |version| seen(index, self.user, version).map(|fields| Fields { state: None, ..fields.clone() });
         if let (Kind::Act, Some(before), Some(after)) =
@@ -118,7 +118,7 @@ fn actions_are_never_superseded(index: &Index<'_>, report: &mut Report) {
     }
 }
 
-/// A refusal names the version that the action was judged against.
+/// Checks each rejection for a wrong state: the version that it names must have a state that does not allow the action.
 fn refusals_are_for_the_state(index: &Index<'_>, states: &States<'_>, report: &mut Report) {
     for (event, command) in index.outcomes() {
         let (Kind::Act, Outcome::Rejected, Some(WRONG_STATE), Some(user), Some(version)) =
@@ -135,7 +135,7 @@ fn refusals_are_for_the_state(index: &Index<'_>, states: &States<'_>, report: &m
     }
 }
 
-/// The commands that a session's token for a user stands for: those that an action with this token waits for.
+/// The commands that the session's token for a user covers. An action with this token waits for them.
 #[derive(Debug, Default)]
 struct Awaited<'a> {
     /// The latest acknowledged write.
@@ -157,15 +157,14 @@ fn actions_follow_their_session(index: &Index<'_>, report: &mut Report) {
                 follows(index, report, earlier, event);
             }
         }
-        // The answer's token takes the place of the session's. The result of a write stands for nothing pending.
+        // The answer's token replaces the session's token. An answer with the result leaves nothing pending.
         let pending = event.answer.command.as_ref().map(|_| event);
         let kept = awaited.action.filter(|_| event.request.token_sent);
         *awaited = Awaited { write: pending, action: if is_action { pending } else { kept } };
     }
 }
 
-/// Fails an action that was judged on top of an older version than the command before it, unless it has waited for as long
-/// as it may.
+/// Reports an action that was judged on top of an older version than the command before it, unless the reorder window has passed.
 fn follows(index: &Index<'_>, report: &mut Report, earlier: &Event, action: &Event) {
     let outcome = |event: &Event| {
         let command = index.outcome(event.answer.command.as_deref()?)?;

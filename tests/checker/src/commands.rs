@@ -1,4 +1,4 @@
-//! What became of commands, and the versions that they made.
+//! Rules for the outcomes of commands, and for the versions that they made.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -42,7 +42,7 @@ fn acknowledged_commands_end_once(index: &Index<'_>, report: &mut Report) {
     }
 }
 
-/// What a status document has told as final is so in the end.
+/// Checks that a final outcome, once shown in a status document, is also the outcome at rest.
 fn told_outcomes_stay(index: &Index<'_>, report: &mut Report) {
     for event in index.events.iter().filter(|event| event.request.kind == Kind::Status) {
         let (Some(id), Some(told)) = (event.request.command.as_deref(), event.answer.outcome) else { continue };
@@ -71,7 +71,7 @@ fn one_command_per_key(index: &Index<'_>, report: &mut Report) {
     }
 }
 
-/// The versions of one user, as far as it is known who made them.
+/// The versions of one user, with the commands that made them.
 #[derive(Debug, Default)]
 struct Made<'a> {
     by: BTreeMap<u64, Vec<&'a Command>>,
@@ -110,8 +110,8 @@ fn versions_are_made_once(index: &Index<'_>, report: &mut Report, user: &str, ma
     }
 }
 
-/// A version that no acknowledged command made was made by a request whose answer was lost; and each such request made
-/// one version at most.
+/// Checks that each version without an acknowledged command comes from a request with a lost answer. Each such request accounts
+/// for at most one version.
 fn versions_were_asked_for(
     index: &Index<'_>,
     report: &mut Report,
@@ -129,7 +129,7 @@ fn versions_were_asked_for(
             1 => event.request.kind == Kind::Create && could_have_created(index, event, user),
             _ => event.request.user.as_deref() == Some(user) && could_have_made(event, version),
         };
-        // First the one that can make no later version, so that a request that could be anything is left for the others.
+        // Take the request with the lowest limit first. It cannot account for a later version; a request without a limit can.
         let best = (in_doubt.iter().enumerate()).filter(|(_, event)| is_candidate(event));
         let best = best.min_by_key(|(_, event)| last_made(event)).map(|(place, _)| place);
         if let Some(place) = best {
@@ -145,7 +145,7 @@ fn versions_were_asked_for(
     }
 }
 
-/// Whether a request may have created this user: as far as version 1 was seen, it looked like that.
+/// Returns whether a request may have created this user. If version 1 was seen, its name must be that of the request.
 fn could_have_created(index: &Index<'_>, event: &Event, user: &str) -> bool {
     let seen = index.bodies.get(&(user, 1)).and_then(|seen| seen.first());
     event.user().is_none_or(|told| told == user) && seen.is_none_or(|(body, _)| body.name == event.request.fields.name)
@@ -155,7 +155,7 @@ fn could_have_made(event: &Event, version: u64) -> bool {
     version <= last_made(event) && event.request.if_match.is_none_or(|expected| expected + 1 == version)
 }
 
-/// The last version that a request may have made: the one that its condition allows, or its result shows.
+/// Returns the highest version that a request may have made: from its `If-Match`, or from its result.
 fn last_made(event: &Event) -> u64 {
     event.request.if_match.map(|expected| expected + 1).or(event.answer.version).unwrap_or(u64::MAX)
 }

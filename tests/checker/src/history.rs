@@ -1,20 +1,20 @@
-//! What clients asked, what they were told, and what was there in the end.
+//! The history of a run: the requests of the clients, the answers, and the stores at rest.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// A run, from its first request to the state at rest.
+/// The history of a run, from its first request to the state at rest.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct History {
     /// All requests of all clients, in any order.
     pub events: Vec<Event>,
-    /// What was found once nothing was under way any more.
+    /// The commands and users after the run, when no command is pending any more.
     pub rest: Rest,
-    /// The state machines, by the name that [`User::machine`] has.
+    /// The state machines, by the name in [`User::machine`].
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub machines: BTreeMap<String, Machine>,
-    /// How long after its acceptance an action waits for the commands before it; absent where it waits for ever.
+    /// How long after its acceptance an action waits for the commands before it, in µs. Absent if it waits without limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reorder_window_us: Option<u64>,
 }
@@ -22,13 +22,13 @@ pub struct History {
 /// A state machine, as data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Machine {
-    /// The state of what was just created.
+    /// The state of a new item.
     pub initial: String,
-    /// All transitions. An action is refused in any other state.
+    /// All transitions. The service rejects an action for which the current state has none.
     pub transitions: Vec<Transition>,
 }
 
-/// Where an action leads from one state.
+/// One transition of a state machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Transition {
     /// The action.
@@ -40,32 +40,32 @@ pub struct Transition {
 }
 
 impl Machine {
-    /// The state after an action; `None` if the state does not allow it, or if either is unknown.
+    /// Returns the state after an action. `None` if the state does not allow the action, or if the action or the state is unknown.
     #[must_use]
     pub fn next(&self, action: Option<&str>, from: Option<&str>) -> Option<&str> {
         let is_it = |one: &&Transition| Some(&*one.action) == action && Some(&*one.from) == from;
         self.transitions.iter().find(is_it).map(|one| one.to.as_str())
     }
 
-    /// Whether an action leads to a state from any other.
+    /// Returns whether the action leads to this state from any other.
     #[must_use]
     pub fn leads_to(&self, action: Option<&str>, to: &str) -> bool {
         self.transitions.iter().any(|one| Some(&*one.action) == action && one.to == to)
     }
 }
 
-/// A history cannot be read or written as JSON.
+/// An error: the text is not a history, or the history cannot be written as JSON.
 #[derive(Debug, thiserror::Error)]
 #[error("this is no history: {0}")]
 pub struct HistoryError(#[from] serde_json::Error);
 
 impl History {
-    /// Reads what [`History::to_json`] wrote.
+    /// Reads the JSON that [`History::to_json`] wrote.
     pub fn from_json(text: &str) -> Result<Self, HistoryError> {
         Ok(serde_json::from_str(text)?)
     }
 
-    /// The history as JSON, to be kept and judged again.
+    /// Returns the history as JSON, so that a run can be stored and checked again.
     pub fn to_json(&self) -> Result<String, HistoryError> {
         Ok(serde_json::to_string(self)?)
     }
@@ -74,76 +74,76 @@ impl History {
 /// One request and its answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
-    /// Who asked: one client, which makes one request at a time.
+    /// The session: one client, which sends one request at a time.
     pub session: String,
-    /// When it was sent, in µs of a clock that all sessions share and that never goes back.
+    /// The time of sending, in µs of a monotonic clock that all sessions share.
     pub start_us: u64,
-    /// When the answer was there, or was given up, on the same clock.
+    /// The time when the answer arrived, or the client gave up, on the same clock.
     pub end_us: u64,
-    /// What was asked.
+    /// The request.
     pub request: Request,
-    /// What was answered.
+    /// The answer.
     pub answer: Answer,
 }
 
-/// What a client asked.
+/// A client's request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
-    /// What is to be done.
+    /// The operation.
     pub kind: Kind,
-    /// The user that it is about; a create does not know it.
+    /// The user that the request is for. Absent for a create, whose id the client does not know yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
-    /// The action that it asks for.
+    /// The action's name, for [`Kind::Act`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action: Option<String>,
-    /// The command whose status is asked for.
+    /// The command whose status is requested, for [`Kind::Status`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<String>,
-    /// What the fields are to become.
+    /// The fields in the body of a write.
     #[serde(default)]
     pub fields: Fields,
-    /// The version that the write is to be done on top of.
+    /// The version in `If-Match`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub if_match: Option<u64>,
-    /// Whether the session's token for this user went along. The session takes its token from the first answer about
-    /// the user, and then from each acknowledged write, and from each read that has sent a token itself.
+    /// Whether the client sent the session's token for this user. A session takes its token from the first answer about the user.
+    /// Later it takes the token of each acknowledged write, and of each read that sent a token.
     #[serde(default)]
     pub token_sent: bool,
-    /// The idempotency key. Retries have the same.
+    /// The idempotency key. A retry has the key of the first request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
 }
 
-/// What a request is to do.
+/// The operation of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// A new user.
+    /// Creates a user.
     Create,
-    /// All fields of a user.
+    /// Replaces all fields of a user.
     Replace,
-    /// Some fields of a user.
+    /// Changes some fields of a user.
     Patch,
-    /// The end of a user.
+    /// Deletes a user.
     Delete,
-    /// An action of a state machine, such as `pay`.
+    /// Requests an action of a state machine, such as `pay`.
     Act,
-    /// A user is read.
+    /// Reads a user.
     Read,
-    /// It is asked what became of a command.
+    /// Reads the status of a command.
     Status,
 }
 
 impl Kind {
-    /// Whether it makes a command.
+    /// Returns whether the operation makes a command.
     #[must_use]
     pub fn is_write(self) -> bool {
         !matches!(self, Self::Read | Self::Status)
     }
 }
 
-/// Fields of a user, as far as they are given.
+/// The fields of a user. A partial change leaves the others absent.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fields {
     /// The name.
@@ -152,45 +152,45 @@ pub struct Fields {
     /// The email address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email: Option<String>,
-    /// `active` or `suspended`.
+    /// The status: `active` or `suspended`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
-    /// The state that only actions change, of a user with a state machine.
+    /// The state, which only actions change. Only a user with a state machine has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
 }
 
-/// What was answered, as far as it says something.
+/// The facts of an answer that the checker uses.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
-    /// The HTTP status; absent where the connection broke, or could not be made.
+    /// The HTTP status. Absent if the connection failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
     /// The user's version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<u64>,
-    /// The user that it is about.
+    /// The user's id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
     /// The user's fields.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fields: Option<Fields>,
-    /// The command that was acknowledged.
+    /// The acknowledged command.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<String>,
-    /// What a status document says became of the command.
+    /// The outcome that a status document shows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
 }
 
 impl Answer {
-    /// Whether the client cannot know what became of its request: a 5xx, or no answer at all.
+    /// Returns whether the client cannot know the outcome: the answer is a 5xx or missing.
     #[must_use]
     pub fn is_unknown(&self) -> bool {
         self.status.is_none_or(|status| status >= 500)
     }
 
-    /// Whether the request was taken in, or done.
+    /// Returns whether the request was accepted or applied.
     #[must_use]
     pub fn is_success(&self) -> bool {
         self.status.is_some_and(|status| (200..300).contains(&status))
@@ -198,63 +198,63 @@ impl Answer {
 }
 
 impl Event {
-    /// The user that it is about, as far as the client knows.
+    /// Returns the user that the request is for, if the client knows it.
     #[must_use]
     pub fn user(&self) -> Option<&str> {
         self.request.user.as_deref().or(self.answer.user.as_deref())
     }
 }
 
-/// What became of a command.
+/// The outcome of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// Nothing yet.
+    /// Not judged yet.
     Pending,
-    /// It made a version.
+    /// Applied: it made a version.
     Applied,
-    /// It was refused.
+    /// Rejected: it has no effect.
     Rejected,
-    /// Later commands had set all of its fields.
+    /// Superseded: later commands had set all of its fields.
     Superseded,
-    /// It was given up.
+    /// Failed: its message is a dead letter.
     Failed,
 }
 
 impl Outcome {
-    /// Whether nothing else may ever become of it.
+    /// Returns whether the outcome can never change.
     #[must_use]
     pub fn is_final(self) -> bool {
         matches!(self, Self::Applied | Self::Rejected | Self::Superseded)
     }
 }
 
-/// What was found at rest.
+/// The state at rest, after the run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rest {
-    /// All commands that are known, acknowledged or not.
+    /// All known commands, acknowledged or not.
     pub commands: Vec<Command>,
-    /// All users that there are, or were.
+    /// All users that exist or existed.
     pub users: Vec<User>,
 }
 
-/// What became of one command.
+/// One command at rest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Command {
-    /// Its identity, as in [`Answer::command`].
+    /// The command's identity, as in [`Answer::command`].
     pub id: String,
-    /// The user that it is for, where that is told.
+    /// The user that the command is for, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
-    /// What became of it.
+    /// The outcome.
     pub outcome: Outcome,
-    /// The version that it made, or was judged against.
+    /// The version that the command made, or was judged against.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<u64>,
-    /// How long after its acceptance it was judged, where that is told.
+    /// The time from its acceptance to its judgement, in µs, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub judged_after_us: Option<u64>,
-    /// The kind of problem for which it was rejected.
+    /// The kind of problem for which the command was rejected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
 }
@@ -262,27 +262,27 @@ pub struct Command {
 /// One user, in both stores.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct User {
-    /// Whose it is.
+    /// The tenant that owns the user.
     pub tenant: String,
-    /// Its identity.
+    /// The user's id.
     pub id: String,
-    /// The name of its state machine, if it has one.
+    /// The name of the user's state machine, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub machine: Option<String>,
-    /// What the write store holds.
+    /// The state in the write store.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub written: Option<Stored>,
-    /// What the read store shows.
+    /// The view in the read store.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shown: Option<Stored>,
 }
 
-/// A user, as it is stored.
+/// A user, as a store holds it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stored {
-    /// Its version.
+    /// The version.
     pub version: u64,
-    /// Its fields; absent where it was deleted.
+    /// The fields. Absent in a tombstone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fields: Option<Fields>,
 }

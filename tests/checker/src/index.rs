@@ -1,28 +1,28 @@
-//! A history, ordered so that the rules find what they ask for.
+//! A history, indexed by command, key, user and version, for the rules.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::history::{Command, Event, Fields, History, Kind, Machine, Outcome, Stored, User};
 
-/// What makes two requests one command: method, path and idempotency key.
+/// The method, the path and the idempotency key. Requests that share them are one command.
 pub(crate) type KeyedAs<'a> = (Kind, [Option<&'a str>; 2], &'a str);
 
-/// A body that was seen, and the read that saw it; it may also have been found in a store.
+/// The fields of a version, and the read that showed them. `None` if they come from a store.
 pub(crate) type Seen<'a> = (&'a Fields, Option<&'a Event>);
 
 #[derive(Debug)]
 pub(crate) struct Index<'a> {
     pub(crate) history: &'a History,
-    /// All requests, by the time of sending.
+    /// All requests, in the order of sending.
     pub(crate) events: Vec<&'a Event>,
-    /// What was found of each command; more than once only where something is wrong.
+    /// The outcomes of each command. A correct history has one for each.
     pub(crate) found: BTreeMap<&'a str, Vec<&'a Command>>,
     pub(crate) users: BTreeMap<&'a str, &'a User>,
-    /// The requests that were answered with each command, by the time of sending.
+    /// The acknowledged requests of each command, in the order of sending.
     pub(crate) acknowledged: BTreeMap<&'a str, Vec<&'a Event>>,
-    /// All writes under each key, by the time of sending.
+    /// All writes under each key, in the order of sending.
     pub(crate) keyed: BTreeMap<KeyedAs<'a>, Vec<&'a Event>>,
-    /// What each version of each user looked like, to everybody who saw it.
+    /// The fields of each version of each user, in every read and store that showed it.
     pub(crate) bodies: BTreeMap<(&'a str, u64), Vec<Seen<'a>>>,
 }
 
@@ -71,32 +71,32 @@ impl<'a> Index<'a> {
         }
     }
 
-    /// What became of a command.
+    /// Returns the outcome of a command.
     pub(crate) fn outcome(&self, command: &str) -> Option<&'a Command> {
         self.found.get(command)?.first().copied()
     }
 
-    /// What became of each acknowledged command, with the first request that was answered with it.
+    /// Returns the outcome of each acknowledged command, with the first request that was acknowledged.
     pub(crate) fn outcomes(&self) -> impl Iterator<Item = (&'a Event, &'a Command)> {
         self.acknowledged.iter().filter_map(|(id, events)| Some((*events.first()?, self.outcome(id)?)))
     }
 
-    /// What the write store holds of a user.
+    /// Returns the state of a user in the write store.
     pub(crate) fn written(&self, user: &str) -> Option<&'a Stored> {
         self.users.get(user)?.written.as_ref()
     }
 
-    /// The state machine of a user, if it has one.
+    /// Returns the state machine of a user, if it has one.
     pub(crate) fn machine(&self, user: &str) -> Option<&'a Machine> {
         self.history.machines.get(self.users.get(user)?.machine.as_ref()?)
     }
 
-    /// All writes that asked for a command, unanswered ones under the same key included.
+    /// Returns all writes of one command, including unanswered ones under the same key.
     pub(crate) fn requests(&self, first: &'a Event) -> Vec<&'a Event> {
         keyed_as(first).and_then(|key| self.keyed.get(&key).cloned()).unwrap_or_else(|| vec![first])
     }
 
-    /// The writes that may or may not have been done: one request for each command that they may have made.
+    /// Returns the writes that may have taken effect: one request for each command that they may have made.
     pub(crate) fn in_doubt(&self) -> Vec<&'a Event> {
         let mut keys_met = BTreeSet::new();
         let mut is_first_of_its_key = |event: &'a Event| match keyed_as(event) {
@@ -106,7 +106,7 @@ impl<'a> Index<'a> {
                 !is_told && keys_met.insert(key)
             }
         };
-        // Where the answer is the result itself, nothing says which command it was.
+        // An answer with the result does not name its command.
         let may_be_done = |event: &Event| event.answer.is_unknown() || event.answer.is_success();
         let is_in_doubt = |event: &&'a Event| {
             event.request.kind.is_write() && !is_acknowledged(event) && may_be_done(event) && is_first_of_its_key(event)
@@ -119,13 +119,13 @@ fn is_acknowledged(event: &Event) -> bool {
     event.answer.is_success() && event.answer.command.is_some()
 }
 
-/// What makes this request one command with others.
+/// Returns what the request shares with its retries; `None` without a key.
 pub(crate) fn keyed_as(event: &Event) -> Option<KeyedAs<'_>> {
     let request = &event.request;
     Some((request.kind, [request.user.as_deref(), request.action.as_deref()], request.key.as_deref()?))
 }
 
-/// Whether the command made that version.
+/// Returns whether the command made that version.
 pub(crate) fn made(command: &Command, version: u64) -> bool {
     command.outcome == Outcome::Applied && command.version == Some(version)
 }

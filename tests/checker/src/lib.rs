@@ -1,7 +1,7 @@
-//! Judges the history of a run: what clients asked and were told, and what was there in the end.
+//! Checks the history of a run: the requests of the clients, the answers, and the stores at rest.
 //!
-//! It links nothing of the service that it judges, and so cannot share its mistakes. It is strict about what was
-//! acknowledged, and lenient about nothing but answers that were lost: such a request may have been done, once.
+//! The checker links no code of the service, so it cannot share its bugs. It is strict about acknowledged commands. It is lenient
+//! only about lost answers: such a request may have taken effect, once.
 
 mod actions;
 mod commands;
@@ -20,7 +20,7 @@ pub use history::{
 };
 pub use report::{Report, Rule, Summary, Violation};
 
-/// Finds all that does not hold.
+/// Returns all violations in a history, and its summary.
 #[must_use]
 pub fn check(history: &History) -> Report {
     let index = index::Index::of(history);

@@ -1,4 +1,4 @@
-//! What reads showed, and what versions look like.
+//! Rules for reads, and for the fields of versions.
 
 use std::collections::BTreeMap;
 
@@ -56,7 +56,7 @@ fn versions_show_their_commands(index: &Index<'_>, report: &mut Report) {
         let (Outcome::Applied, Some(user), Some(version)) = (command.outcome, event.user(), command.version) else {
             continue;
         };
-        // An action gives no fields.
+        // An action sets no fields.
         if event.request.kind == Kind::Act {
             continue;
         }
@@ -77,7 +77,8 @@ fn versions_show_their_commands(index: &Index<'_>, report: &mut Report) {
     }
 }
 
-/// Whether a body is what a write may have made. A write without condition may lose fields to later ones, not all.
+/// Returns whether a write may have made this body. A write without condition may lose some of its fields to later writes, but
+/// not all.
 fn shows(body: &Fields, write: &Event) -> bool {
     let asked = asked_for(write);
     let pairs = [(&asked.name, &body.name), (&asked.email, &body.email), (&asked.status, &body.status)];
@@ -89,7 +90,7 @@ fn shows(body: &Fields, write: &Event) -> bool {
     }
 }
 
-/// What the fields of a write stand for, in full.
+/// Returns the fields that a write sets, including defaults.
 fn asked_for(write: &Event) -> Fields {
     let mut asked = write.request.fields.clone();
     if matches!(write.request.kind, Kind::Create | Kind::Replace) {
@@ -98,7 +99,8 @@ fn asked_for(write: &Event) -> Fields {
     asked
 }
 
-/// A name tells who set it, where no other write that may have had an effect has the same.
+/// Checks that no version shows the fields of a rejected or superseded command. The name identifies the writer, unless another
+/// write with the same name may have taken effect.
 fn refused_commands_show_nowhere(index: &Index<'_>, report: &mut Report) {
     let mut writers: BTreeMap<&str, Vec<&Event>> = BTreeMap::new();
     for event in index.events.iter().copied().filter(|event| event.request.kind.is_write()) {
@@ -116,7 +118,7 @@ fn refused_commands_show_nowhere(index: &Index<'_>, report: &mut Report) {
     }
 }
 
-/// Whether it is sure that a write changed nothing: by its outcome or, where it was never taken in, by its answers.
+/// Returns whether a write certainly changed nothing: its outcome says so, or every answer to it is a 4xx.
 fn is_without_effect<'a>(index: &Index<'a>, write: &'a Event) -> bool {
     let requests = index.requests(write);
     let ended = requests.iter().find_map(|event| index.outcome(event.answer.command.as_deref()?));

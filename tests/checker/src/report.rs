@@ -1,47 +1,47 @@
-//! What was found.
+//! The result of a check.
 
 use std::fmt;
 
 use crate::history::Event;
 
-/// What must hold.
+/// The rules that a history must keep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Rule {
     /// An acknowledged command ends in exactly one of applied, rejected and superseded.
     EndsOnce,
     /// All requests under one idempotency key are one command, for one user.
     OneCommandPerKey,
-    /// The versions of a user are contiguous from 1, and each was made by one command that somebody asked for.
+    /// The versions of a user are contiguous from 1. Each was made by one command that a client requested.
     Versions,
     /// A command that was applied on top of version n made version n + 1.
     NoLostUpdate,
-    /// A version shows what the command that made it asked for, and nothing of a command without effect.
+    /// A version shows the fields of the command that made it, and nothing of a command without effect.
     Effects,
-    /// A read shows a version that was there, and a version always shows the same.
+    /// A read shows a version that existed. A version always shows the same fields.
     Reads,
-    /// A session with tokens never goes back, and sees what it has written.
+    /// In a session with tokens, versions never decrease, and reads show the session's own writes.
     SessionOrder,
-    /// An action is done in a state that allows it, leads to its target and changes nothing else. It is refused in any other
-    /// state, and never superseded. Nothing else changes the state.
+    /// An action applies only in a state that allows it, leads to its target and changes nothing else. It is rejected in any other
+    /// state, and never superseded. No other command changes the state.
     Actions,
-    /// An action that was sent with a session's token is judged after the command before it and the action before it.
+    /// An action with a session's token is judged after the last command and the last action before it.
     ActionOrder,
-    /// The read store shows what the write store holds.
+    /// The read store shows the state of the write store.
     StoresAgree,
     /// A tenant has one live user per email address.
     EmailsUnique,
-    /// Nothing comes back after a delete.
+    /// A deleted user never comes back.
     NoResurrection,
 }
 
-/// Something that does not hold.
+/// A violation of a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// What should.
+    /// The violated rule.
     pub rule: Rule,
     /// The case, in words.
     pub detail: String,
-    /// The requests that show it, as far as requests do.
+    /// The requests that show the violation, if any do.
     pub events: Vec<Event>,
 }
 
@@ -56,16 +56,16 @@ impl fmt::Display for Violation {
     }
 }
 
-/// A history in numbers.
+/// The counts of a history.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Requests that were made.
+    /// All requests.
     pub requests: usize,
-    /// Those whose answer says what became of them.
+    /// Requests whose answer shows the outcome.
     pub answered: usize,
-    /// Those whose answer does not: a 5xx, or none.
+    /// Requests without a known outcome: the answer is a 5xx or missing.
     pub unknown: usize,
-    /// Commands that were acknowledged.
+    /// Acknowledged commands.
     pub commands: usize,
     /// Acknowledged commands that were applied.
     pub applied: usize,
@@ -73,9 +73,9 @@ pub struct Summary {
     pub rejected: usize,
     /// Acknowledged commands that were superseded.
     pub superseded: usize,
-    /// Acknowledged commands that came to nothing, or whose version is not there.
+    /// Acknowledged commands without an outcome, or whose version does not exist.
     pub lost: usize,
-    /// Versions that were made without being asked for: a second time, or under a key that had been used.
+    /// Versions without a request of their own: a command was applied twice, or a used key was applied again.
     pub doubled: usize,
 }
 
@@ -87,12 +87,12 @@ impl fmt::Display for Summary {
     }
 }
 
-/// The judgement of a history.
+/// The result of a check.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
-    /// All that does not hold.
+    /// All violations.
     pub violations: Vec<Violation>,
-    /// The history in numbers.
+    /// The counts of the history.
     pub summary: Summary,
 }
 

@@ -1,4 +1,4 @@
-//! What each session saw of each user, in its own order.
+//! Rules for sessions: the versions of each user that each session saw, in its own order.
 
 use std::collections::BTreeMap;
 
@@ -6,16 +6,16 @@ use crate::history::{Event, Kind, Outcome};
 use crate::index::Index;
 use crate::report::{Report, Rule};
 
-/// What a session's token for a user stands for.
+/// What a session's token covers, for one user.
 #[derive(Debug, Default)]
 struct Session<'a> {
-    /// Whether it has one.
+    /// Whether the session has a token for this user.
     has_token: bool,
-    /// The version that it has seen, and where.
+    /// The highest version that the session has seen, with the answer that showed it.
     floor: (u64, Option<&'a Event>),
-    /// The acknowledged write whose outcome it waits for. A later one takes its place.
+    /// The latest acknowledged write, if its outcome is not known yet.
     written: Option<&'a Event>,
-    /// The read that saw that the user is gone.
+    /// The read that showed that the user is deleted.
     gone: Option<&'a Event>,
 }
 
@@ -25,7 +25,8 @@ pub(crate) fn check(index: &Index<'_>, report: &mut Report) {
         let Some(user) = event.user() else { continue };
         let session = sessions.entry((&event.session, user)).or_default();
         match event.request.kind {
-            // Without a token an answer may be old; the first one gives the session its token.
+            // A read without a token may be stale, so it does not count. Only the first answer of a session counts: it brings the
+            // token.
             Kind::Read if event.request.token_sent || !session.has_token => session.read(index, report, user, event),
             Kind::Read | Kind::Status => {}
             Kind::Create | Kind::Replace | Kind::Patch | Kind::Delete | Kind::Act => {
@@ -40,7 +41,7 @@ pub(crate) fn check(index: &Index<'_>, report: &mut Report) {
 
 impl<'a> Session<'a> {
     fn read(&mut self, index: &Index<'a>, report: &mut Report, user: &str, event: &'a Event) {
-        // What is not answered shows nothing, not even how the write has ended.
+        // A failed read shows nothing, not even the outcome of the write.
         if !matches!(event.answer.status, Some(200 | 404)) {
             return;
         }
@@ -53,7 +54,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// The token of a write stands for the version that it made, or was judged against.
+    /// Raises the floor to the version that the session's write made, or was judged against.
     fn learn_outcome(&mut self, index: &Index<'a>) {
         let Some(write) = self.written.take() else { return };
         let outcome = write.answer.command.as_deref().and_then(|id| index.outcome(id));
@@ -80,7 +81,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Where there was something, there is nothing only after a delete, and a delete is for ever.
+    /// Checks a 404 after the session has seen the user. It is valid only after a delete, and every later read must be a 404 too.
     fn missed(&mut self, index: &Index<'a>, report: &mut Report, user: &str, event: &'a Event) {
         let (floor, since) = self.floor;
         if index.written(user).is_none_or(|stored| stored.fields.is_some()) {

@@ -1,4 +1,4 @@
-//! What the stores hold at rest.
+//! Rules for the stores at rest.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Small histories: for each rule one that breaks it, and good ones for what is subtle.
+//! Small histories: for each rule one that breaks it, and valid ones for the subtle cases.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ const USER: &str = "u";
 const MACHINE: &str = "orders";
 const REORDER_WINDOW_US: u64 = 1_000;
 
-/// A history in the making; each request takes place after the one before.
+/// A builder of histories. Each request takes place after the one before.
 #[derive(Default)]
 struct Story {
     events: Vec<Event>,
@@ -30,7 +30,7 @@ fn only_name(name: &str) -> Fields {
     Fields { name: Some(name.to_owned()), ..Fields::default() }
 }
 
-/// Orders are paid and shipped, or cancelled.
+/// The state machine of orders: they are paid and shipped, or cancelled.
 fn machine() -> Machine {
     let steps = [
         ("pay", "open", "paid"),
@@ -47,7 +47,7 @@ fn machine() -> Machine {
 }
 
 impl Story {
-    /// A user that one session created, as version 1, named `one`.
+    /// Starts with a user that one session created, as version 1, named `one`.
     fn of_a_user() -> Self {
         let mut story = Self::default();
         story.request(Kind::Create, |request| (request.user, request.fields) = (None, named("one")));
@@ -56,7 +56,7 @@ impl Story {
         story.ended("c1", Outcome::Applied, 1).at_rest(1, Some("one"))
     }
 
-    /// That user, which the same session patched to be named `two`, as version 2.
+    /// Starts with that user, and a patch of the same session that renames it to `two`, as version 2.
     fn of_two_versions() -> Self {
         Self::of_a_user().patch("two", "c2").ended("c2", Outcome::Applied, 2).at_rest(2, Some("two"))
     }
@@ -87,14 +87,14 @@ impl Story {
         self.last().answer = Answer { status: Some(202), command: Some(command.to_owned()), user, ..Answer::default() };
     }
 
-    /// A patch of the name that is acknowledged.
+    /// Adds an acknowledged patch of the name.
     fn patch(mut self, name: &str, command: &str) -> Self {
         self.request(Kind::Patch, |request| request.fields = only_name(name));
         self.acknowledged(command);
         self
     }
 
-    /// A patch of the name whose answer is lost.
+    /// Adds a patch of the name whose answer is lost.
     fn lost_patch(mut self, name: &str) -> Self {
         self.request(Kind::Patch, |request| request.fields = only_name(name));
         self
@@ -151,7 +151,7 @@ impl Story {
         self
     }
 
-    /// What is stored in the end; without a name a tombstone.
+    /// Sets the stored user at rest. Without a name it is a tombstone.
     fn at_rest(self, version: u64, name: Option<&str>) -> Self {
         let stored = Stored { version, fields: name.map(named) };
         self.user(USER, &stored, &stored)
@@ -170,7 +170,7 @@ impl Story {
         assert_eq!((report.summary.lost, report.summary.doubled), (0, 0));
     }
 
-    /// It breaks this rule, and no other; returns how many commands were lost, and how many done twice.
+    /// Asserts that the history breaks this rule and no other. Returns the numbers of lost and of doubled commands.
     #[track_caller]
     fn breaks(self, rule: Rule) -> (usize, usize) {
         let report = check(&self.history());
@@ -263,7 +263,7 @@ fn a_lost_conditional_write_accounts_for_the_version_after_its_condition_only() 
     let on_top_of = |version| Story::of_a_user().lost_patch("two").with(|event| event.request.if_match = Some(version));
     on_top_of(1).at_rest(2, Some("two")).holds();
     on_top_of(7).at_rest(2, Some("two")).breaks(Rule::Versions);
-    // The one that may have made anything is kept for what the other cannot have made.
+    // The unconditional request may have made any version. It must account for the version that the conditional one cannot make.
     on_top_of(1).lost_patch("three").at_rest(3, Some("three")).holds();
     Story::of_a_user()
         .lost_patch("three")
@@ -303,7 +303,7 @@ fn a_lost_create_accounts_for_one_user_of_that_name() {
 fn retries_under_one_key_are_one_command() {
     let retried = || Story::of_a_user().lost_patch("two").with_key("k").patch("two", "c2").with_key("k");
     retried().ended("c2", Outcome::Applied, 2).at_rest(2, Some("two")).holds();
-    // The lost request is accounted for by its retry.
+    // The retry accounts for the lost request.
     let twice = retried().ended("c2", Outcome::Applied, 3).at_rest(3, Some("two"));
     assert_eq!(twice.breaks(Rule::Versions), (0, 1));
     let other = retried().ended("c2", Outcome::Applied, 2).patch("two", "c3").with_key("k");
@@ -351,7 +351,7 @@ fn an_update_is_lost_where_a_condition_did_not_hold() {
 #[test]
 fn a_version_shows_what_its_command_asked_for() {
     Story::of_two_versions().at_rest(2, Some("one")).breaks(Rule::Effects);
-    // Of several fields some may be lost to later commands that came earlier.
+    // A patch of several fields may lose some of them to later commands that arrived earlier.
     let suspended = |event: &mut Event| event.request.fields.status = Some("suspended".to_owned());
     Story::of_two_versions().with(suspended).holds();
     let conditional = |event: &mut Event| event.request.if_match = Some(1);
@@ -371,7 +371,7 @@ fn what_was_superseded_or_rejected_shows_nowhere() {
         refused().holds();
         let shown = refused().lost_patch("four").at_rest(3, Some("three"));
         shown.breaks(Rule::Effects);
-        // Somebody else may have asked for the same.
+        // The lost patch of the same name may have made the version.
         refused().lost_patch("three").at_rest(3, Some("three")).holds();
     }
 }
@@ -392,7 +392,7 @@ fn a_read_shows_no_version_that_was_never_there() {
 fn a_read_shows_no_version_before_it_was_asked_for() {
     let early = Story::of_a_user().read(2, "two", false).patch("two", "c2");
     early.ended("c2", Outcome::Applied, 2).at_rest(2, Some("two")).breaks(Rule::Reads);
-    // A request whose answer was lost may have been what made it.
+    // The request with the lost answer may have made the version.
     let retried = Story::of_a_user().lost_patch("two").with_key("k").read(2, "two", false);
     retried.patch("two", "c2").with_key("k").ended("c2", Outcome::Applied, 2).at_rest(2, Some("two")).holds();
 }
@@ -411,7 +411,7 @@ fn a_session_with_tokens_never_goes_back() {
     let by_another = |event: &mut Event| event.session = "another".to_owned();
     let other = || Story::of_two_versions().read(2, "two", true).read(1, "one", true).with(by_another);
     other().holds();
-    // The first answer gives a session its token, whether or not it had one.
+    // The first answer gives a session its token, whether or not the request sent one.
     let first = || Story::of_two_versions().read(2, "two", false).with(by_another);
     first().read(1, "one", false).with(by_another).holds();
     first().read(1, "one", true).with(by_another).breaks(Rule::SessionOrder);
@@ -426,7 +426,7 @@ fn a_session_with_tokens_sees_what_it_has_written_or_is_told_that_it_cannot() {
 
 #[test]
 fn a_token_stands_for_the_last_acknowledged_write_only() {
-    // The one before is still on its way when the last one is superseded.
+    // "c3" is still pending when "c4" is superseded.
     let story = Story::of_two_versions().patch("three", "c3").patch("four", "c4").read(2, "two", true);
     let story = story.ended("c3", Outcome::Applied, 3).ended("c4", Outcome::Superseded, 2);
     story.at_rest(3, Some("three")).holds();
@@ -434,7 +434,7 @@ fn a_token_stands_for_the_last_acknowledged_write_only() {
 
 #[test]
 fn a_read_that_is_not_answered_does_not_make_a_session_wait_for_its_write() {
-    // "c3" is still on its way when "c4" takes its place in the token: nobody has seen version 3.
+    // "c3" is still pending when "c4" replaces it in the token, so no read has shown version 3.
     let story = Story::of_two_versions().patch("three", "c3").read_nothing(503, true).patch("four", "c4");
     let story = story.read(2, "two", true).ended("c3", Outcome::Applied, 3).ended("c4", Outcome::Superseded, 2);
     story.at_rest(3, Some("three")).holds();

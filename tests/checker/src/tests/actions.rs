@@ -1,4 +1,4 @@
-//! Actions: what they lead to, what they are refused for, and their order in a session.
+//! Tests for actions: the states that they lead to, their rejections, and their order in a session.
 
 use super::*;
 
@@ -7,12 +7,12 @@ fn order(name: &str, state: &str) -> Fields {
 }
 
 impl Story {
-    /// An order that one session created, as version 1, named `one`.
+    /// Starts with an order that one session created, as version 1, named `one`.
     fn of_an_order() -> Self {
         Self::of_a_user().stored(1, "one", "open")
     }
 
-    /// That order, which the same session paid as version 2.
+    /// Starts with that order, which the same session paid as version 2.
     fn of_a_paid_order() -> Self {
         Self::of_an_order().act("pay", "c2").ended("c2", Outcome::Applied, 2).stored(2, "one", "paid")
     }
@@ -26,7 +26,7 @@ impl Story {
         self.read(version, name, true).with(|event| event.answer.fields = Some(order(name, state)))
     }
 
-    /// An action that is sent with the session's token, and acknowledged.
+    /// Adds an acknowledged action with the session's token.
     fn act(mut self, action: &str, command: &str) -> Self {
         self.request(Kind::Act, |request| {
             (request.action, request.token_sent) = (Some(action.to_owned()), true);
@@ -35,14 +35,14 @@ impl Story {
         self
     }
 
-    /// It was refused because the state of this version does not allow it.
+    /// Ends the command as rejected, because the state of this version does not allow it.
     fn refused(self, command: &str, version: u64) -> Self {
         let mut story = self.ended(command, Outcome::Rejected, version);
         story.commands.last_mut().unwrap().problem = Some("wrong-state".to_owned());
         story
     }
 
-    /// The last command was judged so long after its acceptance.
+    /// Sets the time from the acceptance of the last command to its judgement, in µs.
     fn judged_after(mut self, waited_us: u64) -> Self {
         self.commands.last_mut().unwrap().judged_after_us = Some(waited_us);
         self
@@ -78,7 +78,7 @@ fn a_state_that_nobody_has_seen_follows_from_the_commands() {
 
 #[test]
 fn an_action_leads_to_its_target_also_if_the_state_before_is_unknown() {
-    // Nobody knows what made version 2.
+    // The command that made version 2 is not known.
     let ship = || Story::of_an_order().lost_patch("two").act("ship", "c3").ended("c3", Outcome::Applied, 3);
     ship().stored(3, "two", "shipped").holds();
     ship().stored(3, "two", "paid").breaks(Rule::Actions);
@@ -116,10 +116,10 @@ fn an_action_is_refused_only_if_the_state_does_not_allow_it() {
     Story::of_an_order().act("ship", "c2").refused("c2", 1).holds();
     Story::of_an_order().act("pay", "c2").refused("c2", 1).breaks(Rule::Actions);
     Story::of_a_paid_order().act("ship", "c3").refused("c3", 2).breaks(Rule::Actions);
-    // Another session was faster.
+    // The action of another session was judged first.
     let cancelled = Story::of_a_paid_order().act("cancel", "c3").by_another().ended("c3", Outcome::Applied, 3);
     cancelled.stored(3, "one", "cancelled").act("ship", "c4").refused("c4", 3).holds();
-    // A condition is another reason.
+    // A rejection for another reason, such as a failed condition, names no wrong state.
     Story::of_an_order().act("pay", "c2").ended("c2", Outcome::Rejected, 1).holds();
 }
 
@@ -154,7 +154,7 @@ fn an_action_is_judged_after_the_action_before_it_whatever_came_in_between() {
         story.refused("c2", 3).stored(3, "two", "cancelled")
     };
     cancelled(Story::with_token).breaks(Rule::ActionOrder);
-    // Without the token the patch begins a session anew.
+    // The patch without the token starts a new order of the session, so the action before it no longer counts.
     cancelled(|story| story).holds();
     let patch_is_late = Story::of_an_order().patch("two", "c2").act("pay", "c3").ended("c3", Outcome::Applied, 2);
     patch_is_late.ended("c2", Outcome::Applied, 3).stored(3, "two", "paid").breaks(Rule::ActionOrder);
