@@ -6,7 +6,7 @@ use crate::history::{Event, Kind, Outcome};
 use crate::index::Index;
 use crate::report::{Report, Rule};
 
-/// What a session's token covers, for one user.
+/// The knowledge of a session about one user.
 #[derive(Debug, Default)]
 struct Session<'a> {
     /// Whether the session has a token for this user.

@@ -1,11 +1,11 @@
-//! What a client asks of a resource, made of the samples of its fields.
+//! Requests of clients, made from the sample values of a resource's fields.
 
 use resource::{Description, Field, Operation, Resource};
 use serde_json::{Map, Value as Json};
 
 use crate::plan::Change;
 
-/// What a client asks, as it travels: an operation, and the fields of its body.
+/// A client's request: an operation, and the fields of its body.
 #[derive(Debug, Clone)]
 pub(crate) struct Asked {
     pub(crate) operation: Operation,
@@ -13,15 +13,15 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    /// Makes the request of a change for a resource. Each operation has a `number` of its own, so that a read shows whose
-    /// values it returns.
+    /// Returns the request that applies a change to a resource. Each operation has its own `number`, so that a read shows which
+    /// operation set a value.
     pub(crate) fn of(resource: &Description, change: &Change, number: u64) -> Self {
         let settable: Vec<_> = resource.fields.iter().filter(|field| field.is_settable).collect();
         let is_unique = |field: &&&Field| field.taken.is_some();
         let unique: Vec<_> = settable.iter().copied().filter(|field| is_unique(&field)).collect();
         let others: Vec<_> = settable.iter().copied().filter(|field| !is_unique(&field)).collect();
         let all = |value: &u8| settable.iter().map(|field| sample(field, *value, number)).collect();
-        // A resource without such fields gets other ones.
+        // A resource without such a field changes another one.
         let one = |fields: &[&Field], which: u64, value: u8| {
             let field = pick(fields, which).or_else(|| pick(&settable, which));
             field.map(|field| sample(field, value, number)).into_iter().collect()
@@ -41,12 +41,12 @@ impl Asked {
         Self { operation, fields }
     }
 
-    /// Whether it makes an item.
+    /// Returns whether the request creates an item.
     pub(crate) fn creates(&self) -> bool {
         self.operation == Operation::Create
     }
 
-    /// The command that the service reads from the body.
+    /// Returns the command that the service parses from the body.
     #[expect(clippy::expect_used, reason = "each resource tests that its samples are accepted")]
     pub(crate) fn command<R: Resource>(&self) -> R::Command {
         let body = match self.operation {
@@ -59,7 +59,7 @@ impl Asked {
     }
 }
 
-/// A field with a value: one of a few if it must be unique, otherwise one of this operation.
+/// Returns a field with a value. A unique field gets one of a few values, any other field the value of this operation.
 fn sample(field: &Field, value: u8, number: u64) -> (String, Json) {
     let number = if field.taken.is_some() { u64::from(value) } else { number };
     (field.name.to_owned(), (field.sample)(number))

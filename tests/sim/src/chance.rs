@@ -1,4 +1,4 @@
-//! Where a run leaves something to chance: drawn from its seed, numbered, so that a fault can be left out.
+//! The random decisions of a run. They come from its seed. Faults have numbers, so a plan can mute one of them.
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 
-/// The dice of a run.
+/// The random generator of a run, and the faults that it has injected.
 #[derive(Debug)]
 pub(crate) struct Chance {
     dice: Mutex<Dice>,
@@ -31,12 +31,12 @@ impl Chance {
         self.dice.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A number in the range.
+    /// Returns a random number in the range.
     pub(crate) fn between(&self, range: RangeInclusive<u64>) -> u64 {
         self.lock().generator.random_range(range)
     }
 
-    /// Whether a fault strikes, so many times in a thousand; `what` describes it.
+    /// Decides whether to inject a fault, with a probability in thousandths. `what` describes the fault.
     pub(crate) fn strikes(&self, per_thousand: u32, what: impl FnOnce() -> String) -> bool {
         if per_thousand == 0 {
             return false;
@@ -50,7 +50,7 @@ impl Chance {
         !self.muted.contains(&number)
     }
 
-    /// No fault strikes from here on.
+    /// Stops all further faults.
     pub(crate) fn calm_down(&self) {
         self.lock().calm = true;
     }
@@ -59,7 +59,7 @@ impl Chance {
         self.lock().calm
     }
 
-    /// The faults so far, muted ones included.
+    /// Returns the faults so far, including muted ones.
     pub(crate) fn struck(&self) -> Vec<String> {
         self.lock().struck.clone()
     }

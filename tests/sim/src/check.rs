@@ -1,4 +1,4 @@
-//! What must hold when faults have stopped and everything is at rest.
+//! The invariants at rest, after faults have stopped and the queue is empty.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::model::Item;
 use crate::resources::{self, AnyResource};
 use crate::world::World;
 
-/// Checks a world at rest.
+/// Checks all invariants at rest.
 pub(crate) async fn at_rest(world: &Arc<World>) {
     let rest =
         Rest { states: world.stores.all_states(), records: world.stores.all_records().into_values().collect(), world };
@@ -33,7 +33,7 @@ pub(crate) async fn at_rest(world: &Arc<World>) {
     rest.lists_are_complete().await;
 }
 
-/// What a read store holds.
+/// The views of a read store.
 pub(crate) type Views = BTreeMap<AggregateKey, Snapshot>;
 
 struct Rest<'a> {
@@ -60,11 +60,11 @@ impl Rest<'_> {
         }
     }
 
-    /// The records of each item.
+    /// Returns the records of each item.
     fn by_aggregate(&self) -> BTreeMap<AggregateKey, Vec<&CommandRecord>> {
         let mut groups: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for record in &self.records {
-            // A record of another kind than its command's was noticed when it was put.
+            // The history reports such a record when it is written.
             let Some(resource) = service::resources::of_kind(record.kind.as_deref()) else { continue };
             let tenant = record.key.tenant.clone();
             let key = AggregateKey { kind: resource.kind, tenant, id: record.aggregate };
@@ -73,7 +73,7 @@ impl Rest<'_> {
         groups
     }
 
-    /// What is stored is what the applied commands come to; and what was not applied had a reason.
+    /// Checks that the states result from the applied commands, and that each other command had a reason to have no effect.
     fn states_are_the_fold_of_what_was_applied(&self) {
         let mut groups = self.by_aggregate();
         for key in self.states.keys() {
@@ -120,8 +120,9 @@ impl Rest<'_> {
         }
     }
 
-    /// Where nothing kept the cache from being told, it holds nothing old. What is left there when nobody asks it any more
-    /// does not matter.
+    /// Checks that the shared cache has no stale entry, unless a fault may have prevented an update. Entries do not matter if the
+    /// stage
+    /// does not read the cache.
     fn cache_equals_write_store(&self) {
         if !self.world.cache_is_told() || !self.world.deployments.latest().row.has(Cache::Redis) {
             return;
@@ -138,7 +139,7 @@ impl Rest<'_> {
         }
     }
 
-    /// The unique values of all items.
+    /// Returns the unique keys of all items.
     fn unique_keys(&self) -> impl Iterator<Item = (UniqueKey, &AggregateKey)> {
         let unique_keys = |(key, state)| Some((resources::of_key(key)?.unique_keys(key, state), key));
         self.states
@@ -163,7 +164,7 @@ impl Rest<'_> {
         }
     }
 
-    /// Another resource may have a field of the same name, and a value of it: its key must be another one.
+    /// Checks that no other resource can have the same key, even with a field of the same name and value.
     fn is_of_one_kind(&self, unique_key: &UniqueKey) {
         for other in resources::all().iter().map(|resource| resource.kind()).filter(|kind| *kind != unique_key.kind) {
             let of_other = UniqueKey { kind: other, ..unique_key.clone() };
@@ -176,7 +177,8 @@ impl Rest<'_> {
         }
     }
 
-    /// What must be judged before another command was, unless that had waited for as long as it may.
+    /// Checks that each ordered command was judged after the commands before it in its session, unless the reorder window had
+    /// passed.
     fn sessions_were_kept_in_order(&self) {
         let events = self.world.history.lock();
         let places: BTreeMap<_, _> =
@@ -205,8 +207,9 @@ impl Rest<'_> {
         }
     }
 
-    /// What was sent earlier was judged earlier, unless it had died in between. What was judged where it came in went past
-    /// the queue.
+    /// Checks that ingest judged the commands for each item in the order of sending. Synchronous commands bypass the queue. A
+    /// redrive
+    /// changes the order, so a run with one is not checked.
     fn fifo_order_was_kept(&self) {
         if !self.world.setup.fifo || self.world.history.lock().redriven {
             return;
@@ -244,12 +247,12 @@ impl Rest<'_> {
     }
 }
 
-/// The tenant with each resource.
+/// Returns the tenant, paired with each resource.
 fn all_with(tenant: &Tenant) -> impl Iterator<Item = (&Tenant, &'static dyn AnyResource)> {
     resources::all().iter().map(move |resource| (tenant, *resource))
 }
 
-/// The identities on all pages of the list of all items, two a page.
+/// Returns the ids on all pages of the list of all items, with two items on a page.
 async fn pages(reader: &Reader, tenant: &Tenant, resource: &dyn AnyResource) -> Vec<String> {
     let (mut ids, mut cursor) = (Vec::new(), None::<String>);
     let Some(all) = resource.list_of_all() else { return ids };
@@ -264,14 +267,14 @@ async fn pages(reader: &Reader, tenant: &Tenant, resource: &dyn AnyResource) -> 
     }
 }
 
-/// The identities on a page.
+/// Returns the ids on a page.
 pub(crate) fn listed(body: &[u8]) -> Vec<String> {
     let body: Value = serde_json::from_slice(body).unwrap_or_default();
     let items = body.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
     items.iter().filter_map(|item| item.get("id")?.as_str().map(ToOwned::to_owned)).collect()
 }
 
-/// A moment so far away that a run that is not over by then never will be.
+/// Returns a deadline of 6 hours from now. A run that is not over by then never ends.
 pub(crate) fn far_away() -> Instant {
     Instant::now() + Duration::from_hours(6)
 }

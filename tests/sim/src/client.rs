@@ -1,4 +1,4 @@
-//! What clients do, and what they check of each answer.
+//! The clients of a run: they send the steps of the plan, and check each answer.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,23 +26,23 @@ use crate::queue::Received;
 use crate::resources;
 use crate::world::World;
 
-/// How often a keyed command is tried.
+/// The maximum number of attempts of a command with an idempotency key.
 const TRIES_MAX: u32 = 4;
-/// How long a client that waits does so.
+/// The time for which a waiting client waits.
 const WAIT: Duration = Duration::from_secs(3);
-/// How stale a read without a token may be: memory, shared cache, replication, and what is slow in between.
+/// The maximum staleness of a read without a token: memory cache, shared cache, and 15 s for replication and slow operations.
 const STALE_MAX: Duration = Duration::from_secs(2 + 360 + 15);
-/// The same where no failure keeps the shared cache from being told.
+/// The same limit if no fault prevents the update of the shared cache.
 const STALE_MAX_WHEN_TOLD: Duration = Duration::from_secs(2 + 15);
 
-/// All functions of a run.
+/// The functions of a run.
 #[derive(Debug)]
 pub(crate) struct Service {
     pub(crate) world: Arc<World>,
     pub(crate) readers: Pool<Reader>,
     pub(crate) writers: Pool<Writer>,
     pub(crate) ingesters: Pool<Ingest>,
-    /// Which item is meant by a number, by tenant.
+    /// The item for each pair of a tenant's number and an item's number.
     items: Mutex<BTreeMap<(u8, u8), AggregateId>>,
 }
 
@@ -95,44 +95,44 @@ pub(crate) struct Client {
     tenant_number: u8,
     tenant: Tenant,
     seen: BTreeMap<AggregateKey, Seen>,
-    /// The latest command, in its public form.
+    /// The latest command, as clients see its id.
     latest: Option<String>,
-    /// The item that it was for.
+    /// The item of the latest command.
     latest_item: Option<AggregateKey>,
     operations: usize,
 }
 
-/// What a session knows of one item.
+/// A session's knowledge of one item.
 #[derive(Debug, Default)]
 struct Seen {
     token: Option<String>,
-    /// The version seen last.
+    /// The version that the session saw last.
     version: u64,
-    /// The least that a read with the token must return, besides what the token's command made.
+    /// The minimum version for a read with the token, apart from the version of `command`.
     floor: u64,
-    /// The command that the token names, as long as its outcome is not known.
+    /// The command that the token names, until its outcome is known.
     command: Option<CommandId>,
-    /// The latest ordered command that the token stands for, as long as its outcome is not known.
+    /// The latest ordered command that the token covers, until its outcome is known.
     ordered: Option<CommandId>,
-    /// Whether the item is known to have been created.
+    /// Whether the session knows that the item was created.
     created: bool,
 }
 
-/// A command that a client sends, once or several times.
+/// A command that a client sends once or several times.
 struct Sent {
     request: Request<Asked>,
     kind: Kind,
     operation: usize,
-    /// The least that a token in the answer must demand.
+    /// The minimum version that the answer's token must demand.
     floor: u64,
-    /// The accept time that its token stands for.
+    /// The time of acceptance in the token that the command carries.
     after: Option<Timestamp>,
     is_ordered: bool,
-    /// Whether its token is of another resource's item: then it must be refused.
+    /// Whether the token belongs to an item of another resource. Then the service must refuse it.
     is_astray: bool,
 }
 
-/// What the headers of a write say, if the session saw this version last.
+/// Returns the precondition headers of a write, for the version that the session saw last.
 fn preconditions(precondition: Precondition, version: u64) -> (ExpectedVersion, Option<Excluded>) {
     match precondition {
         Precondition::Seen if version > 0 => (ExpectedVersion::Version(version), None),
@@ -185,7 +185,7 @@ impl Client {
         AggregateKey { kind, tenant: self.tenant.clone(), id }
     }
 
-    /// An item that the client knows by its number.
+    /// Returns the item with this number, if the client knows it.
     fn known(&self, item: u8) -> Option<AggregateKey> {
         let id = self.service.item(self.tenant_number, item)?;
         Some(self.key(resources::of_item(item).kind(), id))
@@ -203,10 +203,10 @@ impl Client {
         let (kind, description) = (resource.kind(), resource.description());
         let number = self.number as u64 * 1_000 + self.operations as u64;
         let asked = Asked::of(&description, &write.change, number);
-        // An unknown item is one that a client made up.
+        // If the item is unknown, the client makes up an id.
         let made_up = || AggregateId::generate(self.world().now());
         let aggregate = (!creates).then(|| self.service.item(self.tenant_number, write.item).unwrap_or_else(made_up));
-        // A create comes after whatever the session has done last.
+        // A create follows the session's latest command.
         let session = aggregate.map(|id| self.key(own.kind(), id)).or_else(|| self.latest_item.clone());
         let session = session.and_then(|key| self.seen.get(&key)).filter(|_| write.token);
         let token = session.and_then(|seen| seen.token.clone());
@@ -306,7 +306,7 @@ impl Client {
         if sent.request.token.is_some() && token.floor < sent.floor {
             self.violated(Invariant::SessionOrder, format!("the token of {command} forgets what its session had seen"));
         }
-        // A repetition is stamped as the first one was.
+        // A retry keeps the stamp of the first request.
         if first.is_none() && !receipt.replayed && sent.after.is_some() && token.accepted_at <= sent.after {
             self.violated(Invariant::SessionOrder, format!("{command} was stamped before what its session had sent"));
         }
@@ -316,7 +316,7 @@ impl Client {
         }
     }
 
-    /// Keeps the token of an answer and what it stands for, unless the command came without the session's token.
+    /// Remembers the answer's token and the commands that it covers. Skips them if the command came without the session's token.
     fn remember(&mut self, key: &AggregateKey, sent: &Sent, receipt: &Receipt, command: CommandId) {
         let in_session = sent.request.token.is_some();
         let seen = self.seen.entry(key.clone()).or_default();
@@ -328,16 +328,17 @@ impl Client {
                 seen.ordered = pending;
             }
             seen.token = Some(receipt.token.clone());
-            // Without the token along, what the session had seen is not in the new one. A repetition sends the same token
-            // along as the first one, from before its answer.
+            // If the request had no token, the new token does not include the versions that the session saw. A retry sends the
+            // same token as the first request, so it does not include the first answer.
             let told = receipt.outcome.as_ref().and_then(|outcome| outcome.status.version());
             seen.floor = if in_session { sent.floor } else { 0 }.max(told.unwrap_or_default());
         }
         self.latest_item = Some(key.clone());
     }
 
-    /// The same command, for the same item, with the same stamp. That it is marked as a repetition is not checked here:
-    /// where two environments happen to stamp both alike, the second cannot tell itself from the first.
+    /// Checks that a retry gets the same command, the same item and the same stamp. It does not check that the answer is marked as
+    /// a
+    /// replay: if two environments happen to give both requests the same stamp, the second cannot see the difference.
     fn check_repetition(&self, sent: &Sent, first: &Receipt, receipt: &Receipt) {
         let told = |receipt: &Receipt| (receipt.command.clone(), receipt.aggregate);
         let stamp = |receipt: &Receipt| {
@@ -381,7 +382,7 @@ impl Client {
         Token::open(&self.world().keys, &self.tenant, of.map(|key| (key.kind, key.id)), self.world().now(), text)
     }
 
-    /// Reads a token that was given out for an item.
+    /// Opens a token that the service returned for an item.
     fn open_given(&self, key: &AggregateKey, text: &str) -> Option<Token> {
         let token = self.open(Some(key), text);
         if token.is_err() {
@@ -423,7 +424,7 @@ impl Client {
         seen.version = answer.view.version;
         if token.is_some() && !answer.stale {
             seen.floor = seen.floor.max(answer.view.version);
-            // Of what the token stood for, the outcome of the command that it named is known now.
+            // The answer reveals the outcome of the command in the old token.
             seen.ordered = seen.ordered.filter(|ordered| seen.command != Some(*ordered));
             seen.command = None;
             seen.token = Some(answer.token);
@@ -433,7 +434,7 @@ impl Client {
         }
     }
 
-    /// A read with a token is as new as the token demands, or says that it is not.
+    /// Checks that a read with a token is as new as the token demands, or is marked as stale.
     async fn check_floor(&self, key: &AggregateKey, answer: &ReadAnswer, began: Instant, lenient: bool) {
         let Some(seen) = self.seen.get(key) else { return };
         let mut floor = seen.floor;
@@ -441,7 +442,7 @@ impl Client {
         if let Some(command) = seen.command {
             let status = self.record(command).await.map(|record| record.status);
             known = status.as_ref().is_some_and(|status| *status != CommandStatus::Pending);
-            // Nothing is due of what had failed when the read looked.
+            // A command that still counted as failed when the read began demands nothing.
             let had_failed = self.world().history.lock().revived.get(&command).is_some_and(|at| *at >= began);
             let version = status.filter(|_| !had_failed).and_then(|status| status.version());
             floor = floor.max(version.unwrap_or_default());
@@ -456,18 +457,18 @@ impl Client {
         }
     }
 
-    /// A read without a token is behind by what the tiers may keep.
+    /// Checks that a read without a token is not staler than the caches and replication allow.
     fn check_staleness(&self, key: &AggregateKey, version: u64, began: Instant) {
         let world = self.world();
-        // A slow or lost answer of the read store lets the cache be told by the redelivery only.
+        // If the read store's answer is slow or lost, only the redelivery updates the cache.
         let faults = &world.setup.faults;
         let at_once = world.cache_is_told() && faults.slowness == 0 && faults.lost_responses == 0;
         let bound = if at_once { STALE_MAX_WHEN_TOLD } else { STALE_MAX };
         let events = world.history.lock();
         let deployment = world.deployments.latest();
         let replaced_at = if deployment.row.reads_from == Source::ReadStore {
-            // Of two read stores it may have been the one that was written later, or not yet: what could not be projected
-            // into one of them waits among the dead letters.
+            // With two read stores, the read may have used the one that was updated later, or not yet: if a projection into one of
+            // them fails, its message waits among the dead letters.
             let replaced_in = |projection| {
                 let log = events.views.get(&(projection, key.clone())).map(Vec::as_slice).unwrap_or_default();
                 log.iter().find(|(_, view)| view.version > version).map(|(at, _)| *at)
@@ -495,7 +496,7 @@ impl Client {
         }
     }
 
-    /// Reads an item as if it were of another resource. Nothing is there, and the item's token is refused.
+    /// Reads an item under another resource. Checks that no item is found, and that the item's token is refused.
     async fn read_as_other(&self, item: u8, other: u8, with_token: bool) {
         let other = item.wrapping_add(other);
         let (Some(own), kind) = (self.known(item), resources::of_item(other).kind()) else { return };
@@ -520,8 +521,9 @@ impl Client {
         }
     }
 
-    /// Reads the first page of a resource's list, and the same list of each other resource. A page holds items of its kind only,
-    /// and the cursor is refused for another kind.
+    /// Reads the first page of a resource's list, and the same list of each other resource. Checks that a page holds only items of
+    /// its
+    /// kind, and that a cursor is refused for another kind.
     async fn list(&self, item: u8) {
         let own = resources::of_item(item);
         let Some(scope) = own.list_of_all() else { return };
@@ -569,7 +571,7 @@ impl Client {
         match self.service.readers.invoke(None, look).await {
             Some(Ok(None)) => self.violated(Invariant::EndsOnce, format!("{command} is unknown")),
             Some(Ok(Some(CommandState::Recorded(record)))) if is_final(&record.status) => {
-                // The record that was shown is the one that is kept.
+                // The stored record must be the record that the client saw.
                 if self.record(record.key.command).await.as_ref() != Some(&record) {
                     self.violated(Invariant::EndsOnce, format!("{command} was shown as {:?}", record.status));
                 }

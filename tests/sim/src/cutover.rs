@@ -1,4 +1,4 @@
-//! Two read stores, while one takes the other's place.
+//! The cutover from one read store to another.
 
 use std::sync::Arc;
 
@@ -13,23 +13,23 @@ use crate::functions::behind_network;
 use crate::recorded::RecordedViews;
 use crate::world::World;
 
-/// The projection that takes the place of the first.
+/// The projection that replaces the first one.
 pub(crate) const NEXT: Projection = Projection(2);
 
 impl World {
-    /// The read store of a projection.
+    /// Returns the read store of a projection.
     pub(crate) fn views_of(&self, projection: Projection) -> MemoryViewStore {
         if projection == NEXT { self.next.views() } else { self.stores.views() }
     }
 
-    /// All that a read store holds.
+    /// Returns all views of a read store.
     pub(crate) fn all_views_of(&self, projection: Projection) -> crate::check::Views {
         if projection == NEXT { self.next.all_views() } else { self.stores.all_views() }
     }
 
-    /// Does what `watershed rebuild` does, step by step.
+    /// Performs the steps of `watershed rebuild`.
     pub(crate) async fn cut_over(self: Arc<Self>, waits: bool, back: bool) {
-        // What is applied at once is put into the one read store that is read.
+        // Synchronous writes update only the read store that readers use. So a cutover needs a stage that queues all writes.
         if self.deployments.latest().row.writes_answer != WriteAnswer::Accepted || !self.operator_begins() {
             return;
         }
@@ -49,7 +49,7 @@ impl World {
         }
     }
 
-    /// Copies what was stored when it began; what is stored later is written by everybody.
+    /// Copies the states that exist at its start. All writers already update the new store.
     pub(crate) async fn fill(self: &Arc<Self>, projection: Projection) {
         let views = behind_network(self, Arc::new(RecordedViews::new(self, projection)));
         for (key, state) in self.stores.all_states() {

@@ -1,4 +1,4 @@
-//! What is deployed, and what still runs with an earlier deployment.
+//! The latest deployment, and the invocations that still run with earlier ones.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,38 +10,38 @@ use tokio::time::sleep;
 
 use crate::world::World;
 
-/// The pause before an operator tries an operation again, or looks again.
+/// The operator's pause between two attempts or two checks.
 pub(crate) const PAUSE: Duration = Duration::from_millis(50);
 
-/// What environments are started with.
+/// The configuration with which environments start.
 #[derive(Debug, Clone)]
 pub(crate) struct Deployment {
-    /// Counts deployments.
+    /// The number of the deployment, counted up.
     pub(crate) number: u64,
-    /// What the service is made of.
+    /// The stage configuration.
     pub(crate) row: Arc<StageConfig>,
-    /// What readers see.
+    /// The projection that readers use.
     pub(crate) read: Projection,
-    /// What is written as well.
+    /// A second projection that writers keep up to date.
     pub(crate) other: Option<Projection>,
 }
 
 impl Deployment {
-    /// All read stores that are written, what readers see first.
+    /// Returns all projections that writers keep up to date, the readers' projection first.
     pub(crate) fn written(&self) -> impl Iterator<Item = Projection> {
         std::iter::once(self.read).chain(self.other).filter(|_| self.row.writes_read_store)
     }
 }
 
-/// What is deployed, and what runs.
+/// The latest deployment and the running invocations.
 #[derive(Debug)]
 pub(crate) struct Deployments {
     latest: Mutex<Deployment>,
-    /// Invocations under way, by the deployment of their environment.
+    /// The number of running invocations, by the deployment of their environment.
     running: Mutex<BTreeMap<u64, usize>>,
 }
 
-/// An invocation under way.
+/// A running invocation. Its drop ends the count.
 #[derive(Debug)]
 pub(crate) struct Running<'a>(&'a Deployments, u64);
 
@@ -59,12 +59,12 @@ impl Deployments {
         Self { latest: Mutex::new(first), running: Mutex::default() }
     }
 
-    /// What new environments start with.
+    /// Returns the configuration for new environments.
     pub(crate) fn latest(&self) -> Deployment {
         self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Counts an invocation for as long as it is under way.
+    /// Counts an invocation until the result is dropped.
     pub(crate) fn runs(&self, deployment: &Deployment) -> Running<'_> {
         *self.running().entry(deployment.number).or_default() += 1;
         Running(self, deployment.number)
@@ -74,7 +74,7 @@ impl Deployments {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until nothing of an earlier deployment runs.
+    /// Waits until no invocation of an earlier deployment runs.
     pub(crate) async fn drained(&self) {
         while self.running().range(..self.latest().number).any(|(_, count)| *count > 0) {
             sleep(PAUSE).await;
@@ -83,8 +83,7 @@ impl Deployments {
 }
 
 impl World {
-    /// Deploys what `change` makes of the latest deployment. A queue that is not part of it any more is gone, with all
-    /// that is in it.
+    /// Deploys a changed copy of the latest deployment. If the new stage has no queue, the queue is deleted with all its messages.
     pub(crate) fn deploy(&self, change: impl FnOnce(&mut Deployment)) {
         let mut latest = self.deployments.latest.lock().unwrap_or_else(PoisonError::into_inner);
         latest.number += 1;

@@ -1,5 +1,4 @@
-//! The functions, each in environments of its own: separate memory, separate clocks, and processes that may end at any
-//! await.
+//! The functions and their environments. Each environment has its own memory and clock. Its process may crash at any await.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -29,17 +28,17 @@ use crate::recorded::{RecordedRecords, RecordedViews, RecordedWrites};
 use crate::resources::{self, AnyResource, AnySubmitter, ReadSide, WriteParts};
 use crate::world::{Network, World};
 
-/// An invocation of the ingest function may take so long; its queue hides messages for longer.
+/// The timeout of ingest-fn. The queue hides messages for longer.
 pub(crate) const INGEST_TIMEOUT: Duration = Duration::from_secs(3);
-/// An invocation of another function may take so long.
+/// The timeout of the other functions.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// What may be behind a command may be so long behind.
+/// How long a command waits for its predecessor.
 pub(crate) const REORDER_WINDOW: Duration =
     VISIBILITY_TIMEOUT.saturating_mul(2).saturating_add(kernel::ingest::DEFERRAL_MAX);
-/// A crash comes after so many polls of an invocation at most.
+/// The maximum number of polls of an invocation before its crash.
 const POLLS_MAX: u64 = 40;
 
-/// What one environment of the read function holds.
+/// An environment of read-fn.
 #[derive(Debug)]
 pub(crate) struct Reader {
     of_resources: BTreeMap<Kind, ReadSide>,
@@ -47,19 +46,19 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    /// What answers queries of a resource.
+    /// Returns the queries of a resource.
     #[expect(clippy::expect_used, reason = "there is one for each")]
     pub(crate) fn of(&self, kind: Kind) -> &ReadSide {
         self.of_resources.get(&kind).expect("each resource is read")
     }
 }
 
-/// What one environment of the write function holds.
+/// An environment of write-fn.
 #[derive(Debug)]
 pub(crate) struct Writer(BTreeMap<Kind, Box<dyn AnySubmitter>>);
 
 impl Writer {
-    /// What takes commands of a resource in.
+    /// Returns the submitter of a resource.
     #[expect(clippy::expect_used, reason = "there is one for each")]
     pub(crate) fn of(&self, kind: Kind) -> &dyn AnySubmitter {
         self.0.get(&kind).expect("each resource is written").as_ref()
@@ -99,7 +98,7 @@ impl<F> Pool<F> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs an invocation on behalf of an operation; `None` where its process ended before it answered.
+    /// Runs an invocation for an operation. Returns `None` if its process crashed or timed out before it answered.
     pub(crate) async fn invoke<T>(&self, operation: Option<usize>, work: impl AsyncFnOnce(&F) -> T) -> Option<T> {
         let environment = self.acquire();
         let _running = self.world.deployments.runs(&environment.deployment);
@@ -116,14 +115,14 @@ impl<F> Pool<F> {
         answer
     }
 
-    /// An environment without work; where they serve several requests at a time, any.
+    /// Returns an idle environment; with concurrency, any environment.
     fn acquire(&self) -> Environment<F> {
         let (generation, deployment) = (self.world.generation(), self.world.deployments.latest());
         let mut idle = self.idle();
         let is_latest = |environment: &Environment<F>| environment.deployment.number == deployment.number;
         idle.retain(|environment| environment.generation == generation && is_latest(environment));
         let most = idle.len() as u64;
-        // Now and then another one is started although one would have been free.
+        // Sometimes a new environment starts although one is idle.
         let place = usize::try_from(self.world.chance.between(0..=most.max(3))).unwrap_or_default();
         if self.world.setup.concurrent {
             if let Some(environment) = idle.get(place) {
@@ -141,7 +140,7 @@ impl<F> Pool<F> {
         environment
     }
 
-    /// The work's result; `None` if the process ends at one of its awaits.
+    /// Returns the result of the work; `None` if the process crashes at one of its awaits.
     async fn mortal<T>(&self, generation: u64, actor: Option<Actor>, work: impl Future<Output = T>) -> Option<T> {
         let World { chance, setup, .. } = self.world.as_ref();
         let name = std::any::type_name::<F>().rsplit("::").next().unwrap_or_default();

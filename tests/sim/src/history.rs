@@ -1,5 +1,5 @@
-//! What happened in a run, seen from outside: what was sent, what was stored and when. Checks that can be made at once
-//! are made here; the others when all is at rest, in [`check`](crate::check).
+//! The history of a run, seen from outside: the messages sent, and each version with the time of its write. It checks invariants
+//! that can be checked at once; [`check`](crate::check) checks the others at rest.
 
 use std::cell::Cell;
 use std::collections::btree_map::Entry;
@@ -18,29 +18,30 @@ use tokio::time::Instant;
 
 use crate::asked::Asked;
 
-/// What must hold, numbered as in docs/guarantees.md.
+/// The invariants, numbered as in docs/guarantees.md.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Invariant {
-    /// 1. Each acknowledged command ends in exactly one of applied, rejected, superseded; or failed until redriven.
+    /// 1. Each acknowledged command ends in exactly one of applied, rejected and superseded; or failed, until it is redriven.
     EndsOnce = 1,
-    /// 2. The final state is the fold of the applied commands by version; versions are contiguous from 1.
+    /// 2. The final state results from the applied commands in the order of their versions. Versions are contiguous from 1.
     FoldOfApplied,
-    /// 3. An applied `If-Match: n` has the predecessor n, and an applied `If-None-Match` another than those that it names.
+    /// 3. An applied `If-Match: n` has the predecessor n. An applied `If-None-Match` has a predecessor that the header does not
+    ///    name.
     NoLostUpdate,
-    /// 4. Rejected and superseded commands have no effect, and were judged rightly.
+    /// 4. Rejected and superseded commands have no effect, and were judged correctly.
     NoEffect,
-    /// 5. At rest, the read store, where it is written, equals the write store.
+    /// 5. At rest, the read store equals the write store, if the stage writes one.
     ReadStoreEqual,
-    /// 6. At rest, an entry of the shared cache, where it is asked, equals the write store, unless a failure kept it from
-    ///    being told.
+    /// 6. At rest, an entry of the shared cache equals the write store, if the stage reads the cache and no failure prevented the
+    ///    update.
     CacheEqual,
     /// 7. A read returns a version that was written, with its body.
     OnlyWhatWasWritten,
-    /// 8. A session with tokens never goes back; a read with a token is as new as the token demands, or an error.
+    /// 8. In a session with tokens, versions never decrease. A read with a token is as new as the token demands, or an error.
     SessionOrder,
-    /// 9. Nothing comes back after a delete.
+    /// 9. A deleted item never comes back.
     NoResurrection,
-    /// 10. Unique keys are those of the live items, one each.
+    /// 10. The unique keys are those of the live items, one each.
     UniqueKeys,
     /// 11. A read without a token is stale within bounds.
     BoundedStaleness,
@@ -52,24 +53,24 @@ pub enum Invariant {
     ListsComplete,
     /// 15. A retry under an idempotency key is the same command, for the same item, with the same stamp.
     SameRetry,
-    /// 16. On a FIFO queue the commands for an item are judged in the order of sending, except those applied at once.
+    /// 16. On a FIFO queue the commands for an item are judged in the order of sending. Synchronous commands bypass this order.
     FifoOrder,
-    /// 17. Nothing panics.
+    /// 17. No panic occurs.
     NoPanic,
-    /// 18. Nothing crosses kinds: no page, cursor, token, record, unique key or cache entry of one kind shows up in or is
-    ///     accepted for another.
+    /// 18. No data crosses kinds. A page, cursor, token, record, unique key or cache entry of one kind never shows up in another
+    ///     kind, and is never accepted for it.
     KindsApart,
-    /// 19. In a session that sends its tokens along, an ordered command is judged after the ordered ones before it and
-    ///     after the command that the token names, and on top of what they left, unless the reorder window has passed.
+    /// 19. In a session that sends its tokens, an ordered command is judged after the command that its token names, and after the
+    ///     ordered commands before it. It is judged on top of their results, unless the reorder window has passed.
     OrderedInSession,
 }
 
-/// Something did not hold.
+/// A violation of an invariant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// What.
+    /// The violated invariant.
     pub invariant: Invariant,
-    /// The case.
+    /// The case, in words.
     pub detail: String,
 }
 
@@ -79,41 +80,41 @@ impl std::fmt::Display for Violation {
     }
 }
 
-/// A command as a client meant it.
+/// A command as the client sent it.
 #[derive(Debug, Clone)]
 pub(crate) struct Operation {
     pub(crate) kind: Kind,
     pub(crate) asked: Asked,
     pub(crate) expected: ExpectedVersion,
     pub(crate) excluded: Option<Excluded>,
-    /// What the client knew of the item's creation when it sent this.
+    /// Whether the client knew at the time of sending that the item was created.
     pub(crate) created: bool,
-    /// Whether it was sent with a token, whose stamp it comes after.
+    /// Whether the client sent a token. Then the stamp must follow the token's.
     pub(crate) in_session: bool,
     /// The commands of its session that must be judged before it.
     pub(crate) after: Vec<CommandId>,
 }
 
-/// A command as the service took it in.
+/// A command as the service accepted it.
 #[derive(Debug, Clone)]
 pub(crate) struct Taken {
     pub(crate) operation: usize,
     pub(crate) aggregate: AggregateId,
     pub(crate) stamp: Stamp,
-    /// Its place in the order of sending.
+    /// Its position in the order of sending.
     pub(crate) place: usize,
-    /// Whether a client was told that it was taken in.
+    /// Whether a client got the acknowledgement.
     pub(crate) acknowledged: bool,
 }
 
-/// One version of an item, as it was stored.
+/// A stored version of an item.
 #[derive(Debug, Clone)]
 pub(crate) struct Version {
     pub(crate) view: Option<Bytes>,
     pub(crate) stored_at: Instant,
 }
 
-/// What happened in a run.
+/// The history of a run.
 #[derive(Debug)]
 pub(crate) struct History(Mutex<Events>);
 
@@ -121,59 +122,59 @@ pub(crate) struct History(Mutex<Events>);
 pub(crate) struct Events {
     pub(crate) operations: Vec<Operation>,
     pub(crate) commands: BTreeMap<CommandId, Taken>,
-    /// The versions that were stored. A fold of several commands stores its last one only.
+    /// The stored versions. A batch plan of several commands stores only its last version.
     pub(crate) versions: BTreeMap<AggregateKey, BTreeMap<u64, Version>>,
-    /// What the read store held, and since when.
+    /// The views that the read store held, with the time of each write.
     pub(crate) views: BTreeMap<(Projection, AggregateKey), Vec<(Instant, Snapshot)>>,
     pub(crate) violations: Vec<Violation>,
     pub(crate) reads: u64,
-    /// What each environment accepted last, outside a session: what a client has seen moves no other's stamps.
+    /// The last stamp that each environment gave outside a session. A token moves only the stamp of its own command.
     latest_stamps: BTreeMap<u64, Timestamp>,
-    /// Whether an environment serves several requests at a time, so that what it accepts first may be sent last.
+    /// Whether an environment serves several requests at a time. Then commands may be sent in another order than accepted.
     is_concurrent: bool,
-    /// Who judged each command.
+    /// The judge of each command.
     pub(crate) judges: BTreeMap<CommandId, Judge>,
-    /// The commands in the order in which they were judged.
+    /// The commands in the order of their judgement.
     pub(crate) judged: Vec<CommandId>,
-    /// The commands that were sent, and neither judged nor given up since.
+    /// The commands in the queue: sent, and since then neither judged nor dead letters.
     on_their_way: BTreeSet<CommandId>,
-    /// The commands that had failed, and when they ended otherwise: after a redrive, or by another delivery.
+    /// The commands that were failed and then got a final status, by a redrive or by a late delivery. With the time of that.
     pub(crate) revived: BTreeMap<CommandId, Instant>,
-    /// Whether a dead letter was sent back.
+    /// Whether an operator has redriven a dead letter.
     pub(crate) redriven: bool,
 }
 
-/// Who judged a command.
+/// The function that judged a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Judge {
-    /// The ingest function.
+    /// ingest-fn.
     Ingest,
-    /// The writer that took it in.
+    /// write-fn.
     Writer {
-        /// What writes are answered with there.
+        /// The answer to writes in the environment's stage.
         answer: WriteAnswer,
-        /// Whether its item's create was on its way.
+        /// Whether the create of the item was still pending.
         create_is_behind: bool,
     },
 }
 
-/// On whose behalf an invocation works.
+/// The client's operation for which an invocation works.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Actor {
-    /// The client's operation.
+    /// The index of the client's operation.
     pub(crate) operation: usize,
-    /// The environment.
+    /// The number of the environment.
     pub(crate) environment: u64,
-    /// What writes are answered with there.
+    /// The answer to writes in the environment's stage.
     pub(crate) answer: WriteAnswer,
 }
 
 thread_local! {
-    /// The invocation that is being polled, where it is a client's.
+    /// The operation of the invocation that is being polled; `None` for ingest-fn and operators.
     static ACTING: Cell<Option<Actor>> = const { Cell::new(None) };
 }
 
-/// Polls on behalf of a client.
+/// Polls an invocation on behalf of a client.
 pub(crate) fn acting_for<T>(actor: Option<Actor>, poll: impl FnOnce() -> T) -> T {
     let before = ACTING.replace(actor);
     let result = poll();
@@ -194,14 +195,14 @@ impl History {
         self.lock().violated(invariant, detail);
     }
 
-    /// A client is about to send a command.
+    /// Records that a client is about to send a command. Returns the operation's index.
     pub(crate) fn begins(&self, operation: Operation) -> usize {
         let mut events = self.lock();
         events.operations.push(operation);
         events.operations.len() - 1
     }
 
-    /// A message reached the queue.
+    /// Records that a message reached the queue.
     pub(crate) fn sent(&self, message: &OutgoingMessage) {
         match RawEnvelope::read(&message.body) {
             Ok(envelope) => {
@@ -215,14 +216,14 @@ impl History {
         }
     }
 
-    /// A message became a dead letter.
+    /// Records that a message became a dead letter.
     pub(crate) fn given_up(&self, message: &OutgoingMessage) {
         if let Ok(envelope) = RawEnvelope::read(&message.body) {
             self.lock().on_their_way.remove(&envelope.stamp.command);
         }
     }
 
-    /// A transaction took effect.
+    /// Records that a transaction was committed.
     pub(crate) fn committed(&self, transaction: &Transaction, before: &[Option<CommandRecord>]) {
         let mut events = self.lock();
         for (record, before) in transaction.records.iter().zip(before) {
@@ -237,18 +238,18 @@ impl History {
         }
     }
 
-    /// A record was put outside a transaction.
+    /// Records that a command record was written outside a transaction.
     pub(crate) fn recorded(&self, record: &CommandRecord, before: Option<&CommandRecord>) {
         self.lock().recorded(record, before);
     }
 
-    /// A view was put.
+    /// Records that a view was written.
     pub(crate) fn projected(&self, projection: Projection, key: &AggregateKey, view: &Snapshot) {
         self.lock().projected(projection, key, view);
     }
 }
 
-/// Whether the status may never change, whatever the code under test says.
+/// Returns whether a status is final. Independent of the code under test.
 pub(crate) fn is_final(status: &CommandStatus) -> bool {
     !matches!(status, CommandStatus::Pending | CommandStatus::Failed { .. })
 }
@@ -258,7 +259,7 @@ impl Events {
         self.violations.push(Violation { invariant, detail });
     }
 
-    /// All that a transaction puts is of its aggregate's kind.
+    /// Checks that all entries of a transaction have the kind of its item.
     fn is_of_one_kind(&mut self, transaction: &Transaction) {
         let Transaction { key, records, unique_keys_taken, unique_keys_released, .. } = transaction;
         let mut unique_keys = unique_keys_taken.iter().chain(unique_keys_released);
@@ -289,7 +290,7 @@ impl Events {
             (None, Some(Actor { operation, environment, .. })) => {
                 let taken = Taken { operation, aggregate, stamp, place, acknowledged: false };
                 self.commands.insert(stamp.command, taken);
-                // Under an idempotency key it may carry the stamp that another environment gave it.
+                // Under an idempotency key, the command may keep a stamp from another environment.
                 let in_session = self.operations.get(operation).is_some_and(|operation| operation.in_session);
                 if stamp.command.accepted_at().is_some() && !self.is_concurrent && !in_session {
                     let latest = self.latest_stamps.insert(environment, stamp.at);
@@ -358,7 +359,7 @@ impl Events {
     }
 }
 
-/// The time between two accept times, or nothing where the second is earlier.
+/// Returns the time from `than` to `at`; zero if `at` is earlier.
 pub(crate) fn later(at: Timestamp, than: Timestamp) -> std::time::Duration {
     at.since(than).unwrap_or_default()
 }

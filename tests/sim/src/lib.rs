@@ -1,11 +1,11 @@
-//! The whole flow under every fault, in simulated time: the kernel's and the ingest function's own code, over stores, a
-//! queue and a cache that fail, delay, repeat and reorder as a seed says. A seed always makes the same run.
+//! Simulates the whole flow under faults, in simulated time. The kernel's and ingest-fn's real code runs over stores, a queue and a
+//! cache that fail, delay, repeat and reorder. The seed decides every fault: the same seed always makes the same run.
 //!
-//! Environments are wired from the row of the table of stages that is deployed; an operator may deploy others meanwhile.
+//! The deployed stage configuration decides how environments are wired. An operator may deploy other stages during a run.
 //!
-//! All resources that the service serves are mixed in one run. Which these are comes from its list.
+//! A run mixes all resources in the service's list.
 //!
-//! A crash is the end of an invocation at one of its awaits: its future is dropped.
+//! A crash ends an invocation at one of its awaits: the simulation drops its future.
 
 #![cfg(feature = "mutants")]
 

@@ -1,4 +1,4 @@
-//! Runs seeds, one after the other or many at once, and shows the first that fails.
+//! Runs one seed or plan, or many seeds in parallel. Shows the first failure.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,26 +11,26 @@ use kernel::mutants::Mutant;
 use simulation::plan::Plan;
 use simulation::{run, shrink};
 
-/// Simulates the whole flow under faults, one seed after the other, until one fails.
+/// Simulate the whole flow under faults, seed by seed, until one fails.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
-    /// Run this seed only, and tell what happens in it.
+    /// Run only this seed, and print its faults and violations.
     #[arg(long, conflicts_with_all = ["from", "count", "seconds", "plan"])]
     seed: Option<u64>,
-    /// Run the plan in this file only.
+    /// Run only the plan in this file.
     #[arg(long, conflicts_with_all = ["from", "count", "seconds"])]
     plan: Option<PathBuf>,
     /// The first seed.
     #[arg(long, default_value_t = 0)]
     from: u64,
-    /// How many seeds.
+    /// The number of seeds.
     #[arg(long, default_value_t = 20_000)]
     count: u64,
-    /// Stop after so many seconds, if that is earlier.
+    /// Stop after this number of seconds, even if seeds are left (default: no limit).
     #[arg(long)]
     seconds: Option<u64>,
-    /// Break the code like this; see `kernel::mutants`.
+    /// Run with this deliberate fault in the code, from the list in `kernel::mutants`.
     #[arg(long)]
     mutant: Option<Mutant>,
 }
@@ -54,7 +54,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs seeds on all processors; returns the plan of the first one found that fails.
+/// Runs seeds on all processors. Returns the plan of the first failure found.
 fn soak(arguments: &Arguments) -> Option<Plan> {
     let started = Instant::now();
     let limit = Duration::from_secs(arguments.seconds.unwrap_or(u64::MAX));
@@ -96,7 +96,7 @@ fn soak(arguments: &Arguments) -> Option<Plan> {
     failed.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// Tells what a plan comes to; a failing one is cut down first.
+/// Runs a plan and prints the result. Shrinks a failing plan first.
 fn show(plan: &Plan, mutant: Option<Mutant>) -> ExitCode {
     let report = run(plan, mutant);
     println!(

@@ -1,4 +1,5 @@
-//! What the commands of one item must have come to, by the resource's own rules and by a second, simpler reading of them.
+//! The expected result of all commands for one item, calculated twice: with the resource's own rules, and with a simpler model of
+//! its fields.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -35,7 +36,7 @@ struct At<R: Resource> {
     fields: Fields,
 }
 
-/// The second reading: of each field the later stamp wins.
+/// The simpler model: for each field, the later stamp wins.
 #[derive(Debug, Clone, Default)]
 struct Fields(BTreeMap<String, (Json, Stamp)>);
 
@@ -52,18 +53,18 @@ impl Fields {
         }
     }
 
-    /// Whether a field was set by a later command.
+    /// Returns whether a later command has set the field.
     fn is_later(&self, name: &str, stamp: Stamp) -> bool {
         self.0.get(name).is_some_and(|(_, set)| *set >= stamp)
     }
 
-    /// Whether a view shows each field as it is.
+    /// Returns whether a view shows the value of each field.
     fn are_shown_by(&self, view: &Json) -> bool {
         self.0.iter().all(|(name, (value, _))| view.get(name) == Some(value))
     }
 }
 
-/// What is wrong with an item and with the records of its commands.
+/// Returns all violations by an item and by the records of its commands.
 pub(crate) fn wrong<R: Resource>(item: &Item<'_>) -> Vec<(Invariant, String)> {
     let versions = match fold::<R>(item) {
         Ok(versions) => versions,
@@ -76,8 +77,8 @@ pub(crate) fn wrong<R: Resource>(item: &Item<'_>) -> Vec<(Invariant, String)> {
     item.records.iter().filter_map(wrong).collect()
 }
 
-/// Folds the applied commands of the item, and compares the result with what is stored. Returns the item at each version,
-/// from 0.
+/// Applies the applied commands in the order of their versions, and compares the result with the stored state. Returns the item at
+/// each version, from 0.
 fn fold<R: Resource>(item: &Item<'_>) -> Result<Vec<At<R>>, String> {
     let applied = item.records.iter().filter_map(|record| match record.status {
         CommandStatus::Applied { version } => Some((version, *record)),
@@ -101,14 +102,14 @@ fn fold<R: Resource>(item: &Item<'_>) -> Result<Vec<At<R>>, String> {
     Ok(versions)
 }
 
-/// The command of a record, as the service took it in and as a client meant it.
+/// Returns the command of a record, as the service accepted it and as the client sent it.
 fn sent<'a>(item: &Item<'a>, record: &CommandRecord) -> Option<(&'a Taken, &'a history::Operation)> {
     let taken = item.events.commands.get(&record.key.command)?;
     let operation = item.events.operations.get(taken.operation)?;
     (operation.kind == item.key.kind).then_some((taken, operation))
 }
 
-/// The item after a command that made `version` of it.
+/// Returns the item after the command that made `version`.
 fn step<R: Resource>(
     before: &At<R>,
     version: u64,
@@ -140,12 +141,12 @@ fn decide<R: Resource>(before: &At<R>, taken: &Taken, operation: &history::Opera
     R::decide(before.state.as_ref(), &operation.asked.command::<R>(), &context)
 }
 
-/// Whether it names the version that it builds on: then it wins over whatever is stored.
+/// Returns whether the command names its expected version. Then it wins over every stored field.
 fn is_conditional(operation: &history::Operation) -> bool {
     matches!(operation.expected, ExpectedVersion::Version(_))
 }
 
-/// Compares the result of all commands with what is stored.
+/// Compares the result of all commands with the stored state.
 fn is_stored<R: Resource>(item: &Item<'_>, version: u64, due: &At<R>) -> Result<(), String> {
     let stored = Aggregate::<R>::decode(item.stored).map_err(|error| error.to_string())?;
     if stored.version != version {
@@ -161,7 +162,7 @@ fn is_stored<R: Resource>(item: &Item<'_>, version: u64, due: &At<R>) -> Result<
     }
 }
 
-/// Whether a command was rejected or superseded for a reason that was there.
+/// Checks that a rejected or superseded command had a valid reason.
 fn judged_rightly<R: Resource>(
     item: &Item<'_>,
     record: &CommandRecord,
@@ -169,7 +170,7 @@ fn judged_rightly<R: Resource>(
 ) -> Result<(), (Invariant, String)> {
     let no_effect = |detail: &str| Err((Invariant::NoEffect, detail.to_owned()));
     if record.status == CommandStatus::Pending {
-        // No client was told that it was taken in; otherwise it would not have ended, which is checked elsewhere.
+        // The client got no acknowledgement. If it had got one, `at_rest` would report the command as not ended.
         return Ok(());
     }
     let Some((taken, operation)) = sent(item, record) else { return no_effect("nobody asked for it") };
@@ -193,7 +194,7 @@ fn judged_rightly<R: Resource>(
     }
 }
 
-/// Whether a rejection by the kernel was right; `None` if the code is not the kernel's.
+/// Checks a rejection by the kernel; `None` if the code is not one of the kernel's.
 fn rejected_rightly(
     item: &Item<'_>,
     record: &CommandRecord,
@@ -218,25 +219,26 @@ fn rejected_rightly(
     })
 }
 
-/// Whether the code stands for a unique value that the command sets: another item may have it.
+/// Returns whether the code stands for a unique field that the command sets. Another item may have the value.
 fn may_be_taken<R: Resource>(asked: &Asked, code: &str) -> bool {
     let is_it = |field: &&resource::Field| field.taken.is_some_and(|(taken, _)| taken == code);
     R::FIELDS.iter().find(is_it).is_some_and(|field| asked.fields.contains_key(field.name))
 }
 
-/// Whether the resource refuses the command with this code.
+/// Returns whether the resource's rules reject the command with this code.
 fn rejects<R: Resource>(at: &At<R>, taken: &Taken, operation: &history::Operation, code: &str) -> bool {
     matches!(decide(at, taken, operation), Decision::Reject(problem) if problem.code == code)
 }
 
-/// Whether later commands had set all fields of the command, by both readings.
+/// Returns whether later commands had set all fields of the command, by the resource's rules and by the model.
 fn is_superseded<R: Resource>(at: &At<R>, taken: &Taken, operation: &history::Operation) -> bool {
     let are_later = operation.asked.fields.keys().all(|name| at.fields.is_later(name, taken.stamp));
     are_later && matches!(decide(at, taken, operation), Decision::Superseded)
 }
 
-/// The create may have been behind for as long as the item's own identity is young. Where nothing is queued any more it was
-/// judged already, or given up.
+/// Returns whether ingest waited for the item's create: for the reorder window after the item's id was made, less the clock skew.
+/// In
+/// a stage without a queue the create was judged before, or is a dead letter.
 fn was_waited_for(item: &Item<'_>, record: &CommandRecord) -> bool {
     let made_at = record.aggregate.made_at().unwrap_or(record.accepted_at);
     let waited = record.completed_at.map(|at| later(at, made_at)).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What happens in one run, drawn from a seed. A plan is data, so that it can be cut down and kept.
+//! The plan of a run, drawn from a seed. A plan is data, so that it can be shrunk and stored.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -11,52 +11,52 @@ use serde::{Deserialize, Serialize};
 use service::resources::RESOURCES;
 use service::stages::{StageConfig, StageError};
 
-/// Tenants of a run.
+/// The number of tenants in a run.
 pub const TENANTS: u8 = 2;
 
-/// All that distinguishes one run from another.
+/// All inputs of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
-    /// Decides what is not written here: latencies, where faults strike, in what order messages come.
+    /// The seed of all decisions that are not in the plan: latencies, the injected faults, the order of messages.
     pub seed: u64,
-    /// What is built, and how bad the world is.
+    /// The configuration of the service, and the rates of faults.
     pub setup: Setup,
-    /// What each client does, one step after the other.
+    /// The steps of each client.
     pub sessions: Vec<Session>,
-    /// What befalls the whole system.
+    /// The faults that hit the whole system.
     pub disasters: Vec<Disaster>,
-    /// Faults, by their number in the run, that are left out.
+    /// The numbers of the faults that the run leaves out.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub muted: BTreeSet<u64>,
 }
 
-/// What is built, and how bad the world is.
+/// The configuration of the service, and the rates of faults.
 #[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Setup {
-    /// What the service is made of at first.
+    /// The stage at the start.
     pub stage: Stage,
-    /// Whether the queue keeps each aggregate's order.
+    /// Whether the queue is FIFO and keeps the order of each item.
     pub fifo: bool,
-    /// Whether there is a shared cache, in the stages with one.
+    /// Whether there is a shared cache, in the stages that use one.
     pub shared_cache: bool,
-    /// Whether environments remember what they read, in the stages in which they do.
+    /// Whether environments have a memory cache, in the stages that use one.
     pub memory: bool,
     /// Whether an environment serves several requests at a time.
     pub concurrent: bool,
-    /// How far an environment's clock may be off, in milliseconds; it may be set right or wrong at any time.
+    /// The maximum error of an environment's clock, in milliseconds. The clock may change its error at any time.
     pub skew_ms: u64,
-    /// The longest usual latency of an operation, in milliseconds.
+    /// The maximum latency of an operation that is not slow, in milliseconds.
     pub latency_ms: u64,
-    /// How far an eventually consistent read may be behind, in milliseconds.
+    /// The maximum lag of an eventually consistent read, in milliseconds.
     pub lag_ms: u64,
-    /// After so many deliveries a message is given up.
+    /// The number of deliveries after which a message becomes a dead letter.
     pub receive_count_max: u32,
-    /// How often things go wrong.
+    /// The rates of faults.
     pub faults: Faults,
 }
 
-/// A row of the table of stages; by its name, in a plan that is kept.
+/// A stage configuration. A stored plan has its name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Stage(pub Arc<StageConfig>);
@@ -82,77 +82,77 @@ impl Stage {
     }
 }
 
-/// How often things go wrong, in thousandths.
+/// The rates of faults, in thousandths.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Faults {
     /// An operation is not carried out, and fails.
     pub lost_requests: u32,
     /// An operation is carried out, and fails.
     pub lost_responses: u32,
-    /// An operation is carried out twice, as by a client that tried again.
+    /// An operation is carried out twice, as by a client that retries.
     pub repeats: u32,
     /// A transaction of several commands is too large.
     #[serde(default)]
     pub oversize: u32,
-    /// A transaction meets another one.
+    /// A transaction conflicts with another one.
     pub contention: u32,
     /// An operation takes seconds.
     pub slowness: u32,
     /// An operation of the shared cache fails, before or after its effect.
     pub cache_failures: u32,
-    /// The shared cache evicts what it holds.
+    /// The shared cache evicts an entry.
     pub evictions: u32,
-    /// An invocation's process ends at some await.
+    /// The process of an invocation ends at one of its awaits.
     pub crashes: u32,
-    /// A message is handed out though somebody has it, or comes again though it was deleted.
+    /// A message is delivered while it is hidden, or again after its delete.
     pub duplicates: u32,
 }
 
-/// What one client does.
+/// The steps of one client.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
-    /// Whose client it is.
+    /// The number of the client's tenant.
     pub tenant: u8,
-    /// Its steps.
+    /// The steps, in order.
     pub steps: Vec<Step>,
 }
 
-/// One thing that a client does.
+/// One step of a client.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Step {
     /// Sends a command.
     Write(Write),
     /// Reads an item.
     Read {
-        /// Which.
+        /// The item's number.
         item: u8,
-        /// Whether it sends its consistency token along.
+        /// Whether the read sends the session's consistency token.
         token: bool,
-        /// Whether it takes a stale answer rather than none.
+        /// Whether the client prefers a stale answer to an error.
         lenient: bool,
     },
-    /// Asks for another tenant's item.
+    /// Reads an item of another tenant.
     ReadForeign {
-        /// Which.
+        /// The item's number.
         item: u8,
     },
-    /// Asks for an item as if it were of another resource.
+    /// Reads an item under another resource.
     ReadAsOther {
-        /// Which.
+        /// The item's number.
         item: u8,
-        /// So many places further in the list of resources.
+        /// The distance to the other resource in the list of resources.
         other: u8,
-        /// Whether it sends the item's consistency token along.
+        /// Whether the read sends the item's consistency token.
         token: bool,
     },
-    /// Reads the list of an item's resource, and tries its cursor in the lists of others.
+    /// Reads the list of the item's resource, and tries its cursor in the lists of other resources.
     List {
-        /// Which.
+        /// The item's number.
         item: u8,
     },
-    /// Asks what became of its latest command.
+    /// Reads the status of the client's latest command.
     Status,
-    /// Does nothing for so many milliseconds.
+    /// Waits for this number of milliseconds.
     Pass(u64),
 }
 
@@ -160,126 +160,125 @@ pub enum Step {
 #[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own that a client has")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Write {
-    /// For which item. Its number decides of which resource it is.
+    /// The item's number. It also selects the resource.
     pub item: u8,
-    /// Sends it to the resource that is so many places further in the list, which has no such item. A create ignores this.
+    /// The distance in the list of resources to the resource that gets the command. It has no such item. A create ignores this.
     #[serde(default)]
     pub as_other: u8,
-    /// What it asks.
+    /// The change.
     pub change: Change,
-    /// What it builds on.
+    /// The precondition.
     pub precondition: Precondition,
-    /// Whether it carries an idempotency key, and is tried again where the answer is an error.
+    /// Whether the command carries an idempotency key. The client retries such a command after an error.
     pub keyed: bool,
-    /// Whether a keyed one is sent once more although it was acknowledged.
+    /// Whether a command with a key is sent again although it was acknowledged.
     pub repeated: bool,
-    /// After so many milliseconds.
+    /// The time before it is sent again, in milliseconds.
     #[serde(default)]
     pub repeated_after_ms: u64,
-    /// Whether it carries the session's token.
+    /// Whether the command carries the session's token.
     pub token: bool,
     /// Whether the client waits for the outcome.
     pub waits: bool,
-    /// Whether an acknowledgement is enough for it.
+    /// Whether the client sends `Prefer: respond-async`.
     #[serde(default)]
     pub respond_async: bool,
 }
 
-/// What a command asks. A resource that lacks what is named gets an update of something else.
+/// The change that a command makes. If the resource has no such field or action, the command updates another field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Change {
-    /// A new item, with one of a few values in its unique fields.
+    /// Creates an item, with one of a few values in its unique fields.
     Create(u8),
-    /// All fields anew, likewise.
+    /// Replaces all fields, with one of a few values in the unique fields.
     Replace(u8),
-    /// Another value of one of the fields that are not unique.
+    /// Updates a field that is not unique.
     Update(u8),
-    /// One of a few values of a unique field.
+    /// Updates a unique field to one of a few values.
     UpdateUnique(u8),
-    /// The end.
+    /// Deletes the item.
     Delete,
-    /// One of the actions.
+    /// Requests one of the actions.
     Act(u8),
 }
 
-/// What a command builds on.
+/// The precondition of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Precondition {
-    /// Anything.
+    /// No precondition.
     None,
-    /// The version that the session saw last.
+    /// `If-Match` with the version that the session saw last.
     Seen,
-    /// The version after that.
+    /// `If-Match` with the version after that.
     Ahead,
-    /// That the item exists.
+    /// The item must exist.
     Exists,
-    /// That the item does not exist: no write but a create can.
+    /// The item must not exist. Only a create can meet this.
     NotAny,
-    /// Any version but the one that the session saw last.
+    /// `If-None-Match` with the version that the session saw last.
     NotSeen,
 }
 
-/// What befalls the whole system.
+/// A fault that hits the whole system.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Disaster {
-    /// When, in milliseconds from the start.
+    /// Its time, in milliseconds from the start.
     pub at_ms: u64,
-    /// What.
+    /// The kind of fault.
     pub what: FaultKind,
 }
 
-/// What befalls the whole system.
+/// The faults that hit the whole system, and the work of operators.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FaultKind {
-    /// The shared cache forgets everything.
+    /// The shared cache loses all entries.
     CacheFlushed,
-    /// The shared cache does not answer for so many milliseconds.
+    /// The shared cache does not answer for this number of milliseconds.
     CacheDown(u64),
-    /// The stores do not answer for so many milliseconds.
+    /// The stores do not answer for this number of milliseconds.
     StoresDown(u64),
-    /// The queue takes nothing for so many milliseconds.
+    /// The queue accepts no message for this number of milliseconds.
     QueueDown(u64),
     /// All environments end.
     EnvironmentsEnd,
-    /// An operator sends the dead letters back.
+    /// An operator redrives the dead letters.
     Redrive,
-    /// Somebody sends what nobody can read, to the order group of whoever sent last.
+    /// An unreadable message arrives, in the order group of the latest message.
     Poison,
-    /// An operator puts another read store in the place of the one that there is, where all is queued. In a run this or a
-    /// walk happens, once.
+    /// An operator replaces the read store, if the stage queues all writes. A run has at most one cutover or walk.
     Cutover {
-        /// Whether what runs with the deployment before is waited for, as it must be.
+        /// Whether the operator waits for environments of the earlier deployment, as required.
         waits: bool,
-        /// Whether readers are made to see the first one again.
+        /// Whether the operator then rolls back to the first read store.
         back: bool,
     },
-    /// An operator takes the service from stage to stage.
+    /// An operator deploys one stage after the other.
     Walk {
-        /// Each next to the one before.
+        /// The stages to deploy. Each is next to the one before it.
         way: Vec<Stage>,
-        /// What the operator does not do, and must.
+        /// The duty that the operator forgets.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         forgotten: Option<Duty>,
     },
 }
 
-/// What an operator must do between two stages.
+/// The duties of an operator between two stages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Duty {
-    /// After each deployment: wait until nothing of an earlier one runs.
+    /// After each deployment: wait until no environment of an earlier one runs.
     AwaitEnvironments,
-    /// Before readers see the read store: put into it what was stored while nobody wrote it.
+    /// Before readers use the read store: copy the states that were written before the writers updated it.
     FillReadStore,
-    /// Before readers ask the shared cache: drop what it holds from a time when writers did not keep it up to date.
+    /// Before readers use the shared cache: delete entries from a time when writers did not update it.
     DropCached,
-    /// Before writers stop sending to the queue, and before it goes: wait until it is empty.
+    /// Before writers stop queueing, and before the queue is deleted: wait until it is empty.
     EmptyQueue,
-    /// At the same times: send its dead letters back, and wait until none is left.
+    /// At the same times: redrive the dead letters, until none is left.
     RedriveDeadLetters,
 }
 
 impl Disaster {
-    /// Whether an operator takes the service to another stage.
+    /// Returns whether the disaster is an operator's walk to other stages.
     #[must_use]
     pub fn is_walk(&self) -> bool {
         matches!(self.what, FaultKind::Walk { .. })
@@ -287,7 +286,7 @@ impl Disaster {
 }
 
 impl Plan {
-    /// The plan of a seed.
+    /// Returns the plan of a seed.
     #[must_use]
     pub fn of(seed: u64) -> Self {
         let mut draw = Draw(SmallRng::seed_from_u64(seed));
@@ -300,7 +299,7 @@ impl Plan {
         Self { seed, setup, sessions, disasters, muted: BTreeSet::new() }
     }
 
-    /// The plan as it is kept in a file: JSON, a line for each step.
+    /// Returns the plan as JSON for a file, with one line for each step.
     #[must_use]
     pub fn to_text(&self) -> String {
         let json = |value: serde_json::Result<String>| value.unwrap_or_default();
@@ -319,32 +318,32 @@ impl Plan {
         )
     }
 
-    /// The plan that was kept in a file.
+    /// Reads a plan from a file.
     pub fn read(path: &Path) -> io::Result<Self> {
         Ok(serde_json::from_slice(&std::fs::read(path)?)?)
     }
 }
 
-/// What a run is about. Where little fails, what goes wrong is a race.
+/// The focus of a run. With few faults, a run tests races.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Theme {
-    /// Anything may happen.
+    /// Any fault and any step.
     Everything,
     /// All clients read and write one item.
     HotItem,
-    /// All clients want the same few unique values.
+    /// All clients use the same few unique values.
     FewValues,
-    /// Somebody takes the service from stage to stage, or replaces the read store.
+    /// An operator walks from stage to stage, or replaces the read store.
     Operator,
 }
 
-/// The stages that a walk leads over. What comes before them is packaged differently only.
+/// The stages of a walk. Earlier stages differ only in packaging.
 const PATH: [&str; 5] = ["read-write", "memory-cache", "redis-cache", "read-store", "cqrs"];
 
-/// Numbers that pick a field or an action of a resource. If it has 2, 3, 4 or 6 of them, each is as likely.
+/// The range of the numbers that select a field or an action. With 2, 3, 4 or 6 choices, each has the same probability.
 const WHICH: u8 = 12;
 
-/// How many resources there are.
+/// Returns the number of resources.
 fn resources() -> u8 {
     u8::try_from(RESOURCES.len()).unwrap_or(u8::MAX)
 }
@@ -369,7 +368,7 @@ impl Draw {
         items.get(place).copied().unwrap_or_default()
     }
 
-    /// How far in the list of resources another one is; 0 if there is no other.
+    /// Returns the distance to another resource in the list; 0 if there is no other.
     fn other(&mut self) -> u8 {
         match resources() {
             1 => 0,
@@ -396,7 +395,7 @@ impl Draw {
                 18..=19 => "memory-cache",
                 _ => "read-write",
             },
-            // Writers meet more often than batches do.
+            // Concurrent writers conflict more often than batches.
             Theme::FewValues => match place {
                 1..=5 => "cqrs",
                 6..=9 => "cqrs-expand",
@@ -432,7 +431,7 @@ impl Draw {
         }
     }
 
-    /// Each kind of fault is left out of half the runs, so that none hides another.
+    /// Draws the rates. Each kind of fault is absent from half the runs, so that none hides another.
     fn faults(&mut self) -> Faults {
         Faults {
             lost_requests: self.rate(80),
@@ -453,14 +452,14 @@ impl Draw {
         u32::try_from(rate).unwrap_or_default()
     }
 
-    /// The items that clients meet on. Any resource may be the first.
+    /// Returns the items that the clients share. The first may be of any resource.
     fn items(&mut self, theme: Theme) -> Vec<u8> {
         let resources = resources();
         let first = self.small(resources);
         match theme {
             Theme::Everything => (first..=first + self.small(3)).collect(),
             Theme::HotItem => vec![first],
-            // Values are unique within a resource.
+            // Values are unique within one resource, so both items are of the same one.
             Theme::FewValues => vec![first, first + resources],
             Theme::Operator => vec![first, first + 1],
         }
@@ -471,7 +470,7 @@ impl Draw {
         let step = |draw: &mut Self| {
             let item = draw.one_of(items);
             match theme {
-                // The traffic lasts for as long as it takes to come to another stage.
+                // The pauses make the traffic last until the operator reaches another stage.
                 Theme::Operator if draw.chance(50) => Step::Pass(draw.between(1, 1_500)),
                 Theme::Everything | Theme::Operator => draw.step(item),
                 Theme::HotItem => draw.hot_step(item),
@@ -578,7 +577,7 @@ impl Draw {
         disasters
     }
 
-    /// From a stage to one next to it, and perhaps back or further, again and again.
+    /// Returns a walk of 1 to 4 stages. Each is next to the one before it, up or down the path.
     fn way(&mut self, stage: &Stage) -> Vec<Stage> {
         let mut place = PATH.iter().position(|name| *name == stage.0.stage).unwrap_or_default();
         let steps = self.between(1, 4);

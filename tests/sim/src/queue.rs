@@ -1,4 +1,4 @@
-//! The queue between write and ingest, with all that it may do by contract: hand out twice, in any order, late.
+//! The simulated queue between write-fn and ingest-fn. As SQS may, it delivers messages twice, late and in any order.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,13 +14,13 @@ use crate::chance::Chance;
 use crate::history::History;
 use crate::plan::Setup;
 
-/// How long a received message is hidden, as on the local stack.
+/// The visibility timeout, as on the local stack.
 pub(crate) const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(20);
-/// How long a FIFO queue knows a message again.
+/// The time for which a FIFO queue recognizes a duplicate.
 const DEDUPLICATION: Duration = Duration::from_secs(300);
-/// What nobody can read: no JSON, and a message of code that is not written yet.
+/// Unreadable messages: one is not JSON, the other comes from a future version of the code.
 const POISON: [&str; 2] = ["poison", r#"{"schema":65535}"#];
-/// Messages of one receive at most.
+/// The maximum number of messages of one receive.
 const BATCH_MAX: u64 = 10;
 
 #[derive(Debug)]
@@ -37,10 +37,10 @@ pub(crate) struct Queue {
 #[derive(Debug, Default)]
 struct State {
     is_deployed: bool,
-    /// By their place in the order of sending.
+    /// The waiting messages, by their position in the order of sending.
     waiting: BTreeMap<u64, Waiting>,
     dead: Vec<OutgoingMessage>,
-    /// What nobody can read, sent and given up.
+    /// The numbers of unreadable messages: sent, and given up.
     poison: (usize, usize),
     last: Option<OutgoingMessage>,
     sent: u64,
@@ -57,7 +57,7 @@ struct Waiting {
     receipt: u64,
 }
 
-/// A message as it was received.
+/// A received message.
 #[derive(Debug, Clone)]
 pub(crate) struct Received {
     pub(crate) id: String,
@@ -83,7 +83,7 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Creates the queue, or deletes it with all that is in it.
+    /// Creates the queue, or deletes it with all its messages.
     pub(crate) fn deploy(&self, is_deployed: bool) {
         let mut state = self.lock();
         if state.is_deployed && !is_deployed {
@@ -109,7 +109,7 @@ impl Queue {
 
     fn next_visible_at(&self) -> Option<Instant> {
         let now = Instant::now();
-        // A tick later: timers are that coarse.
+        // Timers have a resolution of 1 ms, so wait 1 ms longer.
         let later = |waiting: &Waiting| (waiting.visible_at > now).then_some(waiting.visible_at);
         self.lock().waiting.values().filter_map(later).min().map(|at| at + Duration::from_millis(1))
     }
@@ -123,7 +123,7 @@ impl Queue {
                 places.swap(place, usize::try_from(other).unwrap_or(place));
             }
         }
-        // Small batches are handled side by side, large ones are folded.
+        // Small batches let invocations run in parallel. Large ones give batch plans of several commands.
         let most = if self.chance.between(0..=1) == 0 { 2 } else { BATCH_MAX };
         places.truncate(usize::try_from(self.chance.between(1..=most)).unwrap_or(1));
         places.into_iter().filter_map(|place| self.hand_out(&mut state, place)).collect()
@@ -133,7 +133,7 @@ impl Queue {
         if state.waiting.get(&place)?.receive_count >= self.receive_count_max {
             let dead = state.waiting.remove(&place)?.message;
             if POISON.contains(&dead.body.as_str()) {
-                // An operator looks at it, and discards it.
+                // An operator inspects the message and discards it.
                 state.poison.1 += 1;
             } else {
                 self.history.given_up(&dead);
@@ -159,7 +159,7 @@ impl Queue {
         })
     }
 
-    /// Forgets a message, if the receipt is its latest.
+    /// Deletes a message, if the receipt handle is valid.
     pub(crate) fn delete(&self, receipt_handle: &str) {
         let comes_again = self.chance.strikes(self.duplicates / 4, || "a deleted message comes again".to_owned());
         let mut state = self.lock();
@@ -172,7 +172,7 @@ impl Queue {
         }
     }
 
-    /// Sends the dead letters back, under new identities.
+    /// Redrives the dead letters, under new message ids.
     pub(crate) fn redrive(&self) {
         let mut state = self.lock();
         for message in std::mem::take(&mut state.dead) {
@@ -182,7 +182,7 @@ impl Queue {
         self.arrived.notify_waiters();
     }
 
-    /// Sends what nobody can read, behind what was sent last.
+    /// Sends an unreadable message, behind the latest message.
     pub(crate) fn poison(&self) {
         let mut state = self.lock();
         let Some(last) = state.last.clone() else { return };
@@ -194,24 +194,24 @@ impl Queue {
         self.arrived.notify_waiters();
     }
 
-    /// How long what nobody can read may hold its order group back, one after the other, until it is given up.
+    /// Returns how long unreadable messages may block their order group, one after the other, until they are given up.
     pub(crate) fn held_back(&self) -> Duration {
         let left = u32::try_from(self.poison_forgotten()).unwrap_or(u32::MAX);
         VISIBILITY_TIMEOUT.saturating_mul(self.receive_count_max + 1).saturating_mul(left)
     }
 
-    /// How much of what nobody can read was neither kept nor given up.
+    /// Returns the number of unreadable messages that were neither kept nor given up.
     pub(crate) fn poison_forgotten(&self) -> usize {
         let (sent, given_up) = self.lock().poison;
         sent.saturating_sub(given_up)
     }
 
-    /// What ended as dead letters.
+    /// Returns the dead letters.
     pub(crate) fn dead(&self) -> Vec<OutgoingMessage> {
         self.lock().dead.clone()
     }
 
-    /// Whether nothing waits, hidden messages included.
+    /// Returns whether no message waits, including hidden ones.
     pub(crate) fn is_empty(&self) -> bool {
         self.lock().waiting.is_empty()
     }
@@ -225,7 +225,7 @@ impl State {
         self.waiting.insert(self.sent, waiting);
     }
 
-    /// The places of what can be handed out; of an order group only as long as none of it is hidden.
+    /// Returns the positions of the messages that can be delivered. In a FIFO queue, a hidden message blocks its order group.
     fn visible(&self, is_fifo: bool) -> Vec<u64> {
         let now = Instant::now();
         let is_hidden = |waiting: &&Waiting| waiting.visible_at > now;
@@ -243,7 +243,7 @@ impl State {
     fn place_of(&self, receipt_handle: &str, is_fifo: bool) -> Option<u64> {
         let (place, receipt) = receipt_handle.split_once('.')?;
         let (place, receipt): (u64, u64) = (place.parse().ok()?, receipt.parse().ok()?);
-        // A standard queue also takes the receipt of an earlier delivery.
+        // A standard queue also accepts the receipt handle of an earlier delivery.
         self.waiting.get(&place).filter(|waiting| !is_fifo || waiting.receipt == receipt).map(|_| place)
     }
 }

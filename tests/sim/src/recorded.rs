@@ -1,4 +1,4 @@
-//! Stores that tell the history what took effect, and whose eventually consistent reads are behind.
+//! Stores that record each write in the history. Their eventually consistent reads lag behind.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! The resources of a run: all that the service serves. Code that needs the type of one is behind a trait object, so the
-//! rest of the simulation does not depend on which resources there are.
+//! The resources of a run: all that the service serves. A trait object hides the type of each, so the rest of the simulation does
+//! not depend on the list of resources.
 
 use std::fmt::Debug;
 use std::marker::PhantomData;
@@ -21,73 +21,73 @@ use crate::asked::Asked;
 use crate::history::Invariant;
 use crate::model::{self, Item};
 
-/// A resource whose type is not known.
+/// A resource without its type.
 pub(crate) trait AnyResource: Debug + Send + Sync {
-    /// The resource as data.
+    /// Returns the description of the resource.
     fn description(&self) -> Description;
 
-    /// Makes the part of an environment that answers queries.
+    /// Builds the part of an environment that answers queries.
     fn read_side(&self, assembly: &Assembly, ports: ReadPorts, keys: Arc<KeyRing>) -> ReadSide;
 
-    /// Makes the part of an environment that takes commands in.
+    /// Builds the part of an environment that accepts commands.
     fn submitter(&self, assembly: &Assembly, parts: WriteParts) -> Box<dyn AnySubmitter>;
 
-    /// The list of all items.
+    /// Returns the scope of the list of all items, if the resource has one.
     fn list_of_all(&self) -> Option<ListScope>;
 
-    /// Whether the commands that a session sends before this one must be judged before it.
+    /// Returns whether the command must be judged after the earlier commands of its session.
     fn is_ordered(&self, asked: &Asked) -> bool;
 
-    /// The unique values of a stored state.
+    /// Returns the unique keys of a stored state.
     fn unique_keys(&self, key: &AggregateKey, state: &Snapshot) -> Vec<UniqueKey>;
 
-    /// What is wrong with a stored item and with the records of its commands.
+    /// Returns all violations by a stored item and by the records of its commands.
     fn wrong(&self, item: &Item<'_>) -> Vec<(Invariant, String)>;
 
-    /// What tells its aggregates apart.
+    /// Returns the resource's kind.
     fn kind(&self) -> Kind {
         self.description().kind
     }
 }
 
-/// Answers queries of one resource.
+/// The queries of one resource.
 #[derive(Debug)]
 pub(crate) struct ReadSide {
     pub(crate) queries: Queries,
     pub(crate) lists: Lists,
 }
 
-/// What the submitters of one environment have in common.
+/// The parts that all submitters of one environment share.
 #[derive(Debug, Clone)]
 pub(crate) struct WriteParts {
     pub(crate) route: WriteRoute<QueuePorts, DirectPorts>,
     pub(crate) records: Arc<dyn RecordWriter>,
-    /// One for all resources: accept times of an environment never go back.
+    /// The clock for stamps. All resources share it, so that the stamps of an environment never decrease.
     pub(crate) stamps: Arc<StampClock>,
     pub(crate) keys: Arc<KeyRing>,
 }
 
-/// Takes commands of one resource in.
+/// Accepts commands of one resource.
 #[async_trait]
 pub(crate) trait AnySubmitter: Debug + Send + Sync {
-    /// Takes in a command that a client may send again.
+    /// Accepts a command that a client may send again.
     async fn take_in(&self, request: &Request<Asked>, preference: Preference) -> Result<Receipt, SubmitError>;
 }
 
-/// All resources, in the order of the service's list.
+/// Returns all resources, in the order of the service's list.
 pub(crate) fn all() -> &'static [&'static dyn AnyResource] {
     static ALL: LazyLock<Vec<&'static dyn AnyResource>> =
         LazyLock::new(|| RESOURCES.iter().filter_map(|resource| visit(resource, Meet)).collect());
     &ALL
 }
 
-/// The resource of an item: items take turns.
+/// Returns the resource of an item. The items' numbers cycle through the resources.
 #[expect(clippy::expect_used, reason = "a service without resources does not compile")]
 pub(crate) fn of_item(item: u8) -> &'static dyn AnyResource {
     all().get(usize::from(item) % all().len()).copied().expect("a number below the length has a resource")
 }
 
-/// The resource of a key.
+/// Returns the resource of a key.
 pub(crate) fn of_key(key: &AggregateKey) -> Option<&'static dyn AnyResource> {
     all().iter().copied().find(|resource| resource.kind() == key.kind)
 }

@@ -1,4 +1,4 @@
-//! One run: everything that a plan says, on one thread, in paused time.
+//! Runs a plan, on one thread, in paused time.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,39 +16,39 @@ use crate::history::{Invariant, Violation};
 use crate::plan::Plan;
 use crate::world::World;
 
-/// Pollers of the queue.
+/// The number of pollers of the queue.
 const LANES: usize = 4;
-/// How long the queue may take to drain once faults have stopped: what waits for a predecessor waits for the reorder window.
+/// The time within which the queue must drain after the faults stop. It exceeds the reorder window, for which early commands wait.
 const DRAIN_MAX: Duration = Duration::from_secs(600);
 
-/// How long dead letters may lie.
+/// The time after which a late operator redrives dead letters.
 const REDRIVEN_AFTER: Duration = Duration::from_hours(10 * 24);
 
-/// How often an operator sends dead letters back at the end.
+/// The maximum number of redrives at the end.
 const REDRIVES_MAX: usize = 20;
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
-    /// What did not hold, in the order in which it was found.
+    /// The violations, in the order in which they were found.
     pub violations: Vec<Violation>,
-    /// Commands that the service took in.
+    /// The number of commands that the service accepted.
     pub commands: usize,
-    /// What the commands asked, as a kind and an operation.
+    /// The kinds and operations of the commands.
     pub asked: BTreeSet<String>,
-    /// Reads that were checked.
+    /// The number of reads that were checked.
     pub reads: u64,
-    /// The faults that struck, in order; those muted included.
+    /// The injected faults, in order, including muted ones.
     pub faults: Vec<String>,
-    /// How long it took, in simulated time.
+    /// The duration in simulated time.
     pub simulated: Duration,
 }
 
-/// Runs a plan, with the code broken as `mutant` says.
+/// Runs a plan, with the fault `mutant` in the code, if given.
 ///
 /// # Panics
 ///
-/// Where there is no memory for a runtime.
+/// If the runtime cannot be built, for lack of memory.
 #[must_use]
 #[expect(clippy::expect_used, reason = "a runtime without I/O needs nothing but memory")]
 pub fn run(plan: &Plan, mutant: Option<Mutant>) -> Report {
@@ -94,8 +94,8 @@ async fn finish(world: &World, task: JoinHandle<()>, deadline: Instant) {
     }
 }
 
-/// Lets the queue run empty, and sends the dead letters back: without faults they must end as well. A queue that gives up
-/// early does so again while a command waits for its predecessor, up to the reorder window.
+/// Waits until the queue is empty, and redrives the dead letters: without faults they must end too. If the queue allows few
+/// deliveries, a command may become a dead letter again while it waits for its predecessor, up to the reorder window.
 async fn drain(world: &Arc<World>) {
     for _ in 0..REDRIVES_MAX {
         let deadline = Instant::now() + DRAIN_MAX + world.queue.held_back();
@@ -106,7 +106,7 @@ async fn drain(world: &Arc<World>) {
             break;
         }
         if world.chance.between(0..=3) == 0 {
-            // An operator who was on holiday: records are kept for longer, what waits is not expired yet.
+            // The operator returns after 10 days. Records are kept for longer, and no message has expired.
             sleep(REDRIVEN_AFTER).await;
         }
         world.redrive();

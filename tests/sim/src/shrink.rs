@@ -1,14 +1,14 @@
-//! Cuts a failing plan down to what it takes to fail.
+//! Shrinks a failing plan to the parts that it needs to fail.
 
 use kernel::mutants::Mutant;
 
 use crate::plan::{Disaster, FaultKind, Faults, Plan};
 use crate::run::run;
 
-/// Runs spent on one plan at most.
+/// The maximum number of runs for one plan.
 const RUNS_MAX: usize = 3_000;
 
-/// A smaller plan that violates the same invariant first.
+/// Returns a smaller plan whose first violation is of the same invariant.
 #[must_use]
 pub fn shrink(plan: &Plan, mutant: Option<Mutant>) -> Plan {
     let Some(violation) = run(plan, mutant).violations.into_iter().next() else { return plan.clone() };
@@ -45,7 +45,7 @@ fn keep_if(plan: &mut Plan, fails: &mut impl FnMut(&Plan) -> bool, change: impl 
 }
 
 fn drop_sessions(plan: &mut Plan, fails: &mut impl FnMut(&Plan) -> bool) {
-    // Emptied, not removed: the others keep their numbers.
+    // Clear the steps but keep the session, so that the others keep their numbers.
     for session in 0..plan.sessions.len() {
         keep_if(plan, fails, |plan| {
             if let Some(session) = plan.sessions.get_mut(session) {
@@ -74,7 +74,7 @@ fn drop_disasters(plan: &mut Plan, fails: &mut impl FnMut(&Plan) -> bool) {
     }
 }
 
-/// Ends walks earlier, or begins them later.
+/// Removes stages from the end or from the beginning of walks.
 fn shorten_walks(plan: &mut Plan, fails: &mut impl FnMut(&Plan) -> bool) {
     let walk = |disaster: &Disaster| matches!(&disaster.what, FaultKind::Walk { way, .. } if way.len() > 1);
     while let Some(place) = plan.disasters.iter().position(walk) {
@@ -122,7 +122,7 @@ fn simplify_setup(plan: &mut Plan, fails: &mut impl FnMut(&Plan) -> bool) {
     keep_if(plan, fails, |plan| plan.setup.shared_cache = false);
 }
 
-/// Halves, then quarters and so on of the faults are left out.
+/// Mutes faults: halves of them, then quarters, and so on.
 fn mute_faults(plan: &mut Plan, mutant: Option<Mutant>, fails: &mut impl FnMut(&Plan) -> bool) {
     let faults = run(plan, mutant).faults.len() as u64;
     let mut width = faults.div_ceil(2);

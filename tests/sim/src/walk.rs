@@ -1,4 +1,4 @@
-//! From stage to stage while everything runs: what is deployed one after the other, and what an operator does in between.
+//! A walk from stage to stage during traffic: the deployments, and the operator's work between them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,13 +12,13 @@ use crate::plan::{Duty, Stage};
 use crate::world::World;
 
 impl World {
-    /// Does what `watershed migrate` does, for each stage of the way.
+    /// Performs the steps of `watershed migrate`, for each stage of the walk.
     pub(crate) async fn walk(self: Arc<Self>, way: Vec<Stage>, forgotten: Option<Duty>) {
         if !self.operator_begins() {
             return;
         }
         for stage in way {
-            // A plan that was cut down may lack a stage of its way.
+            // In a shrunk plan, the next stage may not be adjacent.
             let Ok(steps) = plan::steps(&self.deployments.latest().row.stage, &stage.0.stage) else { return };
             for step in steps {
                 self.take(step, forgotten).await;
@@ -26,7 +26,7 @@ impl World {
         }
     }
 
-    /// Takes one step, as `watershed migrate` does. What only waits or compares is left out: clients and checks do more.
+    /// Performs one step, as `watershed migrate` does. Skips waits and comparisons, because clients and checks do more.
     async fn take(self: &Arc<Self>, step: Step, forgotten: Option<Duty>) {
         let is_due = |duty| forgotten != Some(duty);
         match step.action {
@@ -45,7 +45,7 @@ impl World {
                     sleep(PAUSE * u32::try_from(self.chance.between(0..=100)).unwrap_or_default()).await;
                 }
             }
-            // Forgotten, or of no matter here.
+            // Forgotten, or without effect in the simulation.
             Action::Backfill
             | Action::Refresh
             | Action::Drain
@@ -56,7 +56,7 @@ impl World {
         }
     }
 
-    /// Drops what the shared cache holds from a time when writers did not keep it up to date.
+    /// Deletes stale entries of the shared cache, from a time when writers did not update it.
     async fn drop_what_differs(&self) {
         for (key, state) in self.stores.all_states() {
             let Some(due) = service::resources::view(&key, &state, Projection::FIRST) else { continue };
@@ -75,7 +75,7 @@ impl World {
         }
     }
 
-    /// Waits until the queue is empty, and sends its dead letters back, until none is left.
+    /// Waits until the queue is empty, and redrives the dead letters, until none is left.
     async fn nothing_is_queued(&self) {
         loop {
             self.queue_is_empty().await;

@@ -1,4 +1,4 @@
-//! What all environments of a run share: time, stores, queue, cache, and what goes wrong between them.
+//! The parts that all environments of a run share: time, stores, queue and cache, and the faults between them.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,17 +21,17 @@ use crate::history::History;
 use crate::plan::{Disaster, FaultKind, Plan, Setup, TENANTS};
 use crate::queue::Queue;
 
-/// When every run begins.
+/// The time at the start of every run.
 const BEGINNING: Timestamp = Timestamp::from_micros(1_790_000_000_000_000);
 
-/// Making keys takes longer than a run: all runs share them.
+/// The keys. All runs share them, because making them takes longer than a run.
 #[expect(clippy::expect_used, reason = "the text is right here")]
 static KEYS: LazyLock<Arc<KeyRing>> = LazyLock::new(|| {
     let text = format!("k1:{}=", "A".repeat(43));
     Arc::new(text.parse().expect("a key of 32 zero bytes is one"))
 });
 
-/// Wall time, off by so much; from some moment on by another so much.
+/// Wall time with an error in microseconds, which changes at one moment.
 pub(crate) struct SimulatedClock {
     started: Instant,
     offset_micros: i64,
@@ -60,13 +60,13 @@ impl Clock for SimulatedClock {
     }
 }
 
-/// What all environments of a run share.
+/// The parts that all environments of a run share.
 #[derive(Debug)]
 pub(crate) struct World {
     pub(crate) setup: Setup,
     pub(crate) chance: Arc<Chance>,
     pub(crate) stores: MemoryStores,
-    /// The second read store.
+    /// The second read store, for a cutover.
     pub(crate) next: MemoryStores,
     pub(crate) deployments: Deployments,
     pub(crate) cache: Arc<MemorySharedCache>,
@@ -75,18 +75,18 @@ pub(crate) struct World {
     pub(crate) history: Arc<History>,
     pub(crate) tenants: Vec<Tenant>,
     pub(crate) started: Instant,
-    /// Whether something happens besides what operators do at any time.
+    /// Whether the plan has a disaster other than a walk.
     has_disasters: bool,
     /// Whether every command goes through the queue.
     all_is_queued: bool,
-    /// Whether an operator has begun what can be done once in a run.
+    /// Whether an operator has begun the one cutover or walk of the run.
     operator_begun: AtomicBool,
     outages: [Outage; 3],
-    /// Grows whenever all environments end.
+    /// A number that increases each time when all environments end.
     generation: AtomicU64,
 }
 
-/// Until when something is down, in milliseconds from the start.
+/// The end of an outage, in milliseconds from the start.
 #[derive(Debug, Default)]
 struct Outage(AtomicU64);
 
@@ -122,9 +122,9 @@ impl World {
         })
     }
 
-    /// A clock of its own for an environment, off by as much as this world's may be.
+    /// Returns a clock for an environment, with a random error within the setup's `skew_ms`.
     pub(crate) fn a_clock(&self) -> Arc<dyn Clock> {
-        // No two of them agree to the microsecond.
+        // 1 ms more, so that no two clocks agree to the microsecond.
         let off_max = self.setup.skew_ms * 1_000 + 1_000;
         let offset = || {
             let drawn = i64::try_from(self.chance.between(0..=2 * off_max)).unwrap_or_default();
@@ -134,14 +134,16 @@ impl World {
         Arc::new(SimulatedClock { started: self.started, offset_micros: offset(), set_at, offset_then: offset() })
     }
 
-    /// The right time.
+    /// Returns the correct time.
     pub(crate) fn now(&self) -> Timestamp {
         SimulatedClock::right(self.started).now()
     }
 
-    /// Whether nothing keeps the shared cache from being told of a version. What is applied at once is not repaired where
-    /// a lost answer or a timeout left something undone; nor where a commit was carried out twice, so that its second
-    /// answer says nothing, and the look at what is there was lost.
+    /// Returns whether no fault can prevent the update of the shared cache. A synchronous write has no redelivery that repairs the
+    /// cache
+    /// after a lost answer or a timeout. The same holds if a commit was carried out twice: its second answer does not show the
+    /// result,
+    /// and the read of the current state may be lost.
     pub(crate) fn cache_is_told(&self) -> bool {
         let faults = &self.setup.faults;
         let is_answered = faults.lost_responses == 0 && (faults.repeats == 0 || faults.lost_requests == 0);
@@ -168,18 +170,18 @@ impl World {
         }
     }
 
-    /// Whether an operator may begin what can be done once in a run.
+    /// Returns whether an operator may begin the one cutover or walk of the run.
     pub(crate) fn operator_begins(&self) -> bool {
         !self.operator_begun.swap(true, Ordering::Relaxed)
     }
 
-    /// Sends the dead letters back.
+    /// Redrives the dead letters.
     pub(crate) fn redrive(&self) {
         self.history.lock().redriven |= !self.queue.dead().is_empty();
         self.queue.redrive();
     }
 
-    /// Lets the plan's disasters happen, each at its time.
+    /// Applies the plan's disasters, each at its time.
     pub(crate) async fn suffer(self: Arc<Self>, plan: Plan) {
         let mut operators = JoinSet::new();
         for disaster in plan.disasters {
@@ -200,7 +202,7 @@ impl World {
     }
 }
 
-/// The network between environments and what they share.
+/// The network between environments and shared parts.
 #[derive(Debug)]
 pub(crate) struct Network(pub(crate) Arc<World>);
 

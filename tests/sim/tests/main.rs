@@ -1,4 +1,4 @@
-//! Seeds hold, wrong code does not, and what was found once stays found.
+//! Checks that seeds hold, that mutants are noticed, and that bugs found once stay found.
 
 #![cfg(test)]
 
@@ -12,14 +12,14 @@ use service::resources::RESOURCES;
 use simulation::plan::{Duty, FaultKind, Plan};
 use simulation::{Invariant, Report, run, shrink};
 
-/// Seeds that must hold each time.
+/// The number of seeds in each test run.
 const SEEDS: u64 = 2_000;
-/// Seeds that must hold where time is at hand.
+/// The number of seeds in a full test run.
 const SEEDS_LONG: u64 = 20_000;
-/// A mutant must be noticed within so many seeds.
+/// The number of seeds within which each mutant must be noticed.
 const MUTANT_SEEDS_MAX: u64 = 60_000;
 
-/// The first seed, in order, at which something does not hold. Uses all processors.
+/// Returns the first seed with a violation, and its report. Uses all processors.
 fn first_failure(seeds: u64, mutant: Option<Mutant>) -> Option<(u64, Report)> {
     let (next, first) = (AtomicU64::new(0), AtomicU64::new(seeds));
     let search = || loop {
@@ -63,7 +63,7 @@ fn hold(seeds: u64) {
     println!("{seeds} seeds hold");
 }
 
-/// Whether the resources that are served can show the mutant: some need two of them, an action or a unique field.
+/// Returns whether the served resources can show the mutant. Some mutants need two resources, an action or a unique field.
 fn is_shown(mutant: Mutant) -> bool {
     let are_several = RESOURCES.len() > 1;
     let has_unique = RESOURCES.iter().any(|resource| resource.fields.iter().any(|field| field.taken.is_some()));
@@ -139,7 +139,7 @@ fn a_plan_comes_back_as_it_was_kept() {
     }
 }
 
-/// The plans in `regressions`, each named after the mutant that brings the bug back which it found.
+/// Returns the plans in `regressions`. Each is named after the mutant that brings back the bug that it found.
 fn regressions() -> Vec<(Mutant, PathBuf)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("regressions");
     let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
@@ -157,7 +157,7 @@ fn what_was_found_once_holds_and_would_be_found_again() {
     }
 }
 
-/// An operator who copies before the last environment that writes one read store only is gone loses what it writes.
+/// If the operator copies before the last environment of the earlier deployment has ended, its writes are missing in the new store.
 #[test]
 fn a_cutover_that_does_not_wait_is_noticed() {
     let hasty = |seed| {
@@ -173,7 +173,7 @@ fn a_cutover_that_does_not_wait_is_noticed() {
     assert_eq!(violation.map(|violation| violation.invariant), Some(Invariant::ReadStoreEqual));
 }
 
-/// What does not hold first where the operator who walks from stage to stage leaves one thing out.
+/// Returns the first violation if the operator of a walk forgets one duty.
 fn first_violation_without(duty: Duty) -> Option<Invariant> {
     let careless = |seed| {
         let mut plan = Plan::of(seed);
@@ -204,7 +204,7 @@ fn readers_of_what_a_cache_kept_while_writers_left_it_alone_are_noticed() {
     assert_eq!(first_violation_without(Duty::DropCached), Some(Invariant::CacheEqual));
 }
 
-/// A seed in a hundred thousand shows it, so its plan is kept.
+/// Only one seed in 100,000 shows the violation, so the test uses a stored plan.
 #[test]
 fn dead_letters_that_are_left_when_the_queue_falls_out_of_use_are_noticed() {
     if RESOURCES.iter().all(|resource| resource.actions.is_empty()) {
