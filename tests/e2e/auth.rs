@@ -1,4 +1,4 @@
-//! Bearer tokens: who may do what, and tenants apart.
+//! Tests for bearer tokens: scopes, and the separation of tenants.
 
 use std::sync::{LazyLock, OnceLock};
 
@@ -12,12 +12,12 @@ use crate::harness::tokens::{AUDIENCE, Issuer, seconds_from_now};
 use crate::harness::{Api, Service, Stack, Variant, check, unique};
 use crate::sample::{self, Sample};
 
-/// Scopes for everything.
+/// All scopes of all resources.
 pub static BOTH: LazyLock<String> = LazyLock::new(|| sample::scopes(&[Access::Read, Access::Write]));
-/// Scopes for all queries.
+/// The scopes to read all resources.
 pub static READ: LazyLock<String> = LazyLock::new(|| sample::scopes(&[Access::Read]));
 
-/// A service that verifies tokens, and who signs them.
+/// A service that verifies tokens, and the issuer that signs them.
 #[derive(Debug)]
 pub struct Guarded {
     pub service: Service,
@@ -25,18 +25,18 @@ pub struct Guarded {
 }
 
 impl Guarded {
-    /// A client of that tenant with these scopes.
+    /// Returns a client of the tenant, with a token that has these scopes.
     fn client(&self, tenant: &str, scope: &str) -> Api {
         self.service.api().with_bearer(&self.issuer.sign(&self.issuer.claims(tenant, "tester", scope)))
     }
 }
 
-/// One for each side: with a queue the tenant travels in messages as well.
+/// Returns the shared stack with or without a queue, by the variant. With a queue, the tenant also travels in messages.
 pub fn guarded(variant: Variant) -> &'static (Stack, Guarded) {
     static STACKS: [OnceLock<(Stack, Guarded)>; 2] = [const { OnceLock::new() }; 2];
     STACKS[usize::from(variant.is_queued())].get_or_init(|| {
         let issuer = Issuer::new("https://issuer.example");
-        // It is read once, at the start.
+        // The service reads the file once, at its start.
         let key_set = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(key_set.path(), issuer.key_set().to_string()).unwrap();
         let jwks = key_set.path().to_str().unwrap();
@@ -47,10 +47,10 @@ pub fn guarded(variant: Variant) -> &'static (Stack, Guarded) {
     })
 }
 
-/// A check of who may do what, under its name.
+/// A check of tokens, with its name.
 pub type Check = (&'static str, for<'a> fn(&'a Guarded) -> LocalBoxFuture<'a, ()>);
 
-/// Makes each check a test of its own, of every resource, on both sides, and lists them for services that are started elsewhere.
+/// Makes a test of each check, for all resources, with and without a queue. Lists the checks for services started elsewhere.
 macro_rules! on_both_sides {
     ($($check:ident),+ $(,)?) => {
         pub const CHECKS: &[Check] = &[$((stringify!($check), |guarded| {
@@ -114,7 +114,7 @@ async fn a_good_token_opens_what_its_scopes_name(guarded: &Guarded, sample: &Sam
         guarded.client(&tenant, "").get(&item.path),
     ];
     let actions = sample.resource.actions.iter().map(|action| reader.act(&item, action));
-    // The scopes of another resource open nothing here.
+    // The scopes of another resource do not help.
     let others = sample.others().map(|other| {
         let scopes = [Access::Read, Access::Write].map(|access| other.resource.scope(access)).join(" ");
         guarded.client(&tenant, &scopes).get(&item.path)
@@ -125,10 +125,10 @@ async fn a_good_token_opens_what_its_scopes_name(guarded: &Guarded, sample: &Sam
     }
 }
 
-/// The front door lets every scope to read through to the status of a command; the function looks at the command.
+/// Checks the scopes for a command's status. The front door lets every read scope through; the function checks the command's own.
 async fn a_command_needs_the_scope_of_its_resource(guarded: &Guarded, sample: &Sample) {
     if !guarded.service.variant.is_queued() {
-        return; // Answers name no command.
+        return; // Answers do not name commands.
     }
     let tenant = unique("scopes");
     let (read, write) = (sample.resource.scope(Access::Read), sample.resource.scope(Access::Write));
@@ -139,7 +139,7 @@ async fn a_command_needs_the_scope_of_its_resource(guarded: &Guarded, sample: &S
     for action in sample.resource.actions.iter().take(1) {
         paths.push(writer.act(&item, action).write().await.answer.header("location").to_owned());
     }
-    // A command with a key is known from its acceptance on.
+    // A command with a key has a record from its acceptance.
     let key = unique("key");
     let pending =
         writer.patch(&item.path, &sample.patch("Later")).if_match("\"999\"").idempotency_key(&key).send().await;
@@ -175,7 +175,7 @@ async fn without_a_good_token_there_is_a_401(guarded: &Guarded, sample: &Sample)
     let wrong = [
         "nonsense".to_owned(),
         format!("{head}.{payload}."),
-        // {"alg":"none"}
+        // The header is {"alg":"none"}.
         format!("eyJhbGciOiJub25lIn0.{payload}."),
         Issuer::new(&guarded.issuer.url).sign(&good),
         but("exp", json!(seconds_from_now(-5))),
@@ -195,7 +195,7 @@ async fn without_a_good_token_there_is_a_401(guarded: &Guarded, sample: &Sample)
         }
     }
     api.get(&sample.path).send_unchecked().await.expect(401);
-    // Nobody needs a token to learn that the service lives, or that a route does not exist.
+    // The health check and the 404 of an unknown route need no token.
     api.get("/health").send().await.expect(200);
     api.get("/nope").send().await.expect(404);
 }
@@ -265,7 +265,7 @@ async fn values_and_idempotency_keys_of_two_tenants_do_not_meet(guarded: &Guarde
     assert_eq!(second.answer.find("idempotency-replayed"), None);
     assert_ne!(first.id, second.id);
     theirs.item(&second).await;
-    // Another subject of the same tenant has keys of its own as well.
+    // Another subject of the same tenant has separate idempotency keys.
     let colleague = guarded.issuer.sign(&guarded.issuer.claims(&unique("other"), "colleague", &BOTH));
     let other = guarded.service.api().with_bearer(&colleague).post(&sample.path, &body).idempotency_key(&key);
     assert_eq!(other.write().await.expect(201).answer.find("idempotency-replayed"), None);

@@ -1,15 +1,15 @@
-//! The Makefile compiles each dependency once, and puts no mutant into a function.
+//! Checks that all commands of the Makefile compile each dependency once, and that only the simulation contains mutants.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 use crate::harness::program;
 
-/// The targets that build programs for this machine.
+/// The Makefile's targets that build programs for this machine.
 const TARGETS: [&str; 7] = ["run", "test", "test-full", "test-deploy", "soak", "smoke", "lint"];
 
-/// The sets of features that each package compiles with. A package for build scripts can have another set than the same
-/// package for programs.
+/// The sets of features with which a command compiles each package. A package can have one set as a dependency of build scripts,
+/// and another as a dependency of programs.
 type Features = BTreeMap<String, BTreeSet<String>>;
 
 #[test]
@@ -51,7 +51,7 @@ fn has_mutants(command: &str) -> bool {
     kernel.is_some_and(|sets| sets.iter().any(|set| set.split(',').any(|feature| feature == "simulation")))
 }
 
-/// The commands of the Makefile that compile the workspace with the profile `fast`.
+/// Returns the commands of the Makefile that compile the workspace with the profile `fast`.
 fn cargo_commands() -> BTreeSet<String> {
     let printed = output(Command::new("make").arg("--dry-run").args(TARGETS).env_remove("MAKEFLAGS"));
     let cargo =
@@ -61,7 +61,7 @@ fn cargo_commands() -> BTreeSet<String> {
     commands
 }
 
-/// The features that a command compiles with, as Cargo resolves them for the packages that the command selects.
+/// Returns the features with which a command compiles each package, as Cargo resolves them.
 fn features(command: &str) -> Features {
     let words: Vec<_> = command.split(" -- ").next().unwrap_or_default().split(' ').collect();
     let builds_tests = words.iter().any(|word| ["test", "--tests", "--all-targets"].contains(word));

@@ -1,9 +1,7 @@
-//! Everything breaks, at random and for a while, under a mixed load; and nothing that was acknowledged is lost or done
-//! twice.
+//! The chaos test: a mixed load while everything fails at random. No acknowledged command may be lost or applied twice.
 //!
-//! What clients asked and were told is judged by `chaos-checker`, which knows nothing of the service. The schedule of
-//! what breaks, and what each client wants, follow from the seed, which is printed; `WATERSHED_CHAOS_SEED` gives it back.
-//! How the two meet does not.
+//! `chaos-checker` judges the clients' logs; it shares no code with the service. The test prints its seed, which decides the faults
+//! and the requests, but not their timing. Set `WATERSHED_CHAOS_SEED` to repeat a seed.
 
 mod breakage;
 
@@ -20,12 +18,12 @@ use crate::harness::redis::Redis;
 use crate::harness::stores::drained;
 use crate::harness::{Api, Stack, Variant, check, run};
 
-/// How long things break for.
+/// The duration of the faults.
 const LENGTH: Duration = Duration::from_secs(20);
-/// The same in the long tests.
+/// The duration of the faults in the long tests.
 const LONG: Duration = Duration::from_secs(150);
 const CLIENTS: usize = 8;
-/// Gives the seed of an earlier run back.
+/// The environment variable that repeats the seed of an earlier run.
 const SEED_VARIABLE: &str = "WATERSHED_CHAOS_SEED";
 const MANNER: Manner = Manner { tokens: (3, 4), results: false };
 
@@ -64,10 +62,10 @@ fn everything_breaks(variant: Variant, length: Duration) {
     let (town, recorder) = (Town::default(), Recorder::new());
     let clients = (0..CLIENTS).map(|number| Client::new(number, seed, MANNER, &town, &recorder));
     let (mut clients, (stack, strikes)) = std::thread::scope(|scope| {
-        // A thread of its own: what breaks things waits for processes, and nobody else shall wait with it.
+        // The faults wait for processes and block their thread, so the clients get a thread of their own.
         let (url, clients) = (stack.service.url.clone(), clients.collect());
         let living = scope.spawn(move || run(live(&url, clients, &stopped)));
-        // However this ends, `stop` ends with it, and so do the clients.
+        // `strike_all` drops `stop` when it ends or panics, which ends the clients.
         let ended = run(breakage.strike_all(stack, stop));
         (living.join().unwrap(), ended)
     });
@@ -82,7 +80,7 @@ fn everything_breaks(variant: Variant, length: Duration) {
     assert_eq!((report.summary.lost, report.summary.doubled), (0, 0));
 }
 
-/// The clients, after they were stopped.
+/// Runs the clients until they are stopped, and returns them.
 async fn live<'a>(url: &str, mut clients: Vec<Client<'a>>, stopped: &watch::Receiver<()>) -> Vec<Client<'a>> {
     let api = Api::new(url);
     join_all(clients.iter_mut().map(|client| client.live(&api, stopped))).await;

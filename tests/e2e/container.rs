@@ -1,4 +1,4 @@
-//! The lambda-lith outside Lambda: a plain HTTP server, as in a container; and what the container is built from.
+//! Tests for the lambda-lith outside Lambda, as a plain HTTP server in a container; and for the files of the container's build.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
@@ -14,12 +14,12 @@ use crate::harness::client::shows;
 use crate::harness::{Api, Stack, Variant, check, eventually, program, raw, unique};
 use crate::sample;
 
-/// Where no store is.
+/// An address without a server.
 const NOWHERE: &str = "http://127.0.0.1:9";
-/// 32 zero bytes.
+/// The key is 32 zero bytes.
 const SIGNING_KEYS: &str = "k1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 
-/// The server at this port.
+/// Returns the command that starts the server at this port.
 fn server(dynamodb: &str, port: u16) -> Command {
     let mut command = Command::new(program::watershed_local());
     command.args(["function", "--parent", &std::process::id().to_string(), "lith-fn"]).env_clear();
@@ -40,7 +40,7 @@ fn server(dynamodb: &str, port: u16) -> Command {
     command
 }
 
-/// Ends with the test.
+/// A server process. Its drop kills the process.
 pub struct Running(Child);
 
 impl Drop for Running {
@@ -62,7 +62,7 @@ fn the_lith_serves_connections_outside_lambda_and_ends_when_told_to() {
         api.patch(&item.path, &sample::main().patch("Container")).if_match("\"1\"").send().await.expect(200);
         api.post(&sample::main().path, &json!({})).send().await.expect(422);
         api.get("/nowhere").send().await.expect(404);
-        // The same data, through the function in Lambda's place.
+        // The function in Lambda reads the same data.
         let read = stack.api().get(&item.path).send().await.expect(200).json();
         shows(&read, &sample::main().patch("Container"));
         program::send_signal(running.0.id(), Signal::SIGTERM);
@@ -71,7 +71,7 @@ fn the_lith_serves_connections_outside_lambda_and_ends_when_told_to() {
     });
 }
 
-/// A load balancer asks it all the time, and takes away what does not answer.
+/// The health check must pass: a load balancer removes a server that does not answer.
 #[tokio::test]
 async fn the_server_is_healthy_while_its_stores_are_away() {
     let port = port::unused();
@@ -99,7 +99,7 @@ fn what_the_server_has_begun_it_finishes_when_it_is_told_to_stop() {
             body.len()
         );
         connection.write_all(head.as_bytes()).unwrap();
-        // It asks for the body once the handler waits for it.
+        // The server asks for the body when the handler reads it.
         let expected = b"HTTP/1.1 100 Continue\r\n\r\n";
         let mut told = vec![0; expected.len()];
         connection.read_exact(&mut told).unwrap();
@@ -115,7 +115,7 @@ fn what_the_server_has_begun_it_finishes_when_it_is_told_to_stop() {
     });
 }
 
-/// The server at this port, once it listens.
+/// Starts the server at this port, and waits until it listens.
 pub async fn listening(dynamodb: &str, port: u16, base_path: Option<&str>) -> Running {
     let mut command = server(dynamodb, port);
     command.envs(base_path.map(|path| ("BASE_PATH", path)));
@@ -124,7 +124,7 @@ pub async fn listening(dynamodb: &str, port: u16, base_path: Option<&str>) -> Ru
     running
 }
 
-/// Clients may be slow, or gone without a word. Neither keeps a server that is told to stop.
+/// Incomplete requests, of slow or vanished clients, get a 408. They do not delay a shutdown.
 #[tokio::test]
 async fn half_a_head_and_half_a_body_get_a_408_and_keep_no_server_from_its_end() {
     let port = port::unused();
@@ -136,11 +136,11 @@ async fn half_a_head_and_half_a_body_get_a_408_and_keep_no_server_from_its_end()
         raw::begin(port, &head),
         raw::begin(port, &format!("{head}Content-Length: 9\r\n\r\n{{")),
         raw::begin(port, &format!("{head}Transfer-Encoding: chunked\r\n\r\n9\r\n{{")),
-        // The second request of a connection.
+        // The incomplete head of a connection's second request.
         raw::begin(port, &format!("GET /health HTTP/1.1\r\nHost: x\r\n\r\n{head}")),
     ];
     let idle = raw::begin(port, "");
-    // The server has read them, since it answers one that came later.
+    // The server answers a later request, so it has read the earlier ones.
     raw::status(port, "GET /health HTTP/1.0\r\n\r\n");
     program::send_signal(running.0.id(), Signal::SIGTERM);
     for (index, connection) in begun.into_iter().enumerate() {
@@ -154,7 +154,7 @@ async fn half_a_head_and_half_a_body_get_a_408_and_keep_no_server_from_its_end()
     assert!(status.success() && began.elapsed() < Duration::from_secs(25), "{status} after {:?}", began.elapsed());
 }
 
-/// A load balancer keeps connections for later requests, and answers 502 if the server closes them first.
+/// A load balancer keeps connections open for later requests. It answers 502 if the server closes one first.
 #[tokio::test]
 async fn a_connection_may_be_idle_for_longer_than_a_head_may_take() {
     let port = port::unused();
@@ -169,7 +169,7 @@ async fn a_connection_may_be_idle_for_longer_than_a_head_may_take() {
             answer.push(byte[0]);
         }
         assert!(answer.starts_with(b"HTTP/1.1 200 "), "{answer:?}");
-        // It is the time itself that is tried.
+        // The test needs the real time to pass.
         tokio::time::sleep(Duration::from_secs(7)).await;
         connection.write_all(request.as_bytes()).unwrap();
     }
@@ -200,7 +200,7 @@ fn links_of_a_server_under_a_base_path_begin_with_it_and_a_request_is_the_same_t
         let location = first.header("location").to_owned();
         assert!(location.starts_with(&format!("{under}/")), "{location}");
         api.get(&location).send().await.expect(200);
-        // Without the base path it is the same command.
+        // The same path without the base path is the same command.
         let again = api.post(&sample::main().path, &body).idempotency_key(&key).send_unchecked().await.expect(201);
         assert_eq!(again.header("idempotency-replayed"), "true");
         assert_eq!(again.header("location"), location.strip_prefix("/v1").unwrap());
@@ -214,7 +214,7 @@ fn links_of_a_server_under_a_base_path_begin_with_it_and_a_request_is_the_same_t
     });
 }
 
-/// The instructions in a file of lith-fn.
+/// Returns the instructions in a file of lith-fn.
 fn lines(file: &str) -> Vec<String> {
     let text = std::fs::read_to_string(program::workspace().join("lith-fn").join(file)).unwrap();
     text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).map(ToOwned::to_owned).collect()

@@ -1,22 +1,22 @@
-//! The HTTP contract, line by line: the same checks of each resource, at every stage, and with both types of queue.
+//! The HTTP contract, line by line. The same checks run for each resource, at every stage, and with both types of queue.
 //!
-//! Only the acknowledgement of a write differs, and [`Call::write`](crate::harness::client::Call::write) follows it to
-//! the outcome, so that one body serves all.
+//! Stages differ only in the acknowledgement of a write. [`Call::write`](crate::harness::client::Call::write) waits for the
+//! outcome, so the same checks fit all stages.
 
 use futures::future::LocalBoxFuture;
 
 use crate::harness::Service;
 
-/// A check of the contract, under its name.
+/// A check of the contract, with its name.
 pub type Check = (&'static str, for<'a> fn(&'a Service) -> LocalBoxFuture<'a, ()>);
 
-/// `None` if the resource lacks a part that the check needs.
+/// The result of a check: `None` if the resource lacks a part that the check needs.
 pub type Checked = Option<()>;
 
-/// The resource has all parts that the check needs.
+/// The result if the resource has all parts that the check needs.
 pub const CHECKED: Checked = Some(());
 
-/// What a check returns: nothing, if it needs no parts that a resource may lack.
+/// The return types of checks. A check returns `()` if it works with every resource.
 pub trait HasChecked {
     fn has_checked(self) -> bool;
 }
@@ -33,8 +33,7 @@ impl HasChecked for Checked {
     }
 }
 
-/// Makes each check a test of its own at each variant, of all resources side by side, and lists them for services that are
-/// started elsewhere.
+/// Makes a test of each check at each variant; all resources run in parallel. Lists the checks for services started elsewhere.
 macro_rules! on_every_variant {
     ($($check:ident),+ $(,)?) => {
         pub const CHECKS: &[crate::contract::Check] = &[$((stringify!($check), |service| {
@@ -83,7 +82,7 @@ mod reads;
 mod routing;
 mod writes;
 
-/// All checks, for a service that was started elsewhere.
+/// Returns all checks, for a service started elsewhere.
 pub fn checks() -> impl Iterator<Item = &'static Check> {
     [
         actions::CHECKS,

@@ -1,4 +1,4 @@
-//! Pages of other origins: the answers to their requests, and what a browser makes of them.
+//! CORS: the answers to requests from pages of other origins, and their effect in a browser.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -15,12 +15,12 @@ use crate::harness::tokens::Issuer;
 use crate::harness::{Answer, Api, Stack, Variant, check, shared, unique};
 use crate::sample;
 
-/// How long a browser may take: the machine may be busy.
+/// The browser's timeout. The machine may be busy.
 const BROWSER_MAX: Duration = Duration::from_secs(60);
-/// How long a browser's processes may outlive it.
+/// How long the browser's child processes may outlive it.
 const END_MAX: Duration = Duration::from_secs(10);
 
-/// Creates, reads, changes and deletes; tells its own server the outcome.
+/// A page that creates, reads, changes and deletes an item, and reports the outcome to its own server.
 const PAGE: &str = r#"<!doctype html><meta charset="utf-8"><title>Page of another origin</title><script>
 const told = (response) => ({ status: response.status, headers: Object.fromEntries(response.headers) });
 const call = (method, path, headers, body) => fetch(API + path, {
@@ -45,10 +45,10 @@ run().catch((error) => ({ error: String(error) }))
   .then((outcome) => fetch('/outcome', { method: 'POST', body: JSON.stringify(outcome) }));
 </script>"#;
 
-/// A page at an origin of its own, and the outcome of the calls that it makes.
+/// A page with its own origin, and the outcome of its calls.
 struct Page {
     origin: String,
-    /// The address of the service.
+    /// The service's URL.
     service: Arc<OnceLock<String>>,
     outcome: mpsc::Receiver<Value>,
 }
@@ -79,7 +79,7 @@ impl Page {
         Self { origin, service, outcome }
     }
 
-    /// Opens the page in a browser; returns the outcome of its calls to the service.
+    /// Opens the page in a browser. Returns the outcome of its calls to the service.
     fn open(&self, browser: &Path, service: &str) -> Value {
         self.service.set(service.to_owned()).unwrap();
         let profile = tempfile::tempdir().unwrap();
@@ -95,7 +95,7 @@ impl Page {
     }
 }
 
-/// The browser; says so if there is none.
+/// Returns the browser's path; prints a message if there is none.
 fn browser() -> Option<PathBuf> {
     let found = program::find("chromium");
     if found.is_none() {
@@ -142,7 +142,7 @@ fn a_page_of_another_origin_is_kept_out_by_the_browser() {
     });
 }
 
-/// The request by which a browser asks if it may send another one.
+/// Sends the preflight by which a browser asks for permission to send a request.
 async fn preflight(api: &Api, origin: &str, path: &str, method: &str, headers: &str) -> Answer {
     api.call(Method::OPTIONS, path)
         .header("origin", origin)
@@ -184,7 +184,7 @@ fn a_preflight_needs_no_token_and_tells_what_pages_may_send() {
                 "traceparent",
             ];
             assert_eq!(listed(&answer, "access-control-allow-headers"), headers.map(str::to_owned).into());
-            // The refusal of a token is the front door's own answer: pages must be able to read it as well.
+            // The front door itself rejects a bad token. A page must be able to read that answer too.
             let refused = api.get(&sample::main().path).header("origin", origin).send_unchecked().await.expect(401);
             assert_eq!(refused.header("access-control-allow-origin"), origin);
             assert!(listed(&refused, "access-control-expose-headers").contains("www-authenticate"), "{refused}");

@@ -1,8 +1,8 @@
-//! The service as it is deployed: what the CDK synthesises, with the functions as `make package` builds them, on an
-//! emulator of AWS. It keeps the contract there, over TLS and with no more permissions than the deployment gives.
+//! Tests for the deployed service: the CDK's templates with the packages of `make package`, on an emulator of AWS. The service must
+//! keep the HTTP contract, over TLS and with its own permissions only.
 //!
-//! `cdk deploy` does it, as people will: so the bootstrap, the packages, the policies and the update of a stack that
-//! failed are tried as well. What the emulator cannot do is listed, and the lists are checked.
+//! The tests run `cdk deploy`, as operators do. So they also test the bootstrap, the packages, the policies and the update of a
+//! failed stack. Lists name the known gaps of the emulator. A test fails if a gap closes.
 
 mod again;
 
@@ -28,24 +28,24 @@ use crate::harness::{Service, Variant, program, run};
 use crate::sample;
 use crate::smoke::smoke;
 
-/// What is deployed: both kinds of acknowledgement, and every function but those with one operation.
+/// The deployed variants: one for each kind of acknowledgement. Together they have all functions except those for one operation.
 const VARIANTS: [Variant; 2] = [Variant::LambdaLith, Variant::Cqrs];
-/// 32 zero bytes.
+/// The key is 32 zero bytes.
 const SIGNING_KEYS: &str = "k1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
-/// Requests a second, and at once: far more than the checks make.
+/// The throttle: requests per second, and burst. Far above the rate of the checks.
 const THROTTLE: u32 = 200;
-/// How long a request may take to be in the access log.
+/// How long a request may take to appear in the access log.
 const LOG_MAX: Duration = Duration::from_secs(5);
-/// Checks of a service that run at a time.
+/// How many checks run in parallel.
 const AT_A_TIME: usize = 3;
 
-/// How ministack refuses a stack with alarms on the ratio or the sum of metrics.
+/// The error with which ministack refuses alarms on a ratio or sum of metrics.
 const NO_METRIC_MATH: &str = "Properties.Metrics (metric math) is not supported";
 
-/// What ministack says of a pipe to an event bus.
+/// The message with which ministack refuses a pipe to an event bus.
 const NO_PIPE_TO_BUS: &str = "delivers to sns and states, not to events";
 
-/// What ministack is known not to do as AWS does, besides.
+/// The other known differences between ministack and AWS.
 const GAPS: &[(&str, &str)] = &[
     ("what_is_not_utf_8_is_refused", "it replaces what is not UTF-8 in a body of JSON, as the function gets it"),
     ("without_a_good_token_there_is_a_401", "its 401 has no WWW-Authenticate, and it takes tokens without an expiry"),
@@ -55,7 +55,7 @@ const GAPS: &[(&str, &str)] = &[
     ("changes_go_on_to_the_event_bus", "its pipes read the stream of the table, and deliver to other targets only"),
 ];
 
-/// Lets one test deploy at a time: they all synthesise into one folder.
+/// Locks the deployments: all tests synthesize into one folder.
 fn alone() -> MutexGuard<'static, ()> {
     static ONE: Mutex<()> = Mutex::new(());
     ONE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -65,7 +65,7 @@ fn alone() -> MutexGuard<'static, ()> {
 struct Deployed<'a> {
     aws: &'a Aws,
     guarded: Guarded,
-    /// The service, for the checks that have a token at hand.
+    /// The service, with a token for the checks that need one.
     service: Service,
 }
 
@@ -85,8 +85,9 @@ fn the_service_keeps_its_contract_where_the_cdk_deploys_it() {
         aws.publish(&issuer).await;
         (aws.keep_secret("watershed/signing-keys", SIGNING_KEYS).await, issuer)
     });
-    // As in production, with all options, but for Redis and CodeDeploy, which the emulator cannot run, and for what outlives
-    // a stack.
+    // The production configuration with all options, except Redis and CodeDeploy, which the emulator cannot run. No data outlives
+    // the
+    // stack.
     let config = json!({"base": "prod", "redis": false, "canary": false, "retainData": false, "domainEvents": true,
         "issuer": issuer.url, "audience": [AUDIENCE], "signingKeysSecret": secret,
         "throttle": {"rate": THROTTLE, "burst": THROTTLE}});
@@ -102,7 +103,7 @@ fn the_service_keeps_its_contract_where_the_cdk_deploys_it() {
     }
 }
 
-/// Deploys the service, but for what cannot be made there.
+/// Deploys the service, without the alarms that the emulator refuses.
 fn deploy(aws: &Aws, variant: Variant, mut config: Value) -> Service {
     let stage = variant.stage();
     config["name"] = stage.into();
@@ -116,7 +117,7 @@ fn deploy(aws: &Aws, variant: Variant, mut config: Value) -> Service {
     Service { url: aws.api_at(&outputs["Url"]), variant, bearer: None }
 }
 
-/// Takes the alarms with metric math out of the template that was synthesised last.
+/// Removes the alarms with metric math from the latest synthesized template.
 fn leave_out_metric_math(stage: &str) {
     change(stage, |resources| resources.retain(|_, resource| !has_metric_math(resource)));
 }
@@ -125,7 +126,7 @@ fn has_metric_math(resource: &Value) -> bool {
     resource["Properties"].get("Metrics").is_some()
 }
 
-/// Changes the resources of the template that was synthesised last.
+/// Changes the resources of the latest synthesized template.
 fn change(stage: &str, change: impl FnOnce(&mut Map<String, Value>)) {
     let template_file = synthesised(&format!("Watershed-{stage}.template.json"));
     let mut template: Value = serde_json::from_slice(&std::fs::read(&template_file).unwrap()).unwrap();
@@ -134,7 +135,7 @@ fn change(stage: &str, change: impl FnOnce(&mut Map<String, Value>)) {
     let mut hasher = DefaultHasher::new();
     text.hash(&mut hasher);
     std::fs::write(template_file, text).unwrap();
-    // A template is kept under its digest, and not sent again if it is there.
+    // The CDK uploads a template only if its digest is new, so the name must change.
     let assets_file = synthesised(&format!("Watershed-{stage}.assets.json"));
     let assets: Value = serde_json::from_slice(&std::fs::read(&assets_file).unwrap()).unwrap();
     let files = assets["files"].as_object().unwrap();
@@ -156,7 +157,7 @@ fn ready<'a>(name: &'static str, check: impl Fn() -> LocalBoxFuture<'a, ()> + Se
 }
 
 impl Deployed<'_> {
-    /// Runs all checks, some at a time; returns those that failed.
+    /// Runs all checks, some in parallel. Returns the failed ones.
     fn run_all(&self) -> BTreeSet<&'static str> {
         let of_contract = contract::checks().map(|(name, check)| ready(name, || check(&self.service)));
         let of_tokens = auth::CHECKS.iter().map(|(name, check)| ready(name, || check(&self.guarded)));
@@ -176,8 +177,8 @@ impl Deployed<'_> {
         failed
     }
 
-    /// As after every deployment. ministack serves an API under a path that the API does not know, so a server without one
-    /// passes the requests on.
+    /// Runs the smoke test, as after every deployment. ministack serves an API below a path that the API does not know, so a server
+    /// without a path forwards the requests.
     async fn a_smoke_test_passes(&self) {
         let emulator = self.service.url.clone();
         let url = scripted::serve(move |_| Reply::AsAt(emulator.clone()));
@@ -195,14 +196,14 @@ impl Deployed<'_> {
         .await;
     }
 
-    /// Without a token, which no function sees.
+    /// Sends the requests without a token, so that none reaches a function.
     async fn requests_beyond_the_throttle_are_refused(&self) {
         let api = self.guarded.service.api();
         let answers = join_all((0..4 * THROTTLE).map(|_| api.get(&sample::main().path).send_unchecked())).await;
         assert!(answers.iter().any(|answer| answer.status == 429), "{} requests were let in", answers.len());
     }
 
-    /// As far as it says; the other checks have made changes enough.
+    /// Checks the emulator's output only. The other checks have made enough changes.
     fn changes_go_on_to_the_event_bus(&self) {
         let pipe = format!("{}-changes: ", self.service.variant.stage());
         let output = self.aws.output();
@@ -211,7 +212,7 @@ impl Deployed<'_> {
     }
 }
 
-/// Runs checks, some at a time; returns those that failed.
+/// Runs checks, some in parallel. Returns the failed ones.
 fn side_by_side(checks: Vec<Ready<'_>>) -> BTreeSet<&'static str> {
     let checks = Mutex::new(checks.into_iter());
     let next = || checks.lock().unwrap().next();

@@ -1,5 +1,5 @@
-//! The documents name tests that exist, and every promise names one; the pages of the stages are complete, and say what
-//! the table of rows says.
+//! Checks the documents: every promise names a test, and every named test exists. The pages of the stages are complete and match
+//! `shared/stages.json`.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,7 +11,7 @@ use service::stages::{StageConfig, StageKind};
 use crate::harness::program;
 use crate::sample;
 
-/// A name of so many words or more is a test's.
+/// The minimum number of words in the name of a test.
 const WORDS_MIN: usize = 4;
 
 #[test]
@@ -40,7 +40,7 @@ fn every_promise_names_its_proof() {
     }
 }
 
-/// What the page of every stage has, in this order.
+/// The headings of each stage's page, in this order.
 const HEADINGS: [&str; 8] =
     ["When you need it", "What changes", "What clients notice", "The step", "Checks", "Way back", "Cost", "Traps"];
 
@@ -112,7 +112,7 @@ fn what_the_document_of_resources_shows_of_orders_is_their_code() {
     }
 }
 
-/// The links of a document that name a heading: its own path, the path that is linked, the heading's anchor.
+/// Returns the links of a document to headings: its own path, the linked path, and the heading's anchor.
 fn links_to_headings(document: &Path) -> Vec<(PathBuf, PathBuf, String)> {
     let text = fs::read_to_string(document).unwrap();
     let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
@@ -124,20 +124,20 @@ fn links_to_headings(document: &Path) -> Vec<(PathBuf, PathBuf, String)> {
     here.map(|(path, wanted)| (document.to_owned(), of(path), wanted.to_owned())).collect()
 }
 
-/// What a heading is linked by: words in lower case, joined by hyphens.
+/// Returns the anchor of a heading: words in lower case, joined by hyphens.
 fn anchor(heading: &str) -> String {
     let text = heading.trim_start_matches('#').trim().to_lowercase();
     let kept = text.chars().filter(|c| c.is_alphanumeric() || [' ', '-', '_'].contains(c));
     kept.map(|c| if c == ' ' { '-' } else { c }).collect()
 }
 
-/// The stages, in the order of the path.
+/// Returns the named stages, in the order of the path.
 pub fn stages() -> Vec<String> {
     let rows = StageConfig::all().unwrap();
     rows.into_iter().filter(|row| row.kind == StageKind::Stage).map(|row| row.stage).collect()
 }
 
-/// A page about stages.
+/// Returns the text of a page about stages.
 pub fn evolution(page: &str) -> String {
     let path = program::workspace().join(format!("docs/evolution/{page}.md"));
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
@@ -148,7 +148,7 @@ fn section<'a>(page: &'a str, heading: &str) -> &'a str {
     rest.split("\n## ").next().unwrap()
 }
 
-/// The rows to deploy to come from one stage to another, each with what it changes; all of the first one.
+/// Returns the stages to deploy from one named stage to another, each with its changes. Without `from`, all columns of the stage.
 fn way(from: Option<&str>, to: &str) -> String {
     let way = from.map_or_else(|| vec![StageConfig::of(to).unwrap()], |from| StageConfig::step(from, to).unwrap());
     let rows: Vec<_> = way.iter().map(|row| columns(&row.stage)).collect();
@@ -156,7 +156,7 @@ fn way(from: Option<&str>, to: &str) -> String {
     before.zip(&rows).map(|(before, after)| changes(&before, after)).collect()
 }
 
-/// One row, with a line for each column that is not as before.
+/// Returns a stage's name and kind, with a line for each column that differs from the stage before.
 fn changes(before: &Map<String, Value>, after: &Map<String, Value>) -> String {
     let heading = format!("{} ({})\n", told(&after["stage"]), told(&after["kind"]));
     let line = |(column, value): (&String, &Value)| match before.get(column) {
@@ -168,7 +168,7 @@ fn changes(before: &Map<String, Value>, after: &Map<String, Value>) -> String {
     std::iter::once(heading).chain(after.iter().filter_map(line)).collect()
 }
 
-/// A row as the table has it.
+/// Returns the columns of a stage in `shared/stages.json`.
 fn columns(stage: &str) -> Map<String, Value> {
     let table = fs::read_to_string(program::workspace().join("shared/stages.json")).unwrap();
     let rows: Vec<Map<String, Value>> = serde_json::from_str(&table).unwrap();
@@ -184,7 +184,7 @@ fn told(value: &Value) -> String {
     }
 }
 
-/// The texts in backquotes.
+/// Returns the texts in backquotes.
 pub fn quoted(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }
@@ -201,7 +201,7 @@ fn documents() -> Vec<PathBuf> {
     found
 }
 
-/// The names of all functions in the sources; those of contract suites become tests by a macro.
+/// Returns the names of all functions in the sources. A macro makes tests of those in contract suites.
 fn tests() -> BTreeSet<String> {
     let folders = ["shared", "read-fn", "write-fn", "ingest-fn", "lith-fn", "tools", "tests"];
     let sources = folders.iter().flat_map(|folder| files(&program::workspace().join(folder), "rs"));

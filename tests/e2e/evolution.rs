@@ -1,4 +1,4 @@
-//! The evolution path: the stages as data, the rows in between, and how one comes from one to the next.
+//! Checks the evolution path: the stages as data, the intermediate stages, and the steps between them.
 
 mod beside_a_queue;
 mod report;
@@ -10,9 +10,9 @@ use service::stages::StageConfig;
 
 use crate::harness::program::workspace;
 
-/// Where the code that ships is.
+/// The folders of the deployed code.
 const SHIPPED: [&str; 5] = ["read-fn", "write-fn", "ingest-fn", "lith-fn", "shared"];
-/// The only files that look at a row: what there is, what it needs from the environment, and what is built from that.
+/// The only files that may read a stage configuration: its definition, the work between stages, the required variables, and the assembly.
 const WIRING: [&str; 5] = [
     "shared/service/src/assembly.rs",
     "shared/service/src/stages.rs",

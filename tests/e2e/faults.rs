@@ -1,4 +1,4 @@
-//! What may break does, and nothing that was acknowledged is lost.
+//! Tests for faults: no acknowledged command may be lost.
 
 mod crashes;
 mod endings;

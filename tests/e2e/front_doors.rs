@@ -1,4 +1,4 @@
-//! The gateway in front of the functions, on the wire.
+//! Tests for the gateway in front of the functions, with raw requests.
 
 use crate::harness::{Variant, check, raw, shared, unique};
 use crate::sample;
@@ -9,7 +9,7 @@ fn the_gateway_wants_one_valid_host() {
     check(stack, async { raw::check_host(stack.port()) });
 }
 
-/// The head of such a request names no length.
+/// The head of a chunked request has no length.
 #[test]
 fn a_body_in_chunks_is_a_body() {
     let stack = shared(Variant::LambdaLith);

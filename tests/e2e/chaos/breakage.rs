@@ -1,4 +1,4 @@
-//! What breaks, and when.
+//! The faults of the chaos test, and their schedule.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,29 +16,29 @@ use tokio::time::sleep;
 
 use crate::harness::{Stack, eventually, program};
 
-/// How long Redis is stopped for.
+/// How long Redis stays stopped.
 const STOPPED: Duration = Duration::from_secs(5);
-/// Milliseconds between two things that break.
+/// The pause between two faults, in milliseconds.
 const PAUSE_MS: std::ops::Range<u64> = 200..900;
-/// Milliseconds after which something larger than one environment breaks.
+/// The pause between two faults that affect more than one environment, in milliseconds.
 const GAP_MS: std::ops::Range<u64> = 1_000..2_500;
-/// How long Redis may take to obey.
+/// The timeout for a command to Redis.
 const OBEDIENCE: Duration = Duration::from_secs(5);
 
-/// Something that breaks.
+/// A fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Fault {
-    /// One environment of any function, drawn by this number, is killed.
+    /// Kills one environment of any function. The number selects it.
     KillEnvironment(u32),
-    /// Redis is killed, and comes back empty.
+    /// Kills Redis. It restarts empty.
     KillRedis,
-    /// Redis does not answer any more.
+    /// Stops Redis with a signal, so that it does not answer.
     StopRedis,
-    /// Redis goes on, with whatever it held.
+    /// Continues a stopped Redis, with the data that it had.
     ContinueRedis,
-    /// Redis forgets everything.
+    /// Deletes all data in Redis.
     FlushRedis,
-    /// Everything is killed, and started again on what was stored.
+    /// Kills the whole service, and restarts it with its stored data.
     KillStack,
 }
 
@@ -55,7 +55,7 @@ impl Fault {
     }
 }
 
-/// What a seed says, for so long: the pause before each fault, and the fault.
+/// Returns the schedule of a seed for this duration: the pause before each fault, and the fault.
 fn schedule(seed: u64, length: Duration) -> Vec<(Duration, Fault)> {
     let mut chance = SmallRng::seed_from_u64(seed);
     let (mut steps, mut round) = (Vec::new(), Vec::new());
@@ -87,12 +87,12 @@ fn schedule(seed: u64, length: Duration) -> Vec<(Duration, Fault)> {
     steps
 }
 
-/// How often what broke.
+/// The number of injected faults of each kind.
 #[derive(Debug, Default)]
 pub struct Strikes(BTreeMap<&'static str, usize>);
 
 impl Strikes {
-    /// Whether there was everything.
+    /// Returns whether each kind of fault was injected.
     pub fn are_complete(&self) -> bool {
         let all = [Fault::KillEnvironment(0), Fault::KillRedis, Fault::StopRedis, Fault::FlushRedis, Fault::KillStack];
         all.iter().all(|fault| self.0.contains_key(fault.name()))
@@ -106,13 +106,13 @@ impl fmt::Display for Strikes {
     }
 }
 
-/// Breaks a stack, again and again.
+/// Injects the faults of a schedule into a stack.
 #[derive(Debug)]
 pub struct Breakage {
     steps: Vec<(Duration, Fault)>,
     port: u16,
     data_dir: String,
-    /// The Redis that is stopped.
+    /// The process id of the stopped Redis.
     stopped: Option<u32>,
     strikes: Strikes,
 }
@@ -128,7 +128,7 @@ impl Breakage {
         }
     }
 
-    /// Breaks all that is due. The stack that is left is whole; whoever waits for `_until` then knows that it is over.
+    /// Injects all scheduled faults. Returns the running stack; the drop of `_until` signals the end to the clients.
     pub async fn strike_all(mut self, mut stack: Stack, _until: watch::Sender<()>) -> (Stack, Strikes) {
         for (pause, fault) in std::mem::take(&mut self.steps) {
             sleep(pause).await;
@@ -143,7 +143,7 @@ impl Breakage {
         (stack, self.strikes)
     }
 
-    /// On what was stored, and at the same port: clients do not know that it is another.
+    /// Restarts the service with its stored data at the same port, so that clients need no new address.
     async fn start_again(&self, killed: &Stack) -> Stack {
         let arguments = ["--data-dir", self.data_dir.as_str()];
         eventually("the service starts again", async || {
@@ -153,7 +153,7 @@ impl Breakage {
         .await
     }
 
-    /// Whether there was something to strike.
+    /// Injects a fault. Returns false if it had no target.
     async fn strike(&mut self, stack: &Stack, fault: Fault) -> bool {
         match fault {
             Fault::KillEnvironment(drawn) => return kill_environment(stack, drawn).await,
@@ -185,7 +185,7 @@ async fn kill_environment(stack: &Stack, drawn: u32) -> bool {
     true
 }
 
-/// The process of the stack's own Redis, as soon as it runs.
+/// Waits until the stack's Redis runs, and returns its process id.
 async fn redis(stack: &Stack) -> u32 {
     eventually("Redis runs", async || stack.status().await["redis"]["pid"].as_u64()).await.try_into().unwrap()
 }

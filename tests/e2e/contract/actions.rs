@@ -1,4 +1,4 @@
-//! Actions: `POST` below an item, which changes the item's state.
+//! Actions: `POST` to a path below an item, which changes the item's state.
 
 use futures::future::join_all;
 use reqwest::Method;
@@ -22,7 +22,7 @@ on_every_variant!(
     actions_of_a_session_end_as_if_sent_one_after_the_other,
 );
 
-/// Does actions one after another.
+/// Applies actions one after another. Returns the item.
 async fn done(api: &Api, item: &Item, actions: &[&str]) -> Item {
     let mut item = item.clone();
     for action in actions {
@@ -32,7 +32,7 @@ async fn done(api: &Api, item: &Item, actions: &[&str]) -> Item {
     item
 }
 
-/// An answer to an action that was taken in is never a 201, because nothing is created.
+/// Checks the answer to an accepted action. It is never a 201, because an action creates no item.
 fn assert_is_result(service: &Service, sample: &Sample, answer: &Answer, item: &Item) {
     assert!(!answer.token().is_empty());
     if service.variant.is_queued() {
@@ -112,7 +112,7 @@ async fn an_action_takes_no_body_or_an_object_without_fields(service: &Service, 
     let item = api.any(sample).await;
     api.act(&item, action).write().await.expect(200);
     let item = api.any(sample).await;
-    // Without a body its type means nothing.
+    // Without a body, the content type has no effect.
     api.act(&item, action).header("content-type", "text/plain").write().await.expect(200);
     CHECKED
 }
@@ -146,14 +146,14 @@ async fn a_repeated_action_is_done_once(service: &Service, sample: &Sample) -> C
     };
     let first = act("").await.expect(200);
     assert_eq!(first.answer.find("idempotency-replayed"), None);
-    // No body and an object without fields ask the same.
+    // A request without a body and one with an empty object are the same.
     for body in ["", "{}"] {
         let again = act(body).await.expect(200);
         assert_eq!(again.answer.header("idempotency-replayed"), "true");
         assert_eq!((again.id, again.version), (first.id.clone(), Some(2)));
     }
     assert_eq!(api.item(&first).await.version(), 2);
-    // Another item, another action and another method are other commands.
+    // Another item, another action or another method makes another command.
     let elsewhere = api.act(&other, walk[0]).idempotency_key(&key).write().await.expect(200);
     assert_eq!(elsewhere.answer.find("idempotency-replayed"), None);
     if let Some(second) = walk.get(1) {
@@ -161,7 +161,7 @@ async fn a_repeated_action_is_done_once(service: &Service, sample: &Sample) -> C
             api.act(&item, second).token(&first.token.unwrap()).idempotency_key(&key).write().await.expect(200);
         assert_eq!((written.answer.find("idempotency-replayed"), written.version), (None, Some(3)));
     }
-    // A refusal is repeated as well.
+    // A rejection is replayed too.
     let item = done(&api, &api.any(sample).await, before).await;
     for is_replay in [false, true] {
         let written = api.act(&item, refused).token(&item.token).idempotency_key(&key).write().await;
@@ -174,7 +174,7 @@ async fn a_repeated_action_is_done_once(service: &Service, sample: &Sample) -> C
 async fn an_action_is_a_command_with_a_status(service: &Service, sample: &Sample) -> Checked {
     let Machine { walk, refused: (before, refused), .. } = sample.machine.as_ref()?;
     if !service.variant.is_queued() {
-        return CHECKED; // Answers name no command.
+        return CHECKED; // Answers do not name commands.
     }
     let api = service.api();
     let item = api.any(sample).await;
@@ -218,7 +218,7 @@ async fn no_body_sets_the_state(service: &Service, sample: &Sample) -> Checked {
     let item = api.any(sample).await;
     let body = sample.body("State");
     let moved = sample.after(&body, &walk[..1]).unwrap();
-    // Neither to another state nor to the same one.
+    // A body may not set the state, not even to the current one.
     for value in [&moved[state], &item.body[state]] {
         let mut full = sample.keeping(&item.body, "State");
         full[state] = value.clone();
@@ -228,7 +228,7 @@ async fn no_body_sets_the_state(service: &Service, sample: &Sample) -> Checked {
             assert_eq!(call.send().await.wrong_fields(), [format!("/{state}")]);
         }
     }
-    // A replace leaves the state alone.
+    // A replace keeps the state.
     let item = done(&api, &item, &walk[..1]).await;
     let full = sample.keeping(&item.body, "Replaced");
     let replaced = api.item(&api.put(&item.path, &full).token(&item.token).write().await.expect(200)).await;
@@ -245,19 +245,19 @@ async fn an_unknown_action_is_a_404(service: &Service, sample: &Sample) -> Check
     for unknown in ["nope", &known.to_uppercase(), &format!("{known}/"), &format!("{known}/{known}")] {
         api.act(&item, unknown).send().await.expect(404);
     }
-    // Without an item there is nothing to act on.
+    // A path without an item takes no action.
     api.call(Method::POST, &format!("{}/{known}", sample.path)).send().await.expect(405);
     assert_eq!(api.reread(&item).await.body, item.body);
     CHECKED
 }
 
-/// Each client sends its create, all actions and one action too many, each with the token of the answer before, and waits for
-/// no outcome.
+/// Each client sends a create, all actions, and one action too many. Each request carries the token of the answer before. No client
+/// waits for an outcome.
 async fn actions_of_a_session_end_as_if_sent_one_after_the_other(service: &Service, sample: &Sample) -> Checked {
     const SESSIONS: usize = 12;
     let Machine { state, walk, .. } = sample.machine.as_ref()?;
     let api = service.api();
-    // The last one is not for the state, unless it may be done twice.
+    // The state does not allow the last action, unless it may be done twice.
     let sent: Vec<_> = walk.iter().chain([&walk[0]]).copied().collect();
     let session = || async {
         let body = sample.body("Session");
@@ -269,7 +269,7 @@ async fn actions_of_a_session_end_as_if_sent_one_after_the_other(service: &Servi
         for action in &sent {
             let answer = api.call(Method::POST, &format!("{path}/{action}")).token(&token).send().await;
             assert!(!service.variant.is_queued() || answer.status == 202, "{answer}");
-            // A refusal at once stands for nothing new.
+            // An immediate rejection returns no new token.
             token = answer.find("consistency-token").map_or(token, str::to_owned);
             answers.push(answer);
         }

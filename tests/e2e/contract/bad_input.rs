@@ -1,4 +1,4 @@
-//! Bodies that are not what they should be.
+//! Invalid bodies.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use crate::harness::client::Call;
 use crate::harness::{Api, Service};
 use crate::sample::Sample;
 
-/// The longest body.
+/// The maximum length of a body, in bytes.
 const BODY_BYTES_MAX: usize = 64 * 1024;
 
 on_every_variant!(
@@ -25,7 +25,7 @@ on_every_variant!(
     a_body_of_64_kib_is_taken_and_one_byte_more_is_not,
 );
 
-/// The body in each kind of write that takes one.
+/// Returns each kind of write that takes a body, with this body.
 async fn with_body(api: &Api, sample: &Sample, body: &[u8]) -> [Call; 3] {
     let item = api.any(sample).await;
     let calls =
@@ -33,7 +33,7 @@ async fn with_body(api: &Api, sample: &Sample, body: &[u8]) -> [Call; 3] {
     calls.map(|call| call.body(body))
 }
 
-/// Where fields are, sorted.
+/// Returns the JSON pointers to the fields, sorted.
 fn pointers<'a>(fields: impl IntoIterator<Item = &'a &'a str>) -> Vec<String> {
     let pointers: BTreeSet<_> = fields.into_iter().map(|field| format!("/{field}")).collect();
     pointers.into_iter().collect()
@@ -137,9 +137,9 @@ async fn control_characters_are_refused(service: &Service, sample: &Sample) -> C
         assert_eq!(answer.status, 422, "{control}: {answer}");
         assert_eq!(answer.wrong_fields(), pointers(&[text]));
     }
-    // In JSON they must be escaped.
+    // JSON requires that control characters are escaped.
     api.patch(&item.path, &Value::Null).body(format!("{{\"{text}\":\"a\u{1}b\"}}")).send().await.expect(400);
-    // Half of a surrogate pair is no character.
+    // Half of a surrogate pair is not a character.
     api.patch(&item.path, &Value::Null).body(format!("{{\"{text}\":\"\\ud800\"}}")).send().await.expect(400);
     CHECKED
 }
@@ -158,12 +158,12 @@ async fn a_body_of_64_kib_is_taken_and_one_byte_more_is_not(service: &Service, s
     let api = service.api();
     let body = |bytes: usize| {
         let body = sample.body("Large").to_string();
-        // White space behind it is still JSON.
+        // JSON allows white space after the value.
         format!("{body}{}", " ".repeat(bytes - body.len()))
     };
     api.post(&sample.path, &Value::Null).body(body(BODY_BYTES_MAX)).write().await.expect(201);
     api.post(&sample.path, &Value::Null).body(body(BODY_BYTES_MAX + 1)).send().await.expect(413);
-    // Refused before it is parsed, whatever it is.
+    // A body that is too long is refused before it is parsed.
     for call in with_body(&api, sample, &vec![b'['; BODY_BYTES_MAX + 1]).await {
         call.send().await.expect(413);
     }

@@ -17,7 +17,7 @@ on_every_variant!(
 
 async fn a_command_is_known_from_its_acknowledgement_on(service: &Service, sample: &Sample) {
     if !service.variant.is_queued() {
-        return; // Answers name no command.
+        return; // Answers do not name commands.
     }
     let api = service.api();
     for call in [

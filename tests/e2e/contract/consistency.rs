@@ -1,4 +1,4 @@
-//! Consistency tokens: a client reads its own writes, and never goes back.
+//! Consistency tokens: clients read their own writes, and versions never decrease.
 
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ async fn a_read_with_the_token_of_a_write_sees_it_at_once(service: &Service, sam
     let api = service.api();
     let item = api.any(sample).await;
     for n in 0..5 {
-        // Others keep the old version in every cache.
+        // Reads without a token fill every cache with the old version.
         api.get(&item.path).send().await.expect(200);
         let patch = sample.patch(&format!("name {n}"));
         let token = api.patch(&item.path, &patch).send().await.token();
@@ -110,11 +110,11 @@ async fn a_list_ignores_tokens(service: &Service, sample: &Sample) {
 
 async fn what_has_not_arrived_is_a_503_unless_the_client_is_lenient(service: &Service, sample: &Sample) {
     if !service.variant.is_queued() {
-        return; // Nothing is ever behind.
+        return; // Without a queue no version is pending.
     }
     let api = service.api();
     let item = api.any(sample).await;
-    // A write on top of a version that does not exist yet waits for it.
+    // A write with `If-Match` for a future version waits for that version.
     let waiting = api.patch(&item.path, &sample.patch("Later")).if_match("\"999\"").send().await.expect(202);
     let token = waiting.token();
     let command = waiting.header("location");

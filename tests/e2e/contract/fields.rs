@@ -1,4 +1,4 @@
-//! The fields of resources: what they take, and how their values are found.
+//! The fields of resources: their valid values, and the lists that find them.
 
 use std::collections::BTreeSet;
 
@@ -24,7 +24,7 @@ async fn a_wrong_value_of_a_field_is_refused_and_the_field_is_named(service: &Se
             let body = format!("{{\"{}\":{wrong}}}", field.name);
             let answer = api.patch(&item.path, &Value::Null).body(body.clone()).send().await;
             match answer.status {
-                // Not a number of JSON to the service.
+                // The service does not read it as a JSON number.
                 400 => assert!(serde_json::from_str::<Value>(&body).is_err(), "{body}: {answer}"),
                 _ => assert_eq!(answer.wrong_fields(), [format!("/{}", field.name)], "{body}"),
             }
@@ -52,7 +52,7 @@ async fn list(api: &Api, sample: &Sample, query: &str) -> Answer {
     api.get(&sample.list(query)).send().await.expect(200)
 }
 
-/// The values of a field on a page.
+/// Returns the values of a field on a page.
 fn values(page: &Answer, field: &str) -> Vec<Value> {
     page.json()["items"].as_array().unwrap().iter().map(|item| item[field].clone()).collect()
 }
@@ -98,7 +98,7 @@ async fn a_beginning_finds_texts_in_any_case_and_in_either_spelling_of_an_accent
     let word = unique("prefix");
     let upper = format!("{} ZOË Upper", word.to_uppercase());
     let lower = format!("{word} zoë lower");
-    // The accent is a character of its own here; the service answers with the composed form.
+    // The accent is a separate combining character here. The service answers with the composed form.
     let apart = format!("{word} zoe\u{308} middle");
     for text in [&upper, &apart, &lower, &format!("{word} other"), &format!("x {word}")] {
         let body = sample.with(field.name, &text.as_str().into());

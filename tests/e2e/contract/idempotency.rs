@@ -23,7 +23,7 @@ on_every_variant!(
     two_keys_are_refused_and_nothing_is_done,
 );
 
-/// How many items hold a unique value of this body; `None` if no list tells.
+/// Returns how many items hold a unique value of this body; `None` if no list shows that.
 async fn found(api: &Api, sample: &Sample, body: &Value) -> Option<usize> {
     let list = sample.list(&sample.held(body)?);
     Some(api.get(&list).send().await.expect(200).json()["items"].as_array().unwrap().len())
@@ -64,7 +64,7 @@ async fn a_repeated_create_whose_body_is_spelt_differently_is_the_same(service: 
     let fields: Vec<_> = defaulted.into_iter().chain(fields.rev()).collect();
     let spellings = [
         body.to_string(),
-        // The same fields the other way round, with white space, an escape, and what is the default.
+        // The same fields in reverse order, with white space, an escape and the default value.
         format!(" {{ {} }} ", fields.join(",")).replace('É', "\\u00c9"),
     ];
     let post = |body: &str| api.post(&sample.path, &Value::Null).body(body).idempotency_key(&key).write();
@@ -87,7 +87,7 @@ async fn a_repeated_change_is_applied_once(service: &Service, sample: &Sample) {
         let (first, second) = (first.write().await, second.write().await);
         assert_same(&first, &second);
         assert_eq!(first.status, if version == 4 { 204 } else { 200 }, "{}", first.answer);
-        // A synchronous delete does not tell its version.
+        // The answer to a synchronous delete has no version.
         assert!([Some(version), None].contains(&first.version), "{first:?}");
     }
 }
@@ -101,7 +101,7 @@ async fn a_repeated_refusal_is_refused_alike(service: &Service, sample: &Sample)
         let refused = api.post(&sample.path, &body).idempotency_key(&key).write().await;
         assert_eq!(refused.kind(409), taken);
     }
-    // The outcome stays what it was, though the reason for it has gone.
+    // The outcome stays the same, although its reason has disappeared.
     api.delete(&holder.path).write().await.expect(204);
     let refused = api.post(&sample.path, &body).idempotency_key(&key).write().await;
     assert!(is_replay(&refused.answer), "{}", refused.answer);
@@ -180,7 +180,7 @@ async fn a_key_in_quotes_is_the_same_key(service: &Service, sample: &Sample) {
     let post = |key: &str| api.post(&sample.path, &body).idempotency_key(key).write();
     let (first, second) = (post(&key).await.expect(201), post(&format!("\"{key}\"")).await.expect(201));
     assert_same(&first, &second);
-    // Between quotes there may be spaces and commas.
+    // A quoted key may contain spaces and commas.
     let key = format!("\"one, two \\\"{}\\\"\"", unique("key"));
     let body = sample.body("Idempotent");
     let post = || api.post(&sample.path, &body).idempotency_key(&key).write();

@@ -1,4 +1,4 @@
-//! Resources apart: what belongs to one is of no use to another.
+//! The separation of resources: the tokens, ids and cursors of one are not valid for another.
 
 use serde_json::json;
 
@@ -22,7 +22,7 @@ async fn an_id_is_of_no_use_to_another_resource(service: &Service, sample: &Samp
         let path = other.resource.item(&item.id);
         assert_eq!(api.get(&path).send().await.kind(404), "not-found");
         if service.variant.is_queued() {
-            continue; // A create with this id may be on its way: a write waits for it.
+            continue; // A create with this id may be pending, so a write waits for it.
         }
         let body = other.body("Other");
         let actions =
@@ -48,14 +48,14 @@ async fn a_token_is_of_no_use_to_another_resource_but_for_a_create(service: &Ser
             api.put(&target.path, &other.keeping(&target.body, "Other")),
             api.patch(&target.path, &other.patch("Other")),
             api.delete(&target.path),
-            // Nor for what has the same id.
+            // The token is not valid for another resource's item with the same id.
             api.get(&other.resource.item(&item.id)),
         ];
         for call in calls.into_iter().chain(actions) {
             assert_eq!(call.token(&item.token).send().await.kind(400), "bad-token");
         }
         assert_eq!(api.reread(&target).await.body, target.body);
-        // A session creates what it likes, and each item is younger than the one before.
+        // A session may create items of any resource. Each item is younger than the one before.
         let next = api.post(&other.path, &other.body("Next")).token(&item.token).write().await.expect(201);
         assert!(api.item(&next).await.text("created_at") > item.text("created_at"));
     }
@@ -94,7 +94,7 @@ async fn one_key_for_two_resources_is_two_commands(service: &Service, sample: &S
     others.first().map(drop)
 }
 
-/// The same values, as far as both resources take them: neither is taken for the other, and no list shows both.
+/// Two resources may have items with the same values. Neither finds a conflict, and no list shows both.
 async fn values_of_two_resources_do_not_meet(service: &Service, sample: &Sample) -> Checked {
     let api = service.api();
     let word = unique("shared");
@@ -109,7 +109,7 @@ async fn values_of_two_resources_do_not_meet(service: &Service, sample: &Sample)
     let item = api.create(sample, &body_of(sample)).await;
     let others: Vec<_> = sample.others().collect();
     for other in &others {
-        // The checks of two resources run side by side, each with words of its own.
+        // The checks of two resources run in parallel, each with its own words.
         let another = api.create(other, &body_of(other)).await;
         for (sample, item) in [(sample, &item), (*other, &another)] {
             if let Some(held) = sample.held(&item.body) {

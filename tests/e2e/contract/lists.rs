@@ -20,7 +20,7 @@ on_every_variant!(
     parameters_that_are_unknown_repeated_combined_or_wrong_are_refused,
 );
 
-/// The items of a list, readable, so that the list shows them, in its order: that of their values, otherwise of their age.
+/// Creates the items of a list. Returns them in the order of the list: by their values, otherwise by age.
 async fn items(api: &Api, sample: &Sample, list: &OwnList) -> Vec<Item> {
     let mut items = Vec::new();
     for bodies in list.bodies.chunks(8) {
@@ -46,7 +46,7 @@ async fn page(api: &Api, sample: &Sample, query: &str) -> Answer {
     api.get(&sample.list(query)).send().await.expect(200)
 }
 
-/// The target of the link to the next page, which must be there exactly if the body names a cursor.
+/// Returns the target of the link to the next page. Checks that the link exists exactly if the body has a cursor.
 fn next(answer: &Answer) -> Option<String> {
     let cursor = answer.json()["next_cursor"].as_str().map(str::to_owned);
     let link = answer.find("link").map(|link| {
@@ -103,7 +103,7 @@ async fn a_cursor_is_good_for_its_own_list_only(service: &Service, sample: &Samp
     let items = items(&api, sample, &list).await;
     let first = page(&api, sample, &format!("{}&limit=1", list.query)).await;
     let cursor = first.json()["next_cursor"].as_str().unwrap().to_owned();
-    // Another page size is the same list.
+    // Another page size is valid for the same cursor.
     let second = page(&api, sample, &format!("{}&limit=2&cursor={cursor}", list.query)).await;
     assert_eq!(ids(&second.json()).len(), 2);
     let other_beginning = sample.sorted.map(|field| beginning(field, "z"));
@@ -131,7 +131,7 @@ async fn a_cursor_that_was_not_given_out_is_refused(service: &Service, sample: &
     CHECKED
 }
 
-/// Whether a list shows an item; every item that it shows must have this value.
+/// Returns whether a list shows an item. Checks that all items on it have this value.
 async fn shows(api: &Api, sample: &Sample, field: &Field, value: &Value, id: &String) -> bool {
     let mut link = Some(sample.list(&format!("{}&limit=100", of_value(field, value))));
     while let Some(path) = link {
@@ -151,7 +151,7 @@ async fn a_value_finds_the_items_that_have_it(service: &Service, sample: &Sample
     let one = api.any(sample).await;
     let fields: Vec<_> = sample.lists_of_value().collect();
     for field in &fields {
-        // Another item with another value: by an action, if bodies cannot set it.
+        // An item with another value. If bodies cannot set the field, an action changes it.
         let value = (0..8).map(field.sample).find(|value| *value != one.body[field.name]);
         let other = match (field.is_settable, value, &sample.machine) {
             (true, Some(value), _) if field.taken.is_none() => {
@@ -164,7 +164,7 @@ async fn a_value_finds_the_items_that_have_it(service: &Service, sample: &Sample
             _ => api.any(sample).await,
         };
         assert_ne!(one.body[field.name], other.body[field.name]);
-        // A page may be remembered from before these items were there.
+        // A cached page may be older than these items.
         for (item, another) in [(&one, &other), (&other, &one)] {
             let value = &item.body[field.name];
             eventually("lists of a value show the items that have it, and no others", async || {

@@ -48,7 +48,7 @@ async fn a_tag_with_its_projection_and_the_version_alone_are_one_precondition(se
     let two = sample.patch("Two");
     let patch = |tag: &str| api.patch(&item.path, &two).idempotency_key(&key).if_match(tag);
     assert_eq!(patch(&tag).write().await.expect(200).version, Some(2));
-    // A client keeps a tag while another projection is put in the place of this one.
+    // A client may hold a tag of another projection, from before or after a cutover.
     for same in ["\"1\"", "\"1-v2\""] {
         let again = patch(same).write().await.expect(200);
         assert_eq!((again.version, again.answer.header("idempotency-replayed")), (Some(2), "true"));
@@ -104,7 +104,7 @@ async fn a_write_that_excludes_the_current_version_is_refused_and_changes_nothin
         }
     }
     assert_eq!(api.reread(&item).await.body, item.body);
-    // `If-Match` is looked at first (RFC 9110, section 13.2.2).
+    // `If-Match` has precedence (RFC 9110, section 13.2.2).
     let stale = api.delete(&item.path).if_match("\"1\"").if_none_match("*").write().await;
     assert_eq!(stale.kind(412), "precondition-failed");
     api.patch(&item.path, &sample.patch("Two")).write().await.expect(200);
@@ -120,7 +120,7 @@ async fn a_write_that_excludes_other_versions_is_carried_out(service: &Service, 
     let two = sample.patch("Two");
     let patch = || api.patch(&item.path, &two).idempotency_key(&key);
     assert_eq!(patch().if_none_match("\"2\", \"9\"").write().await.expect(200).version, Some(2));
-    // The same versions in another order are the same request; others are not.
+    // The same versions in another order make the same request. Other versions do not.
     let again = patch().if_none_match("W/\"9\", \"2\"").write().await.expect(200);
     assert_eq!((again.version, again.answer.header("idempotency-replayed")), (Some(2), "true"));
     for other in ["\"3\"", "*", "\"2\""] {

@@ -16,7 +16,7 @@ on_every_variant!(
 async fn a_client_that_waits_gets_the_answer_of_the_synchronous_api(service: &Service, sample: &Sample) {
     let api = service.api();
     let applied = |answer: &crate::harness::Answer| {
-        // Where every answer is synchronous there is nothing to apply.
+        // If every answer is synchronous, the preference has no effect.
         let waited = answer.find("preference-applied").is_some_and(|applied| applied.contains("wait=10"));
         assert!(waited || !service.variant.is_queued(), "{answer}");
     };

@@ -27,7 +27,7 @@ async fn an_answer_carries_its_version_and_how_it_may_be_cached(service: &Servic
         assert_eq!(answer.header("content-type"), "application/json");
         assert!(!answer.token().is_empty());
         if service.variant.has_caches() {
-            // The cache nearest to the origin comes first (RFC 9211, section 2).
+            // The cache closest to the origin comes first (RFC 9211, section 2).
             let tiers: Vec<_> = answer.header("cache-status").split(", ").collect();
             let names: Vec<_> = tiers.iter().map(|tier| tier.split(';').next().unwrap()).collect();
             assert!([&["memory"][..], &["redis", "memory"]].contains(&&*names), "{tiers:?}");
@@ -93,10 +93,10 @@ async fn a_read_of_another_version_than_the_one_that_it_names_is_refused(service
         head().if_match(tag).send().await.expect(200);
     }
     get().if_match("W/\"1-v1\"").send().await.expect(400);
-    // `If-Match` is looked at first, then `If-None-Match` (RFC 9110, section 13.2.2).
+    // `If-Match` has precedence over `If-None-Match` (RFC 9110, section 13.2.2).
     get().if_match("\"9\"").if_none_match("\"1-v1\"").send().await.expect(412);
     get().if_match("\"1\"").if_none_match("\"1-v1\"").send().await.expect(304);
-    // A missing item is a 404 before any precondition is looked at (RFC 9110, section 13.2.1).
+    // A missing item is a 404 before any precondition is evaluated (RFC 9110, section 13.2.1).
     let nowhere = sample.resource.item(Uuid::now_v7());
     for tag in ["*", "\"1\"", "\"tag\""] {
         assert_eq!(api.get(&nowhere).if_match(tag).send().await.kind(404), "not-found", "{tag}");
@@ -107,13 +107,13 @@ async fn a_read_that_names_a_new_version_finds_it_behind_every_cache(service: &S
     let api = service.api();
     let item = api.any(sample).await;
     for version in 2..=4 {
-        // Caches have the version before.
+        // Fills the caches with the earlier version.
         api.reread(&item).await;
         let written = api.patch(&item.path, &sample.patch(&format!("version {version}"))).write().await.expect(200);
         assert_eq!(written.version, Some(version));
         let read = async || api.get(&item.path).if_match(&format!("\"{version}\"")).send().await;
         let read = match service.variant.is_queued() {
-            // The projection may be a moment behind.
+            // The projection may lag for a moment.
             true => {
                 eventually("the named version is there", async || Some(read().await).filter(|it| it.status == 200))
                     .await

@@ -1,4 +1,4 @@
-//! Routes, methods, and what a client sends and accepts.
+//! Routes, methods, and the content types of requests and answers.
 
 use std::collections::BTreeSet;
 
@@ -124,7 +124,7 @@ async fn an_id_in_upper_case_is_the_same_item(service: &Service, sample: &Sample
     let read = api.get(&upper).token(&item.token).send().await.expect(200);
     assert_eq!(read.json(), item.body);
 
-    // One request in two spellings is one command.
+    // Two spellings of one request are the same command.
     let key = unique("key");
     let patched = sample.patch("Patched");
     let patch = |path: &str| api.patch(path, &patched).idempotency_key(&key).write();
@@ -191,7 +191,7 @@ async fn an_encoded_body_is_refused_and_identity_named(service: &Service, sample
     }
     assert_eq!(api.reread(&item).await.body, item.body);
     api.put(&item.path, &body).header("content-encoding", "Identity").write().await.expect(200);
-    // Without a body there is nothing to decode.
+    // Without a body, the content encoding has no effect.
     api.delete(&item.path).header("content-encoding", "gzip").write().await.expect(204);
 }
 

@@ -87,7 +87,7 @@ async fn a_content_type_may_have_parameters_and_any_case(service: &Service, samp
     let item = api.item(&create.write().await.expect(201)).await;
     let patch = api.patch(&item.path, &sample.patch("D"));
     patch.header("content-type", "application/merge-patch+json;charset=UTF-8").write().await.expect(200);
-    // Not even a charset means anything to JSON (RFC 8259, section 11).
+    // Parameters have no effect on JSON, not even a charset (RFC 8259, section 11).
     for parameter in ["charset=utf8", "charset=iso-8859-1", "charset=\"utf-16\"; x=y", "charset"] {
         let put = api.put(&item.path, &body).header("content-type", &format!("application/json; {parameter}"));
         put.write().await.expect(200);
@@ -119,7 +119,7 @@ async fn a_put_sets_what_it_leaves_out_to_the_default(service: &Service, sample:
 
 async fn a_put_never_creates(service: &Service, sample: &Sample) {
     let api = service.api();
-    // Not a v7: nothing can be behind, at any stage.
+    // The id is not a UUID version 7, so no stage waits for a create.
     let path = sample.resource.item(Uuid::from_u128(rand::random::<u128>() & !(0xf << 76) | (0x4 << 76)));
     let body = sample.body("N");
     let actions = sample.resource.actions.iter().map(|action| api.call(Method::POST, &format!("{path}/{action}")));

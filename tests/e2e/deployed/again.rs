@@ -1,5 +1,5 @@
-//! Deployments after others: a first one that fails, and the way from `cqrs` back to `read-store` and forward again, with
-//! retained queues.
+//! Tests for repeated deployments: after a failed first one, and from `cqrs` back to `read-store` and forward again, with retained
+//! queues.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use crate::harness::run;
 use crate::harness::tokens::AUDIENCE;
 
 const STACK: &str = "again";
-/// The message with which CloudFormation refuses another type of queue.
+/// The error with which CloudFormation refuses another type of queue.
 const TYPE_STAYS: &str = "queue.fifo does not change while there is a queue";
 
 #[test]
@@ -35,14 +35,14 @@ fn a_first_deployment_can_fail_and_a_retained_queue_keeps_its_commands_and_is_ne
     assert_eq!(without["QueueUrl"], Value::Null);
     assert_eq!(run(held(&aws, queue)), 1);
 
-    // A queue of the other type: ministack, unlike AWS, would name one of the same type like the one that is left.
+    // The new queue has the other type. ministack would give a queue of the same type the name of the retained one; AWS would not.
     let second = deploy(&aws, "cqrs", &config("fifo"), &[]);
     let successor = second["QueueUrl"].as_str().unwrap();
     assert_ne!(successor, queue);
     assert_eq!((run(held(&aws, queue)), run(held(&aws, successor))), (1, 0));
 }
 
-/// CloudFormation deletes everything again, so the next try finds no table of the same name.
+/// Checks that CloudFormation deletes everything after a failed first deployment, so that no table name is taken in the next.
 fn a_first_deployment_that_fails_leaves_nothing_behind(aws: &Aws) {
     let first = || aws.synthesise("cqrs", &config("standard"), &["first=true"]);
     first();
@@ -56,7 +56,7 @@ fn a_first_deployment_that_fails_leaves_nothing_behind(aws: &Aws) {
     aws.deploy_again(STACK).unwrap_or_else(|output| panic!("{output}"));
 }
 
-/// Has the alarms that the emulator refuses come after the tables.
+/// Makes the refused alarms depend on the tables, so that the deployment fails after the tables exist.
 fn fail_when_the_tables_are_there(stage: &str) {
     change(stage, |resources| {
         let tables = resources.iter().filter(|(_, resource)| resource["Type"] == "AWS::DynamoDB::GlobalTable");
@@ -77,7 +77,7 @@ fn config(queue: &str) -> Value {
             "pollers": {"maximumConcurrency": 5}}})
 }
 
-/// Deploys a row without the alarms that the emulator refuses.
+/// Deploys a stage without the alarms that the emulator refuses.
 fn try_to_deploy(aws: &Aws, stage: &str, config: &Value, context: &[&str]) -> Result<Value, String> {
     aws.synthesise(stage, config, context);
     leave_out_metric_math(stage);
@@ -90,7 +90,7 @@ fn deploy(aws: &Aws, stage: &str, config: &Value, context: &[&str]) -> Value {
     outputs
 }
 
-/// How many messages a queue holds. ingest-fn may have received some of them: while it was deployed it polled the queue.
+/// Returns the number of messages in a queue, including received ones: ingest-fn polled it while it was deployed.
 async fn held(aws: &Aws, queue: &str) -> u64 {
     let asked = json!({"QueueUrl": queue, "AttributeNames": ["All"]});
     let attributes = aws.call("sqs", "AmazonSQS.GetQueueAttributes", &asked).await;

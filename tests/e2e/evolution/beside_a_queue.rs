@@ -1,4 +1,4 @@
-//! Writes that are applied at once, with a queue beside: clients move to acknowledgements one at a time.
+//! Synchronous writes beside a queue: clients move to acknowledgements one at a time.
 
 use futures::future::join_all;
 
@@ -77,7 +77,7 @@ fn writes_to_one_item_may_be_applied_at_once_and_queued_at_the_same_time() {
         drained(&stack).await;
         let queued = written.iter().filter(|written| written.answer.status == 202).count();
         assert_eq!(queued, 20);
-        // One that came too late for its only field is superseded, and made no version.
+        // A write that arrived too late for its only field is superseded, and makes no version.
         let highest = written.iter().filter_map(|written| written.version).max().unwrap();
         let token = written.iter().find_map(|written| written.token.as_deref()).unwrap();
         let read = api.get(&item.path).token(token).send().await.expect(200);

@@ -1,4 +1,4 @@
-//! The measured comparison of the stages can be made again, and the one that is kept is whole.
+//! Checks that the report on the stages can be measured again, and that the stored one is complete.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,12 +9,12 @@ use service::stages::{StageConfig, StageKind};
 
 use crate::harness::program;
 
-/// The table of stages, without what lies between them.
+/// Returns the named stages, without the intermediate ones.
 fn stages() -> Vec<StageConfig> {
     StageConfig::all().unwrap().into_iter().filter(|row| row.kind == StageKind::Stage).collect()
 }
 
-/// The report in a folder names its command and every stage, and all its charts are there.
+/// Checks that the report in a folder names its command and every stage, and that all its charts exist.
 fn assert_is_whole(folder: &Path) {
     let report = fs::read_to_string(folder.join("report.md")).unwrap();
     assert!(report.contains("`make evolution-report`"));
@@ -37,7 +37,7 @@ fn a_quick_evolution_report_is_whole_and_no_request_of_it_fails() {
     fs::create_dir(&functions).unwrap();
     let built = program::watershed_local().parent().unwrap();
     for binary in stages().into_iter().flat_map(|row| row.binaries).collect::<BTreeSet<_>>() {
-        // Another file system than that of the target directory has no hard links to it.
+        // Hard links do not work across file systems, so copy if necessary.
         let (from, to) = (built.join(&binary), functions.join(&binary));
         fs::hard_link(&from, &to).or_else(|_| fs::copy(&from, &to).map(drop)).unwrap();
     }
@@ -60,7 +60,7 @@ fn a_quick_evolution_report_is_whole_and_no_request_of_it_fails() {
     let traffic = report.split("| traffic |").nth(1).and_then(|rest| rest.split("\n\n").next()).unwrap();
     let failed: Vec<_> = traffic.lines().skip(2).filter(|row| !row.ends_with(" | 0 |")).collect();
     assert!(traffic.lines().count() > 2 && failed.is_empty(), "{failed:?}");
-    // The kept report may be older than a resource; this one has them all.
+    // The stored report may be older than a resource. The new one must include all resources.
     for function in stages().iter().flat_map(StageConfig::functions) {
         assert!(report.contains(&format!("| `{}` |", function.name)), "no {} in {report}", function.name);
     }

@@ -1,7 +1,7 @@
-//! The whole path, back and forward again, while clients read and write: nothing fails, nothing is lost.
+//! Walks the whole path, back, and forward again during traffic. No request may fail, and no command may be lost.
 //!
-//! `watershed migrate` takes each step on the running stack, is killed once at each, and goes on where it was. What
-//! clients asked and were told is judged by `chaos-checker`. The seed is printed; `WATERSHED_WALK_SEED` gives it back.
+//! `watershed migrate` performs each step on the running stack. The test kills it once in each step, and the next run resumes.
+//! `chaos-checker` judges the clients' logs. The test prints its seed. Set `WATERSHED_WALK_SEED` to repeat it.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -20,13 +20,13 @@ use crate::harness::{Stack, Variant, check};
 use crate::ops;
 
 const CLIENTS: usize = 8;
-/// Nine of ten requests are reads; of those about an item that a client has a token for, one in ten takes it along.
+/// If a client has a token for an item, it sends the token with one request in ten. Writes may be answered with their results.
 const MANNER: Manner = Manner { tokens: (1, 10), results: true };
-/// Gives the seed of an earlier run back.
+/// The environment variable that repeats the seed of an earlier run.
 const SEED_VARIABLE: &str = "WATERSHED_WALK_SEED";
-/// A run is killed when it has begun so many phases of a step: another number at each step.
+/// The number of phases after which the test kills a run; another one for each step.
 const KILLED_AT: [usize; 4] = [1, 2, 3, 4];
-/// How long a step may take.
+/// The timeout of a step.
 const STEP_MAX: Duration = Duration::from_secs(120);
 
 #[test]
@@ -46,7 +46,7 @@ fn walk(variant: Variant) {
     }
     let seed = std::env::var(SEED_VARIABLE).map_or_else(|_| rand::random(), |seed| seed.parse().unwrap());
     println!("{variant:?}: {SEED_VARIABLE}={seed}");
-    // Old environments and new ones are there at the same time: no client shall wait for another's.
+    // Old and new environments run at the same time, and no client may wait for an environment of another.
     let stack = Stack::start(variant, &["--ephemeral", "--max-environments", "16"]);
     let (stop, stopped) = watch::channel(());
     let (town, recorder) = (Town::default(), Recorder::new());
@@ -56,7 +56,7 @@ fn walk(variant: Variant) {
         let api = stack.api();
         let living = join_all(clients.iter_mut().map(|client| client.live(&api, &stopped)));
         let walking = async {
-            // Dropped with this, also when a step fails.
+            // Stops the clients when it is dropped, also if a step fails.
             let _stop = stop;
             let dir = tempfile::tempdir().unwrap();
             let backward = path().into_iter().rev().skip(1);
@@ -76,13 +76,13 @@ fn walk(variant: Variant) {
     assert_eq!((report.summary.lost, report.summary.doubled), (0, 0));
 }
 
-/// The stages, in order.
+/// Returns the named stages, in order.
 fn path() -> Vec<String> {
     let stages = StageConfig::all().unwrap().into_iter().filter(|row| row.kind == StageKind::Stage);
     stages.map(|row| row.stage).collect()
 }
 
-/// Takes a step, and is killed in it once.
+/// Performs a step, with one kill in it.
 async fn step(stack: &Stack, dir: &Path, stage: &str, killed_at: usize) {
     let deadline = Instant::now() + STEP_MAX;
     let migrate = || {
@@ -110,7 +110,7 @@ async fn step(stack: &Stack, dir: &Path, stage: &str, killed_at: usize) {
         let output = String::from_utf8_lossy(&ended.stderr).into_owned();
         match ended.status.code() {
             Some(0) => break,
-            // The lease of the run that was killed.
+            // The killed run's lease has not expired yet.
             Some(3) if output.contains("goes on with the migration") && Instant::now() < deadline => {
                 tokio::time::sleep(Duration::from_millis(250)).await;
             }

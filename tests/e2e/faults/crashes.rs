@@ -1,4 +1,4 @@
-//! Function environments are killed while they work.
+//! Tests for killed function environments.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -15,14 +15,14 @@ use crate::harness::stores::{Stores, drained};
 use crate::harness::{Api, Stack, Variant, check, program};
 use crate::sample::{self, Machine, Sample};
 
-/// A request that is not answered by then is being worked on.
+/// After this time without an answer, an environment is working on the request.
 const UNDER_WAY_AFTER: Duration = Duration::from_millis(700);
 const CLIENTS: usize = 8;
-/// Users that are created, patched and deleted.
+/// The number of items that are created, patched and deleted.
 const DELETED: usize = 500;
-/// Users that are created and patched, so that there is something to compare in the end.
+/// The number of items that are created and patched, and compared at the end.
 const KEPT: usize = 52;
-/// Items of each resource with a state machine that are created and acted on.
+/// The number of items of each resource with a state machine that are created and get actions.
 const ACTED: usize = 48;
 
 #[test]
@@ -54,11 +54,12 @@ fn five_hundred_items_while_ingest_environments_are_killed(variant: Variant) {
         for (kind, command) in &commands {
             let document = api.outcome(command).await;
             let gone = document["status"] == "rejected" && document["problem"]["status"] == 404;
-            // A message that is killed three times in a row comes later than the reorder window: what waits for it waits no longer.
+            // After three kills in a row, a message is later than the reorder window. The commands that wait for it are rejected.
             let creates_late = gone && *kind != "create" && document["version"] == 0;
-            // Without order a patch may come after the delete that was sent behind it.
+            // On a standard queue, a patch may arrive after the delete that was sent later.
             let overtaken = gone && *kind == "patch";
-            // An action waits for the command before it as long as it may, and may be refused if that was refused.
+            // An action waits for the command before it until the reorder window has passed. It may be rejected if that one was
+            // rejected.
             let has_waited = judged_after(&document).is_some_and(|waited| waited >= *REORDER_WINDOW);
             let acts_late = *kind == "act" && (has_waited || !is_before_applied);
             let is_applied = document["status"] == "applied";
@@ -78,7 +79,7 @@ fn five_hundred_items_while_ingest_environments_are_killed(variant: Variant) {
     });
 }
 
-/// What one client does: its share of all items. Returns the commands.
+/// Runs one client: sends all commands for its share of the items. Returns the commands.
 async fn live_many_lives(api: &Api, client: usize) -> Vec<(&'static str, String)> {
     let (sample, mut commands) = (sample::main(), Vec::new());
     for n in (client..DELETED + KEPT).step_by(CLIENTS) {
@@ -119,7 +120,7 @@ fn command_id(acknowledgement: &Value) -> String {
     acknowledgement["command_id"].as_str().unwrap().to_owned()
 }
 
-/// Kills an ingest environment now and then, until the clients are done; returns how many.
+/// Kills an ingest environment at random intervals, until the clients are done. Returns the number of kills.
 async fn kill_at_random(stack: &Stack, mut clients_done: watch::Receiver<bool>) -> usize {
     let mut kills = 0;
     loop {
@@ -141,7 +142,7 @@ fn a_request_whose_environment_is_killed_gets_the_gateways_5xx_and_the_next_one_
     check(&stack, async {
         let api = stack.api();
         let item = api.any_item().await;
-        // A read with this token waits for what never comes, for some seconds.
+        // A read with this token waits some seconds for a version that never comes.
         let token = api.patch(&item.path, &sample::main().patch("N")).if_match("\"999\"").send().await.token();
         let mut waiting = pin!(api.get(&item.path).token(&token).send_unchecked());
         assert!(timeout(UNDER_WAY_AFTER, waiting.as_mut()).await.is_err(), "the read did not wait");

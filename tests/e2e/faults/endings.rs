@@ -1,4 +1,4 @@
-//! The service ends, well or badly, and starts again.
+//! Tests for the end of the service, by a shutdown or a crash, and for its restart.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -13,9 +13,9 @@ use crate::harness::client::shows;
 use crate::harness::{Answer, Api, Stack, Variant, check, eventually, program, unique};
 use crate::sample;
 
-/// A request that is not answered by then is being worked on.
+/// After this time without an answer, an environment is working on the request.
 const UNDER_WAY_AFTER: Duration = Duration::from_millis(700);
-/// How long a drain may take.
+/// The timeout of a drain.
 const DRAIN_MAX: Duration = Duration::from_secs(20);
 
 #[test]
@@ -44,7 +44,7 @@ fn what_was_accepted_survives_a_kill_of_everything() {
                 let document = api.outcome(answer.json()["command_id"].as_str().unwrap()).await;
                 assert_eq!(document["status"], "applied", "{document}");
                 let path = document["href"].as_str().unwrap();
-                // Where the kill came between state and view, the redelivered message repairs the view.
+                // After a kill between the writes of state and view, the redelivered message repairs the view.
                 let read = eventually("the item can be read", async || {
                     let read = api.get(path).token(&answer.token()).send().await;
                     (read.status != 503).then(|| read.expect(200).json())
@@ -56,7 +56,7 @@ fn what_was_accepted_survives_a_kill_of_everything() {
     }
 }
 
-/// Creates items until there is nobody who answers; returns those that were acknowledged.
+/// Creates items until the service does not answer. Returns the acknowledged ones.
 async fn write_until_it_ends(api: &Api, count: &watch::Sender<usize>) -> Vec<(Value, Answer)> {
     let mut accepted = Vec::new();
     loop {
@@ -90,7 +90,7 @@ fn interrupted(variant: Variant) {
     let (item, command, processes) = check(&stack, async {
         let api = stack.api();
         let item = api.any_item().await;
-        // It waits for its outcome, which does not come, for two seconds.
+        // The request waits 2 s for an outcome that does not come.
         let patch = api.patch(&item.path, &sample::main().patch("N")).if_match("\"999\"").prefer("wait=2");
         let mut writing = pin!(patch.send());
         assert!(timeout(UNDER_WAY_AFTER, writing.as_mut()).await.is_err(), "the write did not wait");
@@ -112,7 +112,7 @@ fn interrupted(variant: Variant) {
     assert_ends_well(&stack, &everything(&stack));
 }
 
-/// The runner and all that it has started.
+/// Returns the process ids of the runner and of all its descendants.
 fn everything(stack: &Stack) -> Vec<u32> {
     let mut processes = program::descendants(stack.pid());
     processes.push(stack.pid());

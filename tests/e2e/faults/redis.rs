@@ -1,4 +1,4 @@
-//! The shared cache helps, and nothing depends on it.
+//! Tests for the shared cache: the service must work without it.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use crate::harness::redis::Redis;
 use crate::harness::{Api, Item, Stack, Variant, check, eventually};
 use crate::sample;
 
-/// How long a read may take while the cache does not answer: its timeout is 50 ms, and the machine may be busy.
+/// The maximum duration of a read while the cache does not answer. The cache's timeout is 50 ms; the machine may be busy.
 const DEGRADED_MAX: Duration = Duration::from_secs(3);
 
 #[test]
@@ -30,7 +30,7 @@ fn a_hot_item_is_answered_from_memory_and_after_a_restart_from_redis() {
     });
 }
 
-/// The `Cache-Status` of a read, if it begins like that.
+/// Returns the `Cache-Status` of a read, if it begins with this text.
 async fn says(api: &Api, item: &Item, beginning: &str) -> Option<String> {
     let answer = api.get(&item.path).send().await.expect(200);
     assert_eq!(answer.json()["id"], *item.id);
@@ -38,9 +38,9 @@ async fn says(api: &Api, item: &Item, beginning: &str) -> Option<String> {
     tiers.starts_with(beginning).then_some(tiers)
 }
 
-/// New read environments, whose memory is empty, find the item in Redis.
+/// Waits until a new read environment, whose memory cache is empty, finds the item in Redis.
 async fn is_in_redis(stack: &Stack, item: &Item) {
-    // On a busy machine Redis may be too slow for one of them, which then passes it by.
+    // On a busy machine Redis may be too slow for a read, which then skips it.
     eventually("a read after a restart hits Redis", async || {
         assert!(stack.kill_environments("read-fn").await > 0);
         says(&stack.api(), item, "redis;hit").await
@@ -65,12 +65,12 @@ fn without_redis_memory_is_the_only_cache() {
 
 #[test]
 fn a_redis_that_is_not_there_is_done_without() {
-    // Nothing listens on port 1.
+    // No server listens on port 1.
     let stack = Stack::start(Variant::Cqrs, &["--ephemeral", "--redis-url", "redis://127.0.0.1:1"]);
     check(&stack, async { carries_on(&stack.api()).await });
 }
 
-/// Writes are applied, read back, and seen through tokens, all in time.
+/// Checks that writes are applied and read back, with and without tokens, within the time limits.
 async fn carries_on(api: &Api) {
     for _ in 0..3 {
         let item = api.any_item().await;
@@ -101,7 +101,7 @@ fn a_redis_that_stops_answering_slows_nobody_down_and_comes_back() {
     });
 }
 
-/// In the end new items are found in Redis again.
+/// Waits until new items are found in Redis again.
 async fn comes_back(stack: &Stack) {
     let api = stack.api();
     eventually("Redis is used again", async || {
@@ -141,7 +141,7 @@ fn redis_may_be_killed_in_mid_traffic_and_come_back_empty() {
     });
 }
 
-/// Changes an item and reads it back, again and again; every answer must be right.
+/// Changes an item and reads it back, in a loop. Every answer must be correct.
 async fn read_own_writes(api: &Api, stopped: &watch::Receiver<bool>, count: &watch::Sender<usize>) {
     let item = api.any_item().await;
     let mut token = item.token.clone();

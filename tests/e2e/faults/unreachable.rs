@@ -1,4 +1,4 @@
-//! The queue or the store cannot be reached: clients are told so, and nothing is done by half.
+//! Tests for an unreachable queue or store: clients get an error, and no write takes effect in part.
 
 use std::time::{Duration, Instant};
 
@@ -10,10 +10,10 @@ use crate::harness::redis::Redis;
 use crate::harness::{Api, Stack, Variant, check, eventually, unique};
 use crate::sample;
 
-/// How long a client waits for being told: less than a function's timeout.
+/// The maximum time until the client gets the error: less than a function's timeout.
 const TOLD_WITHIN: Duration = Duration::from_secs(9);
 
-/// A service whose queue and store, those of another service on this machine, are reached through proxies.
+/// A service behind proxies: it uses the queue and the store of another service on this machine.
 struct Remote {
     stack: Stack,
     dynamodb: Proxy,
@@ -54,7 +54,7 @@ async fn is_told(call: Call) {
     }
 }
 
-/// As many items hold the unique value of this body, if there is a list that tells.
+/// Checks the number of items that hold the unique value of this body, if a list shows it.
 async fn assert_found(api: &Api, body: &Value, count: usize) {
     let Some(held) = sample::main().held(body) else { return };
     let page = api.get(&sample::main().list(&held)).send().await.expect(200).json();
@@ -94,7 +94,7 @@ fn while_the_store_is_out_of_reach_commands_are_still_accepted() {
         let api = remote.stack.api();
         let (hot, cold) = (api.any_item().await, api.any_item().await);
         for line in [Line::Cut, Line::Silent] {
-            // What memory holds it holds for some seconds only.
+            // The memory cache expires entries after a few seconds, so fill it again.
             eventually("memory has the item", async || {
                 let answer = api.get(&hot.path).send().await.expect(200);
                 answer.header("cache-status").starts_with("memory;hit").then_some(())
@@ -108,7 +108,7 @@ fn while_the_store_is_out_of_reach_commands_are_still_accepted() {
             let (accepted, refused, key) = (body(), body(), unique("key"));
             let accepted_answer = api.post(&sample::main().path, &accepted).send().await.expect(202);
             is_told(api.get(accepted_answer.header("location"))).await;
-            // Its record comes first.
+            // A command with a key needs its record before it is queued.
             is_told(api.post(&sample::main().path, &refused).idempotency_key(&key)).await;
             remote.dynamodb.set(Line::Open);
 
