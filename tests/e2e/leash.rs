@@ -1,4 +1,4 @@
-//! No process outlives the tests that have started it, by whichever signal they end.
+//! Checks that no process outlives the tests that started it, after any signal.
 
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -7,11 +7,11 @@ use nix::sys::signal::Signal;
 
 use crate::harness::{Stack, Variant, check, eventually, program, run};
 
-/// Has the test below start what tests start, and wait for the end.
+/// The variable that makes the test below start processes and wait for its end.
 const HOLDS: &str = "WATERSHED_TEST_HOLDS";
 /// How long processes may outlive the tests.
 const ORPHANS_MAX: Duration = Duration::from_secs(5);
-/// The service's own process, its Redis, and environments of two functions.
+/// The number of processes of a service: its own, its Redis, and environments of two functions.
 const OF_A_SERVICE: usize = 4;
 
 #[test]
@@ -19,7 +19,7 @@ fn whatever_ends_the_tests_nothing_that_they_have_started_outlives_them() {
     if std::env::var_os(HOLDS).is_some() {
         return hold();
     }
-    // They are built: the tests that are started below need not ask cargo.
+    // Builds the programs now, so that the child tests need not run cargo.
     program::watershed_local();
     for signal in [Signal::SIGTERM, Signal::SIGKILL] {
         let mut tests = Command::new(std::env::current_exe().unwrap());
@@ -39,7 +39,7 @@ fn whatever_ends_the_tests_nothing_that_they_have_started_outlives_them() {
     }
 }
 
-/// Starts a service and a program, and does not end by itself.
+/// Starts a service and a program, and runs until it is killed.
 fn hold() {
     let stack = Stack::start(Variant::Cqrs, &["--ephemeral"]);
     check(&stack, async { stack.api().any_item().await });

@@ -1,4 +1,4 @@
-//! One integration binary, one harness.
+//! The end-to-end tests: one test binary with one harness.
 
 #![expect(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
 #![expect(unreachable_pub, reason = "nothing in a test is reachable from elsewhere; `pub` marks what modules share")]

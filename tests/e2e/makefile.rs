@@ -1,4 +1,4 @@
-//! `make` takes the values of people and workflows as data: nothing in them is ever a command.
+//! Checks that `make` treats the values of people and workflows as data, never as commands.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -10,12 +10,12 @@ use tempfile::TempDir;
 
 use crate::harness::program;
 
-/// Programs that the recipes call, in whose place a test puts its own.
+/// The programs that recipes call, and that the test replaces.
 const PROGRAMS: [&str; 6] = ["cargo", "node", "npm", "python3", "rustc", "rustup"];
-/// The variables that recipes may paste: the words of a command line, and make itself.
+/// The variables that recipes may paste: the arguments of a command line, and make itself.
 const PASTED: [&str; 2] = ["ARGS", "MAKE"];
 
-/// A place in which whatever is called leaves a trace.
+/// A folder of replaced programs. Each call of one leaves a trace file.
 struct Trap {
     dir: TempDir,
 }
@@ -39,8 +39,7 @@ impl Trap {
         self.dir.path().join("trace")
     }
 
-    /// Texts that would leave the trace if make or a shell took a part of them for a command; each begins like something
-    /// good.
+    /// Returns values that begin like a valid one, and leave the trace if make or a shell runs a part of them.
     fn hostile(&self, good: &str) -> Vec<String> {
         let touch = format!("touch {}", self.trace().display());
         let endings = [
@@ -68,7 +67,7 @@ impl Trap {
         format!("{}:{}", self.dir.path().display(), std::env::var("PATH").unwrap())
     }
 
-    /// A target directory with that program as the operators' tool.
+    /// Returns a target directory that has this program as the operators' tool.
     fn tool_at(&self, program: &Path) -> PathBuf {
         let target_dir = self.dir.path().join("target");
         std::fs::create_dir_all(target_dir.join("fast")).unwrap();
@@ -76,8 +75,7 @@ impl Trap {
         target_dir
     }
 
-    /// Has make refuse a value that is given on the command line, and one that is in the environment; nothing else may
-    /// happen. Returns what it says.
+    /// Asserts that make refuses a value from the command line and from the environment, and runs nothing. Returns the message.
     fn refused(&self, target: &str, name: &str, value: &str, others: &[&str]) -> String {
         let output = [
             self.make().arg(target).args(others).arg(format!("{name}={value}")).output().unwrap(),
@@ -96,7 +94,7 @@ impl Trap {
     }
 }
 
-/// `make`, as nobody has called it yet: this test may run under one.
+/// Returns `make` without inherited variables, because make may run this test.
 fn make() -> Command {
     let mut make = Command::new("make");
     make.current_dir(program::workspace());
@@ -106,7 +104,7 @@ fn make() -> Command {
     make
 }
 
-/// The lines of a message, without those of make itself.
+/// Returns the lines of a message, without those of make itself.
 fn lines(output: &str) -> Vec<&str> {
     output.lines().filter(|line| !line.starts_with("make: ")).collect()
 }
@@ -173,7 +171,7 @@ fn a_configuration_a_processor_and_a_url_are_no_commands_either() {
         assert_eq!((refused.status.code(), lines(&output)), (Some(2), vec!["ARCH must be x86_64 or arm64"]), "{value}");
     }
     assert!(!trap.trace().exists());
-    // The tool is built already.
+    // The tool is built already, so `cargo` may do nothing.
     trap.program("cargo", "");
     let target_dir = trap.tool_at(program::watershed());
     for value in trap.hostile("https://example.com") {
@@ -214,7 +212,7 @@ fn a_token_is_handed_on_by_the_environment_alone() {
     };
     assert_eq!(smoke(trap.make().env("WATERSHED_TOKEN", "a$b c")), "a$b c\n");
     assert_eq!(smoke(trap.make().arg("TOKEN=a$(b) c")), "a$(b) c\n");
-    // It may be the secret of something else.
+    // An environment variable of this name may be a secret of another program.
     assert_eq!(smoke(trap.make().env("TOKEN", "another")), "\n");
 }
 

@@ -1,4 +1,4 @@
-//! What the functions tell CloudWatch of themselves, as their processes write it.
+//! Tests for the metrics that the functions write for CloudWatch.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::harness::{Stack, Variant, check, eventually};
 use crate::sample;
 
-/// The documents that a function has written.
+/// Returns the metric documents that a function has written.
 fn documents(stack: &Stack, function: &str) -> Vec<Value> {
     let output = stack.last_output();
     let of_function = output.lines().filter(|line| line.starts_with(&format!("{function} ")));
@@ -19,7 +19,7 @@ fn sum(documents: &[Value], metric: &str) -> u64 {
     documents.iter().filter_map(|document| document[metric].as_u64()).sum()
 }
 
-/// Hits and misses of each layer.
+/// Returns the hits and misses of each cache.
 fn caches(documents: &[Value]) -> BTreeMap<&str, (u64, u64)> {
     let mut told = BTreeMap::new();
     for document in documents {
@@ -41,13 +41,13 @@ fn the_functions_tell_of_their_requests_caches_and_commands() {
         let read = async || api.get(&item.path).send().await.expect(200);
         read().await;
         let before = caches(&documents(&stack, "read-fn")).get("memory").map_or(0, |(hits, _)| *hits);
-        // A read from memory, where the environment is the same and its two seconds have not passed.
+        // A read hits the memory cache if it reaches the same environment within 2 s.
         eventually("a read is answered by memory", async || {
             read().await;
             (caches(&documents(&stack, "read-fn")).get("memory")?.0 > before).then_some(())
         })
         .await;
-        // A new environment has an empty memory: Redis answers.
+        // A new environment has an empty memory cache, so Redis answers.
         stack.kill_environments("read-fn").await;
         eventually("a read is answered by Redis", async || {
             read().await;

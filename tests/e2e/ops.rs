@@ -1,4 +1,4 @@
-//! The operators' command line, against a real stack.
+//! Tests for the operators' command line, with a real stack.
 
 mod migrate;
 mod rebuild;
@@ -19,7 +19,7 @@ use tokio::process::Command;
 use crate::harness::{Api, Item, Stack, Variant, check, eventually, program, run, seed, unique};
 use crate::sample;
 
-/// A stack of its own, because these tests break what is stored.
+/// A separate stack, because these tests damage the stored data.
 struct Target {
     stack: Stack,
     dir: TempDir,
@@ -42,13 +42,12 @@ impl Target {
         Self { stack: Stack::start(variant, arguments), dir: tempfile::tempdir().unwrap() }
     }
 
-    /// Runs `watershed --json` with these arguments, in a directory of its own.
+    /// Runs `watershed --json` with these arguments, in a separate folder.
     async fn watershed(&self, arguments: &[&str]) -> ToolOutput {
         output(command(self.dir.path()).args(["--stack", &self.stack.service.url]).args(arguments)).await
     }
 
-    /// Runs `watershed --json` as on AWS, where no local stack is asked: with the variables that the functions have, but
-    /// these.
+    /// Runs `watershed --json` as on AWS, without a local stack: with the functions' variables, except those in `without`.
     async fn elsewhere<'a>(&'a self, without: &'a [&str]) -> impl AsyncFn(&[&str]) -> ToolOutput {
         let variables = self.stack.status().await["variables"].as_object().unwrap().clone();
         let credentials = [("AWS_REGION", "us-east-1"), ("AWS_ACCESS_KEY_ID", "x"), ("AWS_SECRET_ACCESS_KEY", "y")];
@@ -74,14 +73,14 @@ impl Target {
 }
 
 impl ToolOutput {
-    /// One line that says this, and the exit code for what could not be done.
+    /// Asserts one line with this text, and the exit code of a refused operation.
     fn is_refused(&self, says: &str) {
         assert_eq!((self.code, self.error.trim_end().lines().count()), (3, 1), "{self:?}");
         assert!(self.error.contains(says), "{self:?} does not say {says:?}");
         self.is_an_error();
     }
 
-    /// Scripts read the same error, as JSON on stdout.
+    /// Asserts that the same error is on stdout, as JSON for scripts.
     fn is_an_error(&self) {
         let error = &self.json["error"];
         assert_eq!(error["exit_code"], self.code, "{self:?}");
@@ -90,7 +89,7 @@ impl ToolOutput {
     }
 }
 
-/// `watershed --json`, to be run in this directory.
+/// Returns `watershed --json`, to run in this folder.
 pub fn command(dir: &Path) -> Command {
     let mut command = Command::from(program::leashed(program::watershed()));
     command.env_clear().current_dir(dir).arg("--json");
@@ -198,7 +197,7 @@ fn verify_calls_what_is_on_its_way_lag_and_not_a_difference() {
     });
 }
 
-/// A command as it travels in the queue, for an item that exists.
+/// Returns a command for an existing item, as a message of the queue.
 fn envelope(item: &Item, name: &str) -> String {
     let at = 1_790_000_000_000_000_u64 + u64::from(rand::random::<u32>());
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
@@ -206,7 +205,7 @@ fn envelope(item: &Item, name: &str) -> String {
     sample::main().message(&item.id, at, &json!({"update": sample::main().patch(name)})).to_string()
 }
 
-/// Puts a message straight into the dead-letter queue, as one that died without a word.
+/// Sends a message directly to the dead-letter queue.
 async fn die(target: &Target, body: &str) -> String {
     let (sqs, url) = (target.sqs().await, target.place("DEAD_LETTER_QUEUE_URL").await);
     let mut send = sqs.send_message().queue_url(url).message_body(body);
@@ -238,7 +237,7 @@ async fn dead_letters_end_well(target: &Target) {
 
     let told = target.watershed(&["queue"]).await;
     assert_eq!((told.code, &told.json["dead_letters"]["visible"]), (1, &json!(3)), "{told:?}");
-    // Twice: a look gives back what it hid.
+    // Twice: the list must make the messages visible again.
     for _ in 0..2 {
         let told = target.watershed(&["dlq", "list"]).await;
         let mut found: Vec<_> =
@@ -363,7 +362,7 @@ async fn refusals_without_a_site(dir: &Path) {
     assert!(help.status.success() && String::from_utf8_lossy(&help.stdout).contains("Usage: watershed"), "{help:?}");
 }
 
-/// Every command but `item show`.
+/// Every subcommand except `item show`.
 const COMMANDS: [&[&str]; 19] = [
     &["verify"],
     &["verify", "--repair"],
@@ -407,7 +406,7 @@ fn every_command_says_in_one_line_that_nothing_answers_or_that_its_credentials_a
         for arguments in COMMANDS.into_iter().chain([&["item", "show", &item][..]]) {
             let told = output(command(dir.path()).args(["--stack", "http://127.0.0.1:9"]).args(arguments)).await;
             told.is_refused("no local stack answers");
-            // This asks nothing: what it would deploy is the operator's to do.
+            // `rebuild rollback` sends no request: the operator deploys.
             if *arguments != ["rebuild", "rollback"] {
                 let mut asked = command(dir.path());
                 asked.envs(variables).envs(credentials).args(arguments);
@@ -426,7 +425,7 @@ fn every_command_says_in_one_line_that_nothing_answers_or_that_its_credentials_a
     });
 }
 
-/// A place that answers everything as AWS answers to wrong credentials.
+/// Starts a server that answers every request as AWS answers wrong credentials. Returns its URL.
 async fn refuse_credentials() -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

@@ -1,11 +1,12 @@
-//! From the acknowledgement of a command to its outcome, through the queue.
+//! Tests from the acknowledgement of a command to its outcome, through the queue.
 //!
-//! The same checks run against the stores and queues that come along and, where `WATERSHED_MINISTACK_URL` says where it
-//! serves, against ministack, a second implementation of DynamoDB and SQS.
+//! The same checks run with the local stores and queues. If `WATERSHED_MINISTACK_URL` is set, they also run with ministack, a
+//! second
+//! implementation of DynamoDB and SQS.
 //!
-//! What ministack is known not to do, and what that means here:
-//! - it does not move messages back from a dead-letter queue (`StartMessageMoveTask`): nothing here redrives;
-//! - it keeps everything in one process without limits on its rate: it throttles no more than the embedded stores do.
+//! Known limits of ministack, and their effect here:
+//! - It does not redrive dead letters (`StartMessageMoveTask`), so no check redrives.
+//! - It runs in one process without rate limits, so it throttles no more than the local stores do.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -18,10 +19,10 @@ use crate::harness::stores::Stores;
 use crate::harness::{Stack, Variant, unique};
 use crate::sample;
 
-/// The largest message that SQS takes, since January 2026.
+/// The maximum size of an SQS message, in bytes, since January 2026.
 const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
 
-/// The stack of a variant on top of ministack; says so where there is none.
+/// Returns the stack of a variant on ministack. Prints a message if there is no ministack.
 fn on_ministack(variant: Variant) -> Option<&'static Stack> {
     static STACKS: [OnceLock<Stack>; 2] = [const { OnceLock::new() }; 2];
     let Ok(url) = std::env::var("WATERSHED_MINISTACK_URL") else {
@@ -32,7 +33,7 @@ fn on_ministack(variant: Variant) -> Option<&'static Stack> {
     Some(stack.get_or_init(|| Stack::start(variant, &["--ephemeral", "--dynamodb-url", &url, "--sqs-url", &url])))
 }
 
-/// Makes each check a test of its own with each type of queue, on each implementation of it.
+/// Makes a test of each check, with each type of queue on each implementation.
 macro_rules! on_every_queue {
     ($($(#[$attribute:meta])* $check:ident),+ $(,)?) => {
         on_every_queue!(@ standard |variant| Some(crate::harness::shared(variant)), Cqrs:
@@ -147,7 +148,7 @@ async fn a_message_that_cannot_be_read_stops_nobody(stack: &Stack) {
 
 async fn messages_of_the_largest_size_stop_nobody_and_a_larger_one_is_refused(stack: &Stack) {
     let stores = Stores::of(stack).await;
-    // More of them than one invocation can carry: its payload is 6 MB.
+    // Together they exceed the payload of one invocation, which is 6 MB.
     for _ in 0..8 {
         stores.send(&"x".repeat(MESSAGE_BYTES_MAX)).await;
     }
@@ -159,12 +160,12 @@ async fn a_write_on_top_of_a_version_that_never_comes_waits_and_one_to_a_deleted
     let api = stack.api();
     let item = api.any_item().await;
     let ahead = || api.patch(&item.path, &sample::main().patch("Never")).if_match("\"999\"").prefer("wait=2");
-    // The version may be behind: the client waits for as long as it wants, and the command after it.
+    // The version may still come, so the command waits. The client waits for as long as it asked.
     let accepted = ahead().send().await.expect(202);
     assert_eq!(accepted.header("preference-applied"), "wait=2");
     let document = api.get(accepted.header("location")).send().await.expect(200).json();
     assert_eq!(document["status"], "pending");
-    // No version comes after a delete, so the answer is there long before the wait is over.
+    // No version follows a delete, so the answer comes long before the end of the wait.
     let deleted = api.any_item().await;
     api.delete(&deleted.path).write().await.expect(204);
     let late =

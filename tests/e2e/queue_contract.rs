@@ -1,4 +1,4 @@
-//! The queue in SQS keeps the contract of its port, against our own server.
+//! Runs the contract of the queue's port on SQS, with the local server.
 
 use adapters::clients;
 use adapters::contract::queue::{Queue, fifo_suite, suite};
@@ -6,7 +6,7 @@ use aws_sdk_sqs::Client;
 use local::sqs::SqsServer;
 use tokio::net::TcpListener;
 
-/// A client of a new server, which serves as long as the test's runtime lives.
+/// Returns a client of a new server. The server runs as long as the test's runtime.
 async fn client() -> Client {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

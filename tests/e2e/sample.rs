@@ -1,5 +1,5 @@
-//! The served resources, as the end-to-end tests see them: each field by the part that it plays. All of it is derived from
-//! the list of resources and tried out with their own code, so no test names a resource or a field.
+//! The served resources for the end-to-end tests, with a field for each role in the tests. The roles are derived from the list of
+//! resources and tried with the resources' own code. So no test names a resource or a field.
 
 use std::collections::BTreeMap;
 use std::sync::{LazyLock, Mutex};
@@ -14,32 +14,32 @@ use uuid::Uuid;
 
 use crate::harness::unique;
 
-/// The collections of the samples that come with the template. Together they have all parts, so each check must find one.
+/// The collections of the template's samples. Together they have all parts, so each check must find one.
 const SHIPPED: [&str; 2] = ["users", "orders"];
-/// Samples of a field among which another value than its default is looked for.
+/// The number of sample values that are tried to find one that is not the default.
 const SAMPLES: u64 = 64;
-/// Nobody's text is longer.
+/// More characters than any text field takes.
 const CHARS_MAX: usize = 10_000;
 
 /// A served resource.
 #[derive(Debug)]
 pub struct Sample {
     pub resource: &'static Description,
-    /// The path of all, for example `/users`.
+    /// The path of the collection, for example `/users`.
     pub path: String,
-    /// The member of acknowledgements and status documents that has the identity, for example `user_id`.
+    /// The member with the id, in acknowledgements and status documents, for example `user_id`.
     pub id: String,
-    /// The field that the checks change. It takes any text and may have one value twice, if there is such a field.
+    /// The field that the checks change. If possible it takes any text and is not unique.
     pub changed: &'static Field,
-    /// [`Sample::changed`], if it takes any text and may have one value twice.
+    /// [`Sample::changed`], if it takes any text and is not unique.
     pub text: Option<&'static Field>,
-    /// A field with a value that one item of a tenant has, and the code of the problem of a second one.
+    /// A unique field, and the code of the problem if its value is taken.
     pub unique: Option<(&'static Field, &'static str)>,
     /// A field that a create may leave out.
     pub defaulted: Option<Defaulted>,
-    /// A text by which the list of all is sorted, and searched by its beginning.
+    /// A text field that sorts the list of all items, and finds items by the beginning of their value.
     pub sorted: Option<&'static Field>,
-    /// A state that only actions change.
+    /// The state machine, whose state only actions change.
     pub machine: Option<Machine>,
 }
 
@@ -56,43 +56,43 @@ pub struct Defaulted {
 pub struct Machine {
     /// The field that shows the state.
     pub state: &'static str,
-    /// Actions that can be done to a new item one after another, as many as possible, each at most once.
+    /// A sequence of actions that a new item allows: as many as possible, each at most once.
     pub walk: Vec<&'static str>,
-    /// Actions that can be done to a new item, and one that is refused after them.
+    /// Actions that a new item allows, and one that is rejected after them.
     pub refused: (Vec<&'static str>, &'static str),
     /// All states and transitions, for the checker.
     pub data: chaos_checker::Machine,
 }
 
-/// All served resources.
+/// Returns all served resources.
 pub fn all() -> &'static [Sample] {
     static ALL: LazyLock<Vec<Sample>> = LazyLock::new(|| RESOURCES.iter().map(Sample::of).collect());
     &ALL
 }
 
-/// The resource with the most parts: for tests that need one resource only.
+/// Returns the resource with the most parts (state machines not counted), for tests that need only one resource.
 pub fn main() -> &'static Sample {
-    // The first of those that have as many.
+    // The first one, if several have the same number.
     all().iter().rev().max_by_key(|sample| sample.parts()).unwrap_or_else(|| panic!("nothing is served"))
 }
 
-/// The resource that has this path, or an item with this path.
+/// Returns the resource of a path.
 pub fn at(path: &str) -> Option<&'static Sample> {
     all().iter().find(|sample| path.split(['/', '?']).nth(1) == Some(sample.resource.collection))
 }
 
-/// All scopes for this access, for the `scope` claim of a token.
+/// Returns all scopes for this access, for the `scope` claim of a token.
 pub fn scopes(access: &[Access]) -> String {
     let of = |resource: &Description| access.iter().map(|access| resource.scope(*access)).collect::<Vec<_>>();
     RESOURCES.iter().flat_map(of).collect::<Vec<_>>().join(" ")
 }
 
-/// Whether the samples that come with the template, which the documents show, are served.
+/// Returns whether the template's samples, which the documents show, are served.
 pub fn are_shipped() -> bool {
     SHIPPED.iter().all(|name| RESOURCES.iter().any(|resource| resource.collection == *name))
 }
 
-/// Fails if a check found the parts that it needs in no resource, although the shipped samples have them all.
+/// Asserts that a check ran for at least one resource, if the template's samples are served.
 pub fn assert_checked(checked: usize) {
     assert!(checked > 0 || !are_shipped(), "no resource has the parts that this check needs");
 }
@@ -102,7 +102,7 @@ impl Sample {
         let settable = || resource.fields.iter().filter(|field| field.is_settable);
         let is_sorted = |field: &&Field| matches!(field.list, Some(List::Sorted(_)));
         let mut repeatable: Vec<_> = settable().filter(|field| field.taken.is_none()).collect();
-        // The best one first.
+        // The best field first.
         repeatable.sort_by_key(|field| (!takes_any_text(resource, field), !is_sorted(field), !is_wide(field)));
         let changed = repeatable.first().copied().or_else(|| settable().next());
         let changed = changed.unwrap_or_else(|| panic!("{resource:?} has no field that clients set"));
@@ -126,30 +126,30 @@ impl Sample {
             .sum()
     }
 
-    /// The other resources.
+    /// Returns the other resources.
     pub fn others(&self) -> impl Iterator<Item = &'static Self> {
         let kind = self.resource.kind;
         all().iter().filter(move |other| other.resource.kind != kind)
     }
 
-    /// The fields that clients set.
+    /// Returns the fields that clients set.
     pub fn settable(&self) -> impl Iterator<Item = &'static Field> {
         self.resource.fields.iter().filter(|field| field.is_settable)
     }
 
-    /// The names of the fields that a create must give.
+    /// Returns the names of the fields that a create requires.
     pub fn required(&self) -> Vec<&'static str> {
         self.settable().filter(|field| field.is_required).map(|field| field.name).collect()
     }
 
-    /// A value for a word: the same for the same word, and different values for different words as far as there are some.
+    /// Returns a value for a word: the same for the same word, and, if possible, different ones for different words.
     pub fn value(&self, field: &Field, word: &str) -> Value {
         let spelt = [json!(word), json!(format!("{word}@example.com"))];
         let mut taken = spelt.into_iter().filter(|value| keeps(self.resource, field, value));
         taken.next().unwrap_or_else(|| (field.sample)(number_of(word)))
     }
 
-    /// The body of a create or a replace: this word in the field that the checks change, and values that no other item has.
+    /// Returns a body for a create or a replace, with this word in the changed field, and unused unique values.
     pub fn body(&self, word: &str) -> Value {
         let required = self.settable().filter(|field| field.is_required);
         let mut body: Map<_, _> = required.map(|field| (field.name.to_owned(), (field.sample)(1))).collect();
@@ -160,7 +160,7 @@ impl Sample {
         Value::Object(body)
     }
 
-    /// As [`Sample::body`], with the unique values of another body or an item.
+    /// Returns a body like [`Sample::body`], with the unique values of another body or item.
     pub fn keeping(&self, item: &Value, word: &str) -> Value {
         let mut body = self.body(word);
         for field in self.settable().filter(|field| field.taken.is_some()) {
@@ -169,37 +169,37 @@ impl Sample {
         body
     }
 
-    /// As [`Sample::body`], with this value.
+    /// Returns a body like [`Sample::body`], with this value in a field.
     pub fn with(&self, field: &str, value: &Value) -> Value {
         let mut body = self.body(&unique("with"));
         body[field] = value.clone();
         body
     }
 
-    /// The body of an update: another value of the field that the checks change.
+    /// Returns a body for an update, with this word in the changed field.
     pub fn patch(&self, word: &str) -> Value {
         let word = if self.changed.taken.is_some() { unique(word) } else { word.to_owned() };
         json!({self.changed.name: self.value(self.changed, &word)})
     }
 
-    /// Whether a field takes a value, and shows it as it was given.
+    /// Returns whether a field takes a value and shows it unchanged.
     pub fn takes(&self, field: &Field, value: &Value) -> bool {
         keeps(self.resource, field, value)
     }
 
-    /// The same value in upper case, if the field takes it for the same.
+    /// Returns the value in upper case, if the field treats both as equal.
     pub fn respelt(&self, field: &Field, value: &Value) -> Option<Value> {
         let (text, upper) = (value.as_str()?, value.as_str()?.to_uppercase());
         let is_same = text != upper && field.key(text).is_ok_and(|key| field.key(&upper) == Ok(key));
         Some(Value::from(upper)).filter(|upper| is_same && keeps(self.resource, field, upper))
     }
 
-    /// The view of a new item after some actions; `None` if one of them is refused.
+    /// Returns the view of a new item after some actions; `None` if one of them is rejected.
     pub fn after(&self, body: &Value, actions: &[&'static str]) -> Option<Value> {
         lived(self.resource, body, actions)
     }
 
-    /// A command for an item, as it travels in the queue.
+    /// Returns a command for an item, as a message of the queue.
     pub fn message(&self, id: &str, at: u64, command: &Value) -> Value {
         let stamp = json!({"at": at, "command": Uuid::now_v7()});
         let mut message = json!({"schema": 1, "tenant": "local", "subject": "local-user", "aggregate": id, "stamp": stamp,
@@ -211,30 +211,30 @@ impl Sample {
         message
     }
 
-    /// The path of a list with this query.
+    /// Returns the path of a list with this query.
     pub fn list(&self, query: &str) -> String {
         format!("{}?{query}", self.path)
     }
 
-    /// The lists of the items with one value of a field.
+    /// Returns the fields with a list of the items that have one value.
     pub fn lists_of_value(&self) -> impl Iterator<Item = &'static Field> {
         self.resource.fields.iter().filter(|field| matches!(field.list, Some(List::OfValue(_))))
     }
 
-    /// The query that finds the items that hold a unique value of this body or view; `None` if there is no such list.
+    /// Returns the query for the items that hold a unique value of this body or view; `None` if there is no such list.
     pub fn held(&self, body: &Value) -> Option<String> {
         let field = self.lists_of_value().find(|field| field.taken.is_some())?;
         Some(of_value(field, &body[field.name]))
     }
 
-    /// Queries of every kind that find the item with this view, besides those without a filter.
+    /// Returns a query of each kind, except without a filter, that finds the item with this view.
     pub fn finding(&self, view: &Value) -> Vec<String> {
         let of_values = self.lists_of_value().map(|field| of_value(field, &view[field.name]));
         let sorted = self.sorted.map(|field| beginning(field, &text_of(&view[field.name])));
         of_values.chain(sorted).collect()
     }
 
-    /// The lists that show some items of a test, and no other items.
+    /// Returns lists that show the items of one test only.
     pub fn own_lists(&self, count: usize) -> Vec<OwnList> {
         let word = unique("own");
         let by_beginning = self.sorted.map(|field| OwnList {
@@ -253,21 +253,21 @@ impl Sample {
         by_beginning.into_iter().chain(by_value).collect()
     }
 
-    /// How long a text of this field may be.
+    /// Returns the maximum length of a text in this field, in characters.
     pub fn chars_max(&self, field: &Field) -> usize {
         let takes = |chars: usize| keeps(self.resource, field, &"x".repeat(chars).into());
         (1..CHARS_MAX).take_while(|chars| takes(*chars)).last().unwrap_or_default()
     }
 }
 
-/// A list, and the bodies of the items that it shows, in its order.
+/// A list, and the bodies of its items, in its order.
 #[derive(Debug)]
 pub struct OwnList {
     pub query: String,
     pub bodies: Vec<Value>,
 }
 
-/// A number for a word, another one for each word. Values of numbers in a row differ most.
+/// Returns a different number for each word. The numbers are consecutive, because their sample values differ most.
 fn number_of(word: &str) -> u64 {
     static NUMBERS: LazyLock<(u32, Mutex<BTreeMap<String, u64>>)> =
         LazyLock::new(|| (rand::random(), Mutex::default()));
@@ -276,7 +276,7 @@ fn number_of(word: &str) -> u64 {
     *numbers.entry(word.to_owned()).or_insert(next)
 }
 
-/// Whether a field takes a value, and shows it as it was given.
+/// Returns whether a field takes a value and shows it unchanged.
 fn keeps(resource: &Description, field: &Field, value: &Value) -> bool {
     let mut body = full_body(resource.fields, 1);
     body[field.name] = value.clone();
@@ -320,11 +320,11 @@ fn machine(resource: &Description) -> Option<Machine> {
     })
 }
 
-/// All states that actions lead to, and all transitions between them.
+/// Returns all states that actions lead to, and all transitions between them.
 fn machine_data(resource: &Description, state: &str, body: &Value) -> Option<chaos_checker::Machine> {
     let state_after = |actions: &[&'static str]| Some(text_of(&lived(resource, body, actions)?[state]));
     let initial = state_after(&[])?;
-    // Each state with the actions that lead to it.
+    // Each state, with actions that lead to it.
     let mut states = vec![(initial.clone(), Vec::new())];
     let mut transitions = Vec::new();
     let mut next = 0;
@@ -342,7 +342,7 @@ fn machine_data(resource: &Description, state: &str, body: &Value) -> Option<cha
     Some(chaos_checker::Machine { initial, transitions })
 }
 
-/// What a create and actions come to without a service.
+/// Returns the view after a create and actions, calculated without a service.
 fn lived(resource: &Description, body: &Value, actions: &[&'static str]) -> Option<Value> {
     struct Lived<'a>(&'a Value, &'a [&'static str]);
     impl Visitor for Lived<'_> {

@@ -1,4 +1,4 @@
-//! `watershed smoke`, against services that answer as they should, and against such as do not.
+//! Tests for `watershed smoke`, with healthy and with broken services.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Output;
@@ -21,15 +21,15 @@ use crate::harness::tokens::Issuer;
 use crate::harness::{Service, Stack, Variant, check, eventually, program, run, shared, unique};
 use crate::sample::{self, Sample};
 
-/// The stages at which it runs here: every function of the table but ingest-fn alone, both kinds of acknowledgement, all
+/// The stages of these tests. Together they have every function except ingest-fn alone, both kinds of acknowledgement, and all
 /// caches.
 const VARIANTS: [Variant; 5] =
     [Variant::SingleResponsibility, Variant::LambdaLith, Variant::RedisCache, Variant::Cqrs, Variant::CqrsFifo];
-/// The checks that everybody passes.
+/// The checks that need no item.
 const CHECKS: [&str; 3] = ["health", "404", "405"];
 /// The checks that change an item.
 const CHANGES: [&str; 4] = ["change", "replace", "act", "delete"];
-/// The answer of a front door that may not invoke a function.
+/// The answer of a front door without the permission to invoke a function.
 const BROKEN: &str = r#"{"message":"Internal Server Error"}"#;
 /// The time that a failed run may take after `--timeout`, for its deletion on a busy machine.
 const LONGER_MAX: Duration = Duration::from_secs(20);
@@ -43,7 +43,7 @@ pub struct ToolOutput {
     pub error: String,
 }
 
-/// Runs it twice, once for scripts and once for people.
+/// Runs the smoke test twice: with the output for people, then with that for scripts.
 pub async fn smoke(url: &str, token: Option<&str>, arguments: &[&str]) -> ToolOutput {
     let told = tool(url, token, arguments).await;
     let document = tool(url, token, &[arguments, &["--json"]].concat()).await;
@@ -64,20 +64,20 @@ async fn tool(url: &str, token: Option<&str>, arguments: &[&str]) -> Output {
 }
 
 impl ToolOutput {
-    /// The names of the checks that passed.
+    /// Returns the names of the passed checks.
     fn passed(&self) -> Vec<&str> {
         let passed = self.json["passed"].as_array().unwrap_or_else(|| panic!("{self:?}"));
         passed.iter().map(|passed| passed["check"].as_str().unwrap()).collect()
     }
 
-    /// Everything is as it should be.
+    /// Asserts that all checks passed.
     pub fn is_well(&self) {
         assert_eq!((self.code, self.error.as_str(), &self.json["failed"]), (0, "", &Value::Null), "{self:?}");
         assert_eq!(self.lines.iter().filter(|line| line.starts_with("ok ")).count(), self.passed().len(), "{self:?}");
         assert!(self.lines.last().is_some_and(|line| line.contains("answers as it should")), "{self:?}");
     }
 
-    /// One line says that this check failed, and all of these.
+    /// Asserts that exactly this check failed, in one line with all of these texts.
     #[track_caller]
     fn failed(&self, check: &str, says: &[&str]) {
         assert_eq!((self.code, self.error.as_str()), (1, ""), "{self:?}");
@@ -90,7 +90,7 @@ impl ToolOutput {
         }
     }
 
-    /// The path of the item that it created.
+    /// Returns the path of the item that the run created.
     fn item(&self) -> String {
         let passed = self.json["passed"].as_array().unwrap();
         let call = |passed: &Value| passed["call"].as_str().unwrap().to_owned();
@@ -125,7 +125,7 @@ fn a_smoke_test_passes_at_every_kind_of_stage_and_leaves_nothing() {
     }
 }
 
-/// The checks of an item. A command of the queue has a check of its own.
+/// Returns the checks of an item. A queued command has an additional check.
 fn lifetime(sample: &Sample, is_queued: bool) -> Vec<&'static str> {
     let acts = vec!["act"; sample.resource.actions.len()];
     let checks =
@@ -136,12 +136,12 @@ fn lifetime(sample: &Sample, is_queued: bool) -> Vec<&'static str> {
     checks.into_iter().flat_map(with_command).collect()
 }
 
-/// Whether there is a list that finds one item alone.
+/// Returns whether a list finds a single item by its unique value.
 fn is_found() -> bool {
     sample::main().resource.fields.iter().any(|field| field.taken.is_some() && field.list.is_some())
 }
 
-/// Other environments may remember it for a moment.
+/// Waits until the item is gone: memory caches may keep it for a moment.
 async fn is_gone(stack: &Stack, item: &str) {
     let answer = async || stack.api().get(item).send().await;
     eventually("the item is gone", async || (answer().await.status == 404).then_some(())).await;
@@ -201,7 +201,7 @@ fn token(guarded: &Guarded, scope: &str) -> String {
     guarded.issuer.sign(&guarded.issuer.claims(&unique("smoke"), "tester", scope))
 }
 
-/// The service, with a front door that answers some requests by itself.
+/// Starts a front door that answers some requests itself, and forwards the others to the service.
 fn behind(service: &Service, broken: impl Fn(&str) -> Option<Reply> + Send + Sync + 'static) -> String {
     let url = service.url.clone();
     scripted::serve(move |asked: &Asked| broken(&asked.what).unwrap_or_else(|| Reply::AsAt(url.clone())))
@@ -216,7 +216,7 @@ fn a_front_door_that_may_not_invoke_a_function_is_pointed_at() {
         let output = smoke(&url, None, &[]).await;
         output.failed("health", &["GET /health: expected 200, got 500", "the Lambda permission of $default"]);
 
-        // Each route has a permission of its own.
+        // Each route has its own permission.
         let path = &sample::main().path;
         for (method, path, check) in [
             ("POST", "/health".to_owned(), "405"),
@@ -268,7 +268,7 @@ fn a_failed_run_deletes_what_it_has_created_or_says_where_that_is() {
         if !is_found() {
             return;
         }
-        // The answer to the create is lost: the item is found by its unique value.
+        // The answer to the create is lost. The tool finds the item by its unique value.
         let (lost, create) = (stack.service.url.clone(), format!("POST {}", sample::main().path));
         let url = behind(&stack.service, move |what| (what == create).then(|| Reply::LostAt(lost.clone())));
         let output = smoke(&url, None, &["--timeout", "3s"]).await;
@@ -298,7 +298,7 @@ fn what_does_not_answer_is_told_in_time() {
         let began = Instant::now();
         let output = smoke(&silent.url(), None, &["--timeout", "2s"]).await;
         output.failed("health", &["got none in 2 s", "--timeout"]);
-        // It ran twice.
+        // The smoke test ran twice.
         assert!(began.elapsed() < 2 * (Duration::from_secs(2) + LONGER_MAX), "{:?}", began.elapsed());
     });
 }
@@ -358,7 +358,7 @@ async fn terminate_tls(listener: TcpListener, acceptor: TlsAcceptor, service: Se
         let (client, _) = listener.accept().await.unwrap();
         let (acceptor, address) = (acceptor.clone(), service.url.trim_start_matches("http://").to_owned());
         tokio::spawn(async move {
-            // A client that does not trust the certificate goes away.
+            // A client that does not trust the certificate closes the connection.
             let mut client = acceptor.accept(client).await?;
             let mut server = TcpStream::connect(address).await?;
             tokio::io::copy_bidirectional(&mut client, &mut server).await

@@ -1,5 +1,5 @@
-//! What this service relies on of SQS, through the real SDK: checked on our own server and, where
-//! `WATERSHED_MINISTACK_URL` says where it serves, on ministack, so that ours stays honest.
+//! The behavior of SQS on which the service relies, checked with the real SDK on the local server. If `WATERSHED_MINISTACK_URL` is
+//! set, the checks also run on ministack, to prove that the local server behaves like another implementation.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -17,12 +17,12 @@ use tokio::net::TcpListener;
 
 use crate::harness::gaps::assert_known;
 
-/// How long anything may take.
+/// The timeout of each wait.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// The pause between two looks at the same thing.
+/// The pause between two polls.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// What ministack is known not to do as SQS does.
+/// The known differences between ministack and SQS.
 const MINISTACK_GAPS: &[(&str, &str)] = &[
     ("a_deleted_message_does_not_come_again", "deleting twice is an error, where SQS answers success again"),
     ("an_older_receipt_deletes_nothing", "an older receipt is an error, where SQS answers success"),
@@ -65,7 +65,7 @@ checks!(
     creating_a_queue_again_is_fine_unless_it_differs,
 );
 
-/// A server, and names that no other check uses.
+/// A client of a server, and a prefix for the queues of one check.
 #[derive(Debug, Clone)]
 struct Queue {
     client: Client,
@@ -90,7 +90,7 @@ async fn ministack_conforms_but_for_its_known_gaps() {
     }
 }
 
-/// Runs all checks side by side; each either passes, or fails and is a known gap.
+/// Runs all checks in parallel. Asserts that exactly the known gaps failed.
 async fn run_all(url: &str, gaps: &[(&str, &str)]) {
     let client = clients::sqs(&clients::local(url));
     let checks = CHECKS.iter().map(|name| {
@@ -142,7 +142,7 @@ impl Queue {
         self.receive_for(url, 0).await
     }
 
-    /// The next messages, which may take a moment to appear.
+    /// Waits for the next messages.
     async fn next(&self, url: &str) -> Vec<Message> {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
@@ -154,7 +154,7 @@ impl Queue {
         }
     }
 
-    /// Waits until so many messages are reported as moved: one may be there before it is counted.
+    /// Waits until this number of messages is reported as moved. A message may arrive before it is counted.
     async fn has_moved(&self, source: &str, messages: i64) {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
@@ -186,7 +186,7 @@ impl Queue {
         answer.unwrap().attributes.unwrap().remove(&name).unwrap()
     }
 
-    /// A queue whose messages are given up after two receives, and its dead-letter queue.
+    /// Creates a queue whose messages are dead letters after two receives. Returns it with its dead-letter queue.
     async fn with_dead_letters(&self) -> (String, String) {
         let dead = self.create("-dlq", &[]).await;
         let policy = format!(r#"{{"deadLetterTargetArn":"{}","maxReceiveCount":2}}"#, self.arn(&dead).await);
@@ -219,7 +219,7 @@ async fn message_attributes_arrive_with_their_digest(queue: Queue) {
         |text: &str| MessageAttributeValue::builder().data_type("String").string_value(text).build().unwrap();
     let number = MessageAttributeValue::builder().data_type("Number").string_value("7").build().unwrap();
     let send = queue.client.send_message().queue_url(&url).message_body("x");
-    // The SDK compares the digests of what it sent and received by itself.
+    // The SDK compares the digests of the sent and the received attributes.
     send.message_attributes("b", attribute("two")).message_attributes("a", number).send().await.unwrap();
     let messages = queue.receive(&url).await;
     assert_eq!(messages[0].message_attributes().unwrap()["b"].string_value(), Some("two"));
@@ -374,7 +374,7 @@ async fn a_fifo_queue_keeps_order_within_a_group_and_blocks_it_while_in_flight(q
     let (queue, first) = one(url.clone()).await;
     assert_eq!(bodies(&first), ["a1"]);
     assert!(system(&first[0], &System::SequenceNumber).is_some());
-    // While a1 is in flight a2 waits, and b1 does not.
+    // While a1 is in flight, a2 is blocked and b1 is not.
     let others = queue.receive(&url).await;
     assert_eq!(bodies(&others), ["b1"]);
     queue.delete(&url, &first[0]).await;

@@ -1,8 +1,8 @@
-//! The walks in the documents do what they say.
+//! Runs the examples in the documents.
 //!
-//! A block of shell after `<!-- walk -->` is run; each line of the block after the `<!-- walk:expect -->` that follows
-//! must appear in what it prints, `…` standing for anything. A migration compares for a second after its cut-over instead of
-//! a minute.
+//! The test runs each shell block after `<!-- walk -->`. Each line of the block after a following `<!-- walk:expect -->` must
+//! appear
+//! in the output; `…` matches any text. The soak of a migration takes 1 s instead of 60 s.
 
 use std::process::Stdio;
 
@@ -11,7 +11,7 @@ use crate::harness::redis::Redis;
 use crate::harness::{Stack, Variant, check, program};
 use crate::sample;
 
-/// Where the README has the service.
+/// The service's URL in the README.
 const URL: &str = "http://127.0.0.1:3000";
 
 #[test]
@@ -35,7 +35,7 @@ fn the_pages_of_the_stages_lead_forward_back_and_forward_again() {
         let there = page.iter().find(|step| step.text.contains("watershed migrate advance")).cloned();
         assert!(!page.is_empty() && (there.is_some() || stage == "single-responsibility"), "{stage} has no walk");
         steps.extend(page);
-        // Its last block is the way back.
+        // The page's last block is the way back, so go forward once more.
         steps.extend(there);
     }
     walk_on(&Stack::start(Variant::SingleResponsibility, &["--ephemeral"]), &steps);
@@ -52,7 +52,7 @@ fn walk(document: &str) {
 }
 
 fn walk_on(stack: &Stack, steps: &[Step]) {
-    // One shell, so that a step may use what an earlier one found; each step's output is told apart by a marker.
+    // One shell runs all steps, so that a step can use variables of an earlier one. A marker separates their outputs.
     let scripts: Vec<String> = steps.iter().map(|step| format!("{}\necho '{MARKER}'\n", step.text)).collect();
     let script = hurried(&scripts.concat()).replace(URL, &stack.service.url);
     let printed = check(stack, async { shell(&script) });
@@ -66,7 +66,7 @@ fn walk_on(stack: &Stack, steps: &[Step]) {
     }
 }
 
-/// The same with a soak of a second.
+/// Shortens each soak to 1 s.
 fn hurried(script: &str) -> String {
     let advance = "watershed migrate advance";
     let of_a_minute = script.replace("--soak 60s", "");
@@ -85,7 +85,7 @@ struct Step {
     expected: String,
 }
 
-/// The blocks that are run, each with the block that tells what to expect, if it has one.
+/// Returns the blocks to run, each with the block of its expected output, if any.
 fn blocks(document: &str) -> Vec<Step> {
     let sections = document.split("<!-- walk -->").skip(1);
     sections
@@ -96,7 +96,7 @@ fn blocks(document: &str) -> Vec<Step> {
         .collect()
 }
 
-/// The first fenced block of a text.
+/// Returns the first fenced block of a text.
 fn fenced(text: &str) -> Option<String> {
     let (_, block) = text.split_once("```")?;
     let (_, block) = block.split_once('\n')?;
@@ -117,7 +117,7 @@ fn shell(script: &str) -> String {
     printed.replace('\r', "")
 }
 
-/// Whether the line contains the pattern, in which `…` stands for anything.
+/// Returns whether the line contains the pattern, in which `…` matches any text.
 fn matches(line: &str, pattern: &str) -> bool {
     let mut rest = Some(line);
     for part in pattern.split('…') {

@@ -1,5 +1,5 @@
-//! What a function asks for while it starts, it may also ask for: docs/security.md says so, to which the CDK's policies are
-//! held.
+//! Checks that each function may make the calls of its start. The tables of docs/security.md list its permissions, and another test
+//! compares the CDK's policies with them.
 
 use std::collections::BTreeMap;
 use std::process::Stdio;
@@ -14,14 +14,14 @@ use crate::docs::quoted;
 use crate::harness::program::{self, Leashed};
 use crate::harness::scripted::{self, Asked, Reply};
 
-/// How long a function may take until it asks for its first invocation: the machine may be busy.
+/// How long a function may take until it requests its first invocation. The machine may be busy.
 const START_MAX: Duration = Duration::from_secs(60);
-/// What a function asks for when it has started.
+/// The request for an invocation, which a function sends after its start.
 const NEXT: &str = "GET /2018-06-01/runtime/invocation/next";
-/// It is invoked by a queue, and nobody waits for it.
+/// The function behind the queue. It does not warm up, because no client waits for it.
 const BEHIND_THE_QUEUE: &str = "ingest-fn";
 
-/// What each function of each row may do on what: an action and a resource, as the document calls it.
+/// The permissions of each function at each stage: an action and a resource, by the document's names.
 type Matrix = BTreeMap<(String, String), Vec<(String, String)>>;
 
 #[test]
@@ -29,7 +29,7 @@ fn each_function_opens_its_first_connection_by_a_call_that_the_document_allows_i
     let (documented, mut wrong) = (documented(), Vec::new());
     for row in StageConfig::all().unwrap() {
         for binary in row.binaries.iter().filter(|binary| *binary != BEHIND_THE_QUEUE) {
-            // Without a resource that has actions there is no function for them.
+            // If no resource has actions, there is no function for them.
             let Some(function) = FUNCTIONS.iter().find(|function| function.binary == binary) else { continue };
             let allowed = documented.get(&(row.stage.clone(), binary.clone()));
             let allowed = allowed.unwrap_or_else(|| panic!("docs/security.md has no {binary} at {row}"));
@@ -43,7 +43,7 @@ fn each_function_opens_its_first_connection_by_a_call_that_the_document_allows_i
     assert!(wrong.is_empty(), "docs/security.md allows none of these: {wrong:#?}");
 }
 
-/// The tables of docs/security.md: a heading names rows, a line has a function, a resource and actions.
+/// Reads the tables of docs/security.md. A heading names stages; a line has a function, a resource and actions.
 fn documented() -> Matrix {
     let text = std::fs::read_to_string(program::workspace().join("docs/security.md")).unwrap();
     let (mut rows, mut matrix) = (Vec::<String>::new(), Matrix::new());
@@ -63,7 +63,7 @@ fn documented() -> Matrix {
     matrix
 }
 
-/// Starts a function as Lambda does; returns what it asks of AWS before it asks for its first invocation.
+/// Starts a function as Lambda does. Returns its calls to AWS before it requests an invocation.
 fn first_calls(function: &Function, stage: &str, knows_records: bool) -> Vec<(String, String)> {
     let (calls, called) = mpsc::channel();
     let (ready, is_ready) = mpsc::channel();
@@ -99,10 +99,10 @@ fn first_calls(function: &Function, stage: &str, knows_records: bool) -> Vec<(St
     called.try_iter().collect()
 }
 
-/// There is nothing in any store, and no invocation.
+/// Answers every call with an empty result, and never with an invocation.
 fn reply(asked: &Asked, calls: &Sender<(String, String)>, ready: &Sender<()>) -> Reply {
     if asked.what == NEXT {
-        // The test may have seen enough.
+        // The test may have stopped listening.
         let _ = ready.send(());
         return Reply::Never;
     }
@@ -110,7 +110,7 @@ fn reply(asked: &Asked, calls: &Sender<(String, String)>, ready: &Sender<()>) ->
     Reply::Json(200, "{}".to_owned())
 }
 
-/// The action and the resource, as the document calls them.
+/// Returns the action and the resource of a call, by the document's names.
 fn call(asked: &Asked) -> (String, String) {
     let target = asked.header("x-amz-target").unwrap_or(&asked.what);
     let (service, operation) = target.split_once('.').unwrap_or(("", target));

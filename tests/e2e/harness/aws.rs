@@ -1,7 +1,6 @@
-//! AWS on one machine: ministack, to which the CDK deploys as it does to AWS.
+//! AWS on one machine: ministack, to which the CDK deploys as to AWS.
 //!
-//! It speaks TLS and enforces permissions, because the policies that are deployed ask for both: what a role does not
-//! allow, and what a queue refuses, fails here as it does there.
+//! It uses TLS and enforces permissions. So a call that a role does not allow, or that a queue refuses, fails here as on AWS.
 
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -26,30 +25,30 @@ use super::tokens::Issuer;
 
 const ACCOUNT: &str = "000000000000";
 const REGION: &str = "us-east-1";
-/// Whose key this is may do everything, and need not sign.
+/// The access key of the administrator. It may do everything, without a signature.
 const ADMINISTRATOR: &str = "test";
-/// A bucket with the two documents that make an issuer of tokens.
+/// The bucket with the two documents of an issuer of tokens.
 const ISSUER_BUCKET: &str = "issuer";
-/// Where what it says is kept, among the logs.
+/// The name of ministack's log file.
 const LOG: &str = "ministack.log";
-/// How long its processes may outlive it.
+/// How long ministack's child processes may outlive it.
 const ORPHANS_MAX: Duration = Duration::from_secs(5);
 
-/// The emulator, running. It ends with this process.
+/// The running emulator. It ends with this process.
 #[derive(Debug)]
 pub struct Aws {
-    /// Where it serves, by TLS.
+    /// The URL with TLS.
     endpoint: String,
-    /// The same for this process, by HTTP.
+    /// The URL without TLS, for this process.
     url: String,
-    /// What it says, and what the CDK says, for whoever wants to know what happened.
+    /// The folder with the output of ministack and of the CDK, for debugging.
     logs: PathBuf,
     dir: TempDir,
     process: Leashed,
 }
 
 impl Aws {
-    /// Starts it; what it and the CDK say is kept in `logs`.
+    /// Starts ministack. Its output and the CDK's go to `logs`.
     pub async fn start(logs: PathBuf) -> Self {
         let program = program::workspace().join(".venv/bin/ministack");
         assert!(program.is_file(), "ministack is not installed: run `tools/setup.sh python`");
@@ -68,10 +67,10 @@ impl Aws {
             ("USE_SSL", "1".to_owned()),
             ("MINISTACK_SSL_CERT", certificate.display().to_string()),
             ("MINISTACK_SSL_KEY", key.display().to_string()),
-            // What it would serve besides, at ports of its own.
+            // Turns off servers that ministack would start on other ports.
             ("SFTP_ENABLED", "0".to_owned()),
             ("IOT_MTLS_ENABLED", "0".to_owned()),
-            // It hands its environment on to the functions: where AWS is for them, and whom they trust.
+            // The functions inherit these variables: the URL of AWS, and the trusted certificate.
             ("AWS_ENDPOINT_URL", endpoint.clone()),
             ("SSL_CERT_FILE", certificate.display().to_string()),
             ("TMPDIR", dir.path().display().to_string()),
@@ -91,12 +90,12 @@ impl Aws {
         aws
     }
 
-    /// Where an issuer of tokens has its documents.
+    /// Returns the URL of the issuer of tokens.
     pub fn issuer(&self) -> String {
         format!("{}/{ISSUER_BUCKET}", self.endpoint)
     }
 
-    /// Publishes the documents by which an issuer's tokens are verified.
+    /// Publishes the documents with which the front door verifies the issuer's tokens.
     pub async fn publish(&self, issuer: &Issuer) {
         let bucket = format!("/{ISSUER_BUCKET}");
         let policy = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": "*",
@@ -116,14 +115,14 @@ impl Aws {
         }
     }
 
-    /// Keeps a secret; returns its ARN.
+    /// Creates a secret. Returns its ARN.
     pub async fn keep_secret(&self, name: &str, text: &str) -> String {
         let secret = json!({"Name": name, "SecretString": text});
         let kept = self.call("secretsmanager", "secretsmanager.CreateSecret", &secret).await;
         kept["ARN"].as_str().unwrap_or_else(|| panic!("no ARN in {kept}")).to_owned()
     }
 
-    /// What has been logged in the groups whose names begin so.
+    /// Returns the log events of all groups whose names have this prefix.
     pub async fn logged(&self, prefix: &str) -> Vec<Value> {
         let groups = json!({"logGroupNamePrefix": prefix});
         let groups = self.call("logs", "Logs_20140328.DescribeLogGroups", &groups).await;
@@ -136,7 +135,7 @@ impl Aws {
         events
     }
 
-    /// Calls an API that speaks JSON.
+    /// Calls an API with JSON.
     pub async fn call(&self, service: &str, target: &str, body: &Value) -> Value {
         let headers = [("x-amz-target", target), ("content-type", "application/x-amz-json-1.1")];
         self.request(service, Method::POST, "/", &headers, body.to_string()).await.expect(200).json()
@@ -156,27 +155,27 @@ impl Aws {
         headers.iter().fold(call, |call, (name, value)| call.header(name, value)).send_unchecked().await
     }
 
-    /// Its output so far.
+    /// Returns ministack's output so far.
     pub fn output(&self) -> String {
         std::fs::read_to_string(self.logs.join(LOG)).unwrap()
     }
 
-    /// Makes what the CDK needs in an account: `cdk bootstrap`.
+    /// Runs `cdk bootstrap`, which creates the resources that the CDK needs in an account.
     pub fn bootstrap(&self) {
         let account = format!("aws://{ACCOUNT}/{REGION}");
-        // Nothing of the application is needed: elsewhere there is none.
+        // Runs in an empty folder: the bootstrap needs no application.
         let mut cdk = self.command(&cdk(), self.dir.path());
         self.run("bootstrap", cdk.args(["bootstrap", &account])).unwrap_or_else(|output| panic!("{output}"));
     }
 
-    /// Deploys a stage by `make deploy`. Returns the output if that fails.
+    /// Deploys a stage with `make deploy`. Returns the output if that fails.
     pub fn deploy(&self, stage: &str, config: &Value) -> Result<(), String> {
         let mut make = self.command(Path::new("make"), program::workspace());
         make.args(["deploy", &format!("STAGE={stage}"), &format!("CONFIG={}", self.kept(config))]);
         self.run(&format!("deploy-{stage}"), make.arg("ARGS=--require-approval never"))
     }
 
-    /// Synthesises the template of a stage, with more context such as `from=cqrs-idle`.
+    /// Synthesizes the template of a stage, with more context such as `from=cqrs-idle`.
     pub fn synthesise(&self, stage: &str, config: &Value, context: &[&str]) {
         let mut cdk = self.command(&cdk(), &program::workspace().join("cdk"));
         cdk.args(["synth", "--quiet", "--output", "cdk.deployed"]);
@@ -187,8 +186,9 @@ impl Aws {
         self.run(&format!("synth-{stage}"), &mut cdk).unwrap_or_else(|output| panic!("{output}"));
     }
 
-    /// Deploys the last synthesised template, with the changes that a test has made to it. Returns the outputs of the stack
-    /// of that name, or the output of the CDK if that fails.
+    /// Deploys the latest synthesized template, including a test's changes to it. Returns the outputs of the stack, or the output
+    /// of
+    /// the CDK if that fails.
     pub fn deploy_again(&self, name: &str) -> Result<Value, String> {
         let outputs = self.dir.path().join(format!("{name}.outputs.json"));
         let mut cdk = self.command(&cdk(), &program::workspace().join("cdk"));
@@ -198,21 +198,21 @@ impl Aws {
         Ok(outputs[name].clone())
     }
 
-    /// Writes a configuration to a file; returns its path.
+    /// Writes a configuration to a file. Returns its path.
     fn kept(&self, config: &Value) -> String {
         let file = self.dir.path().join("config.json");
         std::fs::write(&file, config.to_string()).unwrap();
         file.display().to_string()
     }
 
-    /// Where an API serves at whose URL a stack says that it does; its stage must be the default one.
+    /// Returns the local URL of an API, from the URL in a stack's outputs. The API must use its default stage.
     pub fn api_at(&self, url: &Value) -> String {
         let id = url.as_str().and_then(|url| url.strip_prefix("https://")?.split('.').next());
         let id = id.unwrap_or_else(|| panic!("{url} is not the URL of an API"));
         format!("{}/_aws/execute-api/{id}/$default", self.url)
     }
 
-    /// A program that takes this for AWS.
+    /// Returns a command that uses this emulator as AWS.
     fn command(&self, program: &Path, dir: &Path) -> Command {
         let mut command = program::leashed(program);
         command.current_dir(dir).env_clear();
@@ -224,14 +224,14 @@ impl Aws {
             ("AWS_REGION", REGION),
             ("AWS_ACCESS_KEY_ID", ADMINISTRATOR),
             ("AWS_SECRET_ACCESS_KEY", ADMINISTRATOR),
-            // Neither questions nor telemetry.
+            // No questions and no telemetry.
             ("CI", "1"),
         ]);
         command.env("NODE_EXTRA_CA_CERTS", certificate(self.dir.path()));
         command
     }
 
-    /// Runs a program to its end, and keeps what it says.
+    /// Runs a program to its end. Writes its output to a log file.
     fn run(&self, log: &str, command: &mut Command) -> Result<(), String> {
         let Output { status, stdout, stderr } = command.output().unwrap();
         let output = format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
@@ -240,7 +240,7 @@ impl Aws {
     }
 }
 
-/// Its functions are processes, which would notice by themselves.
+/// Also kills the functions, because their processes do not end at once by themselves.
 impl Drop for Aws {
     fn drop(&mut self) {
         let processes = program::descendants(self.process.pid());
@@ -261,7 +261,7 @@ fn certificate(dir: &Path) -> PathBuf {
     dir.join("certificate.pem")
 }
 
-/// Takes HTTP to what speaks TLS at that address, for as long as this process lives; returns where.
+/// Starts an HTTP proxy for the TLS server at this address, until this process ends. Returns the proxy's URL.
 fn plain(address: SocketAddr, certificate: CertificateDer<'static>) -> String {
     let mut roots = RootCertStore::empty();
     roots.add(certificate).unwrap();
@@ -280,7 +280,7 @@ async fn pass_on(listener: std::net::TcpListener, address: SocketAddr, connector
         let (mut client, _) = listener.accept().await.unwrap();
         let connector = connector.clone();
         tokio::spawn(async move {
-            // Either side may go away at any time, and the server may not be there yet.
+            // Errors are expected: either side may close at any time, and the server may not listen yet.
             let server = TcpStream::connect(address).await?;
             let mut server = connector.connect(ServerName::from(address.ip()), server).await?;
             tokio::io::copy_bidirectional(&mut client, &mut server).await

@@ -1,4 +1,4 @@
-//! HTTP, with what every answer must have checked on every answer.
+//! An HTTP client that checks the rules for all answers on each answer.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -13,9 +13,9 @@ use super::poll::{eventually, eventually_within};
 use super::unique;
 use crate::sample::{self, Sample};
 
-/// How long an answer may take: longer than a function's timeout.
+/// The timeout of a request: longer than a function's timeout.
 const ANSWER_MAX: Duration = Duration::from_secs(60);
-/// How long a command may take from its acknowledgement to its outcome, while environments are killed as well.
+/// The maximum time from the acknowledgement of a command to its outcome, even if environments are killed.
 pub const OUTCOME_MAX: Duration = Duration::from_secs(120);
 
 /// The content type of a PATCH.
@@ -29,7 +29,7 @@ pub struct Api {
     bearer: Option<String>,
 }
 
-/// A request that is being made.
+/// A request before it is sent.
 #[derive(Debug, Clone)]
 pub struct Call {
     api: Api,
@@ -49,24 +49,24 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
-/// The outcome of a write, told alike at every stage.
+/// The outcome of a write, in the same form for every stage.
 #[derive(Debug)]
 pub struct Written {
-    /// The acknowledgement, or the outcome itself where writes are synchronous.
+    /// The acknowledgement, or the result if writes are synchronous.
     pub answer: Answer,
-    /// The status with which the synchronous API answers.
+    /// The status of the outcome in the synchronous API.
     pub status: u16,
-    /// The item that it is about, if it is about one.
+    /// The id of the item, if any.
     pub id: Option<String>,
-    /// The version that it made, where that is told.
+    /// The version that the write made, if known.
     pub version: Option<u64>,
-    /// The token that stands for the outcome.
+    /// The token that covers the outcome.
     pub token: Option<String>,
-    /// Why it was refused.
+    /// The reason of a rejection.
     pub problem: Option<Value>,
 }
 
-/// An item, as it was read.
+/// An item, as a read returned it.
 #[derive(Debug, Clone)]
 pub struct Item {
     pub id: String,
@@ -81,7 +81,7 @@ impl Api {
         Self { http, base: base.to_owned(), bearer: None }
     }
 
-    /// The same client with credentials.
+    /// Returns a client with this bearer token.
     pub fn with_bearer(&self, token: &str) -> Self {
         Self { bearer: Some(token.to_owned()), ..self.clone() }
     }
@@ -114,28 +114,28 @@ impl Api {
         self.call(Method::DELETE, path)
     }
 
-    /// An item of that body, created and readable.
+    /// Creates an item with this body, and waits until it can be read.
     pub async fn create(&self, sample: &Sample, body: &Value) -> Item {
         let written = self.post(&sample.path, body).write().await.expect(201);
         self.item(&written).await
     }
 
-    /// Any item of a resource.
+    /// Creates an item of a resource.
     pub async fn any(&self, sample: &Sample) -> Item {
         self.create(sample, &sample.body(&unique("any"))).await
     }
 
-    /// Any item of the resource that serves tests that need one resource only.
+    /// Creates an item of the main resource, for tests that need only one resource.
     pub async fn any_item(&self) -> Item {
         self.any(sample::main()).await
     }
 
-    /// Does an action.
+    /// Returns a request for an action.
     pub fn act(&self, item: &Item, action: &str) -> Call {
         self.call(Method::POST, &format!("{}/{action}", item.path))
     }
 
-    /// The item that was written, read back.
+    /// Reads the written item with the write's token.
     pub async fn item(&self, written: &Written) -> Item {
         let id = written.id.clone().unwrap_or_else(|| panic!("{} is about no item", written.answer));
         let token = written.token.clone().unwrap_or_else(|| panic!("{} gave no token", written.answer));
@@ -145,13 +145,13 @@ impl Api {
         Item { id, path, token: answer.token(), body: answer.json() }
     }
 
-    /// The current version of an item that was read before.
+    /// Reads the current version of an item.
     pub async fn reread(&self, item: &Item) -> Item {
         let answer = self.get(&item.path).token(&item.token).send().await.expect(200);
         Item { token: answer.token(), body: answer.json(), ..item.clone() }
     }
 
-    /// Waits for a command to end; returns its status document.
+    /// Waits until a command has ended. Returns its status document.
     pub async fn outcome(&self, command: &str) -> Value {
         let path = format!("/commands/{command}");
         eventually_within(OUTCOME_MAX, &format!("{path} has ended"), async || {
@@ -163,13 +163,13 @@ impl Api {
 }
 
 impl Call {
-    /// Sets a header, in place of one of the same name.
+    /// Sets a header, and replaces one of the same name.
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.insert(HeaderName::try_from(name).unwrap(), HeaderValue::from_bytes(value.as_bytes()).unwrap());
         self
     }
 
-    /// Sends one more line of a header.
+    /// Adds one more line of a header.
     pub fn and_header(mut self, name: &str, value: &str) -> Self {
         self.headers.append(HeaderName::try_from(name).unwrap(), HeaderValue::from_bytes(value.as_bytes()).unwrap());
         self
@@ -180,7 +180,7 @@ impl Call {
         self
     }
 
-    /// A consistency token.
+    /// Sets the consistency token.
     pub fn token(self, token: &str) -> Self {
         self.header("consistency-token", token)
     }
@@ -215,8 +215,9 @@ impl Call {
         self.header("content-type", "application/json").body(body.to_string())
     }
 
-    /// Sends the request to a function; checks what every answer of a function must have. Sends it again if the gateway is
-    /// too busy to invoke the function.
+    /// Sends the request to a function, and checks the rules for all answers of functions. Retries if the gateway is too busy to
+    /// invoke
+    /// the function.
     pub async fn send(self) -> Answer {
         let answer = eventually("the gateway is not busy", async || {
             let answer = self.clone().send_unchecked().await;
@@ -227,13 +228,13 @@ impl Call {
         answer
     }
 
-    /// Sends the request, whoever answers it.
+    /// Sends the request. The answer may come from the front door instead of a function.
     pub async fn send_unchecked(self) -> Answer {
         let described = format!("{} {}", self.method, self.path);
         self.try_send().await.unwrap_or_else(|error| panic!("{described}: {error:?}"))
     }
 
-    /// As [`Call::send_unchecked`], where there may be no answer.
+    /// Sends the request like [`Call::send_unchecked`], but returns an error if there is no answer.
     pub async fn try_send(self) -> Result<Answer, reqwest::Error> {
         let Self { api, method, path, headers, body } = self;
         let mut request = api.http.request(method.clone(), format!("{}{path}", api.base)).headers(headers);
@@ -246,7 +247,7 @@ impl Call {
         Ok(Answer { method, path, status, headers, body })
     }
 
-    /// Sends a write and follows it to its outcome.
+    /// Sends a write and waits for its outcome.
     pub async fn write(self) -> Written {
         let api = self.api.clone();
         let answer = self.send().await;
@@ -255,20 +256,20 @@ impl Call {
 }
 
 impl Answer {
-    /// This answer, which must have that status.
+    /// Asserts the status, and returns the answer.
     #[track_caller]
     pub fn expect(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{self}");
         self
     }
 
-    /// The problem that this answer, which must have that status, tells.
+    /// Asserts the status, and returns the problem in the answer.
     #[track_caller]
     pub fn problem(self, status: u16) -> Value {
         self.expect(status).json()
     }
 
-    /// The kind of problem that this answer, which must have that status, tells: the last part of its type.
+    /// Asserts the status, and returns the kind of problem: the last part of its type.
     #[track_caller]
     pub fn kind(self, status: u16) -> String {
         kind_of(&self.problem(status))
@@ -293,7 +294,7 @@ impl Answer {
         self.header("consistency-token").to_owned()
     }
 
-    /// The pointers to all wrong fields, sorted.
+    /// Returns the JSON pointers to all wrong fields, sorted.
     #[track_caller]
     pub fn wrong_fields(self) -> Vec<String> {
         let problem = self.problem(422);
@@ -309,7 +310,7 @@ impl Answer {
         pointers
     }
 
-    /// Each header of an answer is of use to pages as well, but for those of the connection and those of CORS itself.
+    /// Asserts that pages may read each header, except those of the connection and of CORS itself.
     fn assert_is_exposed(&self) {
         let is_for_pages = |name: &str| !["connection", "date", "vary"].contains(&name) && !name.starts_with("access-");
         let hidden = self.headers.keys().find(|name| is_for_pages(name.as_str()) && !exposed().contains(name.as_str()));
@@ -334,7 +335,7 @@ impl Answer {
     }
 }
 
-/// The headers that a page of another origin may read: those of `shared/cors.json`, and those that it may always read
+/// Returns the headers that a page of another origin may read: those of `shared/cors.json`, and those that are always readable
 /// (<https://fetch.spec.whatwg.org/#cors-safelisted-response-header-name>).
 fn exposed() -> &'static BTreeSet<String> {
     static EXPOSED: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
@@ -345,7 +346,7 @@ fn exposed() -> &'static BTreeSet<String> {
     &EXPOSED
 }
 
-/// Checks what every problem must have, also one that is part of a status document (RFC 9457).
+/// Asserts the rules for all problems (RFC 9457), including those inside a status document.
 #[track_caller]
 pub fn assert_is_problem(problem: &Value) {
     let uri = problem["type"].as_str().unwrap_or_else(|| panic!("no type in {problem}"));
@@ -356,13 +357,13 @@ pub fn assert_is_problem(problem: &Value) {
     assert!(problem["status"].is_u64(), "no status in {problem}");
 }
 
-/// The last part of a problem's type, which names its kind.
+/// Returns the kind of problem: the last part of its type.
 pub fn kind_of(problem: &Value) -> String {
     let uri = problem["type"].as_str().unwrap_or_default();
     uri.rsplit(['/', '#', ':']).next().unwrap_or_default().to_owned()
 }
 
-/// A view shows these fields.
+/// Asserts that a view shows these fields.
 #[track_caller]
 pub fn shows(view: &Value, fields: &Value) {
     for (name, value) in fields.as_object().unwrap_or_else(|| panic!("{fields}")) {
@@ -428,14 +429,14 @@ impl Written {
         }
     }
 
-    /// This write, whose outcome must be that of the synchronous API.
+    /// Asserts the status of the outcome in the synchronous API, and returns the write.
     #[track_caller]
     pub fn expect(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{:?} of {}", self.problem, self.answer);
         self
     }
 
-    /// The kind of problem for which this write was refused, with that status.
+    /// Asserts the status of the outcome, and returns the kind of problem for which the write was rejected.
     #[track_caller]
     pub fn kind(self, status: u16) -> String {
         let refused = self.expect(status);
@@ -449,7 +450,7 @@ impl Item {
         self.body[field].as_str().unwrap_or_else(|| panic!("no {field} in {}", self.body))
     }
 
-    /// The item shows these fields.
+    /// Asserts that the item shows these fields.
     #[track_caller]
     pub fn shows(&self, fields: &Value) {
         shows(&self.body, fields);

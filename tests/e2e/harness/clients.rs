@@ -1,4 +1,4 @@
-//! Clients that read a lot, write a little and ask for actions, each at random, and what they write down.
+//! The clients of the chaos tests, and their logs. They read often, write sometimes and request actions, all at random.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -18,30 +18,30 @@ use super::client::Call;
 use super::{Api, eventually};
 use crate::sample::{self, Sample, text_of};
 
-/// Milliseconds between two requests of a client: the load is bounded.
+/// The pause between two requests of a client, in milliseconds. It bounds the load.
 const PAUSE_MS: std::ops::Range<u64> = 10..50;
-/// How often a write under a key is tried, and the pause in between: together longer than a restart.
+/// The number of attempts of a write with a key. With the pauses they outlast a restart.
 const TRIES: usize = 12;
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
-/// Fewer items are no town.
+/// The minimum number of items before clients use existing ones.
 const USERS_MIN: usize = 16;
-/// Unique values that several items want.
+/// The number of unique values that several items compete for.
 const COVETED: u32 = 4;
-/// The most actions that a client asks for in a row.
+/// The maximum number of actions that a client requests in a row.
 const ROW_MAX: usize = 3;
-/// Of how many actions that a client has a token for one goes with it: as a ratio. The order of a session is that of its tokens.
+/// The share of actions that carry the session's token, if the client has one. Only tokens give a session an order.
 const ACTIONS_WITH_TOKEN: (u32, u32) = (7, 8);
-/// Commands that a client remembers.
+/// The number of commands that a client remembers.
 const REMEMBERED: usize = 16;
 
-/// What the checker calls the default of a status.
+/// The checker's name for the default status.
 const DEFAULT: &str = "active";
 
-/// The items of each collection that clients know to be there, the oldest first. Deleted ones stay: they must not come back.
+/// The items of each collection that clients know, the oldest first. Deleted ones stay, because they must not come back.
 #[derive(Debug, Default)]
 pub struct Town(Mutex<BTreeMap<&'static str, Vec<String>>>);
 
-/// All that was asked and answered.
+/// The log of all requests and answers.
 #[derive(Debug)]
 pub struct Recorder {
     since: Instant,
@@ -53,12 +53,12 @@ impl Recorder {
         Self { since: Instant::now(), events: Mutex::default() }
     }
 
-    /// Hands the events over.
+    /// Removes the events from the log, and returns them.
     pub fn take_events(&self) -> Vec<Event> {
         std::mem::take(&mut *self.events.lock().unwrap())
     }
 
-    /// Reads that were not answered, or with an error: what each was told.
+    /// Returns the reads without an answer, or with an error, as texts.
     pub fn unanswered_reads(&self) -> Vec<String> {
         let events = self.events.lock().unwrap();
         let is_answered = |event: &&Event| matches!(event.answer.status, Some(200 | 404));
@@ -71,17 +71,18 @@ impl Recorder {
     }
 }
 
-/// What clients do, and put up with.
+/// The behavior of clients.
 #[derive(Debug, Clone, Copy)]
 pub struct Manner {
-    /// Of how many requests about a user that a client has a token for one goes with it: as a ratio. Actions have their own.
+    /// The share of requests that carry the token for their item, if the client has one. Actions have their own share.
     pub tokens: (u32, u32),
-    /// Whether writes may be answered with their result. Then every third asks for an acknowledgement instead.
+    /// Whether the service may answer writes with their result. Then one write in three requests an acknowledgement instead.
     pub results: bool,
 }
 
-/// One client of one resource, which makes one request at a time: a session. The checker calls the items users, the field that
-/// the checks change their name, the unique value their email address, and the field with a default their status.
+/// One client of one resource. It is one session, and sends one request at a time. The checker's names are those of users: it
+/// calls items users, the changed field their name, the unique value their email address, and the field with a default their
+/// status.
 #[derive(Debug)]
 pub struct Client<'a> {
     name: String,
@@ -90,10 +91,10 @@ pub struct Client<'a> {
     manner: Manner,
     town: &'a Town,
     recorder: &'a Recorder,
-    /// What the session knows of each user.
+    /// The session's knowledge of each user.
     known: BTreeMap<String, Known>,
     commands: Vec<String>,
-    /// Counts what must be unique.
+    /// A counter for unique words.
     words: usize,
 }
 
@@ -108,13 +109,13 @@ impl<'a> Client<'a> {
     pub fn new(number: usize, seed: u64, manner: Manner, town: &'a Town, recorder: &'a Recorder) -> Self {
         let chance = SmallRng::seed_from_u64(seed.wrapping_add(1 + number as u64));
         let (known, commands) = (BTreeMap::new(), Vec::new());
-        // Only if values tell writes apart, the checker knows them.
+        // The checker identifies the writer by the value, so the resource needs a text field.
         let samples: Vec<_> = sample::all().iter().filter(|sample| sample.text.is_some()).collect();
         let sample = samples.get(number % samples.len().max(1)).copied().unwrap_or_else(sample::main);
         Self { name: format!("client-{number}"), sample, chance, manner, town, recorder, known, commands, words: 0 }
     }
 
-    /// Makes requests until it is stopped.
+    /// Sends requests until it is stopped.
     pub async fn live(&mut self, api: &Api, stopped: &watch::Receiver<()>) {
         while stopped.has_changed().is_ok() {
             self.ask_for_something(api).await;
@@ -122,7 +123,7 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Reads all users that it knows, with its tokens, once nothing is under way any more.
+    /// Reads all known users, with their tokens, when no command is pending any more.
     pub async fn read_back(&mut self, api: &Api) {
         for user in self.known.keys().cloned().collect::<Vec<_>>() {
             let read = Request { user: Some(user.clone()), token_sent: self.has_token(&user), ..request(Kind::Read) };
@@ -149,7 +150,7 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// One of the users, if there are enough. The oldest are the most popular, so that clients meet.
+    /// Returns a user, if there are enough. Older ones are more likely, so that clients share them.
     fn any_user(&mut self) -> Option<String> {
         let mut town = self.town.0.lock().unwrap();
         let users = town.entry(self.sample.resource.collection).or_default();
@@ -177,15 +178,16 @@ impl<'a> Client<'a> {
         let read = Request { user: Some(user.clone()), token_sent: true, ..request(Kind::Read) };
         if self.send(api, read).await.status == Some(200) {
             self.town.0.lock().unwrap().entry(self.sample.resource.collection).or_default().push(user.clone());
-            // Most actions fit what is new.
+            // A new item allows most actions.
             if self.sample.machine.is_some() && self.chance.random_bool(0.5) {
                 self.act_in_a_row(api, user).await;
             }
         }
     }
 
-    /// Asks for some actions one after another, and waits for no outcome: half of the rows as far as the machine allows, the
-    /// others at random. Now and then a change of fields comes in between.
+    /// Requests some actions one after another, without waiting for outcomes. Half of the sequences follow the state machine, the
+    /// others
+    /// are random. Sometimes a change of fields comes in between.
     async fn act_in_a_row(&mut self, api: &Api, user: String) {
         let Some(machine) = &self.sample.machine else { return };
         let count = self.chance.random_range(1..=ROW_MAX);
@@ -198,7 +200,7 @@ impl<'a> Client<'a> {
             if number > 0 && self.chance.random_ratio(1, 6) {
                 self.change(api, user.clone()).await;
             }
-            // The actions before it in the row change the version.
+            // The first action changes the version, so only the first can have a condition.
             let version = self.known.get(&user).and_then(|known| known.version).filter(|_| number == 0);
             let if_match = version.filter(|_| self.chance.random_ratio(1, 5));
             let (some, of) = ACTIONS_WITH_TOKEN;
@@ -241,7 +243,7 @@ impl<'a> Client<'a> {
         self.send(api, Request { command, ..request(Kind::Status) }).await;
     }
 
-    /// A word that nobody else uses.
+    /// Returns a word that no other client uses.
     fn word(&mut self) -> String {
         self.words += 1;
         format!("{} {}", self.name, self.words)
@@ -261,7 +263,7 @@ impl<'a> Client<'a> {
         Some(text_of(&self.sample.value(field, &word)))
     }
 
-    /// A write; under a key, which half of them have, it is tried until it is known to be taken in.
+    /// Sends a write. Half of the writes have a key; such a write is retried until the client knows its outcome.
     async fn write(&mut self, api: &Api, mut write: Request) -> Answer {
         write.key = self.chance.random_bool(0.5).then(|| self.word().replace(' ', "-"));
         let mut answer = self.send(api, write.clone()).await;
@@ -275,7 +277,7 @@ impl<'a> Client<'a> {
         answer
     }
 
-    /// Makes a request, and writes down what came of it.
+    /// Sends a request, and logs it with its answer.
     async fn send(&mut self, api: &Api, request: Request) -> Answer {
         let prefers_async = self.manner.results && request.kind.is_write() && self.chance.random_ratio(1, 3);
         let mut call = self.call(api, &request);
@@ -327,7 +329,7 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Takes the token along, as [`Request::token_sent`] says; remembers version and command.
+    /// Remembers the token, by the rule of [`Request::token_sent`], the version and the command.
     fn learn(&mut self, request: &Request, answer: &Answer, token: Option<&str>) {
         let Some(user) = request.user.as_ref().or(answer.user.as_ref()).filter(|_| request.kind != Kind::Status) else {
             return;
@@ -349,7 +351,7 @@ fn request(kind: Kind) -> Request {
     Request { kind, user: None, action: None, command: None, fields, if_match: None, token_sent: false, key: None }
 }
 
-/// The value that a text stands for.
+/// Returns the value that a text represents.
 fn value_of(field: &Field, text: &str) -> Value {
     if (field.sample)(1).is_string() { text.into() } else { serde_json::from_str(text).unwrap() }
 }
@@ -371,7 +373,7 @@ fn body(sample: &Sample, fields: &Fields) -> Value {
     body
 }
 
-/// The fields of an item, as the checker has them.
+/// Returns the fields of an item, by the checker's names.
 pub fn fields<'a>(sample: &Sample, value: impl Fn(&str) -> &'a Value) -> Fields {
     let status = sample.defaulted.as_ref().map(|field| (value(field.name), &field.default));
     Fields {
@@ -385,7 +387,7 @@ pub fn fields<'a>(sample: &Sample, value: impl Fn(&str) -> &'a Value) -> Fields 
     }
 }
 
-/// What an answer says.
+/// Returns the facts of an answer that the checker uses.
 fn told(sample: &Sample, answer: &super::Answer) -> Answer {
     let status = Some(answer.status);
     if !(200..300).contains(&answer.status) {

@@ -1,8 +1,8 @@
-//! What others are known not to do as AWS does.
+//! Known differences between AWS and its emulators.
 
 use std::collections::BTreeSet;
 
-/// Passes if what failed is what is known to fail. A gap that closes fails as well, so that the list stays true.
+/// Asserts that exactly the known gaps failed. A closed gap fails too, so that the list stays up to date.
 pub fn assert_known(failed: &BTreeSet<&str>, gaps: &[(&str, &str)]) {
     let known: BTreeSet<_> = gaps.iter().map(|(name, _)| *name).collect();
     let (new, closed): (Vec<_>, Vec<_>) = (failed.difference(&known).collect(), known.difference(failed).collect());

@@ -1,4 +1,4 @@
-//! Whether what clients were told is what is there.
+//! Compares the clients' logs with the stores.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -14,27 +14,27 @@ use super::stores::Stores;
 use super::{Api, Stack};
 use crate::sample::{self, Sample};
 
-/// Violations that are shown in full; all of them are in the history that is kept.
+/// The number of violations to print. The stored history has all.
 const VIOLATIONS_SHOWN: usize = 20;
 
 /// How long an action waits for the commands before it, with the queue of the stack.
 pub static REORDER_WINDOW: LazyLock<Duration> =
     LazyLock::new(|| service::assembly::reorder_window(local::queue::VISIBILITY_TIMEOUT));
 
-/// The name under which the checker knows a resource's machine.
+/// Returns the checker's name for a resource's state machine.
 pub fn name_of(sample: &Sample) -> String {
     sample.resource.collection.to_owned()
 }
 
-/// How long after its acceptance a command was judged; `None` if it is pending.
+/// Returns the time from a command's acceptance to its judgement; `None` if it is pending.
 pub fn judged_after(document: &Value) -> Option<Duration> {
     let time = |name: &str| document[name].as_str()?.parse::<jiff::Timestamp>().ok();
     let waited = time("completed_at")?.duration_since(time("accepted_at")?);
-    // The stamp of a session's command may be ahead of the clock.
+    // A session's stamp may be ahead of the clock.
     Some(waited.try_into().unwrap_or_default())
 }
 
-/// Compares what clients were told with what is there; keeps the history where they do not agree.
+/// Checks the clients' logs against the stores. If a rule is violated, stores the history in a file and panics.
 pub async fn judge(stack: &Stack, recorder: &Recorder, name: &str) -> Report {
     let content = Stores::of(stack).await.content().await;
     let machines =
@@ -64,23 +64,23 @@ pub async fn judge(stack: &Stack, recorder: &Recorder, name: &str) -> Report {
     report
 }
 
-/// For what was acknowledged the service's own word counts, not what the table says.
+/// Replaces the outcomes of acknowledged commands by those that the service returns.
 async fn ask_for_outcomes(api: &Api, history: &mut History) {
     let acknowledged = history.events.iter().filter(|event| event.request.kind.is_write());
     let acknowledged: BTreeSet<_> = acknowledged.filter_map(|event| event.answer.command.clone()).collect();
-    // The table knows a command by the first part of its identity, and so does who was told its result only.
+    // The table has only the first part of a command's identity. So does an event whose command was named by its version.
     let told: BTreeSet<_> = acknowledged.iter().filter_map(|id| Some(id.split_once('.')?.0)).collect();
     history.rest.commands.retain(|command| !told.contains(command.id.as_str()));
     for id in acknowledged.iter().filter(|id| id.contains('.')) {
         let answer = api.get(&format!("/commands/{id}")).send().await;
-        // What the service does not know is lost; the checker says so.
+        // A command that the service does not know is missing; the checker reports it.
         if answer.status != 404 {
             history.rest.commands.push(command(id, &answer.expect(200).json()));
         }
     }
 }
 
-/// An answer that is the result of a command does not tell which one it was. The version that it made does.
+/// Names the command of each answer with a result, by the version that it made. Such an answer does not name its command.
 fn name_commands(history: &mut History) {
     let History { events, rest, .. } = history;
     let told: Vec<_> = events.iter().filter_map(|event| event.answer.command.clone()).collect();
@@ -94,9 +94,9 @@ fn name_commands(history: &mut History) {
     for event in results {
         let Some(user) = event.user().map(str::to_owned) else { continue };
         let version = match event.request.kind {
-            // Nothing comes after it.
+            // A delete makes the last version.
             Kind::Delete => last(&user),
-            // Where it shows what another write has made, this one was superseded. An action sets no name: it stays unnamed.
+            // If the answer shows another write's name, this write was superseded. An action sets no name, so it stays unnamed.
             _ if event.answer.fields.as_ref().map(|fields| &fields.name) == Some(&event.request.fields.name) => {
                 event.answer.version
             }
@@ -106,13 +106,13 @@ fn name_commands(history: &mut History) {
             command.outcome == Outcome::Applied && command.user.as_ref() == Some(&user) && command.version == version
         };
         let id = rest.commands.iter().find(made).map(|command| command.id.as_str());
-        // One that has left no trace is lost; the checker says so.
+        // A write without a command in the table was lost. The checker reports this made-up command.
         let lost = || format!("{user} at {version:?}");
         event.answer.command = Some(id.map_or_else(lost, |id| public(id).unwrap_or_else(|| id.to_owned())));
     }
 }
 
-/// What a status document says.
+/// Returns the outcome in a status document.
 fn command(id: &str, document: &Value) -> Command {
     Command {
         id: id.to_owned(),

@@ -1,22 +1,22 @@
-//! Waiting for something to come true, up to a deadline.
+//! Polls for a condition, up to a deadline.
 
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-/// How long things may take that usually take a moment: the machine may be busy.
+/// The default timeout, far above the usual duration: the machine may be busy.
 pub const PATIENCE: Duration = Duration::from_secs(30);
-/// The pause before the second look; it doubles with each.
+/// The pause after the first attempt. Each later pause is twice as long.
 const PAUSE_FIRST: Duration = Duration::from_millis(10);
-/// The longest pause between two looks.
+/// The maximum pause between two attempts.
 const PAUSE_MAX: Duration = Duration::from_millis(250);
 
-/// What `probe` finds, as soon as it finds something.
+/// Polls `probe` until it returns a value, and returns that.
 pub async fn eventually<T>(what: &str, probe: impl AsyncFnMut() -> Option<T>) -> T {
     eventually_within(PATIENCE, what, probe).await
 }
 
-/// What `probe` finds, as soon as it finds something, within `patience`.
+/// Polls `probe` until it returns a value, within `patience`, and returns that.
 pub async fn eventually_within<T>(patience: Duration, what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + patience;
     let mut pause = PAUSE_FIRST;

@@ -1,4 +1,4 @@
-//! The program under test: where it is, and processes in general.
+//! The programs under test, and helpers for processes.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,22 +9,22 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// The pause between two looks at a process.
+/// The pause between two checks of a process.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
-/// `watershed-local`, which serves.
+/// Returns the path of `watershed-local`, which serves.
 pub fn watershed_local() -> &'static Path {
     static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| built("watershed-local"));
     &PROGRAM
 }
 
-/// `watershed`, the operators' command line.
+/// Returns the path of `watershed`, the operators' command line.
 pub fn watershed() -> &'static Path {
     static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| built("watershed"));
     &PROGRAM
 }
 
-/// The binary of a function, as Lambda starts it.
+/// Returns the path of a function's binary, as Lambda starts it.
 pub fn function(name: &str) -> PathBuf {
     built(name)
 }
@@ -34,10 +34,10 @@ fn built(program: &str) -> PathBuf {
     DIR.as_ref().unwrap_or_else(|why| panic!("cannot build {program}: {why}")).join(program)
 }
 
-/// Builds all programs once, with the profile that this test was built with, and says where they are. All together with
-/// the tests, as `make test` does: anything less has dependencies with other features, and would build them anew.
+/// Builds all programs once, with the profile of this test, and returns their folder. Builds them together with the tests, as
+/// `make test` does: a smaller build would use other features and compile the dependencies again.
 fn build() -> Result<PathBuf, String> {
-    // <target>/<profile>/deps/<this test>
+    // The path is <target>/<profile>/deps/<this test>.
     let this = std::env::current_exe().map_err(|error| error.to_string())?;
     let profile_dir = this.ancestors().nth(2).ok_or("this test is not in a target directory")?;
     let target_dir = profile_dir.parent().ok_or("this test is not in a target directory")?;
@@ -48,7 +48,7 @@ fn build() -> Result<PathBuf, String> {
     };
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    // What `cargo test` says of this package would have build scripts run again, and all that rests upon them.
+    // `cargo test` sets variables for this package. They would make build scripts run again, and recompile their dependents.
     for (name, _) in std::env::vars_os() {
         let is_of_this_package = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
         if name.to_str().is_some_and(is_of_this_package) {
@@ -68,23 +68,23 @@ fn build() -> Result<PathBuf, String> {
     }
 }
 
-/// Starts a program that ends with the thread that starts it, and so with this process, however that ends.
+/// Returns a command for a program that ends with this process, even after a kill.
 pub fn leashed(program: &Path) -> Command {
     let mut command = Command::new(watershed_local());
     command.args(["leash", "--parent", &std::process::id().to_string()]).arg(program).arg("--");
     command
 }
 
-/// A process that ends with this one, however this one ends.
+/// A process that ends with this one, even after a kill.
 #[derive(Debug)]
 pub struct Leashed(Mutex<Child>);
 
 impl Leashed {
-    /// Starts a program; hands over what it writes, if that is wanted.
+    /// Starts a program. Returns its output streams if `output` pipes them.
     pub fn start(program: &Path, arguments: &[&str], output: impl Fn() -> Stdio) -> (Self, Outputs) {
         let mut command = leashed(program);
         command.args(arguments);
-        // Whatever the machine's owner has set, such as credentials or endpoints, is not for the test.
+        // The test must not use the machine's settings, such as credentials or endpoints.
         command.env_clear();
         for name in ["HOME", "PATH", "TMPDIR"] {
             command.envs(std::env::var_os(name).map(|value| (name, value)));
@@ -99,7 +99,7 @@ impl Leashed {
         self.0.lock().unwrap().id()
     }
 
-    /// Waits for it to end.
+    /// Waits until the process ends, up to the timeout.
     pub fn wait(&self, patience: Duration) -> Option<ExitStatus> {
         let deadline = Instant::now() + patience;
         loop {
@@ -111,10 +111,10 @@ impl Leashed {
         }
     }
 
-    /// Kills it, if it has not ended yet.
+    /// Kills the process, if it has not ended yet.
     pub fn kill(&self) {
         let mut child = self.0.lock().unwrap();
-        // It may have ended by itself.
+        // The process may have ended already.
         let _ = child.kill();
         child.wait().unwrap();
     }
@@ -126,11 +126,11 @@ impl Drop for Leashed {
     }
 }
 
-/// What a process writes, where it is wanted.
+/// The output streams of a process, if they are piped.
 pub type Outputs = (Option<std::process::ChildStdout>, Option<std::process::ChildStderr>);
 
-/// The kernel ends a leashed process when the *thread* that started it ends, and a test's thread ends with the test: one
-/// thread that never ends starts all of them.
+/// Starts a process on a thread that never ends. The kernel ends a leashed process with the *thread* that started it, and a test's
+/// thread ends with the test.
 fn spawn(command: Command) -> io::Result<Child> {
     type Request = (Command, mpsc::Sender<io::Result<Child>>);
     static SPAWNER: LazyLock<Mutex<mpsc::Sender<Request>>> = LazyLock::new(|| {
@@ -147,30 +147,30 @@ fn spawn(command: Command) -> io::Result<Child> {
     started.recv().unwrap()
 }
 
-/// The root of the repository.
+/// Returns the root of the repository.
 pub fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
-/// The program of that name on the `PATH`.
+/// Finds a program on the `PATH`.
 pub fn find(name: &str) -> Option<PathBuf> {
     std::env::split_paths(&std::env::var_os("PATH")?).map(|dir| dir.join(name)).find(|path| path.is_file())
 }
 
-/// Whether the process runs; a zombie does not.
+/// Returns whether the process runs. A zombie does not.
 pub fn is_alive(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // The command's name, in brackets, may hold anything.
+    // The name of the command, in parentheses, may contain any character.
     stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
 }
 
-/// The command line of a process; empty if it has ended.
+/// Returns the command line of a process; empty if it has ended.
 pub fn command_line(pid: u32) -> String {
     let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     String::from_utf8_lossy(&line).replace('\0', " ")
 }
 
-/// All processes that descend from `pid`.
+/// Returns all descendants of the process `pid`.
 pub fn descendants(pid: u32) -> Vec<u32> {
     let mut found = vec![pid];
     let mut next = 0;
@@ -197,7 +197,7 @@ pub fn send_signal(pid: u32, signal: Signal) {
     let _ = kill(Pid::from_raw(pid.try_into().unwrap()), signal);
 }
 
-/// Waits until none of the processes runs; returns those that still do at the deadline.
+/// Waits until all of the processes have ended. Returns those that still run at the deadline.
 pub fn survivors(pids: &[u32], patience: Duration) -> Vec<u32> {
     let deadline = Instant::now() + patience;
     loop {

@@ -1,22 +1,22 @@
-//! A TCP proxy that can be cut, to make a dependency unreachable.
+//! A TCP proxy that a test can cut, to make a dependency unreachable.
 
 use std::io;
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-/// What the proxy does with connections.
+/// The proxy's mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Line {
-    /// Passes them on.
+    /// Forwards connections.
     Open,
-    /// Ends them at once.
+    /// Closes connections at once.
     Cut,
-    /// Takes them, and whatever is sent, and never answers.
+    /// Accepts connections and data, and never answers.
     Silent,
 }
 
-/// Stands between a client and a server on this machine.
+/// A proxy between a client and a server on this machine.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
@@ -36,7 +36,7 @@ struct State {
 }
 
 impl Proxy {
-    /// Stands in front of what serves at `url`.
+    /// Starts a proxy in front of the server at `url`.
     pub fn before(url: &str) -> Self {
         let target = url.trim_start_matches("http://").trim_end_matches('/').parse().unwrap();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -44,7 +44,7 @@ impl Proxy {
         let state = Mutex::new(State { line: Line::Open, connections: Vec::new() });
         let shared = Arc::new(Shared { target, state });
         let accepting = Arc::clone(&shared);
-        // The thread ends with the process: nothing else ends a listener that is waiting.
+        // The thread ends with the process: a waiting listener cannot be stopped.
         thread::spawn(move || {
             for client in listener.incoming() {
                 if let Err(error) = client.and_then(|client| accepting.take(client)) {
@@ -55,17 +55,17 @@ impl Proxy {
         Self { address, shared }
     }
 
-    /// Where it serves.
+    /// Returns the proxy's URL.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Changes what it does, with new connections and with those that there are.
+    /// Changes the mode, for new and for existing connections.
     pub fn set(&self, line: Line) {
         let mut state = self.shared.state.lock().unwrap();
         state.line = line;
         for connection in state.connections.drain(..) {
-            // It may be closed already.
+            // The connection may be closed already.
             let _ = connection.shutdown(Shutdown::Both);
         }
     }
@@ -95,7 +95,7 @@ impl Shared {
 
 fn copy(mut from: TcpStream, mut to: TcpStream) {
     thread::spawn(move || {
-        // Either side may go away at any time: then both are closed.
+        // Either side may close at any time. Then close both.
         let _ = io::copy(&mut from, &mut to);
         let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
     });

@@ -1,10 +1,10 @@
-//! HTTP as it is on the wire, for what no client library sends.
+//! Raw HTTP, for requests that no client library sends.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::time::Duration;
 
-/// How long an answer may take.
+/// The timeout of an answer.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
 
 /// Opens a connection and sends the beginning of a request.
@@ -15,21 +15,21 @@ pub fn begin(port: u16, text: &str) -> TcpStream {
     connection
 }
 
-/// The answer, up to the end of the connection.
+/// Reads the answer, up to the end of the connection.
 pub fn answer(mut connection: TcpStream) -> String {
     let mut answer = Vec::new();
     connection.read_to_end(&mut answer).unwrap();
     String::from_utf8(answer).unwrap()
 }
 
-/// The status of the answer to a request after which the connection ends.
+/// Sends a request that ends its connection. Returns the status of the answer.
 pub fn status(port: u16, text: &str) -> u16 {
     let answer = answer(begin(port, text));
     let status = answer.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..5)?.parse().ok());
     status.unwrap_or_else(|| panic!("{text:?} is answered by {answer:?}"))
 }
 
-/// Asks a server that is healthy for its health, with each fault that the `Host` of a request can have.
+/// Checks the answers to every kind of invalid `Host`, with the health check of a healthy server.
 pub fn check_host(port: u16) {
     let ask = |version: &str, hosts: &str| {
         status(port, &format!("GET /health HTTP/{version}\r\n{hosts}Connection: close\r\n\r\n"))

@@ -1,4 +1,4 @@
-//! A redis-server that a test can stop, kill and bring back.
+//! A redis-server that a test can stop, kill and restart.
 
 use std::net::{Ipv4Addr, TcpStream};
 use std::process::Stdio;
@@ -9,10 +9,10 @@ use nix::sys::signal::Signal;
 
 use super::program::{self, Leashed};
 
-/// How long it may take to start.
+/// The timeout of the start.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A redis-server without persistence, on a port of its own.
+/// A redis-server without persistence, on its own port.
 #[derive(Debug)]
 pub struct Redis {
     port: u16,
@@ -20,7 +20,7 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// Whether there is one on this machine; says so where there is none.
+    /// Returns whether a redis-server is installed; prints a message if not.
     pub fn is_installed() -> bool {
         let installed = program::find("redis-server").is_some();
         if !installed {
@@ -29,7 +29,7 @@ impl Redis {
         installed
     }
 
-    /// Starts one on a free port.
+    /// Starts a redis-server on a free port.
     pub fn start() -> Self {
         let port = port::unused();
         Self { port, process: start(port) }
@@ -49,7 +49,7 @@ impl Redis {
         self.process.kill();
     }
 
-    /// Starts it again, empty, on the same port.
+    /// Restarts it, empty, on the same port.
     pub fn start_again(&mut self) {
         self.process = start(self.port);
     }

@@ -1,35 +1,35 @@
-//! An HTTP server that answers as a test says.
+//! An HTTP server whose answers the test decides.
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread;
 
-/// A request, as it came.
+/// A received request.
 #[derive(Debug)]
 pub struct Asked {
-    /// Such as `GET /health`.
+    /// The method and the path, such as `GET /health`.
     pub what: String,
     headers: Vec<(String, String)>,
     pub body: Vec<u8>,
 }
 
-/// How to answer.
+/// An answer.
 #[derive(Debug)]
 pub enum Reply {
-    /// With this status and this JSON.
+    /// This status and this JSON.
     Json(u16, String),
-    /// With this page, in HTML.
+    /// This HTML page.
     Page(String),
-    /// As the server at this URL does. If the URL has a path, the server gets it before the path of the request.
+    /// The answer of the server at this URL. A path in the URL comes before the path of the request.
     AsAt(String),
-    /// The server at this URL gets the request, and its answer is lost.
+    /// No answer, although the server at this URL gets the request.
     LostAt(String),
-    /// Not at all.
+    /// No answer.
     Never,
 }
 
-/// Serves for as long as this process lives; returns where. Every connection takes one request.
+/// Starts a server, until this process ends. Returns its URL. Every connection takes one request.
 pub fn serve(reply: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> String {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -38,7 +38,7 @@ pub fn serve(reply: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> String 
         for client in listener.incoming().flatten() {
             let reply = Arc::clone(&reply);
             thread::spawn(move || {
-                // The client may go away at any time.
+                // The client may close the connection at any time.
                 let _ = answer(&client, reply.as_ref());
             });
         }
@@ -66,7 +66,7 @@ fn write_to(mut client: &TcpStream, status: u16, content_type: &str, body: &str)
     write!(client, "{head}content-length: {}\r\n\r\n{body}", body.len())
 }
 
-/// Waits until the client has gone.
+/// Waits until the client has closed the connection.
 fn wait_for_the_end(mut client: &TcpStream) -> io::Result<()> {
     io::copy(&mut client, &mut io::sink()).map(drop)
 }
@@ -94,7 +94,7 @@ impl Asked {
         Ok(asked)
     }
 
-    /// Sends the request to the server at the URL; returns the connection with the answer.
+    /// Sends the request to the server at the URL. Returns the connection with the answer.
     fn pass_on(&self, url: &str) -> io::Result<TcpStream> {
         let url = url.trim_start_matches("http://");
         let (address, base) = url.find('/').map_or((url, ""), |end| url.split_at(end));

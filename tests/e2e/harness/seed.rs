@@ -1,4 +1,4 @@
-//! Items by the thousand, put straight into the stores.
+//! Writes thousands of items directly into the stores.
 
 use adapters::dynamo::{DynamoViewStore, DynamoWriteStore};
 use adapters::tables::TableNames;
@@ -15,10 +15,10 @@ use service::resources;
 use super::{Stack, unique};
 use crate::sample;
 
-/// Items that are put at the same time.
+/// The number of parallel writes.
 const PUTS_MAX: usize = 32;
 
-/// Puts so many items of the local tenant into the write store and into the read store; tells their ids.
+/// Writes this number of items of the local tenant into the write store and the read store. Returns their ids.
 pub async fn items(stack: &Stack, count: usize) -> Vec<String> {
     let variables = stack.status().await["variables"].clone();
     let text = |name: &str| variables[name].as_str().unwrap().to_owned();
@@ -40,7 +40,7 @@ pub async fn items(stack: &Stack, count: usize) -> Vec<String> {
     stream::iter(puts).buffer_unordered(PUTS_MAX).try_collect().await.unwrap()
 }
 
-/// What a create makes, decided as the service does.
+/// Calculates the state that a create makes, with the service's own rules.
 struct Created<'a>(&'a Value);
 
 impl Visitor for Created<'_> {

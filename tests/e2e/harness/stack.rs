@@ -1,4 +1,4 @@
-//! The service, running.
+//! A running service.
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read};
@@ -14,16 +14,16 @@ use super::client::Api;
 use super::poll::eventually;
 use super::program::{self, Leashed};
 
-/// How long the service may take until it is ready: the machine may be busy.
+/// The timeout of a start. The machine may be busy.
 const START_MAX: Duration = Duration::from_secs(60);
-/// How long the service may take to end.
+/// The timeout of a shutdown.
 const END_MAX: Duration = Duration::from_secs(20);
-/// How long children may outlive a killed runner.
+/// How long child processes may outlive a killed runner.
 const ORPHANS_MAX: Duration = Duration::from_secs(5);
-/// Lines of output that are kept for the message of a failed test.
+/// The number of output lines that are kept for a failed test.
 const LINES_MAX: usize = 400;
 
-/// Which stage, and which queue, the service runs in.
+/// The stage and the type of queue with which the service runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Variant {
     SingleResponsibility,
@@ -53,28 +53,28 @@ impl Variant {
         if self == Self::CqrsFifo { "fifo" } else { "standard" }
     }
 
-    /// Whether a write is acknowledged before it is applied.
+    /// Returns whether a write is acknowledged before it is applied.
     pub fn is_queued(self) -> bool {
         matches!(self, Self::Cqrs | Self::CqrsFifo)
     }
 
-    /// Whether reads go through memory.
+    /// Returns whether reads use the memory cache.
     pub fn has_caches(self) -> bool {
         !matches!(self, Self::SingleResponsibility | Self::LambdaLith | Self::ReadWrite)
     }
 }
 
-/// The service, wherever it runs.
+/// A service, on this machine or elsewhere.
 #[derive(Debug, Clone)]
 pub struct Service {
     pub url: String,
     pub variant: Variant,
-    /// The credentials of its clients, where it asks for some.
+    /// The clients' bearer token, if the service requires one.
     pub bearer: Option<String>,
 }
 
 impl Service {
-    /// Something that speaks HTTP with it; good for one test, because connections belong to the test's runtime.
+    /// Returns a client of the service. Use it in one test only, because connections belong to the test's runtime.
     pub fn api(&self) -> Api {
         let api = Api::new(&self.url);
         match &self.bearer {
@@ -84,7 +84,7 @@ impl Service {
     }
 }
 
-/// The service on one machine, in processes of its own, which end with this one.
+/// A service on this machine. Its processes end with this one.
 #[derive(Debug)]
 pub struct Stack {
     pub service: Service,
@@ -95,12 +95,12 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// Starts the service with these arguments besides port, stage and queue, and waits until it is ready.
+    /// Starts the service with these arguments, besides port, stage and queue. Waits until it is ready.
     pub fn try_start(variant: Variant, arguments: &[&str]) -> Result<Self, String> {
         Self::try_start_at(variant, 0, arguments)
     }
 
-    /// As [`Stack::try_start`], at this port; 0 is any free one.
+    /// Starts the service like [`Stack::try_start`], at this port; 0 means any free one.
     pub fn try_start_at(variant: Variant, port: u16, arguments: &[&str]) -> Result<Self, String> {
         let place = ["--port", &port.to_string(), "--stage", variant.stage(), "--queue", variant.queue()];
         let (process, outputs) =
@@ -113,7 +113,7 @@ impl Stack {
         ];
         let Some((announced, url)) = until_ready(&announcement) else {
             process.kill();
-            // It may have closed one stream before the output on the other is read.
+            // The process may close one stream before the output on the other is read.
             for collector in collectors {
                 collector.join().unwrap();
             }
@@ -122,24 +122,24 @@ impl Stack {
         Ok(Self { service: Service { url, variant, bearer: None }, process, announced, output })
     }
 
-    /// As [`Stack::try_start`].
+    /// Starts the service like [`Stack::try_start`]; panics if that fails.
     pub fn start(variant: Variant, arguments: &[&str]) -> Self {
         Self::try_start(variant, arguments).unwrap_or_else(|why| panic!("the service does not start: {why}"))
     }
 
-    /// As [`Service::api`].
+    /// Returns a client, like [`Service::api`].
     pub fn api(&self) -> Api {
         self.service.api()
     }
 
-    /// What it tells about itself.
+    /// Returns the status of the local stack.
     pub async fn status(&self) -> Value {
         let answer = self.api().get("/_local/status").send_unchecked().await;
         assert_eq!(answer.status, 200, "{answer}");
         answer.json()
     }
 
-    /// Deploys a row of the table of stages, and waits until nothing of the deployment before is left.
+    /// Deploys a stage, and waits until no environment of the earlier deployment runs.
     pub async fn deploy(&self, row: &str) {
         let read_table = self.status().await["variables"]["READ_TABLE"].clone();
         let deployment = json!({ "STAGE": row, "READ_TABLE": read_table });
@@ -149,7 +149,7 @@ impl Stack {
             .await;
     }
 
-    /// The processes of a function's environments.
+    /// Returns the process ids of a function's environments.
     pub async fn environments(&self, function: &str) -> Vec<u32> {
         let status = self.status().await;
         let environments = status["environments"].as_array().unwrap_or_else(|| panic!("no environments in {status}"));
@@ -157,7 +157,7 @@ impl Stack {
         of_function.map(|environment| environment["pid"].as_u64().unwrap().try_into().unwrap()).collect()
     }
 
-    /// Kills all environments of a function, as a crash would; returns how many.
+    /// Kills all environments of a function, as a crash would. Returns their number.
     pub async fn kill_environments(&self, function: &str) -> usize {
         let pids = self.environments(function).await;
         for pid in &pids {
@@ -168,24 +168,24 @@ impl Stack {
         pids.len()
     }
 
-    /// The URL that it printed for a part.
+    /// Returns the URL that the stack printed for a part.
     pub fn endpoint(&self, part: &str) -> String {
         let url =
             |line: &String| Some(line.strip_prefix(part)?.split_whitespace().next()?.trim_end_matches(',').to_owned());
         self.announced.iter().find_map(url).unwrap_or_else(|| panic!("no {part} in {:?}", self.announced))
     }
 
-    /// The service's own process.
+    /// Returns the id of the stack's main process.
     pub fn pid(&self) -> u32 {
         self.process.pid()
     }
 
-    /// The port at which it serves.
+    /// Returns the service's port.
     pub fn port(&self) -> u16 {
         self.service.url.rsplit_once(':').unwrap().1.parse().unwrap()
     }
 
-    /// Kills the service's own process, as a crash would; what it had started must end with it.
+    /// Kills the stack's main process, as a crash would. Asserts that all its child processes end too.
     pub fn kill(&self) {
         let children = program::descendants(self.pid());
         assert!(children.len() >= 2, "the runner has no children");
@@ -194,23 +194,23 @@ impl Stack {
         assert!(survivors.is_empty(), "{survivors:?} of {children:?} outlived the runner");
     }
 
-    /// Sends a signal to the service's own process.
+    /// Sends a signal to the stack's main process.
     pub fn signal(&self, signal: Signal) {
         program::send_signal(self.pid(), signal);
     }
 
-    /// Waits until the service has ended.
+    /// Waits until the stack has ended.
     pub fn wait(&self, patience: Duration) -> Option<ExitStatus> {
         self.process.wait(patience)
     }
 
-    /// What it wrote last.
+    /// Returns the last output.
     pub fn last_output(&self) -> String {
         self.output.last()
     }
 }
 
-/// What it says before it is ready, and where it serves.
+/// Reads lines until the service is ready. Returns them, and the service's URL.
 fn until_ready(lines: &mpsc::Receiver<String>) -> Option<(Vec<String>, String)> {
     let deadline = Instant::now() + START_MAX;
     let mut announced = Vec::new();
@@ -223,12 +223,12 @@ fn until_ready(lines: &mpsc::Receiver<String>) -> Option<(Vec<String>, String)> 
     }
 }
 
-/// The last lines that a process wrote.
+/// The last lines of a process's output.
 #[derive(Debug, Default)]
 struct Output(Mutex<VecDeque<String>>);
 
 impl Output {
-    /// Keeps what comes, in a thread that ends when no process can write there any more.
+    /// Collects output, in a thread that ends when no process can write to the stream any more.
     fn collect(
         self: &Arc<Self>,
         from: impl Read + Send + 'static,

@@ -1,4 +1,4 @@
-//! The stores and the queue, seen past the service: what a test puts in, and what must hold when all is at rest.
+//! Direct access to the stores and the queue: to write test data, and to check the rules at rest.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,16 +26,16 @@ pub struct Stores {
     is_fifo: bool,
 }
 
-/// All that the tables hold.
+/// The content of the tables.
 #[derive(Debug)]
 pub struct Content {
     states: BTreeMap<String, Stored>,
     views: BTreeMap<String, Stored>,
-    /// Who holds which unique key.
+    /// The holder of each unique key.
     unique_keys: BTreeMap<String, String>,
-    /// For each aggregate the versions that its applied commands made.
+    /// The versions that the applied commands of each item made.
     applied: BTreeMap<String, Vec<u64>>,
-    /// Commands that have not ended.
+    /// The commands that have not ended.
     open: Vec<String>,
     /// All commands.
     commands: Vec<Command>,
@@ -44,7 +44,7 @@ pub struct Content {
 #[derive(Debug)]
 struct Stored {
     version: u64,
-    /// Absent in a tombstone.
+    /// The body; absent in a tombstone.
     body: Option<Value>,
 }
 
@@ -60,7 +60,7 @@ impl Stores {
         }
     }
 
-    /// Sends a message as it is to the queue between write and ingest.
+    /// Sends a raw message to the queue between write-fn and ingest-fn.
     pub async fn try_send(&self, body: &str) -> Result<(), aws_sdk_sqs::Error> {
         let mut send = self.sqs.send_message().queue_url(text(&self.status["queue"]["url"])).message_body(body);
         if self.is_fifo {
@@ -70,12 +70,12 @@ impl Stores {
         Ok(())
     }
 
-    /// As [`Stores::try_send`].
+    /// Sends a message like [`Stores::try_send`]; panics if that fails.
     pub async fn send(&self, body: &str) {
         self.try_send(body).await.unwrap();
     }
 
-    /// Everything in the tables.
+    /// Reads the content of all tables.
     pub async fn content(&self) -> Content {
         let mut content = Content {
             states: BTreeMap::new(),
@@ -91,7 +91,7 @@ impl Stores {
                 content.unique_keys.insert(key, string(&item, "holder").to_owned());
             } else if sample_of(&key).is_some() {
                 content.states.insert(key, stored(&item));
-            } // Otherwise a note of long work.
+            } // Any other entry is progress of a long operation.
         }
         for item in self.scan("-read-").await {
             let key = string(&item, "pk").to_owned();
@@ -105,7 +105,7 @@ impl Stores {
         content
     }
 
-    /// All items of the table with this in its name.
+    /// Returns all items of the table whose name contains this text.
     async fn scan(&self, table: &str) -> Vec<Item> {
         let name = self.status["tables"].as_object().unwrap().keys().find(|name| name.contains(table)).unwrap();
         let pages = self.dynamodb.scan().table_name(name).consistent_read(true).into_paginator().items().send();
@@ -113,7 +113,7 @@ impl Stores {
     }
 }
 
-/// Waits until the queue is empty; nothing may have been dead-lettered.
+/// Waits until the queue is empty. Asserts that there are no dead letters.
 pub async fn drained(stack: &Stack) {
     eventually_within(client::OUTCOME_MAX, "the queue is empty", async || {
         let queue = stack.status().await["queue"].take();
@@ -145,13 +145,13 @@ impl Content {
         }
     }
 
-    /// How many items there are, and how many there were.
+    /// Returns the numbers of live and of deleted items.
     pub fn live_and_deleted(&self) -> (usize, usize) {
         let live = self.states.values().filter(|state| state.body.is_some()).count();
         (live, self.states.len() - live)
     }
 
-    /// What was found, for the checker. Commands have the first part of the identity that clients know, up to the dot.
+    /// Returns the state at rest for the checker. Commands have the first part of their public id, up to the dot.
     pub fn rest(&self) -> Rest {
         let keys: BTreeSet<_> = self.states.keys().chain(self.views.keys()).collect();
         let user = |key: &String| {
@@ -168,7 +168,7 @@ impl Content {
         Rest { commands: self.commands.clone(), users: keys.into_iter().map(user).collect() }
     }
 
-    /// Where the stores contradict each other, whatever the commands say.
+    /// Returns the contradictions between the stores, apart from commands.
     pub fn contradictions(&self) -> Vec<String> {
         let mut found = Vec::new();
         self.compare_stores(&mut found);
@@ -176,7 +176,7 @@ impl Content {
         found
     }
 
-    /// Whatever is not as it must be when nothing is under way.
+    /// Returns all violations of the rules at rest.
     pub fn violations(&self) -> Vec<String> {
         let mut found: Vec<String> = self.open.iter().map(|command| format!("{command} has not ended")).collect();
         self.compare_stores(&mut found);
@@ -185,7 +185,7 @@ impl Content {
         found
     }
 
-    /// The read store is the write store, projected.
+    /// Checks that each view is the projection of its state.
     fn compare_stores(&self, found: &mut Vec<String>) {
         let keys: BTreeSet<_> = self.states.keys().chain(self.views.keys()).collect();
         for key in keys {
@@ -196,7 +196,7 @@ impl Content {
         }
     }
 
-    /// Each version was made by exactly one command.
+    /// Checks that exactly one command made each version.
     fn check_versions(&self, found: &mut Vec<String>) {
         let mut applied = self.applied.clone();
         for (key, state) in &self.states {
@@ -210,7 +210,7 @@ impl Content {
         found.extend(applied.keys().map(|id| format!("commands were applied to {id}, which does not exist")));
     }
 
-    /// Each live item holds the unique keys to its unique values, and nothing holds another.
+    /// Checks that the unique keys are those of the unique values of live items.
     fn check_unique_keys(&self, found: &mut Vec<String>) {
         let mut due = BTreeMap::new();
         for (key, state) in &self.states {
@@ -237,7 +237,7 @@ impl Stored {
     }
 }
 
-/// The resource of a key; `None` if it is the key of something else.
+/// Returns the resource of a key; `None` if the key is of another kind of entry.
 fn sample_of(key: &str) -> Option<&'static Sample> {
     let (kind, _) = key.split_once('#')?;
     sample::all().iter().find(|sample| sample.resource.kind.letters() == kind)
@@ -257,7 +257,7 @@ fn projects_to(sample: &Sample, state: &Stored, view: &Stored) -> bool {
     same && state.version == view.version
 }
 
-/// The value of a stored field: with the stamp of its write, or alone if only actions set it.
+/// Returns the value of a stored field. A field that clients set also has the stamp of its write.
 fn value(field: &Value) -> &Value {
     field.get("value").unwrap_or(field)
 }

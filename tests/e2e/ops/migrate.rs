@@ -1,4 +1,4 @@
-//! The service is brought from stage to stage while it serves.
+//! Tests for `watershed migrate`: from stage to stage while the service serves.
 
 use std::process::Stdio;
 
@@ -14,7 +14,7 @@ use super::{Target, ToolOutput, command, die, set_in_redis};
 use crate::harness::{Api, Item, Variant, check, eventually, program, unique};
 use crate::sample;
 
-/// Times that are short enough for a test.
+/// Durations that are short enough for a test.
 const SHORT: [&str; 4] = ["--soak", "1s", "--lease", "1s"];
 /// The message if another run holds the migration.
 const HELD: &str = "goes on with the migration";
@@ -26,7 +26,7 @@ struct Begun {
 }
 
 impl Begun {
-    /// The code that it ends with.
+    /// Waits for the end, and returns the exit code.
     async fn code(&mut self) -> Option<i32> {
         eventually("it ends", async || self.process.try_wait().unwrap()).await.code()
     }
@@ -41,7 +41,7 @@ impl Target {
         self.when_free(&["migrate", "rollback", "--lease", "1s"]).await
     }
 
-    /// Runs it as soon as the lease of a run that was killed is over.
+    /// Runs the command when the lease of a killed run has expired.
     async fn when_free(&self, arguments: &[&str]) -> ToolOutput {
         eventually("nobody else goes on with it", async || {
             let told = self.watershed(arguments).await;
@@ -50,7 +50,7 @@ impl Target {
         .await
     }
 
-    /// Starts a run, as soon as nobody else is at it, and waits until it says that a phase begins.
+    /// Starts a run when no other holds the migration, and waits until it prints the beginning of a phase.
     async fn until(&self, phase: &str, arguments: &[&str]) -> Begun {
         eventually(&format!("{phase} begins"), async || {
             let mut command = command(self.dir.path());
@@ -70,7 +70,7 @@ impl Target {
         .await
     }
 
-    /// Kills a run when it says that a phase begins.
+    /// Kills a run when it prints the beginning of a phase.
     async fn kill_at(&self, phase: &str, arguments: &[&str]) {
         let mut begun = self.until(phase, arguments).await;
         begun.process.kill().await.unwrap();
@@ -80,7 +80,7 @@ impl Target {
         self.stack.status().await["stage"].as_str().unwrap().to_owned()
     }
 
-    /// What is deployed, and where the last migration stands.
+    /// Returns the deployed stage and the state of the last migration.
     async fn stands(&self) -> Value {
         let mut told = self.watershed(&["migrate", "status"]).await;
         assert_eq!(told.code, 0, "{told:?}");
@@ -95,7 +95,7 @@ impl Target {
         DynamoViewStore::new(self.dynamodb().await, table).snapshots()
     }
 
-    /// Puts another body into the view of an item who was just created.
+    /// Replaces the body in the view of a new item.
     async fn tamper_with(&self, id: &str) {
         let tenant = "local".parse().unwrap();
         let key = AggregateKey { kind: sample::main().resource.kind, tenant, id: id.parse().unwrap() };
@@ -112,7 +112,7 @@ async fn items(api: &Api) -> Vec<Item> {
     items
 }
 
-/// Changes an item, in whichever way the stage has it, and reads it back.
+/// Changes an item and reads it back, at any stage.
 async fn rename(api: &Api, item: &mut Item) {
     let written = api.patch(&item.path, &sample::main().patch(&unique("renamed"))).write().await.expect(200);
     item.token = written.token.unwrap();
@@ -137,9 +137,9 @@ fn steps_lead_forward_and_back_and_the_data_stays() {
         let steps = told.json["steps"].as_array().unwrap();
         assert_eq!((told.code, &steps[1]["step"]), (0, &json!("backfill: before read-store")), "{told:?}");
 
-        // A item who was forgotten while nobody wrote views.
+        // A view without an item, as a delete leaves it while no writer updates views.
         target.tamper_with(&uuid::Uuid::now_v7().to_string()).await;
-        // All items are compared once before the cut-over, and without a soak once after it.
+        // All items are compared once before the cutover. Without a soak they are compared once after it.
         let told =
             target.when_free(&["migrate", "advance", "--to", "read-store", "--soak", "0s", "--lease", "1s"]).await;
         let rows = json!(["read-store-expand", "read-store"]);
@@ -171,7 +171,7 @@ fn steps_lead_forward_and_back_and_the_data_stays() {
     });
 }
 
-/// Kills a run in each of these phases; each goes on where the one before was.
+/// Kills a run in each of these phases. Each run resumes where the one before was killed.
 async fn advance_and_kill(target: &Target, items: &mut [Item], to: &str, phases: &[&str]) {
     let arguments = [&["advance", "--to", to, "--retention", "0s"], &SHORT[..]].concat();
     for phase in phases {
@@ -267,7 +267,7 @@ fn what_makes_no_sense_is_refused_and_nothing_is_changed() {
         let told = target.advance(&[]).await;
         assert_eq!(told.code, 0, "{told:?}");
         refused(&["rollback"], "advance --to redis-cache").await;
-        // What holds the views has been given up: that is not to be taken back by halves.
+        // The contract phase has given up the read store, so a rollback would be incomplete.
         let arguments = ["advance", "--to", "redis-cache", "--retention", "0s", "--soak", "0s", "--lease", "1s"];
         target.kill_at("contract: deploying redis-cache", &arguments).await;
         refused(&["rollback"], "advance --to read-store").await;
@@ -304,7 +304,7 @@ fn nothing_is_cut_over_and_nothing_soaks_while_a_view_is_wrong() {
     check(&target.stack, async {
         let api = target.stack.api();
         let items = items(&api).await;
-        // Filling leaves alone what has the version already.
+        // The backfill skips views that have the current version.
         target.tamper_with(&items[0].id).await;
         let told = target.advance(&["--to", "read-store"]).await;
         assert_eq!(

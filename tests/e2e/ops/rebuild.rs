@@ -1,4 +1,4 @@
-//! The read store is replaced while everything runs.
+//! Tests for `watershed rebuild`: replaces the read store during traffic.
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -14,14 +14,14 @@ use crate::harness::client::shows;
 use crate::harness::{Api, Variant, check, eventually, seed, unique};
 use crate::sample;
 
-/// Users that there are.
+/// The number of items.
 const USERS: usize = 3_000;
-/// How many of them are copied a second, so that there is time to end it.
+/// The number of items that are copied per second. It leaves time to kill the run.
 const RATE: &str = "1000";
-/// Users after which a run is killed.
+/// The numbers of copied items after which a run is killed.
 const KILLS: [u64; 3] = [400, 1_200, 2_000];
 const READERS: usize = 4;
-/// Between two requests of a client.
+/// The pause between two requests of a client.
 const PAUSE: Duration = Duration::from_millis(10);
 
 #[test]
@@ -61,7 +61,7 @@ fn a_read_store_is_rebuilt_under_load_and_three_kills_and_no_read_fails() {
     );
 }
 
-/// Reads items and lists, all of which must succeed.
+/// Reads items and lists. All reads must succeed.
 async fn read(api: &Api, items: &[String], reader: usize, stopped: &watch::Receiver<()>) -> usize {
     let mut reads = 0;
     while stopped.has_changed().is_ok() {
@@ -76,7 +76,7 @@ async fn read(api: &Api, items: &[String], reader: usize, stopped: &watch::Recei
     reads
 }
 
-/// Writes, and reads what it has written.
+/// Writes, and reads its own writes.
 async fn write(api: &Api, items: &[String], stopped: &watch::Receiver<()>) -> usize {
     let mut writes = 0;
     while stopped.has_changed().is_ok() {
@@ -91,7 +91,7 @@ async fn write(api: &Api, items: &[String], stopped: &watch::Receiver<()>) -> us
     writes
 }
 
-/// Kills the command line again and again; each run goes on where the one before was.
+/// Kills the command line several times. Each run resumes where the one before was killed.
 async fn build_and_kill(target: &Target) {
     let arguments = ["rebuild", "build", "--to", "2", "--segments", "4", "--rate", RATE];
     let mut copied = 0;
@@ -158,7 +158,7 @@ fn readers_see_another_read_store_only_if_nothing_differs() {
 
         let told = target.watershed(&["rebuild", "finish"]).await;
         assert_eq!((told.code, &told.json["given_up"]), (0, &json!("watershed-read-v1")), "{told:?}");
-        // The same version is shown in other bytes: a client that knows the old ones is sent the new ones.
+        // The new projection shows the same version with another body, so the old tag does not match.
         assert_eq!(read().await.expect(200).header("etag"), "\"1-v2\"");
         let change = api.patch(&kept.path, &sample::main().patch("Changed")).if_match("\"1-v1\"").prefer("wait=10");
         assert_eq!(change.send().await.expect(200).header("etag"), "\"2-v2\"");

@@ -1,4 +1,4 @@
-//! A backup is restored, as docs/restore.md says, as far as an emulator goes: a copy stands for a table at a point in time.
+//! Restores a backup as in docs/restore.md, on an emulator: a copy of a table replaces the restore to a point in time.
 
 use adapters::tables;
 use serde_json::json;
@@ -8,11 +8,11 @@ use crate::harness::stores::drained;
 use crate::harness::{Variant, check, eventually, unique};
 use crate::sample;
 
-/// The tables of a restore, named as the tool's options are.
+/// The options for the restored tables.
 const RESTORED: [&str; 4] = ["--write-table", "watershed-write-r1", "--commands-table", "watershed-commands-r1"];
 
 impl Target {
-    /// Restores a table as it is now under another name.
+    /// Copies a table under another name.
     async fn restore(&self, from: &str, to: &str) {
         let dynamodb = self.dynamodb().await;
         tables::create(&dynamodb, to).await.unwrap();
@@ -34,11 +34,11 @@ fn a_backup_is_restored_into_other_tables_and_the_service_goes_on_with_them() {
         assert_eq!(earlier().write().await.expect(200).version, Some(2));
         drained(&target.stack).await;
 
-        // The point in time.
+        // The point in time of the backup.
         target.restore("watershed-write", RESTORED[1]).await;
         target.restore("watershed-commands", RESTORED[3]).await;
 
-        // Since then: damage, an item, a change with a key, and a dead letter.
+        // After it: damage, a new item, a change with a key, and a dead letter.
         let damage =
             api.patch(&damaged.path, &sample::main().patch(&unique("damage"))).write().await.expect(200).token.unwrap();
         api.get(&damaged.path).token(&damage).send().await.expect(200);
@@ -67,10 +67,10 @@ fn a_backup_is_restored_into_other_tables_and_the_service_goes_on_with_them() {
             let listed = api.get(&sample::main().list(&held)).send().await.expect(200).json();
             assert_eq!(listed["items"], json!([]));
         }
-        // A token of the lost version is for nothing older.
+        // The token of the lost version demands it, so an older version is not enough.
         assert_eq!(api.get(&damaged.path).token(&damage).send().await.kind(503), "not-yet-consistent");
 
-        // Commands of before the point are replayed; later ones are applied again.
+        // Commands from before the backup are replayed. Later ones are applied again.
         let again = earlier().write().await.expect(200);
         assert_eq!((again.version, again.answer.find("idempotency-replayed")), (Some(2), Some("true")));
         let again = change().write().await.expect(200);

@@ -1,4 +1,4 @@
-//! The operators' command line while Redis is out of reach, in a backlog, and with unreadable messages; and the next command
+//! Tests for the runbooks: the command line while Redis is down, with a backlog and with unreadable messages; and the next command
 //! that it names.
 
 use std::process::Output;
@@ -17,11 +17,11 @@ use crate::harness::redis::Redis;
 use crate::harness::{Item, Variant, check, eventually, program, seed, unique};
 use crate::sample;
 
-/// How long a delayed message stays away: longer than the test.
+/// The delay of a message: longer than the test.
 const DELAY_SECONDS: i32 = 600;
 
 impl Target {
-    /// The output without `--json`.
+    /// Returns the output without `--json`.
     async fn plainly(&self, arguments: &[&str]) -> String {
         let mut command = Command::new(program::watershed());
         command.env_clear().current_dir(self.dir.path()).args(["--stack", &self.stack.service.url]).args(arguments);
@@ -29,14 +29,14 @@ impl Target {
         String::from_utf8(stdout).unwrap()
     }
 
-    /// Sends a command to the queue that no function receives for so long.
+    /// Queues a command that no function receives for this number of seconds.
     async fn delay(&self, item: &Item, seconds: i32) {
         let (sqs, url) = (self.sqs().await, self.place("QUEUE_URL").await);
         let send = sqs.send_message().queue_url(url).message_body(envelope(item, &unique("late")));
         send.delay_seconds(seconds).send().await.unwrap();
     }
 
-    /// Puts so many unique keys beside the states, as creates do.
+    /// Writes this number of unique keys into the write table, as creates do.
     async fn unique_key(&self, count: usize) {
         let (dynamodb, write) = (self.dynamodb().await, self.place("WRITE_TABLE").await);
         let put = async |number: usize| {
@@ -56,7 +56,7 @@ impl Target {
 }
 
 impl ToolOutput {
-    /// It went on without Redis, and says so.
+    /// Asserts that the command continued without Redis, and reports that.
     fn is_without_redis(&self, at: &str) {
         let failure = self.json.pointer(at).unwrap_or_else(|| panic!("no {at} in {self:?}"));
         assert!(failure.as_str().is_some_and(|why| why.contains("shared cache")), "{at} in {self:?}");
@@ -67,7 +67,7 @@ impl ToolOutput {
     }
 }
 
-/// Everything that looks into Redis, and writes nothing.
+/// Runs the commands that read Redis and write nothing.
 async fn looks_go_on(target: &Target, item: &Item, command_id: &str) {
     let told = target.watershed(&["verify"]).await;
     assert_eq!((told.code, &told.json["items"], &told.json["differences"]), (1, &json!(1), &json!(0)), "{told:?}");
@@ -154,7 +154,7 @@ fn verify_tells_of_commands_on_their_way_and_of_the_differences_that_they_may_ex
         let told = target.watershed(&["verify"]).await;
         assert_eq!((told.code, &told.json["on_their_way"]), (0, &json!(0)), "{told:?}");
         target.lose_view(&lost).await;
-        // It comes while the difference is looked at again, for six seconds.
+        // The command arrives while `verify` checks the difference again, for 6 s.
         let sent = async {
             tokio::time::sleep(Duration::from_secs(3)).await;
             target.delay(&late, DELAY_SECONDS).await;
@@ -171,7 +171,7 @@ fn verify_tells_of_commands_on_their_way_and_of_the_differences_that_they_may_ex
         let told = target.watershed(&["verify"]).await;
         assert_eq!((told.code, &told.json["on_their_way"], &told.json["differences"]), (0, &json!(1), &json!(0)));
 
-        // No backlog leaves a view of what was never stored.
+        // A backlog cannot explain a view without a state.
         let write = target.place("WRITE_TABLE").await;
         target.dynamodb().await.delete_item().table_name(write).key("pk", key(&lost)).send().await.unwrap();
         let told = target.watershed(&["verify"]).await;
@@ -189,7 +189,7 @@ fn a_command_that_left_the_queue_during_the_comparison_was_on_its_way() {
         let api = target.stack.api();
         let (late, lost) = (item(&api).await, item(&api).await);
         target.lose_view(&lost).await;
-        // The difference is looked at for six seconds.
+        // `verify` checks the difference again for 6 s.
         target.delay(&late, 3).await;
         let told = target.watershed(&["verify"]).await;
         assert_eq!((told.code, &told.json["on_their_way"]), (1, &json!(1)), "{told:?}");
@@ -240,7 +240,7 @@ fn an_identity_without_a_record_tells_no_more_than_it_proves() {
     });
 }
 
-/// The positions of the progress bar of these things, and its total, as a terminal shows them.
+/// Returns the positions and totals of the progress bar for this unit, as a terminal shows them.
 async fn bar(target: &Target, of: &str, arguments: &[&str]) -> Vec<(u64, u64)> {
     let line = [&[program::watershed().to_str().unwrap(), "--stack", &target.stack.service.url], arguments].concat();
     let mut terminal = Command::new(
@@ -272,7 +272,7 @@ fn a_bar_ends_at_its_total_for_it_counts_what_is_read() {
             let shown = bar(&target, of, arguments).await;
             assert!(shown.iter().all(|(position, total)| position <= total), "{arguments:?}: {shown:?}");
             let nearest = shown.iter().map(|(position, total)| position * 100 / total).max().unwrap();
-            // Between two drawings some pages are read.
+            // Some pages are read between two updates of the bar.
             assert!(nearest > 75, "{arguments:?} came to {nearest} %: {shown:?}");
         }
     });
