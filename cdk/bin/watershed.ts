@@ -1,8 +1,11 @@
 #!/usr/bin/env node
 /**
- * `cdk synth`: the templates of the seven stages, to look at.
- * `cdk deploy -c stage=… -c from=… -c config=…`: one row, coming from another one or not; see `make deploy`, which also
- * passes `-c deploying=true`. With `-c first=true` data is retained and protected from the next deployment on only.
+ * The CDK application.
+ *
+ * `cdk synth` writes the templates of the seven named stages, to read.
+ * `cdk deploy -c stage=… -c from=… -c config=…` deploys one stage, as a step from another stage if `from` is set.
+ * `make deploy` calls it, and adds `-c deploying=true`. With `-c first=true` this deployment neither retains nor protects data;
+ * the next one does.
  */
 import { join } from 'node:path';
 import { addStacks, newApp } from '../lib/app';
@@ -25,7 +28,7 @@ function main(): void {
     throw new Refusal('the first deployment takes the place of no row: leave out FROM, or `-c first`');
   }
   const loaded = loadConfig(config ?? EXAMPLE);
-  // A rollback cannot take away a protected table, and the next try would find it in its way.
+  // A failed first deployment could not delete a protected table, and the next try would find its name taken.
   const settings = first === undefined ? loaded : { ...loaded, retainData: false };
   if (deploying !== undefined) {
     checkAccount(settings);
@@ -49,7 +52,10 @@ function packagesToLookAt(): Packages {
   return Packages.placeholders();
 }
 
-/** The CDK's command line says where it would deploy to, if it knows. */
+/**
+ * Checks that the ARNs in the configuration belong to the account and region of the deployment. The CDK's command line sets both if
+ * it knows them.
+ */
 function checkAccount({ signingKeysSecret, domain }: Config): void {
   const { CDK_DEFAULT_ACCOUNT: account, CDK_DEFAULT_REGION: region } = process.env;
   if (!account || !region) {

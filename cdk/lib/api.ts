@@ -32,16 +32,16 @@ import { type Routes, SERVICE } from './service';
 
 const CORS = join(__dirname, '../../shared/cors.json');
 
-/** https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html */
+/** The maximum number of scopes of a route: https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html */
 const SCOPES_MAX = 10;
 
-/** Requests a second of everybody without a token, and at once: enough for load balancers that ask whether it lives. */
+/** The throttle of requests without a token, in requests per second and as burst. It is enough for health checks. */
 const DEFAULT_THROTTLE = 50;
 
 /**
- * The format of the access log: it holds only text that API Gateway makes up. API Gateway does not promise to escape the
- * values of variables. A quotation mark in a claim, or in the message of an error, could break the JSON of a line. Paths
- * and queries stay out because they may hold email addresses. The function's log has the tenant, by `functionRequestId`.
+ * The format of the access log. It has only values that API Gateway generates, because API Gateway does not promise to escape
+ * values. A quotation mark in a claim or in an error message could break the JSON of a line. It has no paths and queries, because
+ * they may contain email addresses. The function's log has the tenant; `functionRequestId` links the two.
  */
 const ACCESS_LOG = {
   requestId: '$context.requestId',
@@ -57,7 +57,7 @@ const ACCESS_LOG = {
   ip: '$context.identity.sourceIp',
 };
 
-/** The headers of CORS, for every origin alike. The local stack reads the same file. */
+/** Returns the CORS headers, the same for every origin. The local stack reads the same file. */
 function preflight(origins: readonly string[]): CorsPreflightOptions {
   const { allow_methods, allow_headers, expose_headers, max_age_seconds } = JSON.parse(readFileSync(CORS, 'utf8'));
   return {
@@ -70,14 +70,16 @@ function preflight(origins: readonly string[]): CorsPreflightOptions {
 }
 
 /**
- * The scopes of a route, of which a token must have one. API Gateway takes ten at most. A route with more asks for a token
- * and for no scope: the function checks the scopes itself, as it does in any case where a route has several.
+ * Returns the scopes that API Gateway checks for a route: a token needs one of them. API Gateway takes at most ten. If a route has
+ * more, API Gateway checks only the token. The function always checks the scopes itself.
  */
 export function checkedScopes(scopes: Routes['scopes']): { authorizationScopes?: string[] } {
   return scopes.length > SCOPES_MAX ? {} : { authorizationScopes: [...scopes] };
 }
 
-/** Has a function answer routes. A route that goes live before the permission answers 500, so each depends on it. */
+/**
+ * Connects routes to a function. A route that is live before its permission answers 500, so each route depends on the permission.
+ */
 class FunctionIntegration extends HttpRouteIntegration {
   constructor(
     private readonly target: IFunction,
@@ -99,12 +101,12 @@ class FunctionIntegration extends HttpRouteIntegration {
   }
 }
 
-/** The front door. */
+/** The front door: an HTTP API. */
 export class Api extends Construct {
   readonly api: HttpApi;
-  /** The address for clients. */
+  /** The URL for clients. */
   readonly url: string;
-  /** The host that the DNS record of the domain points to, if there is a domain. */
+  /** The host to which the DNS record of the domain must point, if there is a domain. */
   readonly domainTarget?: string;
   private readonly integrations = new Map<IFunction, FunctionIntegration>();
 
@@ -118,7 +120,7 @@ export class Api extends Construct {
     this.api = new HttpApi(this, 'HttpApi', {
       apiName: config.name,
       createDefaultStage: false,
-      // Otherwise clients could bypass a firewall in front of the domain.
+      // Clients could bypass a firewall in front of the domain through the default endpoint.
       ...(domain && { disableExecuteApiEndpoint: true }),
       ...(cors && { corsPreflight: preflight(cors) }),
     });
@@ -136,7 +138,7 @@ export class Api extends Construct {
       this.optionsRoute();
     }
     const stage = this.stage(config);
-    // A stage can have settings for those routes only that are there already.
+    // The stage has settings for the default route, so that route must exist first.
     stage.node.addDependency(this.defaultRoute());
     if (domain === undefined) {
       this.url = this.api.apiEndpoint;
@@ -146,7 +148,7 @@ export class Api extends Construct {
     }
   }
 
-  /** Returns the integration of the first of these functions that the row deploys. */
+  /** Returns the integration of the first of these functions that the stage deploys. */
   private integration(names: readonly string[]): FunctionIntegration {
     const target = this.functions.first(names);
     if (target === undefined) {
@@ -158,8 +160,9 @@ export class Api extends Construct {
   }
 
   /**
-   * Lets every route of this API invoke a function. API Gateway invokes `$default` as `<api>/<stage>/$default`, and other
-   * routes as `<api>/<stage>/<method>/<path>`. The pattern matches both: a wildcard also matches slashes.
+   * Permits every route of this API to invoke a function. API Gateway invokes `$default` as `<api>/<stage>/$default`, and other
+   * routes
+   * as `<api>/<stage>/<method>/<path>`. The pattern matches both, because a wildcard also matches slashes.
    */
   private permission(target: IFunction): CfnPermission {
     return new CfnPermission(this, `Invoke-${target.node.id}`, {
@@ -189,7 +192,7 @@ export class Api extends Construct {
   }
 
   /**
-   * Takes `OPTIONS` away from `$default`, whose throttle is too low for the preflights of many pages.
+   * Adds a route for `OPTIONS`. Otherwise `$default` would handle it, whose throttle is too low for the preflights of many pages.
    * https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-cors.html asks for this route.
    */
   private optionsRoute(): void {
@@ -235,7 +238,7 @@ export class Api extends Construct {
         format: AccessLogFormat.custom(JSON.stringify(ACCESS_LOG)),
       },
     });
-    // Anybody may ask there, and each request runs the function that serves reads: it must not crowd those out.
+    // Requests to this route need no token and run the read function, so they must not displace reads.
     (stage.node.defaultChild as CfnStage).routeSettings = {
       $default: {
         ThrottlingRateLimit: Math.min(DEFAULT_THROTTLE, rate),

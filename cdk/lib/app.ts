@@ -5,14 +5,14 @@ import type { Packages } from './packages';
 import { Watershed } from './stack';
 import type { Row } from './stages';
 
-/** An application of the CDK. Its synthesis fails where cdk-nag finds fault. */
+/** Returns a CDK application. Its synthesis fails if cdk-nag reports a violation. */
 export function newApp(outdir?: string): App {
   const app = new App({ analyticsReporting: false, treeMetadata: false, outdir });
   Validations.of(app).addPlugins(new AwsSolutionsChecks(app));
   return app;
 }
 
-/** The service at each of these rows, coming from another one or not: templates of the same stack. */
+/** Adds a stack for each of these stages, as a step from another stage if `from` is set. All are templates of one stack. */
 export function addStacks(app: App, config: Config, rows: Row[], packages: Packages, from?: Row): Watershed[] {
   return rows.map((row) => new Watershed(app, config, row, packages, from));
 }

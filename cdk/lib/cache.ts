@@ -5,28 +5,28 @@ import { Construct } from 'constructs';
 import type { Config } from './config';
 import type { Network } from './network';
 
-/** Redis is spoken at this port, over TLS: a serverless cache knows nothing else. */
+/** The port of Redis, with TLS. A serverless cache offers no other. */
 const PORT = 6379;
 
-/** Bounds what a mistake can cost: 5 GB of data, 30,000 ECPU a second. */
+/** Limits the cost of a mistake: 5 GB of data, 30,000 ECPU per second. */
 const LIMITS: CfnServerlessCache.CacheUsageLimitsProperty = {
   dataStorage: { unit: 'GB', maximum: 5 },
   ecpuPerSecond: { maximum: 30_000 },
 };
 
 /**
- * What shared/adapters/src/redis_cache.rs sends, by itself and in its scripts, and nothing else. `CLIENT SETINFO` the
- * redis crate says as it connects; `AUTH` is allowed to whoever has yet to log in. The rest of @connection could stop or
- * end other clients' connections.
+ * The commands that shared/adapters/src/redis_cache.rs sends, directly and in its scripts, and no others. The redis crate sends
+ * `CLIENT SETINFO` when it connects. `AUTH` is always allowed before a login. The other commands of @connection could stop or close
+ * other clients' connections.
  */
 const COMMANDS = '-@all +client|setinfo +get +set +pttl +type +del +eval +evalsha +script|load';
 
-/** The cache that environments share: ElastiCache Serverless for Valkey. The functions log in by IAM. */
+/** The shared cache: ElastiCache Serverless for Valkey. The functions log in with IAM. */
 export class Cache extends Construct {
   readonly name: string;
   readonly user: string;
   readonly url: string;
-  /** What a function needs to log in. */
+  /** The resources that a function needs permission for, to log in. */
   readonly arns: string[];
 
   constructor(scope: Construct, config: Config, network: Network) {
@@ -34,7 +34,7 @@ export class Cache extends Construct {
     this.name = this.user = config.name;
     const user = new CfnUser(this, 'User', {
       engine: 'valkey',
-      // IAM authentication wants the two to be the same.
+      // IAM authentication requires that both are the same.
       userId: this.user,
       userName: this.user,
       authenticationMode: { Type: 'iam' },

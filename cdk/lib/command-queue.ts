@@ -5,18 +5,21 @@ import type { Config } from './config';
 import { INGEST_TIMEOUT } from './functions';
 import { retain } from './retention';
 
-/** How often a message is received before it is given up. Deferrals count as well, so it is generous. */
+/** The number of deliveries after which a message becomes a dead letter. High, because deferrals count too. */
 export const MAX_RECEIVE_COUNT = 20;
 
 /**
- * The commands on their way to the write store, and those that could not be applied.
+ * The command queue and its dead-letter queue.
  *
- * CloudFormation names the queues, so a queue that an earlier deployment has left never collides with a new one.
+ * CloudFormation names the queues, so a retained queue of an earlier deployment never collides with a new one.
  */
 export class CommandQueue extends Construct {
   readonly queue: Queue;
   readonly deadLetters: Queue;
-  /** Six times the function's timeout, and the window, as AWS advises: what fails half way is not yet visible again. */
+  /**
+   * Six times the function's timeout, plus the batching window, as AWS advises. So a message stays hidden while its invocation
+   * runs.
+   */
   readonly visibilityTimeout: Duration;
 
   constructor(scope: Construct, config: Config) {
@@ -48,8 +51,9 @@ export class CommandQueue extends Construct {
   }
 
   /**
-   * Has CloudFormation refuse to replace the queue by one of the other type: no function would read the commands that are
-   * left in the old one. The parameter keeps its value from update to update. A row without a queue drops it.
+   * Makes CloudFormation refuse to replace the queue by one of the other type, because no function would read the commands left in
+   * the
+   * old queue. The parameter keeps its value from update to update. A stage without a queue removes it.
    */
   private refuseAnotherType(type: 'standard' | 'fifo'): void {
     const deployed = new CfnParameter(this, 'Type', {

@@ -2,83 +2,87 @@ import { existsSync, readFileSync } from 'node:fs';
 import { RetentionDays } from 'aws-cdk-lib/aws-logs';
 import { Refusal } from './refusal';
 
-/** How a deployment is set up, whatever its stage. */
+/** The configuration of a deployment, apart from its stage. */
 export interface Config {
-  /** Of the stack, and what the names of all that is in it begin with. */
+  /** The name of the stack, and the prefix of all names in it. */
   readonly name: string;
   /** The OpenID Connect issuer of the access tokens. */
   readonly issuer: string;
-  /** The accepted audiences: a token names one of them. */
+  /** The accepted audiences. A token must name one of them. */
   readonly audience: readonly string[];
   /**
-   * ARN of the secret that holds the signing keys. Made once, by hand, because it must outlive every stack: docs/deploy.md
-   * has the command.
+   * The ARN of the secret with the signing keys. You create it once by hand, because it must outlive every stack: docs/deploy.md
+   * has the
+   * command.
    */
   readonly signingKeysSecret: string;
-  /** How often the keys in it have changed: raising it has functions start anew, which read them as they start. */
+  /** The revision of the keys in the secret. Raise it after a change: the functions read the keys at their start, and restart. */
   readonly keysRevision: number;
-  /** Whether tables are protected, and tables and queues outlive the stack or a row that does without them. */
+  /** Whether tables are protected, and tables and queues outlive the stack and stages without them. */
   readonly retainData: boolean;
   readonly logRetentionDays: number;
-  /** Whether the rows that can use Redis have it. Without, the service runs on memory alone. */
+  /** Whether to deploy Redis in the stages that use it. Without it the only cache is the memory cache. */
   readonly redis: boolean;
   /**
-   * The domain name of the front door, and the ARN of its certificate in AWS Certificate Manager, in the same region. The
-   * address that API Gateway gives to every API is then disabled. `basePath`, such as `v1`, is the path on the domain that the
-   * API is served under; without it the API has the whole domain.
+   * The domain name of the front door, and the ARN of its certificate in AWS Certificate Manager, in the same region. The API's
+   * default
+   * endpoint is then disabled. `basePath`, such as `v1`, is the path of the API on the domain; without it the API has the whole
+   * domain.
    */
   readonly domain?: { readonly name: string; readonly certificate: string; readonly basePath?: string };
-  /** The origins whose pages may call the API from a browser, such as `https://app.example.com`. Without, none may. */
+  /** The origins whose pages may call the API from a browser, such as `https://app.example.com`. None by default. */
   readonly cors?: readonly string[];
-  /** Requests a second of all clients together, and how many may come at once. */
+  /** The throttle of all clients together: requests per second, and burst. */
   readonly throttle: { readonly rate: number; readonly burst: number };
   readonly queue: {
     readonly fifo: boolean;
     readonly batchSize: number;
-    /** How long a batch is waited for. Saves money under load, and costs as much time. */
+    /** How long Lambda waits for more messages of a batch, in seconds. A longer wait costs less under load, and delays commands. */
     readonly windowSeconds: number;
-    /** How many batches are worked on at once: by what is there when it is needed, or by what is always there. */
+    /** How many batches run in parallel: a maximum for pollers on demand, or the numbers of provisioned pollers. */
     readonly pollers:
       { readonly maximumConcurrency: number } | { readonly minimumPollers: number; readonly maximumPollers: number };
-    /** Whether ingest-fn's concurrency is set aside, so that no storm of requests can take it away. */
+    /** Whether ingest-fn has reserved concurrency, so that many requests cannot use it up. */
     readonly reserved: boolean;
   };
-  /** Whether new code takes a tenth of the invocations first, and goes back by itself when an alarm goes off. */
+  /** Whether new code gets a tenth of the invocations first, and rolls back if an alarm goes off. */
   readonly canary: boolean;
-  /** Whether X-Ray traces the functions. AWS decides how many invocations it traces. The code makes no spans of its own. */
+  /** Whether X-Ray traces the functions. AWS decides how many invocations it traces. The code creates no spans. */
   readonly tracing: boolean;
   /**
-   * How many environments each function may have that takes writes and no reads, so that writes which wait cannot take
-   * those of reads. As many are set aside for it. Without, none are.
+   * The reserved concurrency of each function that takes writes and no reads, which is also its maximum. So waiting writes cannot
+   * use
+   * up the concurrency of reads. None is reserved by default.
    */
   readonly writeConcurrency?: number;
-  /** Which projection readers see: the version at the end of the read table's name. */
+  /** The projection that readers use: the version at the end of the read table's name. */
   readonly projection: number;
-  /** Another one that is written as well, while one takes the place of the other. */
+  /** A second projection that writers keep up to date, during a cutover. */
   readonly otherProjection?: number;
   /**
-   * The number of the restore that the service runs on: at 1 the write table and the commands table end in `-r1`. Without, it
-   * runs on the tables of the first deployment. See docs/restore.md.
+   * The number of the restore whose tables the service uses. With 1 the names of the write table and the commands table end in
+   * `-r1`.
+   * Without it the service uses the tables of the first deployment. See docs/restore.md.
    */
   readonly restored?: number;
-  /** Whether DynamoDB tells the hottest keys. */
+  /** Whether DynamoDB reports throttled keys. */
   readonly contributorInsights: boolean;
-  /** What each table can take at once, in units a second, before it has to grow. */
+  /** The minimum throughput of each table, in units per second, that is available without scaling. */
   readonly warmThroughput?: { readonly reads: number; readonly writes: number };
   /** Whether changes are published on an event bus, for other services. */
   readonly domainEvents: boolean;
-  /** Whether the read store is compared with the write store every night. Reads both whole. */
+  /** Whether a job compares the read store with the write store every night. It reads both completely. */
   readonly nightlyVerify: boolean;
-  /** Who is told of alarms. */
+  /** The email address that gets the alarms. */
   readonly alarmEmail?: string;
 }
 
-/** The path that the API is served under, such as `/v1`, or nothing. */
+/** Returns the base path of the API, such as `/v1`; empty if there is none. */
 export function basePath({ domain }: Config): string {
   return domain?.basePath === undefined ? '' : `/${domain.basePath}`;
 }
 
-/** What differs from deployment to deployment, and cannot be guessed. */
+/** The values that each deployment must set. They have no defaults. */
 type Own = 'issuer' | 'audience' | 'signingKeysSecret';
 
 const PROD: Omit<Config, Own> = {
@@ -112,7 +116,7 @@ const BASES: Record<string, Omit<Config, Own>> = {
     logRetentionDays: 7,
     redis: false,
     throttle: { rate: 100, burst: 50 },
-    // A new account has ten environments for all functions together: nothing to set aside.
+    // A new account has ten environments for all functions together, so none can be reserved.
     queue: { ...PROD.queue, pollers: { maximumConcurrency: 5 }, reserved: false },
     canary: false,
     contributorInsights: false,
@@ -120,7 +124,7 @@ const BASES: Record<string, Omit<Config, Own>> = {
   },
 };
 
-/** Reads a file that says what is different from `dev` or `prod`. */
+/** Reads a configuration file. It names a base, `dev` or `prod`, and the values that differ. */
 export function loadConfig(file: string): Config {
   if (!existsSync(file)) {
     throw new Refusal(`\`${file}\` is not there: name a JSON file such as cdk/config.example.json`);
@@ -134,7 +138,7 @@ export function loadConfig(file: string): Config {
   return parseConfig(given, file);
 }
 
-/** Everything that is wrong with a configuration is said at once. */
+/** Checks a configuration. Reports all errors at once. */
 export function parseConfig(given: unknown, where: string): Config {
   if (!isRecord(given)) {
     throw new Refusal(`${where} must be a JSON object`);
@@ -166,7 +170,7 @@ export function parseConfig(given: unknown, where: string): Config {
   return merged as unknown as Config;
 }
 
-/** What is wrong with a value, to be read after its key. */
+/** Returns the error in a value, as a text that follows its key. */
 type Check = (value: unknown) => string | undefined;
 
 const says =
@@ -236,7 +240,7 @@ const CHECKS: Record<keyof Config, Check> = {
 const HOST_NAME = /^(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])$/;
 const CERTIFICATE = /^arn:aws[a-z-]*:acm:[a-z0-9-]+:\d{12}:certificate\/[A-Za-z0-9-]+$/;
 
-/** API Gateway takes more; these characters need no encoding in any URL. BASE_PATH takes them as well. */
+/** The valid base paths. API Gateway allows more characters; these need no encoding in any URL. BASE_PATH takes the same. */
 const BASE_PATH = /^[A-Za-z0-9._-]+(\/[A-Za-z0-9._-]+)*$/;
 
 function domainProblem(value: unknown): string | undefined {
@@ -305,7 +309,7 @@ function isWithin(min: number, max: number): (value: unknown) => boolean {
   return (value) => Number.isInteger(value) && Number(value) >= min && Number(value) <= max;
 }
 
-/** Returns true if a browser writes the origin of its pages like this. */
+/** Returns whether the text is an origin in the form that a browser sends. */
 function isOrigin(text: string): boolean {
   return /^https?:/.test(text) && !text.includes('*') && URL.canParse(text) && new URL(text).origin === text;
 }

@@ -8,20 +8,22 @@ import type { Config } from './config';
 import { allow, roleFor } from './permissions';
 import { retain } from './retention';
 
-/** How often a change is offered to the bus before it is put aside. */
+/** The number of attempts before a change goes to the dead-letter queue. */
 const ATTEMPTS_MAX = 20;
 
 /**
- * Publishes changes of items for other services: from the write table's stream through a pipe to a bus, without a function
- * between. A stream takes two readers at most, so one pipe serves all resources.
+ * Publishes changes of items for other services: from the write table's stream through a pipe to a bus, without a function. A
+ * stream
+ * takes at most two readers, so one pipe serves all resources.
  *
- * The key in an event begins with the kind of the item (`U#tenant#id`), by which a subscriber's rule chooses a resource. An
- * event tells which item has which version now, and nothing else about it: a subscriber that may know more asks the API.
- * Events come at least once, and in order for each item; the version tells which is the newest.
+ * The key in an event begins with the kind of the item (`U#tenant#id`), so a subscriber's rule can select a resource. An event
+ * contains only the item's key and its current version. A subscriber with the permission can read the item from the API. Events
+ * come
+ * at least once, and in order for each item; the version shows which is the newest.
  */
 export class DomainEvents extends Construct {
   readonly bus: EventBus;
-  /** What could not be published. */
+  /** The changes that could not be published. */
   readonly deadLetters: Queue;
 
   constructor(scope: Construct, config: Config, table: TableV2) {
@@ -55,7 +57,7 @@ export class DomainEvents extends Construct {
       roleArn: role.roleArn,
       source: stream,
       sourceParameters: {
-        // Items have versions. The claims on unique values and the notes of the operators' tool have none.
+        // Only items have versions. Unique keys and the progress of the operators' tool have none.
         filterCriteria: {
           filters: [{ pattern: JSON.stringify({ dynamodb: { NewImage: { version: { N: [{ exists: true }] } } } }) }],
         },

@@ -22,24 +22,24 @@ import type { FunctionSpec } from './service';
 import { appliesAtOnce, does, holdsSigningKeys, queues, type Row, usesRedis, writesOnly } from './stages';
 import type { Stores } from './stores';
 
-/** As long as a client may have it wait, with `Prefer: wait`. */
+/** The maximum wait that a client can request with `Prefer: wait`. */
 const HTTP_TIMEOUT = Duration.seconds(10);
 /**
- * A batch takes some milliseconds. What is early waits for twice the queue's visibility timeout, which is six times
- * this.
+ * The timeout of ingest-fn. A batch takes some milliseconds. The queue's visibility timeout is six times this timeout, and an early
+ * command waits for about twice the visibility timeout.
  */
 export const INGEST_TIMEOUT = Duration.seconds(10);
 
-/** Memory buys processor time as well. What is measured and what it costs is in docs/scale.md. */
+/** The memory of a function, which also decides its processor time. docs/scale.md has measurements and costs. */
 const MEMORY_MB = 256;
-/** ingest-fn works on eight items of a batch at a time. */
+/** The memory of ingest-fn, which works on eight items of a batch in parallel. */
 const INGEST_MEMORY_MB = 512;
 
-/** What functions use. */
+/** The parts that functions use. */
 export interface FunctionsProps {
   readonly config: Config;
   readonly row: Row;
-  /** That one, and the one that it takes the place of, if it does now. */
+  /** The stage, and during a step also the stage that it replaces. */
   readonly rows: readonly Row[];
   readonly packages: Packages;
   readonly stores: Stores;
@@ -48,7 +48,7 @@ export interface FunctionsProps {
   readonly cache: Cache | undefined;
 }
 
-/** The functions of a row, each with what it needs and no more. */
+/** The functions of a stage, each with its minimum permissions. */
 export class Functions extends Construct {
   private readonly made: Map<FunctionSpec, Function>;
   private readonly aliasOf: Map<FunctionSpec, Alias>;
@@ -70,17 +70,19 @@ export class Functions extends Construct {
     return [...this.made];
   }
 
-  /** What a function is called in AWS. */
+  /** Returns the name of a function in AWS. */
   nameOf(name: string): string {
     return `${this.props.config.name}-${name}`;
   }
 
-  /** What is invoked instead, where new versions are let in by and by. */
+  /** The aliases to invoke instead of the functions, if the canary is on. */
   get aliases(): [FunctionSpec, Alias][] {
     return [...this.aliasOf];
   }
 
-  /** Returns the first of the functions with these names that the row deploys, as it is to be invoked. */
+  /**
+   * Returns the first of the functions with these names that the stage deploys: its alias if it has one, otherwise the function.
+   */
   first(names: readonly string[]): IFunction | undefined {
     const [spec] = names.flatMap((name) => this.props.row.functions.find((spec) => spec.name === name) ?? []);
     return spec && (this.aliasOf.get(spec) ?? this.made.get(spec));
@@ -124,17 +126,17 @@ export class Functions extends Construct {
     });
   }
 
-  /** The concurrency that is set aside for a function, and that it cannot exceed. */
+  /** Returns the reserved concurrency of a function, which is also its maximum. */
   private reserved(spec: FunctionSpec): number | undefined {
     const { queue, writeConcurrency } = this.props.config;
-    // What applies acknowledged commands does not compete with requests for the account's concurrency.
+    // ingest-fn applies acknowledged commands, so it must not compete with requests for the account's concurrency.
     if (does(spec, 'ingest') && queue.reserved) {
       return concurrency(queue.pollers);
     }
     return writesOnly(spec) ? writeConcurrency : undefined;
   }
 
-  /** What shared/src/config.rs reads. */
+  /** Returns the environment variables that shared/src/config.rs reads. */
   private environment(spec: FunctionSpec): Record<string, string> {
     const { config, row, stores, commandQueue } = this.props;
     const cache = this.cacheOf(spec);
@@ -159,7 +161,7 @@ export class Functions extends Construct {
       REDIS_URL: cache?.url,
       REDIS_IAM_CACHE: cache?.name,
       SIGNING_KEYS_SECRET: holdsSigningKeys(spec) ? config.signingKeysSecret : undefined,
-      // Nobody reads it. Another one makes another version, and with it environments that know the keys of today.
+      // The code does not read it. A new value makes a new version, whose environments read the current keys.
       SIGNING_KEYS_REVISION: holdsSigningKeys(spec) ? config.keysRevision.toString() : undefined,
     };
     return Object.fromEntries(
@@ -167,7 +169,7 @@ export class Functions extends Construct {
     );
   }
 
-  /** Nothing else adds to its policy. */
+  /** Returns the role of a function. No other construct adds to its policy. */
   private role(spec: FunctionSpec, functionName: string, logGroupName: string): IRole {
     const { config, rows, stores, commandQueue, cache } = this.props;
     const stack = Stack.of(this);
@@ -193,7 +195,7 @@ export class Functions extends Construct {
     return role.withoutPolicyUpdates();
   }
 
-  /** The cache, where this function uses it. */
+  /** Returns the cache if the function uses it. */
   private cacheOf(spec: FunctionSpec): Cache | undefined {
     return usesRedis(this.props.row, spec) ? this.props.cache : undefined;
   }
@@ -216,7 +218,7 @@ export class Functions extends Construct {
   }
 }
 
-/** How many batches there are at once at most: a provisioned poller has up to ten under way. */
+/** Returns the maximum number of parallel batches. A provisioned poller runs up to ten. */
 function concurrency(pollers: Config['queue']['pollers']): number {
   return 'maximumConcurrency' in pollers ? pollers.maximumConcurrency : pollers.maximumPollers * 10;
 }

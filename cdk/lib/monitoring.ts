@@ -29,7 +29,7 @@ import { does, queues, type Row } from './stages';
 import type { Stores } from './stores';
 import type { Verification } from './verification';
 
-/** What is watched. */
+/** The monitored parts. */
 export interface MonitoringProps {
   readonly config: Config;
   readonly row: Row;
@@ -42,18 +42,18 @@ export interface MonitoringProps {
   readonly verification: Verification | undefined;
 }
 
-/** An alarm that goes off when a metric, measured each minute, is too high. */
+/** An alarm that goes off if a metric, measured each minute, is too high. */
 interface TooHigh {
   readonly metric: IMetric;
   readonly above: number;
-  /** How many minutes must be too high: in a row, or among the last `outOf`. */
+  /** The number of minutes that must be too high: in a row, or among the last `outOf`. */
   readonly minutes: number;
   readonly outOf?: number;
-  /** The description: the alarm's meaning, and the place to read on. */
+  /** The description: the meaning of the alarm, and where to read on. */
   readonly means: string;
 }
 
-/** An alarm that goes off when something that must happen did not: missing data counts as a miss. */
+/** An alarm that goes off if an expected event did not happen. Missing data counts as no event. */
 interface Overdue {
   readonly metric: IMetric;
   readonly fewerThan: number;
@@ -63,10 +63,13 @@ interface Overdue {
 
 type Thresholds = Record<string, TooHigh | Overdue>;
 
-/** Metrics of an alarm: https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html */
+/**
+ * The maximum number of metrics in an alarm:
+ * https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html
+ */
 const METRICS_MAX = 10;
 /**
- * Functions that a search names. It takes 1,024 characters at most:
+ * The maximum number of functions in a search. A search takes at most 1,024 characters:
  * https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/search-expression-syntax.html
  */
 const SEARCHED_MAX = 10;
@@ -74,10 +77,10 @@ const SEARCHED_MAX = 10;
 const MINUTE = Duration.minutes(1);
 const HOUR = Duration.hours(1);
 
-/** A canary lasts ten minutes, and its tenth of a quiet function's traffic does not fill every minute. */
+/** The duration of a canary. The canary of a function with little traffic has minutes without requests. */
 const CANARY_MINUTES = 10;
 
-/** Alarms with a topic, each with its page in docs/operations.md, and one dashboard. */
+/** The alarms with their topic, and one dashboard. docs/operations.md describes each alarm. */
 export class Monitoring extends Construct {
   readonly topic: Topic;
   private readonly alarms: Map<string, Alarm>;
@@ -97,10 +100,11 @@ export class Monitoring extends Construct {
   }
 
   /**
-   * The alarms that take new code of a function back: its own, those of the commands that it sends or applies, and
-   * the front door's, because readers may fail on what a writer stored.
+   * Returns the alarms that roll back new code of a function: its own, those of the commands that it sends or applies, and the
+   * front
+   * door's, because readers may fail on data that a writer stored.
    *
-   * CodeDeploy takes ten alarms for a deployment group.
+   * CodeDeploy takes at most ten alarms for a deployment group:
    * https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/aws-properties-codedeploy-deploymentgroup-alarmconfiguration.html
    */
   rollbackAlarms(spec: FunctionSpec): Alarm[] {
@@ -115,7 +119,7 @@ export class Monitoring extends Construct {
 
   private alarmTopic(): Topic {
     const topic = new Topic(this, 'Alarms', { enforceSSL: true });
-    // A policy of its own takes the place of the one by which an account's alarms may publish.
+    // An explicit policy replaces the default one, which lets the account's alarms publish. So grant that again.
     topic.addToResourcePolicy(
       new PolicyStatement({
         effect: Effect.ALLOW,
@@ -194,15 +198,16 @@ export class Monitoring extends Construct {
     };
   }
 
-  /** Two alarms for all functions, or for each ten of them if there are more. */
+  /** Returns two alarms for all functions, or for each ten of them if there are more. */
   private ofFunctions(): Thresholds {
     const inTens = chunks(this.props.functions.all, METRICS_MAX);
     return Object.assign({}, ...inTens.map((some, index) => ofFunctions(some, index === 0 ? '' : `${index + 1}`)));
   }
 
   /**
-   * Alarms for each function that has a canary. A tenth of one function's requests is hard to see at the front door,
-   * and easy to see among the requests of that function.
+   * Returns the alarms of each function with a canary. A tenth of one function's requests is hard to see at the front door, and
+   * easy
+   * to see among the requests of that function.
    */
   private ofNewCode(): Thresholds {
     const alarms = this.props.functions.aliases.map(([spec, alias]): Thresholds => ({
@@ -240,7 +245,7 @@ export class Monitoring extends Construct {
     };
   }
 
-  /** Two for each table, because an alarm takes ten metrics at most, and a table with its indexes has twelve. */
+  /** Returns two alarms for each table, because an alarm takes at most ten metrics, and a table with its indexes has twelve. */
   private ofTables(stores: Stores): Thresholds {
     const threshold = (table: TableV2, of: 'Read' | 'Write'): TooHigh => ({
       metric: total(ofTable(stores, table, `${of}ThrottleEvents`), `Throttled ${of.toLowerCase()}s`),
@@ -278,7 +283,7 @@ export class Monitoring extends Construct {
       CommandsFailed: {
         metric: this.ofIngest('CommandsFailed', 'Sum'),
         above: 0,
-        // Only last deliveries count: there is no second minute to wait for.
+        // The metric counts last deliveries only, so a second minute would show nothing more.
         minutes: 1,
         means: 'Commands were given up, and are dead letters now: see "Dead letters" in docs/operations.md.',
       },
@@ -301,8 +306,8 @@ export class Monitoring extends Construct {
   }
 
   /**
-   * A metric that a function writes of itself, by the dimensions in shared/src/metrics/emf.rs. While one row takes the
-   * place of another, only the new code writes under the new row's name.
+   * Returns a metric that a function writes, with the dimensions of shared/src/metrics/emf.rs. During a step, only the new code
+   * writes with the new stage's name.
    */
   private ofFunction(name: string, metricName: string, statistic: string): Metric {
     const { functions, row } = this.props;
@@ -310,7 +315,7 @@ export class Monitoring extends Construct {
     return new Metric({ namespace: 'Watershed', metricName, dimensionsMap, statistic, period: MINUTE });
   }
 
-  /** Latency and errors, for each route. */
+  /** Returns the graphs of latency and errors, by route. */
   private requests(): IWidget[] {
     const { api } = this.props.api;
     return [
@@ -372,7 +377,7 @@ export class Monitoring extends Construct {
     ];
   }
 
-  /** The quantities that AWS bills. */
+  /** Returns the graphs of the quantities that AWS bills. */
   private costs(): IWidget[] {
     const { api, functions, stores, commandQueue, cache } = this.props;
     const units = (metricName: string) =>
@@ -393,7 +398,7 @@ export class Monitoring extends Construct {
     ];
   }
 
-  /** A metric that the functions tell of themselves, for each route. */
+  /** Returns a metric that the functions write, by route. */
   private each(metricName: string, statistic: string): MathExpression[] {
     return chunks(this.props.row.functions, SEARCHED_MAX).map((functions) => {
       const expression = this.found(functions, metricName, statistic, 'Route');
@@ -401,7 +406,7 @@ export class Monitoring extends Construct {
     });
   }
 
-  /** What these functions tell of a metric with this dimension besides those that all have. */
+  /** Returns a search for a metric of these functions that has this dimension besides the common ones. */
   private found(
     functions: readonly FunctionSpec[],
     metricName: string,
@@ -465,17 +470,18 @@ function whenOverdue({ fewerThan, hours }: Overdue) {
   };
 }
 
-/** The id of an alarm of a function, such as `ReadFnLatency`. */
+/** Returns the id of a function's alarm, such as `ReadFnLatency`. */
 function idOf(name: string, what: string): string {
   return name.replace(/(?:^|-)(\w)/g, (_, letter: string) => letter.toUpperCase()) + what;
 }
 
 /**
- * How many invocations of the newest version failed. The version counts alone, so that a deployment which mends a crash
- * is not taken back for the crashes of the version before.
+ * Returns the number of failed invocations of the newest version. Only this version counts. So a deployment that fixes a crash is
+ * not rolled back for the crashes of the version before.
  *
- * https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-view.html: with the dimension `ExecutedVersion`,
- * metrics are those of a version behind a weighted alias.
+ * https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-view.html: with the dimension `ExecutedVersion`, metrics are
+ * those
+ * of a version behind a weighted alias.
  */
 function errorsOfVersion(alias: Alias): Metric {
   const errors = alias.metricErrors({ period: MINUTE });
@@ -487,7 +493,7 @@ function ofVerification({ project, deadLetters }: Verification): Thresholds {
     NotVerified: {
       metric: project.metricSucceededBuilds({ period: HOUR }),
       fewerThan: 1,
-      // A night, and two hours for the comparison to end.
+      // One night, and two hours for the comparison to end.
       hours: 26,
       means:
         'The nightly comparison of the stores found a difference, could not end, or did not start: its log says which.',
@@ -506,8 +512,8 @@ function waitingIn(queue: IQueue): Metric {
 }
 
 /**
- * How many in a hundred of `all` are `part`, and 0 if there are none at all. Arrays hold series only, so that
- * `MAX([requests, 1])` is no way around a division by zero: CloudWatch refuses it.
+ * Returns the percentage of `part` in `all`; 0 if `all` is 0. `MAX([requests, 1])` cannot prevent the division by zero: arrays hold
+ * only series, and CloudWatch refuses the number.
  * https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/using-metric-math.html#metric-math-syntax
  */
 function percentage(part: string, all: string, label: string, usingMetrics: Record<string, IMetric>): MathExpression {
@@ -528,7 +534,7 @@ function ofCache(cache: Cache, metricName: string, period: Duration): Metric {
   return new Metric({ namespace: 'AWS/ElastiCache', metricName, dimensionsMap, statistic: 'Sum', period });
 }
 
-/** A metric of a table, and of each of its indexes: the table's does not count them. */
+/** Returns a metric of a table and of each of its indexes. The table's metric does not include the indexes. */
 function ofTable(stores: Stores, table: TableV2, metricName: string): Metric[] {
   const indexes = stores.indexesOf(table).map((GlobalSecondaryIndexName) => ({ GlobalSecondaryIndexName }));
   return [{}, ...indexes].map((index) => {
@@ -545,7 +551,7 @@ function throttles(stores: Stores, table: TableV2, label: string): MathExpressio
   );
 }
 
-/** The sum of metrics. Their ids hold the label, because those of one graph share a namespace. */
+/** Returns the sum of metrics. Their ids contain the label, because all metrics of a graph share one namespace. */
 function total(metrics: IMetric[], label: string, period = MINUTE): MathExpression {
   const prefix = label.toLowerCase().replace(/\W/g, '');
   const usingMetrics = Object.fromEntries(metrics.map((metric, place) => [`${prefix}${place}`, metric]));

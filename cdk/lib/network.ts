@@ -19,28 +19,30 @@ import type { FunctionSpec } from './service';
 import { does, holdsSigningKeys, queues, type Row, usesRedis } from './stages';
 
 /**
- * The network in which Redis is, and the functions that use it; there is none where nobody does.
+ * The network of Redis and of the functions that use it. Stages without Redis have no network.
  *
- * Nothing in it reaches the internet, or is reached from there: no NAT gateway ($33 a month each, and $0.045 a GB).
- * What the functions need of AWS has endpoints. DynamoDB's costs nothing. The others cost about $7.30 a month in each
- * of two zones, and $0.01 a GB: Secrets Manager's, from which the functions get their signing keys as they start, and,
- * in the rows with a queue, SQS's: ingest-fn postpones messages, and write-fn queues them in the rows in which it also
- * uses Redis.
+ * It has no connection to the internet and no NAT gateway, which costs $33 a month and $0.045 per GB. The functions reach AWS
+ * through
+ * endpoints. The one for DynamoDB is free. The others cost about $7.30 a month in each of two zones, and $0.01 per GB. The
+ * functions
+ * read their signing keys from Secrets Manager. In the stages with a queue, ingest-fn defers messages in SQS. In the stages in
+ * which
+ * write-fn also uses Redis, it queues messages there.
  */
 export class Network extends Construct {
   readonly vpc: Vpc;
-  /** Of the functions. */
+  /** The security group of the functions. */
   readonly functions: SecurityGroup;
 
   constructor(scope: Construct, config: Config, rows: readonly Row[]) {
     super(scope, 'Network');
-    // Otherwise each construct's path, in which the row is, would rename everything from row to row.
+    // By default the tag contains the construct's path with the stage, and would change at every stage.
     Tags.of(this).add('Name', config.name, { priority: 200 });
     this.vpc = new Vpc(this, 'Vpc', {
       maxAzs: 2,
       natGateways: 0,
       subnetConfiguration: [{ name: 'Isolated', subnetType: SubnetType.PRIVATE_ISOLATED, cidrMask: 20 }],
-      // It would need a function of its own. Nothing uses the default security group.
+      // The restriction needs a function of its own. No resource uses the default security group.
       restrictDefaultSecurityGroup: false,
     });
     this.vpc.addFlowLog('FlowLog', {
@@ -57,15 +59,16 @@ export class Network extends Construct {
       description: 'Functions that use Redis',
       allowAllOutbound: false,
     });
-    // DynamoDB's addresses are public, and its list of prefixes has no name that a template can tell. There is no route
-    // to any other public address.
+    // DynamoDB's addresses are public, and a template cannot find the name of its prefix list. No other public address has a
+    // route.
     this.functions.addEgressRule(Peer.anyIpv4(), Port.tcp(443), 'AWS, through the endpoints');
     this.endpoints(rows);
   }
 
   /**
-   * Lets the functions in at a port of a group. Not by the group's own `addIngressRule`: the logical ids of its rules hold
-   * the whole path of the peer, in which the row is, and the same rule under another id is refused as a duplicate.
+   * Lets the functions connect to a port of a security group. Do not use the group's own `addIngressRule`: the logical ids of its
+   * rules
+   * contain the peer's path with the stage. AWS refuses the same rule under another id as a duplicate.
    */
   letFunctionsIn(to: SecurityGroup, port: number): void {
     new CfnSecurityGroupIngress(to, 'FromFunctions', {
@@ -87,7 +90,7 @@ export class Network extends Construct {
         principals: [new AnyPrincipal()],
         actions: ['*'],
         resources: ['*'],
-        // Nothing can be carried off to another account, or brought from there.
+        // Prevents copies of data to or from another account.
         conditions: {
           StringEquals: { 'aws:PrincipalAccount': Aws.ACCOUNT_ID, 'aws:ResourceAccount': Aws.ACCOUNT_ID },
         },

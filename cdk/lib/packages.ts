@@ -5,22 +5,22 @@ import { Architecture } from 'aws-cdk-lib/aws-lambda';
 import { Refusal } from './refusal';
 import { BINARIES } from './service';
 
-/** Where `make package` leaves them. */
+/** The output folder of `make package`. */
 const BUILT = join(__dirname, '../../target/lambda');
 
-/** What is packaged: the binaries of the functions, and the operators' tool. tools/package.sh builds the same. */
+/** The packages: the functions' binaries and the operators' tool. tools/package.sh builds the same. */
 const NAMES = [...BINARIES, 'watershed'];
 
-/** The packages: a folder each, with the file `bootstrap` in it. */
+/** The packages. Each is a folder with the file `bootstrap`. */
 export class Packages {
   private constructor(private readonly dir: string) {}
 
-  /** What `make package` has built. */
+  /** Returns the packages that `make package` has built. */
   static built(dir = BUILT): Packages {
     return new Packages(dir);
   }
 
-  /** Stand-ins, for templates that are looked at and not deployed. */
+  /** Returns placeholders, for templates that are read and not deployed. */
   static placeholders(): Packages {
     const dir = mkdtempSync(join(tmpdir(), 'watershed-packages-'));
     for (const name of NAMES) {
@@ -30,7 +30,7 @@ export class Packages {
     return new Packages(dir);
   }
 
-  /** Whether all are there. */
+  /** Whether all packages exist. */
   get complete(): boolean {
     return NAMES.every((name) => existsSync(join(this.dir, name, 'bootstrap')));
   }
@@ -40,7 +40,7 @@ export class Packages {
     return join(this.dir, name);
   }
 
-  /** What it was built for, so that nobody has to say it twice. */
+  /** Returns the architecture of a package, from its binary. So the configuration need not name it. */
   architecture(name: string): Architecture {
     return machine(this.bootstrap(name)) === ELF_AARCH64 ? Architecture.ARM_64 : Architecture.X86_64;
   }
@@ -54,7 +54,7 @@ export class Packages {
   }
 }
 
-/** The machine of an ELF file: two bytes at offset 18, see elf(5). */
+/** The machine in an ELF file: two bytes at offset 18, see elf(5). */
 const ELF_AARCH64 = 0xb7;
 
 function machine(path: string): number {

@@ -8,7 +8,7 @@ import type { FunctionSpec } from './service';
 import { appliesAtOnce, does, holdsSigningKeys, queues, type Row, usesRedis } from './stages';
 import type { Stores } from './stores';
 
-/** What a function may be allowed to use. */
+/** The resources that a function may use. */
 export interface Uses {
   readonly stores: Stores;
   readonly commandQueue: CommandQueue | undefined;
@@ -20,11 +20,12 @@ export interface Uses {
 }
 
 /**
- * What a function may do in each of these rows that has it: what its adapters call, on what they call it on, and nothing
- * else. docs/security.md has it as a table for people, to which test/permissions.test.ts holds the policies.
+ * Returns the permissions of a function in the stages that have it: the calls of its adapters, on the resources that they call, and
+ * no others. docs/security.md lists them in tables, and test/permissions.test.ts compares the policies with these.
  *
- * BatchGetItem loads states; a transaction needs what its actions would need one by one: PutItem for states, claims,
- * records and views, DeleteItem for claims that are given back.
+ * BatchGetItem loads states. A transaction needs the permissions of its single actions: PutItem for states, unique keys, records
+ * and
+ * views, and DeleteItem for released unique keys.
  */
 export function permissions(spec: FunctionSpec, rows: readonly Row[], uses: Uses): PolicyDocument {
   const having = rows.filter(({ functions }) => functions.includes(spec));
@@ -42,7 +43,7 @@ export function allow(actions: string[], ...resources: string[]): PolicyStatemen
   return new PolicyStatement({ effect: Effect.ALLOW, actions, resources });
 }
 
-/** The role of a service of AWS that does something for this account, and for no other. */
+/** Returns a role that an AWS service can assume for this account only. */
 export function roleFor(scope: Construct, service: string, ...statements: PolicyStatement[]): Role {
   return new Role(scope, 'Role', {
     assumedBy: new ServicePrincipal(service, {
@@ -54,8 +55,8 @@ export function roleFor(scope: Construct, service: string, ...statements: Policy
 
 function ofCommands(spec: FunctionSpec, row: Row, { stores }: Uses): PolicyStatement[] {
   const statements = [];
-  // For a token that stands for a command, for who asks what became of one, for clients that wait for the outcome, and for
-  // actions, which are judged after what their session asked before.
+  // Records are read for tokens that name a command, for status requests, for clients that wait for an outcome, and for actions,
+  // which are judged after the earlier commands of their session.
   if (does(spec, 'get', 'look-up', 'ingest') || queues(row, spec)) {
     statements.push(allow(['dynamodb:GetItem'], stores.commands.tableArn));
   }
@@ -97,7 +98,7 @@ function ofWrites(spec: FunctionSpec, row: Row, { stores }: Uses): PolicyStateme
 function ofQueue(spec: FunctionSpec, row: Row, { stores, commandQueue }: Uses): PolicyStatement[] {
   const statements = [];
   if (commandQueue !== undefined && does(spec, 'ingest')) {
-    // Lambda takes the messages in the function's name; what comes too early the function itself puts off.
+    // Lambda polls the queue with the function's role. The function itself defers early messages.
     const actions = [
       'sqs:ReceiveMessage',
       'sqs:DeleteMessage',
@@ -108,7 +109,7 @@ function ofQueue(spec: FunctionSpec, row: Row, { stores, commandQueue }: Uses): 
   }
   if (commandQueue !== undefined && queues(row, spec)) {
     statements.push(allow(['sqs:SendMessage'], commandQueue.queue.queueArn));
-    // For clients that wait for the outcome.
+    // Clients may wait for the outcome and its view.
     statements.push(allow(['dynamodb:GetItem'], ...arns(stores.views)));
   }
   return statements;
@@ -120,7 +121,7 @@ function arns(tables: TableV2[]): string[] {
 
 function ofPlatform(spec: FunctionSpec, { signingKeysSecret, tracing, logGroupArn }: Uses): PolicyStatement[] {
   const statements = [
-    // Log streams are named by Lambda, a new one for each environment.
+    // Lambda names the log streams, a new one for each environment.
     allow(['logs:CreateLogStream', 'logs:PutLogEvents'], `${logGroupArn}:*`),
   ];
   if (tracing) {
@@ -147,10 +148,7 @@ const NETWORK_INTERFACES = [
   'ec2:UnassignPrivateIpAddresses',
 ];
 
-/**
- * Lambda plugs the function into the network in its name, on interfaces that are not there yet. The code itself may
- * not.
- */
+/** Lambda uses the function's role to create its network interfaces, which have no names yet. The function's own code must not. */
 function ofNetwork(functionArn: string): PolicyStatement[] {
   return [
     allow(NETWORK_INTERFACES, '*'),
@@ -163,7 +161,7 @@ function ofNetwork(functionArn: string): PolicyStatement[] {
   ];
 }
 
-/** To cdk-nag, which finds fault with every wildcard. */
+/** Acknowledges the wildcard of log streams. cdk-nag reports every wildcard. */
 export function acknowledgeLogStreams(role: Role, logGroupName: string): void {
   const streams = `arn:<AWS::Partition>:logs:<AWS::Region>:<AWS::AccountId>:log-group:${logGroupName}:*`;
   Validations.of(role).acknowledge({

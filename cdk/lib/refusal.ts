@@ -1,2 +1,2 @@
-/** What somebody must put right before anything can be deployed. Printed without a stack trace. */
+/** An error that the operator must fix before a deployment. It is printed without a stack trace. */
 export class Refusal extends Error {}

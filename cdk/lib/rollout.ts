@@ -7,18 +7,18 @@ import type { Monitoring } from './monitoring';
 import { allow, roleFor } from './permissions';
 
 /**
- * New versions of functions take a tenth of the invocations for ten minutes, and then all. When one of a function's
- * rollback alarms goes off meanwhile, its alias goes back to the old version, and the update of the stack fails, which
- * brings the other functions back.
+ * The canary: new versions of functions get a tenth of the invocations for ten minutes, and then all. If one of a function's
+ * rollback
+ * alarms goes off meanwhile, its alias returns to the old version. The update of the stack then fails, which rolls back the other
+ * functions.
  *
- * At most two neighbouring rows run side by side, as the steps allow (docs/adr/0011), and the roles too
- * (docs/adr/0016).
+ * At most two neighboring stages run at the same time, as the steps allow (docs/adr/0011). The roles permit both (docs/adr/0016).
  */
 export class Rollout extends Construct {
   constructor(scope: Construct, functions: Functions, monitoring: Monitoring) {
     super(scope, 'Rollout');
     const application = new LambdaApplication(this, 'Application');
-    // The construct would attach a policy of AWS's, which covers every function of the account.
+    // The construct would attach an AWS policy that covers every function of the account.
     const role = this.role(functions).withoutPolicyUpdates();
     for (const [spec, alias] of functions.aliases) {
       const group = new LambdaDeploymentGroup(this, spec.name, {
@@ -28,7 +28,7 @@ export class Rollout extends Construct {
         alarms: monitoring.rollbackAlarms(spec),
         deploymentConfig: LambdaDeploymentConfig.CANARY_10PERCENT_10MINUTES,
       });
-      // The alarms look at the new version before it is invoked.
+      // The deployment group with its alarms must exist before the alias moves to the new version.
       alias.node.addDependency(group);
     }
   }

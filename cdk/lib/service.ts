@@ -1,29 +1,29 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-/** Rust writes this file from the list of resources; see shared/service/tests/description.rs. */
+/** Rust writes this file from the list of resources: see shared/service/tests/description.rs. */
 const FILE = join(__dirname, '../../shared/service.json');
 
-/** A kind of item that the service keeps, with its place in the HTTP API. */
+/** A resource, with its place in the HTTP API. */
 export interface Resource {
-  /** The beginning of its keys, such as `U` in `U#tenant#id`. */
+  /** The prefix of its keys, such as `U` in `U#tenant#id`. */
   readonly kind: string;
-  /** Its path and its scopes, such as `users`. */
+  /** The name in its path and its scopes, such as `users`. */
   readonly collection: string;
   readonly name: string;
 }
 
-/** What a function may be asked to do. Its permissions follow from it. */
+/** A task of a function. The function's permissions follow from its tasks. */
 export type Task = 'get' | 'list' | 'look-up' | 'create' | 'change' | 'delete' | 'ingest';
 
 /** A function. Several functions may run the same binary. */
 export interface FunctionSpec {
-  /** Its name, without that of the deployment: `create-user-fn`. */
+  /** The name without the deployment's: `create-user-fn`. */
   readonly name: string;
   readonly binary: string;
-  /** The collection of the one resource that it serves. Without, it serves all. */
+  /** The collection of the only resource that the function serves. Without it the function serves all. */
   readonly resource?: string;
-  /** The one action that it serves, such as `pay`. */
+  /** The only action that the function serves, such as `pay`. */
   readonly action?: string;
   readonly tasks: readonly Task[];
 }
@@ -34,26 +34,26 @@ export type Method = 'GET' | 'HEAD' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
 export interface Routes {
   readonly path: string;
   readonly methods: readonly Method[];
-  /** Methods that the path does not take. They are routed as well, so that the function answers 405. */
+  /** The methods that the path does not take. They have routes too, so that the function answers 405. */
   readonly refused: readonly Method[];
-  /** The token must have one of these. */
+  /** The accepted scopes. The token must have one of them. */
   readonly scopes: readonly string[];
-  /** The functions that can answer. A row deploys one of them at least, and the first that it deploys answers. */
+  /** The functions that can answer. Each stage deploys at least one of them, and the first deployed one answers. */
   readonly functions: readonly string[];
 }
 
-/** What the list of resources comes to. */
+/** The service as the list of resources defines it. */
 export interface Service {
   readonly resources: readonly Resource[];
   readonly functions: readonly FunctionSpec[];
   readonly routes: readonly Routes[];
-  /** The functions that can answer everything else: 404, 405 and liveness. The first that a row deploys does. */
+  /** The functions that can answer all other requests: 404, 405 and the health check. The first deployed one answers. */
   readonly default: readonly string[];
-  /** The indexes of a table. Each resource maps its lists to them, so that a new list needs no new index. */
+  /** The indexes of a table. Each resource maps its lists to them, so a new list needs no new index. */
   readonly slots: readonly string[];
 }
 
 export const SERVICE: Service = JSON.parse(readFileSync(FILE, 'utf8'));
 
-/** The binaries that the functions run, each once. */
+/** The binaries of the functions, without duplicates. */
 export const BINARIES: readonly string[] = [...new Set(SERVICE.functions.map(({ binary }) => binary))];

@@ -15,13 +15,15 @@ import { Stores } from './stores';
 import { Verification } from './verification';
 
 /**
- * The service at one row of the table of stages.
+ * The stack of the service at one stage.
  *
- * The stack's name does not tell the row, and what stays from row to row keeps its logical id: so another row is an
- * update of the same stack, in which nothing that holds data is touched.
+ * The stack's name does not contain the stage, and a resource keeps its logical id from stage to stage. So another stage is an
+ * update
+ * of the same stack, and the update leaves all data in place.
  *
- * While one row takes the place of another, what runs of the earlier one still needs what it needed. So what is told where
- * it comes from also has what that row rests upon, until it is deployed without (docs/adr/0016).
+ * During a step, old code still runs and needs its resources. So a deployment with `from` also has the resources of that stage,
+ * until
+ * a deployment without `from` (docs/adr/0016).
  */
 export class Watershed extends Stack {
   constructor(scope: Construct, config: Config, row: Row, packages: Packages, from = row) {
@@ -49,7 +51,7 @@ export class Watershed extends Stack {
     this.tell('Stage', row.stage);
     this.tell('Url', api.url);
     this.tell('DomainTarget', api.domainTarget);
-    // What the operators' tool is told; see docs/operations.md.
+    // The outputs for the operators' tool: see docs/operations.md.
     this.tell('WriteTable', stores.write.tableName);
     this.tell('CommandsTable', stores.commands.tableName);
     this.tell('ReadTable', stores.read?.tableName);

@@ -3,14 +3,14 @@ import { join } from 'node:path';
 import { Refusal } from './refusal';
 import { type FunctionSpec, SERVICE, type Task } from './service';
 
-/** The table that the functions read as well. */
+/** The table of stage configurations, which the functions read too. */
 const TABLE = join(__dirname, '../../shared/stages.json');
 
-/** One row: what a deployment at this stage is made of. The columns are independent; see shared/service/src/stages.rs. */
+/** A stage configuration. The columns are independent: see shared/service/src/stages.rs. */
 export interface Row {
   readonly stage: string;
   readonly kind: 'stage' | 'expand' | 'contract';
-  /** What is deployed: all functions that run one of these. */
+  /** The deployed binaries. All functions that run one of them are deployed. */
   readonly binaries: readonly string[];
   readonly functions: readonly FunctionSpec[];
   readonly caches: readonly ('memory' | 'redis')[];
@@ -21,7 +21,7 @@ export interface Row {
   readonly writes_answer: 'result' | 'result-unless-early' | 'result-unless-async' | 'accepted';
 }
 
-/** The whole table, in the order of the path. */
+/** Returns all stages, in the order of the path. */
 export function allRows(): Row[] {
   const rows: Omit<Row, 'functions'>[] = JSON.parse(readFileSync(TABLE, 'utf8'));
   return rows.map((row) => ({
@@ -30,7 +30,7 @@ export function allRows(): Row[] {
   }));
 }
 
-/** The row of this name. */
+/** Returns the stage with this name. */
 export function rowOf(stage: string): Row {
   const rows = allRows();
   const row = rows.find((row) => row.stage === stage);
@@ -41,8 +41,8 @@ export function rowOf(stage: string): Row {
 }
 
 /**
- * The row that a deployment of another one comes from: one deployment leads there, on the way to a later stage or on the
- * way back; see Row::step in shared/service/src/stages.rs.
+ * Returns the stage `from`, if one deployment leads from it to `row`: forward to a later stage, or back. See `StageConfig::step` in
+ * shared/service/src/stages.rs.
  */
 export function rowBefore(row: Row, from: string): Row {
   const back = allRows().reverse();
@@ -56,34 +56,34 @@ export function rowBefore(row: Row, from: string): Row {
   return found;
 }
 
-/** Whether a function has one of these tasks. */
+/** Returns whether a function has one of these tasks. */
 export function does(spec: FunctionSpec, ...tasks: Task[]): boolean {
   return spec.tasks.some((task) => tasks.includes(task));
 }
 
-/** Whether a function takes requests that write, and none that read. */
+/** Returns whether a function takes writes and no reads. */
 export function writesOnly(spec: FunctionSpec): boolean {
   return does(spec, 'create', 'change', 'delete') && !does(spec, 'get', 'list', 'look-up');
 }
 
-/** Whether a function writes to the write store while the client waits. */
+/** Returns whether a function writes to the write store while the client waits. */
 export function appliesAtOnce(row: Row, spec: FunctionSpec): boolean {
   return does(spec, 'create', 'change', 'delete') && row.writes_answer !== 'accepted';
 }
 
-/** Whether a function queues commands, be it now and then. */
+/** Returns whether a function ever queues commands. */
 export function queues(row: Row, spec: FunctionSpec): boolean {
   return does(spec, 'create', 'change', 'delete') && row.writes_answer !== 'result';
 }
 
-/** Whether a function talks to Redis. */
+/** Returns whether a function uses Redis. */
 export function usesRedis(row: Row, spec: FunctionSpec): boolean {
   const reads = does(spec, 'get') && row.caches.includes('redis');
   const writes = (appliesAtOnce(row, spec) || does(spec, 'ingest')) && row.writes_redis;
   return reads || writes;
 }
 
-/** Whether a function makes or opens tokens, cursors and command ids. */
+/** Returns whether a function creates or opens tokens, cursors and command ids. */
 export function holdsSigningKeys(spec: FunctionSpec): boolean {
   return !does(spec, 'ingest');
 }

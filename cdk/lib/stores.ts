@@ -12,15 +12,15 @@ import { retain } from './retention';
 import { SERVICE } from './service';
 import type { Row } from './stages';
 
-/** The tables, with keys, indexes and time to live as shared/adapters/src/tables.rs has them. */
+/** The tables, with the same keys, indexes and time to live as in shared/adapters/src/tables.rs. */
 export class Stores extends Construct {
-  /** States and claims. */
+  /** The write table: states and unique keys. */
   readonly write: TableV2;
-  /** Records of commands. */
+  /** The commands table: the records of commands. */
   readonly commands: TableV2;
-  /** Views that readers see, in the rows that write them. */
+  /** The read table that readers use, in the stages that write one. */
   readonly read?: TableV2;
-  /** Views of another projection, likewise, while one takes the place of the other. */
+  /** The read table of a second projection, during a cutover. */
   readonly otherRead?: TableV2;
 
   constructor(
@@ -41,8 +41,8 @@ export class Stores extends Construct {
   }
 
   /**
-   * Told in every row: it also says which projection the caches hold, and that must not change between rows. A text also
-   * where there is such a table, so that nothing about a function changes when the table goes.
+   * The name of the read table. Functions get it at every stage, because it also names the projection in cache keys, which must not
+   * change between stages. It is a text and no reference, so that a function stays unchanged if the table is removed.
    */
   get readName(): string {
     return `${this.config.name}-read-v${this.config.projection}`;
@@ -52,24 +52,28 @@ export class Stores extends Construct {
     return [this.write, this.commands, ...this.views];
   }
 
-  /** Those that hold views. When readers go from one to the other, some still look into the first for a while. */
+  /** The read tables. During a cutover, some readers still use the first one for a while. */
   get views(): TableV2[] {
     return [this.read, this.otherRead].filter((table) => table !== undefined);
   }
 
-  /** What the indexes of a table are called. */
+  /** Returns the names of a table's indexes. */
   indexesOf(table: TableV2): string[] {
     return table === this.commands ? [] : SERVICE.slots.map(indexName);
   }
 
-  /** The version of the projection ends the name, and the logical id: flipping two of them touches neither table. */
+  /**
+   * Creates a read table. Its name and logical id end in the projection's version, so a swap of two projections changes neither
+   * table.
+   */
   private ofProjection(projection: number): TableV2 {
     return this.table(`ReadV${projection}`, `read-v${projection}`, SERVICE.slots);
   }
 
   /**
-   * A table of what exists nowhere else. A restored one has another name, and another logical id as well: so CloudFormation
-   * adopts it, and leaves the damaged one in the account, instead of replacing the one by the other.
+   * Creates a table whose data exists nowhere else. A restored table has another name and another logical id. So CloudFormation
+   * imports
+   * it and leaves the damaged table in the account, instead of replacing one by the other.
    */
   private original(id: string, name: string, slots: readonly string[], streamed = false): TableV2 {
     const { restored } = this.config;
@@ -96,7 +100,7 @@ export class Stores extends Construct {
       timeToLiveAttribute: 'expires_at',
       billing: Billing.onDemand(),
       pointInTimeRecoverySpecification: { pointInTimeRecoveryEnabled: true },
-      // Which keys are throttled is what an operator asks; the other mode also bills every access.
+      // Operators need the throttled keys. The other mode bills every access.
       contributorInsightsSpecification: {
         enabled: contributorInsights,
         mode: ContributorInsightsMode.THROTTLED_KEYS,
@@ -110,15 +114,15 @@ export class Stores extends Construct {
   }
 }
 
-/** The name of the index of a slot, as in shared/adapters/src/tables.rs: DynamoDB asks for three characters or more. */
+/** Returns the name of a slot's index, as in shared/adapters/src/tables.rs. DynamoDB requires at least three characters. */
 function indexName(slot: string): string {
   return `by-${slot}`;
 }
 
 /**
- * Contributor Insights shows keys as they are: those of tables are ids and digests, but those of indexes hold what items are
- * listed by, such as the names of users. An index would do as its table does, and the construct has no setting of its own
- * for it.
+ * Turns Contributor Insights off for the indexes, because it shows keys in plain text. Keys of tables are ids and digests, but keys
+ * of indexes contain values such as the names of users. By default an index has the setting of its table, and the construct offers
+ * no separate one.
  */
 function tellNoKeysOf(table: TableV2, slots: readonly string[]): void {
   if (slots.length > 0) {

@@ -20,7 +20,7 @@ import type { Packages } from './packages';
 import { acknowledgeLogStreams, allow, roleFor } from './permissions';
 import type { Stores } from './stores';
 
-/** The parts of the comparison. */
+/** The parts that the comparison needs. */
 export interface Compared {
   config: Config;
   stores: Stores;
@@ -29,15 +29,15 @@ export interface Compared {
 }
 
 /**
- * `watershed verify`, every night: whether the read store shows what the write store holds.
+ * The nightly comparison: `watershed verify` checks that the read store shows the state of the write store.
  *
- * A build, because it may take longer than a function is given, and costs nothing until it starts. It reads both tables
- * whole: $0.125 for a million units of 4 KB. Redis it is not told of, so that it needs no network; what is wrong there
- * ends by itself.
+ * It is a build of CodeBuild, because it may take longer than a function's timeout, and costs nothing until it starts. It reads
+ * both
+ * tables completely, at $0.125 per million units of 4 KB. It skips Redis, so it needs no network; stale entries there expire.
  */
 export class Verification extends Construct {
   readonly project: Project;
-  /** Starts that the schedule could not make. */
+  /** The starts that the schedule could not make. */
   readonly deadLetters: Queue;
 
   constructor(scope: Construct, { config, stores, commandQueue, packages }: Compared) {
@@ -61,7 +61,7 @@ export class Verification extends Construct {
       environmentVariables: {
         WRITE_TABLE: { value: stores.write.tableName },
         READ_TABLE: { value: stores.read?.tableName },
-        // A backlog explains views that are missing or older: the log then says so.
+        // With the queue, the log reports a backlog, which explains missing or older views.
         ...(commandQueue && { QUEUE_URL: { value: commandQueue.queue.queueUrl } }),
       },
       buildSpec: BuildSpec.fromObject({
@@ -94,7 +94,7 @@ export class Verification extends Construct {
     });
   }
 
-  /** The calls of the tool: it scans both tables, looks again at what differs, and counts the commands in the queue. */
+  /** Returns the role of the tool. It scans both tables, reads differing items again, and counts the commands in the queue. */
   private role({ stores, commandQueue }: Pick<Compared, 'stores' | 'commandQueue'>, tool: Asset, logGroupName: string) {
     const logStreams = Stack.of(this).formatArn({ service: 'logs', resource: `log-group:${logGroupName}:*` });
     const tables = [stores.write, stores.read].filter((table) => table !== undefined).map((table) => table.tableArn);

@@ -6,7 +6,7 @@ import { aggregatesSeries, all, evaluate, type Expression, parse, type Series, t
 import { resolve } from './policies';
 import { of, properties, ROWS, template } from './support';
 
-/** Every row as `prod` has it, and configurations that make further alarms or fewer. */
+/** Every stage with the base `prod`, and configurations with more or fewer alarms. */
 const TEMPLATES = new Map<string, Template>([
   ...ROWS.map(({ stage }): [string, Template] => [stage, of(stage)]),
   ['cqrs with all options', template('cqrs', { domainEvents: true, otherProjection: 2, tracing: true })],
@@ -77,12 +77,12 @@ test('metric math is evaluated as CloudWatch documents it', () => {
 });
 
 /**
- * https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_MetricDataQuery.html and
- * https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/using-metric-math.html: how ids are spelt.
+ * The valid ids: https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_MetricDataQuery.html and
+ * https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/using-metric-math.html.
  */
 const ID = /^[a-z]\w{0,254}$/;
 
-/** A metric or an expression, as an alarm or a widget of a dashboard has it. */
+/** A metric or an expression of an alarm or of a dashboard's widget. */
 interface Query {
   readonly id: string;
   readonly expression: Expression | undefined;
@@ -93,7 +93,7 @@ function queryOf(id: string, expression: string | undefined, isShown: boolean): 
   return { id, expression: expression === undefined ? undefined : parse(expression), isShown };
 }
 
-/** The types of all ids, in whatever order they are written. Throws if an id is twice there, or an expression is wrong. */
+/** Returns the types of all ids, in any order of definition. Throws if an id is defined twice, or if an expression is wrong. */
 function typesOf(queries: Query[]): Map<string, Type> {
   for (const { id } of queries) {
     assert.match(id, ID);
@@ -122,9 +122,10 @@ function queriesOf(alarm: any): Query[] {
 }
 
 /**
- * Limits: https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html. One series, no SEARCH,
- * and no function that makes a scalar of all data points, because an alarm retrieves more points than it evaluates:
- * https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/using-metric-math.html.
+ * Checks an alarm. The limits are those of
+ * https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html.
+ * An alarm has one series and no SEARCH. It has no function that makes a scalar of all data points, because an alarm retrieves
+ * more points than it evaluates: https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/using-metric-math.html.
  */
 function checkAlarm(alarm: any): void {
   const queries = queriesOf(alarm);
@@ -185,7 +186,10 @@ test('the check of alarms finds what CloudWatch would refuse', () => {
   }, /ten metrics/);
 });
 
-/** The widgets' metrics: https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/CloudWatch-Dashboard-Body-Structure.html */
+/**
+ * Returns the metrics of all widgets:
+ * https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/CloudWatch-Dashboard-Body-Structure.html
+ */
 function metricsOfWidgets(from: Template): any[][][] {
   return properties(from, 'AWS::CloudWatch::Dashboard').flatMap(([, { DashboardBody }]) =>
     JSON.parse(resolve(DashboardBody)).widgets.map(({ properties }: any) => properties.metrics),
@@ -225,9 +229,9 @@ test('CloudWatch takes every search, whatever the deployment is called', () => {
   }
 });
 
-// Our own metrics
+// The functions' own metrics
 
-/** The sets of dimensions that shared/src/metrics/emf.rs writes a metric under, each in order. */
+/** Returns the sets of dimensions with which shared/src/metrics/emf.rs writes each metric, sorted. */
 function written(): Map<string, string[]> {
   const source = readFileSync('../shared/src/metrics/emf.rs', 'utf8');
   const directives = source.matchAll(/dimensions: &\[((?:&\[[^\]]*\](?:, )?)+)\],\s*metrics: &\[([^\]]*)\]/g);
@@ -243,7 +247,7 @@ function written(): Map<string, string[]> {
 
 const inOrder = (dimensions: string[]) => [...dimensions].sort().join();
 
-/** The metrics of an alarm, each with name and dimensions. */
+/** Returns the metrics of an alarm, each with name and dimensions. */
 function watched(alarm: any): any[] {
   const stats = (alarm.Metrics ?? []).flatMap(({ MetricStat }: any) => MetricStat?.Metric ?? []);
   return alarm.Metrics ? stats : [alarm];
@@ -290,7 +294,7 @@ test('every metric of our own that a dashboard shows is written under these very
 
 // Rollback alarms
 
-/** Metrics by what identifies them, with a value for each period. */
+/** The metrics by identity, with a value for each period. */
 type Measured = Record<string, Series>;
 
 const identityOf = ({ Namespace, MetricName, Dimensions }: any) => {
@@ -299,7 +303,7 @@ const identityOf = ({ Namespace, MetricName, Dimensions }: any) => {
 };
 
 /**
- * Whether an alarm goes off in one of these periods. Missing data is what the alarm says it is:
+ * Returns whether an alarm goes off in one of these periods. The alarm's setting decides how missing data counts:
  * https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarms-and-missing-data.html
  */
 function goesOff(alarm: any, measured: Measured, periods: number): boolean {
@@ -327,7 +331,7 @@ function valuesOf(alarm: any, measured: Measured, periods: number): Series {
   return evaluate(parse(alarm.Metrics.find(({ ReturnData }: any) => ReturnData).Expression), ids, periods);
 }
 
-/** A canary, in minutes: a tenth of each function's traffic goes to its new version. */
+/** The duration of a canary, in minutes. A tenth of each function's traffic goes to its new version. */
 const CANARY = 10;
 const each = (value: number): Series => Array(CANARY).fill(value);
 
@@ -338,7 +342,7 @@ function frontDoor(metric: string): string {
   return `AWS/ApiGateway ${metric} ApiId=<${id}>`;
 }
 
-/** Invocations of the new version of a function that failed. */
+/** Returns the metric of failed invocations of a function's new version. */
 function crashes(name: string, version = newVersionOf(name)): string {
   const [id] = properties(of('cqrs'), 'AWS::Lambda::Function').find(
     ([, { FunctionName }]) => FunctionName === `watershed-${name}`,
@@ -353,7 +357,7 @@ function newVersionOf(name: string): string {
   return `<${id}.Version>`;
 }
 
-/** A hundred requests a second, one in ten a write, and all is well. */
+/** The metrics of a healthy service with 100 requests per second, one in ten a write. */
 const HEALTHY: Measured = {
   [frontDoor('Count')]: each(6_000),
   [frontDoor('5xx')]: each(0),
@@ -371,7 +375,7 @@ const HEALTHY: Measured = {
   [ours('ProjectionLag', 'ingest-fn')]: each(250),
 };
 
-/** A fault of new code, the function that has it, the alarm that must see it, and how the canary shows. */
+/** The faults of new code. Each has the faulty function, the alarm that must detect it, and the metrics of the canary. */
 const FAULTS: [fault: string, name: string, alarm: string, measured: Measured][] = [
   ['read-fn answers 500', 'read-fn', 'ReadFnServerErrors', { [ours('Errors', 'read-fn')]: each(540) }],
   [
@@ -418,7 +422,7 @@ const FAULTS: [fault: string, name: string, alarm: string, measured: Measured][]
   ['ingest-fn stores views that read-fn cannot read', 'ingest-fn', 'ServerErrors', { [frontDoor('5xx')]: each(300) }],
 ];
 
-/** The rollback alarms of a function, by name. */
+/** Returns the rollback alarms of a function, by name. */
 function rollbackAlarms(stage: string, name: string): Map<string, any> {
   const group = groupOf(stage, name);
   const all = new Map(alarmsOf(of(stage)));
@@ -540,7 +544,7 @@ test('`watershed cost` counts the metrics with an alarm as they are', () => {
   for (const stage of ['cqrs', 'lambda-lith']) {
     const count = alarmsOf(of(stage)).reduce((sum, [, alarm]) => sum + watched(alarm).length, 0);
     const shown = new RegExp(`^${stage} on .*, \\$ a month .*\\nalarms +(\\d+\\.\\d+)`, 'm').exec(document);
-    // A metric with an alarm is $0.10 a month: tools/prices/src/lib.rs.
+    // An alarm costs $0.10 a month for each metric: tools/prices/src/lib.rs.
     assert.equal(shown?.[1], (count / 10).toFixed(2), stage);
   }
 });

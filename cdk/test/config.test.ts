@@ -130,7 +130,7 @@ test('what a package was built for is read from it', () => {
   assert.equal(Packages.placeholders().architecture('read-fn'), Architecture.X86_64);
 });
 
-/** What `cdk deploy` starts. */
+/** Runs the CDK application as `cdk deploy` does. */
 function app(context: object, environment: object) {
   const env = { ...process.env, CDK_DEFAULT_ACCOUNT: '', CDK_DEFAULT_REGION: '', ...environment, CDK_OUTDIR: scratch };
   const variables = {

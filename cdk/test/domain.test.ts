@@ -16,7 +16,7 @@ test('with a domain clients come by it alone, over TLS 1.2 or newer, and the out
     const [[apiId, api]] = properties(from, 'AWS::ApiGatewayV2::Api') as [[string, any]];
     const [[stageId, made]] = properties(from, 'AWS::ApiGatewayV2::Stage') as [[string, any]];
     const [mapping] = Object.values<any>(from.findResources('AWS::ApiGatewayV2::ApiMapping'));
-    // No key: the whole domain, without a base path.
+    // Without a key, the API has the whole domain.
     assert.deepEqual(mapping.Properties, { ApiId: { Ref: apiId }, DomainName: { Ref: domainId }, Stage: '$default' });
     assert.equal(made.StageName, '$default');
     assert.deepEqual(mapping.DependsOn, [stageId]);

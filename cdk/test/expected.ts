@@ -2,14 +2,14 @@ import { SERVICE } from '../lib/service';
 import type { Row } from '../lib/stages';
 
 /**
- * A function of the service, and its routes, worked out a second time from the resources and their actions alone. The
- * tests compare them with shared/service.json, and with the templates.
+ * The expected function and routes of an operation, derived a second time from the resources and their actions only. The tests
+ * compare them with shared/service.json and with the templates.
  */
 interface Expected {
-  /** The scopes of which a token needs one, joined by commas. */
+  /** The accepted scopes, joined by commas. A token needs one of them. */
   readonly scopes: string;
   readonly access: 'read' | 'write';
-  /** The function that answers where each operation has one of its own. */
+  /** The function that answers, in a stage with one function for each operation. */
   readonly name: string;
 }
 
@@ -41,14 +41,14 @@ const GROUPS: Group[] = [
   ],
 ];
 
-/** All routes that ask for a token, by their keys. */
+/** All routes that require a token, by their keys. */
 export const ROUTES = new Map<string, Expected>(
   GROUPS.flatMap(([path, methods, scopes, access, name]) =>
     methods.split(' ').map((method): [string, Expected] => [`${method} ${path}`, { scopes, access, name }]),
   ),
 );
 
-/** The functions of a row. */
+/** Returns the functions of a stage. */
 export function functionsOf({ stage, queue_deployed }: Row): string[] {
   if (stage === 'single-responsibility') {
     return [...new Set([...ROUTES.values()].map(({ name }) => name))];
@@ -56,7 +56,7 @@ export function functionsOf({ stage, queue_deployed }: Row): string[] {
   return stage === 'lambda-lith' ? ['lith-fn'] : ['read-fn', 'write-fn', ...(queue_deployed ? ['ingest-fn'] : [])];
 }
 
-/** The function that answers a route in a row; without a route, that of everything else. */
+/** Returns the function that answers a route at a stage. Without a route, returns that of all other requests. */
 export function answering({ stage }: Row, routeKey: string): string {
   const { access, name } = ROUTES.get(routeKey) ?? { access: 'read', name: 'get-command-fn' };
   if (stage === 'single-responsibility') {

@@ -6,10 +6,10 @@ import { config, functionOf, properties, specOf } from './support';
 
 const DOCUMENT = '../docs/security.md';
 
-/** What the document says: for each binary of a row, what functions that run it may do on what. */
+/** The permissions in the document: for each binary of a stage, the actions on each resource. */
 export type Grants = Map<string, Map<string, string[]>>;
 
-/** Reads the tables: a heading names rows, or says `everywhere`; a line has a binary, a resource and actions. */
+/** Reads the document's tables. A heading names stages, or `everywhere`; a line has a binary, a resource and actions. */
 function documented(): Map<string, Grants> {
   const rows = new Map<string, Grants>();
   let named: string[] = [];
@@ -35,7 +35,7 @@ function quoted(text: string): string[] {
 
 export const DOCUMENTED = documented();
 
-/** The permissions of a function in a row, or in several, by the document; `anything` stands for the resource `*`. */
+/** Returns the permissions of a function at one or more stages, by the document. `anything` means the resource `*`. */
 export function granted(name: string, ...rows: Row[]): Map<string, string[]> {
   const spec = specOf(name);
   const everywhere = DOCUMENTED.get('everywhere')!;
@@ -50,7 +50,7 @@ export function granted(name: string, ...rows: Row[]): Map<string, string[]> {
   return grants;
 }
 
-/** The resources that a function may have to do with, by what the document calls them, as a policy must name them. */
+/** Returns the resources that a function may use: the document's name for each, and its ARN in a policy. */
 export function resources(from: Template, name: string): [called: string, resource: string][] {
   const found: [string, string][] = [];
   for (const [id, table] of properties(from, 'AWS::DynamoDB::GlobalTable')) {
@@ -84,7 +84,10 @@ export function statements(from: Template, name: string): Statement[] {
   return statementsOf(from, functionOf(from, name).Role['Fn::GetAtt'][0]);
 }
 
-/** What is allowed and should not be, under whatever condition; and what should be, and is not without one. */
+/**
+ * Returns the differences from the document. An extra permission counts even under a condition. A documented one counts as missing
+ * if it has a condition.
+ */
 export function differences(from: Template, name: string, grants: Map<string, string[]>): string[] {
   const [policy, known] = [statements(from, name), resources(from, name)];
   const called = new Map(known.map(([called, resource]) => [resource, called]));

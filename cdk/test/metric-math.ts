@@ -1,10 +1,10 @@
 /**
- * CloudWatch's metric math: reads expressions, checks them by CloudWatch's rules, and evaluates them.
+ * CloudWatch's metric math: parses expressions, checks them by CloudWatch's rules, and evaluates them.
  *
  * Rules: https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/using-metric-math.html#metric-math-syntax
  */
 
-/** A scalar, a time series, or an array of time series, as that page calls them. */
+/** The type of an expression: a scalar, a time series, or an array of time series, with that page's names. */
 export type Type = 'S' | 'TS' | 'TS[]';
 
 /** A value for each period; `undefined` if there is no data. */
@@ -20,11 +20,11 @@ export type Expression =
 
 const TOKEN = /\s*(\d+(?:\.\d+)?|'[^']*'|"[^"]*"|[A-Za-z_]\w*|==|!=|<=|>=|&&|\|\||[-+*/^<>()[\],])/y;
 
-/** Operators, the loosest first. */
+/** The operators, by increasing precedence. */
 const LEVELS = [['OR', '||'], ['AND', '&&'], ['==', '!=', '<=', '>=', '<', '>'], ['+', '-'], ['*', '/'], ['^']];
 const COMPARISONS = [...LEVELS[0]!, ...LEVELS[1]!, ...LEVELS[2]!];
 
-/** Functions that make one series of an array, and one scalar of a series. */
+/** The functions that turn an array into one series, and a series into one scalar. */
 const AGGREGATES = ['AVG', 'DATAPOINT_COUNT', 'MAX', 'MIN', 'STDDEV', 'SUM'];
 
 export function parse(text: string): Expression {
@@ -111,19 +111,19 @@ function list(tokens: string[], end: string): Expression[] {
   return parts;
 }
 
-/** An expression and all that it consists of. */
+/** Returns an expression and all its parts. */
 export function all(expression: Expression): Expression[] {
   return [expression, ...('parts' in expression ? expression.parts.flatMap(all) : [])];
 }
 
-/** Whether an expression makes a scalar of the points of a series, however many there are. */
+/** Returns whether an expression turns a series into a scalar, however many points the series has. */
 export function aggregatesSeries(expression: Expression, ids: ReadonlyMap<string, Type>): boolean {
   return all(expression).some(
     (part) => part.kind === 'call' && AGGREGATES.includes(part.name) && typeOf(part, ids) === 'S',
   );
 }
 
-/** The type of an expression, given those of ids. Throws if CloudWatch would refuse it. */
+/** Returns the type of an expression, for these types of ids. Throws if CloudWatch would refuse it. */
 export function typeOf(expression: Expression, ids: ReadonlyMap<string, Type>): Type {
   switch (expression.kind) {
     case 'number':
@@ -177,7 +177,7 @@ function typeOfCall(name: string, parts: Expression[], ids: ReadonlyMap<string, 
   throw new Error(`${name}(${types}) is not known here: add it as the documentation of CloudWatch has it`);
 }
 
-/** The values of an expression that is a series, as far as its rules are needed here. */
+/** Returns the values of an expression that is a series. Implements only the rules that the tests need. */
 export function evaluate(expression: Expression, ids: ReadonlyMap<string, Series>, periods: number): Series {
   return Array.from({ length: periods }, (_, period) => valueAt(expression, (id) => ids.get(id)?.[period]));
 }
@@ -208,7 +208,7 @@ function valueAt(expression: Expression, lookup: Lookup): number | undefined {
   }
 }
 
-/** A missing value counts as 0 unless all series lack one. The result of a division by 0 is missing. */
+/** Applies an operator. A missing value counts as 0, unless all series have none. A division by 0 has no result. */
 function operate(operator: string, parts: Expression[], lookup: Lookup): number | undefined {
   const values = parts.map((part) => valueAt(part, lookup));
   if (values.every((value, index) => value === undefined || isScalar(parts[index]!))) {

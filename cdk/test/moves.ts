@@ -3,7 +3,7 @@ import type { Config } from '../lib/config';
 import { type Row, rowOf } from '../lib/stages';
 import { synthesise } from './support';
 
-/** Every row, and those to which one deployment leads from it. */
+/** Every stage, with the stages to which one deployment leads from it. */
 export const NEXT: [from: Row, rows: Row[]][] = [
   ['single-responsibility', 'lambda-lith'],
   ['lambda-lith', 'single-responsibility', 'read-write'],
@@ -19,7 +19,7 @@ export const NEXT: [from: Row, rows: Row[]][] = [
   ['cqrs', 'cqrs-expand'],
 ].map(([from, ...rows]) => [rowOf(from!), rows.map(rowOf)]);
 
-/** A row that takes the place of another. */
+/** A step from one stage to another. */
 export interface Move {
   readonly from: Row;
   readonly to: Row;
@@ -28,7 +28,7 @@ export interface Move {
   readonly named: string;
 }
 
-/** Every way from a row to the next one. */
+/** Returns every step from a stage to an adjacent one. */
 export function moves(settings: Config): Move[] {
   return NEXT.flatMap(([from, rows]) => {
     const templates = synthesise(rows, settings, from);

@@ -6,7 +6,7 @@ import { differences, DOCUMENTED, granted, statements } from './grants';
 import { type Statement, statementsOf } from './policies';
 import { config, functionOf, of, properties, ROWS, synthesise, template } from './support';
 
-/** All of all functions, at these rows. */
+/** Returns the differences of all functions at these stages. */
 function allDifferences(templates: Map<string, Template>, grantsOf = granted): string[] {
   return [...templates].flatMap(([stage, from]) =>
     rowOf(stage).functions.flatMap(({ name }) =>
@@ -57,7 +57,7 @@ test('with tracing every function may send traces as well', () => {
 const ROLE = functionOf(of('cqrs'), 'write-fn').Role['Fn::GetAtt'][0];
 const STREAM = 'arn:aws:kinesis:eu-central-1:111122223333:stream/other';
 
-/** What the matrix says of write-fn in `cqrs` where its policy, or something besides, is changed. */
+/** Returns the differences that the matrix reports for write-fn at `cqrs`, after a change to its policy or to other resources. */
 function noticed(change: (policy: any[], resources: any, readTable: object) => void): string {
   const changed = structuredClone(of('cqrs').toJSON());
   const policy = changed.Resources[ROLE].Properties.Policies[0].PolicyDocument.Statement;

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import type { Template } from 'aws-cdk-lib/assertions';
 import { properties } from './support';
 
-/** One statement of a policy, with its resources as texts. */
+/** A statement of a policy, with its resources as texts. */
 export interface Statement {
   readonly effect: 'Allow' | 'Deny';
   readonly actions: string[];
@@ -16,7 +16,7 @@ const PSEUDO: Record<string, string> = {
   'AWS::AccountId': '111122223333',
 };
 
-/** What CloudFormation would make of a value: names for what has a name only when it is deployed. */
+/** Returns the value as CloudFormation would resolve it. A placeholder replaces each name that exists only after the deployment. */
 export function resolve(value: any): string {
   if (typeof value === 'string') {
     return value;
@@ -39,14 +39,14 @@ export function resolve(value: any): string {
 
 const list = (value: any): any[] => (Array.isArray(value) ? value : [value]);
 
-/** What may attach a policy to roles, and to which. */
+/** The types of resources that attach a policy to roles, with the function that returns these roles. */
 const ATTACHED: Record<string, (properties: any) => any[]> = {
   'AWS::IAM::Policy': ({ Roles }) => Roles ?? [],
   'AWS::IAM::ManagedPolicy': ({ Roles }) => Roles ?? [],
   'AWS::IAM::RolePolicy': ({ RoleName }) => [RoleName],
 };
 
-/** All statements that apply to a role, wherever they are written. */
+/** Returns all statements that apply to a role, from every resource that has one. */
 export function statementsOf(from: Template, role: string): Statement[] {
   const [, own] = properties(from, 'AWS::IAM::Role').find(([id]) => id === role)!;
   assert.equal(own.ManagedPolicyArns, undefined, `${role} has policies that are not in the template`);
@@ -60,7 +60,7 @@ export function statementsOf(from: Template, role: string): Statement[] {
     .map(statementFrom);
 }
 
-/** A role goes by its logical id: its name could be that of any. */
+/** Returns the logical id of a role. A plain name is an error, because it could be that of any role. */
 function roleCalled(of: any): string {
   assert.equal(typeof of.Ref, 'string', `cannot tell which role ${JSON.stringify(of)} is`);
   return of.Ref;
@@ -68,12 +68,12 @@ function roleCalled(of: any): string {
 
 function statementFrom(written: any): Statement {
   const { Effect, Action, Resource, Condition, Sid, ...more } = written;
-  // Such as NotAction, which allows everything but what it names.
+  // An example is NotAction, which allows all actions except the named ones.
   assert.deepEqual(more, {}, 'a statement with parts that are not understood');
   return { effect: Effect, actions: list(Action), resources: list(Resource).map(resolve), conditions: Condition };
 }
 
-/** Every action and resource that is allowed, as it is written, and be it under a condition. */
+/** Returns every allowed action and resource as written, even under a condition. */
 export function allowances(statements: Statement[]): [action: string, resource: string][] {
   return statements
     .filter(({ effect }) => effect === 'Allow')
@@ -82,7 +82,7 @@ export function allowances(statements: Statement[]): [action: string, resource: 
     );
 }
 
-/** Whether Lambda, in the function's name, may do this: conditions hold for the function's own code only. */
+/** Returns whether Lambda may do this with the function's role. Conditions count for the function's own code only. */
 export function isAllowed(statements: Statement[], action: string, resource: string): boolean {
   const applies = (statement: Statement) =>
     statement.actions.some((pattern) => matches(pattern, action)) &&
@@ -96,9 +96,9 @@ export function isAllowed(statements: Statement[], action: string, resource: str
 }
 
 /**
- * As `ArnLike` compares: case counts, and each of the six parts between colons is compared by itself. Within the last one
- * `*` stands for slashes as well. (The API reference says that Lambda compares a SourceArn by `StringLike`, the policies
- * that it makes say `ArnLike`, which lets in less.)
+ * Compares like `ArnLike`: case-sensitive, and each of the six parts between colons separately. In the last part `*` also matches
+ * slashes. The API reference says that Lambda compares a SourceArn with `StringLike`. The policies that Lambda creates have
+ * `ArnLike`, which is stricter.
  */
 export function arnLike(pattern: string, arn: string): boolean {
   const [patterns, parts] = [pattern, arn].map((text) => {
@@ -108,7 +108,7 @@ export function arnLike(pattern: string, arn: string): boolean {
   return parts!.every((part, place) => wildcards(patterns![place]!).test(part!));
 }
 
-/** As IAM compares: `*` is any text, `?` any character. */
+/** Compares like IAM: `*` matches any text, `?` any character. */
 function matches(pattern: string, text: string): boolean {
   if (!/[*?]/.test(pattern)) {
     return pattern.toLowerCase() === text.toLowerCase();

@@ -5,7 +5,7 @@ import { of, properties, ROWS, template } from './support';
 
 const RESTORED = { restored: 1, projection: 2 };
 
-/** The tables of a template, by name: the logical id, and all that is deployed but the name. */
+/** Returns the tables of a template, by name: the logical id, the policies, and all other properties. */
 function tables(from: Template): Map<string, { id: string; rest: any; policies: unknown[] }> {
   const found = Object.entries<any>(from.findResources('AWS::DynamoDB::GlobalTable'));
   return new Map(
@@ -23,7 +23,7 @@ test('restored tables have names and logical ids of their own, and are otherwise
       const [damaged, restored] = [before.get(name)!, after.get(`${name}-r1`)!];
       assert.ok(!after.has(name), stage);
       assert.deepEqual(restored.rest, damaged.rest, `${name} at ${stage}`);
-      // CloudFormation imports only tables that it retains, and keeps retained tables that leave the template.
+      // CloudFormation imports a table only if it has a retention policy. It keeps a retained table that leaves the template.
       assert.deepEqual(
         [restored.policies, damaged.policies],
         [

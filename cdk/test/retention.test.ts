@@ -19,7 +19,7 @@ function ofType(from: Template, type: RegExp): [id: string, resource: any][] {
   return resources(from).filter(([, { Type }]) => type.test(Type));
 }
 
-/** Resources that hold data of clients, and the policies on them. */
+/** The types of resources that hold clients' data, with their policies. */
 const HOLDS_DATA = /^AWS::(DynamoDB|SQS)::/;
 
 test('in prod no table and no queue is ever deleted, whatever changes; in dev they go with the stack', () => {
@@ -28,9 +28,9 @@ test('in prod no table and no queue is ever deleted, whatever changes; in dev th
     ['dev', 'Delete'],
   ]) {
     const from = template('cqrs', { base, domainEvents: true });
-    // Starts of the nightly comparison that failed are no data: that queue goes with the stack.
+    // The failed starts of the nightly comparison are not data: their queue is deleted with the stack.
     const found = ofType(from, HOLDS_DATA).filter(([id]) => !id.startsWith('Verification'));
-    // Three tables; the two queues of commands, that of events, and their policies.
+    // Three tables; two command queues and one event queue, each with a policy.
     assert.equal(found.length, 3 + 2 * 3, base);
     for (const [id, { DeletionPolicy, UpdateReplacePolicy }] of found) {
       assert.deepEqual([DeletionPolicy, UpdateReplacePolicy], [policy, policy], `${id} of ${base}`);
@@ -72,14 +72,14 @@ test('a queue goes with the row before it, and comes again under another name', 
 });
 
 test('CloudFormation has room to name a FIFO queue', () => {
-  // The stack's name, the logical id and 13 characters of its own, with hyphens between, and the ending.
+  // A name has the stack's name, the logical id and 13 generated characters, joined by hyphens, and the ending.
   const longest = 'a'.repeat(25);
   for (const [id] of ofType(template('cqrs', { name: longest, queue: FIFO }), /^AWS::SQS::Queue$/)) {
     assert.ok(longest.length + 1 + id.length + 1 + 13 + '.fifo'.length <= 80, id);
   }
 });
 
-/** Whether the rules of a template accept the parameters of the deployed one. */
+/** Returns whether the rules of a template accept the parameters of the deployed one. */
 function isLetThrough(deployed: Template, next: Template): boolean {
   const { Parameters: known = {} } = deployed.toJSON();
   const { Parameters: parameters = {}, Rules: rules = {} } = next.toJSON();

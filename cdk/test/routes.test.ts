@@ -5,7 +5,7 @@ import { moves } from './moves';
 import { arnLike, resolve } from './policies';
 import { config, properties, ROWS, synthesise, template } from './support';
 
-/** Every row at rest, and every row that takes the place of another; with aliases before the functions, and without. */
+/** Every stage at rest and every step, with canary aliases and without. */
 const DEPLOYMENTS: [named: string, from: Template][] = [true, false].flatMap((canary) => {
   const settings = config({ canary });
   const named = (name: string) => `${name}, ${canary ? 'with' : 'without'} canary`;
@@ -19,9 +19,10 @@ DEPLOYMENTS.push(['cqrs with CORS, with canary', template('cqrs', { cors: ['http
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];
 
 /**
- * The ARNs under which API Gateway may invoke the function of a route: `<api>/<stage>/<method>/<path>`, and
- * `<api>/<stage>/$default` (https://github.com/aws/serverless-application-model/issues/1860). AWS does not say whether the
- * path is that of the route or of the request, nor what stands for `ANY`: so each of them counts.
+ * Returns the ARNs with which API Gateway may invoke the function of a route: `<api>/<stage>/<method>/<path>`, and
+ * `<api>/<stage>/$default` (https://github.com/aws/serverless-application-model/issues/1860). AWS does not document whether the
+ * path
+ * is that of the route or of the request, nor how `ANY` appears, so all of these must match.
  */
 function invokedAs(api: string, stage: string, routeKey: string): string[] {
   const arn = (rest: string) => `arn:aws:execute-api:eu-central-1:111122223333:${api}/${stage}/${rest}`;
@@ -34,7 +35,7 @@ function invokedAs(api: string, stage: string, routeKey: string): string[] {
   return methods.flatMap((method) => [...new Set([path, ofRequest])].map((path) => arn(`${method}${path}`)));
 }
 
-/** A route with the function that answers it, an alias or not. */
+/** A route, with the function or alias that answers it. */
 interface Route {
   readonly id: string;
   readonly routeKey: string;
@@ -52,7 +53,7 @@ function routesOf(from: Template): Route[] {
   });
 }
 
-/** The logical ids of the permissions that let API Gateway invoke the function of a route, under each of its ARNs. */
+/** Returns the logical ids of the permissions that let API Gateway invoke the function of a route, with each of its ARNs. */
 function permissionsOf(from: Template, { target, arns }: Route): string[] {
   const letting = properties(from, 'AWS::Lambda::Permission').filter(
     ([, { Action, FunctionName, Principal, SourceArn }]) =>
@@ -64,7 +65,7 @@ function permissionsOf(from: Template, { target, arns }: Route): string[] {
   return letting.map(([id]) => id);
 }
 
-/** The resources that a resource depends on, directly or through others. */
+/** Returns the resources on which a resource depends, directly or indirectly. */
 function before(from: Template, id: string, found = new Set<string>()): Set<string> {
   const { DependsOn = [], Properties } = from.toJSON().Resources[id] ?? {};
   const referred = JSON.stringify(Properties ?? {}).matchAll(/"Ref":"([^"]+)"|"Fn::GetAtt":\["([^"]+)"/g);
@@ -76,7 +77,7 @@ function before(from: Template, id: string, found = new Set<string>()): Set<stri
   return found;
 }
 
-/** The routes that API Gateway may not invoke, or that may go live too early. */
+/** Returns the routes that API Gateway may not invoke, or that may go live before their permission. */
 function faults(from: Template): string[] {
   return routesOf(from).flatMap((route) => {
     const permissions = permissionsOf(from, route);
@@ -115,7 +116,7 @@ test('an alias is invoked, and nothing else, where new versions are let in by an
   }
 });
 
-/** The faults of a row after a change to its resources. */
+/** Returns the faults of a stage after a change to its resources. */
 function faultsAfter(change: (resource: any, type: string) => void): string[] {
   const changed = structuredClone(DEPLOYMENTS[0]![1].toJSON());
   Object.values<any>(changed.Resources).forEach((resource) => change(resource, resource.Type));

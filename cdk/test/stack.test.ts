@@ -9,7 +9,7 @@ import { functionOf, of, properties, ROWS, template, WITH_USERS } from './suppor
 
 const QUEUED = ROWS.filter((row) => row.queue_deployed);
 
-// The table of stages
+// The stages
 
 test('every row deploys its functions, and none besides', () => {
   for (const row of ROWS) {
@@ -67,7 +67,7 @@ test('what holds data keeps its logical id and its definition from row to row', 
   }
 });
 
-/** Made anew with functions and named after their logical ids: two that say the same do not contradict each other. */
+/** The types that each function creates again, with names from their logical ids. So two equal ones never collide. */
 const MADE_ANEW = ['AWS::Lambda::Version', 'AWS::CodeDeploy::DeploymentGroup'];
 
 test('nothing is in two rows under two logical ids, so that no step makes anew what is there already', () => {
@@ -144,7 +144,7 @@ test('tokens are checked against the issuer and the audience of the configuratio
   });
 });
 
-/** The function that each route leads to. */
+/** Returns the function of each route. */
 function targets(stage: string): Map<string, string> {
   const { Resources } = of(stage).toJSON();
   const routes = properties(of(stage), 'AWS::ApiGatewayV2::Route').map(([, { RouteKey, Target }]): [string, string] => {
@@ -214,7 +214,7 @@ test('the stage is made after the one route that it has settings for', () => {
   }
 });
 
-/** Variables that hold no text of a client, an issuer or a function. */
+/** The variables without text from a client, an issuer or a function. */
 const OF_API_GATEWAY = [
   'error.responseType',
   'identity.sourceIp',
@@ -407,7 +407,7 @@ test('in prod new versions are let in by and by, and thrown out when an alarm go
     for (const [id, { UpdatePolicy }] of Object.entries<any>(aliases)) {
       assert.ok(UpdatePolicy.CodeDeployLambdaAliasUpdate.DeploymentGroupName.Ref, id);
     }
-    // Nothing goes past the alias: neither requests nor messages.
+    // Every request and message goes through the alias.
     for (const [id, { IntegrationUri }] of properties(of(stage), 'AWS::ApiGatewayV2::Integration')) {
       assert.ok(IntegrationUri.Ref in aliases, id);
     }
@@ -425,7 +425,7 @@ test('in prod new versions are let in by and by, and thrown out when an alarm go
 
 // The command queue
 
-/** The command queue, and its dead-letter queue. */
+/** Returns the command queue and its dead-letter queue. */
 function queues(from: ReturnType<typeof of>): [queue: [string, any], deadLetters: [string, any]] {
   const found = properties(from, 'AWS::SQS::Queue').filter(([id]) => id.startsWith('CommandQueue'));
   assert.equal(found.length, 2);
@@ -480,7 +480,7 @@ test('batches at once are bounded by concurrency or by pollers, never by both', 
 
 test('queues are encrypted, and take nothing in the clear', () => {
   for (const { stage } of QUEUED) {
-    // Of commands, and those of the nightly comparison that did not start.
+    // The two command queues, and the queue for failed starts of the nightly comparison.
     of(stage).resourcePropertiesCountIs('AWS::SQS::Queue', { SqsManagedSseEnabled: true }, 3);
     const policies = properties(of(stage), 'AWS::SQS::QueuePolicy');
     assert.equal(policies.length, 3);
@@ -677,10 +677,10 @@ test('nothing leaves the account through an endpoint', () => {
   }
 });
 
-// What tells how it goes
+// Monitoring
 
 const alarms = (stage: string) => properties(of(stage), 'AWS::CloudWatch::Alarm').map(([, alarm]) => alarm);
-/** The metrics that an alarm watches with metric math. */
+/** Returns the metrics that an alarm watches with metric math. */
 const watched = (alarm: any): any[] => (alarm.Metrics ?? []).flatMap(({ MetricStat }: any) => MetricStat?.Metric ?? []);
 
 test('somebody is told of errors, delays, throttles, a backlog, dead letters and a projection that lags', () => {
@@ -755,7 +755,7 @@ test('throttled reads and writes are told of each table and each of its indexes,
   }
 });
 
-/** The name of an alarm in the operators' document, where one line stands for the same alarm of other functions. */
+/** Returns the name of an alarm in the operators' document. One line there covers the same alarm of several functions. */
 function documentedAs(logicalId: string): string {
   const called = logicalId.replace(/^Monitoring(\w+)[0-9A-F]{8}$/, '$1');
   return called.replace(/^\w+Fn(?=[A-Z])/, '{Function}').replace(/^(Function(?:Errors|Throttles))\d+$/, '$1');
@@ -853,7 +853,7 @@ test('changes are published without a function between, where that is wanted', (
   of('cqrs').resourceCountIs('AWS::Pipes::Pipe', 0);
   const from = template('cqrs', { domainEvents: true });
   from.resourceCountIs('AWS::Lambda::Function', 3);
-  // One for all resources: a stream takes two readers at most.
+  // One pipe for all resources, because a stream takes at most two readers.
   from.resourceCountIs('AWS::Pipes::Pipe', 1);
   from.hasResourceProperties('AWS::Pipes::Pipe', {
     Source: { 'Fn::GetAtt': [Match.stringLikeRegexp('^StoresWrite'), 'StreamArn'] },

@@ -16,12 +16,12 @@ const OWN = {
 
 const packages = Packages.placeholders();
 
-/** A configuration that is complete, with what a test wants to be different. */
+/** Returns a complete configuration, with the values that a test changes. */
 export function config(different: object = {}): Config {
   return parseConfig({ ...OWN, ...different }, 'the configuration of a test');
 }
 
-/** The templates of these rows, when they come from another one if any. */
+/** Returns the templates of these stages, as steps from another stage if `from` is set. */
 export function synthesise(rows: Row[], settings: Config = config(), from?: Row): Map<string, Template> {
   const app = newApp(mkdtempSync(join(tmpdir(), 'watershed-templates-')));
   const stacks = addStacks(app, settings, rows, packages, from);
@@ -29,7 +29,7 @@ export function synthesise(rows: Row[], settings: Config = config(), from?: Row)
   return new Map(rows.map((row, place) => [row.stage, Template.fromStack(stacks[place]!)]));
 }
 
-/** A row with what a test wants to be different. */
+/** Returns the template of a stage, with the values that a test changes. */
 export function template(stage: string, different: object = {}): Template {
   return synthesise([rowOf(stage)], config(different)).get(stage)!;
 }
@@ -37,26 +37,26 @@ export function template(stage: string, different: object = {}): Template {
 export const ROWS = allRows();
 let all: Map<string, Template> | undefined;
 
-/** A row as `prod` has it. */
+/** Returns the template of a stage with the base `prod`. */
 export function of(stage: string): Template {
   all ??= synthesise(ROWS);
   return all.get(stage)!;
 }
 
-/** The properties of the resources of a type, by logical id. */
+/** Returns the properties of all resources of a type, by logical id. */
 export function properties(from: Template, type: string): [id: string, properties: any][] {
   return Object.entries(from.findResources(type)).map(([id, resource]) => [id, resource.Properties]);
 }
 
-/** The function of this name, as the service describes it. */
+/** Returns the function with this name, as the service describes it. */
 export function specOf(name: string): FunctionSpec {
   return SERVICE.functions.find((spec) => spec.name === name)!;
 }
 
-/** For tests that name functions and routes of users: the sample may be gone. */
+/** The option of tests that name functions and routes of users. They are skipped if that sample is removed. */
 export const WITH_USERS = { skip: !SERVICE.resources.some(({ collection }) => collection === 'users') };
 
-/** The function of this name, as it is deployed at a stage. */
+/** Returns the properties of the function with this name in a template. */
 export function functionOf(from: Template, name: string): any {
   const found = properties(from, 'AWS::Lambda::Function').find(([, { FunctionName }]) =>
     FunctionName.endsWith(`-${name}`),

@@ -10,8 +10,9 @@ import { config, of, ROWS, synthesise } from './support';
 const MOVES = moves(config());
 
 /**
- * The logical ids of what functions rest upon: tables, queues, Redis and its network. The nightly comparison has a queue
- * that no function knows.
+ * Returns the logical ids of the resources that functions need: tables, queues, Redis and its network. No function uses the queue
+ * of
+ * the nightly comparison.
  */
 function foundations(template: Template): string[] {
   const isFoundation = ([id, { Type }]: [string, any]) =>
