@@ -161,8 +161,7 @@ export class Api extends Construct {
 
   /**
    * Permits every route of this API to invoke a function. API Gateway invokes `$default` as `<api>/<stage>/$default`, and other
-   * routes
-   * as `<api>/<stage>/<method>/<path>`. The pattern matches both, because a wildcard also matches slashes.
+   * routes as `<api>/<stage>/<method>/<path>`. The pattern matches both, because a wildcard also matches slashes.
    */
   private permission(target: IFunction): CfnPermission {
     return new CfnPermission(this, `Invoke-${target.node.id}`, {

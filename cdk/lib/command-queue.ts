@@ -52,8 +52,7 @@ export class CommandQueue extends Construct {
 
   /**
    * Makes CloudFormation refuse to replace the queue by one of the other type, because no function would read the commands left in
-   * the
-   * old queue. The parameter keeps its value from update to update. A stage without a queue removes it.
+   * the old queue. The parameter keeps its value from update to update. A stage without a queue removes it.
    */
   private refuseAnotherType(type: 'standard' | 'fifo'): void {
     const deployed = new CfnParameter(this, 'Type', {

@@ -12,8 +12,7 @@ export interface Config {
   readonly audience: readonly string[];
   /**
    * The ARN of the secret with the signing keys. You create it once by hand, because it must outlive every stack: docs/deploy.md
-   * has the
-   * command.
+   * has the command.
    */
   readonly signingKeysSecret: string;
   /** The revision of the keys in the secret. Raise it after a change: the functions read the keys at their start, and restart. */
@@ -25,9 +24,8 @@ export interface Config {
   readonly redis: boolean;
   /**
    * The domain name of the front door, and the ARN of its certificate in AWS Certificate Manager, in the same region. The API's
-   * default
-   * endpoint is then disabled. `basePath`, such as `v1`, is the path of the API on the domain; without it the API has the whole
-   * domain.
+   * default endpoint is then disabled. `basePath`, such as `v1`, is the path of the API on the domain; without it the API has the
+   * whole domain.
    */
   readonly domain?: { readonly name: string; readonly certificate: string; readonly basePath?: string };
   /** The origins whose pages may call the API from a browser, such as `https://app.example.com`. None by default. */
@@ -51,8 +49,7 @@ export interface Config {
   readonly tracing: boolean;
   /**
    * The reserved concurrency of each function that takes writes and no reads, which is also its maximum. So waiting writes cannot
-   * use
-   * up the concurrency of reads. None is reserved by default.
+   * use up the concurrency of reads. None is reserved by default.
    */
   readonly writeConcurrency?: number;
   /** The projection that readers use: the version at the end of the read table's name. */

@@ -13,13 +13,11 @@ const ATTEMPTS_MAX = 20;
 
 /**
  * Publishes changes of items for other services: from the write table's stream through a pipe to a bus, without a function. A
- * stream
- * takes at most two readers, so one pipe serves all resources.
+ * stream takes at most two readers, so one pipe serves all resources.
  *
  * The key in an event begins with the kind of the item (`U#tenant#id`), so a subscriber's rule can select a resource. An event
  * contains only the item's key and its current version. A subscriber with the permission can read the item from the API. Events
- * come
- * at least once, and in order for each item; the version shows which is the newest.
+ * come at least once, and in order for each item; the version shows which is the newest.
  */
 export class DomainEvents extends Construct {
   readonly bus: EventBus;

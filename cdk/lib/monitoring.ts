@@ -101,8 +101,7 @@ export class Monitoring extends Construct {
 
   /**
    * Returns the alarms that roll back new code of a function: its own, those of the commands that it sends or applies, and the
-   * front
-   * door's, because readers may fail on data that a writer stored.
+   * front door's. The front door's are included because readers may fail on data that a writer stored.
    *
    * CodeDeploy takes at most ten alarms for a deployment group:
    * https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/aws-properties-codedeploy-deploymentgroup-alarmconfiguration.html
@@ -206,8 +205,7 @@ export class Monitoring extends Construct {
 
   /**
    * Returns the alarms of each function with a canary. A tenth of one function's requests is hard to see at the front door, and
-   * easy
-   * to see among the requests of that function.
+   * easy to see among the requests of that function.
    */
   private ofNewCode(): Thresholds {
     const alarms = this.props.functions.aliases.map(([spec, alias]): Thresholds => ({
@@ -480,8 +478,7 @@ function idOf(name: string, what: string): string {
  * not rolled back for the crashes of the version before.
  *
  * https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-view.html: with the dimension `ExecutedVersion`, metrics are
- * those
- * of a version behind a weighted alias.
+ * those of a version behind a weighted alias.
  */
 function errorsOfVersion(alias: Alias): Metric {
   const errors = alias.metricErrors({ period: MINUTE });

@@ -22,12 +22,10 @@ import { does, holdsSigningKeys, queues, type Row, usesRedis } from './stages';
  * The network of Redis and of the functions that use it. Stages without Redis have no network.
  *
  * It has no connection to the internet and no NAT gateway, which costs $33 a month and $0.045 per GB. The functions reach AWS
- * through
- * endpoints. The one for DynamoDB is free. The others cost about $7.30 a month in each of two zones, and $0.01 per GB. The
- * functions
- * read their signing keys from Secrets Manager. In the stages with a queue, ingest-fn defers messages in SQS. In the stages in
- * which
- * write-fn also uses Redis, it queues messages there.
+ * through endpoints. The one for DynamoDB is free. The others cost about $7.30 a month in each of two zones, and $0.01 per GB.
+ *
+ * The endpoint of Secrets Manager serves the signing keys, which functions read at their start. In the stages with a queue, there
+ * is also an endpoint of SQS. ingest-fn defers messages through it, and write-fn queues messages if it also uses Redis.
  */
 export class Network extends Construct {
   readonly vpc: Vpc;
@@ -59,16 +57,14 @@ export class Network extends Construct {
       description: 'Functions that use Redis',
       allowAllOutbound: false,
     });
-    // DynamoDB's addresses are public, and a template cannot find the name of its prefix list. No other public address has a
-    // route.
+    // DynamoDB's addresses are public, and a template cannot find the name of its prefix list. No other public address has a route.
     this.functions.addEgressRule(Peer.anyIpv4(), Port.tcp(443), 'AWS, through the endpoints');
     this.endpoints(rows);
   }
 
   /**
    * Lets the functions connect to a port of a security group. Do not use the group's own `addIngressRule`: the logical ids of its
-   * rules
-   * contain the peer's path with the stage. AWS refuses the same rule under another id as a duplicate.
+   * rules contain the peer's path with the stage. AWS refuses the same rule under another id as a duplicate.
    */
   letFunctionsIn(to: SecurityGroup, port: number): void {
     new CfnSecurityGroupIngress(to, 'FromFunctions', {

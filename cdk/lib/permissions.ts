@@ -20,12 +20,11 @@ export interface Uses {
 }
 
 /**
- * Returns the permissions of a function in the stages that have it: the calls of its adapters, on the resources that they call, and
- * no others. docs/security.md lists them in tables, and test/permissions.test.ts compares the policies with these.
+ * Returns the permissions of a function in the stages that have it. They are the calls of its adapters, each on the called
+ * resources only. docs/security.md lists them in tables. test/permissions.test.ts compares the policies with the tables.
  *
  * BatchGetItem loads states. A transaction needs the permissions of its single actions: PutItem for states, unique keys, records
- * and
- * views, and DeleteItem for released unique keys.
+ * and views, and DeleteItem for released unique keys.
  */
 export function permissions(spec: FunctionSpec, rows: readonly Row[], uses: Uses): PolicyDocument {
   const having = rows.filter(({ functions }) => functions.includes(spec));
@@ -55,8 +54,8 @@ export function roleFor(scope: Construct, service: string, ...statements: Policy
 
 function ofCommands(spec: FunctionSpec, row: Row, { stores }: Uses): PolicyStatement[] {
   const statements = [];
-  // Records are read for tokens that name a command, for status requests, for clients that wait for an outcome, and for actions,
-  // which are judged after the earlier commands of their session.
+  // The function reads records for tokens that name a command, for status requests, and for clients that wait for an outcome. It
+  // also reads them for actions, which are judged after the earlier commands of their session.
   if (does(spec, 'get', 'look-up', 'ingest') || queues(row, spec)) {
     statements.push(allow(['dynamodb:GetItem'], stores.commands.tableArn));
   }

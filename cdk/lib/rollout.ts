@@ -8,11 +8,10 @@ import { allow, roleFor } from './permissions';
 
 /**
  * The canary: new versions of functions get a tenth of the invocations for ten minutes, and then all. If one of a function's
- * rollback
- * alarms goes off meanwhile, its alias returns to the old version. The update of the stack then fails, which rolls back the other
- * functions.
+ * rollback alarms goes off meanwhile, its alias returns to the old version. The update of the stack then fails, which rolls back
+ * the other functions.
  *
- * At most two neighboring stages run at the same time, as the steps allow (docs/adr/0011). The roles permit both (docs/adr/0016).
+ * At most two adjacent stages run at the same time, as the steps allow (docs/adr/0011). The roles permit both (docs/adr/0016).
  */
 export class Rollout extends Construct {
   constructor(scope: Construct, functions: Functions, monitoring: Monitoring) {

@@ -18,12 +18,10 @@ import { Verification } from './verification';
  * The stack of the service at one stage.
  *
  * The stack's name does not contain the stage, and a resource keeps its logical id from stage to stage. So another stage is an
- * update
- * of the same stack, and the update leaves all data in place.
+ * update of the same stack, and the update leaves all data in place.
  *
  * During a step, old code still runs and needs its resources. So a deployment with `from` also has the resources of that stage,
- * until
- * a deployment without `from` (docs/adr/0016).
+ * until a deployment without `from` (docs/adr/0016).
  */
 export class Watershed extends Stack {
   constructor(scope: Construct, config: Config, row: Row, packages: Packages, from = row) {

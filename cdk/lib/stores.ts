@@ -72,8 +72,7 @@ export class Stores extends Construct {
 
   /**
    * Creates a table whose data exists nowhere else. A restored table has another name and another logical id. So CloudFormation
-   * imports
-   * it and leaves the damaged table in the account, instead of replacing one by the other.
+   * imports it and leaves the damaged table in the account, instead of replacing one by the other.
    */
   private original(id: string, name: string, slots: readonly string[], streamed = false): TableV2 {
     const { restored } = this.config;

@@ -32,8 +32,7 @@ export interface Compared {
  * The nightly comparison: `watershed verify` checks that the read store shows the state of the write store.
  *
  * It is a build of CodeBuild, because it may take longer than a function's timeout, and costs nothing until it starts. It reads
- * both
- * tables completely, at $0.125 per million units of 4 KB. It skips Redis, so it needs no network; stale entries there expire.
+ * both tables completely, at $0.125 per million units of 4 KB. It skips Redis, so it needs no network; stale entries there expire.
  */
 export class Verification extends Construct {
   readonly project: Project;

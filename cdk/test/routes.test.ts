@@ -21,8 +21,7 @@ const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];
 /**
  * Returns the ARNs with which API Gateway may invoke the function of a route: `<api>/<stage>/<method>/<path>`, and
  * `<api>/<stage>/$default` (https://github.com/aws/serverless-application-model/issues/1860). AWS does not document whether the
- * path
- * is that of the route or of the request, nor how `ANY` appears, so all of these must match.
+ * path is that of the route or of the request. It does not document `ANY` either. So all of these must match.
  */
 function invokedAs(api: string, stage: string, routeKey: string): string[] {
   const arn = (rest: string) => `arn:aws:execute-api:eu-central-1:111122223333:${api}/${stage}/${rest}`;

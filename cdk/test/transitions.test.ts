@@ -11,8 +11,7 @@ const MOVES = moves(config());
 
 /**
  * Returns the logical ids of the resources that functions need: tables, queues, Redis and its network. No function uses the queue
- * of
- * the nightly comparison.
+ * of the nightly comparison.
  */
 function foundations(template: Template): string[] {
   const isFoundation = ([id, { Type }]: [string, any]) =>

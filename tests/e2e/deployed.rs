@@ -86,8 +86,7 @@ fn the_service_keeps_its_contract_where_the_cdk_deploys_it() {
         (aws.keep_secret("watershed/signing-keys", SIGNING_KEYS).await, issuer)
     });
     // The production configuration with all options, except Redis and CodeDeploy, which the emulator cannot run. No data outlives
-    // the
-    // stack.
+    // the stack.
     let config = json!({"base": "prod", "redis": false, "canary": false, "retainData": false, "domainEvents": true,
         "issuer": issuer.url, "audience": [AUDIENCE], "signingKeysSecret": secret,
         "throttle": {"rate": THROTTLE, "burst": THROTTLE}});
@@ -177,7 +176,7 @@ impl Deployed<'_> {
         failed
     }
 
-    /// Runs the smoke test, as after every deployment. ministack serves an API below a path that the API does not know, so a server
+    /// Runs the smoke test, as after every deployment. ministack serves an API below a path that the API does not know. So a server
     /// without a path forwards the requests.
     async fn a_smoke_test_passes(&self) {
         let emulator = self.service.url.clone();

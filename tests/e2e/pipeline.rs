@@ -1,8 +1,7 @@
 //! Tests from the acknowledgement of a command to its outcome, through the queue.
 //!
 //! The same checks run with the local stores and queues. If `WATERSHED_MINISTACK_URL` is set, they also run with ministack, a
-//! second
-//! implementation of DynamoDB and SQS.
+//! second implementation of DynamoDB and SQS.
 //!
 //! Known limits of ministack, and their effect here:
 //! - It does not redrive dead letters (`StartMessageMoveTask`), so no check redrives.

@@ -1,8 +1,7 @@
 //! Runs the examples in the documents.
 //!
 //! The test runs each shell block after `<!-- walk -->`. Each line of the block after a following `<!-- walk:expect -->` must
-//! appear
-//! in the output; `…` matches any text. The soak of a migration takes 1 s instead of 60 s.
+//! appear in the output; `…` matches any text. The soak of a migration takes 1 s instead of 60 s.
 
 use std::process::Stdio;
 

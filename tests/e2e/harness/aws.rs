@@ -187,8 +187,7 @@ impl Aws {
     }
 
     /// Deploys the latest synthesized template, including a test's changes to it. Returns the outputs of the stack, or the output
-    /// of
-    /// the CDK if that fails.
+    /// of the CDK if that fails.
     pub fn deploy_again(&self, name: &str) -> Result<Value, String> {
         let outputs = self.dir.path().join(format!("{name}.outputs.json"));
         let mut cdk = self.command(&cdk(), &program::workspace().join("cdk"));

@@ -114,7 +114,7 @@ impl Api {
         self.call(Method::DELETE, path)
     }
 
-    /// Creates an item with this body, and waits until it can be read.
+    /// Creates an item with this body, and reads it.
     pub async fn create(&self, sample: &Sample, body: &Value) -> Item {
         let written = self.post(&sample.path, body).write().await.expect(201);
         self.item(&written).await
@@ -216,8 +216,7 @@ impl Call {
     }
 
     /// Sends the request to a function, and checks the rules for all answers of functions. Retries if the gateway is too busy to
-    /// invoke
-    /// the function.
+    /// invoke the function.
     pub async fn send(self) -> Answer {
         let answer = eventually("the gateway is not busy", async || {
             let answer = self.clone().send_unchecked().await;

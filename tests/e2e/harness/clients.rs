@@ -80,8 +80,8 @@ pub struct Manner {
     pub results: bool,
 }
 
-/// One client of one resource. It is one session, and sends one request at a time. The checker's names are those of users: it
-/// calls items users, the changed field their name, the unique value their email address, and the field with a default their
+/// One client of one resource. It is one session, and sends one request at a time. The checker's names are those of users. It calls
+/// items users, and the changed field their name. The unique value is their email address, and the field with a default their
 /// status.
 #[derive(Debug)]
 pub struct Client<'a> {
@@ -186,8 +186,7 @@ impl<'a> Client<'a> {
     }
 
     /// Requests some actions one after another, without waiting for outcomes. Half of the sequences follow the state machine, the
-    /// others
-    /// are random. Sometimes a change of fields comes in between.
+    /// others are random. Sometimes a change of fields comes in between.
     async fn act_in_a_row(&mut self, api: &Api, user: String) {
         let Some(machine) = &self.sample.machine else { return };
         let count = self.chance.random_range(1..=ROW_MAX);

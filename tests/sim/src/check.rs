@@ -121,8 +121,7 @@ impl Rest<'_> {
     }
 
     /// Checks that the shared cache has no stale entry, unless a fault may have prevented an update. Entries do not matter if the
-    /// stage
-    /// does not read the cache.
+    /// stage does not read the cache.
     fn cache_equals_write_store(&self) {
         if !self.world.cache_is_told() || !self.world.deployments.latest().row.has(Cache::Redis) {
             return;
@@ -208,8 +207,7 @@ impl Rest<'_> {
     }
 
     /// Checks that ingest judged the commands for each item in the order of sending. Synchronous commands bypass the queue. A
-    /// redrive
-    /// changes the order, so a run with one is not checked.
+    /// redrive changes the order, so a run with one is not checked.
     fn fifo_order_was_kept(&self) {
         if !self.world.setup.fifo || self.world.history.lock().redriven {
             return;

@@ -337,8 +337,7 @@ impl Client {
     }
 
     /// Checks that a retry gets the same command, the same item and the same stamp. It does not check that the answer is marked as
-    /// a
-    /// replay: if two environments happen to give both requests the same stamp, the second cannot see the difference.
+    /// a replay. If two environments happen to give both requests the same stamp, the second cannot see the difference.
     fn check_repetition(&self, sent: &Sent, first: &Receipt, receipt: &Receipt) {
         let told = |receipt: &Receipt| (receipt.command.clone(), receipt.aggregate);
         let stamp = |receipt: &Receipt| {
@@ -467,8 +466,8 @@ impl Client {
         let events = world.history.lock();
         let deployment = world.deployments.latest();
         let replaced_at = if deployment.row.reads_from == Source::ReadStore {
-            // With two read stores, the read may have used the one that was updated later, or not yet: if a projection into one of
-            // them fails, its message waits among the dead letters.
+            // With two read stores, the read may have used the one that was updated later, or not yet. If a projection into one of
+            // them fails, its message may wait among the dead letters.
             let replaced_in = |projection| {
                 let log = events.views.get(&(projection, key.clone())).map(Vec::as_slice).unwrap_or_default();
                 log.iter().find(|(_, view)| view.version > version).map(|(at, _)| *at)
@@ -522,8 +521,7 @@ impl Client {
     }
 
     /// Reads the first page of a resource's list, and the same list of each other resource. Checks that a page holds only items of
-    /// its
-    /// kind, and that a cursor is refused for another kind.
+    /// its kind, and that a cursor is refused for another kind.
     async fn list(&self, item: u8) {
         let own = resources::of_item(item);
         let Some(scope) = own.list_of_all() else { return };

@@ -237,8 +237,7 @@ fn is_superseded<R: Resource>(at: &At<R>, taken: &Taken, operation: &history::Op
 }
 
 /// Returns whether ingest waited for the item's create: for the reorder window after the item's id was made, less the clock skew.
-/// In
-/// a stage without a queue the create was judged before, or is a dead letter.
+/// In a stage without a queue the create was judged before, or is a dead letter.
 fn was_waited_for(item: &Item<'_>, record: &CommandRecord) -> bool {
     let made_at = record.aggregate.made_at().unwrap_or(record.accepted_at);
     let waited = record.completed_at.map(|at| later(at, made_at)).unwrap_or_default();

@@ -140,10 +140,8 @@ impl World {
     }
 
     /// Returns whether no fault can prevent the update of the shared cache. A synchronous write has no redelivery that repairs the
-    /// cache
-    /// after a lost answer or a timeout. The same holds if a commit was carried out twice: its second answer does not show the
-    /// result,
-    /// and the read of the current state may be lost.
+    /// cache after a lost answer or a timeout. The same holds if a commit was carried out twice. Its second answer does not show
+    /// the result, and the read of the current state may be lost.
     pub(crate) fn cache_is_told(&self) -> bool {
         let faults = &self.setup.faults;
         let is_answered = faults.lost_responses == 0 && (faults.repeats == 0 || faults.lost_requests == 0);
