@@ -12,7 +12,8 @@ use crate::harness::program::workspace;
 
 /// The folders of the deployed code.
 const SHIPPED: [&str; 5] = ["read-fn", "write-fn", "ingest-fn", "lith-fn", "shared"];
-/// The only files that may read a stage configuration: its definition, the work between stages, the required variables, and the assembly.
+/// The only files that may read a stage configuration: its definition, the work between stages, the required variables, and the
+/// assembly.
 const WIRING: [&str; 5] = [
     "shared/service/src/assembly.rs",
     "shared/service/src/stages.rs",
