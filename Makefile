@@ -106,6 +106,7 @@ lint: ## Check format, lints, dependencies, spelling, workflows and the paths in
 	cargo clippy --profile $(PROFILE) --workspace --all-targets --locked -- -D warnings
 	cargo clippy --profile $(PROFILE) --workspace $(FRONT_DOORS) --all-targets --locked -- -D warnings
 	cargo clippy --profile $(PROFILE) $(SIMULATION) --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --profile $(PROFILE) --workspace --no-deps --locked
 	.tools/bin/cargo-deny --log-level error check bans licenses sources
 	if [ -x .venv/bin/typos ]; then .venv/bin/typos; else echo "typos is not installed: spelling is not checked"; fi
 	if [ -x .venv/bin/zizmor ]; then .venv/bin/zizmor --offline --quiet .github; else echo "zizmor is not installed: workflows are not checked"; fi

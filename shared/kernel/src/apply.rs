@@ -191,7 +191,7 @@ impl<D: Domain> Work<'_, D> {
                     continue;
                 }
                 Err(CommitError::Conditions(failed)) => {
-                    self.refresh_after_conflict(&plan, &transaction, failed).await?
+                    self.refresh_after_conflict(&plan, &transaction, failed).await?;
                 }
                 Err(CommitError::Contended) => pause(attempts).await,
                 Err(CommitError::TooLarge) if plan.judged.len() > 1 => self.plan_commands_max = plan.judged.len() / 2,

@@ -1,4 +1,4 @@
-//! The CQRS flow of Watershed: a command is [submitted](submit), [applied](apply) and [projected](project). A [query](query) reads
+//! The CQRS flow of Watershed: a command is [submitted](submit), [applied](apply) and [projected](project). A [query] reads
 //! the projected view, through caches.
 //!
 //! The kernel is generic over the resource: the [`Domain`](domain::Domain) is a type parameter. It is dynamic over the stores, the

@@ -384,7 +384,7 @@ impl Lists {
         Self { projection, views, memory, clock, keys }
     }
 
-    /// Returns one page of a list. It is stale by [`PAGE_TTL`] plus the index's own delay at most.
+    /// Returns one page of a list. It is stale by at most 5 seconds, plus the delay of the index.
     pub async fn page(&self, request: &ListRequest<'_>) -> Result<PageAnswer, QueryError> {
         let ListRequest { scope, tenant, cursor, limit } = request;
         let bound_to = scope.name(self.projection);

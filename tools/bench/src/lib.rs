@@ -28,7 +28,7 @@ use crate::service::Programs;
 #[derive(Debug, Parser)]
 #[command(name = "evolution-report", version)]
 struct Options {
-    /// Packaged functions: DIR/<name> or DIR/<name>/bootstrap
+    /// Packaged functions: DIR/NAME or DIR/NAME/bootstrap
     #[arg(long, value_name = "DIR")]
     functions_dir: PathBuf,
     /// The watershed-local program, which serves the stages

@@ -70,7 +70,7 @@ pub struct StackOptions {
     /// Seconds after which an idle process ends
     #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub idle_seconds: u32,
-    /// Run packaged functions, DIR/<name> or DIR/<name>/bootstrap, instead of the built-in ones
+    /// Run packaged functions, DIR/NAME or DIR/NAME/bootstrap, instead of the built-in ones
     #[arg(long, value_name = "DIR")]
     pub functions_dir: Option<PathBuf>,
     /// Verify bearer tokens with this JSON Web Key Set; without it, every request comes from local-user of tenant local
