@@ -16,8 +16,8 @@ const SHIPPED: [&str; 5] = ["read-fn", "write-fn", "ingest-fn", "lith-fn", "shar
 /// assembly.
 const WIRING: [&str; 5] = [
     "shared/service/src/assembly.rs",
-    "shared/service/src/stages.rs",
     "shared/service/src/plan.rs",
+    "shared/service/src/stages.rs",
     "shared/src/config.rs",
     "shared/src/wiring.rs",
 ];

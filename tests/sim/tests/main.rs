@@ -85,11 +85,13 @@ fn is_shown(mutant: Mutant) -> bool {
     }
 }
 
+/// Kept plans show some mutants, which seeds would show only after a long time.
 #[test]
 fn every_mutant_is_noticed() {
+    let kept: Vec<_> = regressions().into_iter().map(|(mutant, _)| mutant).collect();
     let mut survivors = Vec::new();
     println!("{:32} {:>6}  first violation", "mutant", "seeds");
-    for mutant in Mutant::ALL.iter().filter(|mutant| is_shown(**mutant)) {
+    for mutant in Mutant::ALL.iter().filter(|mutant| is_shown(**mutant) && !kept.contains(mutant)) {
         match first_failure(MUTANT_SEEDS_MAX, Some(*mutant)) {
             Some((seed, report)) => {
                 let violation = report.violations.first().map(|violation| violation.invariant);
