@@ -2,11 +2,15 @@ import { CfnParameter, CfnRule, Duration, Fn } from 'aws-cdk-lib';
 import { DeduplicationScope, FifoThroughputLimit, Queue, QueueEncryption, type QueueProps } from 'aws-cdk-lib/aws-sqs';
 import { Construct } from 'constructs';
 import type { Config } from './config';
-import { INGEST_TIMEOUT } from './functions';
 import { retain } from './retention';
 
 /** The number of deliveries after which a message becomes a dead letter. High, because deferrals count too. */
 export const MAX_RECEIVE_COUNT = 20;
+/**
+ * The timeout of ingest-fn. A batch takes some milliseconds. The queue's visibility timeout is six times this timeout, and an early
+ * command waits for about twice the visibility timeout.
+ */
+export const INGEST_TIMEOUT = Duration.seconds(10);
 
 /**
  * The command queue and its dead-letter queue.

@@ -13,7 +13,7 @@ import {
 import { LogGroup } from 'aws-cdk-lib/aws-logs';
 import { Construct } from 'constructs';
 import type { Cache } from './cache';
-import { type CommandQueue, MAX_RECEIVE_COUNT } from './command-queue';
+import { type CommandQueue, INGEST_TIMEOUT, MAX_RECEIVE_COUNT } from './command-queue';
 import { basePath, type Config } from './config';
 import type { Network } from './network';
 import type { Packages } from './packages';
@@ -24,13 +24,7 @@ import type { Stores } from './stores';
 
 /** The maximum wait that a client can request with `Prefer: wait`. */
 const HTTP_TIMEOUT = Duration.seconds(10);
-/**
- * The timeout of ingest-fn. A batch takes some milliseconds. The queue's visibility timeout is six times this timeout, and an early
- * command waits for about twice the visibility timeout.
- */
-export const INGEST_TIMEOUT = Duration.seconds(10);
-
-/** The memory of a function, which also decides its processor time. docs/scale.md has measurements and costs. */
+/** The memory of a function, which also decides its processor time. docs/cost.md has the costs. */
 const MEMORY_MB = 256;
 /** The memory of ingest-fn, which works on eight items of a batch in parallel. */
 const INGEST_MEMORY_MB = 512;

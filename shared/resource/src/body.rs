@@ -6,6 +6,7 @@ use std::fmt;
 use kernel::problem::FieldError;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
+use crate::given::Given;
 use crate::value::Value;
 
 /// The most duplicate keys that are reported. A pointer can be as long as the body.
@@ -20,26 +21,6 @@ pub enum BodyError {
     /// JSON, but not a valid command. Lists all errors at once.
     #[error("{} fields are wrong", .0.len())]
     Fields(Vec<FieldError>),
-}
-
-/// A JSON value, with the detail that commands need.
-///
-/// The `Value` of the JSON library is not used. It takes some keys as instructions, and parses the texts behind them to any
-/// depth.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Given {
-    /// `null`.
-    Null,
-    /// A string.
-    Text(String),
-    /// `true` or `false`.
-    Bool(bool),
-    /// A whole number from -2^63 to 2^63 - 1.
-    Number(i64),
-    /// An object. A duplicate key has its last value.
-    Object(BTreeMap<String, Self>),
-    /// Any other value.
-    Other,
 }
 
 /// A request body.

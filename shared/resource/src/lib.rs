@@ -38,6 +38,7 @@ extern crate self as resource;
 pub mod body;
 mod description;
 pub mod field;
+pub mod given;
 pub mod machine;
 pub mod parameters;
 pub mod plain;

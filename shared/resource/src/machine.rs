@@ -4,7 +4,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
-use crate::body::Given;
+use crate::given::Given;
 use crate::value::{Choice, Value};
 
 /// The states of an item; the default is the state of a new item. [`StateMachine::next`] defines the transitions.

@@ -46,7 +46,7 @@ pub use self::email::Email;
 pub use self::number::{Decimal, Integer};
 pub use self::text::Text;
 pub use self::time::{Date, Moment};
-use crate::body::Given;
+use crate::given::Given;
 
 /// A value of a field. Its serialised form is stored, sent in commands, and shown to clients.
 pub trait Value: fmt::Debug + Clone + PartialEq + Send + Sync + Serialize + DeserializeOwned + 'static {

@@ -13,7 +13,6 @@ use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use indicatif::ProgressBar;
 use kernel::ids::AggregateKey;
 use kernel::ports::{CachedView, LOAD_KEYS_MAX, Snapshot};
-use kernel::projection::Projection;
 use rand::random_range;
 use serde::Serialize;
 use service::resources;
@@ -21,7 +20,7 @@ use tokio::time::sleep;
 
 use crate::cache::{self, Cache};
 use crate::outcome::{Failure, bar};
-use crate::queue::CommandQueue;
+use crate::stores::Stores;
 
 /// The number of times that differing keys are loaded. The last projection may still be under way.
 const LOOKS_MAX: usize = 4;
@@ -59,18 +58,6 @@ pub(crate) struct Difference {
     wrong: Wrong,
     expected_version: u64,
     found_version: Option<u64>,
-}
-
-/// The stores that are compared.
-pub(crate) struct Stores {
-    pub(crate) states: SnapshotTable,
-    /// `None` if no read store is compared.
-    pub(crate) views: Option<SnapshotTable>,
-    pub(crate) cache: Option<Cache>,
-    /// The projection of the views.
-    pub(crate) projection: Projection,
-    /// The queue of commands. It still has a command that ingest-fn has stored and not yet projected.
-    pub(crate) queue: Option<CommandQueue>,
 }
 
 /// The result of a comparison.
@@ -503,6 +490,8 @@ impl fmt::Display for Difference {
 
 #[cfg(test)]
 mod tests {
+    use kernel::projection::Projection;
+
     use super::*;
     use crate::testing::Service;
 

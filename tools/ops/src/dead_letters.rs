@@ -17,7 +17,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::audit::AuditLog;
 use crate::cli::{Chosen, DlqCommand, Look};
 use crate::outcome::{Failure, Outcome, bar, explain};
-use crate::show::path_of;
+use crate::records::{in_words, path_of};
 use crate::target::Target;
 
 /// How long a look hides messages from other receivers, in seconds.
@@ -190,17 +190,6 @@ async fn describe(target: &Target, message: &Message, with_body: bool) -> Result
 /// Returns the cause, if ingest-fn cannot read the message. This tool reads like the ingest-fn of its own version.
 fn unreadable(body: Option<&str>) -> Option<String> {
     resources::readable(body.unwrap_or_default()).err().map(|error| explain(&error))
-}
-
-/// Describes a status in a few words.
-pub(crate) fn in_words(status: &CommandStatus) -> String {
-    match status {
-        CommandStatus::Pending => "pending".to_owned(),
-        CommandStatus::Applied { version } => format!("applied as version {version}"),
-        CommandStatus::Rejected { problem, .. } => format!("rejected: {}", problem.code),
-        CommandStatus::Superseded { .. } => "superseded".to_owned(),
-        CommandStatus::Failed { reason } => format!("failed: {reason}"),
-    }
 }
 
 fn line(letter: &Letter) -> String {

@@ -39,7 +39,7 @@ fn our_own_bounds_are_those_of_the_cdk_app() {
     says("cache.ts", format!("maximum: {OUR_CACHE_UNITS} }}"));
     says("command-queue.ts", format!("MAXRECEIVECOUNT = {RECEIVES};"));
     says("command-queue.ts", "Duration.seconds(6 * INGESTTIMEOUT.toSeconds() + windowSeconds)".to_owned());
-    says("functions.ts", format!("INGESTTIMEOUT = Duration.seconds({});", VISIBILITY_SECONDS / 6));
+    says("command-queue.ts", format!("INGESTTIMEOUT = Duration.seconds({});", VISIBILITY_SECONDS / 6));
 }
 
 fn printed(command: &str) -> String {

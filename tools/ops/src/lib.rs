@@ -6,6 +6,7 @@ mod cache;
 mod cli;
 mod compare;
 mod cost;
+mod counts;
 mod dead_letters;
 mod deploy;
 #[cfg(test)]
@@ -19,9 +20,11 @@ mod queue;
 mod quotas;
 mod ramp;
 mod rebuild;
+mod records;
 mod reindex;
 mod show;
 mod smoke;
+mod stores;
 mod table;
 mod target;
 #[cfg(test)]

@@ -11,9 +11,9 @@ use uuid::Uuid;
 
 use crate::cache;
 use crate::cli::{ItemCommand, ShowCommand};
-use crate::compare::Stores;
-use crate::dead_letters::in_words;
 use crate::outcome::{Failure, Outcome};
+use crate::records::in_words;
+use crate::stores::Stores;
 use crate::target::Target;
 
 /// Shows one command: its record, and its item.
@@ -111,11 +111,6 @@ fn key_of(record: &CommandRecord) -> Result<AggregateKey, Failure> {
         || Failure::NotFound(format!("no resource of this version has the kind {kind}, which the record names"));
     let kind = resource.ok_or_else(unknown)?.kind;
     Ok(AggregateKey { kind, tenant: record.key.tenant.clone(), id: record.aggregate })
-}
-
-/// Returns the path of a command's item, as clients see it.
-pub(crate) fn path_of(record: &CommandRecord) -> Option<String> {
-    Some(resources::of_kind(record.kind.as_deref())?.item(record.aggregate))
 }
 
 async fn everywhere(target: &Target, key: &AggregateKey) -> Result<Value, Failure> {

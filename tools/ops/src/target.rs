@@ -14,9 +14,9 @@ use service::stages::StageConfig;
 
 use crate::cache::Cache;
 use crate::cli::TargetOptions;
-use crate::compare::Stores;
+use crate::counts::CommandQueue;
 use crate::outcome::{Failure, explain};
-use crate::queue::CommandQueue;
+use crate::stores::Stores;
 
 /// The longest wait for the status of a local stack.
 const STACK_TIMEOUT: Duration = Duration::from_secs(5);

@@ -6,8 +6,7 @@ use kernel::ports::{CommitError, FailedConditions, PortError, UniqueKey};
 use kernel::record::CommandRecord;
 
 use super::records::DynamoRecords;
-use super::unavailable;
-use super::write_store::PORT;
+use super::{WRITE_STORE, unavailable};
 
 /// The part of the transaction that an action writes.
 #[derive(Debug, Clone, Copy)]
@@ -40,7 +39,7 @@ pub(super) fn judge(
 ) -> CommitError {
     let reasons = canceled.cancellation_reasons();
     if reasons.len() != parts.len() {
-        return unavailable(PORT)(canceled.clone()).into();
+        return unavailable(WRITE_STORE)(canceled.clone()).into();
     }
     let kinds: Vec<_> = reasons.iter().map(reason).collect();
     if kinds.contains(&Reason::TooLarge) {
@@ -48,7 +47,7 @@ pub(super) fn judge(
     } else if kinds.contains(&Reason::Conflict) {
         CommitError::Contended
     } else if kinds.contains(&Reason::Other) || !kinds.contains(&Reason::ConditionFailed) {
-        unavailable(PORT)(canceled.clone()).into()
+        unavailable(WRITE_STORE)(canceled.clone()).into()
     } else {
         failed_conditions(parts, reasons, records).map_or_else(CommitError::Port, CommitError::Conditions)
     }

@@ -12,11 +12,9 @@ use super::cancellation::{self, Part};
 use super::item;
 use super::records::DynamoRecords;
 use super::snapshots::SnapshotTable;
-use super::unavailable;
+use super::{WRITE_STORE, unavailable};
 use crate::tables::{KEY_ATTRIBUTE, TableNames};
 use crate::transaction::check;
-
-pub(super) const PORT: &str = "write store";
 
 /// The attribute with the key of the aggregate that holds a unique key.
 const HOLDER: &str = "holder";
@@ -37,9 +35,9 @@ impl DynamoWriteStore {
     #[must_use]
     pub fn new(client: &Client, names: &TableNames) -> Self {
         Self {
-            snapshots: SnapshotTable::new(client.clone(), PORT, names.write.clone()),
+            snapshots: SnapshotTable::new(client.clone(), WRITE_STORE, names.write.clone()),
             records: DynamoRecords::new(client.clone(), names.commands.clone()),
-            views: SnapshotTable::new(client.clone(), PORT, names.read.clone()),
+            views: SnapshotTable::new(client.clone(), WRITE_STORE, names.read.clone()),
         }
     }
 
@@ -114,7 +112,7 @@ impl StateReader for DynamoWriteStore {
 impl WriteStore for DynamoWriteStore {
     async fn commit(&self, transaction: &Transaction) -> Result<(), CommitError> {
         check(transaction)?;
-        let actions = self.actions(transaction).map_err(unavailable(PORT))?;
+        let actions = self.actions(transaction).map_err(unavailable(WRITE_STORE))?;
         let (parts, items): (Vec<_>, Vec<_>) = actions.into_iter().unzip();
         if items.is_empty() {
             return Ok(());
@@ -124,7 +122,7 @@ impl WriteStore for DynamoWriteStore {
         match sent {
             Ok(_) => Ok(()),
             Err(SdkError::ServiceError(error)) => Err(self.refusal(&parts, error.into_err())),
-            Err(error) => Err(unavailable(PORT)(error).into()),
+            Err(error) => Err(unavailable(WRITE_STORE)(error).into()),
         }
     }
 }
@@ -137,7 +135,7 @@ impl DynamoWriteStore {
             }
             TransactWriteItemsError::TransactionInProgressException(_) => CommitError::Contended,
             error if cancellation::is_about_size(error.meta().code(), error.meta().message()) => CommitError::TooLarge,
-            error => unavailable(PORT)(error).into(),
+            error => unavailable(WRITE_STORE)(error).into(),
         }
     }
 }

@@ -25,7 +25,7 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
         impl ::resource::value::Value for #choice {
             const WRONG: &'static [&'static str] = &["null", "7", "\"\"", "\"none of them\"", "[]"];
 
-            fn read(given: ::resource::body::Given) -> ::core::result::Result<Self, ::std::string::String> {
+            fn read(given: ::resource::given::Given) -> ::core::result::Result<Self, ::std::string::String> {
                 ::resource::value::Choice::choose(given)
             }
 

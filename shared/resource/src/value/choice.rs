@@ -5,7 +5,7 @@ use serde::{Deserialize as _, Deserializer};
 use serde_json::{Value as Json, json};
 
 use super::{Value, text_of};
-use crate::body::Given;
+use crate::given::Given;
 
 /// One of a few values with names. `#[derive(Choice)]` on an enumeration implements this trait and [`Value`]. The names are
 /// those of the variants, in lower case with underscores.

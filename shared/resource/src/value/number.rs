@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
 use super::Value;
-use crate::body::Given;
+use crate::given::Given;
 
 /// A whole number from `MIN` to `MAX`. JavaScript and other clients keep numbers as IEEE 754 doubles, which are exact up to
 /// 2^53 (RFC 8259, section 6).

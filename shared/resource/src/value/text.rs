@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
 use super::{Value, text_of};
-use crate::body::Given;
+use crate::given::Given;
 use crate::text::{TextError, check_beginning, kept, search_form};
 
 /// A text of 1 to `MAX` characters, with the rules of [`crate::text`].

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
 use super::{Value, text_of};
-use crate::body::Given;
+use crate::given::Given;
 
 /// A calendar date without a time zone, for example `2026-11-28` (RFC 3339, section 5.6, `full-date`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

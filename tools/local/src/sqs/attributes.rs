@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::error::SqsError;
-use super::queue::is_fifo;
 
 /// The maximum size of a message, in bytes.
 pub(super) const MESSAGE_BYTES_MAX: u64 = 1_048_576;
@@ -112,6 +111,11 @@ fn redrive(text: &str) -> Option<Option<Redrive>> {
     let receives_max = u32::try_from(count).ok().filter(|count| (1..=1_000).contains(count))?;
     let dead_letter_arn = policy.get("deadLetterTargetArn")?.as_str()?.to_owned();
     Some(Some(Redrive { dead_letter_arn, receives_max }))
+}
+
+/// Returns whether a queue is a FIFO queue: its name ends with `.fifo`, in lower case.
+pub(super) fn is_fifo(name: &str) -> bool {
+    name.strip_suffix(".fifo").is_some()
 }
 
 #[cfg(test)]

@@ -13,10 +13,10 @@ use serde_json::{Map, Value, json};
 use tokio::time::{Instant, timeout_at};
 
 use super::SqsServer;
-use super::attributes::{MESSAGE_BYTES_MAX, QueueAttributes};
+use super::attributes::{MESSAGE_BYTES_MAX, QueueAttributes, is_fifo};
 use super::error::SqsError;
 use super::message::{self, Attributes};
-use super::queue::{ACCOUNT, Queue, is_fifo, is_name, name_in_url};
+use super::queue::{ACCOUNT, Queue, is_name, name_in_url};
 use super::store::{Kept, NewMessage, Receipt, Store, now};
 
 /// The maximum number of entries of a batch, and of messages of a receive.

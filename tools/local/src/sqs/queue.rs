@@ -1,6 +1,6 @@
 //! Queues, and their names.
 
-use super::attributes::QueueAttributes;
+use super::attributes::{QueueAttributes, is_fifo};
 use super::error::SqsError;
 
 /// The account that owns everything on this machine.
@@ -24,11 +24,6 @@ impl Queue {
     pub(super) fn arn(&self) -> String {
         arn(&self.name)
     }
-}
-
-/// Returns whether a queue is a FIFO queue: its name ends with `.fifo`, in lower case.
-pub(super) fn is_fifo(name: &str) -> bool {
-    name.strip_suffix(".fifo").is_some()
 }
 
 pub(super) fn arn(name: &str) -> String {

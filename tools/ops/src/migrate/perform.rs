@@ -10,11 +10,12 @@ use super::Report;
 use super::state::{Held, Migration, later};
 use crate::cache;
 use crate::cli::{AdvanceOptions, TargetOptions};
-use crate::compare::{Comparison, Stores};
+use crate::compare::Comparison;
+use crate::counts::{Counts, counts};
 use crate::deploy::{Deployed, Deployment, deploy};
 use crate::outcome::Failure;
-use crate::queue::{Counts, counts};
 use crate::rebuild::copy::{self, Copy};
+use crate::stores::Stores;
 use crate::target::Target;
 use service::plan::{Action, Part, Step};
 
