@@ -24,5 +24,6 @@ mod queue_contract;
 mod sample;
 mod smoke;
 mod sqs_conformance;
+mod structure;
 mod walks;
 mod warm_up;
