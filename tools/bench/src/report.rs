@@ -91,7 +91,7 @@ impl Report<'_> {
              that time. Each stage gets the same requests.\n\
              - The items are of {resources}, in equal parts. Each number is for this mix.\n\
              - Time is compressed: an environment ends after {IDLE_SECONDS} idle second instead of Lambda's minutes, and a shape \
-             lasts {seconds} s. What matters for cold starts is the ratio of pauses to that time.\n\
+             lasts {seconds} s. The number of cold starts depends on the ratio of pauses to that time.\n\
              - A cold start is counted by the stack, per environment that got ready: starting a process, not a microVM, so \
              it takes milliseconds here and far longer on Lambda. The count carries over, its duration does not.\n\
              - `DynamoDB` is an emulator on the same machine, behind a proxy that counts requests; units are what the emulator \
@@ -173,10 +173,10 @@ impl Report<'_> {
     fn permissions(&self) -> String {
         let mut text = format!(
             "## Permissions per function\n\n\
-             What each function was seen to ask for while every operation of the contract was used on {TOUR} items of each \
-             resource: what its role must allow at the least. Failures, which these runs have none of, may need more. The event \
-             source mapping polls the queue with the role of the function that it invokes (`ReceiveMessage`, `DeleteMessage`, \
-             `GetQueueAttributes`), which is not listed here.\n\n\
+             Each run used every operation of the contract on {TOUR} items of each resource. The table lists the requests that each \
+             function sent, so its role must allow at least these. No run had a failure, and a failure may need more. The table leaves \
+             out the event source mapping. It polls the queue with the role of ingest-fn (`ReceiveMessage`, `DeleteMessage`, \
+             `GetQueueAttributes`).\n\n\
              | stage | function | DynamoDB | SQS | Redis |\n| --- | --- | --- | --- | --- |\n",
         );
         for (stage, functions) in &self.results.tours {
@@ -240,10 +240,10 @@ impl Report<'_> {
             "## Cost per million requests\n\nList prices of us-east-1, in dollars: HTTP API {} per million requests; Lambda {} per \
              million invocations and {} per million GB-s (arm64); DynamoDB on demand {} per million read units and {} per million \
              write units; SQS {} per million requests. Assumed: {:.0} % reads, of which {:.0} % cost what hot reads cost and the rest what cold ones do; \
-             commands on an item each; {} GB per function. Duration is the p50 measured here, the way through the gateway \
-             included, not rounded up to the millisecond that Lambda bills, without the milliseconds that a network would add; that of \
-             ingest-fn, which nobody waits for, is taken to be a synchronous write's in `read-store`, which does the same work. Queue \
-             requests include those of the poller. Not included: a Redis node, which is paid by the hour, logs, and storage.\n\n\
+             commands on an item each; {} GB per function. Duration is the p50 measured here. It includes the way \
+             through the gateway, and leaves out the time of a network. It is not rounded up to the millisecond that Lambda bills. For \
+             ingest-fn, it is the duration of a synchronous write in `read-store`, which does the same work. Queue requests include \
+             those of the poller. Not included: a Redis node, which is paid by the hour, logs, and storage.\n\n\
              | stage | API | invocations | duration | read units | write units | queue | total |\n\
              | --- | --- | --- | --- | --- | --- | --- | --- |\n",
             dollars(prices::HTTP_API.list()),
