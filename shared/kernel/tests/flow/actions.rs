@@ -231,7 +231,7 @@ async fn an_action_comes_after_the_action_before_it_whatever_was_asked_in_betwee
 }
 
 #[tokio::test]
-async fn nothing_is_waited_for_beyond_the_horizon() {
+async fn nothing_is_waited_for_beyond_the_reorder_window() {
     let mut session = Session::start().await;
     let (_lost, broken) = (session.sends(Asked::Light).await, session.sends(Asked::Break).await);
     session.world.clock.pass(Duration::from_secs(59));

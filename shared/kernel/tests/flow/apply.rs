@@ -132,7 +132,7 @@ async fn what_waits_is_deferred_within_the_reorder_window_and_rejected_after_it(
 }
 
 #[tokio::test]
-async fn the_horizon_ends_for_the_command_and_for_its_aggregate_alike() {
+async fn the_reorder_window_ends_for_the_command_and_for_its_aggregate_alike() {
     let world = World::new();
     let reorder_window = Duration::from_secs(60);
     // An old aggregate with a young command, then a young aggregate with an old command. In both cases only the old one has reached
@@ -333,7 +333,7 @@ async fn a_contended_transaction_is_tried_again_and_given_up_after_a_while() {
 }
 
 #[tokio::test]
-async fn a_fold_that_is_too_large_is_halved() {
+async fn a_batch_plan_that_is_too_large_is_halved() {
     let world = World::new();
     let id = world.new_id();
     let commands = [open("a"), Add(1), Add(1), Add(1)].map(|command| world.command(id, command));
