@@ -196,7 +196,7 @@ fn looks_like_a_test(name: &str) -> bool {
 
 fn documents() -> Vec<PathBuf> {
     let root = program::workspace();
-    let mut found = files(&root.join("docs"), "md");
+    let mut found = program::files(&root.join("docs"), "md");
     found.extend(["README.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(|name| root.join(name)));
     found
 }
@@ -204,7 +204,7 @@ fn documents() -> Vec<PathBuf> {
 /// Returns the names of all functions in the sources. A macro makes tests of those in contract suites.
 fn tests() -> BTreeSet<String> {
     let folders = ["shared", "read-fn", "write-fn", "ingest-fn", "lith-fn", "tools", "tests"];
-    let sources = folders.iter().flat_map(|folder| files(&program::workspace().join(folder), "rs"));
+    let sources = folders.iter().flat_map(|folder| program::files(&program::workspace().join(folder), "rs"));
     let mut names = BTreeSet::new();
     for source in sources {
         let text = fs::read_to_string(source).unwrap();
@@ -212,17 +212,4 @@ fn tests() -> BTreeSet<String> {
         names.extend(after_fn.filter_map(|rest| rest.split(['(', '<']).next()).map(str::to_owned));
     }
     names
-}
-
-fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.extend(files(&path, ending));
-        } else if path.extension().is_some_and(|extension| extension == ending) {
-            found.push(path);
-        }
-    }
-    found
 }

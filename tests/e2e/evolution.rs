@@ -4,11 +4,9 @@ mod beside_a_queue;
 mod report;
 mod walk;
 
-use std::path::{Path, PathBuf};
-
 use service::stages::StageConfig;
 
-use crate::harness::program::workspace;
+use crate::harness::program::{files, workspace};
 
 /// The folders of the deployed code.
 const SHIPPED: [&str; 5] = ["read-fn", "write-fn", "ingest-fn", "lith-fn", "shared"];
@@ -26,7 +24,7 @@ const WIRING: [&str; 5] = [
 fn only_the_wiring_knows_stages() {
     let names: Vec<String> = StageConfig::all().unwrap().into_iter().map(|row| format!("\"{}", row.stage)).collect();
     let mut found = Vec::new();
-    for file in SHIPPED.iter().flat_map(|folder| rust_files(&workspace().join(folder))) {
+    for file in SHIPPED.iter().flat_map(|folder| files(&workspace().join(folder), "rs")) {
         let name = file.strip_prefix(workspace()).unwrap().to_str().unwrap().to_owned();
         let text = std::fs::read_to_string(&file).unwrap();
         let knows = |sign: &str| text.contains(sign);
@@ -37,17 +35,4 @@ fn only_the_wiring_knows_stages() {
     }
     found.sort();
     assert_eq!(found, WIRING);
-}
-
-fn rust_files(folder: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    entries
-        .flat_map(|path| match path.is_dir() {
-            true => rust_files(&path),
-            false => Some(path)
-                .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
-                .into_iter()
-                .collect(),
-        })
-        .collect()
 }

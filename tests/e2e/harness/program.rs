@@ -208,3 +208,17 @@ pub fn survivors(pids: &[u32], patience: Duration) -> Vec<u32> {
         std::thread::sleep(LOOK_INTERVAL);
     }
 }
+
+/// The files with this ending in a folder and in the folders below it.
+pub fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path, ending));
+        } else if path.extension().is_some_and(|extension| extension == ending) {
+            found.push(path);
+        }
+    }
+    found
+}
