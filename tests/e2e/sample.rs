@@ -182,6 +182,16 @@ impl Sample {
         json!({self.changed.name: self.value(self.changed, &word)})
     }
 
+    /// Returns two different bodies for a create or a replace.
+    pub fn bodies(&self) -> [Value; 2] {
+        two_different(|word| self.body(word))
+    }
+
+    /// Returns two different bodies for an update.
+    pub fn patches(&self) -> [Value; 2] {
+        two_different(|word| self.patch(word))
+    }
+
     /// Returns whether a field takes a value and shows it unchanged.
     pub fn takes(&self, field: &Field, value: &Value) -> bool {
         keeps(self.resource, field, value)
@@ -276,6 +286,14 @@ fn number_of(word: &str) -> u64 {
     *numbers.entry(word.to_owned()).or_insert(next)
 }
 
+/// Returns two different values of a function of words. A field with few values gives several words the same value.
+fn two_different(value_of: impl Fn(&str) -> Value) -> [Value; 2] {
+    let one = value_of("one");
+    let other = (0..SAMPLES).map(|n| value_of(&format!("other-{n}"))).find(|other| *other != one);
+    let other = other.unwrap_or_else(|| panic!("{one} is the only value"));
+    [one, other]
+}
+
 /// Returns whether a field takes a value and shows it unchanged.
 fn keeps(resource: &Description, field: &Field, value: &Value) -> bool {
     let mut body = full_body(resource.fields, 1);
@@ -352,4 +370,10 @@ fn lived(resource: &Description, body: &Value, actions: &[&'static str]) -> Opti
         }
     }
     resources::visit(resource, Lived(body, actions)).flatten()
+}
+
+#[test]
+fn two_values_differ_even_if_most_words_give_the_same_one() {
+    let value_of = |word: &str| Value::from(word == "other-9");
+    assert_eq!(two_different(value_of), [json!(false), json!(true)]);
 }

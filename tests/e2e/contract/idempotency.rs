@@ -111,16 +111,15 @@ async fn a_repeated_refusal_is_refused_alike(service: &Service, sample: &Sample)
 
 async fn another_body_under_the_same_key_is_refused(service: &Service, sample: &Sample) {
     let api = service.api();
-    let (key, body) = (unique("key"), sample.body("Idempotent"));
+    let ([body, other], key) = (sample.bodies(), unique("key"));
     let first = api.post(&sample.path, &body).idempotency_key(&key).write().await.expect(201);
-    let other = sample.body("Another");
     api.post(&sample.path, &other).idempotency_key(&key).send().await.expect(422);
     assert!([Some(0), None].contains(&found(&api, sample, &other).await));
     let item = api.item(&first).await;
 
-    let key = unique("key");
-    let one = api.patch(&item.path, &sample.patch("One")).idempotency_key(&key).write().await.expect(200);
-    api.patch(&item.path, &sample.patch("Two")).idempotency_key(&key).send().await.expect(422);
+    let ([patch, other], key) = (sample.patches(), unique("key"));
+    let one = api.patch(&item.path, &patch).idempotency_key(&key).write().await.expect(200);
+    api.patch(&item.path, &other).idempotency_key(&key).send().await.expect(422);
     assert_eq!(api.item(&one).await.version(), 2);
 }
 
