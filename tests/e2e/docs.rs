@@ -84,6 +84,17 @@ fn every_link_to_a_heading_finds_it() {
 }
 
 #[test]
+fn the_index_lists_every_document() {
+    let root = program::workspace();
+    let index = fs::read_to_string(root.join("docs/README.md")).unwrap();
+    let linked: BTreeSet<_> = index.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next()).collect();
+    for document in program::files(&root.join("docs"), "md") {
+        let path = document.strip_prefix(root.join("docs")).unwrap().to_str().unwrap();
+        assert!(path == "README.md" || linked.contains(path), "docs/README.md does not list {path}");
+    }
+}
+
+#[test]
 fn no_command_in_a_document_has_a_secret_among_its_arguments() {
     let configuration = program::workspace().join("cdk/lib/config.ts");
     for document in documents().into_iter().chain([configuration]) {

@@ -1,4 +1,24 @@
 //! Cursors: a cursor names a position in a list.
+//!
+//! A page of a list ends with the cursor of its last item. The client sends it back to get the next page. A cursor is valid only
+//! for the list that it came from:
+//!
+//! ```
+//! use kernel::clock::Timestamp;
+//! use kernel::cursor::{self, CursorError};
+//! use kernel::ids::AggregateId;
+//! use kernel::ports::Position;
+//!
+//! # let secret = "k1:MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+//! let (keys, tenant) = (secret.parse()?, "acme".parse()?);
+//! let now = Timestamp::from_micros(1_790_000_000_000_000);
+//! let last = Position { sort: "ada".to_owned(), id: AggregateId::generate(now) };
+//!
+//! let text = cursor::seal(&keys, &tenant, "v1#name", now, &last);
+//! assert_eq!(cursor::open(&keys, &tenant, "v1#name", now, &text), Ok(last));
+//! assert_eq!(cursor::open(&keys, &tenant, "v1#status", now, &text), Err(CursorError::Forged));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::time::Duration;
 

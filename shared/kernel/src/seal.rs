@@ -33,6 +33,21 @@ pub fn encode(bytes: &[u8]) -> String {
 /// 2. Move the new key to the front. It signs and seals from now on.
 /// 3. Remove the old key 63 days later. By then no record of a command whose id it signed is left. A command spends up to 4 days in
 ///    the queue and 14 as a dead letter, and its record is kept for 45 days. Tokens and cursors expire after a day.
+///
+/// ```
+/// use kernel::seal::{KeyRing, SealedFor};
+///
+/// # let old = "k1:MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+/// # let new = "k2:ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA=";
+/// # let tenant = "acme".parse()?;
+/// let token = SealedFor { purpose: "token", tenant: &tenant, scope: "" };
+/// let during: KeyRing = format!("{old},{new}").parse()?;
+/// let after: KeyRing = format!("{new},{old}").parse()?;
+/// // Environments of two deployments run at the same time. Each opens the texts of the other.
+/// assert_eq!(after.open(&token, &during.seal(&token, b"text"))?, b"text");
+/// assert_eq!(during.open(&token, &after.seal(&token, b"text"))?, b"text");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct KeyRing(Vec<Key>);
 
 struct Key {

@@ -16,6 +16,30 @@ pub const TOKEN_TTL: Duration = Duration::from_hours(24);
 const AHEAD_MAX: Duration = Duration::from_mins(5);
 
 /// The version that a client's session has seen of one aggregate, and its pending commands.
+///
+/// Every answer to a write carries a token. The client sends it with its next read, and so reads its own write:
+///
+/// ```
+/// use kernel::clock::Timestamp;
+/// use kernel::ids::{AggregateId, Kind};
+/// use kernel::token::{Token, TokenError};
+///
+/// # let secret = "k1:MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+/// let (keys, tenant) = (secret.parse()?, "acme".parse()?);
+/// let now = Timestamp::from_micros(1_790_000_000_000_000);
+/// let (orders, users) = (Kind::new("O"), Kind::new("U"));
+/// let order = AggregateId::generate(now);
+///
+/// let text = Token::of_version(Some("O".to_owned()), order, 7).seal(&keys, &tenant, now);
+///
+/// // The read must return version 7 or a later one.
+/// let token = Token::open(&keys, &tenant, Some((orders, order)), now, &text)?;
+/// assert_eq!(token.floor, 7);
+/// // The token is valid for no other aggregate.
+/// let other = Token::open(&keys, &tenant, Some((users, order)), now, &text);
+/// assert_eq!(other, Err(TokenError::OtherAggregate));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Token {
     /// The kind of the aggregate, from [`Kind::name`].

@@ -45,6 +45,22 @@ impl Body {
 }
 
 /// The fields of a body that are not yet read, and the errors found so far.
+///
+/// A client gets all errors of a body at once:
+///
+/// ```
+/// use resource::BodyError;
+/// use resource::body::Fields;
+/// use resource::value::{Email, Integer};
+///
+/// let mut fields = Fields::parse(br#"{"email": "ada", "colour": "red"}"#)?;
+/// let email = fields.require::<Email>("email");
+/// let beds = fields.require::<Integer<1, 9>>("beds");
+/// let Err(BodyError::Fields(errors)) = fields.finish(email.zip(beds), |_| "is unknown".to_owned()) else { panic!() };
+/// let pointers: Vec<_> = errors.iter().map(|error| error.pointer.as_str()).collect();
+/// assert_eq!(pointers, ["/email", "/beds", "/colour"]);
+/// # Ok::<(), BodyError>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct Fields {
     left: BTreeMap<String, Given>,

@@ -104,6 +104,19 @@ impl Field {
 
     /// Returns the query of the list by this field: for the items with this value, or for those whose value begins with it.
     /// `None` if the field has no list, or if no value can begin with the text.
+    ///
+    /// ```
+    /// use kernel::ports::Slot;
+    /// use resource::field::{Field, List};
+    /// use resource::value::Text;
+    /// use serde_json::json;
+    ///
+    /// let name = Field::of::<Text<100>>("name").listed(List::Sorted(Slot::I1));
+    /// assert_eq!(name.query(&json!("Zoë")).as_deref(), Some("name_prefix=Zo%C3%AB"));
+    /// let city = Field::of::<Text<100>>("city").listed(List::OfValue(Slot::I2));
+    /// assert_eq!(city.query(&json!("Bonn")).as_deref(), Some("city=Bonn"));
+    /// assert_eq!(Field::of::<Text<100>>("note").query(&json!("Bonn")), None);
+    /// ```
     #[must_use]
     pub fn query(&self, value: &Json) -> Option<String> {
         match self.list? {

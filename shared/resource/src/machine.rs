@@ -8,6 +8,37 @@ use crate::given::Given;
 use crate::value::{Choice, Value};
 
 /// The states of an item; the default is the state of a new item. [`StateMachine::next`] defines the transitions.
+///
+/// ```
+/// use resource::machine::StateMachine;
+/// use resource::value::Choice;
+///
+/// #[derive(Debug, Clone, Copy, Default, PartialEq, Choice)]
+/// enum Status {
+///     #[default]
+///     Asked,
+///     Confirmed,
+/// }
+///
+/// #[derive(Debug, Clone, Copy, PartialEq, Choice)]
+/// enum Action {
+///     Confirm,
+/// }
+///
+/// impl StateMachine for Status {
+///     type Action = Action;
+///
+///     fn next(self, action: Action) -> Option<Self> {
+///         match (self, action) {
+///             (Self::Asked, Action::Confirm) => Some(Self::Confirmed),
+///             // `POST /bookings/{id}/confirm` is rejected: 409.
+///             (Self::Confirmed, Action::Confirm) => None,
+///         }
+///     }
+/// }
+///
+/// assert_eq!(Status::default().next(Action::Confirm), Some(Status::Confirmed));
+/// ```
 pub trait StateMachine: Choice + Value + Default {
     /// The actions that a client can request, for example `POST /orders/{id}/pay`.
     type Action: Choice + std::fmt::Debug + Send + Sync + Serialize + DeserializeOwned;

@@ -54,6 +54,16 @@ pub fn check_beginning(text: &str, chars_max: usize) -> Result<(), TextError> {
 
 /// Returns the form by which texts are found and sorted. Different spellings of a text have the same form.
 ///
+/// ```
+/// use resource::text::search_form;
+///
+/// // Upper and lower case, and both Unicode spellings of an accent.
+/// assert_eq!(search_form("ZOË"), search_form("zoe\u{308}"));
+/// // A list by the beginning of a name finds this one under `zo`.
+/// assert!(search_form("Zoë Brown").starts_with(&search_form("ZO")));
+/// assert_ne!(search_form("Zoë"), search_form("Zoe"));
+/// ```
+///
 /// The form of a beginning is a beginning of the form. Normalization form KD separates letters from their marks, and case
 /// folding works letter by letter. The form is cut at 900 bytes.
 #[must_use]

@@ -104,6 +104,18 @@ impl Step {
 }
 
 /// Returns all steps from a stage to a neighbour.
+///
+/// ```
+/// let steps = service::plan::steps("read-write", "memory-cache")?;
+/// let names: Vec<_> = steps.iter().map(ToString::to_string).collect();
+/// assert_eq!(names, [
+///     "compare: before memory-cache",
+///     "cut over: deploy memory-cache",
+///     "soak: at memory-cache",
+///     "contract: before memory-cache",
+/// ]);
+/// # Ok::<(), service::stages::StageError>(())
+/// ```
 pub fn steps(from: &str, to: &str) -> Result<Vec<Step>, StageError> {
     let rows = StageConfig::step(from, to)?;
     // Clients notice the last stage on the way forward, and the first one on the way back.

@@ -110,6 +110,17 @@ impl StageConfig {
     }
 
     /// Returns the stage with this name.
+    ///
+    /// ```
+    /// use service::stages::{Cache, Source, StageConfig};
+    ///
+    /// let stage = StageConfig::of("read-store")?;
+    /// assert_eq!(stage.caches, [Cache::Memory, Cache::Redis]);
+    /// assert_eq!(stage.reads_from, Source::ReadStore);
+    /// assert!(!stage.queue_deployed);
+    /// assert!(StageConfig::of("nowhere").is_err());
+    /// # Ok::<(), service::stages::StageError>(())
+    /// ```
     pub fn of(name: &str) -> Result<Self, StageError> {
         let rows = Self::all()?;
         let known = || rows.iter().map(|row| row.stage.as_str()).collect::<Vec<_>>().join(", ");
