@@ -106,6 +106,8 @@ mutants! {
     ActionOnOldState,
     /// The token of a write drops the pending action before it.
     ActionForgotten,
+    /// After the queue is out of use, a direct write ignores the pending commands that its token names.
+    PredecessorIgnoredAfterQueue,
     /// A failed command stays failed, even after a redrive.
     FailedIsFinal,
     /// On a FIFO queue, commands overtake a waiting command.

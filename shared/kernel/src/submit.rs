@@ -17,7 +17,8 @@ use crate::ports::{
 };
 use crate::project::Projector;
 use crate::projection::Projection;
-use crate::record::{CommandRecord, CommandStatus, Fingerprint};
+use crate::query::CONSISTENCY_WAIT_MAX;
+use crate::record::{CommandRecord, CommandStatus, Fingerprint, RecordKey};
 use crate::seal::KeyRing;
 use crate::token::{Token, TokenError};
 
@@ -83,6 +84,10 @@ pub enum SubmitError {
     /// An earlier request had the same idempotency key and another content. The client must use another key.
     #[error("the idempotency key was used for another request")]
     KeyReused,
+    /// A command that the client's token names is still in the queue, and this deployment cannot queue another one behind it. The
+    /// command was not accepted. The client should send it again.
+    #[error("a command that the token names is still in the queue")]
+    PredecessorPending,
     /// The command is larger than the queue accepts. The client must send less.
     #[error("the command is too large")]
     TooLarge,
@@ -112,8 +117,8 @@ pub enum Route<D: Domain> {
     Direct {
         /// The write store.
         direct: DirectRoute<D>,
-        /// The records of commands that earlier deployments may have queued, because a client may retry one. `None` if none was
-        /// queued.
+        /// The records of commands that other deployments may have queued, because a client may retry one, or send a command that
+        /// follows one. `None` if none was queued.
         queued_before: Option<Arc<dyn RecordWriter>>,
     },
     /// Into the write store, with a queue beside it. A command whose predecessor may still be queued is queued too.
@@ -183,10 +188,14 @@ impl<D: Domain> Submitter<D> {
             Route::Queue(queue) => self.enqueue(queue, &mut envelope, preference).await?,
             Route::Direct { direct, queued_before } => {
                 let earlier = match queued_before {
-                    Some(records) if !mutant!(RetryAfterQueueForgets) => {
-                        register(records.as_ref(), &mut envelope).await?
+                    Some(records) => {
+                        settled(records.as_ref(), &envelope.tenant, session.as_ref()).await?;
+                        match mutant!(RetryAfterQueueForgets) {
+                            false => register(records.as_ref(), &mut envelope).await?,
+                            true => None,
+                        }
                     }
-                    _ => None,
+                    None => None,
                 };
                 match direct.execute(&mut envelope).await? {
                     Some((outcome, replayed)) => (Some(outcome), replayed || earlier.is_some()),
@@ -362,6 +371,21 @@ async fn register<C>(
     let Some(first) = first else { return Ok(None) };
     adopt_original(envelope, &first)?;
     Ok(Some(first.status))
+}
+
+/// Waits until the outcome of each command that the token names is known. Only then does the write store have their effects.
+async fn settled(records: &dyn RecordWriter, tenant: &Tenant, session: Option<&Token>) -> Result<(), SubmitError> {
+    let until = Instant::now() + CONSISTENCY_WAIT_MAX;
+    let mut pause = Backoff::new();
+    for command in session.filter(|_| !mutant!(PredecessorIgnoredAfterQueue)).map(Token::pending).unwrap_or_default() {
+        let key = RecordKey { tenant: tenant.clone(), command };
+        while !records.get(&key).await?.is_some_and(|record| record.status.is_final()) {
+            if !pause.wait(until).await {
+                return Err(SubmitError::PredecessorPending);
+            }
+        }
+    }
+    Ok(())
 }
 
 impl QueueRoute {

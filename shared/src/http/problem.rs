@@ -217,6 +217,11 @@ impl HttpProblem {
     pub fn unavailable(detail: &'static str) -> Self {
         Self::new("unavailable", 503, "Unavailable", detail).with(header::RETRY_AFTER, RETRY_AFTER)
     }
+
+    /// 503: the write that a token stands for has not arrived.
+    fn not_yet_consistent(detail: &'static str) -> Self {
+        Self::new("not-yet-consistent", 503, "Not yet consistent", detail).with(header::RETRY_AFTER, RETRY_AFTER)
+    }
 }
 
 const READ_AGAIN: &str = "nothing is wrong with the request: send it again in a moment";
@@ -236,12 +241,10 @@ impl From<QueryError> for HttpProblem {
             QueryError::Cursor(error) => {
                 Self::new("bad-cursor", 400, "Bad cursor", format!("{error}: start the list again without one"))
             }
-            QueryError::NotYetConsistent => {
-                let detail = "what your token stands for has not arrived yet: send the request again in a moment, or \
-                    with `Prefer: handling=lenient` for what there is";
-                Self::new("not-yet-consistent", 503, "Not yet consistent", detail)
-                    .with(header::RETRY_AFTER, RETRY_AFTER)
-            }
+            QueryError::NotYetConsistent => Self::not_yet_consistent(
+                "what your token stands for has not arrived yet: send the request again in a moment, or with \
+                     `Prefer: handling=lenient` for what there is",
+            ),
             QueryError::Port(error) => unanswered(&error, READ_AGAIN),
         }
     }
@@ -261,6 +264,9 @@ impl From<SubmitError> for HttpProblem {
                 let detail = "this Idempotency-Key came with another request before: use a new key for a new request";
                 Self::new("idempotency-key-reused", 422, "Idempotency key reused", detail)
             }
+            SubmitError::PredecessorPending => Self::not_yet_consistent(
+                "this write follows one that is still in the queue: it was not accepted; send it again in a moment",
+            ),
             SubmitError::TooLarge | SubmitError::Apply(ApplyError::TooLarge(_)) => {
                 Self::new("too-large", 413, "Command too large", "ask for less in one command")
             }

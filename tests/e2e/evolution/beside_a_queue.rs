@@ -63,6 +63,24 @@ fn nobody_is_told_that_an_item_is_missing_whose_create_is_queued() {
 }
 
 #[test]
+fn a_write_waits_for_the_pending_one_of_its_token_once_the_queue_is_out_of_use() {
+    let stack = Stack::start(Variant::Cqrs, &["--ephemeral"]);
+    check(&stack, async {
+        let api = stack.api();
+        let creates =
+            join_all((0..20).map(|_| api.post(&sample::main().path, &sample::main().body("Beside")).send())).await;
+        stack.deploy("cqrs-idle").await;
+        let patches = creates.iter().map(|create| {
+            let path = sample::main().resource.item(create.json()[&sample::main().id].as_str().unwrap());
+            api.patch(&path, &sample::main().patch("Patched")).token(&create.token()).write()
+        });
+        for patched in join_all(patches).await {
+            assert_eq!(patched.expect(200).version, Some(2));
+        }
+    });
+}
+
+#[test]
 fn writes_to_one_item_may_be_applied_at_once_and_queued_at_the_same_time() {
     let stack = Stack::start(Variant::Cqrs, &["--ephemeral"]);
     check(&stack, async {

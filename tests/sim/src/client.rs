@@ -270,7 +270,7 @@ impl Client {
                 Some(Err(error @ (SubmitError::Token(_) | SubmitError::KeyReused | SubmitError::TooLarge))) => {
                     return self.violated(Invariant::SameRetry, format!("{:?} was refused: {error}", sent.request));
                 }
-                Some(Err(SubmitError::Port(_) | SubmitError::Apply(_))) | None => {
+                Some(Err(SubmitError::Port(_) | SubmitError::Apply(_) | SubmitError::PredecessorPending)) | None => {
                     sleep(Duration::from_millis(200 << attempt)).await;
                 }
             }

@@ -407,6 +407,20 @@ async fn beside_a_queue_what_builds_on_something_queued_is_queued_behind_it() {
     assert!(matches!(unknown.outcome.unwrap().status, CommandStatus::Rejected { .. }));
 }
 
+#[tokio::test(start_paused = true)]
+async fn after_the_queue_a_write_waits_for_the_pending_one_that_its_token_names_or_is_not_accepted() {
+    let world = World::new();
+    let first = queued(&world).submit(request(None, None, open("a")), Preference::default()).await.unwrap();
+    let next = || Request { token: Some(first.token.clone()), ..request(None, Some(first.aggregate), Add(1)) };
+    let (submitter, began) = (direct_again(&world), Instant::now());
+    let early = submitter.submit(next(), Preference::default()).await;
+    assert!(matches!(early, Err(SubmitError::PredecessorPending)), "{early:?}");
+    assert!((5.0..5.1).contains(&began.elapsed().as_secs_f64()), "{:?}", began.elapsed());
+    assert!(world.stores.all_records().is_empty() && world.stores.all_states().is_empty());
+    let (behind, ()) = tokio::join!(submitter.submit(next(), Preference::default()), ingest(&world));
+    assert_eq!(behind.unwrap().outcome.unwrap().status, CommandStatus::Applied { version: 2 });
+}
+
 #[tokio::test]
 async fn a_retry_at_once_of_what_was_queued_is_the_same_command_for_the_same_aggregate() {
     for submitter in [|world: &World| either(world, true), direct_again] {
