@@ -123,7 +123,7 @@ impl Server {
         let body = body.map_err(|_| HttpProblem::request_timeout())?.map_err(|error| {
             match error.is::<LengthLimitError>() {
                 true => HttpProblem::too_large(BODY_BYTES_MAX),
-                false => HttpProblem::bad_request("the body is not complete"),
+                false => HttpProblem::bad_request("the body is incomplete: send the request again"),
             }
         })?;
         Ok(Request::from_parts(parts, Body::from(body.to_bytes())))

@@ -36,7 +36,7 @@ pub const CURSOR_TTL: Duration = Duration::from_hours(24);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CursorError {
     /// This service did not make it for this tenant, filter and projection.
-    #[error("the cursor was not given out for this list")]
+    #[error("this service did not give out the cursor for this list")]
     Forged,
     /// Older than [`CURSOR_TTL`].
     #[error("the cursor has expired")]

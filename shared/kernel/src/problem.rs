@@ -52,14 +52,14 @@ impl Problem {
     /// `If-None-Match` of a write names the stored version.
     #[must_use]
     pub fn excluded(current: u64) -> Self {
-        let detail = format!("If-None-Match excludes the current version \"{current}\": nothing was done");
+        let detail = format!("If-None-Match excludes the current version \"{current}\", so nothing was changed");
         Self::new("precondition-failed", 412, "Precondition failed", detail)
     }
 
     /// The aggregate to create exists already.
     #[must_use]
     pub fn already_exists() -> Self {
-        Self::new("already-exists", 409, "Already exists", "something exists under this id already")
+        Self::new("already-exists", 409, "Already exists", "an item with this id exists already")
     }
 
     /// The command is older than the time for which the service keeps commands.

@@ -171,7 +171,7 @@ pub enum QueryError {
     #[error(transparent)]
     Cursor(#[from] CursorError),
     /// The version or command that the token names has not arrived in time. The client should try again.
-    #[error("what the token stands for has not arrived yet")]
+    #[error("the write that the token stands for is not readable yet")]
     NotYetConsistent,
     /// The store failed, and no cache had the answer. The client should try again.
     #[error(transparent)]

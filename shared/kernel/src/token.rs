@@ -60,16 +60,16 @@ pub struct Token {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
     /// This service did not make it for this tenant.
-    #[error("the token was not given out by this service")]
+    #[error("this service did not give out the token")]
     Forged,
     /// Older than [`TOKEN_TTL`].
     #[error("the token has expired")]
     Expired,
     /// Its command was accepted in the future.
-    #[error("the token stands for a write that is not made yet")]
+    #[error("the token stands for a write in the future")]
     Ahead,
     /// It is for another aggregate.
-    #[error("the token stands for something else")]
+    #[error("the token stands for another item")]
     OtherAggregate,
 }
 

@@ -133,7 +133,7 @@ impl Field {
     pub fn problem(&self, resource: &str) -> Problem {
         let (code, title) = self.taken.unwrap_or(("taken", "Taken"));
         let name = self.name;
-        Problem::new(code, 409, title, format!("another {resource} has this {name}: choose another"))
+        Problem::new(code, 409, title, format!("another {resource} has this {name} already: choose another value"))
     }
 }
 

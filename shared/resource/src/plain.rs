@@ -222,7 +222,7 @@ fn act<R: Plain>(from: R::Machine, action: ActionOf<R>, context: &Context) -> De
 /// Returns the problem of an action that the state does not allow.
 fn wrong_state<M: StateMachine>(from: M, action: M::Action) -> Problem {
     let fit: Vec<_> = M::ALL.iter().copied().filter(|state| state.next(action).is_some()).collect();
-    let detail = format!("it is `{}`, and `{}` is for what is {}", from.name(), action.name(), listed(&fit, "or"));
+    let detail = format!("the state is `{}`: `{}` needs {}", from.name(), action.name(), listed(&fit, "or"));
     Problem::new("wrong-state", 409, "Wrong state", detail)
 }
 
@@ -317,7 +317,7 @@ pub fn filter<R: Plain>(parameters: &mut Parameters) -> Result<ListScope, Filter
                 List::OfValue(slot) => Ok(scope(field.name, *slot, &field.key(text).map_err(wrong)?, String::new())),
             }
         }
-        _ => Err(FilterError(format!("give at most one of {}", text::listed(&names, "and")))),
+        _ => Err(FilterError(format!("send at most one of {}", text::listed(&names, "and")))),
     }
 }
 
@@ -503,7 +503,7 @@ mod tests {
         assert_eq!(place(&[("email", "Ada@Example.com")]), Ok((Slot::I3, "email")));
         assert_eq!(listed_by(&[("email", "ADA@example.com")]), listed_by(&[("email", "ada@example.com")]));
         for (wrong, why) in [
-            (&[("email", "a@b.de"), ("stay", "here")][..], "give at most one of name_prefix, email and stay"),
+            (&[("email", "a@b.de"), ("stay", "here")][..], "send at most one of name_prefix, email and stay"),
             (&[("email", "nobody")], "email must be an email address such as ada@example.com, of at most 254 bytes"),
             (&[("stay", "away")], "stay must be `booked`, `here` or `gone`"),
             (&[("name_prefix", "")], "name_prefix must have 1 to 20 characters"),

@@ -71,7 +71,7 @@ pub trait Value: fmt::Debug + Clone + PartialEq + Send + Sync + Serialize + Dese
 
     /// Refuses the beginning of a value if no value begins with it. Only lists that are sorted by the value call it.
     fn check_beginning(_: &str) -> Result<(), String> {
-        Err("cannot be searched by its beginning".to_owned())
+        Err("cannot be searched by a prefix".to_owned())
     }
 
     /// Returns a valid value in JSON, for tests. Different numbers give different values, as far as the type has enough of

@@ -103,7 +103,7 @@ impl Door {
 fn readable(event: &str) -> Result<LambdaRequest, HttpProblem> {
     let unreadable = |error: serde_json::Error| {
         tracing::warn!(line = error.line(), column = error.column(), "an event cannot be read");
-        HttpProblem::bad_request("the event is not one of a REST API or of a load balancer")
+        HttpProblem::bad_request("the event is not from a REST API or a load balancer")
     };
     check(serde_json::from_str(event).map_err(unreadable)?)?;
     serde_json::from_str(event).map_err(unreadable)

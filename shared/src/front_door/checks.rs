@@ -67,7 +67,7 @@ pub(super) fn headers<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Re
     let mut headers = HeaderMap::new();
     for (index, (name, text)) in pairs.enumerate() {
         if index >= HEADERS_MAX {
-            return Err(HttpProblem::bad_request(format!("there are more than {HEADERS_MAX} headers")));
+            return Err(HttpProblem::bad_request(format!("the request has more than {HEADERS_MAX} headers")));
         }
         let name = HeaderName::from_bytes(name.as_bytes());
         let name = name.map_err(|_| HttpProblem::bad_request("the name of a header is not valid"))?;

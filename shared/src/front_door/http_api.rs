@@ -55,7 +55,7 @@ struct Jwt {
 pub(super) fn request(event: &str) -> Result<Received, HttpProblem> {
     let event: Event = serde_json::from_str(event).map_err(|error| {
         tracing::warn!(line = error.line(), column = error.column(), "an event cannot be read");
-        HttpProblem::bad_request("the event is not one of an HTTP API or of a Function URL (payload format 2.0)")
+        HttpProblem::bad_request("the event is not from an HTTP API or a function URL (payload format 2.0)")
     })?;
     let method = Method::from_bytes(event.request_context.http.method.as_bytes());
     let method = method.map_err(|_| HttpProblem::bad_request("the method is not valid"))?;

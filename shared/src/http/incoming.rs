@@ -121,7 +121,7 @@ impl Incoming {
 
     /// Returns the id in the path. `name` is the name of the resource, for the error message.
     pub fn id(&self, name: &str) -> Result<AggregateId, HttpProblem> {
-        let wrong = |error| HttpProblem::bad_request(format!("the {name} id {error}, as the service gave it out"));
+        let wrong = |error| HttpProblem::bad_request(format!("the {name} id {error}: use an id from the service"));
         self.param.parse().map_err(wrong)
     }
 

@@ -114,7 +114,8 @@ impl HttpProblem {
     /// 401: the front door passed a request without an identity.
     #[must_use]
     pub fn unauthenticated() -> Self {
-        let detail = "the front door sent no `tenant_id` and `sub` claims: put a JWT authorizer before this function";
+        let detail = "the front door sent no valid claims `tenant_id` and `sub`: put a JWT authorizer before this \
+            function, and check that the token has both claims";
         Self::new("unauthenticated", 401, "Unauthenticated", detail)
     }
 
@@ -127,7 +128,7 @@ impl HttpProblem {
     /// 404: the route does not exist.
     #[must_use]
     pub fn no_route() -> Self {
-        Self::new("no-route", 404, "No such route", "see docs/http.md for the routes that there are")
+        Self::new("no-route", 404, "No such route", "the service has no such path: docs/http.md lists all paths")
     }
 
     /// 404: the item or the command does not exist.
@@ -166,14 +167,14 @@ impl HttpProblem {
     /// 412: the precondition names a tag that the service never issued.
     #[must_use]
     pub fn unknown_tag() -> Self {
-        let detail = "the tag in If-Match is not a version that the service gives out: send the ETag of your last read";
+        let detail = "the service never gave out the tag in If-Match: send the ETag of your last read";
         Self::new("version-conflict", 412, "Version conflict", detail)
     }
 
     /// 412: `If-Match` of a read names another tag than the current one.
     #[must_use]
     pub fn other_tag(current: &str) -> Self {
-        let detail = format!("If-Match names another tag than {current}, the current one: read again without it");
+        let detail = format!("the current tag is {current}, and If-Match names another one: read again without it");
         Self::new("version-conflict", 412, "Version conflict", detail)
     }
 
@@ -201,7 +202,7 @@ impl HttpProblem {
     /// 422: fields of the body are invalid.
     #[must_use]
     pub fn invalid(errors: Vec<FieldError>) -> Self {
-        let mut problem = Problem::new("invalid", 422, "Invalid fields", "see `errors` for each field that is wrong");
+        let mut problem = Problem::new("invalid", 422, "Invalid fields", "correct the fields that `errors` lists");
         problem.errors = errors;
         problem.into()
     }
@@ -209,7 +210,7 @@ impl HttpProblem {
     /// 500: a bug.
     #[must_use]
     pub fn internal() -> Self {
-        Self::new("internal", 500, "Internal error", "something went wrong here: tell us the request id")
+        Self::new("internal", 500, "Internal error", "this is a bug of the service: report it with the request id")
     }
 
     /// 503: a part of the service does not answer.
@@ -224,9 +225,9 @@ impl HttpProblem {
     }
 }
 
-const READ_AGAIN: &str = "nothing is wrong with the request: send it again in a moment";
-const WRITE_AGAIN: &str = "whether the command was accepted is unknown: send it again with the same Idempotency-Key; \
-    without one it may be applied twice";
+const READ_AGAIN: &str = "a part of the service does not answer: send the request again in a moment";
+const WRITE_AGAIN: &str = "it is unknown whether the command was accepted: send it again under the same \
+    Idempotency-Key; without a key it may be applied twice";
 
 impl From<TokenError> for HttpProblem {
     fn from(error: TokenError) -> Self {
@@ -242,8 +243,8 @@ impl From<QueryError> for HttpProblem {
                 Self::new("bad-cursor", 400, "Bad cursor", format!("{error}: start the list again without one"))
             }
             QueryError::NotYetConsistent => Self::not_yet_consistent(
-                "what your token stands for has not arrived yet: send the request again in a moment, or with \
-                     `Prefer: handling=lenient` for what there is",
+                "the write behind your Consistency-Token is not readable yet: send the request again in a moment, or with \
+                 `Prefer: handling=lenient` if an older answer is good enough",
             ),
             QueryError::Port(error) => unanswered(&error, READ_AGAIN),
         }
@@ -261,14 +262,15 @@ impl From<SubmitError> for HttpProblem {
         match error {
             SubmitError::Token(error) => error.into(),
             SubmitError::KeyReused => {
-                let detail = "this Idempotency-Key came with another request before: use a new key for a new request";
+                let detail = "you sent this key with another request before: use a new key for each new request";
                 Self::new("idempotency-key-reused", 422, "Idempotency key reused", detail)
             }
             SubmitError::PredecessorPending => Self::not_yet_consistent(
-                "this write follows one that is still in the queue: it was not accepted; send it again in a moment",
+                "the write behind your Consistency-Token is still in the queue, so this one was not accepted: send it again in \
+                 a moment",
             ),
             SubmitError::TooLarge | SubmitError::Apply(ApplyError::TooLarge(_)) => {
-                Self::new("too-large", 413, "Command too large", "ask for less in one command")
+                Self::new("too-large", 413, "Command too large", "send less in one request")
             }
             SubmitError::Port(error) => unanswered(&error, WRITE_AGAIN),
             SubmitError::Apply(error) => unanswered(&error, WRITE_AGAIN),

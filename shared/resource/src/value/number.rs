@@ -79,7 +79,7 @@ pub struct Decimal<const SCALE: usize>(String);
 /// The error for a text that is not a decimal number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "must be a decimal number in a string, such as \"12.5\", with at most {DIGITS_MAX} digits before the point and {0} behind it"
+    "must be a decimal number in a string, such as \"12.5\", with at most {DIGITS_MAX} digits before the point and {0} after it"
 )]
 pub struct DecimalError(usize);
 
