@@ -58,7 +58,8 @@ struct Server {
 pub(crate) async fn run(router: Router, lookup: Lookup<'_>) -> Result<(), Error> {
     let server = Arc::new(Server { router, identity: Identity::read(lookup)?, base: BasePath::read(lookup)? });
     let address = lookup("LISTEN_ADDR").unwrap_or_else(|| LISTEN_ADDR_DEFAULT.to_owned());
-    let address: SocketAddr = address.parse().map_err(|error| format!("LISTEN_ADDR {error}"))?;
+    let address: SocketAddr =
+        address.parse().map_err(|error| format!("LISTEN_ADDR must be an address with a port: {error}"))?;
     let listener = TcpListener::bind(address).await.map_err(|error| format!("cannot listen on {address}: {error}"))?;
     tracing::info!(address = %listener.local_addr()?, "listening");
     let mut stop = std::pin::pin!(told_to_stop()?);
@@ -75,7 +76,7 @@ pub(crate) async fn run(router: Router, lookup: Lookup<'_>) -> Result<(), Error>
     }
     drop(listener);
     if timeout(DRAIN_TIME_MAX, connections.shutdown()).await.is_err() {
-        tracing::warn!("connections were cut off: they did not end in time");
+        tracing::warn!("closed connections that did not end in time");
     }
     Ok(())
 }

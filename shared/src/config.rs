@@ -28,7 +28,7 @@ impl fmt::Debug for Secret {
 
 /// All errors in the environment, one a line.
 #[derive(thiserror::Error)]
-#[error("the environment is not as it should be:\n{}", .0.join("\n"))]
+#[error("the function cannot start, because environment variables are wrong:\n{}", .0.join("\n"))]
 pub struct ConfigError(pub Vec<String>);
 
 /// A failing `main` prints the `Debug` form, so it is the same text as `Display`.
@@ -273,7 +273,7 @@ impl IngestConfig {
         let visibility_timeout = reader.visibility_timeout();
         let receive_count_max = reader.parsed("MAX_RECEIVE_COUNT");
         if receive_count_max.is_some_and(|count: u32| count < 20) {
-            reader.errors.push("MAX_RECEIVE_COUNT must be at least 20: deferrals and kills count too".to_owned());
+            reader.errors.push("MAX_RECEIVE_COUNT must be at least 20: deferrals and crashes count too".to_owned());
         }
         reader.finish(|| {
             Some(Self {
@@ -298,7 +298,7 @@ impl MetricsConfig {
         match lookup("METRICS").as_deref() {
             None => return Ok(None),
             Some("emf") => {}
-            Some(_) => reader.errors.push("METRICS must be `emf`, or not be set".to_owned()),
+            Some(_) => reader.errors.push("METRICS must be `emf`, or unset".to_owned()),
         }
         let (function, row) = (reader.text("AWS_LAMBDA_FUNCTION_NAME"), reader.row());
         reader.finish(|| Some(Some(Self { function: function?, stage: row?.stage })))
@@ -383,7 +383,7 @@ impl<'a> Reader<'a> {
         }
         let (url, iam_cache) = ((self.lookup)("REDIS_URL"), (self.lookup)("REDIS_IAM_CACHE"));
         if url.is_none() && iam_cache.is_some() {
-            self.errors.push("REDIS_IAM_CACHE is set, but REDIS_URL is not".to_owned());
+            self.errors.push("REDIS_IAM_CACHE is set, but REDIS_URL is not: set both".to_owned());
         }
         Some(RedisBackend { url: Secret(url?), iam_cache })
     }
@@ -393,8 +393,8 @@ impl<'a> Reader<'a> {
             (Some(_), None) => self.parsed("SIGNING_KEYS").map(KeySource::Text),
             (None, Some(secret)) => Some(KeySource::Secret(secret)),
             (found, _) => {
-                let wrong = if found.is_some() { "both" } else { "neither" };
-                self.errors.push(format!("SIGNING_KEYS or SIGNING_KEYS_SECRET must be set: {wrong} is"));
+                let wrong = if found.is_some() { "both are" } else { "neither is" };
+                self.errors.push(format!("exactly one of SIGNING_KEYS and SIGNING_KEYS_SECRET must be set: {wrong}"));
                 None
             }
         }
@@ -508,9 +508,9 @@ mod tests {
         let (text, secret) = (("SIGNING_KEYS", KEYS), ("SIGNING_KEYS_SECRET", "watershed/keys"));
         assert!(matches!(read(&[text]).unwrap().keys, KeySource::Text(_)));
         assert!(matches!(read(&[secret]).unwrap().keys, KeySource::Secret(name) if name == "watershed/keys"));
-        for (keys, wrong) in [(&[][..], "neither"), (&[text, secret], "both")] {
+        for (keys, wrong) in [(&[][..], "neither is"), (&[text, secret], "both are")] {
             let ConfigError(errors) = read(keys).unwrap_err();
-            assert_eq!(errors, [format!("SIGNING_KEYS or SIGNING_KEYS_SECRET must be set: {wrong} is")]);
+            assert_eq!(errors, [format!("exactly one of SIGNING_KEYS and SIGNING_KEYS_SECRET must be set: {wrong}")]);
         }
     }
 
@@ -519,7 +519,7 @@ mod tests {
         let common = [("READ_TABLE", "r-v1"), ("WRITE_TABLE", "w"), ("COMMANDS_TABLE", "c"), ("SIGNING_KEYS", KEYS)];
         let read = |more: &[(&str, &str)]| ReadConfig::read(&environment(&[&common, more].concat()));
         let ConfigError(errors) = read(&[("STAGE", "cqrs"), ("REDIS_IAM_CACHE", "cache")]).unwrap_err();
-        assert_eq!(errors, ["REDIS_IAM_CACHE is set, but REDIS_URL is not"]);
+        assert_eq!(errors, ["REDIS_IAM_CACHE is set, but REDIS_URL is not: set both"]);
         let without = read(&[("STAGE", "lambda-lith"), ("REDIS_IAM_CACHE", "cache")]).unwrap();
         assert!(without.redis.is_none());
         let url = "rediss://reader@cache.example.com:6379";

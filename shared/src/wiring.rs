@@ -224,7 +224,7 @@ pub async fn ingest_side(config: IngestConfig) -> Result<Ingest, WiringError> {
 #[derive(thiserror::Error)]
 pub enum WiringError {
     /// The configuration of the shared cache is invalid.
-    #[error("REDIS_URL or REDIS_IAM_CACHE is not as it should be")]
+    #[error("REDIS_URL or REDIS_IAM_CACHE is wrong")]
     Redis(#[from] SetupError),
     /// The secret cannot be read.
     #[error("the secret that SIGNING_KEYS_SECRET names cannot be read")]
@@ -273,7 +273,7 @@ mod tests {
         let error = keys(KeySource::Secret("watershed/keys".to_owned()), &nobody).await.unwrap_err();
         let output = format!("{error:?}");
         let expected =
-            "the secret that SIGNING_KEYS_SECRET names cannot be read: AWS Secrets Manager does not give it: ";
+            "the secret that SIGNING_KEYS_SECRET names cannot be read: AWS Secrets Manager did not return it: ";
         assert!(output.starts_with(expected) && output.len() > expected.len(), "{output}");
     }
 }

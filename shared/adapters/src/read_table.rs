@@ -24,7 +24,7 @@ impl ReadTable {
 
 /// The error for a name that does not end with the version of a projection.
 #[derive(Debug, thiserror::Error)]
-#[error("must end in -v1, -v2 or so: in the version of the projection that the table holds")]
+#[error("must end in -v1, -v2 and so on: the version of the projection that the table holds")]
 pub struct ReadTableError;
 
 impl FromStr for ReadTable {

@@ -87,10 +87,10 @@ pub enum SetupError {
     #[error("not a Redis URL, such as redis://127.0.0.1:6379")]
     NotRedis,
     /// The URL does not fit IAM, which makes the password.
-    #[error("for IAM the URL must be like rediss://user@host:6379: TLS, a user, and no password")]
+    #[error("for IAM the URL must have TLS, a user and no password, such as rediss://user@host:6379")]
     NotForIam,
     /// No cache and no user of ElastiCache can have this name.
-    #[error("for IAM the names of the cache and of its user must be letters, digits and hyphens")]
+    #[error("for IAM the names of the cache and of its user must have only letters, digits and hyphens")]
     NoName,
 }
 

@@ -9,10 +9,10 @@ use aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueError;
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     /// The service refuses the request, or does not answer.
-    #[error("AWS Secrets Manager does not give it")]
+    #[error("AWS Secrets Manager did not return it")]
     Refused(#[source] Box<SdkError<GetSecretValueError>>),
     /// The secret is binary.
-    #[error("it is not text")]
+    #[error("it is binary, not text")]
     NoText,
 }
 
