@@ -144,7 +144,7 @@ macro_rules! serve {
         /// All resources.
         pub static RESOURCES: &[$crate::Description] = {
             const ALL: &[$crate::Description] = &[$($crate::Description::of::<$resource>()),+];
-            const { assert!($crate::are_apart(ALL), "two resources have one kind, collection or name, or a reserved one") };
+            const { assert!($crate::are_apart(ALL), "two resources share a kind, collection or name, or one is reserved") };
             ALL
         };
 

@@ -59,7 +59,10 @@ impl OfStruct {
                 "older" => older = Some(meta.value()?.parse()?),
                 "machine" => machine = Some(meta.value()?.parse::<LitStr>()?.parse_with(field_and_type)?),
                 "machine_list" => machine_list = Some(slot(&meta)?),
-                _ => return Err(meta.error("kind, implied, collection, name, schema, older, machine or machine_list")),
+                _ => {
+                    let known = "kind, implied, collection, name, schema, older, machine and machine_list";
+                    return Err(meta.error(format!("unknown attribute: a resource has {known}")));
+                }
             }
             Ok(())
         })?;
@@ -67,11 +70,11 @@ impl OfStruct {
         if machine.is_none()
             && let Some(list) = &machine_list
         {
-            return Err(Error::new(list.span, "there is no machine to list"));
+            return Err(Error::new(list.span, "machine_list needs a machine: add machine = \"field: Type\""));
         }
         let schema = schema.unwrap_or_else(|| LitInt::new("1", Span::call_site()));
         if schema.base10_parse::<u16>()? != 1 && older.is_none() {
-            return Err(Error::new(schema.span(), "say which function reads the earlier schemas: older = path"));
+            return Err(Error::new(schema.span(), "add older = path, the function that reads the earlier schemas"));
         }
         Ok(Self {
             kind: kind.ok_or_else(|| missing("kind = \"…\", one or two upper-case letters"))?,
@@ -94,12 +97,12 @@ impl OfField {
                 "unique" => attributes.is_unique = true,
                 "sort" => attributes.sort = Some(slot(&meta)?),
                 "list" => attributes.list = Some(slot(&meta)?),
-                _ => return Err(meta.error("default, unique, sort or list")),
+                _ => return Err(meta.error("unknown attribute: a field has default, unique, sort and list")),
             }
             Ok(())
         })?;
         if let (Some(sort), Some(_)) = (&attributes.sort, &attributes.list) {
-            return Err(Error::new(sort.span, "a field has one list: sort or list"));
+            return Err(Error::new(sort.span, "a field has at most one list: remove sort or list"));
         }
         Ok(attributes)
     }
@@ -108,7 +111,7 @@ impl OfField {
 /// Refuses a field name that the service itself uses.
 pub(crate) fn check_name(field: &Ident) -> Result<()> {
     match RESERVED.contains(&field.to_string().as_str()) {
-        true => Err(Error::new_spanned(field, format!("`{field}` is the service's own: choose another name"))),
+        true => Err(Error::new_spanned(field, format!("the service itself uses `{field}`: choose another name"))),
         false => Ok(()),
     }
 }
@@ -127,7 +130,7 @@ fn collection_of(meta: &ParseNestedMeta<'_>) -> Result<LitStr> {
     match is_segment(&collection.value()) {
         true => Ok(collection),
         false => {
-            Err(Error::new(collection.span(), "a collection is a segment of a path: a-z, 0-9 and -, a letter first"))
+            Err(Error::new(collection.span(), "a collection must have only a-z, 0-9 and -, and begin with a letter"))
         }
     }
 }
@@ -136,7 +139,7 @@ fn slot(meta: &ParseNestedMeta<'_>) -> Result<Slot> {
     let slot: LitStr = meta.value()?.parse()?;
     match SLOTS.contains(&slot.value().as_str()) {
         true => Ok(Slot { variant: Ident::new(&slot.value().to_uppercase(), slot.span()), span: slot.span() }),
-        false => Err(Error::new(slot.span(), format!("an index is one of {}", SLOTS.join(", ")))),
+        false => Err(Error::new(slot.span(), format!("an index must be one of {}", SLOTS.join(", ")))),
     }
 }
 

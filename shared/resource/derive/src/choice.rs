@@ -6,11 +6,11 @@ use syn::{Data, DeriveInput, Error, Fields, Result};
 
 pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
     let Data::Enum(data) = &input.data else {
-        return Err(Error::new_spanned(&input.ident, "a choice is an enumeration"));
+        return Err(Error::new_spanned(&input.ident, "a choice must be an enum"));
     };
     for variant in &data.variants {
         if !matches!(variant.fields, Fields::Unit) {
-            return Err(Error::new_spanned(variant, "a choice has no values inside"));
+            return Err(Error::new_spanned(variant, "a variant of a choice must not have fields"));
         }
     }
     let choice = &input.ident;

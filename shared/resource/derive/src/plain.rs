@@ -27,13 +27,13 @@ struct Plain<'a> {
 
 pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
     let Data::Struct(data) = &input.data else {
-        return Err(Error::new_spanned(&input.ident, "a resource is a struct of its fields"));
+        return Err(Error::new_spanned(&input.ident, "a resource must be a struct"));
     };
     let Fields::Named(named) = &data.fields else {
-        return Err(Error::new_spanned(&input.ident, "a resource has at least one field, and each has a name"));
+        return Err(Error::new_spanned(&input.ident, "a resource must have at least one field, and each field a name"));
     };
     let fields = named.named.iter().map(|field| {
-        let ident = field.ident.as_ref().ok_or_else(|| Error::new_spanned(field, "a field has a name"))?;
+        let ident = field.ident.as_ref().ok_or_else(|| Error::new_spanned(field, "a field must have a name"))?;
         check_name(ident)?;
         let docs = field.attrs.iter().filter(|attribute| attribute.path().is_ident("doc")).collect();
         Ok(Field { ident, ty: &field.ty, docs, attributes: OfField::parse(field)? })
@@ -57,7 +57,7 @@ impl Plain<'_> {
         let mut taken = BTreeMap::new();
         let sorts: Vec<_> = self.fields.iter().filter_map(|field| field.attributes.sort.as_ref()).collect();
         if let [_, second, ..] = sorts.as_slice() {
-            return Err(Error::new(second.span, "one field sorts the list of all: this is a second one"));
+            return Err(Error::new(second.span, "only one field may have sort: remove this one"));
         }
         if sorts.is_empty() {
             taken.insert("I1".to_owned(), "the list of all, by id".to_owned());
@@ -74,13 +74,13 @@ impl Plain<'_> {
         for (slot, field) in lists.chain(of_machine) {
             let Slot { variant, span } = slot;
             if let Some(other) = taken.insert(variant.to_string(), format!("the list by {field}")) {
-                return Err(Error::new(*span, format!("{other} is in this index already: choose another one")));
+                return Err(Error::new(*span, format!("{other} uses this index already: choose another index")));
             }
         }
         for Machine { field, .. } in machine {
             check_name(field)?;
             if self.fields.iter().any(|known| known.ident == field) {
-                return Err(Error::new_spanned(field, "the state of the machine is no field of the struct"));
+                return Err(Error::new_spanned(field, "the machine adds this field: remove it from the struct"));
             }
         }
         Ok(())
@@ -96,12 +96,14 @@ impl Plain<'_> {
         let idents = self.idents();
         let types: Vec<_> = self.fields.iter().map(|field| field.ty).collect();
         let docs: Vec<_> = self.fields.iter().map(|field| &field.docs).collect();
-        let of_patch = format!("Some fields of [`{resource}`].");
-        let of_state = format!("What is stored of one [`{resource}`].");
-        let machine =
-            self.attributes.machine.iter().map(
-                |Machine { field, states, .. }| quote!(#[doc = "What actions have made of it."] pub #field: #states,),
-            );
+        let of_patch = format!("A change of one [`{resource}`]. A field that is `None` stays as it is.");
+        let of_state = format!("The stored state of one [`{resource}`].");
+        let machine = self.attributes.machine.iter().map(|Machine { field, states, .. }| {
+            quote! {
+                #[doc = "The state that the actions led to."]
+                pub #field: #states,
+            }
+        });
         quote! {
             #[doc = #of_patch]
             #[derive(Debug, Clone, Default, PartialEq, ::resource::derived::serde::Serialize, ::resource::derived::serde::Deserialize)]
@@ -123,9 +125,9 @@ impl Plain<'_> {
                     pub #idents: ::resource::plain::Stamped<#types>,
                 )*
                 #(#machine)*
-                #[doc = "When the create was accepted."]
+                #[doc = "The time at which the service accepted the create."]
                 pub created_at: ::resource::derived::kernel::clock::Timestamp,
-                #[doc = "When the latest change was accepted."]
+                #[doc = "The time at which the service accepted the latest change."]
                 pub updated_at: ::resource::derived::kernel::clock::Timestamp,
             }
         }
