@@ -252,7 +252,7 @@ impl RedisCache {
 
     /// Deletes a value that is not a cache entry. The next reader gets the lease.
     async fn discard(&self, key: &str, found: &[u8]) -> Result<Lookup, PortError> {
-        warn!(key, "deleting what is not a cache entry");
+        warn!(key, "deleting a value that is not a cache entry");
         let _: bool = self.invoke(DISCARD.key(key).arg(found)).await?;
         Ok(Lookup::Busy)
     }

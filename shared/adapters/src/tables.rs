@@ -236,7 +236,7 @@ fn lacks(slot: Slot, indexes: &[GlobalSecondaryIndexDescription]) -> String {
     let names: Vec<_> = indexes.iter().filter_map(GlobalSecondaryIndexDescription::index_name).collect();
     let is_slot = |name: &str| Slot::ALL.into_iter().any(|slot| index_name(slot) == name);
     match names.iter().any(|name| name.starts_with("by-") && !is_slot(name)) {
-        true => format!("it is of version 0.1: its indexes are {}. CHANGELOG.md says how to go on", names.join(", ")),
+        true => format!("its indexes are those of version 0.1: {}. CHANGELOG.md has the next steps", names.join(", ")),
         false => format!("it lacks the index {}", index_name(slot)),
     }
 }

@@ -95,7 +95,7 @@ pub enum ApplyError {
         cause: DecodeError,
     },
     /// Other transactions changed the same items on each attempt. Try again later.
-    #[error("{0} is contended")]
+    #[error("too many concurrent writes to {0}")]
     Contended(AggregateKey),
     /// A single command does not fit in a transaction.
     #[error("a command for {0} is too large to store")]

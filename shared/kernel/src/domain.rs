@@ -110,7 +110,7 @@ pub enum Decision<E> {
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
     /// Newer code wrote it. Deploy that code, or newer code.
-    #[error("schema version {0} is newer than this code reads")]
+    #[error("schema version {0} is newer than this code can read")]
     UnknownSchema(u16),
     /// It does not match its schema version.
     #[error("malformed")]

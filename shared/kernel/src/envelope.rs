@@ -103,7 +103,7 @@ pub enum EnvelopeError {
     #[error("envelope schema version {0} is unknown")]
     UnknownSchema(u16),
     /// No domain of this code has its kind. Deploy code with this kind, then redrive.
-    #[error("the kind {} is unknown", .0.as_deref().unwrap_or("of a message without one"))]
+    #[error("{}", unknown_kind(.0.as_deref()))]
     UnknownKind(Option<String>),
     /// Newer code wrote the command in it. Deploy that code, or newer code, then redrive.
     #[error("command schema version {0} is unknown")]
@@ -111,6 +111,13 @@ pub enum EnvelopeError {
     /// It is not an envelope.
     #[error("the message is not a command envelope")]
     Malformed(#[from] serde_json::Error),
+}
+
+fn unknown_kind(kind: Option<&str>) -> String {
+    match kind {
+        Some(kind) => format!("the kind {kind} is unknown"),
+        None => "the message names no kind, and no resource accepts that".to_owned(),
+    }
 }
 
 impl From<DecodeError> for EnvelopeError {

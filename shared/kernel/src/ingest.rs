@@ -101,7 +101,7 @@ pub struct Tally {
 impl Ingest {
     /// Ingests the messages. Stops before `deadline`, and reports the rest for another delivery.
     pub async fn batch(&self, messages: &[Message], deadline: Instant) -> BatchReport {
-        let mut dispositions: Vec<Disposition> = vec![Disposition::Failed("not reached".to_owned()); messages.len()];
+        let mut dispositions: Vec<Disposition> = vec![Disposition::Failed("not processed".to_owned()); messages.len()];
         let groups = self.group(messages, &mut dispositions);
         let kinds: HashMap<_, _> = groups.iter().flat_map(Group::kinds).collect();
         let done: Vec<_> = stream::iter(chunks(groups))
@@ -143,7 +143,7 @@ impl Ingest {
         for (index, (message, disposition)) in messages.iter().zip(dispositions).enumerate() {
             let order_group = message.order_group.as_ref().filter(|_| self.order == Order::Strict);
             if order_group.is_some_and(|group| blocked.contains(group)) {
-                *disposition = Disposition::Failed("a message before it in its order group cannot be read".to_owned());
+                *disposition = Disposition::Failed("an earlier message of its order group cannot be read".to_owned());
                 continue;
             }
             match self.read(message) {
@@ -179,10 +179,10 @@ impl Ingest {
         let stored = match timeout_at(answer_by, self.states.load(&keys)).await {
             Ok(Ok(stored)) => stored,
             Ok(Err(error)) => {
-                error!(error = %ErrorChain(&error), "the batch was not loaded");
+                error!(error = %ErrorChain(&error), "cannot load the items of the batch: the queue delivers it again");
                 return same_disposition(&groups, &Disposition::Failed(error.to_string()));
             }
-            Err(_) => return same_disposition(&groups, &Disposition::Failed("out of time".to_owned())),
+            Err(_) => return same_disposition(&groups, &Disposition::Failed("processing ran out of time".to_owned())),
         };
         let work = groups.into_iter().zip(stored).map(|(group, stored)| guarded(group, stored, deadline));
         stream::iter(work).buffer_unordered(AGGREGATES_AT_ONCE).flat_map(stream::iter).collect().await
@@ -213,7 +213,7 @@ impl Ingest {
                 let delay = deferral(message.receive_count);
                 if let Err(error) = self.deferral.defer(&message.receipt_handle, delay).await {
                     // SQS delivers the message anyway, after the visibility timeout.
-                    debug!(message_id = message.id, error = %ErrorChain(&error), "not deferred");
+                    debug!(message_id = message.id, error = %ErrorChain(&error), "the message was not deferred");
                 }
                 "its predecessor did not arrive".to_owned()
             }
@@ -234,7 +234,7 @@ impl Ingest {
         let record = heading.record(CommandStatus::Failed { reason }, Some(self.clock.now()));
         if let Err(error) = self.records.put_failed(&record).await {
             // An operator can record it later from the dead letter, with `watershed dlq sync`.
-            error!(message_id = message.id, error = %ErrorChain(&error), "the failure was not recorded");
+            error!(message_id = message.id, error = %ErrorChain(&error), "unrecorded failure: run watershed dlq sync");
         }
     }
 }
@@ -242,17 +242,17 @@ impl Ingest {
 /// Ingests one aggregate. A panic or a timeout fails this aggregate, not the batch.
 async fn guarded(group: Group, stored: Option<Snapshot>, deadline: Instant) -> Vec<Done> {
     if deadline.saturating_duration_since(Instant::now()) < START_MARGIN {
-        return same_disposition([&group], &Disposition::Failed("out of time".to_owned()));
+        return same_disposition([&group], &Disposition::Failed("processing ran out of time".to_owned()));
     }
     let answer_by = deadline.checked_sub(ANSWER_MARGIN).unwrap_or(deadline);
     let work = AssertUnwindSafe(group.ingest.ingest(&group, stored)).catch_unwind();
     match timeout_at(answer_by, work).await {
         Ok(Ok(done)) => done,
         Ok(Err(_)) => {
-            error!(key = %group.key, "panicked");
-            same_disposition([&group], &Disposition::Failed("an internal error".to_owned()))
+            error!(key = %group.key, "the processing of an item panicked: the queue delivers its commands again");
+            same_disposition([&group], &Disposition::Failed("processing panicked: see the log".to_owned()))
         }
-        Err(_) => same_disposition([&group], &Disposition::Failed("out of time".to_owned())),
+        Err(_) => same_disposition([&group], &Disposition::Failed("processing ran out of time".to_owned())),
     }
 }
 

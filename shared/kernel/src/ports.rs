@@ -33,7 +33,7 @@ pub enum PortError {
         cause: Cause,
     },
     /// The port returned data that this code cannot read. A retry does not help: an operator must repair the data.
-    #[error("{port} holds something unreadable under {key}")]
+    #[error("{port} has unreadable data under {key}")]
     Corrupt {
         /// The name of the port.
         port: &'static str,
@@ -174,7 +174,7 @@ pub enum CommitError {
     #[error("conditions failed: {0:?}")]
     Conditions(FailedConditions),
     /// Another transaction changed the same items, and nothing was written. Commit again after a pause.
-    #[error("another transaction is at work on the same items")]
+    #[error("another transaction is writing the same items")]
     Contended,
     /// The transaction has too many items, or too large ones, and nothing was written. Commit less.
     #[error("the transaction is too large")]
@@ -312,7 +312,7 @@ pub struct OutgoingMessage {
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
     /// The message is larger than the queue accepts. A retry does not help.
-    #[error("the message is larger than the queue takes")]
+    #[error("the message is too large for the queue")]
     TooLarge,
     /// It is unknown whether the message was sent.
     #[error(transparent)]

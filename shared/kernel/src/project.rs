@@ -99,7 +99,7 @@ impl Projector {
             None => Projected::Stored,
         };
         if projected == Projected::Newer {
-            debug!(%key, version = view.version, "a view as new or newer is there already");
+            debug!(%key, version = view.version, "the read store has this view or a newer one already");
         }
         if !mutant!(CacheBeforeReadStore) {
             self.update_cache(&cache_key, &cached).await;

@@ -52,7 +52,7 @@ pub fn right_values_are_taken_and_wrong_ones_refused<R: Resource>() {
             }
             // The JSON library does not accept the text as a number.
             Err(crate::BodyError::Syntax(_)) => {}
-            Ok(command) => panic!("{body} is taken: {command:?}"),
+            Ok(command) => panic!("{body} is accepted: {command:?}"),
         }
     }
     for field in R::FIELDS.iter().filter(|field| field.is_required) {

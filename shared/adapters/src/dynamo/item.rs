@@ -25,7 +25,7 @@ pub(super) enum ItemError {
         #[source]
         cause: Cause,
     },
-    #[error("schema version {0} is newer than this code reads")]
+    #[error("schema version {0} is newer than this code can read")]
     UnknownSchema(u16),
 }
 

@@ -72,7 +72,7 @@ impl DynamoRecords {
 
     /// Returns the record on which a condition failed.
     pub(super) fn found(&self, key: &RecordKey, item: Option<&Item>) -> Result<CommandRecord, PortError> {
-        let item = item.ok_or_else(|| unavailable(PORT)("a condition failed on an item that was not returned"))?;
+        let item = item.ok_or_else(|| unavailable(PORT)("a condition failed, but the answer has no item"))?;
         decode(key, item).map_err(|error| PortError::Corrupt {
             port: PORT,
             key: format!("{}/{key}", self.table),

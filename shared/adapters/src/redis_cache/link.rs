@@ -62,7 +62,7 @@ impl Link {
         }
         let Ok(turn) = Arc::clone(&self.connecting).try_lock_owned() else {
             drop(self.connecting.lock().await);
-            let failed = || RedisError::from((ErrorKind::Io, "no connection could be made"));
+            let failed = || RedisError::from((ErrorKind::Io, "cannot connect"));
             return usable(&self.current).ok_or_else(failed);
         };
         let connecting = tokio::spawn(connect(self.access.clone(), Arc::clone(&self.current), turn));

@@ -54,7 +54,7 @@ impl Group {
 
     /// Returns the results of all its messages. `shown_at` is the time at which this delivery stored the view, if it did.
     pub(super) fn done<D: Domain>(&self, applied: &ApplyReport<D>, shown_at: Option<Timestamp>) -> Vec<Done> {
-        let why = applied.stopped_by.as_ref().map_or_else(|| "not reached".to_owned(), ToString::to_string);
+        let why = applied.stopped_by.as_ref().map_or_else(|| "not processed".to_owned(), ToString::to_string);
         let disposition = |result: &CommandResult| match result {
             CommandResult::Final { .. } => Disposition::Done,
             CommandResult::Deferred => Disposition::Deferred,

@@ -72,7 +72,7 @@ impl<D: Domain> KindIngest for OneKind<D> {
         };
         match projected {
             Err(error) if !mutant!(AcknowledgedBeforeProjection) => {
-                warn!(key = %group.key, error = %ErrorChain(&error), "not projected");
+                warn!(key = %group.key, error = %ErrorChain(&error), "the view was not projected");
                 let again = |(index, _, metrics)| (index, Disposition::Failed(error.to_string()), metrics);
                 group.done(&applied, None).into_iter().map(again).collect()
             }

@@ -27,7 +27,7 @@ fn golden(name: &str) -> String {
 #[track_caller]
 fn is_written(name: &str, text: impl AsRef<[u8]>) {
     let text = str::from_utf8(text.as_ref()).unwrap();
-    assert_eq!(text, golden(name), "{name} has another form: see docs/evolving-data.md");
+    assert_eq!(text, golden(name), "{name} has changed: see docs/evolving-data.md");
 }
 
 fn tenant() -> Tenant {

@@ -37,9 +37,9 @@ pub fn states_are_stored_as_ever<R: Resource>(golden: &str) {
     let mut written = with_current_state::<R>(golden);
     for (name, text) in texts(golden, "state-") {
         let state = R::decode(schema_in(&name), text.as_bytes());
-        let state = state.unwrap_or_else(|error| panic!("{name} is not read: {error}"));
+        let state = state.unwrap_or_else(|error| panic!("{name} cannot be read: {error}"));
         if schema_in(&name) == R::SCHEMA {
-            assert_eq!(str::from_utf8(&R::encode(&state)).unwrap(), text, "{name} has another form");
+            assert_eq!(str::from_utf8(&R::encode(&state)).unwrap(), text, "{name} has changed");
         }
         let view = R::project(Projection::FIRST, aggregate(), VERSION, &state);
         written.extend(is_as_kept(golden, &name.replace("state-", "view-"), str::from_utf8(&view).unwrap()));
@@ -63,9 +63,9 @@ pub fn messages_travel_as_ever<R: Resource>(golden: &str) {
         written.extend(write_if_missing(golden, &name, message));
     }
     for (name, text) in texts(golden, "message-") {
-        let message = Envelope::parse::<R>(&text).unwrap_or_else(|error| panic!("{name} is not read: {error}"));
+        let message = Envelope::parse::<R>(&text).unwrap_or_else(|error| panic!("{name} cannot be read: {error}"));
         if message.command_schema == R::COMMAND_SCHEMA {
-            assert_eq!(serde_json::to_string(&message).unwrap(), text, "{name} has another form");
+            assert_eq!(serde_json::to_string(&message).unwrap(), text, "{name} has changed");
         }
         let mut first: Json = serde_json::from_str(&text).unwrap();
         first.as_object_mut().unwrap().remove("command_schema");
@@ -110,7 +110,7 @@ fn created<R: Resource>() -> R::State {
     let context = Context { stamp: stamp_at(AT), conditional: false };
     match R::decide(None, &command::<R>(Operation::Create), &context) {
         Decision::Accept(event) => R::evolve(None, event).expect("a create makes an item"),
-        Decision::Superseded | Decision::Reject(_) => panic!("the create of a sample is refused"),
+        Decision::Superseded | Decision::Reject(_) => panic!("the resource refuses the create of a sample"),
     }
 }
 
@@ -178,14 +178,14 @@ fn write_if_missing(golden: &str, name: &str, text: impl FnOnce() -> String) -> 
 fn is_as_kept(golden: &str, name: &str, text: &str) -> Option<PathBuf> {
     let written = write_if_missing(golden, name, || text.to_owned());
     let kept = fs::read_to_string(path(golden, name)).unwrap();
-    assert_eq!(text, kept.trim_end(), "{name} has another form: see docs/evolving-data.md");
+    assert_eq!(text, kept.trim_end(), "{name} has changed: see docs/evolving-data.md");
     written
 }
 
 fn assert_nothing_was_missing(written: &[PathBuf]) {
     assert!(
         written.is_empty(),
-        "these were missing, and have been written: look at them, and commit them: {written:#?}"
+        "these golden files were missing, and this test wrote them: check them and commit them: {written:#?}"
     );
 }
 

@@ -25,7 +25,7 @@ pub fn command_body<R: Resource>(input: &[u8]) {
                 assert!(!errors.is_empty());
                 assert!(errors.iter().all(|error| error.pointer.is_empty() || error.pointer.starts_with('/')));
                 let pointers: BTreeSet<_> = errors.iter().map(|error| &error.pointer).collect();
-                assert_eq!(pointers.len(), errors.len(), "each place is named once");
+                assert_eq!(pointers.len(), errors.len(), "each error points to another part");
             }
             Err(BodyError::Syntax(_)) => {}
         }
@@ -66,7 +66,7 @@ pub fn stored_item<R: Resource>(input: &[u8]) {
     let view: Json = serde_json::from_slice(&R::project(Projection::FIRST, aggregate(), 1, &state)).unwrap();
     let settable = R::FIELDS.iter().filter(|field| field.is_settable);
     let patch: Map<_, _> = settable.map(|field| (field.name.to_owned(), view[field.name].clone())).collect();
-    R::parse(Operation::Update, Json::Object(patch).to_string().as_bytes()).expect("what is shown can be sent back");
+    R::parse(Operation::Update, Json::Object(patch).to_string().as_bytes()).expect("a view can be sent back");
     let key = AggregateKey { kind: R::KIND, tenant: tenant(), id: aggregate() };
     let index = R::index(Projection::FIRST, &key, &state);
     let slots: BTreeSet<_> = index.iter().map(|entry| entry.slot).collect();
