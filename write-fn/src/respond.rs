@@ -6,7 +6,7 @@ use kernel::ids::AggregateId;
 use kernel::ports::CachedView;
 use kernel::projection::Projection;
 use kernel::record::CommandStatus;
-use kernel::submit::{Outcome, Receipt};
+use kernel::submit::{SubmitAnswer, WriteResult};
 use resource::{Description, Operation};
 use serde_json::json;
 use shared::http::conditional::etag;
@@ -16,22 +16,22 @@ use shared::http::problem::{self, HttpProblem};
 use shared::http::{CONSISTENCY_TOKEN, IDEMPOTENCY_REPLAYED, PREFERENCE_APPLIED, set};
 
 /// Returns the response with the result of a command or, if that is not known yet, an acknowledgement.
-pub(crate) fn receipt(
+pub(crate) fn answer(
     resource: &Description,
     operation: Operation,
-    receipt: Receipt,
+    answer: SubmitAnswer,
     preferences: Preferences,
     base: &BasePath,
 ) -> Response {
-    let Receipt { command, aggregate, token, replayed, outcome } = receipt;
+    let SubmitAnswer { command, aggregate, token, replayed, result } = answer;
     let link = base.link(resource.item(aggregate));
-    let known = outcome.is_some();
-    let mut response = match outcome {
+    let known = result.is_some();
+    let mut response = match result {
         None => accepted(resource, &command, aggregate, base),
-        Some(Outcome { status: CommandStatus::Rejected { problem, .. }, .. }) => {
+        Some(WriteResult { status: CommandStatus::Rejected { problem, .. }, .. }) => {
             HttpProblem::from(problem).into_response()
         }
-        Some(Outcome { projection, current, .. }) => result(operation, &link, projection, current),
+        Some(WriteResult { projection, current, .. }) => done(operation, &link, projection, current),
     };
     set(&mut response, CONSISTENCY_TOKEN, token);
     if replayed {
@@ -54,7 +54,7 @@ fn accepted(resource: &Description, command: &str, id: AggregateId, base: &BaseP
 }
 
 /// Returns the response to an applied or superseded command.
-fn result(operation: Operation, link: &str, projection: Projection, current: Option<CachedView>) -> Response {
+fn done(operation: Operation, link: &str, projection: Projection, current: Option<CachedView>) -> Response {
     let status = if operation == Operation::Create { StatusCode::CREATED } else { StatusCode::OK };
     let mut response = match current.map(|view| (view.version, view.body)) {
         Some((version, Some(body))) if operation != Operation::Delete => {
@@ -81,21 +81,20 @@ mod tests {
     #[test]
     fn links_begin_with_the_base_path() {
         let base: BasePath = "/prod/v1".parse().unwrap();
-        let receipt_of = |outcome| Receipt {
+        let answer_with = |result| SubmitAnswer {
             command: "c".to_owned(),
             aggregate: "019a0b5e-6c7b-7000-8000-000000000001".parse().unwrap(),
             token: "t".to_owned(),
             replayed: false,
-            outcome,
+            result,
         };
-        let location = |outcome| {
-            let response =
-                receipt(&RESOURCES[0], Operation::Create, receipt_of(outcome), Preferences::default(), &base);
+        let location = |result| {
+            let response = answer(&RESOURCES[0], Operation::Create, answer_with(result), Preferences::default(), &base);
             response.headers()[header::LOCATION].to_str().unwrap().to_owned()
         };
         assert_eq!(location(None), "/prod/v1/commands/c");
         let applied = CommandStatus::Applied { version: 1 };
-        let applied = Outcome { status: applied, projection: Projection::FIRST, current: None };
+        let applied = WriteResult { status: applied, projection: Projection::FIRST, current: None };
         let item = RESOURCES[0].item("019a0b5e-6c7b-7000-8000-000000000001");
         assert_eq!(location(Some(applied)), format!("/prod/v1{item}"));
     }

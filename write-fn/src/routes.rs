@@ -147,8 +147,8 @@ async fn submit<R: Resource>(
         traceparent: incoming.traceparent(),
         command,
     };
-    let receipt = commands.submit(request, preference).await?;
-    Ok(respond::receipt(&resource, operation, receipt, preferences, &incoming.base))
+    let answer = commands.submit(request, preference).await?;
+    Ok(respond::answer(&resource, operation, answer, preferences, &incoming.base))
 }
 
 fn wrong_body(error: BodyError) -> HttpProblem {

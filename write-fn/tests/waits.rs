@@ -1,4 +1,4 @@
-//! A client that waits for the outcome gets its answer in time.
+//! A client that waits for the result gets its answer in time.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 

@@ -51,22 +51,22 @@ pub struct Request<C> {
 
 /// The answer to a command.
 #[derive(Debug)]
-pub struct Receipt {
+pub struct SubmitAnswer {
     /// The public form of the command's id.
     pub command: String,
     /// The aggregate that the command is for.
     pub aggregate: AggregateId,
-    /// The token for the client's next request. It names the command, or the version in its outcome.
+    /// The token for the client's next request. It names the command, or the version in its result.
     pub token: String,
     /// Whether an earlier request under the same idempotency key has a record.
     pub replayed: bool,
-    /// The outcome, if it is known.
-    pub outcome: Option<Outcome>,
+    /// The result, if it is known.
+    pub result: Option<WriteResult>,
 }
 
-/// The outcome of a command, with the current representation of its aggregate.
+/// The result of a command, with the current representation of its aggregate.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct WriteResult {
     /// Applied, rejected or superseded.
     pub status: CommandStatus,
     /// The projection of the current representation.
@@ -104,7 +104,7 @@ pub enum SubmitError {
 pub struct Preference {
     /// Whether an acknowledgement is enough.
     pub respond_async: bool,
-    /// If the answer would be an acknowledgement, the time until which the client waits for the outcome.
+    /// If the answer would be an acknowledgement, the time until which the client waits for the result.
     pub wait_until: Option<Instant>,
 }
 
@@ -113,7 +113,7 @@ pub struct Preference {
 pub enum Route<D: Domain> {
     /// Into the queue. The answer is an acknowledgement.
     Queue(QueueRoute),
-    /// Into the write store. The answer is the outcome.
+    /// Into the write store. The answer is the result.
     Direct {
         /// The write store.
         direct: DirectRoute<D>,
@@ -137,7 +137,7 @@ pub enum Route<D: Domain> {
 pub struct QueueRoute {
     /// The queue.
     pub queue: Arc<dyn CommandQueue>,
-    /// Stores pending records, and reads the outcomes.
+    /// Stores pending records, and reads the results.
     pub records: Arc<dyn RecordWriter>,
     /// Reads the current representation, for a client that waits.
     pub views: Arc<dyn ViewReader>,
@@ -178,13 +178,17 @@ impl<D: Domain> Submitter<D> {
         Self { route, clock, stamps, keys, domain: PhantomData }
     }
 
-    /// Accepts a command. If it is queued, waits for its outcome as long as the client wants.
+    /// Accepts a command. If it is queued, waits for its result as long as the client wants.
     ///
     /// Once this returns `Ok`, the command is not lost. After an error it is unknown whether the command was accepted. A retry
     /// under the same idempotency key is safe.
-    pub async fn submit(&self, request: Request<D::Command>, preference: Preference) -> Result<Receipt, SubmitError> {
+    pub async fn submit(
+        &self,
+        request: Request<D::Command>,
+        preference: Preference,
+    ) -> Result<SubmitAnswer, SubmitError> {
         let Prepared { mut envelope, session } = self.prepare(request)?;
-        let (outcome, replayed) = match &self.route {
+        let (result, replayed) = match &self.route {
             Route::Queue(queue) => self.enqueue(queue, &mut envelope, preference).await?,
             Route::Direct { direct, queued_before } => {
                 let earlier = match queued_before {
@@ -198,7 +202,7 @@ impl<D: Domain> Submitter<D> {
                     None => None,
                 };
                 match direct.execute(&mut envelope).await? {
-                    Some((outcome, replayed)) => (Some(outcome), replayed || earlier.is_some()),
+                    Some((result, replayed)) => (Some(result), replayed || earlier.is_some()),
                     // Without a queue no command waits; see `Policy::reorder_window`.
                     None => return Err(ApplyError::Contended(envelope.key::<D>()).into()),
                 }
@@ -213,13 +217,13 @@ impl<D: Domain> Submitter<D> {
                     true => None,
                 };
                 match direct.execute(&mut envelope).await? {
-                    Some((outcome, replayed)) => (Some(outcome), replayed || earlier.is_some()),
+                    Some((result, replayed)) => (Some(result), replayed || earlier.is_some()),
                     None if mutant!(EarlyIsNotQueued) => (None, earlier.is_some()),
                     None => self.enqueue_registered(queue, &envelope, earlier, preference).await?,
                 }
             }
         };
-        Ok(self.receipt(&envelope, session, outcome, replayed))
+        Ok(self.answer(&envelope, session, result, replayed))
     }
 
     /// Queues the command. Also returns whether an earlier request under the same idempotency key has a record.
@@ -228,7 +232,7 @@ impl<D: Domain> Submitter<D> {
         queue: &QueueRoute,
         envelope: &mut Envelope<D::Command>,
         preference: Preference,
-    ) -> Result<(Option<Outcome>, bool), SubmitError> {
+    ) -> Result<(Option<WriteResult>, bool), SubmitError> {
         let earlier = register(queue.records.as_ref(), envelope).await?;
         self.enqueue_registered(queue, envelope, earlier, preference).await
     }
@@ -241,16 +245,16 @@ impl<D: Domain> Submitter<D> {
         envelope: &Envelope<D::Command>,
         earlier: Option<CommandStatus>,
         preference: Preference,
-    ) -> Result<(Option<Outcome>, bool), SubmitError> {
+    ) -> Result<(Option<WriteResult>, bool), SubmitError> {
         let is_due = earlier.as_ref().is_none_or(|status| *status == CommandStatus::Pending);
         if is_due && !(earlier.is_some() && mutant!(PendingIsTakenForSent)) {
             queue.send(envelope).await?;
         }
-        let outcome = match preference.wait_until {
-            Some(until) => self.outcome(queue, envelope, until).await?,
+        let result = match preference.wait_until {
+            Some(until) => self.wait_for_result(queue, envelope, until).await?,
             None => None,
         };
-        Ok((outcome, earlier.is_some()))
+        Ok((result, earlier.is_some()))
     }
 
     fn prepare(&self, request: Request<D::Command>) -> Result<Prepared<D::Command>, SubmitError> {
@@ -287,13 +291,13 @@ impl<D: Domain> Submitter<D> {
         Ok(Prepared { envelope, session })
     }
 
-    /// Waits for the command's outcome, and until its version is readable.
-    async fn outcome(
+    /// Waits for the command's result, and until its version is readable.
+    async fn wait_for_result(
         &self,
         queue: &QueueRoute,
         envelope: &Envelope<D::Command>,
         until: Instant,
-    ) -> Result<Option<Outcome>, SubmitError> {
+    ) -> Result<Option<WriteResult>, SubmitError> {
         let mut pause = Backoff::new();
         loop {
             let record = queue.records.get(&envelope.record_key()).await?;
@@ -301,10 +305,10 @@ impl<D: Domain> Submitter<D> {
                 let read_at = self.clock.now();
                 let view = queue.views.get(&envelope.key::<D>(), Consistency::Strong).await?;
                 let (version, body) = view.map(|view| (view.version, view.body)).unwrap_or_default();
-                // The outcome is returned only together with a view that is as new.
-                if status.version().is_some_and(|told| told <= version) {
+                // The result is returned only together with a view that is as new.
+                if status.version().is_some_and(|needed| needed <= version) {
                     let current = body.map(|body| CachedView { version, body: Some(body), fetched_at: read_at });
-                    return Ok(Some(Outcome { status, projection: queue.projection, current }));
+                    return Ok(Some(WriteResult { status, projection: queue.projection, current }));
                 }
             }
             if !pause.wait(until).await {
@@ -313,19 +317,19 @@ impl<D: Domain> Submitter<D> {
         }
     }
 
-    fn receipt(
+    fn answer(
         &self,
         envelope: &Envelope<D::Command>,
         session: Option<Token>,
-        outcome: Option<Outcome>,
+        result: Option<WriteResult>,
         replayed: bool,
-    ) -> Receipt {
+    ) -> SubmitAnswer {
         let aggregate = envelope.aggregate;
         // The floor of another aggregate does not apply to a new one.
         let session = session.filter(|token| token.aggregate == aggregate && !mutant!(SessionFloorDropped));
         let seen = session.as_ref().map_or(0, |token| token.floor);
-        let told = outcome.as_ref().and_then(|outcome| outcome.status.version());
-        let pending = outcome.is_none().then_some(envelope.stamp.command);
+        let version = result.as_ref().and_then(|result| result.status.version());
+        let pending = result.is_none().then_some(envelope.stamp.command);
         let ordered = match D::is_ordered(&envelope.command) {
             true => pending,
             false => session.and_then(|token| token.ordered).filter(|_| !mutant!(ActionForgotten)),
@@ -333,17 +337,17 @@ impl<D: Domain> Submitter<D> {
         let token = Token {
             kind: envelope.kind.clone(),
             aggregate,
-            floor: seen.max(told.unwrap_or_default()),
+            floor: seen.max(version.unwrap_or_default()),
             command: pending,
             ordered,
             accepted_at: Some(envelope.stamp.at),
         };
-        Receipt {
+        SubmitAnswer {
             command: self.keys.sign_command(&envelope.tenant, envelope.stamp.command),
             aggregate,
             token: token.seal(&self.keys, &envelope.tenant, self.clock.now()),
             replayed,
-            outcome,
+            result,
         }
     }
 }
@@ -424,9 +428,9 @@ fn adopt_original<C>(envelope: &mut Envelope<C>, first: &CommandRecord) -> Resul
 }
 
 impl<D: Domain> DirectRoute<D> {
-    /// Applies the command. Returns its outcome, and whether it is that of an earlier request. `None` if the predecessor may still
+    /// Applies the command. Returns its result, and whether it is that of an earlier request. `None` if the predecessor may still
     /// be in the queue.
-    async fn execute(&self, envelope: &mut Envelope<D::Command>) -> Result<Option<(Outcome, bool)>, SubmitError> {
+    async fn execute(&self, envelope: &mut Envelope<D::Command>) -> Result<Option<(WriteResult, bool)>, SubmitError> {
         let Self { applier, projector } = self;
         let key = envelope.key::<D>();
         let stored = load(applier, &key).await?;
@@ -451,7 +455,7 @@ impl<D: Domain> DirectRoute<D> {
         };
         let projection = applier.projection();
         let current = representation(&key, &current, projection, envelope.stamp.at);
-        Ok(Some((Outcome { status: record.status, projection, current }, replayed)))
+        Ok(Some((WriteResult { status: record.status, projection, current }, replayed)))
     }
 }
 

@@ -12,7 +12,7 @@ use kernel::lookup::CommandState;
 use kernel::ports::RecordReader;
 use kernel::query::{ListRequest, ListScope, PageAnswer, QueryError, ReadAnswer, ReadRequest};
 use kernel::record::{CommandRecord, CommandStatus, RecordKey};
-use kernel::submit::{Outcome, Preference, Receipt, Request, SubmitError};
+use kernel::submit::{Preference, Request, SubmitAnswer, SubmitError, WriteResult};
 use kernel::token::{Token, TokenError};
 use service::stages::Source;
 use tokio::time::{Instant, sleep};
@@ -249,7 +249,7 @@ impl Client {
     async fn write(&mut self, write: &Write) {
         let sent = self.prepare(write);
         let tries = if write.keyed { TRIES_MAX } else { 1 };
-        let mut first: Option<Receipt> = None;
+        let mut first: Option<SubmitAnswer> = None;
         for attempt in 0..tries {
             match self.submit(&sent, write).await {
                 Some(Ok(_)) if sent.is_astray => {
@@ -277,14 +277,14 @@ impl Client {
         }
     }
 
-    async fn submit(&self, sent: &Sent, write: &Write) -> Option<Result<Receipt, SubmitError>> {
+    async fn submit(&self, sent: &Sent, write: &Write) -> Option<Result<SubmitAnswer, SubmitError>> {
         let preference =
             Preference { respond_async: write.respond_async, wait_until: write.waits.then(|| Instant::now() + WAIT) };
         let submit = async |writer: &Writer| writer.of(sent.kind).take_in(&sent.request, preference).await;
         self.service.writers.invoke(Some(sent.operation), submit).await
     }
 
-    fn acknowledged(&mut self, write: &Write, sent: &Sent, receipt: &Receipt, first: Option<&Receipt>) {
+    fn acknowledged(&mut self, write: &Write, sent: &Sent, receipt: &SubmitAnswer, first: Option<&SubmitAnswer>) {
         let key = self.key(sent.kind, receipt.aggregate);
         if let Some(first) = first {
             self.check_repetition(sent, first, receipt);
@@ -311,18 +311,18 @@ impl Client {
             self.violated(Invariant::SessionOrder, format!("{command} was stamped before what its session had sent"));
         }
         self.remember(&key, sent, receipt, command);
-        if let Some(outcome) = &receipt.outcome {
-            self.check_outcome(&key, command, outcome);
+        if let Some(result) = &receipt.result {
+            self.check_result(&key, command, result);
         }
     }
 
     /// Remembers the answer's token and the commands that it covers. Skips them if the command came without the session's token.
-    fn remember(&mut self, key: &AggregateKey, sent: &Sent, receipt: &Receipt, command: CommandId) {
+    fn remember(&mut self, key: &AggregateKey, sent: &Sent, receipt: &SubmitAnswer, command: CommandId) {
         let in_session = sent.request.token.is_some();
         let seen = self.seen.entry(key.clone()).or_default();
         seen.created |= sent.request.aggregate.is_none();
         if in_session || seen.token.is_none() {
-            let pending = receipt.outcome.is_none().then_some(command);
+            let pending = receipt.result.is_none().then_some(command);
             seen.command = pending;
             if sent.is_ordered {
                 seen.ordered = pending;
@@ -330,7 +330,7 @@ impl Client {
             seen.token = Some(receipt.token.clone());
             // If the request had no token, the new token does not include the versions that the session saw. A retry sends the
             // same token as the first request, so it does not include the first answer.
-            let told = receipt.outcome.as_ref().and_then(|outcome| outcome.status.version());
+            let told = receipt.result.as_ref().and_then(|result| result.status.version());
             seen.floor = if in_session { sent.floor } else { 0 }.max(told.unwrap_or_default());
         }
         self.latest_item = Some(key.clone());
@@ -338,9 +338,9 @@ impl Client {
 
     /// Checks that a retry gets the same command, the same item and the same stamp. It does not check that the answer is marked as
     /// a replay. If two environments happen to give both requests the same stamp, the second cannot see the difference.
-    fn check_repetition(&self, sent: &Sent, first: &Receipt, receipt: &Receipt) {
-        let told = |receipt: &Receipt| (receipt.command.clone(), receipt.aggregate);
-        let stamp = |receipt: &Receipt| {
+    fn check_repetition(&self, sent: &Sent, first: &SubmitAnswer, receipt: &SubmitAnswer) {
+        let told = |receipt: &SubmitAnswer| (receipt.command.clone(), receipt.aggregate);
+        let stamp = |receipt: &SubmitAnswer| {
             self.open_given(&self.key(sent.kind, receipt.aggregate), &receipt.token).and_then(|token| token.accepted_at)
         };
         if told(first) != told(receipt) || stamp(first) != stamp(receipt) {
@@ -349,16 +349,16 @@ impl Client {
         }
     }
 
-    fn check_outcome(&self, key: &AggregateKey, command: CommandId, outcome: &Outcome) {
-        let version = outcome.current.as_ref().map_or(0, |view| view.version);
-        let told = outcome.status.version().unwrap_or_default();
-        if !is_final(&outcome.status) {
-            self.violated(Invariant::EndsOnce, format!("{command} was told to have ended as {:?}", outcome.status));
+    fn check_result(&self, key: &AggregateKey, command: CommandId, result: &WriteResult) {
+        let version = result.current.as_ref().map_or(0, |view| view.version);
+        let told = result.status.version().unwrap_or_default();
+        if !is_final(&result.status) {
+            self.violated(Invariant::EndsOnce, format!("{command} was told to have ended as {:?}", result.status));
         }
-        if outcome.current.is_some() && version < told {
+        if result.current.is_some() && version < told {
             self.violated(Invariant::SessionOrder, format!("{command} made {told}, but {version} was shown"));
         }
-        if let Some(view) = &outcome.current {
+        if let Some(view) = &result.current {
             self.check_written(key, view.version, view.body.as_ref());
         }
     }

@@ -12,7 +12,7 @@ use kernel::ids::{AggregateKey, Kind};
 use kernel::ports::{RecordWriter, Snapshot, UniqueKey};
 use kernel::query::{ListScope, Lists, Queries};
 use kernel::seal::KeyRing;
-use kernel::submit::{Preference, Receipt, Request, SubmitError, Submitter};
+use kernel::submit::{Preference, Request, SubmitAnswer, SubmitError, Submitter};
 use resource::{Description, Parameters, Resource, Visitor};
 use service::assembly::{Assembly, DirectPorts, QueuePorts, ReadPorts, WriteRoute};
 use service::resources::{RESOURCES, visit};
@@ -71,7 +71,7 @@ pub(crate) struct WriteParts {
 #[async_trait]
 pub(crate) trait AnySubmitter: Debug + Send + Sync {
     /// Accepts a command that a client may send again.
-    async fn take_in(&self, request: &Request<Asked>, preference: Preference) -> Result<Receipt, SubmitError>;
+    async fn take_in(&self, request: &Request<Asked>, preference: Preference) -> Result<SubmitAnswer, SubmitError>;
 }
 
 /// Returns all resources, in the order of the service's list.
@@ -140,7 +140,7 @@ impl<R: Resource> AnyResource for Of<R> {
 
 #[async_trait]
 impl<R: Resource> AnySubmitter for Submitter<R> {
-    async fn take_in(&self, request: &Request<Asked>, preference: Preference) -> Result<Receipt, SubmitError> {
+    async fn take_in(&self, request: &Request<Asked>, preference: Preference) -> Result<SubmitAnswer, SubmitError> {
         let typed = Request {
             tenant: request.tenant.clone(),
             subject: request.subject.clone(),

@@ -14,7 +14,7 @@ use kernel::ports::{IndexEntry, RecordWriter as _, Snapshot, UniqueKey};
 use kernel::problem::Problem;
 use kernel::projection::Projection;
 use kernel::record::CommandStatus;
-use kernel::submit::{Preference, QueueRoute, Receipt, Request, Route, Submitter};
+use kernel::submit::{Preference, QueueRoute, Request, Route, SubmitAnswer, Submitter};
 use serde::{Deserialize, Serialize};
 
 use crate::world::{World, tenant};
@@ -136,7 +136,8 @@ impl Session {
             traceparent: None,
             command,
         };
-        let Receipt { aggregate, token, .. } = self.submitter.submit(request, Preference::default()).await.unwrap();
+        let SubmitAnswer { aggregate, token, .. } =
+            self.submitter.submit(request, Preference::default()).await.unwrap();
         (self.lamp, self.token) = (Some(aggregate), Some(token));
         let received = self.world.queue.receive(1, Duration::from_hours(1)).remove(0);
         Envelope::parse::<Lamp>(&received.message.body).unwrap()

@@ -15,7 +15,7 @@ use kernel::ports::{
 use kernel::project::{ProjectingReader, Projector, ReadModel};
 use kernel::projection::Projection;
 use kernel::record::{COMMAND_AGE_MAX, CommandRecord, CommandStatus, RecordKey};
-use kernel::submit::{DirectRoute, Preference, QueueRoute, Receipt, Request, Route, SubmitError, Submitter};
+use kernel::submit::{DirectRoute, Preference, QueueRoute, Request, Route, SubmitAnswer, SubmitError, Submitter};
 use kernel::token::Token;
 use tokio::time::Instant;
 
@@ -115,10 +115,10 @@ async fn ingest(world: &World) {
 #[tokio::test]
 async fn a_command_without_a_key_is_one_message_and_no_write() {
     let world = World::new();
-    let receipt = queued(&world).submit(request(None, None, open("a")), Preference::default()).await.unwrap();
-    assert!(receipt.outcome.is_none() && !receipt.replayed);
+    let answer = queued(&world).submit(request(None, None, open("a")), Preference::default()).await.unwrap();
+    assert!(answer.result.is_none() && !answer.replayed);
     assert!(world.stores.all_records().is_empty());
-    assert_eq!(messages(&world)[0].aggregate, receipt.aggregate);
+    assert_eq!(messages(&world)[0].aggregate, answer.aggregate);
 }
 
 #[tokio::test]
@@ -148,10 +148,10 @@ async fn the_token_of_a_write_demands_what_the_session_has_seen_of_the_same_aggr
     for (about, floor) in [(Some(id), 9), (None, 0)] {
         let command = if about.is_some() { Close } else { open("a") };
         let with_token = Request { token: Some(session.clone()), ..request(None, about, command) };
-        let receipt = submitter.submit(with_token, Preference::default()).await.unwrap();
-        let told =
-            Token::open(&world.keys, &tenant(), Some((KIND, receipt.aggregate)), world.clock.now(), &receipt.token);
-        assert_eq!(told.unwrap().floor, floor);
+        let answer = submitter.submit(with_token, Preference::default()).await.unwrap();
+        let opened =
+            Token::open(&world.keys, &tenant(), Some((KIND, answer.aggregate)), world.clock.now(), &answer.token);
+        assert_eq!(opened.unwrap().floor, floor);
     }
 }
 
@@ -185,7 +185,7 @@ async fn another_request_under_the_same_key_is_refused_on_both_routes() {
 }
 
 #[tokio::test]
-async fn a_retry_after_the_outcome_is_known_sends_nothing() {
+async fn a_retry_after_the_result_is_known_sends_nothing() {
     let world = World::new();
     let submitter = queued(&world);
     submitter.submit(request(Some("k"), None, open("a")), Preference::default()).await.unwrap();
@@ -195,21 +195,21 @@ async fn a_retry_after_the_outcome_is_known_sends_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_waits_is_told_the_outcome_and_one_whose_time_is_up_is_not() {
+async fn a_client_that_waits_gets_the_result_unless_its_time_is_up() {
     let world = World::new();
     let submitter = queued(&world);
     let until = Instant::now() + Duration::from_secs(1);
     let late = submitter.submit(request(None, None, open("late")), waiting(until)).await.unwrap();
-    assert!(late.outcome.is_none());
+    assert!(late.result.is_none());
     let until = Instant::now() + Duration::from_secs(1);
     let ingesting = async {
         tokio::time::sleep(Duration::from_millis(300)).await;
         ingest(&world).await;
     };
-    let (receipt, ()) = tokio::join!(submitter.submit(request(None, None, open("a")), waiting(until)), ingesting);
-    let outcome = receipt.unwrap().outcome.unwrap();
-    assert_eq!(outcome.status, CommandStatus::Applied { version: 1 });
-    assert_eq!(outcome.current.unwrap().body.unwrap(), "a=0@1");
+    let (answer, ()) = tokio::join!(submitter.submit(request(None, None, open("a")), waiting(until)), ingesting);
+    let result = answer.unwrap().result.unwrap();
+    assert_eq!(result.status, CommandStatus::Applied { version: 1 });
+    assert_eq!(result.current.unwrap().body.unwrap(), "a=0@1");
 }
 
 /// A read store whose writes are invisible to eventually consistent reads.
@@ -241,8 +241,8 @@ async fn what_a_command_left_is_read_strongly_consistent_for_a_client_that_waits
         ingest(&world).await;
     };
     let until = Instant::now() + Duration::from_secs(1);
-    let (receipt, ()) = tokio::join!(submitter.submit(request(None, None, open("a")), waiting(until)), ingesting);
-    assert_eq!(receipt.unwrap().outcome.unwrap().current.unwrap().body.unwrap(), "a=0@1");
+    let (answer, ()) = tokio::join!(submitter.submit(request(None, None, open("a")), waiting(until)), ingesting);
+    assert_eq!(answer.unwrap().result.unwrap().current.unwrap().body.unwrap(), "a=0@1");
 }
 
 #[tokio::test]
@@ -267,8 +267,8 @@ async fn a_client_that_waits_is_answered_in_time_and_looks_are_seldom() {
     let submitter =
         Submitter::<Counter>::new(Route::Queue(route), world.clock.clone(), Arc::default(), world.keys.clone());
     let (began, wait) = (Instant::now(), Duration::from_secs(10));
-    let receipt = submitter.submit(request(None, None, open("a")), waiting(began + wait)).await.unwrap();
-    assert!(receipt.outcome.is_none());
+    let answer = submitter.submit(request(None, None, open("a")), waiting(began + wait)).await.unwrap();
+    assert!(answer.result.is_none());
     assert!((wait..wait + Duration::from_millis(10)).contains(&began.elapsed()), "{:?}", began.elapsed());
     // The pauses are 10 ms, each 1.5 times the one before, up to 200 ms. DynamoDB bills each look as a read.
     let looks = looks.times.load(Ordering::SeqCst);
@@ -305,28 +305,28 @@ impl RecordWriter for Looks {
 async fn the_direct_route_answers_with_the_result_and_replays_it() {
     let world = World::new();
     let submitter = direct(&world);
-    let told = |receipt: Receipt| {
-        let outcome = receipt.outcome.unwrap();
-        let body = outcome.current.map(|view| String::from_utf8(view.body.unwrap().to_vec()).unwrap());
-        (receipt.aggregate, outcome.status.version(), body, receipt.replayed)
+    let seen = |answer: SubmitAnswer| {
+        let result = answer.result.unwrap();
+        let body = result.current.map(|view| String::from_utf8(view.body.unwrap().to_vec()).unwrap());
+        (answer.aggregate, result.status.version(), body, answer.replayed)
     };
-    let created = told(submitter.submit(request(Some("k"), None, open("a")), Preference::default()).await.unwrap());
+    let created = seen(submitter.submit(request(Some("k"), None, open("a")), Preference::default()).await.unwrap());
     let id = created.0;
     assert_eq!(created, (id, Some(1), Some("a=0@1".to_owned()), false));
-    let added = told(submitter.submit(request(Some("k"), Some(id), Add(2)), Preference::default()).await.unwrap());
+    let added = seen(submitter.submit(request(Some("k"), Some(id), Add(2)), Preference::default()).await.unwrap());
     assert_eq!(added, (id, Some(2), Some("a=2@2".to_owned()), false));
-    let replayed = told(submitter.submit(request(Some("k"), None, open("a")), Preference::default()).await.unwrap());
+    let replayed = seen(submitter.submit(request(Some("k"), None, open("a")), Preference::default()).await.unwrap());
     assert_eq!(replayed, (id, Some(1), Some("a=2@2".to_owned()), true));
-    let closed = told(submitter.submit(request(None, Some(id), Close), Preference::default()).await.unwrap());
+    let closed = seen(submitter.submit(request(None, Some(id), Close), Preference::default()).await.unwrap());
     assert_eq!(closed, (id, Some(3), None, false));
 }
 
 #[tokio::test]
 async fn on_the_direct_route_nothing_waits() {
     let world = World::new();
-    let receipt =
+    let answer =
         direct(&world).submit(request(None, Some(world.new_id()), Add(1)), Preference::default()).await.unwrap();
-    assert!(matches!(receipt.outcome.unwrap().status, CommandStatus::Rejected { version: 0, .. }));
+    assert!(matches!(answer.result.unwrap().status, CommandStatus::Rejected { version: 0, .. }));
 }
 
 #[tokio::test]
@@ -340,8 +340,8 @@ async fn a_session_keeps_its_floor_and_its_order_from_write_to_write() {
     };
     let mut request = request(None, Some(id), Add(1));
     request.token = Some(seen.seal(&world.keys, &tenant(), world.clock.now()));
-    let receipt = queued(&world).submit(request, Preference::default()).await.unwrap();
-    let token = Token::open(&world.keys, &tenant(), Some((KIND, id)), world.clock.now(), &receipt.token).unwrap();
+    let answer = queued(&world).submit(request, Preference::default()).await.unwrap();
+    let token = Token::open(&world.keys, &tenant(), Some((KIND, id)), world.clock.now(), &answer.token).unwrap();
     let stamp = messages(&world)[0].stamp;
     assert!(Some(stamp.at) > seen.accepted_at);
     assert_eq!(
@@ -361,17 +361,17 @@ async fn a_session_keeps_its_floor_and_its_order_from_write_to_write() {
 async fn a_command_is_on_its_way_until_it_has_a_record_and_unknown_when_not_genuine_or_too_old() {
     let world = World::new();
     let lookup = CommandLookup::new(Arc::new(world.stores.records()), world.clock.clone(), world.keys.clone());
-    let receipt = queued(&world).submit(request(None, None, open("a")), Preference::default()).await.unwrap();
-    assert!(matches!(lookup.get(&tenant(), &receipt.command).await.unwrap(), Some(CommandState::Pending(_))));
-    let handed_out = lookup.token(&tenant(), &Token::of_version(None, receipt.aggregate, 3));
-    let opened = Token::open(&world.keys, &tenant(), Some((KIND, receipt.aggregate)), world.clock.now(), &handed_out);
+    let answer = queued(&world).submit(request(None, None, open("a")), Preference::default()).await.unwrap();
+    assert!(matches!(lookup.get(&tenant(), &answer.command).await.unwrap(), Some(CommandState::Pending(_))));
+    let handed_out = lookup.token(&tenant(), &Token::of_version(None, answer.aggregate, 3));
+    let opened = Token::open(&world.keys, &tenant(), Some((KIND, answer.aggregate)), world.clock.now(), &handed_out);
     assert_eq!(opened.unwrap().floor, 3);
     let stranger = "stranger".parse().unwrap();
-    assert!(lookup.get(&stranger, &receipt.command).await.unwrap().is_none());
+    assert!(lookup.get(&stranger, &answer.command).await.unwrap().is_none());
     world.clock.pass(COMMAND_AGE_MAX);
-    assert!(lookup.get(&tenant(), &receipt.command).await.unwrap().is_none());
+    assert!(lookup.get(&tenant(), &answer.command).await.unwrap().is_none());
     ingest(&world).await;
-    assert!(matches!(lookup.get(&tenant(), &receipt.command).await.unwrap(), Some(CommandState::Recorded(_))));
+    assert!(matches!(lookup.get(&tenant(), &answer.command).await.unwrap(), Some(CommandState::Recorded(_))));
 }
 
 #[tokio::test]
@@ -379,12 +379,12 @@ async fn beside_a_queue_a_client_has_its_answer_as_it_prefers() {
     let world = World::new();
     let submitter = either(&world, true);
     let now = submitter.submit(request(None, None, open("a")), Preference::default()).await.unwrap();
-    assert!(now.outcome.is_some() && messages(&world).is_empty());
+    assert!(now.result.is_some() && messages(&world).is_empty());
     let later = submitter.submit(request(None, None, open("b")), ASYNC).await.unwrap();
-    assert!(later.outcome.is_none());
+    assert!(later.result.is_none());
     assert_eq!(messages(&world).len(), 1);
     let unheard = either(&world, false).submit(request(None, None, open("c")), ASYNC).await.unwrap();
-    assert!(unheard.outcome.is_some() && messages(&world).is_empty());
+    assert!(unheard.result.is_some() && messages(&world).is_empty());
 }
 
 #[tokio::test]
@@ -394,17 +394,17 @@ async fn beside_a_queue_what_builds_on_something_queued_is_queued_behind_it() {
     let queued = queued(&world).submit(request(None, None, open("a")), Preference::default()).await.unwrap();
     let early = request(None, Some(queued.aggregate), Add(1));
     let early = submitter.submit(early, Preference::default()).await.unwrap();
-    assert!(early.outcome.is_none());
+    assert!(early.result.is_none());
     let id = early.aggregate;
     ingest(&world).await;
     let ahead = Request { expected: ExpectedVersion::Version(7), ..request(None, Some(id), Add(1)) };
-    assert!(submitter.submit(ahead, Preference::default()).await.unwrap().outcome.is_none());
+    assert!(submitter.submit(ahead, Preference::default()).await.unwrap().result.is_none());
     let now = submitter.submit(request(None, Some(id), Add(1)), Preference::default()).await.unwrap();
-    assert_eq!(now.outcome.unwrap().status, CommandStatus::Applied { version: 3 });
+    assert_eq!(now.result.unwrap().status, CommandStatus::Applied { version: 3 });
     let old = world.new_id();
     world.clock.pass(REORDER_WINDOW * 2);
     let unknown = submitter.submit(request(None, Some(old), Add(1)), Preference::default()).await.unwrap();
-    assert!(matches!(unknown.outcome.unwrap().status, CommandStatus::Rejected { .. }));
+    assert!(matches!(unknown.result.unwrap().status, CommandStatus::Rejected { .. }));
 }
 
 #[tokio::test(start_paused = true)]
@@ -429,13 +429,13 @@ async fn a_retry_at_once_of_what_was_queued_is_the_same_command_for_the_same_agg
         world.clock.pass(Duration::from_secs(5));
         let retry = submitter(&world).submit(request(Some("k"), None, open("a")), Preference::default()).await.unwrap();
         assert_eq!((&first.command, first.aggregate, true), (&retry.command, retry.aggregate, retry.replayed));
-        assert_eq!(retry.outcome.unwrap().status, CommandStatus::Applied { version: 1 });
+        assert_eq!(retry.result.unwrap().status, CommandStatus::Applied { version: 1 });
         let record = world.stores.all_records().into_values().next().unwrap();
         assert_eq!(world.clock.now().since(record.accepted_at), Some(Duration::from_secs(5)));
         ingest(&world).await;
         assert_eq!(world.stores.all_states().len(), 1);
         let again = queued(&world).submit(request(Some("k"), None, open("a")), Preference::default()).await.unwrap();
         assert_eq!((first.command, first.aggregate, true), (again.command, again.aggregate, again.replayed));
-        assert!(messages(&world).is_empty(), "it has its outcome");
+        assert!(messages(&world).is_empty(), "it has its result");
     }
 }
