@@ -7,20 +7,20 @@ use kernel::ingest::Message;
 /// The error of a message without an id or a receipt handle. Only the whole batch can fail then.
 #[derive(Debug, thiserror::Error)]
 #[error("a message has no {0}")]
-pub struct Nameless(&'static str);
+pub struct IncompleteMessage(&'static str);
 
 /// Returns the messages of an event.
-pub fn messages(event: SqsEvent) -> Result<Vec<Message>, Nameless> {
+pub fn messages(event: SqsEvent) -> Result<Vec<Message>, IncompleteMessage> {
     event.records.into_iter().map(message).collect()
 }
 
-fn message(message: SqsMessage) -> Result<Message, Nameless> {
+fn message(message: SqsMessage) -> Result<Message, IncompleteMessage> {
     let attribute = |name: &str| message.attributes.get(name);
     Ok(Message {
         receive_count: attribute("ApproximateReceiveCount").and_then(|count| count.parse().ok()).unwrap_or(1),
         order_group: attribute("MessageGroupId").cloned(),
-        id: message.message_id.filter(|id| !id.is_empty()).ok_or(Nameless("id"))?,
-        receipt_handle: message.receipt_handle.ok_or(Nameless("receipt handle"))?,
+        id: message.message_id.filter(|id| !id.is_empty()).ok_or(IncompleteMessage("id"))?,
+        receipt_handle: message.receipt_handle.ok_or(IncompleteMessage("receipt handle"))?,
         body: message.body.unwrap_or_default(),
     })
 }

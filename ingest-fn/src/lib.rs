@@ -28,9 +28,9 @@ pub async fn run() -> Result<(), Error> {
 /// Ingests one event. An error fails the whole batch, and SQS delivers all its messages again.
 async fn handle(ingest: &Ingest, metrics: &Metrics, event: LambdaEvent<SqsEvent>) -> Result<SqsBatchResponse, Error> {
     let messages = event::messages(event.payload)?;
-    let outcome = ingest.batch(&messages, due(event.context.deadline)).await;
-    metrics.batch(&outcome.tallies);
-    Ok(event::response(outcome.failed))
+    let report = ingest.batch(&messages, due(event.context.deadline)).await;
+    metrics.batch(&report.tallies);
+    Ok(event::response(report.failed))
 }
 
 /// Returns the deadline of the invocation. `deadline` is in milliseconds since 1970.

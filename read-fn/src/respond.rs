@@ -16,7 +16,7 @@ use shared::http::conditional::{IfMatch, etag, none_match_names};
 use shared::http::path::BasePath;
 use shared::http::problem::{self, HttpProblem};
 use shared::http::{CACHE_STATUS, CONSISTENCY_TOKEN, PREFERENCE_APPLIED, set};
-use shared::metrics::CachesAsked;
+use shared::metrics::CacheReports;
 
 /// Lets clients keep an answer. They must revalidate it before each use.
 const REVALIDATE: HeaderValue = HeaderValue::from_static("private, no-cache");
@@ -78,7 +78,7 @@ fn tell_caches(response: &mut Response, age: Option<Duration>, tiers: Vec<TierRe
     }
     if let Some(list) = list.finish() {
         set(response, CACHE_STATUS, list);
-        response.extensions_mut().insert(CachesAsked(tiers));
+        response.extensions_mut().insert(CacheReports(tiers));
     }
 }
 
@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn the_cache_nearest_to_the_origin_comes_first() {
-        let told = |tiers: &[(Tier, CacheResult)]| {
+        let text = |tiers: &[(Tier, CacheResult)]| {
             let mut response = StatusCode::OK.into_response();
             let tiers = tiers.iter().map(|(tier, result)| TierReport { tier: *tier, result: *result }).collect();
             tell_caches(&mut response, None, tiers);
@@ -192,9 +192,9 @@ mod tests {
             ),
             (&[(Tier::Memory, CacheResult::Hit(None))], "memory;hit"),
         ] {
-            assert_eq!(told(tiers).as_deref(), Some(expected));
+            assert_eq!(text(tiers).as_deref(), Some(expected));
         }
-        assert_eq!(told(&[]), None);
+        assert_eq!(text(&[]), None);
     }
 
     async fn href(status: CommandStatus, base: &str) -> Value {

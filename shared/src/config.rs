@@ -524,8 +524,8 @@ mod tests {
         assert!(without.redis.is_none());
         let url = "rediss://reader@cache.example.com:6379";
         let with = read(&[("STAGE", "cqrs"), ("REDIS_URL", url), ("REDIS_IAM_CACHE", "cache")]).unwrap();
-        let place = with.redis.unwrap();
-        assert_eq!((place.url.0.as_str(), place.iam_cache.as_deref()), (url, Some("cache")));
+        let redis = with.redis.unwrap();
+        assert_eq!((redis.url.0.as_str(), redis.iam_cache.as_deref()), (url, Some("cache")));
     }
 
     #[test]

@@ -23,6 +23,7 @@ use serde_json::value::RawValue;
 use tokio::time::Instant;
 use tower::{Service, ServiceExt};
 
+use self::http_api::HttpApiReply;
 use crate::config;
 use crate::http::incoming::{Deadline, Identity};
 use crate::http::middleware::{RequestId, refused};
@@ -57,12 +58,12 @@ struct Received {
     identity: Option<Identity>,
 }
 
-/// An answer, in the form that the front door of the event expects.
+/// A reply to an event, in the form that the front door of the event expects.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
-pub enum Answer {
+pub enum Reply {
     /// Payload format 2.0.
-    HttpApi(http_api::Answer),
+    HttpApi(HttpApiReply),
     /// A form of `lambda_http`, for REST APIs and load balancers.
     Other(Box<RawValue>),
 }
@@ -88,19 +89,19 @@ pub async fn run(router: Router) -> Result<(), lambda_runtime::Error> {
 #[must_use]
 pub fn service(
     entrance: Entrance,
-) -> impl Service<LambdaEvent<Box<RawValue>>, Response = Answer, Error = lambda_runtime::Error, Future: Send> + Clone {
+) -> impl Service<LambdaEvent<Box<RawValue>>, Response = Reply, Error = lambda_runtime::Error, Future: Send> + Clone {
     service_fn(move |event: LambdaEvent<Box<RawValue>>| {
         let entrance = entrance.clone();
         async move { answer(entrance, event.payload.get(), event.context).await }
     })
 }
 
-async fn answer(entrance: Entrance, event: &str, context: Context) -> Result<Answer, lambda_runtime::Error> {
+async fn answer(entrance: Entrance, event: &str, context: Context) -> Result<Reply, lambda_runtime::Error> {
     #[cfg(any(feature = "apigw_rest", feature = "alb"))]
     if let Some(door) = Door::of(event) {
-        return Ok(Answer::Other(by_lambda_http::answer(door, entrance, event, context).await?));
+        return Ok(Reply::Other(by_lambda_http::answer(door, entrance, event, context).await?));
     }
-    Ok(Answer::HttpApi(http_api::Answer::of(entrance.answer(http_api::request(event), context).await)))
+    Ok(Reply::HttpApi(HttpApiReply::of(entrance.answer(http_api::request(event), context).await)))
 }
 
 #[cfg(any(feature = "apigw_rest", feature = "alb"))]

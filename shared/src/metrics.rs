@@ -42,7 +42,7 @@ pub struct Measured<'a> {
 
 /// The results of the caches for one response. The handler stores them in the response.
 #[derive(Debug, Clone)]
-pub struct CachesAsked(pub Vec<TierReport>);
+pub struct CacheReports(pub Vec<TierReport>);
 
 impl Metrics {
     /// Reads the environment.

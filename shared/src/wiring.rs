@@ -250,8 +250,8 @@ async fn keys(source: KeySource, aws: &SdkConfig) -> Result<Arc<KeyRing>, Wiring
     Ok(Arc::new(keys))
 }
 
-fn redis(place: Option<&RedisBackend>, aws: &SdkConfig) -> Result<Option<Arc<RedisCache>>, WiringError> {
-    let Some(RedisBackend { url, iam_cache }) = place else { return Ok(None) };
+fn redis(backend: Option<&RedisBackend>, aws: &SdkConfig) -> Result<Option<Arc<RedisCache>>, WiringError> {
+    let Some(RedisBackend { url, iam_cache }) = backend else { return Ok(None) };
     let cache = match iam_cache {
         Some(name) => RedisCache::with_iam(&url.0, name, aws)?,
         None => RedisCache::new(&url.0)?,
@@ -259,8 +259,11 @@ fn redis(place: Option<&RedisBackend>, aws: &SdkConfig) -> Result<Option<Arc<Red
     Ok(Some(Arc::new(cache)))
 }
 
-fn updater(place: Option<&RedisBackend>, aws: &SdkConfig) -> Result<Option<Arc<dyn SharedCacheUpdater>>, WiringError> {
-    Ok(redis(place, aws)?.map(|redis| redis as Arc<dyn SharedCacheUpdater>))
+fn updater(
+    backend: Option<&RedisBackend>,
+    aws: &SdkConfig,
+) -> Result<Option<Arc<dyn SharedCacheUpdater>>, WiringError> {
+    Ok(redis(backend, aws)?.map(|redis| redis as Arc<dyn SharedCacheUpdater>))
 }
 
 #[cfg(test)]

@@ -102,8 +102,8 @@ async fn act_on_item<R: Resource>(
     incoming: Incoming,
 ) -> Result<Response, HttpProblem> {
     let id = incoming.id(R::NAME)?;
-    let asked = matched.as_str().rsplit('/').next().unwrap_or_default();
-    let action = R::ACTIONS.iter().find(|action| **action == asked).ok_or_else(HttpProblem::no_route)?;
+    let segment = matched.as_str().rsplit('/').next().unwrap_or_default();
+    let action = R::ACTIONS.iter().find(|action| **action == segment).ok_or_else(HttpProblem::no_route)?;
     if !incoming.body.is_empty() {
         incoming.expect_content_type(JSON_TYPE, ACCEPT_POST)?;
     }

@@ -139,8 +139,8 @@ impl RedisCache {
     /// Like [`Self::new`], for the cache of ElastiCache Serverless with this name. IAM authenticates the user in the URL.
     pub fn with_iam(url: &str, cache: &str, aws: &SdkConfig) -> Result<Self, SetupError> {
         let client = Client::open(url).map_err(|_| SetupError::NotRedis)?;
-        let place = client.get_connection_info();
-        let (is_tls, who) = (matches!(place.addr(), ConnectionAddr::TcpTls { .. }), place.redis_settings());
+        let info = client.get_connection_info();
+        let (is_tls, who) = (matches!(info.addr(), ConnectionAddr::TcpTls { .. }), info.redis_settings());
         let (true, Some(user), None) = (is_tls, who.username(), who.password()) else {
             return Err(SetupError::NotForIam);
         };

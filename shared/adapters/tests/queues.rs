@@ -24,7 +24,7 @@ async fn the_queue_in_memory_keeps_its_contract() {
 
 /// The server's answer to every request: a status, the name of the error in the older query protocol, and a body.
 #[derive(Debug, Clone, Default)]
-struct Answer {
+struct ScriptedAnswer {
     status: StatusCode,
     error: &'static str,
     body: Value,
@@ -34,7 +34,7 @@ struct Answer {
 type Requests = Arc<Mutex<Vec<(String, Value)>>>;
 
 async fn answer(
-    State((answer, requests)): State<(Answer, Requests)>,
+    State((answer, requests)): State<(ScriptedAnswer, Requests)>,
     headers: HeaderMap,
     body: String,
 ) -> impl IntoResponse {
@@ -45,7 +45,7 @@ async fn answer(
 }
 
 /// Returns a queue of this name whose server always gives the same answer.
-async fn scripted(name: &str, script: Answer) -> (SqsQueue, Requests) {
+async fn scripted(name: &str, script: ScriptedAnswer) -> (SqsQueue, Requests) {
     let requests = Requests::default();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -60,13 +60,13 @@ fn queue_at(url: &str, name: &str) -> SqsQueue {
 
 async fn accepting(name: &str) -> (SqsQueue, Requests) {
     let body = json!({ "MessageId": "m", "MD5OfMessageBody": "99914b932bd37a50b983c5e7c90ae93b" });
-    scripted(name, Answer { body, ..Answer::default() }).await
+    scripted(name, ScriptedAnswer { body, ..ScriptedAnswer::default() }).await
 }
 
 async fn refusing(status: StatusCode, error: &'static str, message: &str) -> (SqsQueue, Requests) {
     let name = error.split(';').next().unwrap();
     let body = json!({ "__type": format!("com.amazonaws.sqs#{name}"), "message": message });
-    scripted("commands", Answer { status, error, body }).await
+    scripted("commands", ScriptedAnswer { status, error, body }).await
 }
 
 fn message() -> OutgoingMessage {

@@ -239,13 +239,13 @@ impl<C> Envelope<C> {
     /// Returns the record of the command with this status, reached at `completed_at`.
     #[must_use]
     pub fn record(&self, status: CommandStatus, completed_at: Option<Timestamp>) -> CommandRecord {
-        let heading = EnvelopeHeader {
+        let header = EnvelopeHeader {
             tenant: self.tenant.clone(),
             kind: self.kind.clone(),
             aggregate: self.aggregate,
             stamp: self.stamp,
             fingerprint: self.fingerprint.clone(),
         };
-        heading.record(status, completed_at)
+        header.record(status, completed_at)
     }
 }

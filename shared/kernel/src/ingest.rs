@@ -194,8 +194,8 @@ impl Ingest {
         for (message, disposition) in messages.iter().zip(dispositions) {
             if *disposition == Disposition::Deferred && message.receive_count >= 3 {
                 let status = CommandStatus::Rejected { version: 0, problem: Problem::not_found() };
-                let heading = EnvelopeHeader::parse(&message.body);
-                let record = heading.map(|heading| heading.record(status, Some(self.clock.now())));
+                let header = EnvelopeHeader::parse(&message.body);
+                let record = header.map(|header| header.record(status, Some(self.clock.now())));
                 if let Some(record) = record
                     && self.records.put_failed(&record).await.is_ok()
                 {
@@ -230,8 +230,8 @@ impl Ingest {
     }
 
     async fn give_up(&self, message: &Message, reason: String) {
-        let Some(heading) = EnvelopeHeader::parse(&message.body) else { return };
-        let record = heading.record(CommandStatus::Failed { reason }, Some(self.clock.now()));
+        let Some(header) = EnvelopeHeader::parse(&message.body) else { return };
+        let record = header.record(CommandStatus::Failed { reason }, Some(self.clock.now()));
         if let Err(error) = self.records.put_failed(&record).await {
             // An operator can record it later from the dead letter, with `watershed dlq sync`.
             error!(message_id = message.id, error = %ErrorChain(&error), "unrecorded failure: run watershed dlq sync");

@@ -67,12 +67,12 @@ impl Projector {
     /// live.
     pub async fn project<D: Domain>(&self, key: &AggregateKey, current: &Aggregate<D>) -> Result<Projected, PortError> {
         let mut shown = Projected::Newer;
-        for (place, model) in self.models.iter().enumerate() {
-            if place > 0 && mutant!(OtherProjectionSkipped) {
+        for (index, model) in self.models.iter().enumerate() {
+            if index > 0 && mutant!(OtherProjectionSkipped) {
                 break;
             }
             let projected = self.project_into(model, key, current).await;
-            if place == 0 {
+            if index == 0 {
                 shown = projected?;
             } else if !mutant!(OtherProjectionNotRetried) {
                 projected?;

@@ -390,8 +390,8 @@ impl Lists {
         let bound_to = scope.name(self.projection);
         let open = |text| cursor::open(&self.keys, tenant, &bound_to, self.clock.now(), text);
         let after = cursor.map(open).transpose()?;
-        let place = after.as_ref().map(|at| at.sort.as_str()).unwrap_or_default();
-        let cached = format!("L{limit}\n{tenant}\n{bound_to}\n{place}");
+        let sort = after.as_ref().map(|at| at.sort.as_str()).unwrap_or_default();
+        let cached = format!("L{limit}\n{tenant}\n{bound_to}\n{sort}");
         let mut tiers = Vec::new();
         if let Some(memory) = &self.memory {
             let (found, result) = ask_memory(memory.as_ref(), self.clock.as_ref(), &cached, 0, PAGE_TTL);
@@ -462,8 +462,8 @@ async fn fill(shared: &dyn SharedCache, key: &str, lease: &Lease, view: &CachedV
 /// Returns `{"items":[…],"next_cursor":…}`. The views are JSON already.
 fn page_body<'a>(views: impl Iterator<Item = &'a Bytes>, next_cursor: Option<&str>) -> Bytes {
     let mut body = b"{\"items\":[".to_vec();
-    for (place, view) in views.enumerate() {
-        if place > 0 {
+    for (index, view) in views.enumerate() {
+        if index > 0 {
             body.push(b',');
         }
         body.extend_from_slice(view);

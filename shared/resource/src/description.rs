@@ -95,8 +95,8 @@ impl Description {
 /// Returns whether all kinds, collections and names differ, at most one kind is implied, and no collection is reserved.
 #[must_use]
 pub const fn are_apart(all: &[Description]) -> bool {
-    let mut place = 0;
-    while let Some((one, others)) = all.split_at(place).1.split_first() {
+    let mut index = 0;
+    while let Some((one, others)) = all.split_at(index).1.split_first() {
         if is_reserved(one.collection) {
             return false;
         }
@@ -109,7 +109,7 @@ pub const fn are_apart(all: &[Description]) -> bool {
             }
             other += 1;
         }
-        place += 1;
+        index += 1;
     }
     true
 }

@@ -200,13 +200,13 @@ pub fn decide<R: Plain>(state: Option<&R::State>, command: &Command<R>, context:
 
 /// Applies the last write field by field, in the order of stamps. A write with `If-Match` is based on the current version and
 /// always wins.
-fn change<R: Plain>(state: &R::State, asked: &R::Patch, context: &Context) -> Decision<Event<R>> {
+fn change<R: Plain>(state: &R::State, requested: &R::Patch, context: &Context) -> Decision<Event<R>> {
     let stamp = match context.conditional {
         true => context.stamp.winning_over(R::latest_stamp(state)),
         false => context.stamp,
     };
-    let patch = R::winning(asked.clone(), state, stamp);
-    if patch == R::Patch::default() && *asked != patch {
+    let patch = R::winning(requested.clone(), state, stamp);
+    if patch == R::Patch::default() && *requested != patch {
         return Decision::Superseded;
     }
     Decision::Accept(Event::Changed { patch, stamp, at: context.accepted_at() })
@@ -265,17 +265,17 @@ fn sorted<R: Plain>() -> Option<(&'static Field, Slot)> {
 pub fn index<R: Plain>(key: &AggregateKey, state: &R::State) -> Vec<IndexEntry> {
     let id = key.id.to_string();
     let value = |field| R::value(state, field);
-    let (slot, place) = match sorted::<R>().and_then(|(field, slot)| Some((slot, value(field)?.search_form()))) {
+    let (slot, sort_key) = match sorted::<R>().and_then(|(field, slot)| Some((slot, value(field)?.search_form()))) {
         // Two items may have the same value. Values contain no control characters, so the id after `\u{1}` never affects their
         // order.
         Some((slot, form)) => (slot, format!("{form}\u{1}{id}")),
         None => (Slot::I1, id.clone()),
     };
-    let mut entries = vec![IndexEntry { slot, partition: partition(""), sort: place.clone() }];
+    let mut entries = vec![IndexEntry { slot, partition: partition(""), sort: sort_key.clone() }];
     for field in R::FIELDS {
         let Some(List::OfValue(slot)) = field.list else { continue };
         let Some(value) = value(field) else { continue };
-        let sort = if field.taken.is_some() { id.clone() } else { place.clone() };
+        let sort = if field.taken.is_some() { id.clone() } else { sort_key.clone() };
         entries.push(IndexEntry { slot, partition: partition(&value.key()), sort });
     }
     entries
@@ -288,14 +288,14 @@ fn partition(key: &str) -> String {
 /// Reads the parameters of a list: at most one filter by a field that has a list.
 pub fn filter<R: Plain>(parameters: &mut Parameters) -> Result<ListScope, FilterError> {
     let mut names = Vec::new();
-    let mut asked = Vec::new();
+    let mut filters = Vec::new();
     for field in R::FIELDS {
         let Some(list) = field.list else { continue };
         let name = match list {
             List::Sorted(_) => format!("{}_prefix", field.name),
             List::OfValue(_) => field.name.to_owned(),
         };
-        asked.extend(parameters.take(&name).map(|text| (field, list, name.clone(), text)));
+        filters.extend(parameters.take(&name).map(|text| (field, list, name.clone(), text)));
         names.push(name);
     }
     let scope = |list, slot, key: &str, sort_prefix| ListScope {
@@ -305,7 +305,7 @@ pub fn filter<R: Plain>(parameters: &mut Parameters) -> Result<ListScope, Filter
         partition: partition(key),
         sort_prefix,
     };
-    match asked.as_slice() {
+    match filters.as_slice() {
         [] => {
             let (list, slot) = sorted::<R>().map_or((BY_ID, Slot::I1), |(field, slot)| (field.name, slot));
             Ok(scope(list, slot, "", String::new()))
@@ -496,11 +496,11 @@ mod tests {
 
     #[test]
     fn a_list_is_of_all_or_of_one_filter() {
-        let place = |parameters: &[(&str, &str)]| listed_by(parameters).map(|scope| (scope.slot, scope.list));
-        assert_eq!(place(&[]), Ok((Slot::I1, "name")));
-        assert_eq!(place(&[("name_prefix", "A")]), Ok((Slot::I1, "name")));
-        assert_eq!(place(&[("stay", "here")]), Ok((Slot::I2, "stay")));
-        assert_eq!(place(&[("email", "Ada@Example.com")]), Ok((Slot::I3, "email")));
+        let list = |parameters: &[(&str, &str)]| listed_by(parameters).map(|scope| (scope.slot, scope.list));
+        assert_eq!(list(&[]), Ok((Slot::I1, "name")));
+        assert_eq!(list(&[("name_prefix", "A")]), Ok((Slot::I1, "name")));
+        assert_eq!(list(&[("stay", "here")]), Ok((Slot::I2, "stay")));
+        assert_eq!(list(&[("email", "Ada@Example.com")]), Ok((Slot::I3, "email")));
         assert_eq!(listed_by(&[("email", "ADA@example.com")]), listed_by(&[("email", "ada@example.com")]));
         for (wrong, why) in [
             (&[("email", "a@b.de"), ("stay", "here")][..], "send at most one of name_prefix, email and stay"),
@@ -545,7 +545,7 @@ mod tests {
             let writes: Vec<_> = writes.into_iter().collect();
             let body = |(at, fields): &(u64, u8)| {
                 let all = json!({"name": format!("n{at}"), "email": format!("e{at}@example.com"), "smokes": at % 2 == 0});
-                let sets = |(place, _): &(usize, _)| fields & (1 << place) != 0;
+                let sets = |(index, _): &(usize, _)| fields & (1 << index) != 0;
                 let some = all.as_object().unwrap().clone().into_iter().enumerate().filter(sets);
                 update(serde_json::Value::Object(some.map(|(_, field)| field).collect())).at(*at)
             };
@@ -553,11 +553,11 @@ mod tests {
             turned.rotate_left(turn % writes.len());
             let run = |writes: &[(u64, u8)]| writes.iter().fold(ada(), |guest, write| guest.when(body(write)).then());
             prop_assert_eq!(run(&writes).state(), run(&turned).state());
-            let last = |place: u8| writes.iter().rev().find(|(_, fields)| fields & (1 << place) != 0);
+            let last = |index: u8| writes.iter().rev().find(|(_, fields)| fields & (1 << index) != 0);
             let found = run(&turned).state().unwrap();
             // In the order of their names: email, name, smokes.
             let stamps = [found.email.stamp, found.name.stamp, found.smokes.stamp].map(|stamp| stamp.at.as_micros());
-            prop_assert_eq!(stamps, [0, 1, 2].map(|place| last(place).map_or(100, |(at, _)| *at)));
+            prop_assert_eq!(stamps, [0, 1, 2].map(|index| last(index).map_or(100, |(at, _)| *at)));
         }
     }
 

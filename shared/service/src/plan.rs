@@ -153,7 +153,7 @@ pub fn steps(from: &str, to: &str) -> Result<Vec<Step>, StageError> {
 /// needs up to date. So no step fills it again.
 pub fn steps_back(from: &str, to: &str, at: &str) -> Result<Vec<Step>, StageError> {
     let rows = StageConfig::step(to, from)?;
-    let passed = rows.iter().position(|row| row.stage == at).map_or(0, |place| place + 1);
+    let passed = rows.iter().position(|row| row.stage == at).map_or(0, |index| index + 1);
     let mut before = StageConfig::of(at)?;
     let mut steps = Vec::new();
     // If `from` is still deployed, no stage needs a rollback.
@@ -168,8 +168,8 @@ pub fn steps_back(from: &str, to: &str, at: &str) -> Result<Vec<Step>, StageErro
 
 fn leads_back(from: &str, to: &str) -> Result<bool, StageError> {
     let rows = StageConfig::all()?;
-    let place = |name| rows.iter().position(|row| row.stage == name);
-    Ok(place(to) < place(from))
+    let index = |name| rows.iter().position(|row| row.stage == name);
+    Ok(index(to) < index(from))
 }
 
 /// Returns the actions that must come before readers use the second stage.

@@ -131,8 +131,8 @@ impl StageConfig {
     /// Returns the stages to deploy, in order, on the way from a stage to a neighbour. The neighbour is the last of them.
     pub fn step(from: &str, to: &str) -> Result<Vec<Self>, StageError> {
         let (rows, first, last) = (Self::all()?, Self::of(from)?, Self::of(to)?);
-        let place = |wanted: &Self| rows.iter().position(|row| row == wanted).unwrap_or_default();
-        let (here, there) = (place(&first), place(&last));
+        let index = |wanted: &Self| rows.iter().position(|row| row == wanted).unwrap_or_default();
+        let (here, there) = (index(&first), index(&last));
         let way: Vec<_> = if here < there {
             let passed = |row: &&Self| row.kind != StageKind::Contract;
             rows.iter().take(there + 1).skip(here + 1).filter(passed).cloned().collect()

@@ -83,10 +83,10 @@ fn without_stage<'path>(raw_path: &'path str, stage: Option<&str>) -> (BasePath,
     stage.unwrap_or_default().split(raw_path)
 }
 
-/// An answer in payload format 2.0. It has no cookies, because the service sets none.
+/// A reply in payload format 2.0. It has no cookies, because the service sets none.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Answer {
+pub struct HttpApiReply {
     status_code: u16,
     #[serde(serialize_with = "one_text_each")]
     headers: HeaderMap,
@@ -95,7 +95,7 @@ pub struct Answer {
     is_base64_encoded: bool,
 }
 
-impl Answer {
+impl HttpApiReply {
     pub(super) fn of(response: Response<String>) -> Self {
         let (parts, body) = response.into_parts();
         Self { status_code: parts.status.as_u16(), headers: parts.headers, body, is_base64_encoded: false }

@@ -15,7 +15,7 @@ use tracing::Instrument;
 use super::incoming::Identity;
 use super::problem::{HttpProblem, Unwritten};
 use super::{REQUEST_ID, routes, set};
-use crate::metrics::{CachesAsked, Measured, Metrics};
+use crate::metrics::{CacheReports, Measured, Metrics};
 
 /// The id of a request, from the front door. It is in every log line of the request and in its answer.
 #[derive(Debug, Clone)]
@@ -86,12 +86,12 @@ async fn measure(State(metrics): State<Metrics>, request: Request, next: Next) -
     let tenant = request.extensions().get::<Identity>().map(|identity| identity.tenant.clone());
     let response = next.run(request).await;
     let request_id = response.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok());
-    let caches = response.extensions().get::<CachesAsked>();
+    let caches = response.extensions().get::<CacheReports>();
     metrics.request(Measured {
         route,
         status: response.status(),
         latency: began.elapsed(),
-        caches: caches.map(|asked| asked.0.as_slice()).unwrap_or_default(),
+        caches: caches.map(|reports| reports.0.as_slice()).unwrap_or_default(),
         request_id: request_id.unwrap_or_default(),
         tenant: tenant.as_ref(),
     });

@@ -72,13 +72,13 @@ mod tests {
 
     #[test]
     fn a_route_is_known_by_its_pattern_whatever_the_path_says() {
-        let told = |method: &Method, path: &str| of(method, path).map(|route| route.to_string());
+        let name = |method: &Method, path: &str| of(method, path).map(|route| route.to_string());
         let all = RESOURCES[0].path();
-        assert_eq!(told(&Method::GET, &format!("{all}/ada@example.com")).unwrap(), format!("GET {all}/{{id}}"));
-        assert_eq!(told(&Method::POST, &all).unwrap(), format!("POST {all}"));
+        assert_eq!(name(&Method::GET, &format!("{all}/ada@example.com")).unwrap(), format!("GET {all}/{{id}}"));
+        assert_eq!(name(&Method::POST, &all).unwrap(), format!("POST {all}"));
         let (invented, item) = (Method::from_bytes(b"INVENTED").unwrap(), format!("{all}/7"));
         for (method, path) in [(&invented, &*all), (&Method::POST, &item), (&Method::GET, "/nowhere")] {
-            assert_eq!(told(method, path), None, "{method} {path}");
+            assert_eq!(name(method, path), None, "{method} {path}");
         }
     }
 }

@@ -310,8 +310,8 @@ mod tests {
 
     #[test]
     fn a_request_is_one_document_with_the_routes_pattern() {
-        let told = lines(&request(&source(), Timestamp::from_micros(5_000), measured(StatusCode::NOT_FOUND, &[])));
-        let [line] = told.as_slice() else { panic!("{told:?}") };
+        let output = lines(&request(&source(), Timestamp::from_micros(5_000), measured(StatusCode::NOT_FOUND, &[])));
+        let [line] = output.as_slice() else { panic!("{output:?}") };
         assert_eq!(line["_aws"]["Timestamp"], 5);
         assert_eq!((&line["Function"], &line["Stage"]), (&json!("read-fn"), &json!("a-row")));
         assert_eq!(line["Route"], format!("GET {}", RESOURCES[0].item(api::ID)));
@@ -325,8 +325,8 @@ mod tests {
         let tenant: Tenant = r#"a","Tenant":"b\"#.parse().unwrap();
         let ok = measured(StatusCode::OK, &[]);
         let of_tenant = Measured { tenant: Some(&tenant), ..ok };
-        let told = lines(&request(&source(), Timestamp::from_micros(0), of_tenant));
-        assert_eq!((&told[0]["RequestId"], &told[0]["Tenant"]), (&json!("a-request"), &json!(tenant.as_str())));
+        let output = lines(&request(&source(), Timestamp::from_micros(0), of_tenant));
+        assert_eq!((&output[0]["RequestId"], &output[0]["Tenant"]), (&json!("a-request"), &json!(tenant.as_str())));
         let of_nobody = lines(&request(&source(), Timestamp::from_micros(0), ok));
         assert_eq!((&of_nobody[0]["RequestId"], of_nobody[0].get("Tenant")), (&json!("a-request"), None));
     }
@@ -367,8 +367,8 @@ mod tests {
         let names = ["CommandsApplied", "CommandsRefused", "CommandsFailed", "DeliveriesFailed"];
         assert_eq!(names.map(|name| quiet[0][name].clone()), [0, 2, 1, 3]);
         let busy = tell(Tally { applied: 250, projection_lags: lags(250), ..Tally::default() });
-        let told: Vec<_> = busy.iter().map(|line| line["ProjectionLag"].as_array().unwrap().len()).collect();
-        assert_eq!(told, [100, 100, 50]);
+        let lags: Vec<_> = busy.iter().map(|line| line["ProjectionLag"].as_array().unwrap().len()).collect();
+        assert_eq!(lags, [100, 100, 50]);
         assert_eq!((&busy[0]["CommandsApplied"], busy[1].get("CommandsApplied")), (&json!(250), None));
         assert!(busy.iter().all(|line| line["Resource"] == RESOURCES[0].collection));
     }
@@ -377,8 +377,8 @@ mod tests {
     fn each_kind_in_a_batch_has_a_document_and_what_cannot_be_read_has_one() {
         let kinds = RESOURCES.iter().map(|resource| Some(resource.kind)).chain([None]);
         let tallies = kinds.map(|kind| (kind, Tally::default())).collect();
-        let told = lines(&batch(&source(), Timestamp::from_micros(0), &tallies));
-        let told: BTreeSet<_> = told.iter().map(|line| line["Resource"].as_str().unwrap()).collect();
-        assert_eq!(told, RESOURCES.iter().map(|resource| resource.collection).chain([NONE]).collect());
+        let output = lines(&batch(&source(), Timestamp::from_micros(0), &tallies));
+        let resources: BTreeSet<_> = output.iter().map(|line| line["Resource"].as_str().unwrap()).collect();
+        assert_eq!(resources, RESOURCES.iter().map(|resource| resource.collection).chain([NONE]).collect());
     }
 }

@@ -135,8 +135,8 @@ async fn a_view_appears_only_where_it_has_an_entry(stores: &Stores) {
     put(stores, &key(&tenant), &Snapshot { index: Vec::new(), ..snapshot(1) }).await;
     assert_eq!(sorts(&list(stores, &query(&tenant)).await), ["s", "t"]);
     let green = ListQuery { slot: SHADE, partition: "green".to_owned(), ..query(&tenant) };
-    let place = Position { sort: "s".to_owned(), id: in_both.id };
-    assert_eq!(list(stores, &green).await, Page { entries: vec![(place, snapshot(1))], more: false });
+    let position = Position { sort: "s".to_owned(), id: in_both.id };
+    assert_eq!(list(stores, &green).await, Page { entries: vec![(position, snapshot(1))], more: false });
     let red = ListQuery { partition: "red".to_owned(), ..green };
     assert_eq!(sorts(&list(stores, &red).await), [""; 0]);
 }
@@ -250,9 +250,9 @@ async fn states_are_read_and_listed_like_views(stores: &Stores) {
     };
     commit(0, snapshot(1)).await;
     assert_eq!(states.get(&key, Consistency::Strong).await.unwrap(), Some(snapshot(1)));
-    let place = Position { sort: "s".to_owned(), id: key.id };
+    let position = Position { sort: "s".to_owned(), id: key.id };
     let page = states.list(&query(&tenant)).await.unwrap();
-    assert_eq!(page, Page { entries: vec![(place, snapshot(1))], more: false });
+    assert_eq!(page, Page { entries: vec![(position, snapshot(1))], more: false });
     assert_eq!(list(stores, &query(&tenant)).await.entries, [], "a state is no view");
     commit(1, tombstone(2)).await;
     assert_eq!(states.get(&key, Consistency::Eventual).await.unwrap(), Some(tombstone(2)));

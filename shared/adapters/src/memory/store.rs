@@ -140,7 +140,7 @@ fn list(snapshots: &Snapshots, query: &ListQuery) -> Page {
     }
     if let Some(Position { sort, id }) = &query.after {
         let after = (sort.clone(), *id);
-        matches.retain(|place, _| *place > after);
+        matches.retain(|position, _| *position > after);
     }
     let limit = query.limit.clamp(1, LIST_LIMIT_MAX);
     let more = matches.len() > limit;

@@ -115,9 +115,9 @@ impl Access {
     async fn with_token(&self, tokens: &TokenIssuer) -> Result<Client, RedisError> {
         let no_token = |error: Box<_>| (ErrorKind::AuthenticationFailed, "no token from IAM", format!("{error}"));
         let token = tokens.token().await.map_err(no_token)?;
-        let place = self.client.get_connection_info().clone();
-        let user = place.redis_settings().clone().set_password(token);
-        Client::open(place.set_redis_settings(user))
+        let info = self.client.get_connection_info().clone();
+        let user = info.redis_settings().clone().set_password(token);
+        Client::open(info.set_redis_settings(user))
     }
 }
 
@@ -134,8 +134,8 @@ mod tests {
             let (mut client, _) = listener.accept().await.unwrap();
             tokio::spawn(async move {
                 let mut bytes = [0; 4096];
-                while let Ok(asked @ 1..) = client.read(&mut bytes).await {
-                    let commands = bytes.iter().take(asked).filter(|byte| **byte == b'*').count();
+                while let Ok(length @ 1..) = client.read(&mut bytes).await {
+                    let commands = bytes.iter().take(length).filter(|byte| **byte == b'*').count();
                     client.write_all("+OK\r\n".repeat(commands).as_bytes()).await.unwrap();
                 }
             });

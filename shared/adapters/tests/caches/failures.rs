@@ -167,7 +167,7 @@ async fn whoever_can_wait_for_an_operation_waits_for_its_connection_as_well() {
 /// leads.
 struct Name {
     port: u16,
-    place: Arc<Mutex<(Ipv4Addr, u16)>>,
+    target: Arc<Mutex<(Ipv4Addr, u16)>>,
     stranded: Arc<Notify>,
 }
 
@@ -175,13 +175,13 @@ impl Name {
     async fn of(server: &Server) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let name = Self { port, place: Arc::new(Mutex::new(server.address())), stranded: Arc::default() };
-        let (place, stranded) = (Arc::clone(&name.place), Arc::clone(&name.stranded));
+        let name = Self { port, target: Arc::new(Mutex::new(server.address())), stranded: Arc::default() };
+        let (target, stranded) = (Arc::clone(&name.target), Arc::clone(&name.stranded));
         tokio::spawn(async move {
             loop {
                 let (client, _) = listener.accept().await.unwrap();
-                let place = *place.lock().unwrap();
-                tokio::spawn(pass_on(client, place, Arc::clone(&stranded)));
+                let target = *target.lock().unwrap();
+                tokio::spawn(pass_on(client, target, Arc::clone(&stranded)));
             }
         });
         name
@@ -192,7 +192,7 @@ impl Name {
     }
 
     fn lead_to(&self, server: &Server) {
-        *self.place.lock().unwrap() = server.address();
+        *self.target.lock().unwrap() = server.address();
     }
 
     /// Makes the existing connections lose all further data.
@@ -201,8 +201,8 @@ impl Name {
     }
 }
 
-async fn pass_on(mut client: TcpStream, place: (Ipv4Addr, u16), stranded: Arc<Notify>) -> io::Result<()> {
-    let mut server = TcpStream::connect(place).await?;
+async fn pass_on(mut client: TcpStream, target: (Ipv4Addr, u16), stranded: Arc<Notify>) -> io::Result<()> {
+    let mut server = TcpStream::connect(target).await?;
     tokio::select! {
         copied = copy_bidirectional(&mut client, &mut server) => copied.map(drop),
         () = stranded.notified() => std::future::pending().await,
@@ -250,7 +250,7 @@ async fn delay_the_first_read(
     wanted: oneshot::Receiver<()>,
     arrived: oneshot::Sender<()>,
 ) {
-    let (late, mut place) = loop {
+    let (late, mut connection) = loop {
         let (mut client, _) = listener.accept().await.unwrap();
         let mut server = TcpStream::connect(server).await.unwrap();
         if let Ok(late) = first_read(&mut client, &mut server).await {
@@ -259,8 +259,8 @@ async fn delay_the_first_read(
     };
     tokio::spawn(async move {
         wanted.await.unwrap();
-        place.write_all(&late).await.unwrap();
-        assert!(place.read(&mut [0; 1024]).await.unwrap() > 0);
+        connection.write_all(&late).await.unwrap();
+        assert!(connection.read(&mut [0; 1024]).await.unwrap() > 0);
         arrived.send(()).unwrap();
     });
     loop {
@@ -274,14 +274,14 @@ async fn delay_the_first_read(
 async fn first_read(client: &mut TcpStream, server: &mut TcpStream) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; 64 * 1024];
     loop {
-        let asked = client.read(&mut bytes).await?;
-        if asked == 0 {
+        let length = client.read(&mut bytes).await?;
+        if length == 0 {
             return Err(ErrorKind::UnexpectedEof.into());
         }
-        if bytes[..asked].windows(4).any(|window| window == b"PTTL") {
-            return Ok(bytes[..asked].to_vec());
+        if bytes[..length].windows(4).any(|window| window == b"PTTL") {
+            return Ok(bytes[..length].to_vec());
         }
-        server.write_all(&bytes[..asked]).await?;
+        server.write_all(&bytes[..length]).await?;
         let answered = server.read(&mut bytes).await?;
         client.write_all(&bytes[..answered]).await?;
     }
@@ -310,12 +310,12 @@ async fn a_lease_that_an_earlier_attempt_brings_back_fills_nothing() {
 async fn lose_an_answer(mut client: TcpStream, mut server: TcpStream) -> io::Result<()> {
     let mut bytes = vec![0; 64 * 1024];
     loop {
-        let asked = client.read(&mut bytes).await?;
-        if asked == 0 {
+        let length = client.read(&mut bytes).await?;
+        if length == 0 {
             return Err(ErrorKind::UnexpectedEof.into());
         }
-        server.write_all(&bytes[..asked]).await?;
-        let is_read = bytes[..asked].windows(4).any(|window| window == b"PTTL");
+        server.write_all(&bytes[..length]).await?;
+        let is_read = bytes[..length].windows(4).any(|window| window == b"PTTL");
         let answered = server.read(&mut bytes).await?;
         if is_read {
             return Ok(());

@@ -102,9 +102,9 @@ async fn keys_that_were_left_out_are_asked_for_again() {
     assert_eq!(found.len(), LOAD_KEYS_MAX);
     assert!(found.iter().all(|found| found.as_ref().is_some_and(|found| found.version == 7)));
     let requests = requests.lock().unwrap();
-    let asked = requests.iter().map(|(_, body)| &body["RequestItems"][names().write]);
-    let asked: Vec<_> = asked.inspect(|asked| assert_eq!(asked["ConsistentRead"], true)).collect();
-    assert_eq!(asked.iter().map(|asked| asked["Keys"].as_array().unwrap().len()).collect::<Vec<_>>(), [100, 60, 20]);
+    let loads = requests.iter().map(|(_, body)| &body["RequestItems"][names().write]);
+    let loads: Vec<_> = loads.inspect(|load| assert_eq!(load["ConsistentRead"], true)).collect();
+    assert_eq!(loads.iter().map(|load| load["Keys"].as_array().unwrap().len()).collect::<Vec<_>>(), [100, 60, 20]);
 }
 
 #[tokio::test]

@@ -75,7 +75,7 @@ async fn every_read_is_strongly_consistent_but_for_lists_and_views_that_need_not
     ];
     let due = due.into_iter().enumerate();
     let due: Vec<_> =
-        due.map(|(place, (operation, table))| (operation.to_owned(), table.clone(), place < strong)).collect();
+        due.map(|(index, (operation, table))| (operation.to_owned(), table.clone(), index < strong)).collect();
     assert_eq!(requests.lock().unwrap().iter().map(read).collect::<Vec<_>>(), due);
 }
 

@@ -21,18 +21,18 @@ const SLACK: Duration = Duration::from_millis(1_500);
 
 /// Counts requests, leaves the first ones unanswered, and answers the others with an empty result.
 async fn silent_for(requests: usize) -> (String, Arc<AtomicUsize>) {
-    let asked = Arc::new(AtomicUsize::new(0));
-    let answer = async move |State(asked): State<Arc<AtomicUsize>>| {
-        if asked.fetch_add(1, Ordering::SeqCst) < requests {
+    let received = Arc::new(AtomicUsize::new(0));
+    let answer = async move |State(received): State<Arc<AtomicUsize>>| {
+        if received.fetch_add(1, Ordering::SeqCst) < requests {
             std::future::pending::<()>().await;
         }
         "{}"
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let router = Router::new().fallback(answer).with_state(Arc::clone(&asked));
+    let router = Router::new().fallback(answer).with_state(Arc::clone(&received));
     tokio::spawn(async move { axum::serve(listener, router).await });
-    (url, asked)
+    (url, received)
 }
 
 /// Answers with an empty result, after more time than a function waits for one attempt.
@@ -56,19 +56,19 @@ async fn read(url: &str) -> (Result<Option<Snapshot>, PortError>, Duration) {
 
 #[tokio::test]
 async fn an_attempt_that_is_not_answered_leaves_time_for_another_one() {
-    let (url, asked) = silent_for(1).await;
+    let (url, received) = silent_for(1).await;
     let (found, took) = read(&url).await;
     assert_eq!(found.unwrap(), None);
-    assert_eq!(asked.load(Ordering::SeqCst), 2);
+    assert_eq!(received.load(Ordering::SeqCst), 2);
     assert!(took < Duration::from_secs(2) + SLACK, "{took:?}");
 }
 
 #[tokio::test]
 async fn an_operation_that_is_not_answered_ends_after_two_attempts_and_four_seconds() {
-    let (url, asked) = silent_for(usize::MAX).await;
+    let (url, received) = silent_for(usize::MAX).await;
     let (found, took) = read(&url).await;
     assert!(matches!(found, Err(PortError::Unavailable { .. })), "{found:?}");
-    assert_eq!(asked.load(Ordering::SeqCst), 2);
+    assert_eq!(received.load(Ordering::SeqCst), 2);
     assert!(took < Duration::from_secs(4) + SLACK, "{took:?}");
 }
 

@@ -24,7 +24,7 @@ use crate::world::{World, tenant};
 struct Lamp;
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-enum Asked {
+enum LampCommand {
     Make,
     Paint,
     Light,
@@ -43,24 +43,24 @@ impl Domain for Lamp {
     const KIND: Kind = Kind::new("L");
     const SCHEMA: u16 = 1;
 
-    type Command = Asked;
+    type Command = LampCommand;
     type Event = State;
     type State = State;
 
-    fn creates(command: &Asked) -> bool {
-        *command == Asked::Make
+    fn creates(command: &LampCommand) -> bool {
+        *command == LampCommand::Make
     }
 
-    fn is_ordered(command: &Asked) -> bool {
-        matches!(command, Asked::Light | Asked::Dim | Asked::Break)
+    fn is_ordered(command: &LampCommand) -> bool {
+        matches!(command, LampCommand::Light | LampCommand::Dim | LampCommand::Break)
     }
 
-    fn decide(state: Option<&State>, command: &Asked, _: &Context) -> Decision<State> {
+    fn decide(state: Option<&State>, command: &LampCommand, _: &Context) -> Decision<State> {
         match (state, command) {
-            (_, Asked::Make) | (Some(State::Lit), Asked::Dim) => Decision::Accept(State::Dark),
-            (Some(state), Asked::Paint) => Decision::Accept(*state),
-            (Some(State::Dark), Asked::Light) => Decision::Accept(State::Lit),
-            (Some(State::Dark | State::Lit), Asked::Break) => Decision::Accept(State::Broken),
+            (_, LampCommand::Make) | (Some(State::Lit), LampCommand::Dim) => Decision::Accept(State::Dark),
+            (Some(state), LampCommand::Paint) => Decision::Accept(*state),
+            (Some(State::Dark), LampCommand::Light) => Decision::Accept(State::Lit),
+            (Some(State::Dark | State::Lit), LampCommand::Break) => Decision::Accept(State::Broken),
             _ => Decision::Reject(Problem::new("wrong-state", 409, "Wrong state", "it is in another one")),
         }
     }
@@ -116,13 +116,13 @@ impl Session {
         };
         let submitter = Submitter::new(Route::Queue(route), world.clock.clone(), Arc::default(), world.keys.clone());
         let mut session = Self { world, submitter, lamp: None, token: None };
-        let made = session.sends(Asked::Make).await;
+        let made = session.sends(LampCommand::Make).await;
         assert_eq!(session.applies(&[made]).await, ["applied"]);
         session
     }
 
     /// Queues a command, with the session's token, and returns its message.
-    async fn sends(&mut self, command: Asked) -> Envelope<Asked> {
+    async fn sends(&mut self, command: LampCommand) -> Envelope<LampCommand> {
         let request = Request {
             tenant: tenant(),
             subject: "s".parse().unwrap(),
@@ -143,15 +143,15 @@ impl Session {
         Envelope::parse::<Lamp>(&received.message.body).unwrap()
     }
 
-    async fn batch(&self, commands: &[Envelope<Asked>]) -> ApplyReport<Lamp> {
+    async fn batch(&self, commands: &[Envelope<LampCommand>]) -> ApplyReport<Lamp> {
         self.batch_on(commands, self.load(commands).await).await
     }
 
-    async fn load(&self, commands: &[Envelope<Asked>]) -> Option<Snapshot> {
+    async fn load(&self, commands: &[Envelope<LampCommand>]) -> Option<Snapshot> {
         self.applier().load(&[commands[0].key::<Lamp>()]).await.unwrap().remove(0)
     }
 
-    async fn batch_on(&self, commands: &[Envelope<Asked>], stored: Option<Snapshot>) -> ApplyReport<Lamp> {
+    async fn batch_on(&self, commands: &[Envelope<LampCommand>], stored: Option<Snapshot>) -> ApplyReport<Lamp> {
         self.applier().apply(&commands[0].key::<Lamp>(), commands, stored).await
     }
 
@@ -167,8 +167,8 @@ impl Session {
     }
 
     /// Applies a batch, and returns the result of each command.
-    async fn applies(&self, commands: &[Envelope<Asked>]) -> Vec<&'static str> {
-        let told = |result: &CommandResult| match result {
+    async fn applies(&self, commands: &[Envelope<LampCommand>]) -> Vec<&'static str> {
+        let name = |result: &CommandResult| match result {
             CommandResult::Final { record, .. } => match record.status {
                 CommandStatus::Applied { .. } => "applied",
                 CommandStatus::Rejected { .. } => "rejected",
@@ -177,14 +177,14 @@ impl Session {
             CommandResult::Deferred => "deferred",
             CommandResult::Unfinished => "unfinished",
         };
-        self.batch(commands).await.results.iter().map(told).collect()
+        self.batch(commands).await.results.iter().map(name).collect()
     }
 }
 
 #[tokio::test]
 async fn an_action_waits_for_the_one_before_it_also_if_it_could_be_done() {
     let mut session = Session::start().await;
-    let (light, broken) = (session.sends(Asked::Light).await, session.sends(Asked::Break).await);
+    let (light, broken) = (session.sends(LampCommand::Light).await, session.sends(LampCommand::Break).await);
     assert_eq!(session.applies(std::slice::from_ref(&broken)).await, ["deferred"]);
     assert_eq!(session.applies(&[light]).await, ["applied"]);
     assert_eq!(session.applies(&[broken]).await, ["applied"]);
@@ -194,7 +194,7 @@ async fn an_action_waits_for_the_one_before_it_also_if_it_could_be_done() {
 #[tokio::test]
 async fn an_action_is_judged_on_top_of_the_one_before_it_also_if_that_was_applied_after_the_state_was_read() {
     let mut session = Session::start().await;
-    let (light, dim) = (session.sends(Asked::Light).await, session.sends(Asked::Dim).await);
+    let (light, dim) = (session.sends(LampCommand::Light).await, session.sends(LampCommand::Dim).await);
     let dark = session.load(std::slice::from_ref(&dim)).await;
     assert_eq!(session.applies(&[light]).await, ["applied"]);
     let applied = session.batch_on(&[dim], dark).await;
@@ -204,7 +204,7 @@ async fn an_action_is_judged_on_top_of_the_one_before_it_also_if_that_was_applie
 #[tokio::test]
 async fn actions_of_one_batch_are_judged_in_the_order_of_their_session() {
     let mut session = Session::start().await;
-    let commands = [session.sends(Asked::Light).await, session.sends(Asked::Break).await];
+    let commands = [session.sends(LampCommand::Light).await, session.sends(LampCommand::Break).await];
     let [light, broken] = commands;
     let applied = session.batch(&[broken, light]).await;
     assert_eq!((applied.current.version, applied.current.state), (3, Some(State::Broken)));
@@ -213,8 +213,8 @@ async fn actions_of_one_batch_are_judged_in_the_order_of_their_session() {
 #[tokio::test]
 async fn an_action_waits_for_a_refusal_as_well_and_then_is_judged_at_once() {
     let mut session = Session::start().await;
-    let first = session.sends(Asked::Break).await;
-    let (refused, last) = (session.sends(Asked::Light).await, session.sends(Asked::Break).await);
+    let first = session.sends(LampCommand::Break).await;
+    let (refused, last) = (session.sends(LampCommand::Light).await, session.sends(LampCommand::Break).await);
     assert_eq!(session.applies(&[last.clone(), first]).await, ["deferred", "applied"]);
     assert_eq!(session.applies(&[last, refused]).await, ["rejected", "rejected"]);
 }
@@ -222,9 +222,9 @@ async fn an_action_waits_for_a_refusal_as_well_and_then_is_judged_at_once() {
 #[tokio::test]
 async fn an_action_comes_after_the_action_before_it_whatever_was_asked_in_between() {
     let mut session = Session::start().await;
-    let (light, paint) = (session.sends(Asked::Light).await, session.sends(Asked::Paint).await);
+    let (light, paint) = (session.sends(LampCommand::Light).await, session.sends(LampCommand::Paint).await);
     assert_eq!(paint.after, []);
-    let broken = session.sends(Asked::Break).await;
+    let broken = session.sends(LampCommand::Break).await;
     assert_eq!(broken.after, [paint.stamp.command, light.stamp.command]);
     assert_eq!(session.applies(&[broken.clone(), paint]).await, ["deferred", "applied"]);
     assert_eq!(session.applies(&[light]).await, ["applied"]);
@@ -234,7 +234,7 @@ async fn an_action_comes_after_the_action_before_it_whatever_was_asked_in_betwee
 #[tokio::test]
 async fn nothing_is_waited_for_beyond_the_reorder_window() {
     let mut session = Session::start().await;
-    let (_lost, broken) = (session.sends(Asked::Light).await, session.sends(Asked::Break).await);
+    let (_lost, broken) = (session.sends(LampCommand::Light).await, session.sends(LampCommand::Break).await);
     session.world.clock.pass(Duration::from_secs(59));
     assert_eq!(session.applies(std::slice::from_ref(&broken)).await, ["deferred"]);
     session.world.clock.pass(Duration::from_secs(2));
@@ -244,7 +244,7 @@ async fn nothing_is_waited_for_beyond_the_reorder_window() {
 #[tokio::test]
 async fn what_failed_is_not_judged_because_it_may_be_sent_again() {
     let mut session = Session::start().await;
-    let (light, broken) = (session.sends(Asked::Light).await, session.sends(Asked::Break).await);
+    let (light, broken) = (session.sends(LampCommand::Light).await, session.sends(LampCommand::Break).await);
     let failed = light.record(CommandStatus::Failed { reason: "poison".to_owned() }, Some(session.world.clock.now()));
     session.world.stores.records().put_failed(&failed).await.unwrap();
     assert_eq!(session.applies(std::slice::from_ref(&broken)).await, ["deferred"]);
@@ -255,9 +255,9 @@ async fn what_failed_is_not_judged_because_it_may_be_sent_again() {
 async fn without_a_token_actions_are_judged_as_they_come() {
     let mut session = Session::start().await;
     session.token = None;
-    let light = session.sends(Asked::Light).await;
+    let light = session.sends(LampCommand::Light).await;
     session.token = None;
-    let broken = session.sends(Asked::Break).await;
+    let broken = session.sends(LampCommand::Break).await;
     assert_eq!((light.after.len(), broken.after.len()), (0, 0));
     assert_eq!(session.applies(&[broken]).await, ["applied"]);
     assert_eq!(session.applies(&[light]).await, ["rejected"]);

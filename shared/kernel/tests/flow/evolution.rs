@@ -65,7 +65,7 @@ fn view(world: &World, id: AggregateId) -> Snapshot {
 }
 
 fn is_unknown<T>(result: &Result<T, EnvelopeError>, schema: u16) -> bool {
-    matches!(result, Err(EnvelopeError::UnknownCommandSchema(told)) if *told == schema)
+    matches!(result, Err(EnvelopeError::UnknownCommandSchema(found)) if *found == schema)
 }
 
 #[tokio::test]
@@ -113,8 +113,8 @@ fn old_code_refuses_a_command_of_new_code_and_can_still_tell_that_it_failed() {
     let message = message::<New>(&world, world.new_id(), Add(500));
     assert!(is_unknown(&Envelope::parse::<Old>(&message), 2));
     let status = CommandStatus::Failed { reason: "unknown".to_owned() };
-    let told = EnvelopeHeader::parse(&message).unwrap().record(status.clone(), None);
-    assert_eq!(told, Envelope::parse::<New>(&message).unwrap().record(status, None));
+    let record = EnvelopeHeader::parse(&message).unwrap().record(status.clone(), None);
+    assert_eq!(record, Envelope::parse::<New>(&message).unwrap().record(status, None));
 }
 
 #[tokio::test]
@@ -224,7 +224,7 @@ proptest! {
     ) {
         prop_assume!(!(1..=2).contains(&schema) && !(1..=2).contains(&command_schema));
         let refused = Envelope::parse::<New>(&format!("{{\"schema\":{schema}{rest}}}"));
-        prop_assert!(matches!(refused, Err(EnvelopeError::UnknownSchema(told)) if told == schema));
+        prop_assert!(matches!(refused, Err(EnvelopeError::UnknownSchema(found)) if found == schema));
         let world = World::new();
         let newer = Envelope { command_schema, ..world.command(world.new_id(), Close) };
         prop_assert!(is_unknown(&Envelope::parse::<New>(&serde_json::to_string(&newer).unwrap()), command_schema));

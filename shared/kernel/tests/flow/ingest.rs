@@ -86,12 +86,12 @@ impl World {
         accepted(&self.clock, aggregate, command)
     }
 
-    async fn outcome(&self, messages: &[Message]) -> BatchReport {
+    async fn report(&self, messages: &[Message]) -> BatchReport {
         self.ingest.batch(messages, Instant::now() + Duration::from_secs(9)).await
     }
 
     async fn batch(&self, messages: &[Message]) -> Vec<String> {
-        self.outcome(messages).await.failed
+        self.report(messages).await.failed
     }
 
     fn status(&self, envelope: &Envelope<CounterCommand>) -> Option<CommandStatus> {
@@ -323,7 +323,7 @@ async fn a_batch_tells_what_became_of_its_commands_each_counted_once() {
     world.clock.pass(Duration::from_micros(1_500_000));
     let early = Message { receive_count: 20, ..carrying("early", &world.envelope(world.id(), ADD)) };
     let messages = [carrying("m1", &opened), carrying("m2", &opened), carrying("m3", &again), early];
-    let of_kind = async |messages: &[Message]| world.outcome(messages).await.tallies.remove(&Some(KIND)).unwrap();
+    let of_kind = async |messages: &[Message]| world.report(messages).await.tallies.remove(&Some(KIND)).unwrap();
     let tally = of_kind(&messages).await;
     assert_eq!((tally.applied, tally.refused, tally.failed), (1, 1, 1));
     assert_eq!(tally.projection_lags.iter().map(Duration::as_millis).collect::<Vec<_>>(), [1_500]);
@@ -338,11 +338,11 @@ async fn a_delivery_that_failed_is_counted_and_one_that_came_too_early_is_not() 
     let (opened, early) = (world.envelope(world.id(), open("a")), world.envelope(world.id(), ADD));
     let unprojected = carrying("unprojected", &opened);
     let messages = [message("unreadable", "{".to_owned()), carrying("early", &early), unprojected];
-    let outcome = world.outcome(&messages).await;
+    let report = world.report(&messages).await;
     let failed = Tally { deliveries_failed: 1, ..Tally::default() };
     let of_kind = Tally { applied: 1, ..failed.clone() };
-    assert_eq!(outcome.tallies, BTreeMap::from([(None, failed), (Some(KIND), of_kind)]));
-    assert_eq!(outcome.failed.len(), 3);
+    assert_eq!(report.tallies, BTreeMap::from([(None, failed), (Some(KIND), of_kind)]));
+    assert_eq!(report.failed.len(), 3);
 }
 
 /// A read store that fails, then panics, then works.
@@ -372,8 +372,8 @@ async fn what_was_applied_but_not_projected_is_projected_by_the_redelivery() {
     assert_eq!(world.batch(&messages).await, ["m"]);
     assert_eq!(world.batch(&messages).await, ["m"]);
     assert!(world.stores.all_views().is_empty());
-    let outcome = world.outcome(&messages).await;
-    assert!(outcome.failed.is_empty());
-    assert_eq!(outcome.tallies[&Some(KIND)].projection_lags.len(), 1, "the view can be read from now on");
+    let report = world.report(&messages).await;
+    assert!(report.failed.is_empty());
+    assert_eq!(report.tallies[&Some(KIND)].projection_lags.len(), 1, "the view can be read from now on");
     assert_eq!(world.stores.all_views().values().map(|view| view.version).collect::<Vec<_>>(), [1]);
 }

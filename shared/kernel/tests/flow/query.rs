@@ -207,8 +207,8 @@ async fn the_store_is_read_strongly_consistent_for_fills_and_tokens_alone() {
     }
     // While another environment holds the lease, a read does not fill.
     let other = world.new_id();
-    let place = Projection::FIRST.cache_key(&key(other));
-    let Lookup::Leased(_lease) = world.cache.get_or_lease(&place).await.unwrap() else { panic!("no lease") };
+    let cache_key = Projection::FIRST.cache_key(&key(other));
+    let Lookup::Leased(_lease) = world.cache.get_or_lease(&cache_key).await.unwrap() else { panic!("no lease") };
     let here = environment(&world);
     here.get(other).await;
     assert_eq!(strong(&here), (1, 0));
@@ -430,13 +430,13 @@ impl SharedCache for Down {
 
 /// A shared cache that counts its lookups.
 #[derive(Debug)]
-struct Asked {
+struct CountingCache {
     cache: Arc<dyn SharedCache>,
     times: AtomicU32,
 }
 
 #[async_trait]
-impl SharedCache for Asked {
+impl SharedCache for CountingCache {
     async fn get_or_lease(&self, key: &str) -> Result<Lookup, PortError> {
         self.times.fetch_add(1, Ordering::SeqCst);
         self.cache.get_or_lease(key).await
@@ -454,20 +454,20 @@ async fn what_another_environment_is_filling_is_asked_for_twice_more() {
         let world = World::new();
         let id = world.new_id();
         write(&world, id, open("a"), true).await;
-        let place = Projection::FIRST.cache_key(&key(id));
-        let Lookup::Leased(lease) = world.cache.get_or_lease(&place).await.unwrap() else { panic!("no lease") };
-        let asked = Arc::new(Asked { cache: world.cache.clone(), times: AtomicU32::new(0) });
-        let here = environment_with(&world, Some(asked.clone()));
+        let cache_key = Projection::FIRST.cache_key(&key(id));
+        let Lookup::Leased(lease) = world.cache.get_or_lease(&cache_key).await.unwrap() else { panic!("no lease") };
+        let cache = Arc::new(CountingCache { cache: world.cache.clone(), times: AtomicU32::new(0) });
+        let here = environment_with(&world, Some(cache.clone()));
         let filling = async {
             tokio::time::sleep(Duration::from_millis(filled_after)).await;
             let view = CachedView { version: 1, body: Some("a=0@1".into()), fetched_at: world.clock.now() };
-            assert!(world.cache.fill(&place, &lease, &view, Duration::from_secs(9)).await.unwrap());
+            assert!(world.cache.fill(&cache_key, &lease, &view, Duration::from_secs(9)).await.unwrap());
         };
         let (answer, ()) = tokio::join!(here.get(id), filling);
         assert_eq!((answer.view.version, here.reads()), (1, reads), "filled after {filled_after} ms");
-        let asked = asked.times.load(Ordering::SeqCst);
+        let lookups = cache.times.load(Ordering::SeqCst);
         // The first pause may last the full 20 ms. Then the second lookup finds the fill.
-        assert!(asked == times || (filled_after == 20 && asked == 2), "{asked} times, not {times}");
+        assert!(lookups == times || (filled_after == 20 && lookups == 2), "{lookups} times, not {times}");
     }
 }
 
@@ -575,19 +575,19 @@ async fn while_one_projection_takes_the_place_of_another_both_are_shown_as_they_
     let id = world.new_id();
     let applied = world.apply(&[world.command(id, open("a"))]).await;
     let cached = [Projection::FIRST, Projection(2)].map(|projection| projection.cache_key(&key(id)));
-    for place in &cached {
-        let Lookup::Leased(lease) = world.cache.get_or_lease(place).await.unwrap() else { panic!("not mine") };
+    for cache_key in &cached {
+        let Lookup::Leased(lease) = world.cache.get_or_lease(cache_key).await.unwrap() else { panic!("not mine") };
         let older = CachedView { version: 0, body: None, fetched_at: world.clock.now() };
-        assert!(world.cache.fill(place, &lease, &older, Duration::from_secs(9)).await.unwrap());
+        assert!(world.cache.fill(cache_key, &lease, &older, Duration::from_secs(9)).await.unwrap());
     }
     let first = ReadModel { projection: Projection::FIRST, views: Some(Arc::new(world.stores.views())) };
     let second = ReadModel { projection: Projection(2), views: Some(Arc::new(next.views())) };
     let projector = Projector::new(vec![first, second], Some(world.cache.clone()), world.clock.clone());
     projector.project(&key(id), &applied.current).await.unwrap();
-    for (stores, place, body) in [(&world.stores, &cached[0], "a=0@1"), (&next, &cached[1], "v2: a=0@1")] {
+    for (stores, cache_key, body) in [(&world.stores, &cached[0], "a=0@1"), (&next, &cached[1], "v2: a=0@1")] {
         let stored = stores.views().get(&key(id), Consistency::Strong).await.unwrap().unwrap();
         assert_eq!(stored.body.as_deref(), Some(body.as_bytes()));
-        let Lookup::Hit { view, .. } = world.cache.get_or_lease(place).await.unwrap() else { panic!("no hit") };
+        let Lookup::Hit { view, .. } = world.cache.get_or_lease(cache_key).await.unwrap() else { panic!("no hit") };
         assert_eq!((view.version, view.body), (1, stored.body));
     }
 }

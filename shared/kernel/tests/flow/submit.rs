@@ -262,7 +262,7 @@ async fn states_that_are_shown_at_once_are_read_strongly_consistent() {
 #[tokio::test(start_paused = true)]
 async fn a_client_that_waits_is_answered_in_time_and_looks_are_seldom() {
     let world = World::new();
-    let looks = Arc::new(Looks { records: world.stores.records(), times: AtomicU32::new(0) });
+    let looks = Arc::new(CountingRecords { records: world.stores.records(), times: AtomicU32::new(0) });
     let route = QueueRoute { records: looks.clone(), ..queue_route(&world) };
     let submitter =
         Submitter::<Counter>::new(Route::Queue(route), world.clock.clone(), Arc::default(), world.keys.clone());
@@ -277,13 +277,13 @@ async fn a_client_that_waits_is_answered_in_time_and_looks_are_seldom() {
 
 /// Records that count their reads.
 #[derive(Debug)]
-struct Looks {
+struct CountingRecords {
     records: MemoryRecords,
     times: AtomicU32,
 }
 
 #[async_trait]
-impl RecordReader for Looks {
+impl RecordReader for CountingRecords {
     async fn get(&self, key: &RecordKey) -> Result<Option<CommandRecord>, PortError> {
         self.times.fetch_add(1, Ordering::SeqCst);
         self.records.get(key).await
@@ -291,7 +291,7 @@ impl RecordReader for Looks {
 }
 
 #[async_trait]
-impl RecordWriter for Looks {
+impl RecordWriter for CountingRecords {
     async fn put_pending(&self, record: &CommandRecord) -> Result<Option<CommandRecord>, PortError> {
         self.records.put_pending(record).await
     }

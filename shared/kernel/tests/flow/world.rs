@@ -151,8 +151,8 @@ pub(crate) fn relabel(label: &str) -> CounterCommand {
 }
 
 /// Returns the result of each command: `applied 2`, `rejected zero`, `deferred` and so on.
-pub(crate) fn told(applied: &ApplyReport<Counter>) -> Vec<String> {
-    let told = applied.results.iter().map(|result| match result {
+pub(crate) fn results(applied: &ApplyReport<Counter>) -> Vec<String> {
+    let results = applied.results.iter().map(|result| match result {
         CommandResult::Final { record, .. } => match &record.status {
             CommandStatus::Applied { version } => format!("applied {version}"),
             CommandStatus::Rejected { problem, .. } => format!("rejected {}", problem.code),
@@ -161,7 +161,7 @@ pub(crate) fn told(applied: &ApplyReport<Counter>) -> Vec<String> {
         CommandResult::Deferred => "deferred".to_owned(),
         CommandResult::Unfinished => "unfinished".to_owned(),
     });
-    told.collect()
+    results.collect()
 }
 
 /// A write store that records the committed transactions.

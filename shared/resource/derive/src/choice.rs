@@ -64,8 +64,8 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
 /// Returns, for example, `wrong_state` for `WrongState`.
 pub(crate) fn snake_case(name: &str) -> String {
     let mut snake = String::new();
-    for (place, letter) in name.char_indices() {
-        if letter.is_uppercase() && place > 0 {
+    for (index, letter) in name.char_indices() {
+        if letter.is_uppercase() && index > 0 {
             snake.push('_');
         }
         snake.extend(letter.to_lowercase());

@@ -11,7 +11,7 @@ use crate::{Operation, Resource};
 
 /// A command in a test: an operation with its body, its time of acceptance and its precondition.
 #[derive(Debug, Clone)]
-pub struct Asked {
+pub struct TestCommand {
     operation: Operation,
     body: Json,
     at: Option<u64>,
@@ -20,35 +20,35 @@ pub struct Asked {
 
 /// Makes a create with this body.
 #[must_use]
-pub fn create(body: Json) -> Asked {
-    Asked { operation: Operation::Create, body, at: None, conditional: false }
+pub fn create(body: Json) -> TestCommand {
+    TestCommand { operation: Operation::Create, body, at: None, conditional: false }
 }
 
 /// Makes a replace with this body.
 #[must_use]
-pub fn replace(body: Json) -> Asked {
-    Asked { operation: Operation::Replace, ..create(body) }
+pub fn replace(body: Json) -> TestCommand {
+    TestCommand { operation: Operation::Replace, ..create(body) }
 }
 
 /// Makes an update with this body.
 #[must_use]
-pub fn update(body: Json) -> Asked {
-    Asked { operation: Operation::Update, ..create(body) }
+pub fn update(body: Json) -> TestCommand {
+    TestCommand { operation: Operation::Update, ..create(body) }
 }
 
 /// Makes an action.
 #[must_use]
-pub fn act(action: &'static str) -> Asked {
-    Asked { operation: Operation::Act(action), ..create(Json::Null) }
+pub fn act(action: &'static str) -> TestCommand {
+    TestCommand { operation: Operation::Act(action), ..create(Json::Null) }
 }
 
 /// Makes a delete.
 #[must_use]
-pub fn delete() -> Asked {
-    Asked { operation: Operation::Delete, ..create(Json::Null) }
+pub fn delete() -> TestCommand {
+    TestCommand { operation: Operation::Delete, ..create(Json::Null) }
 }
 
-impl Asked {
+impl TestCommand {
     /// Sets the time of acceptance, in microseconds. By default each command is accepted after the one before it.
     #[must_use]
     pub fn at(self, micros: u64) -> Self {
@@ -77,9 +77,9 @@ impl<R: Resource> Clone for Given<R> {
 
 /// Applies the earlier commands. Panics if one of them is rejected.
 #[track_caller]
-pub fn given<R: Resource>(asked: impl IntoIterator<Item = Asked>) -> Given<R> {
+pub fn given<R: Resource>(commands: impl IntoIterator<Item = TestCommand>) -> Given<R> {
     let nothing = Given { state: None, time: 1_000 };
-    asked.into_iter().fold(nothing, |given, asked| given.when(asked).then())
+    commands.into_iter().fold(nothing, |given, command| given.when(command).then())
 }
 
 /// The decision on a command.
@@ -101,12 +101,12 @@ impl<R: Resource> Given<R> {
     /// Applies a command.
     #[must_use]
     #[expect(clippy::needless_pass_by_value, reason = "a case reads best without an ampersand")]
-    pub fn when(self, asked: Asked) -> Then<R> {
+    pub fn when(self, sent: TestCommand) -> Then<R> {
         let Self { state, time } = self;
-        let at = asked.at.unwrap_or(time + 1);
+        let at = sent.at.unwrap_or(time + 1);
         let stamp: Stamp = stamp_at(Timestamp::from_micros(at));
-        let context = Context { stamp, conditional: asked.conditional };
-        let command = command_of::<R>(asked.operation, &asked.body);
+        let context = Context { stamp, conditional: sent.conditional };
+        let command = command_of::<R>(sent.operation, &sent.body);
         let (state, decided) = match R::decide(state.as_ref(), &command, &context) {
             Decision::Accept(event) => (R::evolve(state, event), Decided::Accepted),
             Decision::Superseded => (state, Decided::Superseded),

@@ -52,8 +52,8 @@ pub fn envelope<R: Resource>(input: &[u8]) {
     if let Ok(envelope) = Envelope::parse::<R>(text) {
         let again = serde_json::to_string(&envelope).unwrap();
         assert_eq!(serde_json::to_string(&Envelope::parse::<R>(&again).unwrap()).unwrap(), again);
-        let heading = EnvelopeHeader::parse(text).unwrap();
-        assert_eq!(heading.record(CommandStatus::Pending, None), envelope.record(CommandStatus::Pending, None));
+        let header = EnvelopeHeader::parse(text).unwrap();
+        assert_eq!(header.record(CommandStatus::Pending, None), envelope.record(CommandStatus::Pending, None));
     }
 }
 

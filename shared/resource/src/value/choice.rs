@@ -18,8 +18,8 @@ pub trait Choice: Copy + PartialEq + Sized + 'static {
     /// Returns the name.
     #[must_use]
     fn name(self) -> &'static str {
-        let place = Self::ALL.iter().position(|choice| *choice == self);
-        place.and_then(|place| Self::NAMES.get(place)).copied().unwrap_or_default()
+        let index = Self::ALL.iter().position(|choice| *choice == self);
+        index.and_then(|index| Self::NAMES.get(index)).copied().unwrap_or_default()
     }
 
     /// Returns the value with this name.
@@ -41,8 +41,8 @@ pub trait Choice: Copy + PartialEq + Sized + 'static {
 #[must_use]
 pub fn sample_of<C: Choice>(number: u64) -> Json {
     let count = u64::try_from(C::NAMES.len()).unwrap_or(1).max(1);
-    let place = usize::try_from(number % count).unwrap_or_default();
-    json!(C::NAMES.get(place))
+    let index = usize::try_from(number % count).unwrap_or_default();
+    json!(C::NAMES.get(index))
 }
 
 /// Reads a stored value.
