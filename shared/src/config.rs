@@ -51,7 +51,7 @@ pub enum KeySource {
 #[derive(Debug)]
 pub struct ReadConfig {
     /// The stage.
-    pub row: StageConfig,
+    pub stage: StageConfig,
     /// `READ_TABLE`, or `WRITE_TABLE` in the stages that read the write store.
     pub views_table: String,
     /// The projection that clients get: the one of `READ_TABLE`, or the first if there is no such table.
@@ -68,7 +68,7 @@ pub struct ReadConfig {
 #[derive(Debug)]
 pub struct ListConfig {
     /// The stage.
-    pub row: StageConfig,
+    pub stage: StageConfig,
     /// The table of views, as in [`ReadConfig`].
     pub views_table: String,
     /// The projection, as in [`ReadConfig`].
@@ -92,7 +92,7 @@ pub struct WriteConfig {
     /// `COMMANDS_TABLE`: records of commands.
     pub commands_table: String,
     /// The stage.
-    pub row: StageConfig,
+    pub stage: StageConfig,
     /// The projection that clients get, as in [`ReadConfig`].
     pub projection: Projection,
     /// The route of commands: to the queue, to the write store, or either.
@@ -137,7 +137,7 @@ pub struct RedisBackend {
 #[derive(Debug)]
 pub struct IngestConfig {
     /// The stage.
-    pub row: StageConfig,
+    pub stage: StageConfig,
     /// `WRITE_TABLE`: states and unique keys.
     pub write_table: String,
     /// `COMMANDS_TABLE`: records of commands.
@@ -208,14 +208,14 @@ impl ReadConfig {
     /// Reads the environment.
     pub fn read(lookup: Lookup<'_>) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(lookup);
-        let row = reader.row();
-        let (views_table, projection) = reader.views(row.as_ref());
+        let stage = reader.stage();
+        let (views_table, projection) = reader.views(stage.as_ref());
         let commands_table = reader.text("COMMANDS_TABLE");
-        let redis = reader.redis(row.as_ref().is_some_and(|row| row.has(Cache::Redis)));
+        let redis = reader.redis(stage.as_ref().is_some_and(|stage| stage.has(Cache::Redis)));
         let keys = reader.keys();
         reader.finish(|| {
             Some(Self {
-                row: row?,
+                stage: stage?,
                 views_table: views_table?,
                 projection,
                 commands_table: commands_table?,
@@ -230,10 +230,10 @@ impl ListConfig {
     /// Reads the environment.
     pub fn read(lookup: Lookup<'_>) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(lookup);
-        let row = reader.row();
-        let (views_table, projection) = reader.views(row.as_ref());
+        let stage = reader.stage();
+        let (views_table, projection) = reader.views(stage.as_ref());
         let keys = reader.keys();
-        reader.finish(|| Some(Self { row: row?, views_table: views_table?, projection, keys: keys? }))
+        reader.finish(|| Some(Self { stage: stage?, views_table: views_table?, projection, keys: keys? }))
     }
 }
 
@@ -250,13 +250,13 @@ impl WriteConfig {
     /// Reads the environment.
     pub fn read(lookup: Lookup<'_>) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(lookup);
-        let row = reader.row();
-        let route = row.as_ref().and_then(|row| reader.route(row));
+        let stage = reader.stage();
+        let route = stage.as_ref().and_then(|stage| reader.route(stage));
         let projection = reader.projection();
         let commands_table = reader.text("COMMANDS_TABLE");
         let keys = reader.keys();
         reader.finish(|| {
-            Some(Self { commands_table: commands_table?, row: row?, projection, route: route?, keys: keys? })
+            Some(Self { commands_table: commands_table?, stage: stage?, projection, route: route?, keys: keys? })
         })
     }
 }
@@ -265,11 +265,11 @@ impl IngestConfig {
     /// Reads the environment.
     pub fn read(lookup: Lookup<'_>) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(lookup);
-        let row = reader.row();
+        let stage = reader.stage();
         let (write_table, commands_table) = (reader.text("WRITE_TABLE"), reader.text("COMMANDS_TABLE"));
         let (read_table, queue_url) = (reader.parsed("READ_TABLE"), reader.text("QUEUE_URL"));
         let other_read_table = reader.optional("OTHER_READ_TABLE");
-        let redis = reader.redis(row.as_ref().is_some_and(|row| row.writes_redis));
+        let redis = reader.redis(stage.as_ref().is_some_and(|stage| stage.writes_redis));
         let visibility_timeout = reader.visibility_timeout();
         let receive_count_max = reader.parsed("MAX_RECEIVE_COUNT");
         if receive_count_max.is_some_and(|count: u32| count < 20) {
@@ -277,7 +277,7 @@ impl IngestConfig {
         }
         reader.finish(|| {
             Some(Self {
-                row: row?,
+                stage: stage?,
                 write_table: write_table?,
                 commands_table: commands_table?,
                 read_table: read_table?,
@@ -300,8 +300,8 @@ impl MetricsConfig {
             Some("emf") => {}
             Some(_) => reader.errors.push("METRICS must be `emf`, or unset".to_owned()),
         }
-        let (function, row) = (reader.text("AWS_LAMBDA_FUNCTION_NAME"), reader.row());
-        reader.finish(|| Some(Some(Self { function: function?, stage: row?.stage })))
+        let (function, stage) = (reader.text("AWS_LAMBDA_FUNCTION_NAME"), reader.stage());
+        reader.finish(|| Some(Some(Self { function: function?, stage: stage?.stage })))
     }
 }
 
@@ -357,14 +357,14 @@ impl<'a> Reader<'a> {
         (self.lookup)(name).and_then(|_| self.parsed(name))
     }
 
-    fn row(&mut self) -> Option<StageConfig> {
+    fn stage(&mut self) -> Option<StageConfig> {
         let name = self.text("STAGE")?;
         StageConfig::of(&name).map_err(|error| self.errors.push(format!("STAGE {error}"))).ok()
     }
 
     /// Returns the table to read, and the projection of its views.
-    fn views(&mut self, row: Option<&StageConfig>) -> (Option<String>, Projection) {
-        let table = match row.map(|row| row.reads_from) {
+    fn views(&mut self, stage: Option<&StageConfig>) -> (Option<String>, Projection) {
+        let table = match stage.map(|stage| stage.reads_from) {
             Some(Source::WriteStore) => "WRITE_TABLE",
             Some(Source::ReadStore) | None => "READ_TABLE",
         };
@@ -404,15 +404,15 @@ impl<'a> Reader<'a> {
         self.parsed("VISIBILITY_TIMEOUT_SECONDS").map(Duration::from_secs)
     }
 
-    fn route(&mut self, row: &StageConfig) -> Option<WriteRoute<QueueBackends, DirectBackends>> {
-        Some(match WriteRoute::of(row) {
+    fn route(&mut self, stage: &StageConfig) -> Option<WriteRoute<QueueBackends, DirectBackends>> {
+        Some(match WriteRoute::of(stage) {
             WriteRoute::Queue(()) => WriteRoute::Queue(self.queue_backends()?),
             WriteRoute::Direct { queued_before, .. } => {
-                WriteRoute::Direct { direct: self.direct_backends(row, Some(Duration::ZERO))?, queued_before }
+                WriteRoute::Direct { direct: self.direct_backends(stage, Some(Duration::ZERO))?, queued_before }
             }
             WriteRoute::Either { honours_async, .. } => {
                 let reorder_window = self.visibility_timeout().map(reorder_window);
-                let (direct, queue) = (self.direct_backends(row, reorder_window), self.queue_backends());
+                let (direct, queue) = (self.direct_backends(stage, reorder_window), self.queue_backends());
                 WriteRoute::Either { direct: direct?, queue: queue?, honours_async }
             }
         })
@@ -423,13 +423,13 @@ impl<'a> Reader<'a> {
         Some(QueueBackends { queue_url: queue_url?, read_table: read_table? })
     }
 
-    fn direct_backends(&mut self, row: &StageConfig, reorder_window: Option<Duration>) -> Option<DirectBackends> {
+    fn direct_backends(&mut self, stage: &StageConfig, reorder_window: Option<Duration>) -> Option<DirectBackends> {
         let write_table = self.text("WRITE_TABLE");
-        let read_table = match row.writes_read_store {
+        let read_table = match stage.writes_read_store {
             true => Some(self.parsed("READ_TABLE")?),
             false => None,
         };
-        let redis = self.redis(row.writes_redis);
+        let redis = self.redis(stage.writes_redis);
         Some(DirectBackends { write_table: write_table?, read_table, redis, reorder_window: reorder_window? })
     }
 

@@ -120,10 +120,10 @@ pub async fn read_side(config: ReadConfig) -> Result<ReadSide, WiringError> {
     let aws = clients::aws().await;
     let dynamodb = clients::dynamodb(&aws);
     let records = Arc::new(DynamoRecords::new(dynamodb.clone(), &config.commands_table));
-    let ports = list_ports(dynamodb, &config.views_table, &config.row);
+    let ports = list_ports(dynamodb, &config.views_table, &config.stage);
     let redis = redis(config.redis.as_ref(), &aws)?;
     let keys = keys(config.keys, &aws).await?;
-    let assembly = assembly(config.row, config.projection);
+    let assembly = assembly(config.stage, config.projection);
     let commands = Arc::new(CommandLookup::new(records.clone(), assembly.clock.clone(), keys.clone()));
     Ok(ReadSide { commands, lists: ListSide { assembly, ports, keys }, records, redis })
 }
@@ -131,10 +131,10 @@ pub async fn read_side(config: ReadConfig) -> Result<ReadSide, WiringError> {
 /// Wires the part that answers queries of lists, alone, and opens its first connection.
 pub async fn list_side(config: ListConfig) -> Result<ListSide, WiringError> {
     let aws = clients::aws().await;
-    let ports = list_ports(clients::dynamodb(&aws), &config.views_table, &config.row);
+    let ports = list_ports(clients::dynamodb(&aws), &config.views_table, &config.stage);
     let keys = keys(config.keys, &aws).await?;
     FirstCall::Page(ports.views.clone()).make().await;
-    Ok(ListSide { assembly: assembly(config.row, config.projection), ports, keys })
+    Ok(ListSide { assembly: assembly(config.stage, config.projection), ports, keys })
 }
 
 /// Wires the lookup of command statuses, alone, and opens its first connection.
@@ -146,14 +146,14 @@ pub async fn command_lookup(config: LookupConfig) -> Result<Arc<CommandLookup>, 
     Ok(Arc::new(CommandLookup::new(records, Arc::new(SystemClock), keys)))
 }
 
-fn assembly(row: StageConfig, projection: Projection) -> Assembly {
-    Assembly { row: Arc::new(row), projection, clock: Arc::new(SystemClock) }
+fn assembly(stage: StageConfig, projection: Projection) -> Assembly {
+    Assembly { stage: Arc::new(stage), projection, clock: Arc::new(SystemClock) }
 }
 
 /// Returns the store that answers queries, and the memory cache in front of it if the stage has one.
-fn list_ports(dynamodb: DynamoDb, table: &str, row: &StageConfig) -> ListPorts {
+fn list_ports(dynamodb: DynamoDb, table: &str, stage: &StageConfig) -> ListPorts {
     let memory = || Arc::new(MokaCache::new(MEMORY_CACHE_BYTES_MAX)) as Arc<dyn MemoryCache>;
-    ListPorts { views: Arc::new(DynamoViewStore::new(dynamodb, table)), memory: row.has(Cache::Memory).then(memory) }
+    ListPorts { views: Arc::new(DynamoViewStore::new(dynamodb, table)), memory: stage.has(Cache::Memory).then(memory) }
 }
 
 /// Wires the write side.
@@ -170,7 +170,7 @@ pub async fn write_side(config: WriteConfig) -> Result<WriteSide, WiringError> {
     let direct = |backends: DirectBackends| direct_ports(&aws, &dynamodb, &config.commands_table, backends);
     let route = config.route.try_map(queue, direct)?;
     let keys = keys(config.keys, &aws).await?;
-    let assembly = assembly(config.row, config.projection);
+    let assembly = assembly(config.stage, config.projection);
     Ok(WriteSide { assembly, route, records, stamps: Arc::default(), keys })
 }
 
@@ -217,7 +217,7 @@ pub async fn ingest_side(config: IngestConfig) -> Result<Ingest, WiringError> {
         reorder_window: reorder_window(config.visibility_timeout),
         receive_count_max: config.receive_count_max,
     };
-    Ok(assembly(config.row, projection).ingest(ports))
+    Ok(assembly(config.stage, projection).ingest(ports))
 }
 
 /// The error of a part whose construction fails.

@@ -26,7 +26,7 @@ use crate::stages::{Cache, Source, StageConfig, WriteAnswer};
 #[derive(Debug, Clone)]
 pub struct Assembly {
     /// The deployed stage.
-    pub row: Arc<StageConfig>,
+    pub stage: Arc<StageConfig>,
     /// The projection that readers see.
     pub projection: Projection,
     /// Wall time.
@@ -128,10 +128,10 @@ pub fn reorder_window(visibility_timeout: Duration) -> Duration {
 impl WriteRoute<(), ()> {
     /// Returns the destination of commands at this stage.
     #[must_use]
-    pub fn of(row: &StageConfig) -> Self {
-        match row.writes_answer {
+    pub fn of(stage: &StageConfig) -> Self {
+        match stage.writes_answer {
             WriteAnswer::Accepted => Self::Queue(()),
-            WriteAnswer::Result => Self::Direct { direct: (), queued_before: row.queue_deployed },
+            WriteAnswer::Result => Self::Direct { direct: (), queued_before: stage.queue_deployed },
             answer @ (WriteAnswer::ResultUnlessEarly | WriteAnswer::ResultUnlessAsync) => {
                 Self::Either { direct: (), queue: (), honours_async: answer == WriteAnswer::ResultUnlessAsync }
             }
@@ -169,17 +169,17 @@ impl Assembly {
     pub fn queries<D: Domain>(&self, ports: ReadPorts, keys: Arc<KeyRing>) -> Queries {
         let ReadPorts { lists, records, cache } = ports;
         let ListPorts { views, memory } = self.of_row::<D>(lists);
-        let cache = cache.filter(|_| self.row.has(Cache::Redis));
+        let cache = cache.filter(|_| self.stage.has(Cache::Redis));
         Queries::new(self.projection, views, records, memory, cache, self.clock.clone(), keys)
     }
 
     fn of_row<D: Domain>(&self, ports: ListPorts) -> ListPorts {
         let ListPorts { views, memory } = ports;
-        let views: Arc<dyn ViewReader> = match self.row.reads_from {
+        let views: Arc<dyn ViewReader> = match self.stage.reads_from {
             Source::ReadStore => views,
             Source::WriteStore => Arc::new(ProjectingReader::<D>::new(views, self.projection)),
         };
-        ListPorts { views, memory: memory.filter(|_| self.row.has(Cache::Memory)) }
+        ListPorts { views, memory: memory.filter(|_| self.stage.has(Cache::Memory)) }
     }
 
     /// Returns the part that accepts commands of `D`.
@@ -217,7 +217,7 @@ impl Assembly {
             reorder_window,
             order: Order::Loose,
             projection: self.projection,
-            view_in_transaction: self.row.writes_read_store,
+            view_in_transaction: self.stage.writes_read_store,
         };
         let models = vec![ReadModel { projection: self.projection, views: None }];
         DirectRoute {
@@ -240,7 +240,7 @@ impl Assembly {
     }
 
     fn written(&self, cache: Option<Arc<dyn SharedCacheUpdater>>) -> Option<Arc<dyn SharedCacheUpdater>> {
-        cache.filter(|_| self.row.writes_redis)
+        cache.filter(|_| self.stage.writes_redis)
     }
 }
 

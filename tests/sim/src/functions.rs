@@ -164,7 +164,7 @@ pub(crate) fn behind_network<P: ?Sized>(world: &Arc<World>, port: Arc<P>) -> Arc
 }
 
 fn assembly(world: &Arc<World>, deployment: &Deployment) -> Assembly {
-    Assembly { row: deployment.row.clone(), projection: deployment.read, clock: world.a_clock() }
+    Assembly { stage: deployment.row.clone(), projection: deployment.read, clock: world.a_clock() }
 }
 
 fn read_store(world: &Arc<World>, projection: Projection) -> Arc<Faulty<RecordedViews>> {
