@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_answer_is_spelt_as_the_event_source_mapping_reads_it() {
+    fn the_response_has_the_field_names_that_the_event_source_mapping_expects() {
         let json = |failed: &[&str]| {
             serde_json::to_string(&response(failed.iter().map(ToString::to_string).collect())).unwrap()
         };
@@ -48,7 +48,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_read_and_one_whose_message_has_no_name_fails_as_a_whole() {
+    fn an_event_is_read_and_one_with_a_message_without_an_id_fails_as_a_whole() {
         let event = r#"{"Records":[{"messageId":"m","receiptHandle":"r","body":"b","eventSource":"aws:sqs",
             "attributes":{"ApproximateReceiveCount":"3","MessageGroupId":"g"},"messageAttributes":{},
             "md5OfBody":"x","eventSourceARN":"arn:aws:sqs:eu-central-1:0:q","awsRegion":"eu-central-1"}]}"#;

@@ -447,7 +447,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_function_that_serves_one_resource_is_told_which() {
+    fn a_function_that_serves_one_resource_needs_its_name() {
         let read = |variables: &[(&str, &str)]| resource(&environment(variables));
         let served = RESOURCES[0].collection;
         assert_eq!(read(&[("RESOURCE", served)]).unwrap().collection, served);
@@ -464,7 +464,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_is_wrong_is_said_at_once() {
+    fn all_errors_of_the_environment_are_reported_at_once() {
         let variables = [("STAGE", "cqrs"), ("VISIBILITY_TIMEOUT_SECONDS", "soon"), ("MAX_RECEIVE_COUNT", "3")];
         let ConfigError(errors) = IngestConfig::read(&environment(&variables)).unwrap_err();
         let named = |name: &str| errors.iter().filter(|error| error.starts_with(name)).count();
@@ -481,7 +481,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stage_asks_for_what_it_needs_only() {
+    fn a_stage_needs_only_the_variables_that_it_uses() {
         let direct = [("STAGE", "lambda-lith"), ("WRITE_TABLE", "w"), ("COMMANDS_TABLE", "c"), ("SIGNING_KEYS", KEYS)];
         let config = WriteConfig::read(&environment(&direct)).unwrap();
         let WriteRoute::Direct { direct: backends, queued_before: false } = config.route else { panic!("{config:?}") };
@@ -529,7 +529,7 @@ mod tests {
     }
 
     #[test]
-    fn metrics_are_written_where_they_are_wanted_only() {
+    fn metrics_are_written_only_if_they_are_enabled() {
         let lambda = [("AWS_LAMBDA_FUNCTION_NAME", "read-fn"), ("STAGE", "cqrs")];
         assert!(MetricsConfig::read(&environment(&lambda)).unwrap().is_none());
         let wanted = [&lambda[..], &[("METRICS", "emf")]].concat();

@@ -37,7 +37,7 @@ mod tests {
     use crate::http::problem::HttpProblem;
 
     #[test]
-    fn what_is_answered_503_is_logged_with_all_its_causes() {
+    fn an_error_answered_with_503_is_logged_with_all_its_causes() {
         let log = tempfile::NamedTempFile::new().unwrap();
         let to: Arc<File> = Arc::new(log.reopen().unwrap());
         let error = PortError::Unavailable { port: "write store", cause: io::Error::other("throttled").into() };

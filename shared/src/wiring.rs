@@ -271,7 +271,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn keys_that_cannot_be_read_say_which_and_why() {
+    async fn unreadable_signing_keys_are_reported_with_the_cause() {
         let nobody = clients::local("http://127.0.0.1:1");
         let error = keys(KeySource::Secret("watershed/keys".to_owned()), &nobody).await.unwrap_err();
         let output = format!("{error:?}");

@@ -138,7 +138,7 @@ async fn an_http_api_is_understood() {
 }
 
 #[tokio::test]
-async fn a_claim_that_is_no_name_is_nobodys() {
+async fn a_claim_that_is_not_a_name_gives_no_identity() {
     let mut event = sample(include_str!("front_doors/http-api.json"));
     set(&mut event, "/rawPath", path("7"));
     for (claim, nothing) in [
@@ -181,7 +181,7 @@ async fn a_claim_that_is_no_name_is_nobodys() {
 
 /// An HTTP API passes a number as its digits.
 #[tokio::test]
-async fn a_number_cannot_be_told_from_a_name_of_digits() {
+async fn a_number_and_a_name_of_digits_are_the_same() {
     let mut event = sample(include_str!("front_doors/http-api.json"));
     set(&mut event, "/rawPath", path("7"));
     set(&mut event, "/requestContext/authorizer/jwt/claims", json!({ "tenant_id": "7", "sub": "8" }));
@@ -189,7 +189,7 @@ async fn a_number_cannot_be_told_from_a_name_of_digits() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_request_of_an_http_api_is_a_400() {
+async fn an_invalid_event_of_an_http_api_is_a_400() {
     let mut sample = sample(include_str!("front_doors/http-api.json"));
     set(&mut sample, "/rawPath", path("7"));
     set(&mut sample, "/requestContext/authorizer/jwt/claims", claims());
@@ -238,7 +238,7 @@ async fn what_is_wrong_with_a_request_of_an_http_api_is_a_400() {
 }
 
 #[tokio::test]
-async fn what_an_http_api_leaves_out_is_left_out_of_the_request() {
+async fn missing_parts_of_an_http_apis_event_are_missing_in_the_request() {
     let mut sample = sample(include_str!("front_doors/http-api.json"));
     set(&mut sample, "/rawPath", path("7"));
     set(&mut sample, "/requestContext/authorizer/jwt/claims", claims());
@@ -357,7 +357,7 @@ fn no_seed_of_an_event_breaks_what_its_target_asserts() {
 
 /// The payload is that of an HTTP API, but the callers belong to IAM and have no tenant.
 #[tokio::test]
-async fn a_function_url_is_understood_and_its_callers_are_nobodys_users() {
+async fn a_function_url_is_understood_and_its_callers_have_no_identity() {
     let mut event = sample(include_str!("front_doors/function-url.json"));
     set(&mut event, "/rawPath", path("7"));
     assert_eq!(answer(&event).await["statusCode"], 401);
@@ -432,7 +432,7 @@ mod rest_api {
     }
 
     #[tokio::test]
-    async fn what_is_wrong_with_a_request_of_a_rest_api_is_a_400() {
+    async fn an_invalid_event_of_a_rest_api_is_a_400() {
         for (pointer, value) in super::wrong_for_lambda_http() {
             let mut event = event();
             set(&mut event, pointer, value);
@@ -461,7 +461,7 @@ mod rest_api {
     }
 
     #[tokio::test]
-    async fn what_an_authorizer_says_elsewhere_than_in_the_claims_is_not_believed() {
+    async fn only_the_claims_of_an_authorizer_name_the_sender() {
         let mut event = event();
         set(&mut event, "/requestContext/authorizer", claims());
         assert_eq!(answer(&event).await["statusCode"], 401);
@@ -505,7 +505,7 @@ mod alb {
     }
 
     #[tokio::test]
-    async fn what_is_wrong_with_a_request_of_an_alb_is_a_400() {
+    async fn an_invalid_event_of_an_alb_is_a_400() {
         for (pointer, value) in super::wrong_for_lambda_http() {
             let mut event = event();
             set(&mut event, pointer, value);
@@ -544,7 +544,7 @@ mod alb {
 
     /// If the load balancer does not authenticate, any client that reaches it can send these headers.
     #[tokio::test]
-    async fn what_an_albs_headers_say_of_the_sender_is_not_believed() {
+    async fn the_headers_of_an_alb_do_not_name_the_sender() {
         let mut event = event();
         // {"alg":"none"} and {"tenant_id":"victim","sub":"mallory"}.
         let forged = "eyJhbGciOiJub25lIn0.eyJ0ZW5hbnRfaWQiOiJ2aWN0aW0iLCJzdWIiOiJtYWxsb3J5In0.";
@@ -558,7 +558,7 @@ mod alb {
 
     /// This identity is for requests through the load balancer only. An API without an authorizer does not get it.
     #[tokio::test]
-    async fn another_front_door_beside_an_alb_must_say_whose_a_request_is() {
+    async fn another_front_door_beside_an_alb_must_name_the_identity_of_a_request() {
         let mut event = sample(include_str!("front_doors/http-api.json"));
         set(&mut event, "/rawPath", path("7"));
         set(&mut event, "/requestContext/authorizer", Value::Null);

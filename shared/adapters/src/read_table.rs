@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_name_of_a_read_table_tells_its_projection() {
+    fn the_name_of_a_read_table_contains_its_projection() {
         let table: ReadTable = "my-views-v2".parse().unwrap();
         assert_eq!(table.projection, Projection(2));
         assert_eq!(table.of(Projection(13)), "my-views-v13".parse().unwrap());

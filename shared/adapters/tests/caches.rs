@@ -83,7 +83,7 @@ fn moka_holds_no_more_bytes_than_it_may() {
 }
 
 #[test]
-fn what_is_no_redis_url_is_refused_without_being_printed() {
+fn a_text_that_is_no_redis_url_is_refused_without_being_printed() {
     for url in ["", "http://user:secret@localhost", "redis://:secret@localhost:port"] {
         let error = RedisCache::new(url).unwrap_err();
         assert!(!format!("{error} {error:?}").contains("secret"), "{error}");

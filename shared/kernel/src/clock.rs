@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_ahead_of_the_clock_takes_nobody_along() {
+    fn a_session_ahead_of_the_clock_does_not_move_other_sessions() {
         let clock = StampClock::default();
         let ahead = clock.next(Timestamp(1_000), Some(Timestamp(2_000)));
         let other = clock.next(Timestamp(1_000), None);
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_is_told_in_microseconds_and_in_whole_seconds() {
+    fn a_time_is_given_in_microseconds_and_in_whole_seconds() {
         let at = Timestamp::from_micros(1_790_000_000_999_999);
         assert_eq!((at.as_micros(), at.as_seconds()), (1_790_000_000_999_999, 1_790_000_000));
     }

@@ -44,13 +44,13 @@ mod tests {
     use crate::ports::PortError;
 
     #[test]
-    fn an_error_is_told_with_all_its_causes() {
+    fn an_error_is_shown_with_all_its_causes() {
         let error = PortError::Unavailable { port: "write store", cause: io::Error::other("throttled").into() };
         assert_eq!(ErrorChain(&error).to_string(), "write store is unavailable: throttled");
     }
 
     #[test]
-    fn what_was_read_is_not_quoted() {
+    fn an_error_does_not_quote_the_data_that_was_read() {
         let error = DecodeError::from(serde_json::from_str::<u64>("\"Ada\"").unwrap_err());
         assert_eq!(ErrorChain(&error).to_string(), "malformed: JSON, wrong data at line 1, column 5");
     }

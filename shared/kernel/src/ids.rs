@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn a_generated_identity_tells_its_time_to_the_millisecond() {
+    fn a_generated_identity_holds_its_time_to_the_millisecond() {
         let at = Timestamp::from_micros(1_790_000_000_123_456);
         assert_eq!(AggregateId::generate(at).made_at(), Some(Timestamp::from_micros(1_790_000_000_123_000)));
     }
@@ -364,7 +364,7 @@ mod tests {
         }
 
         #[test]
-        fn any_identity_can_be_asked_for_its_time(uuid in any_uuid()) {
+        fn every_identity_has_a_time(uuid in any_uuid()) {
             let (aggregate, command): (AggregateId, CommandId) = (uuid.parse().unwrap(), uuid.parse().unwrap());
             prop_assert_eq!(aggregate.made_at(), command.accepted_at());
             prop_assert_eq!(aggregate.made_at().is_some(), uuid.as_bytes()[14] == b'7');

@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_pending_or_has_failed_may_still_end_in_another_way() {
+    fn pending_and_failed_are_not_final() {
         let problem = Problem::not_found();
         for end in [
             CommandStatus::Applied { version: 1 },
@@ -162,7 +162,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn requests_that_differ_in_where_a_part_ends_differ(whole in prop::collection::vec(any::<u8>(), 1..40),
+        fn requests_whose_parts_end_at_different_bytes_differ(whole in prop::collection::vec(any::<u8>(), 1..40),
             a in any::<prop::sample::Index>(), b in any::<prop::sample::Index>(),
         ) {
             let [a, b] = [a, b].map(|at| whole.split_at(at.index(whole.len())));

@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_is_too_long_is_not_opened_whoever_sealed_it() {
+    fn a_text_that_is_too_long_is_not_opened() {
         let (keys, tenant) = (ring(&["a"]), tenant("a"));
         let here = SealedFor { purpose: "cursor", tenant: &tenant, scope: "x" };
         let sealed = |bytes: usize| keys.seal(&here, &vec![0; bytes]);
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_sealed_opens_for_the_same_use_only() {
+    fn a_sealed_text_opens_for_the_same_use_only() {
         let (keys, a, b) = (ring(&["a"]), tenant("a"), tenant("b"));
         let here = SealedFor { purpose: "cursor", tenant: &a, scope: "x" };
         let sealed = keys.seal(&here, b"plain");
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rotated_key_is_believed_until_it_is_dropped() {
+    fn a_rotated_key_is_accepted_until_it_is_removed() {
         let a = tenant("a");
         let here = SealedFor { purpose: "cursor", tenant: &a, scope: "" };
         let command = CommandId::generate(Timestamp::from_micros(1));
@@ -315,7 +315,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_was_sealed_and_then_changed_or_cut_off_anywhere_opens_for_nobody(
+        fn a_changed_or_truncated_sealed_text_does_not_open(
             plain in prop::collection::vec(any::<u8>(), 0..99), owner in any_tenant(), scope in "\\PC{0,20}",
             at in any::<Index>(), by in any::<char>(),
         ) {
@@ -328,7 +328,7 @@ mod tests {
         }
 
         #[test]
-        fn what_was_sealed_opens_only_where_tenant_and_scope_are_parted_as_they_were(
+        fn a_sealed_text_opens_only_if_tenant_and_scope_are_separated_in_the_same_way(
             whole in "[a-z]{2,8}", here in any::<Index>(), there in any::<Index>(),
         ) {
             let [here, there] = [here, there].map(|at| whole.split_at(at.index(whole.len() - 1) + 1));
@@ -339,7 +339,7 @@ mod tests {
         }
 
         #[test]
-        fn a_command_id_that_was_changed_or_cut_off_anywhere_or_of_another_tenant_is_not_believed(
+        fn a_changed_or_truncated_command_id_or_one_of_another_tenant_is_refused(
             owner in any_tenant(), other in any_tenant(), command in any_command(),
             at in any::<Index>(), by in any::<char>(),
         ) {
@@ -352,7 +352,7 @@ mod tests {
         }
 
         #[test]
-        fn no_text_is_taken_for_one_of_ours(
+        fn no_other_text_is_accepted_as_sealed_or_signed(
             text in "\\PC{0,40}|k1\\.[A-Za-z0-9_-]{0,99}|[0-9a-f-]{36}\\.[A-Za-z0-9_-]{0,12}",
         ) {
             let owner = tenant("a");

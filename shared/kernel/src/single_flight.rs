@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_fetch_for_another_key_ends_nobodys_sharing_and_sweeps_what_was_given_up() {
+    async fn a_fetch_for_another_key_keeps_shared_fetches_and_removes_abandoned_ones() {
         let single_flight = SingleFlight::default();
         let mut given_up = Box::pin(single_flight.run("given up", std::future::pending::<u32>));
         assert!(futures::poll!(&mut given_up).is_pending());
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_fetch_whose_caller_goes_away_is_taken_over() {
+    async fn a_fetch_whose_caller_goes_away_is_continued_by_another() {
         let single_flight = SingleFlight::default();
         let mut lost = Box::pin(single_flight.run("k", std::future::pending::<u32>));
         assert!(futures::poll!(&mut lost).is_pending());

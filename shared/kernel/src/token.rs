@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_is_ahead_of_time_is_refused() {
+    fn a_token_from_the_future_is_refused() {
         let stamped = |at: Timestamp| {
             let token = Token { accepted_at: Some(at), ..Token::of_version(None, AggregateId::generate(NOW), 7) };
             Token::open(&keys(), &tenant(), None, NOW, &token.seal(&keys(), &tenant(), NOW))

@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_is_read_as_what_it_is() {
+    fn each_json_value_is_read_with_its_type() {
         let text =
             br#" {"t":"\u00e9","n":null,"o":{},"u":7,"i":-7,"f":7.0,"b":true,"l":["x"],"h":9223372036854775808} "#;
         let Given::Object(object) = Body::parse(text).unwrap().value else { panic!("no object") };

@@ -447,7 +447,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_is_wrong_is_named_at_once_and_says_why() {
+    fn all_errors_of_a_body_are_reported_at_once_with_their_reasons() {
         let body = r#"{"name":7,"stay":"gone","version":1,"a/b~c":1,"smokes":true,"smokes":true}"#;
         let mut found = errors(Operation::Create, body);
         found.sort();
@@ -520,7 +520,7 @@ mod tests {
         }
 
         #[test]
-        fn a_body_is_a_command_that_travels_or_every_error_points_into_it(
+        fn any_body_is_a_command_or_gets_errors_that_point_into_it(
             fields in prop::collection::vec(("(name|email|smokes|stay|[a-z/~$]{0,4})", value()), 0..6),
         ) {
             let fields: Vec<_> = fields.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();

@@ -15,7 +15,7 @@ mod forms;
 mod inputs;
 mod samples;
 
-pub use self::forms::{keys_are_computed_as_ever, messages_travel_as_ever, states_are_stored_as_ever};
+pub use self::forms::{keys_are_computed_as_before, messages_are_written_as_before, states_are_stored_as_before};
 pub use self::inputs::{command_body, envelope, query_string, stored_item};
 pub use self::samples::{is_wide, lived, walks};
 use crate::Resource;
@@ -39,7 +39,7 @@ pub fn wrong_bodies(fields: &[crate::Field]) -> Vec<(&'static str, String)> {
 
 /// Checks that each invalid value of a field is refused with an error that points to the field, and that each sample is
 /// accepted.
-pub fn right_values_are_taken_and_wrong_ones_refused<R: Resource>() {
+pub fn valid_values_are_accepted_and_invalid_ones_refused<R: Resource>() {
     for number in 0..100 {
         let body = full_body(R::FIELDS, number).to_string();
         R::parse(crate::Operation::Create, body.as_bytes()).unwrap_or_else(|error| panic!("{body}: {error:?}"));
@@ -69,23 +69,23 @@ macro_rules! test_resource {
         const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden");
 
         #[test]
-        fn right_values_are_taken_and_wrong_ones_refused() {
-            $crate::testing::right_values_are_taken_and_wrong_ones_refused::<$resource>();
+        fn valid_values_are_accepted_and_invalid_ones_refused() {
+            $crate::testing::valid_values_are_accepted_and_invalid_ones_refused::<$resource>();
         }
 
         #[test]
-        fn states_are_stored_as_ever() {
-            $crate::testing::states_are_stored_as_ever::<$resource>(GOLDEN);
+        fn states_are_stored_as_before() {
+            $crate::testing::states_are_stored_as_before::<$resource>(GOLDEN);
         }
 
         #[test]
-        fn messages_travel_as_ever() {
-            $crate::testing::messages_travel_as_ever::<$resource>(GOLDEN);
+        fn messages_are_written_as_before() {
+            $crate::testing::messages_are_written_as_before::<$resource>(GOLDEN);
         }
 
         #[test]
-        fn keys_are_computed_as_ever() {
-            $crate::testing::keys_are_computed_as_ever::<$resource>(GOLDEN);
+        fn keys_are_computed_as_before() {
+            $crate::testing::keys_are_computed_as_before::<$resource>(GOLDEN);
         }
     };
 }

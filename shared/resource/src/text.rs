@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_can_see_or_what_turns_other_text_round_is_refused() {
+    fn invisible_and_direction_changing_characters_are_refused() {
         for (wrong, why) in [
             ("", TextError::Length(5)),
             ("  ", TextError::Length(5)),
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_people_type_in_different_ways_is_found_alike() {
+    fn texts_that_people_type_in_different_ways_are_found_alike() {
         for (one, other) in [
             ("Zoë", "ZOE\u{308}"),
             ("Straße", "STRASSE"),

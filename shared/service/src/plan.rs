@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn what_holds_data_is_kept_for_two_weeks_and_nothing_else_is() {
+    fn parts_that_hold_data_are_kept_for_two_weeks_and_no_others() {
         for (from, to, kept) in [
             ("read-store", "redis-cache", RETENTION),
             ("cqrs", "read-store", RETENTION),
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_way_can_be_gone_back_until_something_is_taken_away() {
+    fn a_step_can_be_rolled_back_until_a_part_is_removed() {
         for (from, to, at, way) in [
             ("redis-cache", "read-store", "redis-cache", &[][..]),
             ("redis-cache", "read-store", "read-store-expand", &["roll back: deploy redis-cache"]),

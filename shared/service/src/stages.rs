@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_reads_and_its_columns_fit_together() {
+    fn the_file_of_stages_is_readable_and_its_columns_fit_together() {
         let rows = StageConfig::all().unwrap();
         assert_eq!(rows.iter().filter(|row| row.kind == StageKind::Stage).count(), 7);
         for row in rows {
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_that_leaves_one_out_is_refused_with_those_that_can_be_taken() {
+    fn a_step_that_skips_a_stage_is_refused_with_the_possible_ones() {
         for (from, to, says) in [
             ("read-write", "cqrs", "lambda-lith or memory-cache"),
             ("cqrs", "redis-cache", "go to read-store"),

@@ -25,12 +25,12 @@ fn description() -> Value {
 
 /// Writes the file if it is out of date. If you change the list, run this test and commit the file.
 #[test]
-fn the_file_says_what_the_list_comes_to() {
+fn the_file_matches_the_list_of_resources() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../service.json");
     let due = format!("{:#}\n", description());
     let found = fs::read_to_string(path).unwrap_or_default();
     if found != due {
         fs::write(path, due).unwrap();
-        panic!("shared/service.json was behind the list of resources. It has been written anew: commit it.");
+        panic!("shared/service.json was out of date, and this test has updated it: commit it");
     }
 }

@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_is_refused() {
+    fn an_invalid_key_is_refused() {
         let too_long = "k".repeat(KEY_CHARS_MAX + 1);
         for wrong in ["", "\"\"", "\"K7", "K7\"", "K\"7", "\"K7\" x", "a b", "a,", ",", "\"a\\b\"", "\"\t\"", &too_long]
         {

@@ -182,7 +182,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_scope_is_one_of_those_that_the_token_names_however_they_are_listed() {
+    fn a_scope_is_found_in_the_token_however_its_scopes_are_listed() {
         let has = |scopes: Option<&str>, scope| {
             let scopes = scopes.map(str::to_owned);
             Identity { tenant: "t".parse().unwrap(), subject: "s".parse().unwrap(), scopes }.has_scope(scope)

@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_told_with_its_id_and_its_tenant_whatever_a_tenant_is_called() {
+    fn the_metrics_of_a_request_have_its_id_and_its_tenant_whatever_the_tenants_name() {
         let tenant: Tenant = r#"a","Tenant":"b\"#.parse().unwrap();
         let ok = measured(StatusCode::OK, &[]);
         let of_tenant = Measured { tenant: Some(&tenant), ..ok };
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_is_what_went_wrong_here_and_a_path_that_does_not_exist_makes_no_metric_of_its_own() {
+    fn only_a_5xx_is_an_error_and_an_unknown_path_makes_no_metric_of_its_own() {
         let failed = measured(StatusCode::SERVICE_UNAVAILABLE, &[]);
         assert_eq!(lines(&request(&source(), Timestamp::from_micros(0), failed))[0]["Errors"], 1);
         let nowhere = Measured { route: None, ..failed };
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn each_cache_that_was_asked_has_its_hit_or_miss_in_a_document() {
+    fn each_lookup_in_a_cache_has_a_document_with_its_hit_or_miss() {
         let report = |tier, result| TierReport { tier, result };
         let tell = |caches: &[TierReport]| {
             lines(&request(&source(), Timestamp::from_micros(0), measured(StatusCode::OK, caches)))

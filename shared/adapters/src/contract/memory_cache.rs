@@ -8,7 +8,7 @@ use super::sample::NOW;
 
 /// Runs all checks.
 pub fn suite(cache: &dyn MemoryCache) {
-    what_was_never_put_is_absent(cache);
+    a_missing_entry_is_absent(cache);
     an_entry_is_read_back_whole(cache);
     a_higher_version_replaces_whenever_it_was_read(cache);
     a_lower_version_never_replaces(cache);
@@ -30,7 +30,7 @@ fn left_by(cache: &dyn MemoryCache, entries: &[MemoryEntry]) -> Option<MemoryEnt
     cache.get(&key)
 }
 
-fn what_was_never_put_is_absent(cache: &dyn MemoryCache) {
+fn a_missing_entry_is_absent(cache: &dyn MemoryCache) {
     assert_eq!(cache.get(&key()), None);
 }
 

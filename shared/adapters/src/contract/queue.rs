@@ -150,7 +150,7 @@ pub async fn suite(queue: &Queue) {
         of_many_messages_sent_at_once_none_is_lost,
         the_largest_message_is_taken_and_a_larger_one_refused,
         a_message_comes_again_after_the_delay,
-        what_is_not_there_cannot_be_deferred,
+        a_missing_message_cannot_be_deferred,
     );
 }
 
@@ -161,7 +161,7 @@ pub async fn fifo_suite(queue: &Queue) {
         a_message_sent_again_is_taken_once,
         messages_of_a_group_arrive_in_order,
         a_group_waits_for_its_first_message_alone,
-        a_message_that_comes_again_keeps_its_place,
+        a_redelivered_message_keeps_its_place,
     );
 }
 
@@ -267,7 +267,7 @@ async fn a_message_comes_again_after_the_delay(queue: &Queue) {
     queue.receiver.delete(&received.receipt_handle).await;
 }
 
-async fn what_is_not_there_cannot_be_deferred(queue: &Queue) {
+async fn a_missing_message_cannot_be_deferred(queue: &Queue) {
     send(queue, &message("{}")).await;
     let (received, _) = next(queue, Duration::ZERO).await;
     queue.receiver.delete(&received.receipt_handle).await;
@@ -308,7 +308,7 @@ async fn a_group_waits_for_its_first_message_alone(queue: &Queue) {
     assert_eq!(next(queue, Duration::ZERO).await.0.body, "second");
 }
 
-async fn a_message_that_comes_again_keeps_its_place(queue: &Queue) {
+async fn a_redelivered_message_keeps_its_place(queue: &Queue) {
     let group = unique();
     for body in ["first", "second"] {
         send(queue, &in_group(&group, body)).await;

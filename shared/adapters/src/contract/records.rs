@@ -11,9 +11,9 @@ use super::{Stores, run};
 pub async fn suite(stores: &Stores) {
     run!(
         stores,
-        what_was_never_put_is_absent,
+        a_missing_record_is_absent,
         a_record_is_read_back_whole_in_every_status,
-        a_pending_record_is_put_only_where_there_is_none,
+        a_pending_record_is_put_only_if_there_is_none,
         a_pending_record_put_again_is_recognised,
         a_failed_record_is_put_unless_there_is_a_final_one,
         records_of_two_tenants_are_apart,
@@ -36,7 +36,7 @@ fn all_statuses() -> impl Iterator<Item = CommandStatus> {
     final_statuses().into_iter().chain([CommandStatus::Pending, failed()])
 }
 
-async fn what_was_never_put_is_absent(stores: &Stores) {
+async fn a_missing_record_is_absent(stores: &Stores) {
     assert_eq!(get(stores, &record(&key(&tenant()), CommandStatus::Pending)).await, None);
 }
 
@@ -51,7 +51,7 @@ async fn a_record_is_read_back_whole_in_every_status(stores: &Stores) {
     assert_eq!(get(stores, &without).await, Some(without));
 }
 
-async fn a_pending_record_is_put_only_where_there_is_none(stores: &Stores) {
+async fn a_pending_record_is_put_only_if_there_is_none(stores: &Stores) {
     for status in all_statuses() {
         let found = record(&key(&tenant()), status);
         put(stores, &found).await;

@@ -19,13 +19,13 @@ pub async fn suite(stores: &Stores) {
         an_older_or_equal_version_changes_nothing,
         a_tombstone_is_read_but_not_listed_and_not_replaced_by_what_is_older,
         of_racing_versions_the_highest_stays,
-        a_view_appears_only_where_it_has_an_entry,
+        a_view_appears_only_in_the_lists_that_it_has_an_entry_in,
         a_view_moves_when_its_entry_changes,
         pages_of_any_size_make_up_the_list,
         the_last_page_says_that_there_is_no_more,
         a_list_goes_on_after_an_entry_that_is_gone,
         a_prefix_narrows_a_list,
-        a_place_outside_the_prefix_is_before_or_after_all,
+        a_position_outside_the_prefix_is_before_or_after_all,
         a_limit_is_at_least_one_and_at_most_a_hundred,
         lists_of_two_tenants_and_two_kinds_are_apart,
         states_are_read_and_listed_like_views,
@@ -127,7 +127,7 @@ async fn of_racing_versions_the_highest_stays(stores: &Stores) {
     assert_eq!(get(stores, &key).await, Some(snapshot(16)));
 }
 
-async fn a_view_appears_only_where_it_has_an_entry(stores: &Stores) {
+async fn a_view_appears_only_in_the_lists_that_it_has_an_entry_in(stores: &Stores) {
     let tenant = tenant();
     let (in_both, in_all) = (key(&tenant), key(&tenant));
     put(stores, &in_both, &snapshot(1)).await;
@@ -206,7 +206,7 @@ async fn a_prefix_narrows_a_list(stores: &Stores) {
     assert_eq!((sorts(&page), page.more), (vec!["abd"], false));
 }
 
-async fn a_place_outside_the_prefix_is_before_or_after_all(stores: &Stores) {
+async fn a_position_outside_the_prefix_is_before_or_after_all(stores: &Stores) {
     let tenant = tenant();
     let keys = put_at(stores, &tenant, &["a", "ba", "bb", "c"]).await;
     for (key, sort, expected) in [(&keys[0], "a", vec!["ba", "bb"]), (&keys[3], "c", vec![])] {

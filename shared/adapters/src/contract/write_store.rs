@@ -23,17 +23,17 @@ const RACERS: usize = 16;
 pub async fn suite(stores: &Stores) {
     run!(
         stores,
-        what_was_committed_is_loaded_whole,
+        a_committed_state_is_loaded_whole,
         loading_keeps_the_order_and_says_what_is_absent,
         loading_more_than_the_most_is_refused,
-        a_create_fails_where_something_is_stored,
+        a_create_fails_if_a_state_is_stored,
         an_update_fails_unless_the_expected_version_is_stored,
         a_tombstone_replaces_a_state_and_keeps_its_version,
         a_final_record_stays_and_is_returned,
         a_pending_or_failed_record_is_replaced,
-        a_commit_repeated_is_a_duplicate,
+        a_repeated_commit_is_a_duplicate,
         another_holds_a_unique_key_until_it_is_released,
-        a_unique_key_of_ones_own_or_of_nobody_is_taken_and_released_freely,
+        a_unique_key_of_the_same_item_or_of_none_is_taken_and_released_freely,
         unique_keys_of_two_tenants_are_apart,
         unique_keys_of_two_kinds_are_apart,
         a_view_is_put_with_the_state_only_where_absent_or_older,
@@ -41,7 +41,7 @@ pub async fn suite(stores: &Stores) {
         racing_updates_lose_nothing_and_apply_nothing_twice,
         racing_aggregates_share_no_unique_key,
         a_full_transaction_fits,
-        what_is_too_large_is_refused_and_writes_nothing,
+        a_transaction_that_is_too_large_is_refused_and_writes_nothing,
         two_operations_on_one_item_are_refused,
         an_empty_transaction_succeeds,
     );
@@ -66,7 +66,7 @@ fn state_moved() -> FailedConditions {
     FailedConditions { state_moved: true, ..FailedConditions::default() }
 }
 
-async fn what_was_committed_is_loaded_whole(stores: &Stores) {
+async fn a_committed_state_is_loaded_whole(stores: &Stores) {
     let key = key(&tenant());
     commit(stores, step(&key, 0)).await;
     assert_eq!(load(stores, &key).await, Some(snapshot(1)));
@@ -96,7 +96,7 @@ async fn loading_more_than_the_most_is_refused(stores: &Stores) {
     assert!(stores.write.load(&keys).await.is_err());
 }
 
-async fn a_create_fails_where_something_is_stored(stores: &Stores) {
+async fn a_create_fails_if_a_state_is_stored(stores: &Stores) {
     let key = key(&tenant());
     commit(stores, step(&key, 0)).await;
     assert_eq!(refused(stores, &step(&key, 0)).await, state_moved());
@@ -153,7 +153,7 @@ async fn a_pending_or_failed_record_is_replaced(stores: &Stores) {
     }
 }
 
-async fn a_commit_repeated_is_a_duplicate(stores: &Stores) {
+async fn a_repeated_commit_is_a_duplicate(stores: &Stores) {
     let key = key(&tenant());
     let records = vec![applied(&key, 1), applied(&key, 1)];
     let transaction = Transaction { records: records.clone(), ..step(&key, 0) };
@@ -177,7 +177,7 @@ async fn another_holds_a_unique_key_until_it_is_released(stores: &Stores) {
     commit(stores, take).await;
 }
 
-async fn a_unique_key_of_ones_own_or_of_nobody_is_taken_and_released_freely(stores: &Stores) {
+async fn a_unique_key_of_the_same_item_or_of_none_is_taken_and_released_freely(stores: &Stores) {
     let tenant = tenant();
     let key = key(&tenant);
     let take = Transaction { unique_keys_taken: vec![unique_key(&tenant, "red")], ..nothing(&key) };
@@ -338,7 +338,7 @@ async fn a_full_transaction_fits(stores: &Stores) {
     assert_eq!(load(stores, &key).await, Some(next));
 }
 
-async fn what_is_too_large_is_refused_and_writes_nothing(stores: &Stores) {
+async fn a_transaction_that_is_too_large_is_refused_and_writes_nothing(stores: &Stores) {
     let key = key(&tenant());
     let many = (0..100).map(|_| applied(&key, 1)).collect();
     let reason = "r".repeat(60_000);

@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_probe_that_was_given_up_leaves_its_place_to_the_next() {
+    async fn after_an_abandoned_probe_the_next_one_is_admitted() {
         let breaker = Breaker::default();
         fail(&breaker, FAILURES_MAX);
         advance(OPEN_MAX).await;

@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_an_entry_is_refused() {
+    fn a_value_that_is_not_an_entry_is_refused() {
         let entries: [&[u8]; 10] = [
             b"",
             b"V",

@@ -47,7 +47,7 @@ pub(crate) async fn until_it_answers(cache: &RedisCache) -> Duration {
 const BACK_WITHIN: Duration = Duration::from_secs(5);
 
 #[tokio::test]
-async fn a_redis_that_is_not_there_yet_is_used_once_it_is() {
+async fn a_redis_that_starts_later_is_used_from_then_on() {
     let mut server = Server::down();
     let cache = server.cache();
     for _ in 0..3 {
@@ -150,7 +150,7 @@ pub(crate) async fn closed_in_the_meantime(server: &Server) {
 }
 
 #[tokio::test]
-async fn whoever_can_wait_for_an_operation_waits_for_its_connection_as_well() {
+async fn a_caller_that_can_wait_for_an_operation_waits_for_its_connection_too() {
     let server = Server::start(&[]);
     server.signal(Signal::SIGSTOP);
     let cache = server.patient_cache();
@@ -339,7 +339,7 @@ async fn lose_the_first_answer(listener: TcpListener, server: (Ipv4Addr, u16)) {
 }
 
 #[tokio::test]
-async fn a_lease_whose_answer_was_lost_is_nobodys() {
+async fn a_lease_whose_answer_was_lost_blocks_nothing_after_an_update() {
     let server = Server::start(&[]);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("redis://{}", listener.local_addr().unwrap());

@@ -54,7 +54,7 @@ async fn a_flush_takes_entries_and_leases() {
 }
 
 #[tokio::test]
-async fn who_looks_without_a_lease_sees_views_and_takes_nothing() {
+async fn a_peek_returns_views_and_takes_no_lease() {
     let server = Server::start(&[]);
     let cache = server.patient_cache();
     let keys = [key(), key(), key(), key()];
@@ -99,7 +99,7 @@ async fn an_entry_that_was_evicted_is_missing() {
 }
 
 #[tokio::test]
-async fn what_somebody_else_has_put_there_is_replaced() {
+async fn a_foreign_value_is_replaced() {
     let server = Server::start(&[]);
     let cache = server.patient_cache();
     let strings = ["", "junk", "V1|b|1|x", "V0000000000000000000x|b|1|x", "V00000000000000000009|?|1|x"];

@@ -96,7 +96,7 @@ fn keys(count: usize) -> Vec<AggregateKey> {
 }
 
 #[tokio::test]
-async fn keys_that_were_left_out_are_asked_for_again() {
+async fn unprocessed_keys_are_requested_again() {
     let (stores, requests) = scripted(|_, request| all_but(request, 40)).await;
     let found = stores.write.load(&keys(LOAD_KEYS_MAX)).await.unwrap();
     assert_eq!(found.len(), LOAD_KEYS_MAX);
@@ -170,7 +170,7 @@ async fn a_throttled_transaction_is_unavailable() {
 }
 
 #[tokio::test]
-async fn what_only_the_service_finds_too_large_is_too_large() {
+async fn a_transaction_that_only_the_service_finds_too_large_is_too_large() {
     let message = "Item size to update has exceeded the maximum allowed size";
     let reasons = json!([{ "Code": "ValidationError", "Message": message }, none()]);
     assert!(matches!(commit_against(reasons).await, CommitError::TooLarge));
@@ -290,7 +290,7 @@ async fn an_unreachable_store_says_why() {
 }
 
 #[tokio::test]
-async fn failed_conditions_are_matched_to_the_actions_by_their_place() {
+async fn failed_conditions_are_matched_to_the_actions_by_their_index() {
     let (stores, _) = scripted(|_, _| cancelled(&json!([none(), none(), condition_failed(), none()]))).await;
     let tenant = tenant();
     let key = key(&tenant);

@@ -86,7 +86,7 @@ async fn a_bookmark_is_found_again_until_it_is_removed() {
 }
 
 #[tokio::test]
-async fn a_bookmark_is_replaced_only_by_who_knows_what_it_says() {
+async fn a_bookmark_is_replaced_only_if_it_has_the_expected_content() {
     let table = views().await.snapshots();
     let replace = async |expected: Option<&[u8]>, next: &[u8]| {
         table.replace_bookmark("a", expected, next.to_vec()).await.unwrap()
@@ -114,7 +114,7 @@ async fn a_step_of_a_scan_is_as_small_as_is_wanted() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_walked_through_says_where() {
+async fn a_scan_that_fails_names_the_key() {
     let client = database().await;
     tables_in(&client).await;
     let views = DynamoViewStore::new(client.clone(), names().read);

@@ -126,7 +126,7 @@ async fn a_page_that_the_service_ends_early_is_not_the_last_one() {
 }
 
 #[tokio::test]
-async fn a_page_that_the_service_ends_before_it_has_found_anything_is_gone_on_with() {
+async fn an_empty_page_that_the_service_ends_early_is_continued() {
     let tenant = tenant();
     let (passed, found) = (entry(&key(&tenant)), entry(&key(&tenant)));
     let end = passed.clone();
@@ -143,7 +143,7 @@ async fn a_page_that_the_service_ends_before_it_has_found_anything_is_gone_on_wi
 }
 
 #[tokio::test]
-async fn a_step_of_a_scan_that_is_short_or_meets_nothing_is_not_the_last_one() {
+async fn a_short_or_empty_step_of_a_scan_is_not_the_last_one() {
     let tenant = tenant();
     let (view, unique_key) = (entry(&key(&tenant)), json!({ "pk": { "S": "Q#unique_key" } }));
     for (items, met) in [(json!([]), 0), (json!([unique_key]), 0), (json!([unique_key, view]), 1)] {

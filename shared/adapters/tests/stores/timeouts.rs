@@ -73,7 +73,7 @@ async fn an_operation_that_is_not_answered_ends_after_two_attempts_and_four_seco
 }
 
 #[tokio::test]
-async fn a_tool_takes_a_slow_store_as_it_is_and_a_function_does_not() {
+async fn a_tool_waits_for_a_slow_store_and_a_function_does_not() {
     let url = slow().await;
     let config = clients::local(&url);
     for (config, is_read) in [(clients::patient(&config), true), (config, false)] {
@@ -85,7 +85,7 @@ async fn a_tool_takes_a_slow_store_as_it_is_and_a_function_does_not() {
 
 /// The listener's queue of connections is full, so no further connection is made.
 #[tokio::test]
-async fn a_connection_that_is_not_made_is_given_up_after_a_second_and_tried_again() {
+async fn a_connection_attempt_ends_after_a_second_and_is_repeated() {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let listener = socket.listen(0).unwrap();

@@ -220,7 +220,7 @@ async fn an_action_waits_for_a_refusal_as_well_and_then_is_judged_at_once() {
 }
 
 #[tokio::test]
-async fn an_action_comes_after_the_action_before_it_whatever_was_asked_in_between() {
+async fn an_action_follows_the_action_before_it_whatever_was_sent_in_between() {
     let mut session = Session::start().await;
     let (light, paint) = (session.sends(LampCommand::Light).await, session.sends(LampCommand::Paint).await);
     assert_eq!(paint.after, []);
@@ -242,7 +242,7 @@ async fn nothing_is_waited_for_beyond_the_reorder_window() {
 }
 
 #[tokio::test]
-async fn what_failed_is_not_judged_because_it_may_be_sent_again() {
+async fn an_action_waits_for_a_failed_one_because_that_may_be_sent_again() {
     let mut session = Session::start().await;
     let (light, broken) = (session.sends(LampCommand::Light).await, session.sends(LampCommand::Break).await);
     let failed = light.record(CommandStatus::Failed { reason: "poison".to_owned() }, Some(session.world.clock.now()));

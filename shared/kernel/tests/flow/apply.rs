@@ -28,7 +28,7 @@ async fn commands_of_one_batch_make_contiguous_versions_in_one_transaction() {
 }
 
 #[tokio::test]
-async fn a_batch_writes_what_it_comes_to_and_nothing_else() {
+async fn a_batch_writes_its_result_and_nothing_else() {
     let world = World::new();
     let id = world.new_id();
     let store = Remembering::over(&world);
@@ -70,7 +70,7 @@ async fn a_view_is_left_out_of_a_transaction_only_where_a_newer_one_was_met_on_t
 }
 
 #[tokio::test]
-async fn a_unique_key_that_was_held_while_the_state_moved_is_asked_for_again() {
+async fn a_unique_key_that_was_held_while_the_state_moved_is_tried_again() {
     for (state_moved, result) in [(true, "applied 1"), (false, "rejected label-taken")] {
         let world = World::new();
         let held = UniqueKey { kind: KIND, tenant: tenant(), field: "label", value: "a".to_owned() };
@@ -122,7 +122,7 @@ async fn commands_that_arrive_before_their_predecessors_are_applied_after_them()
 }
 
 #[tokio::test]
-async fn what_waits_is_deferred_within_the_reorder_window_and_rejected_after_it() {
+async fn an_early_command_is_deferred_within_the_reorder_window_and_rejected_after_it() {
     let world = World::new();
     let id = world.new_id();
     let early = world.command(id, Add(1));
@@ -286,7 +286,7 @@ fn interrupted(world: &World, what: Vec<Interruption>) -> kernel::apply::Applier
 }
 
 #[tokio::test]
-async fn what_a_duplicate_has_made_is_read_before_it_is_shown_or_the_delivery_comes_again() {
+async fn the_state_of_a_duplicate_is_read_before_it_is_projected_or_the_delivery_fails() {
     for readable in [true, false] {
         let world = World::new();
         let id = world.new_id();
@@ -349,7 +349,7 @@ async fn a_batch_plan_that_is_too_large_is_halved() {
 }
 
 #[tokio::test]
-async fn a_rival_that_commits_first_is_built_upon() {
+async fn a_batch_builds_on_a_rival_that_commits_first() {
     let world = World::new();
     let id = world.new_id();
     world.apply(&[world.command(id, open("a"))]).await;

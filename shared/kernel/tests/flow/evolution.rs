@@ -108,7 +108,7 @@ async fn new_code_reads_a_command_of_old_code_as_it_was_meant() {
 }
 
 #[test]
-fn old_code_refuses_a_command_of_new_code_and_can_still_tell_that_it_failed() {
+fn old_code_refuses_a_command_of_new_code_and_can_still_record_that_it_failed() {
     let world = World::new();
     let message = message::<New>(&world, world.new_id(), Add(500));
     assert!(is_unknown(&Envelope::parse::<Old>(&message), 2));
@@ -155,7 +155,7 @@ async fn a_view_is_replaced_by_the_next_version_and_says_which_code_made_it() {
 }
 
 #[tokio::test]
-async fn where_views_are_made_of_states_new_code_shows_old_ones_and_old_code_refuses_new_ones() {
+async fn new_code_projects_states_of_old_code_and_old_code_refuses_states_of_new_code() {
     let world = World::new();
     let (old, new) = (world.new_id(), world.new_id());
     deliver::<Old>(&world, &message::<Old>(&world, old, open("a"))).await;

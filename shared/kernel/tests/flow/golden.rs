@@ -58,7 +58,7 @@ fn the_reason_of_a_rejection_is_stored_and_read_as_ever() {
 }
 
 #[test]
-fn tokens_and_cursors_hold_what_they_ever_held() {
+fn tokens_and_cursors_have_the_same_content_as_before() {
     let (keys, tenant) = (keys(), tenant());
     let plain = |use_: &SealedFor<'_>, text: &str| keys.open(use_, text).unwrap();
 
@@ -80,7 +80,7 @@ fn tokens_and_cursors_hold_what_they_ever_held() {
 }
 
 #[test]
-fn texts_that_clients_hold_are_still_believed() {
+fn texts_that_clients_hold_are_still_accepted() {
     let held: Value = serde_json::from_str(&golden("held-by-clients")).unwrap();
     let text = |name: &str| held[name].as_str().unwrap();
     let token = Token::open(&keys(), &tenant(), Some((KIND, aggregate())), AT, text("token")).unwrap();

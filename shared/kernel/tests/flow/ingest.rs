@@ -204,7 +204,7 @@ async fn a_message_of_an_unknown_kind_comes_again_and_in_strict_order_holds_back
 }
 
 #[tokio::test]
-async fn at_the_last_delivery_a_command_is_told_to_have_failed_and_may_still_succeed_later() {
+async fn at_the_last_delivery_a_command_is_recorded_as_failed_and_may_still_succeed_later() {
     let world = world(Order::Loose);
     let id = world.id();
     let opened = world.envelope(id, open("a"));
@@ -247,7 +247,7 @@ fn hangs(hanging: Operation) -> Arc<dyn FaultPlan> {
 
 /// An invocation that runs out of time returns no response. Then SQS delivers all messages again, even the finished ones.
 #[tokio::test(start_paused = true)]
-async fn whatever_hangs_the_answer_gets_out_before_the_deadline() {
+async fn the_response_is_sent_before_the_deadline_whatever_hangs() {
     for operation in [Operation::Load, Operation::Commit, Operation::PutView] {
         let stores = MemoryStores::default();
         let write = Arc::new(Faulty::new(Arc::new(stores.write()), hangs(operation)));
@@ -284,7 +284,7 @@ impl MessageDeferral for Deferrals {
 }
 
 #[tokio::test]
-async fn what_comes_too_early_is_put_off_for_longer_each_time_up_to_twenty_seconds() {
+async fn an_early_message_is_deferred_longer_each_time_up_to_twenty_seconds() {
     let (stores, deferrals) = (MemoryStores::default(), Arc::new(Deferrals::default()));
     let (write, views) = (Arc::new(stores.write()), Arc::new(stores.views()));
     let world = world_over(Order::Loose, stores, write, views, Some(deferrals.clone()));
@@ -306,7 +306,7 @@ async fn what_comes_too_early_is_put_off_for_longer_each_time_up_to_twenty_secon
 }
 
 #[tokio::test]
-async fn what_failed_is_left_to_the_queues_own_timeout() {
+async fn a_failed_message_waits_for_the_queues_own_timeout() {
     let (stores, deferrals) = (MemoryStores::default(), Arc::new(Deferrals::default()));
     let (write, views) = (Arc::new(stores.write()), Arc::new(stores.views()));
     let world = world_over(Order::Loose, stores, write, views, Some(deferrals.clone()));
@@ -315,7 +315,7 @@ async fn what_failed_is_left_to_the_queues_own_timeout() {
 }
 
 #[tokio::test]
-async fn a_batch_tells_what_became_of_its_commands_each_counted_once() {
+async fn a_batch_report_counts_each_command_once() {
     let world = world(Order::Loose);
     let id = world.id();
     let opened = world.envelope(id, open("a"));
@@ -364,7 +364,7 @@ impl ViewWriter for Troubled {
 }
 
 #[tokio::test]
-async fn what_was_applied_but_not_projected_is_projected_by_the_redelivery() {
+async fn a_redelivery_projects_a_command_that_was_applied_but_not_projected() {
     let stores = MemoryStores::default();
     let troubled = Arc::new(Troubled { puts: AtomicU64::new(0), views: stores.views() });
     let world = world_with(Order::Loose, stores, troubled);

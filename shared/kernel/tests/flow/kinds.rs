@@ -113,7 +113,7 @@ fn each_domain_reads_the_messages_of_its_own_kind_alone() {
 }
 
 #[test]
-fn a_command_of_an_unknown_kind_can_be_said_to_have_failed() {
+fn a_command_of_an_unknown_kind_can_be_recorded_as_failed() {
     let world = World::new();
     let failed = CommandStatus::Failed { reason: "the kind N is unknown".to_owned() };
     let record = EnvelopeHeader::parse(&message::<Named>(&world)).unwrap().record(failed, None);

@@ -138,7 +138,7 @@ async fn a_hot_view_comes_from_memory_and_in_a_new_environment_from_redis() {
 }
 
 #[tokio::test]
-async fn memory_is_believed_for_two_seconds_and_never_when_the_clock_goes_back() {
+async fn memory_is_used_for_two_seconds_and_never_if_the_clock_goes_back() {
     let world = World::new();
     let id = world.new_id();
     let here = environment(&world);
@@ -156,7 +156,7 @@ async fn memory_is_believed_for_two_seconds_and_never_when_the_clock_goes_back()
 }
 
 #[tokio::test]
-async fn a_page_in_memory_is_believed_for_five_seconds_and_never_when_the_clock_goes_back() {
+async fn a_page_in_memory_is_used_for_five_seconds_and_never_if_the_clock_goes_back() {
     let world = World::new();
     let (here, tenant) = (environment(&world), tenant());
     let items = async || {
@@ -215,7 +215,7 @@ async fn the_store_is_read_strongly_consistent_for_fills_and_tokens_alone() {
 }
 
 #[tokio::test]
-async fn a_read_that_names_a_version_passes_by_the_caches_that_are_behind_it_and_waits_for_none() {
+async fn a_read_that_names_a_version_skips_older_caches_and_does_not_wait() {
     let world = World::new();
     let id = world.new_id();
     write(&world, id, open("a"), true).await;
@@ -273,7 +273,7 @@ async fn a_token_reads_through_stale_caches_to_the_version_that_it_demands() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_that_demands_too_much_is_told_so_or_gets_a_flagged_answer_if_it_is_lenient() {
+async fn a_read_behind_its_token_fails_or_is_flagged_as_stale_if_it_is_lenient() {
     let world = World::new();
     let id = world.new_id();
     write(&world, id, open("a"), true).await;
@@ -386,7 +386,7 @@ async fn a_token_waits_for_the_version_that_it_demands() {
 }
 
 #[tokio::test]
-async fn a_token_for_something_else_is_refused() {
+async fn a_token_of_another_item_is_refused() {
     let world = World::new();
     let (id, other) = (world.new_id(), world.new_id());
     let here = environment(&world);
@@ -449,7 +449,7 @@ impl SharedCache for CountingCache {
 
 /// The pauses are 10 to 20 ms each. The second lookup finds the fill, or the third, or none.
 #[tokio::test(start_paused = true)]
-async fn what_another_environment_is_filling_is_asked_for_twice_more() {
+async fn an_entry_that_another_environment_fills_is_looked_up_twice_more() {
     for (filled_after, times, reads) in [(5, 2, 0), (20, 3, 0), (60, 3, 1)] {
         let world = World::new();
         let id = world.new_id();
@@ -472,7 +472,7 @@ async fn what_another_environment_is_filling_is_asked_for_twice_more() {
 }
 
 #[tokio::test]
-async fn a_shared_cache_that_is_down_is_passed_by() {
+async fn a_shared_cache_that_is_down_is_skipped() {
     let world = World::new();
     let id = world.new_id();
     write(&world, id, open("a"), true).await;
@@ -570,7 +570,7 @@ async fn a_page_that_is_shorter_than_its_limit_is_not_the_last_one_unless_the_st
 }
 
 #[tokio::test]
-async fn while_one_projection_takes_the_place_of_another_both_are_shown_as_they_are() {
+async fn while_one_projection_replaces_another_each_has_its_own_views() {
     let (world, next) = (World::new(), MemoryStores::default());
     let id = world.new_id();
     let applied = world.apply(&[world.command(id, open("a"))]).await;

@@ -231,7 +231,7 @@ impl ViewReader for Lagging {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_command_left_is_read_strongly_consistent_for_a_client_that_waits() {
+async fn a_client_that_waits_gets_a_strongly_consistent_read_of_the_result() {
     let world = World::new();
     let route = QueueRoute { views: Arc::new(Lagging(world.stores.views())), ..queue_route(&world) };
     let submitter =
@@ -260,7 +260,7 @@ async fn states_that_are_shown_at_once_are_read_strongly_consistent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_waits_is_answered_in_time_and_looks_are_seldom() {
+async fn a_client_that_waits_is_answered_in_time_with_few_reads_of_the_record() {
     let world = World::new();
     let looks = Arc::new(CountingRecords { records: world.stores.records(), times: AtomicU32::new(0) });
     let route = QueueRoute { records: looks.clone(), ..queue_route(&world) };
@@ -358,7 +358,7 @@ async fn a_session_keeps_its_floor_and_its_order_from_write_to_write() {
 }
 
 #[tokio::test]
-async fn a_command_is_on_its_way_until_it_has_a_record_and_unknown_when_not_genuine_or_too_old() {
+async fn a_command_is_pending_until_it_has_a_record_and_unknown_if_not_genuine_or_too_old() {
     let world = World::new();
     let lookup = CommandLookup::new(Arc::new(world.stores.records()), world.clock.clone(), world.keys.clone());
     let answer = queued(&world).submit(request(None, None, open("a")), Preference::default()).await.unwrap();
@@ -375,7 +375,7 @@ async fn a_command_is_on_its_way_until_it_has_a_record_and_unknown_when_not_genu
 }
 
 #[tokio::test]
-async fn beside_a_queue_a_client_has_its_answer_as_it_prefers() {
+async fn beside_a_queue_a_client_chooses_the_answer() {
     let world = World::new();
     let submitter = either(&world, true);
     let now = submitter.submit(request(None, None, open("a")), Preference::default()).await.unwrap();
@@ -388,7 +388,7 @@ async fn beside_a_queue_a_client_has_its_answer_as_it_prefers() {
 }
 
 #[tokio::test]
-async fn beside_a_queue_what_builds_on_something_queued_is_queued_behind_it() {
+async fn beside_a_queue_a_command_that_builds_on_a_queued_one_is_queued_behind_it() {
     let world = World::new();
     let submitter = either(&world, false);
     let queued = queued(&world).submit(request(None, None, open("a")), Preference::default()).await.unwrap();

@@ -33,7 +33,7 @@ pub(super) fn stamp_at(at: Timestamp) -> Stamp {
 }
 
 /// Checks that the stored form of each schema can be read, and that the current form and its view are written as before.
-pub fn states_are_stored_as_ever<R: Resource>(golden: &str) {
+pub fn states_are_stored_as_before<R: Resource>(golden: &str) {
     let mut written = with_current_state::<R>(golden);
     for (name, text) in texts(golden, "state-") {
         let state = R::decode(schema_in(&name), text.as_bytes());
@@ -48,7 +48,7 @@ pub fn states_are_stored_as_ever<R: Resource>(golden: &str) {
 }
 
 /// Checks that messages of each schema can be read, and that messages of the current schema are written as before.
-pub fn messages_travel_as_ever<R: Resource>(golden: &str) {
+pub fn messages_are_written_as_before<R: Resource>(golden: &str) {
     let mut written = Vec::new();
     for operation in Description::of::<R>().operations() {
         let of = match operation {
@@ -79,7 +79,7 @@ pub fn messages_travel_as_ever<R: Resource>(golden: &str) {
 
 /// Checks that keys are computed as before. With another key, a unique value could be taken twice, and an item would be missing
 /// in a list.
-pub fn keys_are_computed_as_ever<R: Resource>(golden: &str) {
+pub fn keys_are_computed_as_before<R: Resource>(golden: &str) {
     let mut written = with_current_state::<R>(golden);
     let key = AggregateKey { kind: R::KIND, tenant: tenant(), id: aggregate() };
     for (name, text) in texts(golden, "state-") {
