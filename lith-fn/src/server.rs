@@ -62,7 +62,7 @@ pub(crate) async fn run(router: Router, lookup: Lookup<'_>) -> Result<(), Error>
         address.parse().map_err(|error| format!("LISTEN_ADDR must be an address with a port: {error}"))?;
     let listener = TcpListener::bind(address).await.map_err(|error| format!("cannot listen on {address}: {error}"))?;
     tracing::info!(address = %listener.local_addr()?, "listening");
-    let mut stop = std::pin::pin!(told_to_stop()?);
+    let mut stop = std::pin::pin!(stop_signal()?);
     let connections = GracefulShutdown::new();
     loop {
         let accepted = tokio::select! {
@@ -132,7 +132,7 @@ impl Server {
 }
 
 /// Returns a future that ends at the first SIGTERM or SIGINT.
-fn told_to_stop() -> Result<impl Future<Output = ()>, Error> {
+fn stop_signal() -> Result<impl Future<Output = ()>, Error> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     Ok(async move {
         tokio::select! {

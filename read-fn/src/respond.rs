@@ -42,7 +42,7 @@ pub(crate) fn item(answer: ReadAnswer, if_match: IfMatch, request: &HeaderMap) -
         // This header marks a stale answer, so it is sent only with one.
         response.headers_mut().insert(PREFERENCE_APPLIED, HeaderValue::from_static("handling=lenient"));
     }
-    tell_caches(&mut response, age, tiers);
+    set_cache_headers(&mut response, age, tiers);
     response
 }
 
@@ -54,7 +54,7 @@ pub(crate) fn page(resource: &Description, page: PageAnswer, query: &str, base: 
         let next = base.link(format_args!("{}?{}", resource.path(), with_cursor(query, &cursor)));
         set(&mut response, header::LINK, format!("<{next}>; rel=\"next\""));
     }
-    tell_caches(&mut response, page.age, page.tiers);
+    set_cache_headers(&mut response, page.age, page.tiers);
     response
 }
 
@@ -67,14 +67,14 @@ fn with_cursor(query: &str, cursor: &str) -> String {
 
 /// Sets `Age` (RFC 9111) and `Cache-Status` (RFC 9211), and reports the caches to the metrics. Sets neither header in the stages
 /// without a cache.
-fn tell_caches(response: &mut Response, age: Option<Duration>, tiers: Vec<TierReport>) {
+fn set_cache_headers(response: &mut Response, age: Option<Duration>, tiers: Vec<TierReport>) {
     if let Some(age) = age {
         set(response, header::AGE, age.as_secs().to_string());
     }
     let mut list = ListSerializer::new();
     // The cache nearest to the origin comes first (RFC 9211, section 2). It was asked last.
     for report in tiers.iter().rev() {
-        tell_cache(&mut list, report);
+        push_cache_status(&mut list, report);
     }
     if let Some(list) = list.finish() {
         set(response, CACHE_STATUS, list);
@@ -87,7 +87,7 @@ const TTL: &KeyRef = key_ref("ttl");
 const FWD: &KeyRef = key_ref("fwd");
 const DETAIL: &KeyRef = key_ref("detail");
 
-fn tell_cache(list: &mut ListSerializer<String>, report: &TierReport) {
+fn push_cache_status(list: &mut ListSerializer<String>, report: &TierReport) {
     let cache = list.bare_item(match report.tier {
         Tier::Memory => token_ref("memory"),
         Tier::Redis => token_ref("redis"),
@@ -180,7 +180,7 @@ mod tests {
         let text = |tiers: &[(Tier, CacheResult)]| {
             let mut response = StatusCode::OK.into_response();
             let tiers = tiers.iter().map(|(tier, result)| TierReport { tier: *tier, result: *result }).collect();
-            tell_caches(&mut response, None, tiers);
+            set_cache_headers(&mut response, None, tiers);
             response.headers().get(CACHE_STATUS).map(|value| value.to_str().unwrap().to_owned())
         };
         let hit = CacheResult::Hit(Some(Duration::from_millis(287_900)));

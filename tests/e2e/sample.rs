@@ -366,7 +366,7 @@ fn lived(resource: &Description, body: &Value, actions: &[&'static str]) -> Opti
     impl Visitor for Lived<'_> {
         type Output = Option<Value>;
         fn visit<R: Resource>(self) -> Option<Value> {
-            resource::testing::lived::<R>(self.0, self.1)
+            resource::testing::view_after::<R>(self.0, self.1)
         }
     }
     resources::visit(resource, Lived(body, actions)).flatten()

@@ -175,7 +175,7 @@ struct Work<'a, D: Domain> {
 
 impl<D: Domain> Work<'_, D> {
     async fn run(&mut self) -> Result<(), ApplyError> {
-        self.look_for_what_comes_before().await?;
+        self.load_predecessors().await?;
         let mut attempts = 0;
         while !self.pending.is_empty() {
             let plan = self.plan();
@@ -207,7 +207,7 @@ impl<D: Domain> Work<'_, D> {
     }
 
     /// Looks up the predecessors of these commands that are not in this batch.
-    async fn look_for_what_comes_before(&mut self) -> Result<(), ApplyError> {
+    async fn load_predecessors(&mut self) -> Result<(), ApplyError> {
         if self.applier.policy.reorder_window.is_zero() {
             return Ok(());
         }

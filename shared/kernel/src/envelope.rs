@@ -186,7 +186,7 @@ impl RawEnvelope {
             return Err(EnvelopeError::UnknownKind(self.kind));
         }
         let command = D::decode_command(self.command_schema, self.command.get())?;
-        Ok(self.carrying::<D>(command))
+        Ok(self.with_command::<D>(command))
     }
 }
 
@@ -197,7 +197,7 @@ impl<C> Envelope<C> {
     }
 
     /// Returns the same envelope with this command.
-    fn carrying<D: Domain>(self, command: D::Command) -> Envelope<D::Command> {
+    fn with_command<D: Domain>(self, command: D::Command) -> Envelope<D::Command> {
         let Self { schema, tenant, subject, kind, aggregate, .. } = self;
         let Self { stamp, expected, excluded, after, fingerprint, traceparent, .. } = self;
         let command_schema = D::COMMAND_SCHEMA;

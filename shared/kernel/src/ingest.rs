@@ -117,7 +117,7 @@ impl Ingest {
             }
         }
         if mutant!(NotFoundByReceiveCount) {
-            self.reject_the_patient(messages, &mut dispositions).await;
+            self.reject_by_receive_count(messages, &mut dispositions).await;
         }
         let undone = messages
             .iter()
@@ -190,7 +190,7 @@ impl Ingest {
 
     /// Rejects by receive count: a mutant for the simulation. The protocol must not do so, because the receive count proves nothing
     /// about the messages that are still in the queue.
-    async fn reject_the_patient(&self, messages: &[Message], dispositions: &mut [Disposition]) {
+    async fn reject_by_receive_count(&self, messages: &[Message], dispositions: &mut [Disposition]) {
         for (message, disposition) in messages.iter().zip(dispositions) {
             if *disposition == Disposition::Deferred && message.receive_count >= 3 {
                 let status = CommandStatus::Rejected { version: 0, problem: Problem::not_found() };

@@ -104,7 +104,7 @@ pub const fn are_apart(all: &[Description]) -> bool {
         while other < others.len() {
             let (_, rest) = others.split_at(other);
             let Some(next) = rest.first() else { return false };
-            if meet(one, next) {
+            if collide(one, next) {
                 return false;
             }
             other += 1;
@@ -114,7 +114,7 @@ pub const fn are_apart(all: &[Description]) -> bool {
     true
 }
 
-const fn meet(one: &Description, other: &Description) -> bool {
+const fn collide(one: &Description, other: &Description) -> bool {
     is_same(one.kind.letters(), other.kind.letters())
         || is_same(one.collection, other.collection)
         || is_same(one.name, other.name)

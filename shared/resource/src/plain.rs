@@ -39,7 +39,7 @@ pub trait Plain: Resource + Clone + PartialEq + Serialize + DeserializeOwned {
     fn into_patch(self) -> Self::Patch;
 
     /// Returns the state of a new item.
-    fn born(self, stamp: Stamp) -> Self::State;
+    fn into_state(self, stamp: Stamp) -> Self::State;
     /// Returns the patch without the fields that already carry this stamp or a later one.
     fn winning(patch: Self::Patch, state: &Self::State, stamp: Stamp) -> Self::Patch;
     /// Returns the state with the fields of a patch.
@@ -229,7 +229,7 @@ fn wrong_state<M: StateMachine>(from: M, action: M::Action) -> Problem {
 /// Returns the item after an event.
 pub fn evolve<R: Plain>(state: Option<R::State>, event: Event<R>) -> Option<R::State> {
     match (event, state) {
-        (Event::Created { details, stamp }, _) => Some(details.born(stamp)),
+        (Event::Created { details, stamp }, _) => Some(details.into_state(stamp)),
         (Event::Changed { patch, stamp, at }, Some(state)) => Some(R::set(state, patch, stamp, at)),
         (Event::Moved { to, at }, Some(state)) => Some(R::moved(state, to, at)),
         (Event::Deleted, _) | (Event::Changed { .. } | Event::Moved { .. }, None) => None,

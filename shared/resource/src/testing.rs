@@ -17,7 +17,7 @@ mod samples;
 
 pub use self::forms::{keys_are_computed_as_before, messages_are_written_as_before, states_are_stored_as_before};
 pub use self::inputs::{command_body, envelope, query_string, stored_item};
-pub use self::samples::{is_wide, lived, walks};
+pub use self::samples::{is_wide, view_after, walks};
 use crate::Resource;
 pub use crate::field::{beginning, full_body, of_value, parameter, text_of};
 

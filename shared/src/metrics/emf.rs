@@ -327,8 +327,8 @@ mod tests {
         let of_tenant = Measured { tenant: Some(&tenant), ..ok };
         let output = lines(&request(&source(), Timestamp::from_micros(0), of_tenant));
         assert_eq!((&output[0]["RequestId"], &output[0]["Tenant"]), (&json!("a-request"), &json!(tenant.as_str())));
-        let of_nobody = lines(&request(&source(), Timestamp::from_micros(0), ok));
-        assert_eq!((&of_nobody[0]["RequestId"], of_nobody[0].get("Tenant")), (&json!("a-request"), None));
+        let without_tenant = lines(&request(&source(), Timestamp::from_micros(0), ok));
+        assert_eq!((&without_tenant[0]["RequestId"], without_tenant[0].get("Tenant")), (&json!("a-request"), None));
     }
 
     #[test]

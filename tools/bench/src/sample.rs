@@ -93,7 +93,7 @@ mod tests {
         impl Visitor for Lives<'_> {
             type Output = bool;
             fn visit<R: Resource>(self) -> bool {
-                resource::testing::lived::<R>(&full_body(R::FIELDS, 1), self.0).is_some()
+                resource::testing::view_after::<R>(&full_body(R::FIELDS, 1), self.0).is_some()
             }
         }
         for sample in all() {

@@ -22,7 +22,7 @@ fn entry(version: u64, read_after: u64) -> MemoryEntry {
 }
 
 /// Puts the entries one after another, and returns the entry that the cache then holds.
-fn left_by(cache: &dyn MemoryCache, entries: &[MemoryEntry]) -> Option<MemoryEntry> {
+fn entry_after(cache: &dyn MemoryCache, entries: &[MemoryEntry]) -> Option<MemoryEntry> {
     let key = key();
     for entry in entries {
         cache.put(&key, entry.clone());
@@ -39,7 +39,7 @@ fn an_entry_is_read_back_whole(cache: &dyn MemoryCache) {
         for version in [0, 1, u64::MAX] {
             let view = CachedView { body: body.clone(), ..view(version) };
             let entry = MemoryEntry { view, read_at: NOW };
-            assert_eq!(left_by(cache, std::slice::from_ref(&entry)), Some(entry));
+            assert_eq!(entry_after(cache, std::slice::from_ref(&entry)), Some(entry));
         }
     }
 }
@@ -47,23 +47,23 @@ fn an_entry_is_read_back_whole(cache: &dyn MemoryCache) {
 fn a_higher_version_replaces_whenever_it_was_read(cache: &dyn MemoryCache) {
     for read_after in [0, 1, 2] {
         let higher = entry(2, read_after);
-        assert_eq!(left_by(cache, &[entry(1, 1), higher.clone()]), Some(higher));
+        assert_eq!(entry_after(cache, &[entry(1, 1), higher.clone()]), Some(higher));
     }
 }
 
 fn a_lower_version_never_replaces(cache: &dyn MemoryCache) {
     for read_after in [0, 1, 2] {
-        assert_eq!(left_by(cache, &[entry(2, 1), entry(1, read_after)]), Some(entry(2, 1)));
+        assert_eq!(entry_after(cache, &[entry(2, 1), entry(1, read_after)]), Some(entry(2, 1)));
     }
 }
 
 fn the_same_version_is_renewed_by_a_later_read_alone(cache: &dyn MemoryCache) {
     let later = entry(1, 2);
-    assert_eq!(left_by(cache, &[entry(1, 1), later.clone()]), Some(later));
+    assert_eq!(entry_after(cache, &[entry(1, 1), later.clone()]), Some(later));
     for read_after in [0, 1] {
         let body = Some(Bytes::from_static(b"other"));
         let other = MemoryEntry { view: CachedView { body, ..view(1) }, ..entry(1, read_after) };
-        assert_eq!(left_by(cache, &[entry(1, 1), other]), Some(entry(1, 1)));
+        assert_eq!(entry_after(cache, &[entry(1, 1), other]), Some(entry(1, 1)));
     }
 }
 

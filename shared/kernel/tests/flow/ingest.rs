@@ -111,7 +111,7 @@ fn message(id: &str, body: String) -> Message {
     Message { id: id.to_owned(), receipt_handle, body, receive_count: 1, order_group: Some("g".to_owned()) }
 }
 
-fn carrying(id: &str, envelope: &Envelope<CounterCommand>) -> Message {
+fn message_of(id: &str, envelope: &Envelope<CounterCommand>) -> Message {
     message(id, serde_json::to_string(envelope).unwrap())
 }
 
@@ -121,7 +121,7 @@ async fn a_batch_is_applied_and_projected_and_nothing_comes_again() {
     let (a, b) = (world.id(), world.id());
     let envelopes = [(a, open("a")), (b, open("b")), (a, ADD)];
     let envelopes = envelopes.map(|(id, command)| world.envelope(id, command));
-    let messages: Vec<_> = envelopes.iter().map(|envelope| carrying("m", envelope)).collect();
+    let messages: Vec<_> = envelopes.iter().map(|envelope| message_of("m", envelope)).collect();
     assert!(world.batch(&messages).await.is_empty());
     let versions: Vec<_> = world.stores.all_views().values().map(|view| view.version).collect();
     assert_eq!(versions.iter().sum::<u64>(), 3);
@@ -132,8 +132,8 @@ async fn a_batch_is_applied_and_projected_and_nothing_comes_again() {
 async fn one_command_in_two_messages_is_applied_once_and_both_are_done() {
     let world = world(Order::Loose);
     let envelope = world.envelope(world.id(), open("a"));
-    assert!(world.batch(&[carrying("m1", &envelope), carrying("m2", &envelope)]).await.is_empty());
-    assert!(world.batch(&[carrying("m3", &envelope)]).await.is_empty());
+    assert!(world.batch(&[message_of("m1", &envelope), message_of("m2", &envelope)]).await.is_empty());
+    assert!(world.batch(&[message_of("m3", &envelope)]).await.is_empty());
     assert_eq!(world.stores.all_views().values().map(|view| view.version).collect::<Vec<_>>(), [1]);
 }
 
@@ -145,9 +145,9 @@ async fn unreadable_messages_come_again_and_do_not_stop_the_others() {
     let newer_command = Envelope { command_schema: 99, ..world.envelope(world.id(), open("c")) };
     let messages = [
         message("poison", "{".to_owned()),
-        carrying("good", &envelope),
-        carrying("newer", &newer),
-        carrying("newer command", &newer_command),
+        message_of("good", &envelope),
+        message_of("newer", &newer),
+        message_of("newer command", &newer_command),
         message("nested", "[".repeat(100_000)),
     ];
     assert_eq!(world.batch(&messages).await, ["poison", "newer", "newer command", "nested"]);
@@ -160,9 +160,9 @@ async fn in_strict_order_an_unreadable_message_holds_back_those_behind_it() {
     let envelope = world.envelope(world.id(), open("a"));
     let other = Message {
         order_group: Some("other".to_owned()),
-        ..carrying("elsewhere", &world.envelope(world.id(), open("b")))
+        ..message_of("elsewhere", &world.envelope(world.id(), open("b")))
     };
-    let messages = [message("poison", "{".to_owned()), carrying("behind", &envelope), other];
+    let messages = [message("poison", "{".to_owned()), message_of("behind", &envelope), other];
     assert_eq!(world.batch(&messages).await, ["poison", "behind"]);
     assert_eq!(world.status(&envelope), None);
 }
@@ -179,7 +179,7 @@ async fn a_batch_may_hold_commands_of_several_kinds_and_one_id_is_an_aggregate_o
     let id = world.id();
     let first = [world.envelope(id, open("a")), world.envelope(id, ADD)];
     let named = [world.envelope(id, open("a")), world.envelope(id, ADD)].map(of_named_kind);
-    let messages: Vec<_> = named.iter().chain(&first).map(|envelope| carrying("m", envelope)).collect();
+    let messages: Vec<_> = named.iter().chain(&first).map(|envelope| message_of("m", envelope)).collect();
     assert!(world.batch(&messages).await.is_empty());
     let views = world.stores.all_views();
     let of_kind = |kind| &views[&AggregateKey { kind, tenant: "t".parse().unwrap(), id }];
@@ -197,7 +197,7 @@ async fn a_message_of_an_unknown_kind_comes_again_and_in_strict_order_holds_back
         let unknown = Envelope { kind: Some("Z".to_owned()), ..of_named_kind(world.envelope(world.id(), open("a"))) };
         let first = world.envelope(world.id(), open("b"));
         let named = of_named_kind(world.envelope(world.id(), open("c")));
-        let messages = [carrying("unknown", &unknown), carrying("first", &first), carrying("named", &named)];
+        let messages = [message_of("unknown", &unknown), message_of("first", &first), message_of("named", &named)];
         assert_eq!(world.batch(&messages).await, due, "{order:?}");
         assert_eq!(world.status(&unknown), None);
     }
@@ -209,14 +209,14 @@ async fn at_the_last_delivery_a_command_is_recorded_as_failed_and_may_still_succ
     let id = world.id();
     let opened = world.envelope(id, open("a"));
     let early = world.envelope(id, ADD);
-    let last = Message { receive_count: 20, ..carrying("m", &early) };
+    let last = Message { receive_count: 20, ..message_of("m", &early) };
     assert_eq!(world.batch(&[last]).await, ["m"]);
     assert!(matches!(world.status(&early), Some(CommandStatus::Failed { .. })));
     let newer = Envelope { schema: 99, ..world.envelope(id, ADD) };
-    let unread = Message { receive_count: 20, ..carrying("newer", &newer) };
+    let unread = Message { receive_count: 20, ..message_of("newer", &newer) };
     assert_eq!(world.batch(&[unread]).await, ["newer"]);
     assert!(matches!(world.status(&newer), Some(CommandStatus::Failed { .. })));
-    assert!(world.batch(&[carrying("c", &opened), carrying("redriven", &early)]).await.is_empty());
+    assert!(world.batch(&[message_of("c", &opened), message_of("redriven", &early)]).await.is_empty());
     assert_eq!(world.status(&early), Some(CommandStatus::Applied { version: 2 }));
 }
 
@@ -225,7 +225,7 @@ async fn work_that_cannot_be_done_in_time_is_left_for_another_delivery() {
     let world = world(Order::Loose);
     let envelope = world.envelope(world.id(), open("a"));
     let soon = Instant::now() + Duration::from_secs(1);
-    assert_eq!(world.ingest.batch(&[carrying("m", &envelope)], soon).await.failed, ["m"]);
+    assert_eq!(world.ingest.batch(&[message_of("m", &envelope)], soon).await.failed, ["m"]);
     assert_eq!(world.status(&envelope), None);
 }
 
@@ -255,7 +255,7 @@ async fn the_response_is_sent_before_the_deadline_whatever_hangs() {
         let world = world_over(Order::Loose, stores, write, views, None);
         let envelope = world.envelope(world.id(), open("a"));
         let deadline = Instant::now() + Duration::from_secs(9);
-        assert_eq!(world.ingest.batch(&[carrying("m", &envelope)], deadline).await.failed, ["m"]);
+        assert_eq!(world.ingest.batch(&[message_of("m", &envelope)], deadline).await.failed, ["m"]);
         let left = deadline.saturating_duration_since(Instant::now());
         assert!((Duration::from_millis(250)..Duration::from_secs(2)).contains(&left), "{operation:?}: {left:?} left");
     }
@@ -267,7 +267,7 @@ async fn work_is_begun_only_if_there_is_time_for_it() {
         let world = world(Order::Loose);
         let envelope = world.envelope(world.id(), open("a"));
         let deadline = Instant::now() + Duration::from_millis(left);
-        assert_eq!(world.ingest.batch(&[carrying("m", &envelope)], deadline).await.failed.len(), failed, "{left} ms");
+        assert_eq!(world.ingest.batch(&[message_of("m", &envelope)], deadline).await.failed.len(), failed, "{left} ms");
     }
 }
 
@@ -293,7 +293,7 @@ async fn an_early_message_is_deferred_longer_each_time_up_to_twenty_seconds() {
     for (receive_count, seconds) in longest {
         let mut put_off = Vec::new();
         for _ in 0..20 {
-            let message = Message { receive_count, ..carrying("m", &early) };
+            let message = Message { receive_count, ..message_of("m", &early) };
             assert_eq!(world.batch(&[message]).await, ["m"]);
             let (receipt_handle, delay) = deferrals.0.lock().unwrap().pop().unwrap();
             assert_eq!(receipt_handle, "handle of m");
@@ -321,13 +321,13 @@ async fn a_batch_report_counts_each_command_once() {
     let opened = world.envelope(id, open("a"));
     let again = world.envelope(id, open("a"));
     world.clock.pass(Duration::from_micros(1_500_000));
-    let early = Message { receive_count: 20, ..carrying("early", &world.envelope(world.id(), ADD)) };
-    let messages = [carrying("m1", &opened), carrying("m2", &opened), carrying("m3", &again), early];
+    let early = Message { receive_count: 20, ..message_of("early", &world.envelope(world.id(), ADD)) };
+    let messages = [message_of("m1", &opened), message_of("m2", &opened), message_of("m3", &again), early];
     let of_kind = async |messages: &[Message]| world.report(messages).await.tallies.remove(&Some(KIND)).unwrap();
     let tally = of_kind(&messages).await;
     assert_eq!((tally.applied, tally.refused, tally.failed), (1, 1, 1));
     assert_eq!(tally.projection_lags.iter().map(Duration::as_millis).collect::<Vec<_>>(), [1_500]);
-    assert_eq!(of_kind(&[carrying("m4", &opened)]).await, Tally::default());
+    assert_eq!(of_kind(&[message_of("m4", &opened)]).await, Tally::default());
 }
 
 #[tokio::test]
@@ -336,8 +336,8 @@ async fn a_delivery_that_failed_is_counted_and_one_that_came_too_early_is_not() 
     let troubled = Arc::new(Troubled { puts: AtomicU64::new(0), views: stores.views() });
     let world = world_with(Order::Loose, stores, troubled);
     let (opened, early) = (world.envelope(world.id(), open("a")), world.envelope(world.id(), ADD));
-    let unprojected = carrying("unprojected", &opened);
-    let messages = [message("unreadable", "{".to_owned()), carrying("early", &early), unprojected];
+    let unprojected = message_of("unprojected", &opened);
+    let messages = [message("unreadable", "{".to_owned()), message_of("early", &early), unprojected];
     let report = world.report(&messages).await;
     let failed = Tally { deliveries_failed: 1, ..Tally::default() };
     let of_kind = Tally { applied: 1, ..failed.clone() };
@@ -368,7 +368,7 @@ async fn a_redelivery_projects_a_command_that_was_applied_but_not_projected() {
     let stores = MemoryStores::default();
     let troubled = Arc::new(Troubled { puts: AtomicU64::new(0), views: stores.views() });
     let world = world_with(Order::Loose, stores, troubled);
-    let messages = [carrying("m", &world.envelope(world.id(), open("a")))];
+    let messages = [message_of("m", &world.envelope(world.id(), open("a")))];
     assert_eq!(world.batch(&messages).await, ["m"]);
     assert_eq!(world.batch(&messages).await, ["m"]);
     assert!(world.stores.all_views().is_empty());

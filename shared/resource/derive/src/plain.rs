@@ -214,7 +214,7 @@ impl Plain<'_> {
         let machine: Vec<_> = self.attributes.machine.iter().map(|machine| &machine.field).collect();
         let machine_names = machine.iter().map(ToString::to_string);
         quote! {
-            fn born(self, stamp: #stamp) -> #state {
+            fn into_state(self, stamp: #stamp) -> #state {
                 #state {
                     #(#idents: ::resource::plain::Stamped { value: self.#idents, stamp },)*
                     #(#machine: ::core::default::Default::default(),)*

@@ -24,7 +24,7 @@ pub fn is_wide(field: &Field) -> bool {
 /// Returns the view of an item after a create with this body and these actions, without a service; `None` if one of them is
 /// refused.
 #[must_use]
-pub fn lived<R: Resource>(body: &Json, actions: &[&'static str]) -> Option<Json> {
+pub fn view_after<R: Resource>(body: &Json, actions: &[&'static str]) -> Option<Json> {
     let now = SystemClock.now();
     let context = Context { stamp: Stamp { at: now, command: CommandId::generate(now) }, conditional: false };
     let create = (Operation::Create, body.to_string());
@@ -46,7 +46,7 @@ pub fn walks<R: Resource>() -> Vec<Vec<&'static str>> {
     while let Some(walk) = walks.get(next).cloned() {
         let unused = R::ACTIONS.iter().filter(|action| !walk.contains(*action));
         let longer = unused.map(|action| [walk.as_slice(), &[*action]].concat());
-        walks.extend(longer.filter(|longer| lived::<R>(&body, longer).is_some()));
+        walks.extend(longer.filter(|longer| view_after::<R>(&body, longer).is_some()));
         next += 1;
     }
     walks
