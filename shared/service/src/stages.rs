@@ -192,10 +192,10 @@ mod tests {
         let rows = StageConfig::all().unwrap();
         assert_eq!(rows.iter().filter(|row| row.kind == StageKind::Stage).count(), 7);
         for row in rows {
-            assert!(row.writes_read_store || row.reads_from == Source::WriteStore, "{row} reads what nobody writes");
+            assert!(row.writes_read_store || row.reads_from == Source::WriteStore, "{row} reads an unwritten store");
             assert!(row.writes_redis || !row.has(Cache::Redis), "{row} reads a cache that is not kept up to date");
             assert_eq!(row.queue_deployed, row.binaries.iter().any(|name| name == INGEST), "{row}");
-            assert!(row.queue_deployed || row.writes_answer == WriteAnswer::Result, "{row} accepts into no queue");
+            assert!(row.queue_deployed || row.writes_answer == WriteAnswer::Result, "{row} accepts without a queue");
         }
     }
 

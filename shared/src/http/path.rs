@@ -18,7 +18,7 @@ pub struct BasePath(String);
 
 /// The error for a text that is not a base path.
 #[derive(Debug, thiserror::Error)]
-#[error("must begin with a slash, end without one, and hold letters, digits and -._~$+!*'() otherwise, such as /v1")]
+#[error("must begin with a slash, end without one, and have only letters, digits, / and -._~$+!*'(), such as /v1")]
 pub struct BasePathError;
 
 impl FromStr for BasePath {

@@ -94,7 +94,7 @@ async fn a_bookmark_is_replaced_only_if_it_has_the_expected_content() {
     assert!(!replace(Some(b"one"), b"two").await, "there is nothing to replace");
     assert!(replace(None, b"one").await);
     assert!(!replace(None, b"another").await, "there is one already");
-    assert!(!replace(Some(b"zero"), b"another").await, "it says something else");
+    assert!(!replace(Some(b"zero"), b"another").await, "it has other content");
     assert!(replace(Some(b"one"), b"two").await);
     assert!(replace(Some(b"one"), b"two").await, "it was sent twice, because the first answer was lost");
     assert_eq!(table.bookmark("a").await.unwrap(), Some(b"two".to_vec()));
