@@ -302,7 +302,7 @@ async fn a_lease_that_an_earlier_attempt_brings_back_fills_nothing() {
     want.send(()).unwrap();
     arrived.await.unwrap();
     assert_eq!(cache.get_or_lease("k").await.unwrap(), Lookup::Busy, "the late request was carried out");
-    assert!(!cache.fill("k", &lease, &view(1), PATIENCE).await.unwrap(), "what was read before the write is stale");
+    assert!(!cache.fill("k", &lease, &view(1), PATIENCE).await.unwrap(), "a view from before the write");
 }
 
 /// Passes all data on until the server has answered a read. Then the answer and the connection are lost. Returns an error if

@@ -92,7 +92,7 @@ async fn an_entry_that_was_evicted_is_missing() {
                 hits += 1;
             }
             Lookup::Leased(_) => {}
-            Lookup::Busy => panic!("a lease that nobody holds"),
+            Lookup::Busy => panic!("the key is leased"),
         }
     }
     assert!((1..100).contains(&hits), "{hits}");

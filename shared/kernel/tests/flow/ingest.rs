@@ -301,7 +301,7 @@ async fn an_early_message_is_deferred_longer_each_time_up_to_twenty_seconds() {
         }
         let longest = Duration::from_secs(seconds);
         assert!(put_off.iter().all(|delay| (longest / 2..=longest).contains(delay)), "{receive_count}: {put_off:?}");
-        assert!(put_off.iter().any(|delay| *delay != put_off[0]), "messages that met once would meet for ever");
+        assert!(put_off.iter().any(|delay| *delay != put_off[0]), "equal delays keep messages together");
     }
 }
 

@@ -348,7 +348,7 @@ async fn a_token_waits_for_the_command_that_it_names() {
     let answer = answer.unwrap();
     assert_eq!(answer.view.version, 2);
     let seen = Token::open(&world.keys, &tenant(), Some((KIND, id)), world.clock.now(), &answer.token).unwrap();
-    assert_eq!((seen.floor, seen.command), (2, None), "what was seen is kept, what was waited for is over");
+    assert_eq!((seen.floor, seen.command), (2, None), "only the seen version is left");
     let pending = world.command(id, Add(1));
     world.stores.records().put_pending(&pending.record(CommandStatus::Pending, None)).await.unwrap();
     let waits = Token { command: Some(pending.stamp.command), ..Token::of_version(None, id, 0) };
