@@ -42,7 +42,7 @@ run: ## Serve at http://127.0.0.1:3000 (ARGS="--help" lists the options)
 	cargo build --profile $(PROFILE) -p local $(UNIFIED) --bin watershed-local
 	$(TARGET_DIR)/$(PROFILE)/watershed-local $(ARGS)
 
-test: ## Run all tests but the long ones
+test: ## Run all tests except the long ones
 	@tools/setup.sh redis chromium python
 	cargo build --profile $(PROFILE) --workspace --bins --tests
 	tools/with-ministack.sh $(CARGO_TEST) --workspace
@@ -61,16 +61,16 @@ test-full: ## Run the long tests, add resources to a copy, and deploy to an emul
 	tools/try-resource.sh
 	$(MAKE) test-deploy
 
-test-deploy: package ## Deploy to an emulator of AWS by the CDK, and check the contract there (minutes, after the packages)
+test-deploy: package ## Deploy to an emulator of AWS with the CDK, and check the HTTP contract there (takes minutes after the packages are built)
 	@tools/setup.sh redis python node
 	cargo build --profile $(PROFILE) --workspace --bins --tests
 	$(CARGO_TEST) --workspace --test e2e -- --show-output --ignored deployed::
 
-soak: ## Simulate seed after seed (ARGS="--count 1000000 --from 20000" or "--count 9999999 --seconds 600")
+soak: ## Run the simulation with one seed after another (ARGS="--count 1000000 --from 20000" or "--count 9999999 --seconds 600")
 	cargo build --profile $(PROFILE) $(SIMULATION) --bin simulate
 	$(TARGET_DIR)/$(PROFILE)/simulate $(ARGS)
 
-fuzz: ## Fuzz every parser that meets input (ARGS="seconds per target"; needs the nightly toolchain)
+fuzz: ## Fuzz every parser of outside input (ARGS=60 for 60 seconds per target; needs the nightly toolchain)
 	@tools/setup.sh fuzz
 	tools/fuzz.sh $(ARGS)
 
@@ -88,15 +88,15 @@ synth: ## Write the templates of the seven stages to cdk/cdk.out (CONFIG=my.json
 	@tools/cdk.sh synth
 	@ls cdk/cdk.out/Watershed-*.template.json
 
-deploy: ## Deploy a row of shared/stages.json to AWS (STAGE=cqrs CONFIG=my.json, and FROM=cqrs-expand if it takes that row's place)
+deploy: ## Deploy a stage of shared/stages.json to AWS (STAGE=cqrs CONFIG=my.json, and FROM=cqrs-expand if that stage is deployed now)
 	@tools/cdk.sh deploy $(ARGS)
 
-smoke: ## Try a service as its clients do (URL=https://…, with an access token in the variable WATERSHED_TOKEN)
-	@if [ -z "$$URL" ]; then echo "say where it serves: make smoke URL=…, the stack's output Url" >&2; exit 2; fi
+smoke: ## Send test requests to a deployed service (URL=https://…, with an access token in the variable WATERSHED_TOKEN)
+	@if [ -z "$$URL" ]; then echo "URL is missing: run make smoke URL=…, with the output Url of the stack" >&2; exit 2; fi
 	@cargo build --quiet --profile $(PROFILE) -p ops $(UNIFIED) --bin watershed
 	@$(TARGET_DIR)/$(PROFILE)/watershed smoke --url="$$URL" $(ARGS)
 
-destroy: ## Take down what was deployed (CONFIG=my.json); tables and queues that the configuration retains stay
+destroy: ## Delete the deployed stack (CONFIG=my.json), except the tables and queues that the configuration retains
 	@tools/cdk.sh destroy $(ARGS)
 
 lint: ## Check format, lints, dependencies, spelling, workflows and the paths in the docs
@@ -108,12 +108,12 @@ lint: ## Check format, lints, dependencies, spelling, workflows and the paths in
 	cargo clippy --profile $(PROFILE) $(SIMULATION) --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --profile $(PROFILE) --workspace --no-deps --locked
 	.tools/bin/cargo-deny --log-level error check bans licenses sources
-	if [ -x .venv/bin/typos ]; then .venv/bin/typos; else echo "typos is not installed: spelling is not checked"; fi
-	if [ -x .venv/bin/zizmor ]; then .venv/bin/zizmor --offline --quiet .github; else echo "zizmor is not installed: workflows are not checked"; fi
+	if [ -x .venv/bin/typos ]; then .venv/bin/typos; else echo "typos is not installed, so spelling is not checked: run make setup"; fi
+	if [ -x .venv/bin/zizmor ]; then .venv/bin/zizmor --offline --quiet .github; else echo "zizmor is not installed, so workflows are not checked: run make setup"; fi
 	tools/check-docs.sh
 
 tools: ## Install `watershed`, the operators' command line, with cargo
 	cargo install --path tools/ops --locked --profile $(PROFILE)
 
-setup: ## Install what is missing: redis-server, chromium, ministack, typos, zizmor, cargo-deny, the CDK, checks of templates, cargo-lambda
+setup: ## Install missing tools: redis-server, chromium, ministack, typos, zizmor, cargo-deny, the CDK, checks of templates, cargo-lambda
 	@tools/setup.sh redis chromium python deny node templates package

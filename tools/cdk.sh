@@ -11,35 +11,35 @@ refuse() {
 }
 
 # A value on one line, as a terminal can show it.
-shown() {
+printable() {
     printf '%s' "$1" | LC_ALL=C tr -c '[:print:]' '?'
 }
 
-# The names of all rows. tests/e2e/makefile.rs compares them with the table.
-rows() {
+# The names of all stages. tests/e2e/makefile.rs compares them with the table.
+stage_names() {
     sed -n 's/^ *"stage": "\([a-z-]*\)",$/\1/p' shared/stages.json
 }
 
-check_row() {
-    for row in $(rows); do
-        if [ "$2" = "$row" ]; then return; fi
+check_stage() {
+    for stage in $(stage_names); do
+        if [ "$2" = "$stage" ]; then return; fi
     done
-    refuse "$1 is no row of shared/stages.json: $(shown "$2"). Choose one of $(rows | paste -s -d , - | sed 's/,/, /g')"
+    refuse "$1 is not a stage of shared/stages.json: $(printable "$2"). Choose one of $(stage_names | paste -s -d , - | sed 's/,/, /g')"
 }
 
-check_rows() {
+check_stages() {
     if [ -z "${STAGE:-}" ]; then
-        refuse "say what to deploy, and how: make deploy STAGE=cqrs CONFIG=my.json, a file such as cdk/config.example.json"
+        refuse "STAGE is missing: run make deploy STAGE=cqrs CONFIG=my.json, with a file such as cdk/config.example.json"
     fi
-    check_row STAGE "$STAGE"
-    if [ -n "${FROM:-}" ]; then check_row FROM "$FROM"; fi
+    check_stage STAGE "$STAGE"
+    if [ -n "${FROM:-}" ]; then check_stage FROM "$FROM"; fi
 }
 
 check_config() {
     if [ -z "${CONFIG:-}" ]; then
-        refuse "say how it is set up: make $command … CONFIG=my.json, a file such as cdk/config.example.json"
+        refuse "CONFIG is missing: run make $command … CONFIG=my.json, with a file such as cdk/config.example.json"
     fi
-    if [ ! -f "$CONFIG" ]; then refuse "CONFIG is no file: $(shown "$CONFIG")"; fi
+    if [ ! -f "$CONFIG" ]; then refuse "CONFIG is not a file: $(printable "$CONFIG")"; fi
     case "$CONFIG" in
         /*) ;;
         *) CONFIG=$PWD/$CONFIG ;;
@@ -55,7 +55,7 @@ cdk() {
 command=${1:-}
 [ "$#" = 0 ] || shift
 case "$command" in
-    check) check_rows ;;
+    check) check_stages ;;
     synth)
         if [ -n "${CONFIG:-}" ]; then check_config; fi
         # Writes shared/service.json, and stops, if it is behind the list of resources.
@@ -63,7 +63,7 @@ case "$command" in
         cdk synth --quiet ${CONFIG:+-c "config=$CONFIG"} "$@"
         ;;
     deploy)
-        check_rows
+        check_stages
         check_config
         cdk deploy --output cdk.deployed -c deploying=true -c "stage=$STAGE" ${FROM:+-c "from=$FROM"} \
             -c "config=$CONFIG" "$@"

@@ -8,11 +8,11 @@ seconds=${1:-60}
 PATH=$PWD/.tools/bin:$PATH
 
 if ! cargo +nightly --version >/dev/null 2>&1; then
-    echo "fuzz: the nightly toolchain is missing: rustup toolchain install nightly --profile minimal" >&2
+    echo "fuzz: the nightly toolchain is missing: run rustup toolchain install nightly --profile minimal" >&2
     exit 1
 fi
 if ! cargo fuzz --version >/dev/null 2>&1; then
-    echo "fuzz: cargo-fuzz is missing: tools/setup.sh fuzz" >&2
+    echo "fuzz: cargo-fuzz is missing: run tools/setup.sh fuzz" >&2
     exit 1
 fi
 
@@ -30,8 +30,8 @@ for target in "$@"; do
         > "$log" 2>&1; then
         grep -A 2 'panicked at' "$log" >&2 || tail -n 20 "$log" >&2
         input=$(sed -n "s|.*Test unit written to $PWD/||p" "$log" | tail -n 1)
-        echo "fuzz: $target failed. Again:  PATH=.tools/bin:\$PATH cargo +nightly fuzz run $target ${input:-<input>}" >&2
-        echo "fuzz: once it is mended, keep the input for make test:  cp ${input:-<input>} fuzz/seeds/$target/" >&2
+        echo "fuzz: $target failed. To repeat it:  PATH=.tools/bin:\$PATH cargo +nightly fuzz run $target ${input:-<input>}" >&2
+        echo "fuzz: after the fix, keep the input for make test:  cp ${input:-<input>} fuzz/seeds/$target/" >&2
         exit 1
     fi
     sed -n 's/^stat::\(number_of_executed_units\|average_exec_per_sec\): */    \1 /p' "$log"

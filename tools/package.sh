@@ -14,7 +14,7 @@ if [ ! -d "$(rustc --print target-libdir --target "$target")" ]; then
 fi
 tools/setup.sh package
 if [ ! -x .venv-package/bin/cargo-lambda ]; then
-    echo "cargo-lambda is missing: see above" >&2
+    echo "cargo-lambda is missing: the message above says why" >&2
     exit 1
 fi
 
@@ -38,11 +38,11 @@ build -p ops
 
 for package in $packages; do
     if [ ! -f "target/lambda/$package/bootstrap" ]; then
-        echo "$package was not built" >&2
+        echo "target/lambda/$package/bootstrap is missing: the build did not write it" >&2
         exit 1
     fi
 done
-echo "zipped, for $1:"
+echo "sizes of the zipped packages for $1:"
 for package in $packages; do
     python3 - "$package" <<'PYTHON'
 import io, sys, zipfile

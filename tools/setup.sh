@@ -37,13 +37,13 @@ install_from_debian() {
 install_redis() {
     if command -v redis-server >/dev/null || install_from_debian redis-server; then return; fi
     echo "setup: redis-server 7.0 or newer is missing: install it (Debian: apt-get install redis-server;" \
-        "macOS: brew install redis). Without it the service runs on memory alone." >&2
+        "macOS: brew install redis). Without it, the service runs with memory caches only." >&2
 }
 
 install_chromium() {
     if command -v chromium >/dev/null || install_from_debian chromium; then return; fi
     echo "setup: chromium is missing: install it (Debian: apt-get install chromium)." \
-        "Without it no test opens a page in a browser." >&2
+        "Without it, the tests in a browser are skipped." >&2
 }
 
 # A group of tools from PyPI, in an environment of its own: what one group needs may contradict what another does. The
@@ -56,7 +56,7 @@ install_from_pypi() {
     if python3 -m venv "$venv" && "$venv/bin/pip" install --quiet "$@"; then
         echo "$*" > "$venv/installed"
     else
-        echo "setup: PyPI is out of reach, or python3-venv is missing: going on without $*" >&2
+        echo "setup: cannot install $* into $venv, so they are not used: check that PyPI is reachable and python3-venv installed" >&2
     fi
 }
 
@@ -105,6 +105,6 @@ for part in "$@"; do
         node) install_node ;;
         deny) install_cargo_deny ;;
         fuzz) install_cargo_fuzz ;;
-        *) echo "setup: $part is none of redis, chromium, python, deny, fuzz, node, templates, package" >&2; exit 2 ;;
+        *) echo "setup: unknown part $part: choose redis, chromium, python, deny, fuzz, node, templates or package" >&2; exit 2 ;;
     esac
 done

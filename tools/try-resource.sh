@@ -39,7 +39,7 @@ block() {
 
 follow() {
     step=$(block "$1")
-    [ -n "$step" ] || fail "the document has no block $1"
+    [ -n "$step" ] || fail "docs/your-own-resource.md has no block $1 to run"
     echo "$step"
     bash -euc "$step"
 }
@@ -81,13 +81,13 @@ cargo update --workspace --offline --quiet
 git init -q
 save "The checkout"
 
-began=$SECONDS
+started=$SECONDS
 follow 1
 measure rooms 100
-shown=$(awk '/^```rust$/ { on = 1; next } /^```$/ { on = 0 } on && /struct Room/ { is = 1 } on { text = text $0 "\n" }
+documented=$(awk '/^```rust$/ { on = 1; next } /^```$/ { on = 0 } on && /struct Room/ { is = 1 } on { text = text $0 "\n" }
     !on { if (is) { printf "%s", text; exit } text = "" }' "$document")
 code() { grep -vE '^ *//' | sed '/^$/d'; }
-diff <(echo "$shown" | code) <(code <shared/rooms/src/lib.rs) || fail "the document shows another struct than was written"
+diff <(echo "$documented" | code) <(code <shared/rooms/src/lib.rs) || fail "docs/your-own-resource.md shows another struct than shared/rooms/src/lib.rs has"
 
 port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 set -m
@@ -95,16 +95,16 @@ make run ARGS="--ephemeral --port $port" >service.log 2>&1 </dev/null &
 service=$!
 set +m
 until curl -sf -o answer.txt "http://127.0.0.1:$port/health"; do
-    if ! kill -0 "$service" 2>/dev/null || [ $((SECONDS - began)) -gt "$serving_seconds_max" ]; then
+    if ! kill -0 "$service" 2>/dev/null || [ $((SECONDS - started)) -gt "$serving_seconds_max" ]; then
         tail -n 50 service.log >&2
-        fail "the service does not start"
+        fail "the service did not start: its last output is above"
     fi
     sleep 0.2
 done
 request=$(block 2)
 bash -euc "${request//127.0.0.1:3000/127.0.0.1:$port}" >answer.txt
-grep -q '^HTTP/1.1 202' answer.txt || { cat answer.txt >&2; fail "a create is not accepted"; }
-echo "measured: $((SECONDS - began)) s from \`watershed new\` to the first 202, compiling every crate of the copy"
+grep -q '^HTTP/1.1 202' answer.txt || { cat answer.txt >&2; fail "the create request did not get 202: the response is above"; }
+echo "measured: $((SECONDS - started)) s from \`watershed new\` to the first 202, compiling every crate of the copy"
 stop
 rm -f service.log answer.txt
 
@@ -113,7 +113,7 @@ follow 3
 measure bookings 250
 # What is written by the first run of the tests.
 cargo test --profile fast --no-fail-fast -p service -p rooms -p bookings -p unified-features >first.log 2>&1 &&
-    fail "the first run of the tests has nothing to write"
+    fail "the first run of the tests succeeded, but it should write files and fail"
 rm -f first.log
 save "Add bookings"
 # As `make lint`, for what is new: the checkout's own lint has seen the rest.
@@ -124,16 +124,16 @@ tools/check-docs.sh
 
 follow 4
 cargo test --profile fast -p service -p unified-features --test description >first.log 2>&1 &&
-    fail "removing the samples leaves shared/service.json as it was"
+    fail "the test succeeded after the samples were removed, but it should change shared/service.json and fail"
 rm -f first.log
 save "Remove the samples"
 cargo build --profile fast --workspace --bins --tests 2>&1 | tee build.log
-if grep -q '^warning' build.log; then fail "it builds with warnings"; fi
+if grep -q '^warning' build.log; then fail "the build without the samples has warnings"; fi
 rm -f build.log
 cargo test --profile fast --no-fail-fast --workspace --exclude tests
 tools/with-ministack.sh cargo test --profile fast --no-fail-fast --workspace --test e2e -- contract:: smoke::
 make soak ARGS="--count 2000"
 make synth
-grep -q '"RESOURCE": "rooms"' cdk/cdk.out/Watershed-single-responsibility.template.json || fail "the templates have no function of rooms"
+grep -q '"RESOURCE": "rooms"' cdk/cdk.out/Watershed-single-responsibility.template.json || fail "the templates have no function for rooms"
 git diff --exit-code
-echo "try-resource: all that is tested here holds for the new resources"
+echo "try-resource: all tests passed with the new resources"

@@ -5,7 +5,7 @@ set -eu
 cd "$(dirname "$0")/.."
 
 if [ ! -x .venv/bin/ministack ]; then
-    echo "ministack is not installed: its runs are left out"
+    echo "ministack is not installed, so the tests with it are skipped: run tools/setup.sh python"
     exec "$@"
 fi
 port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
@@ -27,7 +27,7 @@ tries=0
 until ready; do
     tries=$((tries + 1))
     if [ "$tries" -gt 60 ] || ! kill -0 "$pid" 2>/dev/null; then
-        echo "ministack does not start:" >&2
+        echo "ministack did not start. Its output:" >&2
         cat "$log" >&2
         exit 1
     fi

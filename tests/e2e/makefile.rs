@@ -123,7 +123,7 @@ fn a_row_that_does_not_exist_is_refused_in_one_line_that_lists_those_that_do() {
             let output = trap.refused("deploy", name, &value, others);
             let [line] = lines(&output)[..] else { panic!("{output}") };
             assert!(
-                line.starts_with(&format!("{name} is no row of shared/stages.json: cqrs")) || value == "CQRS",
+                line.starts_with(&format!("{name} is not a stage of shared/stages.json: cqrs")) || value == "CQRS",
                 "{output}"
             );
             assert!(line.ends_with(&format!("Choose one of {}", rows())), "{output}");
@@ -161,7 +161,7 @@ fn a_configuration_a_processor_and_a_url_are_no_commands_either() {
         for value in trap.hostile("cdk/config.example.json") {
             let output = trap.refused(target, "CONFIG", &value, others);
             let [line] = lines(&output)[..] else { panic!("{output}") };
-            assert!(line.starts_with("CONFIG is no file: cdk/config.example.json"), "{output}");
+            assert!(line.starts_with("CONFIG is not a file: cdk/config.example.json"), "{output}");
         }
     }
     for value in trap.hostile("x86_64") {
@@ -184,10 +184,10 @@ fn a_configuration_a_processor_and_a_url_are_no_commands_either() {
 fn what_is_missing_is_said_before_anything_is_installed() {
     let trap = Trap::set();
     for (target, others, says) in [
-        ("deploy", &[][..], "say what to deploy, and how: make deploy STAGE="),
-        ("deploy", &["STAGE=cqrs"], "say how it is set up: make deploy … CONFIG="),
-        ("destroy", &[], "say how it is set up: make destroy … CONFIG="),
-        ("smoke", &[], "say where it serves: make smoke URL="),
+        ("deploy", &[][..], "STAGE is missing: run make deploy STAGE="),
+        ("deploy", &["STAGE=cqrs"], "CONFIG is missing: run make deploy … CONFIG="),
+        ("destroy", &[], "CONFIG is missing: run make destroy … CONFIG="),
+        ("smoke", &[], "URL is missing: run make smoke URL="),
     ] {
         let refused = trap.make().arg(target).args(others).output().unwrap();
         let output = String::from_utf8(refused.stderr).unwrap();
