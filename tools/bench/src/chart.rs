@@ -60,7 +60,7 @@ pub(crate) struct Bar {
 type Plane = Cartesian2d<RangedCoordf64, RangedCoordf64>;
 
 /// A bar with its position.
-struct Placed {
+struct PositionedBar {
     left: f64,
     right: f64,
     bottom: f64,
@@ -84,8 +84,8 @@ impl Chart {
         root: &DrawingArea<Backend, plotters::coord::Shift>,
     ) -> Result<(), DrawingAreaErrorKind<Backend::ErrorType>> {
         root.fill(&WHITE)?;
-        let placed: Vec<Vec<Placed>> = (0..self.series.len()).map(|number| self.place(number)).collect();
-        let tops = placed.iter().flatten().map(|bar| bar.range.map_or(bar.top, |(_, most)| most.max(bar.top)));
+        let positioned: Vec<Vec<PositionedBar>> = (0..self.series.len()).map(|number| self.positions(number)).collect();
+        let tops = positioned.iter().flatten().map(|bar| bar.range.map_or(bar.top, |(_, most)| most.max(bar.top)));
         let highest = tops.fold(f64::MIN_POSITIVE, f64::max);
         let width = axis(self.groups.len());
         let mut chart = ChartBuilder::on(root)
@@ -96,13 +96,13 @@ impl Chart {
             .build_cartesian_2d(0.0..width * (1.0 + LEGEND), 0.0..highest * HEADROOM)?;
         let mut mesh = chart.configure_mesh();
         mesh.disable_x_mesh().x_labels(0).y_desc(self.unit).label_style((FONT, 15)).max_light_lines(1).draw()?;
-        for ((bars, series), color) in placed.iter().zip(&self.series).zip(COLORS.iter().cycle()) {
+        for ((bars, series), color) in positioned.iter().zip(&self.series).zip(COLORS.iter().cycle()) {
             let rectangles =
                 bars.iter().map(|bar| Rectangle::new([(bar.left, bar.bottom), (bar.right, bar.top)], color.filled()));
             let legend = move |(x, y)| Rectangle::new([(x, y - 5), (x + 12, y + 5)], color.filled());
             chart.draw_series(rectangles)?.label(&series.name).legend(legend);
         }
-        for bar in placed.iter().flatten() {
+        for bar in positioned.iter().flatten() {
             annotate(bar, chart.plotting_area())?;
         }
         let below = TextStyle::from((FONT, 14).into_font()).pos(Pos::new(HPos::Center, VPos::Top));
@@ -119,14 +119,14 @@ impl Chart {
         root.present()
     }
 
-    fn place(&self, number: usize) -> Vec<Placed> {
+    fn positions(&self, number: usize) -> Vec<PositionedBar> {
         let Some(series) = self.series.get(number) else { return Vec::new() };
         let bars = series.bars.iter().enumerate();
         bars.map(|(group, bar)| match self.layout {
             Layout::Beside => {
                 let width = FILLED / axis(self.series.len());
                 let left = axis(group) + (1.0 - FILLED) / 2.0 + axis(number) * width;
-                Placed { left, right: left + width, bottom: 0.0, top: bar.value, range: Some(bar.range) }
+                PositionedBar { left, right: left + width, bottom: 0.0, top: bar.value, range: Some(bar.range) }
             }
             Layout::Stacked => {
                 let below = self.series.iter().take(number).filter_map(|series| series.bars.get(group));
@@ -135,7 +135,7 @@ impl Chart {
                 // The last series carries the sum of the stack.
                 let top = bottom + bar.value;
                 let range = (number + 1 == self.series.len()).then_some((top, top));
-                Placed { left, right: left + FILLED, bottom, top, range }
+                PositionedBar { left, right: left + FILLED, bottom, top, range }
             }
         })
         .collect()
@@ -144,7 +144,7 @@ impl Chart {
 
 /// Draws the range of a bar as a line, and its value above the line.
 fn annotate<Backend: DrawingBackend>(
-    bar: &Placed,
+    bar: &PositionedBar,
     area: &DrawingArea<Backend, Plane>,
 ) -> Result<(), DrawingAreaErrorKind<Backend::ErrorType>> {
     let middle = f64::midpoint(bar.left, bar.right);
@@ -197,7 +197,7 @@ mod tests {
     #[test]
     fn bars_of_a_stack_stand_on_each_other() {
         let chart = chart(Layout::Stacked);
-        let (lower, upper) = (&chart.place(0)[1], &chart.place(1)[1]);
+        let (lower, upper) = (&chart.positions(0)[1], &chart.positions(1)[1]);
         assert_eq!((lower.bottom, lower.top, upper.bottom, upper.top), (0.0, 2.5, 2.5, 9.5));
     }
 

@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn who_reads_from_memory_pays_for_the_front_door_and_the_invocation() {
+    fn a_read_from_memory_costs_only_the_front_door_and_the_invocation() {
         close(Cost::of(&NOTHING).total(), 1.0 + 0.9 * 0.2);
     }
 }

@@ -28,7 +28,7 @@ use crate::service::Programs;
 #[derive(Debug, Parser)]
 #[command(name = "evolution-report", version)]
 struct Options {
-    /// Packaged functions: DIR/NAME or DIR/NAME/bootstrap
+    /// Directory of the packaged functions: DIR/NAME or DIR/NAME/bootstrap
     #[arg(long, value_name = "DIR")]
     functions_dir: PathBuf,
     /// The watershed-local program, which serves the stages
@@ -40,7 +40,7 @@ struct Options {
     /// Seed of the requests
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// Measure only enough to check that everything works; the numbers mean nothing
+    /// Take few measurements, only to check that everything works: do not use the numbers
     #[arg(long)]
     quick: bool,
 }
@@ -48,21 +48,21 @@ struct Options {
 /// The reasons why there is no report.
 #[derive(Debug, thiserror::Error)]
 enum BenchError {
-    #[error("stage {0} does not start. Its output:\n{1}")]
+    #[error("stage {0} did not start. Its output:\n{1}")]
     NotStarting(String, String),
-    #[error("no function {0} in --functions-dir: `make evolution-report` builds them")]
+    #[error("no function {0} in --functions-dir: run `make evolution-report`, which builds all functions")]
     NotPackaged(String),
-    #[error("the stores do not start: {0}")]
+    #[error("cannot start the stores: {0}")]
     Stores(String),
-    #[error("the answer to {0} is not understood")]
-    NotUnderstood(String),
+    #[error("cannot read the response to {0}")]
+    UnreadableResponse(String),
     #[error("{0} was refused: {1}")]
     Refused(String, String),
-    #[error("gave up waiting: {0}")]
-    NeverSo(&'static str),
+    #[error("timed out before {0}")]
+    TimedOut(&'static str),
     #[error("cannot draw {}: {cause}", .path.display())]
     Chart { path: PathBuf, cause: String },
-    #[error("no answer: {0}")]
+    #[error("a request failed: {0}")]
     Http(#[from] reqwest::Error),
     #[error(transparent)]
     Stage(#[from] ::service::stages::StageError),
@@ -73,7 +73,7 @@ enum BenchError {
 /// Runs the command line, and returns the exit code.
 pub async fn run() -> ExitCode {
     let options = Options::parse();
-    match Box::pin(make(&options)).await {
+    match Box::pin(measure_and_write(&options)).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("evolution-report: {error}");
@@ -82,14 +82,14 @@ pub async fn run() -> ExitCode {
     }
 }
 
-async fn make(options: &Options) -> Result<(), BenchError> {
+async fn measure_and_write(options: &Options) -> Result<(), BenchError> {
     let programs = Programs {
         watershed_local: std::path::absolute(&options.watershed_local)?,
         functions_dir: std::path::absolute(&options.functions_dir)?,
     };
     let scale = if options.quick { Scale::QUICK } else { Scale::FULL };
-    let results = measure::everything(&programs, scale, options.seed).await?;
-    let report = Report { results: &results, machine: &Machine::look(), scale, seed: options.seed };
+    let results = measure::all(&programs, scale, options.seed).await?;
+    let report = Report { results: &results, machine: &Machine::describe(), scale, seed: options.seed };
     write(&report, &options.output)
 }
 

@@ -13,18 +13,18 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::BenchError;
-use crate::plan::{Asked, Planned, Request};
+use crate::plan::{Planned, Request, RequestKind};
 use crate::sample::Sample;
 use crate::stats::Latency;
 
 /// The longest wait for an answer. It is longer than a function's timeout.
-const ANSWER_MAX: Duration = Duration::from_secs(30);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
 /// The pause before the first request of a plan.
 const HEAD_START: Duration = Duration::from_millis(20);
 
 /// The result of a plan.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Outcome {
+pub(crate) struct PlanResult {
     pub(crate) latency: Latency,
     pub(crate) requests: usize,
     pub(crate) failures: usize,
@@ -46,9 +46,9 @@ pub(crate) struct Item {
     pub(crate) id: AggregateId,
 }
 
-/// An answer.
+/// A response.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct Response {
     /// The method and the path, for messages.
     request: String,
     ok: bool,
@@ -58,48 +58,48 @@ pub(crate) struct Answer {
 
 impl Client {
     pub(crate) fn new(base: &str) -> Result<Self, BenchError> {
-        let http = reqwest::Client::builder().no_proxy().timeout(ANSWER_MAX).build()?;
+        let http = reqwest::Client::builder().no_proxy().timeout(RESPONSE_TIMEOUT).build()?;
         Ok(Self { http, base: base.to_owned(), next: Arc::default() })
     }
 
     /// Sends a GET request.
-    pub(crate) async fn get(&self, path: &str) -> Result<Answer, BenchError> {
+    pub(crate) async fn get(&self, path: &str) -> Result<Response, BenchError> {
         self.send(Method::GET, path, None).await
     }
 
-    async fn send(&self, method: Method, path: &str, body: Option<(&str, Value)>) -> Result<Answer, BenchError> {
+    async fn send(&self, method: Method, path: &str, body: Option<(&str, Value)>) -> Result<Response, BenchError> {
         let name = format!("{method} {path}");
         let mut request = self.http.request(method, format!("{}{path}", self.base));
         if let Some((content_type, body)) = body {
             request = request.header("content-type", content_type).body(body.to_string());
         }
-        let answer = request.send().await?;
-        let location = answer.headers().get("location").and_then(|location| location.to_str().ok()).map(str::to_owned);
-        let ok = answer.status().is_success();
-        Ok(Answer { request: name, ok, location, body: answer.bytes().await?.to_vec() })
+        let response = request.send().await?;
+        let location = response.headers().get("location").and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let ok = response.status().is_success();
+        Ok(Response { request: name, ok, location, body: response.bytes().await?.to_vec() })
     }
 
     /// Returns the JSON document at a path.
     pub(crate) async fn document(&self, path: &str) -> Result<Value, BenchError> {
-        let answer = self.get(path).await?;
-        serde_json::from_slice(&answer.body).map_err(|_| BenchError::NotUnderstood(path.to_owned()))
+        let response = self.get(path).await?;
+        serde_json::from_slice(&response.body).map_err(|_| BenchError::UnreadableResponse(path.to_owned()))
     }
 
     /// Creates an item.
     pub(crate) async fn create(&self, sample: &'static Sample) -> Result<Item, BenchError> {
-        let answer = self.write(sample, Operation::Create, None).await?.accepted()?;
-        let id = answer.item(sample).ok_or(BenchError::NotUnderstood(answer.request))?;
+        let response = self.write(sample, Operation::Create, None).await?.accepted()?;
+        let id = response.item(sample).ok_or(BenchError::UnreadableResponse(response.request))?;
         Ok(Item { sample, id })
     }
 
     /// Sends a request about an item.
-    pub(crate) async fn ask(&self, asked: Asked, item: Item) -> Result<Answer, BenchError> {
+    pub(crate) async fn request(&self, kind: RequestKind, item: Item) -> Result<Response, BenchError> {
         let Item { sample, id } = item;
-        match asked {
-            Asked::Get => self.get(&sample.resource.item(id)).await,
-            Asked::List => self.get(&sample.resource.path()).await,
-            Asked::Write(Operation::Create) => self.write(sample, Operation::Create, None).await,
-            Asked::Write(operation) => self.write(sample, operation, Some(id)).await,
+        match kind {
+            RequestKind::Get => self.get(&sample.resource.item(id)).await,
+            RequestKind::List => self.get(&sample.resource.path()).await,
+            RequestKind::Write(Operation::Create) => self.write(sample, Operation::Create, None).await,
+            RequestKind::Write(operation) => self.write(sample, operation, Some(id)).await,
         }
     }
 
@@ -108,8 +108,8 @@ impl Client {
         sample: &Sample,
         operation: Operation,
         id: Option<AggregateId>,
-    ) -> Result<Answer, BenchError> {
-        let method = operation.method().parse().map_err(|_| BenchError::NotUnderstood(format!("{operation:?}")))?;
+    ) -> Result<Response, BenchError> {
+        let method = operation.method().parse().map_err(|_| BenchError::UnreadableResponse(format!("{operation:?}")))?;
         let content_type =
             if operation == Operation::Update { "application/merge-patch+json" } else { "application/json" };
         let body = sample.body(operation, self.next.fetch_add(1, Ordering::Relaxed));
@@ -117,37 +117,37 @@ impl Client {
         self.send(method, &path, body.map(|body| (content_type, body))).await
     }
 
-    async fn request(&self, request: Request, items: &[Item]) -> Result<Answer, BenchError> {
-        let item = items.get(request.item).ok_or_else(|| BenchError::NotUnderstood(format!("{request:?}")))?;
-        self.ask(request.asked, *item).await
+    async fn send_planned(&self, request: Request, items: &[Item]) -> Result<Response, BenchError> {
+        let item = items.get(request.item).ok_or_else(|| BenchError::UnreadableResponse(format!("{request:?}")))?;
+        self.request(request.kind, *item).await
     }
 
     /// Sends the requests of a plan at their times, and waits for all answers.
-    pub(crate) async fn run(&self, plan: &[Planned], items: &Arc<[Item]>) -> Outcome {
+    pub(crate) async fn run(&self, plan: &[Planned], items: &Arc<[Item]>) -> PlanResult {
         let mut due = paced(plan.to_vec());
         let mut under_way = JoinSet::new();
         while let Some((at, request)) = due.recv().await {
             let (client, items) = (self.clone(), Arc::clone(items));
             under_way.spawn(async move {
-                let answer = client.request(request, &items).await;
+                let response = client.send_planned(request, &items).await;
                 let latency = at.elapsed();
                 // The report only counts failures, so this prints them.
-                let failure = answer.and_then(Answer::accepted).err();
+                let failure = response.and_then(Response::accepted).err();
                 if let Some(failure) = &failure {
                     eprintln!("{failure}");
                 }
                 (latency, failure.is_none())
             });
         }
-        let answers = under_way.join_all().await;
-        let failures = answers.iter().filter(|(_, ok)| !ok).count();
-        let latencies: Vec<Duration> = answers.into_iter().map(|(latency, _)| latency).collect();
-        Outcome { latency: Latency::of(&latencies), requests: latencies.len(), failures }
+        let results = under_way.join_all().await;
+        let failures = results.iter().filter(|(_, ok)| !ok).count();
+        let latencies: Vec<Duration> = results.into_iter().map(|(latency, _)| latency).collect();
+        PlanResult { latency: Latency::of(&latencies), requests: latencies.len(), failures }
     }
 }
 
-impl Answer {
-    /// Returns the answer itself if its status is a success, or an error otherwise.
+impl Response {
+    /// Returns the response itself if its status is a success, or an error otherwise.
     pub(crate) fn accepted(self) -> Result<Self, BenchError> {
         match self.ok {
             true => Ok(self),
@@ -162,7 +162,7 @@ impl Answer {
         id.as_str()?.parse().ok()
     }
 
-    /// Returns the path of the command's status, if the answer has one.
+    /// Returns the path of the command's status, if the response has one.
     pub(crate) fn command(&self) -> Option<&str> {
         self.location.as_deref().filter(|location| location.starts_with("/commands/"))
     }
@@ -192,7 +192,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_request_is_due_at_its_time_and_never_before() {
-        let request = Request { item: 0, asked: Asked::List };
+        let request = Request { item: 0, kind: RequestKind::List };
         let plan = [0, 5, 10].map(|millis| Planned { at: Duration::from_millis(millis), request });
         let mut due = paced(plan.to_vec());
         let mut times = Vec::new();
@@ -207,13 +207,13 @@ mod tests {
     #[test]
     fn an_acknowledgement_and_a_result_both_name_the_item() {
         const ID: &str = "019a0b5e-6c7b-7000-8000-000000000001";
-        let answer =
-            |body: String| Answer { request: String::new(), ok: true, location: None, body: body.into_bytes() };
+        let response =
+            |body: String| Response { request: String::new(), ok: true, location: None, body: body.into_bytes() };
         for sample in sample::all() {
-            let item = |body: String| answer(body).item(sample);
-            let due = Some(ID.parse().unwrap());
-            assert_eq!(item(format!(r#"{{"command_id":"c","{}_id":"{ID}"}}"#, sample.resource.name)), due);
-            assert_eq!(item(format!(r#"{{"id":"{ID}","version":1}}"#)), due);
+            let item = |body: String| response(body).item(sample);
+            let expected = Some(ID.parse().unwrap());
+            assert_eq!(item(format!(r#"{{"command_id":"c","{}_id":"{ID}"}}"#, sample.resource.name)), expected);
+            assert_eq!(item(format!(r#"{{"id":"{ID}","version":1}}"#)), expected);
             assert_eq!(item(String::new()), None);
         }
     }

@@ -12,7 +12,7 @@ pub(crate) struct Machine {
 
 impl Machine {
     /// Describes this machine.
-    pub(crate) fn look() -> Self {
+    pub(crate) fn describe() -> Self {
         let output = |program: &str, arguments: &[&str]| {
             let output = Command::new(program).args(arguments).output().ok();
             let output = output.and_then(|output| String::from_utf8(output.stdout).ok());

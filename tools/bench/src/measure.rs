@@ -12,10 +12,10 @@ use serde_json::Value;
 use service::stages::{StageConfig, StageKind};
 
 use crate::BenchError;
-use crate::load::{Client, Item, Outcome};
+use crate::load::{Client, Item, PlanResult};
 use crate::meter::{Count, Tally};
 use crate::monitor::Monitor;
-use crate::plan::{self, Asked, Plan, Planned, Request, Scale, Shape, Start, at_rate};
+use crate::plan::{self, Plan, Planned, Request, RequestKind, Scale, Shape, Start, at_rate};
 use crate::processes;
 use crate::sample;
 use crate::service::{Programs, Service, Stores};
@@ -32,7 +32,7 @@ const RATE: u32 = 50;
 /// The rate of hot reads, per second.
 const HOT_RATE: u32 = 100;
 /// How often each kind of request is sent before a measurement, so that environments are warm.
-const WARMING: usize = 5;
+const WARM_UPS: usize = 5;
 /// The items of each resource that a tour visits before it reads the functions' memory.
 pub(crate) const TOUR: usize = 40;
 
@@ -47,8 +47,8 @@ pub(crate) struct Results {
 
 /// A measured subject, with the results of its rounds.
 #[derive(Debug)]
-pub(crate) struct Measured<What, Round> {
-    pub(crate) what: What,
+pub(crate) struct Measured<Subject, Round> {
+    pub(crate) subject: Subject,
     pub(crate) rounds: Vec<Round>,
 }
 
@@ -62,7 +62,7 @@ pub(crate) struct Package {
 /// A round of a traffic shape at a stage.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ShapeRound {
-    pub(crate) outcome: Outcome,
+    pub(crate) result: PlanResult,
     pub(crate) cold_starts: usize,
 }
 
@@ -100,23 +100,25 @@ pub(crate) struct Footprint {
 }
 
 /// Measures everything, and prints the progress.
-pub(crate) async fn everything(programs: &Programs, scale: Scale, seed: u64) -> Result<Results, BenchError> {
-    let rows: Vec<StageConfig> = StageConfig::all()?.into_iter().filter(|row| row.kind == StageKind::Stage).collect();
-    let packages = packages(programs, &rows, Compression::new(scale.compression))?;
+pub(crate) async fn all(programs: &Programs, scale: Scale, seed: u64) -> Result<Results, BenchError> {
+    let is_stage = |config: &StageConfig| config.kind == StageKind::Stage;
+    let configs: Vec<StageConfig> = StageConfig::all()?.into_iter().filter(is_stage).collect();
+    let packages = packages(programs, &configs, Compression::new(scale.compression))?;
     let mut tours = Vec::new();
-    for row in &rows {
-        eprintln!("tour of {row}");
-        tours.push((row.stage.clone(), tour(programs, &row.stage).await?));
+    for config in &configs {
+        eprintln!("permissions and memory at {config}");
+        tours.push((config.stage.clone(), tour(programs, &config.stage).await?));
     }
     let every_shape = Shape::ALL.iter().flat_map(|shape| PACKAGINGS.map(|stage| (stage, *shape)));
-    let mut shapes: Vec<_> = every_shape.map(|what| Measured { what, rounds: Vec::new() }).collect();
-    let mut stages: Vec<_> = rows.iter().map(|row| Measured { what: row.stage.clone(), rounds: Vec::new() }).collect();
+    let mut shapes: Vec<_> = every_shape.map(|subject| Measured { subject, rounds: Vec::new() }).collect();
+    let mut stages: Vec<_> =
+        configs.iter().map(|config| Measured { subject: config.stage.clone(), rounds: Vec::new() }).collect();
     for round in 1..=scale.rounds {
-        for Measured { what: (stage, shape), rounds } in &mut shapes {
+        for Measured { subject: (stage, shape), rounds } in &mut shapes {
             eprintln!("round {round} of {}: {} traffic at {stage}", scale.rounds, shape.name());
             rounds.push(shape_round(programs, stage, *shape, scale, seed + round).await?);
         }
-        for Measured { what: stage, rounds } in &mut stages {
+        for Measured { subject: stage, rounds } in &mut stages {
             eprintln!("round {round} of {}: reads and writes at {stage}", scale.rounds);
             rounds.push(stage_round(programs, stage, scale).await?);
         }
@@ -126,12 +128,12 @@ pub(crate) async fn everything(programs: &Programs, scale: Scale, seed: u64) -> 
 
 fn packages(
     programs: &Programs,
-    rows: &[StageConfig],
+    configs: &[StageConfig],
     compression: Compression,
 ) -> Result<BTreeMap<String, Package>, BenchError> {
     // A program may have no function: if no resource has actions, no function runs act-fn.
     let binaries: BTreeSet<&str> =
-        rows.iter().flat_map(StageConfig::functions).map(|function| function.binary).collect();
+        configs.iter().flat_map(StageConfig::functions).map(|function| function.binary).collect();
     let package = |binary: &str| {
         let candidates = [programs.functions_dir.join(binary).join("bootstrap"), programs.functions_dir.join(binary)];
         let path = candidates.into_iter().find(|path| path.is_file());
@@ -163,20 +165,20 @@ async fn shape_round(
     let items = prepare(&service, &items).await?;
     service.cool_down().await?;
     let before = service.counter("cold_starts").await?;
-    let outcome = service.client.run(&requests, &items).await;
+    let result = service.client.run(&requests, &items).await;
     let cold_starts = service.counter("cold_starts").await? - before;
     service.stop().await?;
     stores.stop().await;
-    Ok(ShapeRound { outcome, cold_starts })
+    Ok(ShapeRound { result, cold_starts })
 }
 
 /// Measures one round of a stage, on empty tables.
 async fn stage_round(programs: &Programs, stage: &str, scale: Scale) -> Result<StageRound, BenchError> {
     let stores = Stores::start().await?;
     let service = Service::start(programs, stage, NEVER_IDLE_SECONDS, &stores).await?;
-    let changes = plan::changes(scale.requests + WARMING * plan::every_change());
+    let changes = plan::changes(scale.requests + WARM_UPS * plan::every_change());
     let (starts, writes): (Vec<Start>, Vec<Request>) = changes.unzip();
-    let reads: Vec<Request> = writes.iter().map(|write| Request { asked: Asked::Get, ..*write }).collect();
+    let reads: Vec<Request> = writes.iter().map(|write| Request { kind: RequestKind::Get, ..*write }).collect();
     let measured = |requests: &[Request]| at_rate(RATE, requests.iter().copied().take(scale.requests));
     let warming = |requests: &[Request]| at_rate(RATE, requests.iter().copied().skip(scale.requests));
     let items = prepare(&service, &starts).await?;
@@ -187,8 +189,8 @@ async fn stage_round(programs: &Programs, stage: &str, scale: Scale) -> Result<S
     let (single, tally) = phase(&service, &stores, &measured(&writes), &items).await?;
     let invocations = service.counter("invocations").await? - invocations;
     // The wait for an empty queue sends these requests; commands do not.
-    let asked = tally.iter().filter(|((_, operation), _)| operation != "GetQueueAttributes");
-    let queue_requests = Count::sum(asked.map(|(_, count)| count)).requests;
+    let by_commands = tally.iter().filter(|((_, operation), _)| operation != "GetQueueAttributes");
+    let queue_requests = Count::sum(by_commands.map(|(_, count)| count)).requests;
     let (burst, _) = phase(&service, &stores, &plan::bursts(scale.burst), &items).await?;
     service.stop().await?;
 
@@ -196,7 +198,7 @@ async fn stage_round(programs: &Programs, stage: &str, scale: Scale) -> Result<S
     let service = Service::start(programs, stage, NEVER_IDLE_SECONDS, &stores).await?;
     service.client.run(&warming(&reads), &items).await;
     let (cold, _) = phase(&service, &stores, &measured(&reads), &items).await?;
-    let again = plan::first_of_each(Asked::Get).cycle().take(scale.requests);
+    let again = plan::first_of_each(RequestKind::Get).cycle().take(scale.requests);
     let (hot, _) = phase(&service, &stores, &at_rate(HOT_RATE, again), &items).await?;
     service.stop().await?;
     stores.stop().await;
@@ -223,17 +225,17 @@ async fn phase(
     items: &Arc<[Item]>,
 ) -> Result<(Phase, Tally), BenchError> {
     service.settle().await?;
-    stores.forget();
-    let Outcome { latency, requests, failures } = service.client.run(plan, items).await;
+    stores.reset_counts();
+    let PlanResult { latency, requests, failures } = service.client.run(plan, items).await;
     service.settle().await?;
-    let (asked, queue) = (Count::sum(stores.dynamodb.take().values()), stores.sqs.take());
+    let (store, queue) = (Count::sum(stores.dynamodb.take().values()), stores.sqs.take());
     let phase = Phase {
         latency,
         requests,
         failures,
-        store_requests: per_one(asked.requests, requests),
-        read_units: per(asked.read_units, requests),
-        write_units: per(asked.write_units, requests),
+        store_requests: per_one(store.requests, requests),
+        read_units: per(store.read_units, requests),
+        write_units: per(store.write_units, requests),
     };
     Ok((phase, queue))
 }
@@ -250,7 +252,7 @@ async fn prepare(service: &Service, starts: &[Start]) -> Result<Arc<[Item]>, Ben
         service.settle().await?;
         for (item, start) in items.iter().zip(starts) {
             if let Some(action) = start.actions.get(step) {
-                service.client.ask(Asked::Write(Operation::Act(action)), *item).await?.accepted()?;
+                service.client.request(RequestKind::Write(Operation::Act(action)), *item).await?.accepted()?;
             }
         }
     }
@@ -267,18 +269,18 @@ async fn tour(programs: &Programs, stage: &str) -> Result<BTreeMap<String, Footp
         None => None,
     };
     // The stack itself has created tables and queues, which must not count.
-    stores.forget();
+    stores.reset_counts();
     visit(&service).await?;
     let (dynamodb, sqs) = (stores.dynamodb.take(), stores.sqs.take());
-    let redis = monitor.map(|monitor| monitor.asked()).unwrap_or_default();
+    let redis = monitor.map(|monitor| monitor.commands()).unwrap_or_default();
     let mut footprints = BTreeMap::new();
     for (function, pids) in service.processes().await? {
         let ports: BTreeSet<u16> = pids.iter().flat_map(|pid| processes::ports(*pid)).collect();
-        let asked =
+        let operations =
             |tally: &Tally| tally.keys().filter(|(port, _)| ports.contains(port)).map(|(_, it)| it.clone()).collect();
         let footprint = Footprint {
-            dynamodb: asked(&dynamodb),
-            sqs: asked(&sqs),
+            dynamodb: operations(&dynamodb),
+            sqs: operations(&sqs),
             redis: redis.iter().filter(|(port, _)| ports.contains(port)).map(|(_, command)| command.clone()).collect(),
             peak_memory_kib: pids.iter().filter_map(|pid| processes::peak_memory_kib(*pid)).max().unwrap_or_default(),
         };
@@ -294,22 +296,22 @@ async fn visit(service: &Service) -> Result<(), BenchError> {
     let (starts, changes): (Vec<_>, Vec<_>) = plan::changes(TOUR * sample::all().len()).unzip();
     let items = prepare(service, &starts).await?;
     for (item, change) in items.iter().zip(changes) {
-        visit_item(&service.client, *item, change.asked).await?;
+        visit_item(&service.client, *item, change.kind).await?;
     }
     service.settle().await
 }
 
-async fn visit_item(client: &Client, item: Item, change: Asked) -> Result<(), BenchError> {
-    let [replace, update, delete] = [Operation::Replace, Operation::Update, Operation::Delete].map(Asked::Write);
-    for asked in [Asked::Get, Asked::List, replace, change] {
-        client.ask(asked, item).await?.accepted()?;
+async fn visit_item(client: &Client, item: Item, change: RequestKind) -> Result<(), BenchError> {
+    let [replace, update, delete] = [Operation::Replace, Operation::Update, Operation::Delete].map(RequestKind::Write);
+    for kind in [RequestKind::Get, RequestKind::List, replace, change] {
+        client.request(kind, item).await?.accepted()?;
     }
     for query in item.sample.lists(1) {
         client.get(&format!("{}?limit=5&{query}", item.sample.resource.path())).await?.accepted()?;
     }
-    let written = client.ask(update, item).await?.accepted()?;
+    let written = client.request(update, item).await?.accepted()?;
     // A write that answers with its result has no command, so this asks for an unknown one.
     client.get(written.command().unwrap_or("/commands/none")).await?;
-    client.ask(delete, item).await?.accepted()?;
+    client.request(delete, item).await?.accepted()?;
     Ok(())
 }

@@ -18,7 +18,7 @@ const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// The header that names the operation.
 const TARGET: &str = "x-amz-target";
 /// The headers of a single connection, which the proxy does not forward.
-const OF_THE_CONNECTION: [&str; 4] = ["connection", "content-length", "host", "transfer-encoding"];
+const CONNECTION_HEADERS: [&str; 4] = ["connection", "content-length", "host", "transfer-encoding"];
 /// The operations that report their consumed capacity on request: reads, then writes.
 const READS: [&str; 5] = ["BatchGetItem", "GetItem", "Query", "Scan", "TransactGetItems"];
 const WRITES: [&str; 5] = ["BatchWriteItem", "DeleteItem", "PutItem", "TransactWriteItems", "UpdateItem"];
@@ -61,12 +61,12 @@ struct Shared {
 
 impl Meter {
     /// Starts a proxy in front of the server at `upstream`. It runs until this program ends.
-    pub(crate) async fn before(upstream: &str) -> std::io::Result<Self> {
+    pub(crate) async fn start(upstream: &str) -> std::io::Result<Self> {
         let http = reqwest::Client::builder().no_proxy().build().map_err(std::io::Error::other)?;
         let shared = Arc::new(Shared { upstream: upstream.to_owned(), http, tally: Mutex::default() });
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let url = format!("http://{}", listener.local_addr()?);
-        let router = Router::new().fallback(pass_on).layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
+        let router = Router::new().fallback(proxy).layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
         let service = router.with_state(Arc::clone(&shared)).into_make_service_with_connect_info::<SocketAddr>();
         // Otherwise small answers wait for delayed acknowledgements. If the option cannot be set, they do.
         let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
@@ -86,25 +86,25 @@ impl Shared {
     }
 }
 
-async fn pass_on(
+async fn proxy(
     State(shared): State<Arc<Shared>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     mut headers: HeaderMap,
     body: Bytes,
 ) -> (StatusCode, HeaderMap, Bytes) {
     let operation = operation(&headers).to_owned();
-    without_those_of_the_connection(&mut headers);
-    let body = asking_for_capacity(&operation, body);
+    remove_connection_headers(&mut headers);
+    let body = with_capacity(&operation, body);
     match forward(&shared, headers, body).await {
-        Ok((status, headers, answer)) => {
-            let count = count(&operation, &answer);
+        Ok((status, headers, response)) => {
+            let count = count(&operation, &response);
             let mut tally = shared.tally();
             let counted = tally.entry((peer.port(), operation)).or_default();
             *counted = Count::sum([&*counted, &count]);
-            (status, headers, answer)
+            (status, headers, response)
         }
         Err(error) => {
-            eprintln!("{operation}: {error}");
+            eprintln!("cannot forward {operation}: {error}");
             (StatusCode::BAD_GATEWAY, HeaderMap::new(), Bytes::new())
         }
     }
@@ -115,14 +115,14 @@ async fn forward(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<(StatusCode, HeaderMap, Bytes), reqwest::Error> {
-    let answer = shared.http.post(&shared.upstream).headers(headers).body(body).send().await?;
-    let (status, mut headers) = (answer.status(), answer.headers().clone());
-    without_those_of_the_connection(&mut headers);
-    Ok((status, headers, answer.bytes().await?))
+    let response = shared.http.post(&shared.upstream).headers(headers).body(body).send().await?;
+    let (status, mut headers) = (response.status(), response.headers().clone());
+    remove_connection_headers(&mut headers);
+    Ok((status, headers, response.bytes().await?))
 }
 
-fn without_those_of_the_connection(headers: &mut HeaderMap) {
-    for name in OF_THE_CONNECTION {
+fn remove_connection_headers(headers: &mut HeaderMap) {
+    for name in CONNECTION_HEADERS {
         headers.remove(HeaderName::from_static(name));
     }
 }
@@ -134,7 +134,7 @@ fn operation(headers: &HeaderMap) -> &str {
 }
 
 /// Returns the request. If its operation can report the consumed capacity, the returned request asks for it.
-fn asking_for_capacity(operation: &str, body: Bytes) -> Bytes {
+fn with_capacity(operation: &str, body: Bytes) -> Bytes {
     if !READS.contains(&operation) && !WRITES.contains(&operation) {
         return body;
     }
@@ -143,18 +143,18 @@ fn asking_for_capacity(operation: &str, body: Bytes) -> Bytes {
     Value::Object(request).to_string().into()
 }
 
-/// Counts an answer, with the capacity that it reports.
-fn count(operation: &str, answer: &[u8]) -> Count {
-    let units = if READS.contains(&operation) || WRITES.contains(&operation) { consumed(answer) } else { 0.0 };
+/// Counts a response, with the capacity that it reports.
+fn count(operation: &str, response: &[u8]) -> Count {
+    let units = if READS.contains(&operation) || WRITES.contains(&operation) { consumed(response) } else { 0.0 };
     let (read_units, write_units) = if READS.contains(&operation) { (units, 0.0) } else { (0.0, units) };
     Count { requests: 1, read_units, write_units }
 }
 
-/// Returns the consumed capacity. An answer about several tables has a list of them.
-fn consumed(answer: &[u8]) -> f64 {
-    let answer: Value = serde_json::from_slice(answer).unwrap_or_default();
+/// Returns the consumed capacity. A response about several tables has a list of them.
+fn consumed(response: &[u8]) -> f64 {
+    let response: Value = serde_json::from_slice(response).unwrap_or_default();
     let of_table = |table: &Value| table.get("CapacityUnits").and_then(Value::as_f64).unwrap_or_default();
-    match answer.get("ConsumedCapacity") {
+    match response.get("ConsumedCapacity") {
         Some(Value::Array(tables)) => tables.iter().map(of_table).sum(),
         Some(table) => of_table(table),
         None => 0.0,
@@ -166,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_consumed_is_summed_over_tables() {
+    fn consumed_capacity_is_summed_over_tables() {
         let one = br#"{"Item":{},"ConsumedCapacity":{"TableName":"t","CapacityUnits":0.5}}"#;
         assert_eq!(count("GetItem", one), Count { requests: 1, read_units: 0.5, write_units: 0.0 });
         let two = br#"{"ConsumedCapacity":[{"CapacityUnits":4.0},{"CapacityUnits":2.0}]}"#;
@@ -174,16 +174,16 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_says_nothing_of_capacity_is_still_counted() {
+    fn a_request_without_consumed_capacity_is_still_counted() {
         assert_eq!(count("SendMessage", b"not json"), Count { requests: 1, ..Count::default() });
     }
 
     #[test]
-    fn only_those_that_can_answer_are_asked() {
-        let asked = asking_for_capacity("PutItem", Bytes::from_static(br#"{"TableName":"t"}"#));
-        assert_eq!(asked, br#"{"ReturnConsumedCapacity":"TOTAL","TableName":"t"}"#.as_slice());
+    fn only_operations_that_report_capacity_are_asked_for_it() {
+        let request = with_capacity("PutItem", Bytes::from_static(br#"{"TableName":"t"}"#));
+        assert_eq!(request, br#"{"ReturnConsumedCapacity":"TOTAL","TableName":"t"}"#.as_slice());
         let sent = Bytes::from_static(br#"{"QueueUrl":"q"}"#);
-        assert_eq!(asking_for_capacity("SendMessage", sent.clone()), sent);
+        assert_eq!(with_capacity("SendMessage", sent.clone()), sent);
     }
 
     #[test]

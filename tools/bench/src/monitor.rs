@@ -8,11 +8,11 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 
 /// The commands, each with the client's port.
-pub(crate) type Asked = BTreeSet<(u16, String)>;
+pub(crate) type Commands = BTreeSet<(u16, String)>;
 
 /// A recording of the commands, until Redis ends.
 #[derive(Debug)]
-pub(crate) struct Monitor(Arc<Mutex<Asked>>);
+pub(crate) struct Monitor(Arc<Mutex<Commands>>);
 
 impl Monitor {
     /// Starts to record the commands of the Redis at `url`.
@@ -23,18 +23,18 @@ impl Monitor {
         let mut lines = lines.lines();
         // Redis answers OK before it reports commands.
         lines.next_line().await?;
-        let asked = Arc::new(Mutex::new(Asked::new()));
-        let heard = Arc::clone(&asked);
+        let commands = Arc::new(Mutex::new(Commands::new()));
+        let recorded = Arc::clone(&commands);
         tokio::spawn(async move {
             while let Ok(Some(line)) = lines.next_line().await {
-                heard.lock().unwrap_or_else(PoisonError::into_inner).extend(command(&line));
+                recorded.lock().unwrap_or_else(PoisonError::into_inner).extend(command(&line));
             }
         });
-        Ok(Self(asked))
+        Ok(Self(commands))
     }
 
     /// Returns the commands so far.
-    pub(crate) fn asked(&self) -> Asked {
+    pub(crate) fn commands(&self) -> Commands {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -52,9 +52,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_tells_who_asked_what_and_a_script_is_nobody() {
-        let told = r#"+1700000000.000000 [0 127.0.0.1:60866] "get" "a key""#;
-        assert_eq!(command(told), Some((60866, "GET".to_owned())));
+    fn a_line_names_the_port_and_the_command_except_those_of_a_script() {
+        let line = r#"+1700000000.000000 [0 127.0.0.1:60866] "get" "a key""#;
+        assert_eq!(command(line), Some((60866, "GET".to_owned())));
         assert_eq!(command(r#"+1700000000.000000 [0 lua] "SET" "a key""#), None);
     }
 }

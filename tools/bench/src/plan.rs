@@ -29,7 +29,7 @@ pub(crate) enum Shape {
 
 /// The kind of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Asked {
+pub(crate) enum RequestKind {
     /// Read an item.
     Get,
     /// Read a page of the items of its resource.
@@ -43,7 +43,7 @@ pub(crate) enum Asked {
 pub(crate) struct Request {
     /// The index of its item among those of the plan.
     pub(crate) item: usize,
-    pub(crate) asked: Asked,
+    pub(crate) kind: RequestKind,
 }
 
 /// A request, and its time after the start.
@@ -142,11 +142,11 @@ pub(crate) fn changes(count: usize) -> impl Iterator<Item = (Start, Request)> {
     let change_in = |round: usize| {
         sample::all().iter().filter_map(move |sample| {
             let Change { operation, after } = sample.changes.iter().cycle().nth(round)?;
-            Some((Start { sample, actions: after }, Asked::Write(*operation)))
+            Some((Start { sample, actions: after }, RequestKind::Write(*operation)))
         })
     };
     let in_turn = (0..).flat_map(change_in).take(count).enumerate();
-    in_turn.map(|(item, (start, asked))| (start, Request { item, asked }))
+    in_turn.map(|(item, (start, kind))| (start, Request { item, kind }))
 }
 
 /// Returns the number of items that `changes` needs to include every change of every resource.
@@ -156,8 +156,8 @@ pub(crate) fn every_change() -> usize {
 }
 
 /// Returns the same request for the first item of each resource.
-pub(crate) fn first_of_each(asked: Asked) -> impl Iterator<Item = Request> + Clone {
-    (0..sample::all().len()).map(move |item| Request { item, asked })
+pub(crate) fn first_of_each(kind: RequestKind) -> impl Iterator<Item = Request> + Clone {
+    (0..sample::all().len()).map(move |item| Request { item, kind })
 }
 
 /// Plans requests one after the other, at a constant rate.
@@ -168,7 +168,7 @@ pub(crate) fn at_rate(per_second: u32, requests: impl IntoIterator<Item = Reques
 
 /// Plans a burst of updates on the first item of each resource, one burst after the other.
 pub(crate) fn bursts(count: usize) -> Vec<Planned> {
-    let items = first_of_each(Asked::Write(Operation::Update));
+    let items = first_of_each(RequestKind::Write(Operation::Update));
     let starts = ticks(BURST_PERIOD, Duration::MAX).zip(items);
     starts.flat_map(|(at, request)| std::iter::repeat_n(Planned { at, request }, count)).collect()
 }
@@ -195,11 +195,11 @@ impl Dice {
     }
 
     fn read(&mut self, at: Duration) -> Planned {
-        let asked = match self.random.random_range(0..4) {
-            0 => Asked::List,
-            _ => Asked::Get,
+        let kind = match self.random.random_range(0..4) {
+            0 => RequestKind::List,
+            _ => RequestKind::Get,
         };
-        Planned { at, request: Request { item: self.item(), asked } }
+        Planned { at, request: Request { item: self.item(), kind } }
     }
 
     fn write(&mut self, at: Duration) -> Planned {
@@ -235,13 +235,13 @@ impl Dice {
     }
 
     fn on_any(&mut self, operation: Operation) -> Request {
-        Request { item: self.item(), asked: Asked::Write(operation) }
+        Request { item: self.item(), kind: RequestKind::Write(operation) }
     }
 
     /// Plans a command on an item that no other request uses, because the command can be applied only once.
     fn on_its_own(&mut self, start: Start, operation: Operation) -> Request {
         self.items.push(start);
-        Request { item: self.items.len() - 1, asked: Asked::Write(operation) }
+        Request { item: self.items.len() - 1, kind: RequestKind::Write(operation) }
     }
 
     fn item(&mut self) -> usize {
@@ -263,7 +263,7 @@ mod tests {
 
     fn writes(plan: &Plan) -> impl Iterator<Item = (Operation, usize)> {
         plan.requests.iter().filter_map(|planned| match planned.request {
-            Request { item, asked: Asked::Write(operation) } => Some((operation, item)),
+            Request { item, kind: RequestKind::Write(operation) } => Some((operation, item)),
             _ => None,
         })
     }
@@ -274,8 +274,8 @@ mod tests {
     }
 
     /// Names each request, with the collection of its item.
-    fn asked<'a>(requests: impl IntoIterator<Item = (&'a Start, Asked)>) -> BTreeSet<String> {
-        requests.into_iter().map(|(start, asked)| format!("{} {asked:?}", start.sample.resource.collection)).collect()
+    fn kinds<'a>(requests: impl IntoIterator<Item = (&'a Start, RequestKind)>) -> BTreeSet<String> {
+        requests.into_iter().map(|(start, kind)| format!("{} {kind:?}", start.sample.resource.collection)).collect()
     }
 
     #[test]
@@ -297,16 +297,16 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_covers_every_resource_with_all_that_can_be_asked_of_it_and_each_of_its_actions() {
+    fn a_plan_covers_every_kind_of_request_and_every_action_of_every_resource() {
         for shape in Shape::ALL {
             let plan = shape.plan(LONG, 5);
-            let covered = asked(plan.requests.iter().map(|it| (&plan.items[it.request.item], it.request.asked)));
+            let covered = kinds(plan.requests.iter().map(|it| (&plan.items[it.request.item], it.request.kind)));
             for sample in sample::all() {
                 let is_planned = |operation: &Operation| shape != Shape::Sporadic || !is_change_of_fields(*operation);
-                let operations = sample.resource.operations().into_iter().filter(is_planned).map(Asked::Write);
-                for due in operations.chain([Asked::Get, Asked::List]) {
-                    let due = format!("{} {due:?}", sample.resource.collection);
-                    assert!(covered.contains(&due), "{shape:?} has no {due}");
+                let operations = sample.resource.operations().into_iter().filter(is_planned).map(RequestKind::Write);
+                for kind in operations.chain([RequestKind::Get, RequestKind::List]) {
+                    let expected = format!("{} {kind:?}", sample.resource.collection);
+                    assert!(covered.contains(&expected), "{shape:?} has no {expected}");
                 }
             }
         }
@@ -319,21 +319,21 @@ mod tests {
     #[test]
     fn commands_in_turn_cover_every_resource_and_each_of_its_changes() {
         let changes: Vec<_> = changes(every_change()).collect();
-        let covered = asked(changes.iter().map(|(start, request)| (start, request.asked)));
+        let covered = kinds(changes.iter().map(|(start, request)| (start, request.kind)));
         let of_samples = sample::all().iter().flat_map(|sample| {
             sample
                 .changes
                 .iter()
-                .map(|change| format!("{} {:?}", sample.resource.collection, Asked::Write(change.operation)))
+                .map(|change| format!("{} {:?}", sample.resource.collection, RequestKind::Write(change.operation)))
         });
         assert_eq!(covered, of_samples.collect());
         let first =
-            changes.iter().zip(first_of_each(Asked::Get)).map(|((start, _), _)| start.sample.resource.collection);
+            changes.iter().zip(first_of_each(RequestKind::Get)).map(|((start, _), _)| start.sample.resource.collection);
         assert_eq!(first.collect::<BTreeSet<_>>().len(), sample::all().len());
     }
 
     #[test]
-    fn what_can_be_done_once_is_on_an_item_of_its_own_in_the_state_for_it() {
+    fn a_command_that_applies_only_once_has_its_own_item_in_the_right_state() {
         for shape in Shape::ALL {
             let plan = shape.plan(LONG, 3);
             for (operation, item) in writes(&plan).filter(|(operation, _)| is_final(*operation)) {
@@ -346,12 +346,12 @@ mod tests {
     }
 
     #[test]
-    fn spikes_and_rare_writes_are_as_far_apart_as_they_should_be() {
+    fn spikes_and_rare_writes_come_once_per_period() {
         let spiky = Shape::Spiky.plan(Shape::PERIOD * 3, 1).requests;
         assert_eq!(spiky.len(), 3 * Shape::SPIKE);
         assert_eq!(spiky[Shape::SPIKE].at, Shape::PERIOD);
         let sporadic = Shape::Sporadic.plan(Shape::PERIOD * 3, 1).requests;
-        let rare = sporadic.iter().filter(|planned| matches!(planned.request.asked, Asked::Write(_)));
+        let rare = sporadic.iter().filter(|planned| matches!(planned.request.kind, RequestKind::Write(_)));
         assert_eq!(rare.map(|it| it.at).collect::<Vec<_>>(), [0, 1, 2].map(|number| Shape::PERIOD * number));
     }
 

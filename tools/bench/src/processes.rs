@@ -49,7 +49,7 @@ mod tests {
     }
 
     #[test]
-    fn this_process_uses_memory_and_one_that_is_not_there_does_not() {
+    fn the_peak_memory_of_a_missing_process_is_unknown() {
         assert!(peak_memory_kib(std::process::id().into()).unwrap() > 100);
         assert_eq!(peak_memory_kib(u64::MAX), None);
     }

@@ -75,32 +75,33 @@ impl Report<'_> {
         let seed = self.seed;
         let resources = resources();
         let warning = match rounds {
-            1 => "**A quick run: it shows that everything works, and nothing else.** ",
+            1 => "**This is a quick run, which only checks that everything works: do not use the numbers.** ",
             _ => "",
         };
         format!(
-            "# What each stage of the evolution measures\n\n\
-             {warning}Made by `{COMMAND}`: change nothing here by hand. On {cores} cores, {kernel}, {rustc}; seed {seed}; {rounds} \
-             rounds, in each of which every stage has its turn. A number is the median of the rounds, with the least and \
-             the most in brackets. Absolute times are this machine's: compare columns and rows, not machines.\n\n\
+            "# Measurements of the stages\n\n\
+             {warning}`{COMMAND}` writes this page: do not edit it by hand. Machine: {cores} cores, {kernel}, {rustc}. \
+             Seed: {seed}. Rounds: {rounds}; each round measures every stage. A number is the median of the rounds, with the \
+             lowest and the highest in brackets. Absolute times depend on the machine: compare the stages with each other, \
+             not with another machine.\n\n\
              ## How it is measured\n\n\
-             - `tools/local` runs each stage; the functions are packaged release binaries (fat LTO, one codegen unit, \
-             stripped), a process per environment, at most 8 per function. The stack itself, the proxies and the load \
-             generator are built with the profile `fast`, and share the cores with the functions.\n\
-             - Requests are sent at their times, whether or not earlier ones have been answered, and latency counts from \
-             that time. Each stage gets the same requests.\n\
+             - `tools/local` runs each stage with packaged release binaries (fat LTO, one codegen unit, stripped): one \
+             process per environment, at most 8 per function. The stack itself, the proxies and the load generator are \
+             built with the profile `fast`, and share the cores with the functions.\n\
+             - The load generator sends each request at its planned time, even if earlier ones have no answer yet. Latency \
+             counts from the planned time. Each stage gets the same requests.\n\
              - The items are of {resources}, in equal parts. Each number is for this mix.\n\
-             - Time is compressed: an environment ends after {IDLE_SECONDS} idle second instead of Lambda's minutes, and a shape \
-             lasts {seconds} s. The number of cold starts depends on the ratio of pauses to that time.\n\
-             - A cold start is counted by the stack, per environment that got ready: starting a process, not a microVM, so \
-             it takes milliseconds here and far longer on Lambda. The count carries over, its duration does not.\n\
-             - `DynamoDB` is an emulator on the same machine, behind a proxy that counts requests; units are what the emulator \
-             says that DynamoDB would bill (`ReturnConsumedCapacity`). It bills nothing for conditions that fail; DynamoDB \
-             does. SQS is an emulator too; Redis is real.\n\
-             - No network, no TLS, no eventual consistency, no throttling by the stores: on AWS every request to a store adds \
-             about a millisecond, so that requests saved weigh more there than here.\n\
-             - Hot reads are of one item of each resource again and again, cold ones of {requests} items once each, after a \
-             restart that left memory and Redis empty and environments warm.\n"
+             - Time is compressed: an environment ends after {IDLE_SECONDS} idle second instead of Lambda's minutes, and a \
+             traffic shape lasts {seconds} s. The number of cold starts depends on the ratio of pauses to that time.\n\
+             - The stack counts a cold start for each environment that gets ready. It starts a process, not a microVM: that \
+             takes milliseconds here and far longer on Lambda. The counts apply to Lambda too, the durations do not.\n\
+             - DynamoDB is an emulator on the same machine, behind a proxy that counts requests. The emulator reports the units \
+             that DynamoDB would bill (`ReturnConsumedCapacity`), but none for failed conditions, which DynamoDB bills too. \
+             SQS is an emulator too. Redis is real.\n\
+             - There is no network, no TLS, no eventual consistency and no throttling by the stores. On AWS, every request to a \
+             store adds about a millisecond, so saved requests matter more there than here.\n\
+             - Hot reads repeat one item of each resource. Cold reads fetch {requests} items once each, after a restart that \
+             empties memory and Redis. The environments are warm.\n"
         )
     }
 
@@ -110,16 +111,16 @@ impl Report<'_> {
              | traffic | stage | requests | cold starts per 1,000 | p50 ms | p99 ms | failed |\n\
              | --- | --- | --- | --- | --- | --- | --- |\n",
         );
-        for Measured { what: (stage, shape), rounds } in &self.results.shapes {
-            let requests: usize = rounds.iter().map(|round| round.outcome.requests).sum();
-            let failures: usize = rounds.iter().map(|round| round.outcome.failures).sum();
+        for Measured { subject: (stage, shape), rounds } in &self.results.shapes {
+            let requests: usize = rounds.iter().map(|round| round.result.requests).sum();
+            let failures: usize = rounds.iter().map(|round| round.result.failures).sum();
             let row = [
                 shape.name().to_owned(),
                 format!("`{stage}`"),
                 requests.to_string(),
                 cell(Spread::of(rounds.iter().map(cold_starts))),
-                cell(Spread::of(rounds.iter().map(|round| round.outcome.latency.p50))),
-                cell(Spread::of(rounds.iter().map(|round| round.outcome.latency.p99))),
+                cell(Spread::of(rounds.iter().map(|round| round.result.latency.p50))),
+                cell(Spread::of(rounds.iter().map(|round| round.result.latency.p99))),
                 failures.to_string(),
             ];
             table_row(&mut text, &row);
@@ -134,9 +135,10 @@ impl Report<'_> {
         let (spike, period) = (Shape::SPIKE, Shape::PERIOD.as_secs_f64());
         let _ = writeln!(
             text,
-            "\nSteady is {rate} requests a second; spiky is {spike} requests within 0.2 s, every {period} s; sporadic-write \
-             is {rate} reads a second, and every {period} s a delete, a create or an action. Nine of ten requests, or more, are reads, \
-             and every shape begins without any environment.\n\n![Cold starts](charts/cold-starts.svg)"
+            "\nSteady traffic has {rate} requests a second. Spiky traffic has {spike} requests within 0.2 s, every {period} s. \
+             Sporadic-write traffic has {rate} reads a second, and a delete, a create or an action every {period} s. At least \
+             nine of ten requests are reads. Each traffic shape starts without environments.\n\n\
+             ![Cold starts](charts/cold-starts.svg)"
         );
         text
     }
@@ -144,7 +146,7 @@ impl Report<'_> {
     fn packages(&self) -> String {
         let mut text = String::from(
             "## Package and memory\n\n\
-             | program | binary MiB | deflated, as in a zip, MiB | peak memory MiB |\n| --- | --- | --- | --- |\n",
+             | program | binary MiB | zipped MiB | peak memory MiB |\n| --- | --- | --- | --- |\n",
         );
         for (program, package) in &self.results.packages {
             let memory = cell(self.peak_memory(program));
@@ -155,9 +157,9 @@ impl Report<'_> {
         }
         let _ = writeln!(
             text,
-            "\nPeak memory is the most that a process had in RAM (`VmHWM`) after every operation of the contract was used on {TOUR} \
-             items of each resource, with its actions in turn. Several functions can run one program, one for each resource or \
-             action, and at several stages: the number is the median of them all."
+            "\nPeak memory is the highest use of RAM by a process (`VmHWM`), after every operation of the contract was used on \
+             {TOUR} items of each resource, with its actions in turn. Several functions can run the same program: one for \
+             each resource or action, at several stages. The number is the median of all of them."
         );
         text
     }
@@ -220,9 +222,9 @@ impl Report<'_> {
         ];
         let mut text = format!(
             "## Writes\n\nEach command changes one item: an update, or an action of its resource, in turn. An update moves the item \
-             in an index if a list shows items by the field that it changes. The commands are on {} items once each; in a burst, \
-             {burst} updates are on one item at once, and each resource has a burst. Units and requests include what a command \
-             causes behind the queue.\n\n{}\n",
+             in an index if a list shows items by the field that it changes. There are {} items, and each gets one command. A \
+             burst is {burst} simultaneous updates of one item, and each resource has a burst. Units and requests include the \
+             work behind the queue.\n\n{}\n",
             self.scale.requests,
             self.table_of_stages(&columns)
         );
@@ -239,11 +241,12 @@ impl Report<'_> {
         let mut text = format!(
             "## Cost per million requests\n\nList prices of us-east-1, in dollars: HTTP API {} per million requests; Lambda {} per \
              million invocations and {} per million GB-s (arm64); DynamoDB on demand {} per million read units and {} per million \
-             write units; SQS {} per million requests. Assumed: {:.0} % reads, of which {:.0} % cost what hot reads cost and the rest what cold ones do; \
-             commands on an item each; {} GB per function. Duration is the p50 measured here. It includes the way \
-             through the gateway, and leaves out the time of a network. It is not rounded up to the millisecond that Lambda bills. For \
-             ingest-fn, it is the duration of a synchronous write in `read-store`, which does the same work. Queue requests include \
-             those of the poller. Not included: a Redis node, which is paid by the hour, logs, and storage.\n\n\
+             write units; SQS {} per million requests. Assumptions: {:.0} % of the requests are reads. {:.0} % of the reads cost \
+             as much as hot reads, the others as much as cold ones. Each command changes another item. A function has {} GB of \
+             memory. Duration is the p50 measured here. It includes the way through the gateway, and leaves out the time of a \
+             network. It is not rounded up to the millisecond that Lambda bills. For ingest-fn, it is the duration of a \
+             synchronous write in `read-store`, which does the same work. Queue requests include those of the poller. Not \
+             included: a Redis node, which AWS bills by the hour, logs, and storage.\n\n\
              | stage | API | invocations | duration | read units | write units | queue | total |\n\
              | --- | --- | --- | --- | --- | --- | --- | --- |\n",
             dollars(prices::HTTP_API.list()),
@@ -263,7 +266,7 @@ impl Report<'_> {
         }
         text.push_str("\nThe arithmetic, from the medians above:\n\n");
         for measured in &self.results.stages {
-            let _ = writeln!(text, "- `{}`: {}", measured.what, arithmetic(&self.usage(measured)));
+            let _ = writeln!(text, "- `{}`: {}", measured.subject, arithmetic(&self.usage(measured)));
         }
         text.push_str("\n![Cost per million requests](charts/cost.svg)\n");
         text
@@ -271,14 +274,14 @@ impl Report<'_> {
 
     fn costs(&self) -> Vec<(&str, Cost)> {
         let cost = |measured| Cost::of(&self.usage(measured));
-        self.results.stages.iter().map(|measured| (measured.what.as_str(), cost(measured))).collect()
+        self.results.stages.iter().map(|measured| (measured.subject.as_str(), cost(measured))).collect()
     }
 
     fn usage(&self, measured: &Measured<String, StageRound>) -> Usage {
         let median = |of: Of<StageRound>| measured.spread(of).median;
         let queue_requests_per_command = median(|round| round.queue_requests_per_command);
         let invocations_per_command = median(|round| round.invocations_per_command);
-        let synchronous = self.results.stages.iter().find(|measured| measured.what == "read-store");
+        let synchronous = self.results.stages.iter().find(|measured| measured.subject == "read-store");
         let behind_the_queue = synchronous.map_or(0.0, |stage| stage.spread(|round| round.single.latency.p50).median);
         let of_ingest = behind_the_queue * (invocations_per_command - 1.0).max(0.0);
         Usage {
@@ -300,14 +303,14 @@ impl Report<'_> {
         table_row(&mut text, &[&["stage".to_owned()], names.collect::<Vec<_>>().as_slice()].concat());
         table_row(&mut text, &vec!["---".to_owned(); columns.len() + 1]);
         for measured in &self.results.stages {
-            let cells = columns.iter().map(|(_, of)| cell(measured.spread(*of)));
-            table_row(&mut text, &[&[format!("`{}`", measured.what)], cells.collect::<Vec<_>>().as_slice()].concat());
+            let cells: Vec<_> = columns.iter().map(|(_, of)| cell(measured.spread(*of))).collect();
+            table_row(&mut text, &[&[format!("`{}`", measured.subject)], cells.as_slice()].concat());
         }
         let failures =
             |round: &StageRound| [round.hot, round.cold, round.single, round.burst].map(|phase| phase.failures);
         let failed: usize = self.results.stages.iter().flat_map(|it| &it.rounds).flat_map(failures).sum();
         if failed > 0 {
-            let _ = writeln!(text, "\n{failed} requests failed; their latencies are counted.");
+            let _ = writeln!(text, "\n{failed} requests failed. The table includes their latencies.");
         }
         text
     }
@@ -315,18 +318,18 @@ impl Report<'_> {
     /// Names the changes from each stage to the next on which all rounds agree.
     fn steps(&self, of: Of<StageRound>) -> String {
         let spreads: Vec<(&str, Spread)> =
-            self.results.stages.iter().map(|measured| (measured.what.as_str(), measured.spread(of))).collect();
+            self.results.stages.iter().map(|measured| (measured.subject.as_str(), measured.spread(of))).collect();
         let steps = spreads.iter().zip(spreads.iter().skip(1));
         let changes: Vec<String> =
             steps.filter_map(|((_, before), (stage, after))| change(stage, before, after)).collect();
         match changes.as_slice() {
-            [] => "no step changes it beyond the spread of the rounds.".to_owned(),
-            changes => format!("beyond the spread of the rounds, {}.", changes.join("; ")),
+            [] => "no stage changes it by more than the spread of the rounds.".to_owned(),
+            changes => format!("{}. All other changes are within the spread of the rounds.", changes.join("; ")),
         }
     }
 
     fn cold_starts(&self, stage: &str, shape: Shape) -> Spread {
-        let wanted = |measured: &&Measured<(&'static str, Shape), ShapeRound>| measured.what == (stage, shape);
+        let wanted = |measured: &&Measured<(&'static str, Shape), ShapeRound>| measured.subject == (stage, shape);
         let rounds = self.results.shapes.iter().filter(wanted).flat_map(|measured| &measured.rounds);
         Spread::of(rounds.map(cold_starts))
     }
@@ -372,7 +375,7 @@ impl Report<'_> {
     }
 
     fn stages(&self) -> Vec<String> {
-        self.results.stages.iter().map(|measured| measured.what.clone()).collect()
+        self.results.stages.iter().map(|measured| measured.subject.clone()).collect()
     }
 }
 
@@ -415,7 +418,7 @@ fn burst_units(round: &StageRound) -> f64 {
 }
 
 fn cold_starts(round: &ShapeRound) -> f64 {
-    per(f64::from(u32::try_from(round.cold_starts).unwrap_or(u32::MAX)) * 1_000.0, round.outcome.requests)
+    per(f64::from(u32::try_from(round.cold_starts).unwrap_or(u32::MAX)) * 1_000.0, round.result.requests)
 }
 
 fn bar(Spread { median, min, max, .. }: Spread) -> Bar {
@@ -423,7 +426,7 @@ fn bar(Spread { median, min, max, .. }: Spread) -> Bar {
 }
 
 /// Names the candidate with the fewest, or those within the spread of the lowest median.
-fn fewest(candidates: &[(String, Spread)], what: &str) -> String {
+fn fewest(candidates: &[(String, Spread)], unit: &str) -> String {
     let medians = |one: &&(String, Spread), other: &&(String, Spread)| one.1.median.total_cmp(&other.1.median);
     let Some((name, least)) = candidates.iter().min_by(medians) else { return "nothing was measured.".to_owned() };
     let overlapping = candidates.iter().filter(|(other, spread)| other != name && !least.is_below(spread));
@@ -431,10 +434,10 @@ fn fewest(candidates: &[(String, Spread)], what: &str) -> String {
     let most = candidates.iter().map(|(_, spread)| spread.median).fold(least.median, f64::max);
     let least = short(least.median);
     match overlapping.as_slice() {
-        [] => format!("`{name}` has the fewest {what}, {least}; the most is {}.", short(most)),
+        [] => format!("`{name}` has the fewest {unit} ({least}). The highest median is {}.", short(most)),
         others => format!(
-            "`{name}` has the lowest median of {what}, {least}, within the spread of {}: of these, no one is shown to be better; \
-             the most is {}.",
+            "`{name}` has the lowest median of {unit} ({least}). The difference to {} is within the spread of the rounds. \
+             The highest median is {}.",
             others.join(" and "),
             short(most)
         ),
@@ -448,7 +451,7 @@ fn change(stage: &str, before: &Spread, after: &Spread) -> Option<String> {
             0.0 => String::new(),
             median => format!(" (× {})", short(after.median / median)),
         };
-        format!("`{stage}` takes it from {} to {}{ratio}", short(before.median), short(after.median))
+        format!("`{stage}` changes it from {} to {}{ratio}", short(before.median), short(after.median))
     })
 }
 

@@ -89,8 +89,8 @@ mod tests {
 
     #[test]
     fn every_action_of_every_resource_is_allowed_after_those_before_it() {
-        struct Lives<'a>(&'a [&'static str]);
-        impl Visitor for Lives<'_> {
+        struct Allows<'a>(&'a [&'static str]);
+        impl Visitor for Allows<'_> {
             type Output = bool;
             fn visit<R: Resource>(self) -> bool {
                 resource::testing::view_after::<R>(&full_body(R::FIELDS, 1), self.0).is_some()
@@ -102,15 +102,15 @@ mod tests {
             for change in sample.actions() {
                 let Operation::Act(action) = change.operation else { panic!("{change:?}") };
                 let walk = [change.after.as_slice(), &[action]].concat();
-                assert_eq!(resources::visit(sample.resource, Lives(&walk)), Some(true), "{walk:?}");
+                assert_eq!(resources::visit(sample.resource, Allows(&walk)), Some(true), "{walk:?}");
             }
         }
     }
 
     #[test]
-    fn every_body_is_taken() {
-        struct Takes<'a>(&'a Sample, Operation);
-        impl Visitor for Takes<'_> {
+    fn every_body_is_accepted() {
+        struct Accepts<'a>(&'a Sample, Operation);
+        impl Visitor for Accepts<'_> {
             type Output = bool;
             fn visit<R: Resource>(self) -> bool {
                 let body = self.0.body(self.1, 7).map(|body| body.to_string()).unwrap_or_default();
@@ -119,8 +119,8 @@ mod tests {
         }
         for sample in all() {
             for operation in sample.resource.operations() {
-                let taken = resources::visit(sample.resource, Takes(sample, operation));
-                assert_eq!(taken, Some(true), "{operation:?} of {:?}", sample.resource);
+                let accepted = resources::visit(sample.resource, Accepts(sample, operation));
+                assert_eq!(accepted, Some(true), "{operation:?} of {:?}", sample.resource);
             }
         }
     }

@@ -20,9 +20,9 @@ use crate::load::Client;
 use crate::meter::Meter;
 
 /// The longest wait until the service is ready, until it reaches a state, and until it has ended.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 /// The pause between two checks of an awaited state.
-const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 /// The maximum number of processes per function.
 const ENVIRONMENTS_MAX: &str = "8";
 
@@ -70,11 +70,11 @@ impl Stores {
             });
         });
         let queue = local::queue::Server::start(None).await.map_err(|error| BenchError::Stores(error.to_string()))?;
-        Ok(Self { dynamodb: Meter::before(&url).await?, sqs: Meter::before(&queue.url).await?, queue, end })
+        Ok(Self { dynamodb: Meter::start(&url).await?, sqs: Meter::start(&queue.url).await?, queue, end })
     }
 
     /// Resets the counts.
-    pub(crate) fn forget(&self) {
+    pub(crate) fn reset_counts(&self) {
         drop((self.dynamodb.take(), self.sqs.take()));
     }
 
@@ -114,7 +114,7 @@ impl Service {
         let output = process.stdout.take().ok_or_else(|| BenchError::NotStarting(stage.to_owned(), String::new()))?;
         keep_output(&mut process, &last_lines);
         let mut output = BufReader::new(output).lines();
-        match timeout(PATIENCE, until_ready(&mut output)).await {
+        match timeout(TIMEOUT, until_ready(&mut output)).await {
             Ok(Some(url)) => Ok(Self { client: Client::new(&url)?, process, _output: output }),
             Ok(None) | Err(_) => Err(BenchError::NotStarting(stage.to_owned(), last_lines.joined())),
         }
@@ -152,22 +152,22 @@ impl Service {
             let queue = &status["queue"];
             queue.is_null() || ["visible", "in_flight", "delayed"].iter().all(|count| queue[*count] == 0)
         };
-        self.until("the queue is empty", is_empty).await
+        self.until("the queue was empty", is_empty).await
     }
 
     /// Waits until no environment is left.
     pub(crate) async fn cool_down(&self) -> Result<(), BenchError> {
         let is_idle = |status: &Value| status["environments"].as_array().is_none_or(Vec::is_empty);
-        self.until("all environments have ended", is_idle).await
+        self.until("all environments had ended", is_idle).await
     }
 
-    async fn until(&self, what: &'static str, is_so: impl Fn(&Value) -> bool) -> Result<(), BenchError> {
-        let deadline = Instant::now() + PATIENCE;
-        while !is_so(&self.status().await?) {
+    async fn until(&self, state: &'static str, is_reached: impl Fn(&Value) -> bool) -> Result<(), BenchError> {
+        let deadline = Instant::now() + TIMEOUT;
+        while !is_reached(&self.status().await?) {
             if Instant::now() > deadline {
-                return Err(BenchError::NeverSo(what));
+                return Err(BenchError::TimedOut(state));
             }
-            tokio::time::sleep(LOOK_INTERVAL).await;
+            tokio::time::sleep(CHECK_INTERVAL).await;
         }
         Ok(())
     }
@@ -178,7 +178,7 @@ impl Service {
             // The process may have ended already.
             let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
         }
-        if timeout(PATIENCE, self.process.wait()).await.is_err() {
+        if timeout(TIMEOUT, self.process.wait()).await.is_err() {
             self.process.kill().await?;
         }
         Ok(())

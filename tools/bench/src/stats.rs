@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn what_takes_longer_than_can_be_told_apart_still_counts() {
+    fn a_latency_beyond_the_range_counts_as_a_minute() {
         close(Latency::of(&[Duration::from_secs(600)]).p99, 60_000.0);
     }
 

@@ -109,7 +109,7 @@ pub const SQS_STANDARD: Price = Price {
 };
 /// A message that names its group on a standard queue, as all messages of the service do. The source is not AWS itself.
 pub const SQS_FAIR: Price = Price {
-    name: "SQS, fair queues, on top of a standard queue's",
+    name: "SQS, fair queues, in addition to a standard queue",
     unit: "million requests",
     tiers: &[(NO_END, 0.10)],
     source: "https://cloudburn.io/blog/amazon-sqs-pricing",
@@ -123,7 +123,7 @@ pub const SQS_FIFO: Price = Price {
 };
 /// The data in the cache, or the minimum that AWS bills: [`CACHE_GB_MIN`].
 pub const CACHE_STORAGE: Price = Price {
-    name: "ElastiCache Serverless for Valkey, storage, 0.1 GB at the least",
+    name: "ElastiCache Serverless for Valkey, storage, at least 0.1 GB",
     unit: "GB-hours",
     tiers: &[(NO_END, 0.084)],
     source: "https://aws.amazon.com/elasticache/pricing/",
@@ -237,12 +237,12 @@ mod tests {
     }
 
     #[test]
-    fn every_price_has_a_source_and_tiers_that_rise_to_no_end_and_get_cheaper() {
+    fn every_price_has_a_source_and_tiers_without_gaps_that_get_cheaper() {
         for Price { name, tiers, source, .. } in ALL {
             assert!(source.starts_with("https://"), "{name}");
             assert!(tiers.iter().all(|(_, dollars)| *dollars > 0.0), "{name}");
-            let falls = |pair: &[(f64, f64)]| pair[0].0 < pair[1].0 && pair[0].1 > pair[1].1;
-            assert!(tiers.windows(2).all(falls), "{name}");
+            let is_cheaper = |pair: &[(f64, f64)]| pair[0].0 < pair[1].0 && pair[0].1 > pair[1].1;
+            assert!(tiers.windows(2).all(is_cheaper), "{name}");
             assert_eq!(tiers.last().map(|(to, _)| *to), Some(NO_END), "{name}");
         }
     }

@@ -6,7 +6,7 @@ use service::functions::Function;
 use service::stages::{StageConfig, StageKind};
 
 use super::*;
-use crate::load::Outcome;
+use crate::load::PlanResult;
 use crate::measure::{Footprint, Package, Phase};
 use crate::stats::Latency;
 
@@ -27,33 +27,36 @@ fn stage_round(millis: u64) -> StageRound {
 }
 
 fn shape_round(cold_starts: usize) -> ShapeRound {
-    let outcome = Outcome { latency: Latency::of(&[Duration::from_millis(1)]), requests: 200, failures: 0 };
-    ShapeRound { outcome, cold_starts }
+    let result = PlanResult { latency: Latency::of(&[Duration::from_millis(1)]), requests: 200, failures: 0 };
+    ShapeRound { result, cold_starts }
 }
 
 fn results() -> Results {
-    let rows: Vec<StageConfig> =
-        StageConfig::all().unwrap().into_iter().filter(|row| row.kind == StageKind::Stage).collect();
+    let configs: Vec<StageConfig> =
+        StageConfig::all().unwrap().into_iter().filter(|config| config.kind == StageKind::Stage).collect();
     let shapes = Shape::ALL.iter().flat_map(|shape| {
         let rounds = |cold_starts| vec![shape_round(cold_starts), shape_round(cold_starts + 1)];
         [("single-responsibility", 20), ("lambda-lith", 4), ("read-write", 8)]
-            .map(|(stage, cold_starts)| Measured { what: (stage, *shape), rounds: rounds(cold_starts) })
+            .map(|(stage, cold_starts)| Measured { subject: (stage, *shape), rounds: rounds(cold_starts) })
     });
-    let stages = rows.iter().map(|row| {
-        let millis = if row.caches.is_empty() { 6 } else { 2 };
-        Measured { what: row.stage.clone(), rounds: vec![stage_round(millis), stage_round(millis + 1)] }
+    let stages = configs.iter().map(|config| {
+        let millis = if config.caches.is_empty() { 6 } else { 2 };
+        Measured { subject: config.stage.clone(), rounds: vec![stage_round(millis), stage_round(millis + 1)] }
     });
     let footprint =
         Footprint { dynamodb: ["GetItem".to_owned()].into(), peak_memory_kib: 8_192, ..Footprint::default() };
     let functions =
-        |row: &StageConfig| row.functions().map(|function| (function.name.clone(), footprint.clone())).collect();
+        |config: &StageConfig| config.functions().map(|function| (function.name.clone(), footprint.clone())).collect();
     let package = Package { binary: 6 * 1_048_576, deflated: 3 * 1_048_576 };
-    let names = rows.iter().flat_map(StageConfig::functions).map(|function| function.binary.to_owned());
+    let names = configs.iter().flat_map(StageConfig::functions).map(|function| function.binary.to_owned());
     Results {
         packages: names.map(|name| (name, package)).collect(),
         shapes: shapes.collect(),
         stages: stages.collect(),
-        tours: rows.iter().map(|row| (row.stage.clone(), functions(row))).collect::<Vec<(_, BTreeMap<_, _>)>>(),
+        tours: configs
+            .iter()
+            .map(|config| (config.stage.clone(), functions(config)))
+            .collect::<Vec<(_, BTreeMap<_, _>)>>(),
     }
 }
 
@@ -68,13 +71,13 @@ fn the_report_names_its_command_every_stage_every_function_and_its_charts() {
     let results = results();
     let (markdown, charts) = (report(&results).markdown(), report(&results).charts());
     assert!(markdown.contains(&format!("`{COMMAND}`")));
-    for row in StageConfig::all().unwrap().iter().filter(|row| row.kind == StageKind::Stage) {
-        assert!(markdown.contains(&format!("| `{row}` |")), "no {row} in:\n{markdown}");
+    for config in StageConfig::all().unwrap().iter().filter(|config| config.kind == StageKind::Stage) {
+        assert!(markdown.contains(&format!("| `{config}` |")), "no {config} in:\n{markdown}");
         let is_named = |function: &Function| {
             let Function { name, binary, .. } = function;
-            markdown.contains(&format!("| `{row}` | `{name}` |")) && markdown.contains(&format!("\n| `{binary}` |"))
+            markdown.contains(&format!("| `{config}` | `{name}` |")) && markdown.contains(&format!("\n| `{binary}` |"))
         };
-        assert!(row.functions().all(is_named), "not every function of {row} in:\n{markdown}");
+        assert!(config.functions().all(is_named), "not every function of {config} in:\n{markdown}");
     }
     assert!(!markdown.contains("NaN"), "{markdown}");
     for (name, chart) in charts {
@@ -95,23 +98,23 @@ fn every_row_of_a_table_has_as_many_cells_as_its_head() {
 }
 
 #[test]
-fn a_difference_is_told_only_where_all_rounds_agree() {
+fn a_difference_is_reported_only_if_all_rounds_agree() {
     let spread = |low, high| Spread::of([low, high]);
     let apart = [("a".to_owned(), spread(1.0, 2.0)), ("b".to_owned(), spread(3.0, 4.0))];
-    assert!(fewest(&apart, "things").starts_with("`a` has the fewest things, 1.50"));
+    assert!(fewest(&apart, "things").starts_with("`a` has the fewest things (1.50)"));
     let overlapping = [("a".to_owned(), spread(1.0, 3.0)), ("b".to_owned(), spread(3.0, 4.0))];
-    assert!(fewest(&overlapping, "things").contains("no one is shown to be better"));
+    assert!(fewest(&overlapping, "things").contains("The difference to `b` is within the spread"));
     assert_eq!(change("s", &spread(1.0, 3.0), &spread(3.0, 4.0)), None);
-    assert_eq!(change("s", &spread(4.0, 4.0), &spread(1.0, 1.0)).unwrap(), "`s` takes it from 4.00 to 1.00 (× 0.25)");
+    assert_eq!(change("s", &spread(4.0, 4.0), &spread(1.0, 1.0)).unwrap(), "`s` changes it from 4.00 to 1.00 (× 0.25)");
 }
 
 #[test]
-fn steps_without_an_effect_are_not_praised() {
+fn a_step_without_an_effect_is_not_listed() {
     let mut results = results();
     let steps = report(&results).steps(hot_p50);
-    assert!(steps.contains("`memory-cache` takes it from 6.5") && !steps.contains("`cqrs`"), "{steps}");
+    assert!(steps.contains("`memory-cache` changes it from 6.5") && !steps.contains("`cqrs`"), "{steps}");
     results.stages.truncate(2);
-    assert!(report(&results).steps(hot_p50).starts_with("no step changes it"));
+    assert!(report(&results).steps(hot_p50).starts_with("no stage changes it"));
 }
 
 #[test]
@@ -124,7 +127,7 @@ fn the_arithmetic_ends_in_the_total_of_the_table() {
 }
 
 #[test]
-fn what_failed_is_told() {
+fn failed_requests_are_counted_in_the_report() {
     let mut results = results();
     assert!(!report(&results).markdown().contains("requests failed"));
     results.stages[0].rounds[0].hot.failures = 3;
