@@ -60,7 +60,7 @@ impl SqsError {
         Self { status, name, code: "InternalError", message: cause.to_string() }
     }
 
-    pub(super) fn is_senders(&self) -> bool {
+    pub(super) fn is_sender_fault(&self) -> bool {
         self.status.is_client_error()
     }
 }
@@ -78,7 +78,7 @@ impl IntoResponse for SqsError {
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, MEDIA_TYPE);
-        let fault = if self.is_senders() { "Sender" } else { "Receiver" };
+        let fault = if self.is_sender_fault() { "Sender" } else { "Receiver" };
         if let Ok(value) = HeaderValue::from_str(&format!("{};{fault}", self.code)) {
             headers.insert("x-amzn-query-error", value);
         }

@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn control_characters_and_what_is_too_large_are_refused() {
+    fn control_characters_and_large_messages_are_refused() {
         let none = Attributes::new();
         assert_eq!(check("a\tb", &none, 3).unwrap(), 3);
         assert!(

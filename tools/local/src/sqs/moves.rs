@@ -146,7 +146,7 @@ impl SqsServer {
         name_in_arn(&request.source_arn)?;
         let tasks = self.moves.lock().unwrap_or_else(PoisonError::into_inner);
         let of_source = tasks.iter().filter(|task| task.source_arn == request.source_arn);
-        Ok(json!({ "Results": of_source.take(max).map(MoveTask::show).collect::<Vec<_>>() }))
+        Ok(json!({ "Results": of_source.take(max).map(MoveTask::to_json).collect::<Vec<_>>() }))
     }
 
     pub(super) fn cancel_move(&self, request: &CancelMove) -> Result<Value, SqsError> {
@@ -178,24 +178,24 @@ fn prepare(
 }
 
 impl MoveTask {
-    fn show(&self) -> Value {
-        let mut shown = json!({
+    fn to_json(&self) -> Value {
+        let mut document = json!({
             "Status": self.status,
             "SourceArn": self.source_arn,
             "ApproximateNumberOfMessagesMoved": self.moved,
             "ApproximateNumberOfMessagesToMove": self.to_move,
             "StartedTimestamp": self.started_at,
         });
-        let mut tell = |name: &str, value: Option<Value>| {
-            if let (Some(value), Some(shown)) = (value, shown.as_object_mut()) {
-                shown.insert(name.to_owned(), value);
+        let mut add = |name: &str, value: Option<Value>| {
+            if let (Some(value), Some(document)) = (value, document.as_object_mut()) {
+                document.insert(name.to_owned(), value);
             }
         };
         // Only a running task has a handle, to cancel it.
-        tell("TaskHandle", (self.status == RUNNING).then(|| json!(self.handle)));
-        tell("DestinationArn", self.destination_arn.as_ref().map(|arn| json!(arn)));
-        tell("MaxNumberOfMessagesPerSecond", self.rate.map(|rate| json!(rate)));
-        tell("FailureReason", self.failure.as_ref().map(|reason| json!(reason)));
-        shown
+        add("TaskHandle", (self.status == RUNNING).then(|| json!(self.handle)));
+        add("DestinationArn", self.destination_arn.as_ref().map(|arn| json!(arn)));
+        add("MaxNumberOfMessagesPerSecond", self.rate.map(|rate| json!(rate)));
+        add("FailureReason", self.failure.as_ref().map(|reason| json!(reason)));
+        document
     }
 }

@@ -17,14 +17,14 @@ use super::attributes::{MESSAGE_BYTES_MAX, QueueAttributes, is_fifo};
 use super::error::SqsError;
 use super::message::{self, Attributes};
 use super::queue::{ACCOUNT, Queue, is_name, name_in_url};
-use super::store::{Kept, NewMessage, Receipt, Store, now};
+use super::store::{NewMessage, ReceiptHandle, Store, StoredMessage, now};
 
 /// The maximum number of entries of a batch, and of messages of a receive.
 const BATCH_MAX: usize = 10;
 /// The maximum time that a message can be hidden, in seconds.
 const VISIBILITY_SECONDS_MAX: u64 = 43_200;
 
-type Answer = Result<Value, SqsError>;
+type OperationResult = Result<Value, SqsError>;
 
 /// A request.
 #[derive(Debug)]
@@ -35,15 +35,17 @@ pub(super) struct Call {
 }
 
 impl Call {
-    pub(super) async fn run(&self, operation: &str, body: &[u8]) -> Answer {
+    pub(super) async fn run(&self, operation: &str, body: &[u8]) -> OperationResult {
         match operation {
             "CreateQueue" => self.store(body, create_queue(self.base_url.clone())).await,
             "GetQueueUrl" => self.store(body, get_queue_url(self.base_url.clone())).await,
             "ListQueues" => self.store(body, list_queues(self.base_url.clone())).await,
             "GetQueueAttributes" => self.store(body, get_queue_attributes).await,
             "SetQueueAttributes" => self.store(body, set_queue_attributes).await,
-            "PurgeQueue" => self.store(body, |store, OfQueue { queue_url }| purge_queue(store, &queue_url)).await,
-            "DeleteQueue" => self.store(body, |store, OfQueue { queue_url }| delete_queue(store, &queue_url)).await,
+            "PurgeQueue" => self.store(body, |store, QueueRequest { queue_url }| purge_queue(store, &queue_url)).await,
+            "DeleteQueue" => {
+                self.store(body, |store, QueueRequest { queue_url }| delete_queue(store, &queue_url)).await
+            }
             "SendMessage" => self.arrival(self.store(body, send_message).await),
             "SendMessageBatch" => self.arrival(self.store(body, send_message_batch).await),
             "ReceiveMessage" => self.receive_message(parse(body)?).await,
@@ -61,19 +63,19 @@ impl Call {
     async fn store<T: DeserializeOwned + Send + 'static>(
         &self,
         body: &[u8],
-        operation: impl FnOnce(&mut Store, T) -> Answer + Send + 'static,
-    ) -> Answer {
+        operation: impl FnOnce(&mut Store, T) -> OperationResult + Send + 'static,
+    ) -> OperationResult {
         let request = parse(body)?;
         self.server.with_store(move |store| operation(store, request)).await
     }
 
     /// Wakes the receives that wait for messages.
-    fn arrival(&self, answer: Answer) -> Answer {
+    fn arrival(&self, result: OperationResult) -> OperationResult {
         self.server.arrivals.notify_waiters();
-        answer
+        result
     }
 
-    async fn receive_message(&self, request: ReceiveMessage) -> Answer {
+    async fn receive_message(&self, request: ReceiveMessage) -> OperationResult {
         let max = request.max_number_of_messages.unwrap_or(1);
         if !(1..=BATCH_MAX).contains(&max) {
             return Err(out_of_range("MaxNumberOfMessages", &format!("between 1 and {BATCH_MAX}")));
@@ -125,7 +127,7 @@ fn hidden_millis(seconds: Option<u64>, queue: &Queue) -> Result<u64, SqsError> {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct OfQueue {
+struct QueueRequest {
     queue_url: String,
 }
 
@@ -141,7 +143,7 @@ fn url(base_url: &str, name: &str) -> Value {
     json!({ "QueueUrl": format!("{base_url}/{ACCOUNT}/{name}") })
 }
 
-fn create_queue(base_url: String) -> impl FnOnce(&mut Store, CreateQueue) -> Answer {
+fn create_queue(base_url: String) -> impl FnOnce(&mut Store, CreateQueue) -> OperationResult {
     move |store, CreateQueue { queue_name: name, attributes }| {
         if !is_name(&name) {
             let rule = "Can only include alphanumeric characters, hyphens, or underscores. 1 to 80 in length";
@@ -170,7 +172,7 @@ struct GetQueueUrl {
     queue_name: String,
 }
 
-fn get_queue_url(base_url: String) -> impl FnOnce(&mut Store, GetQueueUrl) -> Answer {
+fn get_queue_url(base_url: String) -> impl FnOnce(&mut Store, GetQueueUrl) -> OperationResult {
     move |store, GetQueueUrl { queue_name }| Ok(url(&base_url, &store.queue(&queue_name)?.name))
 }
 
@@ -181,7 +183,7 @@ struct ListQueues {
     queue_name_prefix: String,
 }
 
-fn list_queues(base_url: String) -> impl FnOnce(&mut Store, ListQueues) -> Answer {
+fn list_queues(base_url: String) -> impl FnOnce(&mut Store, ListQueues) -> OperationResult {
     move |store, ListQueues { queue_name_prefix }| {
         let queues = store.queues()?;
         let names = queues.iter().map(|queue| &queue.name).filter(|name| name.starts_with(&queue_name_prefix));
@@ -198,7 +200,7 @@ struct GetQueueAttributes {
     attribute_names: Vec<String>,
 }
 
-fn get_queue_attributes(store: &mut Store, request: GetQueueAttributes) -> Answer {
+fn get_queue_attributes(store: &mut Store, request: GetQueueAttributes) -> OperationResult {
     let queue = store.queue(name_in_url(&request.queue_url)?)?;
     let counts = store.counts(&queue)?;
     let mut all = queue.attributes.all();
@@ -221,20 +223,20 @@ struct SetQueueAttributes {
     attributes: BTreeMap<String, String>,
 }
 
-fn set_queue_attributes(store: &mut Store, request: SetQueueAttributes) -> Answer {
+fn set_queue_attributes(store: &mut Store, request: SetQueueAttributes) -> OperationResult {
     let queue = store.queue(name_in_url(&request.queue_url)?)?;
     let given = QueueAttributes::check(&queue.name, request.attributes)?;
     store.put_queue(&Queue { attributes: queue.attributes.with(given), ..queue })?;
     Ok(json!({}))
 }
 
-fn purge_queue(store: &mut Store, url: &str) -> Answer {
+fn purge_queue(store: &mut Store, url: &str) -> OperationResult {
     let queue = store.queue(name_in_url(url)?)?;
     store.purge(&queue.name)?;
     Ok(json!({}))
 }
 
-fn delete_queue(store: &mut Store, url: &str) -> Answer {
+fn delete_queue(store: &mut Store, url: &str) -> OperationResult {
     let queue = store.queue(name_in_url(url)?)?;
     store.delete_queue(&queue.name)?;
     Ok(json!({}))
@@ -322,22 +324,22 @@ impl Outgoing {
         Ok(())
     }
 
-    fn send(&self, store: &mut Store, queue: &Queue) -> Answer {
+    fn send(&self, store: &mut Store, queue: &Queue) -> OperationResult {
         let (id, seq) = store.send(queue, &self.check(queue)?)?;
-        let mut answer = Map::from_iter([
+        let mut response = Map::from_iter([
             ("MessageId".to_owned(), json!(id)),
             ("MD5OfMessageBody".to_owned(), json!(message::body_md5(&self.message_body))),
         ]);
         if let Some(md5) = message::attributes_md5(&self.message_attributes)? {
-            answer.insert("MD5OfMessageAttributes".to_owned(), json!(md5));
+            response.insert("MD5OfMessageAttributes".to_owned(), json!(md5));
         }
         if let Some(md5) = message::attributes_md5(&self.message_system_attributes)? {
-            answer.insert("MD5OfMessageSystemAttributes".to_owned(), json!(md5));
+            response.insert("MD5OfMessageSystemAttributes".to_owned(), json!(md5));
         }
         if queue.is_fifo() {
-            answer.insert("SequenceNumber".to_owned(), json!(sequence_number(seq)));
+            response.insert("SequenceNumber".to_owned(), json!(sequence_number(seq)));
         }
-        Ok(Value::Object(answer))
+        Ok(Value::Object(response))
     }
 }
 
@@ -351,7 +353,7 @@ fn sequence_number(seq: i64) -> String {
     format!("{seq:020}")
 }
 
-fn send_message(store: &mut Store, request: SendMessage) -> Answer {
+fn send_message(store: &mut Store, request: SendMessage) -> OperationResult {
     let queue = store.queue(name_in_url(&request.queue_url)?)?;
     request.message.send(store, &queue)
 }
@@ -373,20 +375,20 @@ struct Entry<T> {
 }
 
 impl<T> Batch<T> {
-    /// Runs each entry on its own. The answer lists the failed entries beside the successful ones.
-    fn run(self, store: &mut Store, each: impl Fn(&mut Store, &Queue, T) -> Answer) -> Answer {
+    /// Runs each entry on its own. The response lists the failed entries beside the successful ones.
+    fn run(self, store: &mut Store, each: impl Fn(&mut Store, &Queue, T) -> OperationResult) -> OperationResult {
         let queue = store.queue(name_in_url(&self.queue_url)?)?;
         self.check()?;
         let (mut successful, mut failed) = (Vec::new(), Vec::new());
         for Entry { id, content } in self.entries {
             match each(store, &queue, content) {
-                Ok(Value::Object(mut answer)) => {
-                    answer.insert("Id".to_owned(), json!(id));
-                    successful.push(Value::Object(answer));
+                Ok(Value::Object(mut response)) => {
+                    response.insert("Id".to_owned(), json!(id));
+                    successful.push(Value::Object(response));
                 }
                 Ok(_) => successful.push(json!({ "Id": id })),
                 Err(error) => failed.push(json!({
-                    "Id": id, "Code": error.code, "Message": error.message, "SenderFault": error.is_senders(),
+                    "Id": id, "Code": error.code, "Message": error.message, "SenderFault": error.is_sender_fault(),
                 })),
             }
         }
@@ -410,7 +412,7 @@ impl<T> Batch<T> {
     }
 }
 
-fn send_message_batch(store: &mut Store, request: Batch<Outgoing>) -> Answer {
+fn send_message_batch(store: &mut Store, request: Batch<Outgoing>) -> OperationResult {
     let bytes: usize = request.entries.iter().map(|entry| entry.content.bytes()).sum();
     if bytes > usize::try_from(MESSAGE_BYTES_MAX).unwrap_or(usize::MAX) {
         return Err(SqsError::batch_too_long(format!(
@@ -440,21 +442,21 @@ struct ReceiveMessage {
 }
 
 impl ReceiveMessage {
-    fn show(&self, (kept, receipt): &(Kept, Receipt)) -> Answer {
+    fn show(&self, (stored, receipt): &(StoredMessage, ReceiptHandle)) -> OperationResult {
         let mut shown = Map::from_iter([
-            ("MessageId".to_owned(), json!(kept.id)),
-            ("ReceiptHandle".to_owned(), json!(receipt.seal())),
-            ("Body".to_owned(), json!(kept.message.body)),
-            ("MD5OfBody".to_owned(), json!(message::body_md5(&kept.message.body))),
+            ("MessageId".to_owned(), json!(stored.id)),
+            ("ReceiptHandle".to_owned(), json!(receipt.encode())),
+            ("Body".to_owned(), json!(stored.message.body)),
+            ("MD5OfBody".to_owned(), json!(message::body_md5(&stored.message.body))),
         ]);
-        let mut system = system_attributes(kept);
+        let mut system = system_attributes(stored);
         let names = || self.attribute_names.iter().chain(&self.message_system_attribute_names);
         system.retain(|name, _| names().any(|wanted| wanted == "All" || wanted == name));
         if !system.is_empty() {
             shown.insert("Attributes".to_owned(), json!(system));
         }
-        let mut attributes = kept.message.attributes.clone();
-        attributes.retain(|name, _| self.message_attribute_names.iter().any(|wanted| wants(wanted, name)));
+        let mut attributes = stored.message.attributes.clone();
+        attributes.retain(|name, _| self.message_attribute_names.iter().any(|wanted| selects(wanted, name)));
         if let Some(md5) = message::attributes_md5(&attributes)? {
             shown.insert("MD5OfMessageAttributes".to_owned(), json!(md5));
             shown.insert("MessageAttributes".to_owned(), json!(attributes));
@@ -464,38 +466,38 @@ impl ReceiveMessage {
 }
 
 /// Returns whether a name in a request selects this attribute: all, one, or those with a prefix.
-fn wants(wanted: &str, name: &str) -> bool {
+fn selects(wanted: &str, name: &str) -> bool {
     matches!(wanted, "All" | ".*")
         || wanted == name
         || wanted.strip_suffix(".*").is_some_and(|prefix| name.starts_with(prefix))
 }
 
-fn system_attributes(kept: &Kept) -> BTreeMap<&'static str, String> {
-    let message = &kept.message;
+fn system_attributes(stored: &StoredMessage) -> BTreeMap<&'static str, String> {
+    let message = &stored.message;
     let mut attributes = BTreeMap::from([
         ("SenderId", ACCOUNT.to_owned()),
-        ("SentTimestamp", kept.sent_at.to_string()),
-        ("ApproximateReceiveCount", kept.receive_count.to_string()),
+        ("SentTimestamp", stored.sent_at.to_string()),
+        ("ApproximateReceiveCount", stored.receive_count.to_string()),
     ]);
-    let mut tell = |name, value: Option<String>| value.map(|value| attributes.insert(name, value));
-    tell("ApproximateFirstReceiveTimestamp", kept.first_received_at.map(|at| at.to_string()));
-    tell("MessageGroupId", message.group_id.clone());
-    tell("MessageDeduplicationId", message.deduplication_id.clone());
-    tell("AWSTraceHeader", message.trace_header.clone());
-    tell("DeadLetterQueueSourceArn", message.source.clone());
+    let mut add = |name, value: Option<String>| value.map(|value| attributes.insert(name, value));
+    add("ApproximateFirstReceiveTimestamp", stored.first_received_at.map(|at| at.to_string()));
+    add("MessageGroupId", message.group_id.clone());
+    add("MessageDeduplicationId", message.deduplication_id.clone());
+    add("AWSTraceHeader", message.trace_header.clone());
+    add("DeadLetterQueueSourceArn", message.source.clone());
     // Only FIFO messages have a sequence number, and all of them have a deduplication id.
-    tell("SequenceNumber", message.deduplication_id.as_ref().map(|_| sequence_number(kept.seq)));
+    add("SequenceNumber", message.deduplication_id.as_ref().map(|_| sequence_number(stored.seq)));
     attributes
 }
 
-impl Receipt {
-    fn seal(&self) -> String {
+impl ReceiptHandle {
+    fn encode(&self) -> String {
         STANDARD.encode(format!("{}/{}/{}", self.queue, self.seq, self.nonce))
     }
 
-    fn open(queue: &Queue, handle: &str) -> Result<Self, SqsError> {
+    fn decode(queue: &Queue, text: &str) -> Result<Self, SqsError> {
         let invalid = || SqsError::invalid_receipt_handle("The input receipt handle is invalid.");
-        let text = STANDARD.decode(handle).ok().and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(invalid)?;
+        let text = STANDARD.decode(text).ok().and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(invalid)?;
         let mut parts = text.split('/');
         let (name, seq, nonce) = (parts.next(), parts.next().and_then(|seq| seq.parse().ok()), parts.next());
         match (name, seq, nonce, parts.next()) {
@@ -510,7 +512,7 @@ impl Receipt {
 /// A receipt handle, alone or as an entry of a batch.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Handle {
+struct ReceiptRequest {
     receipt_handle: String,
     #[serde(default)]
     visibility_timeout: Option<u64>,
@@ -518,49 +520,49 @@ struct Handle {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct OfMessage {
+struct MessageRequest {
     queue_url: String,
     #[serde(flatten)]
-    handle: Handle,
+    receipt: ReceiptRequest,
 }
 
-impl Handle {
+impl ReceiptRequest {
     /// Deletes a message. An older receipt than the latest deletes nothing: a FIFO queue reports an error, a standard queue
     /// does not.
-    fn delete(&self, store: &mut Store, queue: &Queue) -> Answer {
-        let deleted = store.delete(&Receipt::open(queue, &self.receipt_handle)?)?;
+    fn delete(&self, store: &mut Store, queue: &Queue) -> OperationResult {
+        let deleted = store.delete(&ReceiptHandle::decode(queue, &self.receipt_handle)?)?;
         match deleted || !queue.is_fifo() {
             true => Ok(json!({})),
             false => Err(out_of_range("ReceiptHandle", "one that has not expired")),
         }
     }
 
-    fn change_visibility(&self, store: &mut Store, queue: &Queue) -> Answer {
-        let receipt = Receipt::open(queue, &self.receipt_handle)?;
+    fn change_visibility(&self, store: &mut Store, queue: &Queue) -> OperationResult {
+        let receipt = ReceiptHandle::decode(queue, &self.receipt_handle)?;
         let missing = || SqsError::missing_parameter("The request must contain the parameter VisibilityTimeout.");
         let hidden = hidden_millis(Some(self.visibility_timeout.ok_or_else(missing)?), queue)?;
         match store.is_in_flight(&receipt)? {
             Some(true) => store.hide(&receipt, hidden).map(|()| json!({})),
             Some(false) => Err(SqsError::message_not_in_flight("The specified message is not in flight.")),
-            None => Err(out_of_range("ReceiptHandle", "that of a message that exists, and its latest")),
+            None => Err(out_of_range("ReceiptHandle", "the latest one of a message that exists")),
         }
     }
 }
 
-fn delete_message(store: &mut Store, request: OfMessage) -> Answer {
+fn delete_message(store: &mut Store, request: MessageRequest) -> OperationResult {
     let queue = store.queue(name_in_url(&request.queue_url)?)?;
-    request.handle.delete(store, &queue)
+    request.receipt.delete(store, &queue)
 }
 
-fn delete_message_batch(store: &mut Store, request: Batch<Handle>) -> Answer {
-    request.run(store, |store, queue, handle| handle.delete(store, queue))
+fn delete_message_batch(store: &mut Store, request: Batch<ReceiptRequest>) -> OperationResult {
+    request.run(store, |store, queue, receipt| receipt.delete(store, queue))
 }
 
-fn change_visibility(store: &mut Store, request: OfMessage) -> Answer {
+fn change_visibility(store: &mut Store, request: MessageRequest) -> OperationResult {
     let queue = store.queue(name_in_url(&request.queue_url)?)?;
-    request.handle.change_visibility(store, &queue)
+    request.receipt.change_visibility(store, &queue)
 }
 
-fn change_visibility_batch(store: &mut Store, request: Batch<Handle>) -> Answer {
-    request.run(store, |store, queue, handle| handle.change_visibility(store, queue))
+fn change_visibility_batch(store: &mut Store, request: Batch<ReceiptRequest>) -> OperationResult {
+    request.run(store, |store, queue, receipt| receipt.change_visibility(store, queue))
 }

@@ -66,7 +66,7 @@ pub(super) struct NewMessage {
 
 /// A stored message.
 #[derive(Debug, Clone)]
-pub(super) struct Kept {
+pub(super) struct StoredMessage {
     pub(super) seq: i64,
     pub(super) id: String,
     pub(super) message: NewMessage,
@@ -75,9 +75,9 @@ pub(super) struct Kept {
     pub(super) receive_count: u32,
 }
 
-/// The receipt of a message: each delivery has another nonce.
+/// The receipt handle of a message: each delivery has another nonce.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Receipt {
+pub(super) struct ReceiptHandle {
     pub(super) queue: String,
     pub(super) seq: i64,
     pub(super) nonce: String,
@@ -99,14 +99,14 @@ pub(super) fn now() -> u64 {
 
 impl Store {
     pub(super) fn open(path: &Path) -> rusqlite::Result<Self> {
-        Self::over(Connection::open(path)?)
+        Self::with_connection(Connection::open(path)?)
     }
 
     pub(super) fn in_memory() -> rusqlite::Result<Self> {
-        Self::over(Connection::open_in_memory()?)
+        Self::with_connection(Connection::open_in_memory()?)
     }
 
-    fn over(connection: Connection) -> rusqlite::Result<Self> {
+    fn with_connection(connection: Connection) -> rusqlite::Result<Self> {
         connection.execute_batch(SCHEMA)?;
         Ok(Self { connection })
     }
@@ -170,35 +170,35 @@ impl Store {
         queue: &Queue,
         max: usize,
         hidden_millis: u64,
-    ) -> Result<Vec<(Kept, Receipt)>, SqsError> {
+    ) -> Result<Vec<(StoredMessage, ReceiptHandle)>, SqsError> {
         let now = now();
         let transaction = self.connection.transaction()?;
         expire(&transaction, queue, now)?;
         let mut received = Vec::new();
         loop {
-            let dead = bury_the_dead(&transaction, queue, now, max - received.len())?;
-            if dead == 0 {
+            let moved = move_dead_letters(&transaction, queue, now, max - received.len())?;
+            if moved == 0 {
                 break;
             }
         }
-        for mut kept in visible(&transaction, queue, now, max)? {
+        for mut stored in visible(&transaction, queue, now, max)? {
             let nonce = uuid::Uuid::new_v4().simple().to_string();
-            kept.receive_count += 1;
-            kept.first_received_at = kept.first_received_at.or(Some(now));
+            stored.receive_count += 1;
+            stored.first_received_at = stored.first_received_at.or(Some(now));
             transaction.execute(
                 "UPDATE messages SET visible_at = ?2, receipt = ?3, receive_count = ?4, first_received_at = ?5 WHERE seq = ?1",
-                params![kept.seq, now + hidden_millis, nonce, kept.receive_count, kept.first_received_at],
+                params![stored.seq, now + hidden_millis, nonce, stored.receive_count, stored.first_received_at],
             )?;
-            let receipt = Receipt { queue: queue.name.clone(), seq: kept.seq, nonce };
-            received.push((kept, receipt));
+            let receipt = ReceiptHandle { queue: queue.name.clone(), seq: stored.seq, nonce };
+            received.push((stored, receipt));
         }
         transaction.commit()?;
         Ok(received)
     }
 
     /// Deletes the message, if this is its latest receipt. Returns whether it did.
-    pub(super) fn delete(&mut self, receipt: &Receipt) -> Result<bool, SqsError> {
-        let Receipt { queue, seq, nonce } = receipt;
+    pub(super) fn delete(&mut self, receipt: &ReceiptHandle) -> Result<bool, SqsError> {
+        let ReceiptHandle { queue, seq, nonce } = receipt;
         let deleted = self.connection.execute(
             "DELETE FROM messages WHERE queue = ?1 AND seq = ?2 AND receipt = ?3",
             params![queue, seq, nonce],
@@ -207,8 +207,8 @@ impl Store {
     }
 
     /// Returns whether the message is hidden under this receipt. `None` if it does not exist, or has a newer receipt.
-    pub(super) fn is_in_flight(&self, receipt: &Receipt) -> Result<Option<bool>, SqsError> {
-        let Receipt { queue, seq, nonce } = receipt;
+    pub(super) fn is_in_flight(&self, receipt: &ReceiptHandle) -> Result<Option<bool>, SqsError> {
+        let ReceiptHandle { queue, seq, nonce } = receipt;
         let mut select = self
             .connection
             .prepare_cached("SELECT visible_at FROM messages WHERE queue = ?1 AND seq = ?2 AND receipt = ?3")?;
@@ -216,7 +216,7 @@ impl Store {
         Ok(visible_at.map(|at| at > now()))
     }
 
-    pub(super) fn hide(&mut self, receipt: &Receipt, hidden_millis: u64) -> Result<(), SqsError> {
+    pub(super) fn hide(&mut self, receipt: &ReceiptHandle, hidden_millis: u64) -> Result<(), SqsError> {
         let visible_at = now() + hidden_millis;
         self.connection
             .execute("UPDATE messages SET visible_at = ?2 WHERE seq = ?1", params![receipt.seq, visible_at])?;
@@ -252,14 +252,14 @@ impl Store {
     pub(super) fn redrive(&mut self, from: &Queue, destination: Option<&Queue>, max: usize) -> Result<u64, SqsError> {
         let transaction = self.connection.transaction()?;
         let mut moved = 0;
-        for kept in visible(&transaction, from, now(), max)? {
+        for stored in visible(&transaction, from, now(), max)? {
             let to = match destination {
                 Some(queue) => queue.clone(),
-                None => source_of(&transaction, &kept)?,
+                None => source_of(&transaction, &stored)?,
             };
-            let message = NewMessage { source: None, delay_millis: 0, ..kept.message };
+            let message = NewMessage { source: None, delay_millis: 0, ..stored.message };
             insert(&transaction, &to, &message)?;
-            transaction.execute("DELETE FROM messages WHERE seq = ?1", [kept.seq])?;
+            transaction.execute("DELETE FROM messages WHERE seq = ?1", [stored.seq])?;
             moved += 1;
         }
         transaction.commit()?;
@@ -323,26 +323,26 @@ fn expire(transaction: &Transaction<'_>, queue: &Queue, now: u64) -> Result<(), 
 }
 
 /// Moves the messages that used up their deliveries to the dead-letter queue, among the next visible ones.
-fn bury_the_dead(transaction: &Transaction<'_>, queue: &Queue, now: u64, max: usize) -> Result<usize, SqsError> {
+fn move_dead_letters(transaction: &Transaction<'_>, queue: &Queue, now: u64, max: usize) -> Result<usize, SqsError> {
     let Some(redrive) = queue.attributes.redrive() else { return Ok(0) };
     let dead_letters = name_in_arn(&redrive.dead_letter_arn)?;
-    let mut buried = 0;
-    for kept in visible(transaction, queue, now, max)? {
-        if kept.receive_count >= redrive.receives_max {
+    let mut moved = 0;
+    for stored in visible(transaction, queue, now, max)? {
+        if stored.receive_count >= redrive.receives_max {
             let mut update = transaction
                 .prepare_cached("UPDATE messages SET queue = ?2, source = ?3, receipt = NULL WHERE seq = ?1")?;
-            update.execute(params![kept.seq, dead_letters, arn(&queue.name)])?;
-            buried += 1;
+            update.execute(params![stored.seq, dead_letters, arn(&queue.name)])?;
+            moved += 1;
         }
     }
-    Ok(buried)
+    Ok(moved)
 }
 
 const COLUMNS: &str = "seq, id, body, attributes, trace_header, group_id, deduplication_id, source, sent_at, \
     first_received_at, receive_count";
 
 /// Returns the next messages that can be delivered.
-fn visible(transaction: &Transaction<'_>, queue: &Queue, now: u64, max: usize) -> Result<Vec<Kept>, SqsError> {
+fn visible(transaction: &Transaction<'_>, queue: &Queue, now: u64, max: usize) -> Result<Vec<StoredMessage>, SqsError> {
     let select = match queue.is_fifo() {
         false => format!(
             "SELECT {COLUMNS} FROM messages WHERE queue = ?1 AND visible_at <= ?2 ORDER BY visible_at, seq LIMIT ?3"
@@ -360,7 +360,7 @@ fn visible(transaction: &Transaction<'_>, queue: &Queue, now: u64, max: usize) -
     rows.map(|row| row?).collect()
 }
 
-fn read(row: &Row<'_>) -> rusqlite::Result<Result<Kept, SqsError>> {
+fn read(row: &Row<'_>) -> rusqlite::Result<Result<StoredMessage, SqsError>> {
     let attributes: String = row.get(3)?;
     let message = NewMessage {
         body: row.get(2)?,
@@ -371,7 +371,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Result<Kept, SqsError>> {
         source: row.get(7)?,
         delay_millis: 0,
     };
-    let kept = Kept {
+    let stored = StoredMessage {
         seq: row.get(0)?,
         id: row.get(1)?,
         message,
@@ -379,13 +379,13 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Result<Kept, SqsError>> {
         first_received_at: row.get(9)?,
         receive_count: row.get(10)?,
     };
-    let with = |attributes| Kept { message: NewMessage { attributes, ..kept.message }, ..kept };
+    let with = |attributes| StoredMessage { message: NewMessage { attributes, ..stored.message }, ..stored };
     Ok(serde_json::from_str(&attributes).map(with).map_err(SqsError::internal))
 }
 
 /// Returns the queue in which a message became a dead letter.
-fn source_of(transaction: &Transaction<'_>, kept: &Kept) -> Result<Queue, SqsError> {
-    let source = kept.message.source.as_deref();
+fn source_of(transaction: &Transaction<'_>, stored: &StoredMessage) -> Result<Queue, SqsError> {
+    let source = stored.message.source.as_deref();
     let source = source.ok_or_else(|| SqsError::not_found("A message did not come from another queue."))?;
     let name = name_in_arn(source)?.to_owned();
     let known = transaction.query_row("SELECT 1 FROM queues WHERE name = ?1", [&name], |_| Ok(())).optional()?;
