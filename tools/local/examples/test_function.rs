@@ -24,20 +24,20 @@ fn main() {
     let mut connection = Connection { reader: BufReader::new(stream.try_clone().unwrap()), stream, address };
     loop {
         let (id, event) = connection.next();
-        let (kind, answer) = answer(&event);
-        connection.send("POST", &format!("{INVOCATION}/{id}/{kind}"), &answer);
+        let (kind, response) = respond(&event);
+        connection.send("POST", &format!("{INVOCATION}/{id}/{kind}"), &response);
         connection.receive();
     }
 }
 
 /// Does what the path says. A batch says it in its first body.
-fn answer(event: &Value) -> (&'static str, String) {
+fn respond(event: &Value) -> (&'static str, String) {
     let path = event["rawPath"].as_str().or(event["Records"][0]["body"].as_str()).unwrap_or_default().to_owned();
     let (action, argument) = path.trim_start_matches('/').split_once('/').unwrap_or((path.trim_start_matches('/'), ""));
     match action {
         "sleep" => sleep(Duration::from_millis(argument.parse().unwrap())),
         "exit" => exit(7),
-        "error" => return ("error", json!({"errorType": "Bad", "errorMessage": "as asked"}).to_string()),
+        "error" => return ("error", json!({"errorType": "Bad", "errorMessage": "the test requested it"}).to_string()),
         "raw" => return ("response", event["body"].as_str().unwrap().to_owned()),
         "environment" => {
             let variables: Value = env::vars().collect::<std::collections::BTreeMap<_, _>>().into_iter().collect();

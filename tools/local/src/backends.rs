@@ -63,8 +63,8 @@ impl Backends {
             Some(_) => None,
             None => Some(Arc::new(Store::start(options.persistent_dir())?)),
         };
-        let ours = store.as_ref().map(|store| store.url.clone());
-        let dynamodb_url = options.dynamodb_url.clone().or(ours).unwrap_or_default();
+        let embedded_url = store.as_ref().map(|store| store.url.clone());
+        let dynamodb_url = options.dynamodb_url.clone().or(embedded_url).unwrap_or_default();
         let client = clients::dynamodb(&sdk_config(&dynamodb_url, store.is_none()).await);
         tables::create_all(&client, names).await?;
         let (options, spawner) = (options.clone(), spawner.clone());
@@ -73,41 +73,41 @@ impl Backends {
     }
 
     /// Starts the missing backends of a stage. Without Redis the service runs with memory caches only.
-    pub(crate) async fn provide(&mut self, row: &StageConfig) -> Result<(), BackendError> {
-        if row.queue_deployed && self.queue.is_none() {
+    pub(crate) async fn provide(&mut self, config: &StageConfig) -> Result<(), BackendError> {
+        if config.queue_deployed && self.queue.is_none() {
             self.queue = Some(QueueBackend::start(&self.options).await?);
         }
-        if needs_redis(row) && self.redis.is_err() {
+        if needs_redis(config) && self.redis.is_err() {
             self.redis = redis(&self.options, &self.spawner).await.map(Arc::new);
         }
         Ok(())
     }
 
     /// Returns Redis, if the stage uses it.
-    pub(crate) fn redis(&self, row: &StageConfig) -> Option<Arc<Redis>> {
-        self.redis.as_ref().ok().filter(|_| needs_redis(row)).cloned()
+    pub(crate) fn redis(&self, config: &StageConfig) -> Option<Arc<Redis>> {
+        self.redis.as_ref().ok().filter(|_| needs_redis(config)).cloned()
     }
 
     /// Returns the queues, if the stage has them.
-    pub(crate) fn queues(&self, row: &StageConfig) -> Option<Queues> {
-        self.queue.as_ref().filter(|_| row.queue_deployed).map(|queue| queue.queues.clone())
+    pub(crate) fn queues(&self, config: &StageConfig) -> Option<Queues> {
+        self.queue.as_ref().filter(|_| config.queue_deployed).map(|queue| queue.queues.clone())
     }
 
     /// Returns the addresses of the backends, one a line.
-    pub(crate) fn lines(&self, row: &StageConfig) -> Vec<String> {
+    pub(crate) fn lines(&self, config: &StageConfig) -> Vec<String> {
         let dir = self.options.persistent_dir();
-        let kept = dir.map_or("in memory".to_owned(), |dir| format!("kept in {}", dir.display()));
+        let storage = dir.map_or("in memory".to_owned(), |dir| format!("stored in {}", dir.display()));
         let mut lines = vec![match &self.store {
-            Some(_) => format!("dynamodb   {}, {kept}", self.dynamodb_url),
+            Some(_) => format!("dynamodb   {}, {storage}", self.dynamodb_url),
             None => format!("dynamodb   {}", self.dynamodb_url),
         }];
-        let queue = self.queue.as_ref().filter(|_| row.queue_deployed);
+        let queue = self.queue.as_ref().filter(|_| config.queue_deployed);
         lines.extend(queue.map(|QueueBackend { server, url, queues }| match server {
-            Some(_) => format!("sqs        {url}, {kept}, queue {}", queues.main.url),
+            Some(_) => format!("sqs        {url}, {storage}, queue {}", queues.main.url),
             None => format!("sqs        {url}, queue {}", queues.main.url),
         }));
         lines.push(match &self.redis {
-            _ if !needs_redis(row) => format!("redis      none: stage {row} has no shared cache"),
+            _ if !needs_redis(config) => format!("redis      none: stage {config} has no shared cache"),
             Ok(redis) => format!("redis      {}", redis.url),
             Err(reason) => format!("redis      none: {reason}"),
         });
@@ -115,14 +115,14 @@ impl Backends {
     }
 
     /// Returns the variables of every function of a stage, without those that Lambda and the deployment set.
-    pub(crate) fn variables(&self, row: &StageConfig) -> Vec<(String, String)> {
+    pub(crate) fn variables(&self, config: &StageConfig) -> Vec<(String, String)> {
         let inherited = |name: &str| std::env::var(name).ok();
-        let elsewhere = self.options.dynamodb_url.is_some() || self.options.sqs_url.is_some();
-        let credential = |name: &str| inherited(name).filter(|_| elsewhere);
+        let is_external = self.options.dynamodb_url.is_some() || self.options.sqs_url.is_some();
+        let credential = |name: &str| inherited(name).filter(|_| is_external);
         let own_credentials = credential("AWS_ACCESS_KEY_ID").is_some();
         let or_local = |name: &str, local: &str| credential(name).unwrap_or_else(|| local.to_owned());
-        let queue = self.queue.as_ref().filter(|_| row.queue_deployed);
-        let redis = self.redis(row);
+        let queue = self.queue.as_ref().filter(|_| config.queue_deployed);
+        let redis = self.redis(config);
         [
             ("AWS_REGION", Some(or_local("AWS_REGION", "us-east-1"))),
             ("AWS_ACCESS_KEY_ID", Some(or_local("AWS_ACCESS_KEY_ID", "local"))),
@@ -166,8 +166,8 @@ impl QueueBackend {
             Some(_) => None,
             None => Some(queue::Server::start(options.persistent_dir()).await?),
         };
-        let ours = server.as_ref().map(|server| server.url.clone());
-        let url = options.sqs_url.clone().or(ours).unwrap_or_default();
+        let embedded_url = server.as_ref().map(|server| server.url.clone());
+        let url = options.sqs_url.clone().or(embedded_url).unwrap_or_default();
         let client = clients::sqs(&sdk_config(&url, server.is_none()).await);
         let queues = Queues::prepare(client, options.queue).await?;
         Ok(Self { server, url, queues })
@@ -175,24 +175,24 @@ impl QueueBackend {
 }
 
 /// Returns whether readers or writers of a stage use Redis.
-fn needs_redis(row: &StageConfig) -> bool {
-    row.writes_redis || row.has(Cache::Redis)
+fn needs_redis(config: &StageConfig) -> bool {
+    config.writes_redis || config.has(Cache::Redis)
 }
 
 async fn redis(options: &StackOptions, spawner: &Spawner) -> Result<Redis, String> {
     if options.no_redis {
-        return Err("memory caches alone, as asked with --no-redis".to_owned());
+        return Err("memory caches only, because of --no-redis".to_owned());
     }
     match &options.redis_url {
-        Some(url) => Ok(Redis::elsewhere(url)),
-        None => Redis::start(spawner).await.map_err(|error| format!("{error}; memory caches alone")),
+        Some(url) => Ok(Redis::external(url)),
+        None => Redis::start(spawner).await.map_err(|error| format!("{error}; memory caches only")),
     }
 }
 
-/// Returns the settings of the SDK. A backend elsewhere gets the credentials of the user who runs this program, if there
+/// Returns the settings of the SDK. An external backend gets the credentials of the user who runs this program, if there
 /// are any.
-async fn sdk_config(url: &str, elsewhere: bool) -> aws_config::SdkConfig {
-    if elsewhere && std::env::var_os("AWS_ACCESS_KEY_ID").is_some() {
+async fn sdk_config(url: &str, is_external: bool) -> aws_config::SdkConfig {
+    if is_external && std::env::var_os("AWS_ACCESS_KEY_ID").is_some() {
         clients::aws().await.to_builder().endpoint_url(url).build()
     } else {
         clients::local(url)

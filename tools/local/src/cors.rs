@@ -27,7 +27,7 @@ struct Table {
 
 fn parsed<'de, D: Deserializer<'de>, T: std::str::FromStr>(deserializer: D) -> Result<Vec<T>, D::Error> {
     let texts = Vec::<String>::deserialize(deserializer)?;
-    texts.iter().map(|text| text.parse().map_err(|_| D::Error::custom(format!("`{text}` cannot be used")))).collect()
+    texts.iter().map(|text| text.parse().map_err(|_| D::Error::custom(format!("`{text}` is not valid")))).collect()
 }
 
 /// Lets pages of these origins call the service. Returns `None` if there are no origins: then no answer has a header of
@@ -56,9 +56,9 @@ pub(crate) fn origin(text: &str) -> Result<HeaderValue, String> {
     let is_origin = Url::parse(text).is_ok_and(|url| {
         ["http", "https"].contains(&url.scheme()) && !text.contains('*') && url.origin().ascii_serialization() == text
     });
-    let wrong =
-        || "name an origin such as https://app.example.com: no path, no slash at the end, no wildcard".to_owned();
-    if is_origin { HeaderValue::from_str(text).map_err(|_| wrong()) } else { Err(wrong()) }
+    let refusal =
+        || "use the form https://app.example.com, without a path, a slash at the end or a wildcard".to_owned();
+    if is_origin { HeaderValue::from_str(text).map_err(|_| refusal()) } else { Err(refusal()) }
 }
 
 #[cfg(test)]
@@ -66,11 +66,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_origin_is_taken_as_a_browser_writes_it() {
-        for right in ["https://app.example.com", "http://localhost:8080", "http://127.0.0.1:1", "http://[::1]:8080"] {
-            assert_eq!(origin(right).unwrap(), right);
+    fn an_origin_is_accepted_only_in_the_form_of_browsers() {
+        for valid in ["https://app.example.com", "http://localhost:8080", "http://127.0.0.1:1", "http://[::1]:8080"] {
+            assert_eq!(origin(valid).unwrap(), valid);
         }
-        for wrong in [
+        for invalid in [
             "",
             "*",
             "null",
@@ -84,7 +84,7 @@ mod tests {
             "ftp://app.example.com",
             "file:///page.html",
         ] {
-            assert!(origin(wrong).is_err(), "{wrong}");
+            assert!(origin(invalid).is_err(), "{invalid}");
         }
     }
 

@@ -66,28 +66,28 @@ pub struct Deployment {
 pub enum DeploymentError {
     /// The document is malformed.
     #[error(
-        "a deployment is an object of STAGE, READ_TABLE and, if wanted, OTHER_READ_TABLE, WRITE_TABLE and COMMANDS_TABLE: {0}"
+        "a deployment is an object with STAGE, READ_TABLE and optionally OTHER_READ_TABLE, WRITE_TABLE and COMMANDS_TABLE: {0}"
     )]
     Malformed(#[from] serde_json::Error),
     /// The stage does not exist.
     #[error(transparent)]
     Stage(#[from] StageError),
     /// The stage has no function that answers over HTTP.
-    #[error("stage {0} serves nothing over HTTP")]
+    #[error("stage {0} has no function that serves HTTP")]
     ServesNothing(String),
     /// The data directory belongs to another stage.
     #[error(
-        "the data directory is at stage {kept}, not {wanted}: leave --stage out and go there with `watershed migrate`, or \
-         begin anew with another --data-dir or --ephemeral"
+        "the data directory has stage {stored}, not {requested}: start without --stage and change the stage with `watershed \
+         migrate`, or start with an empty --data-dir or --ephemeral"
     )]
     OtherStage {
         /// The stage of the data directory.
-        kept: String,
+        stored: String,
         /// The requested stage.
-        wanted: String,
+        requested: String,
     },
     /// A packaged function is missing.
-    #[error("no function {name} in {}: neither {name} nor {name}/bootstrap", .dir.display())]
+    #[error("no function {name} in {}: neither {name} nor {name}/bootstrap exists", .dir.display())]
     NotPackaged {
         /// The function.
         name: String,
@@ -101,25 +101,25 @@ pub enum DeploymentError {
     #[error("{0} {1}")]
     Name(&'static str, ReadTableError),
     /// Both read stores are the same table.
-    #[error("OTHER_READ_TABLE must be another table than READ_TABLE")]
-    Same,
+    #[error("OTHER_READ_TABLE and READ_TABLE must be different tables")]
+    SameTable,
     /// The deployment cannot be stored.
-    #[error("the deployment cannot be kept: {0}")]
-    NotKept(#[from] io::Error),
+    #[error("cannot store the deployment: {0}")]
+    NotStored(#[from] io::Error),
 }
 
 impl Deployment {
     fn parse(json: &[u8]) -> Result<(Self, StageConfig), DeploymentError> {
         let deployment: Self = serde_json::from_slice(json)?;
-        let row = StageConfig::of(&deployment.stage)?;
+        let config = StageConfig::of(&deployment.stage)?;
         let check = |name, table: &str| table.parse::<ReadTable>().map_err(|error| DeploymentError::Name(name, error));
         check("READ_TABLE", &deployment.read_table)?;
         if let Some(other) = &deployment.other_read_table {
             check("OTHER_READ_TABLE", other)?;
         }
         match deployment.other_read_table.as_ref() == Some(&deployment.read_table) {
-            true => Err(DeploymentError::Same),
-            false => Ok((deployment, row)),
+            true => Err(DeploymentError::SameTable),
+            false => Ok((deployment, config)),
         }
     }
 
@@ -144,18 +144,18 @@ impl Deployment {
 
     /// Returns the last deployment in the data directory. Without one, returns the deployment that the options describe.
     pub(crate) fn first(options: &StackOptions) -> Result<(Self, StageConfig), DeploymentError> {
-        let Some((kept, row)) = options.persistent_dir().map(Self::load).transpose()?.flatten() else {
+        let Some((stored, config)) = options.persistent_dir().map(Self::load).transpose()?.flatten() else {
             let stage = options.stage.clone().unwrap_or_else(|| STAGE_DEFAULT.to_owned());
-            let row = StageConfig::of(&stage)?;
+            let config = StageConfig::of(&stage)?;
             let read_table = READ_TABLE_DEFAULT.to_owned();
             let first = Self { stage, read_table, other_read_table: None, write_table: None, commands_table: None };
-            return Ok((first, row));
+            return Ok((first, config));
         };
         match &options.stage {
-            Some(wanted) if StageConfig::of(wanted)? != row => {
-                Err(DeploymentError::OtherStage { kept: kept.stage, wanted: wanted.clone() })
+            Some(requested) if StageConfig::of(requested)? != config => {
+                Err(DeploymentError::OtherStage { stored: stored.stage, requested: requested.clone() })
             }
-            Some(_) | None => Ok((kept, row)),
+            Some(_) | None => Ok((stored, config)),
         }
     }
 
@@ -169,7 +169,7 @@ impl Deployment {
     }
 
     /// Stores the deployment. It renames a complete file, so that a crash leaves either the old one or the new one.
-    fn keep(&self, data_dir: &Path) -> Result<(), DeploymentError> {
+    fn store(&self, data_dir: &Path) -> Result<(), DeploymentError> {
         let partial = data_dir.join(format!("{FILE_NAME}.new"));
         let mut file = File::create(&partial)?;
         file.write_all(&serde_json::to_vec(self)?)?;
@@ -202,7 +202,7 @@ pub struct Deployments {
 #[derive(Debug)]
 struct Live {
     deployment: Deployment,
-    row: StageConfig,
+    config: StageConfig,
     variables: Vec<(String, String)>,
     pools: Vec<Pool>,
     /// Functions that are no longer deployed. Some of their environments may still be at work.
@@ -226,55 +226,55 @@ impl Deployments {
         options: &StackOptions,
         spawner: Spawner,
         mut backends: Backends,
-        (deployment, row): (Deployment, StageConfig),
+        (deployment, config): (Deployment, StageConfig),
     ) -> Result<Self, DeploymentError> {
-        backends.provide(&row).await?;
-        let (pools, routes) = functions(options, &spawner, &row, &[])?;
+        backends.provide(&config).await?;
+        let (pools, routes) = functions(options, &spawner, &config, &[])?;
         if let Some(dir) = options.persistent_dir() {
-            deployment.keep(dir)?;
+            deployment.store(dir)?;
         }
         let (variables, retired) = (Vec::new(), Vec::new());
-        let live = Live { deployment, row, variables, pools, retired, routes, poller: None };
+        let live = Live { deployment, config, variables, pools, retired, routes, poller: None };
         let (options, polling) = (options.clone(), TaskTracker::new());
         let deployments =
             Self { options, spawner, backends: tokio::sync::Mutex::new(backends), live: Mutex::new(live), polling };
-        deployments.hand_out(&*deployments.backends.lock().await, &mut deployments.lock());
+        deployments.apply(&*deployments.backends.lock().await, &mut deployments.lock());
         Ok(deployments)
     }
 
     /// Deploys a document, unless it is deployed already. Environments of the earlier deployment may still be at work
     /// afterwards: [`Deployments::draining`] counts them.
     pub async fn deploy(&self, json: &[u8]) -> Result<(), DeploymentError> {
-        let (deployment, row) = Deployment::parse(json)?;
+        let (deployment, config) = Deployment::parse(json)?;
         let mut backends = self.backends.lock().await;
         let deployment = deployment.after(&self.lock().deployment);
         if self.lock().deployment == deployment {
             return Ok(());
         }
-        self.forget_drained().await;
+        self.close_drained().await;
         let present = self.pools();
-        backends.provide(&row).await?;
-        let (pools, routes) = functions(&self.options, &self.spawner, &row, &present)?;
+        backends.provide(&config).await?;
+        let (pools, routes) = functions(&self.options, &self.spawner, &config, &present)?;
         if let Some(dir) = self.options.persistent_dir() {
-            deployment.keep(dir)?;
+            deployment.store(dir)?;
         }
         let mut live = self.lock();
-        let gone = present.into_iter().filter(|pool| !pools.iter().any(|other| other.name() == pool.name()));
-        live.retired.extend(gone);
-        (live.deployment, live.row, live.pools, live.routes) = (deployment, row, pools, routes);
-        self.hand_out(&backends, &mut live);
+        let removed = present.into_iter().filter(|pool| !pools.iter().any(|other| other.name() == pool.name()));
+        live.retired.extend(removed);
+        (live.deployment, live.config, live.pools, live.routes) = (deployment, config, pools, routes);
+        self.apply(&backends, &mut live);
         Ok(())
     }
 
     /// Closes the pools of removed functions that have finished their work.
-    async fn forget_drained(&self) {
+    async fn close_drained(&self) {
         let drained: Vec<_> = self.lock().retired.extract_if(.., |pool| pool.draining() == 0).collect();
         futures::future::join_all(drained.iter().map(Pool::close)).await;
     }
 
     /// Has new environments start with the present deployment, and ends the others. Starts or stops the poller.
-    fn hand_out(&self, backends: &Backends, live: &mut Live) {
-        live.variables = backends.variables(&live.row).into_iter().chain(live.deployment.variables()).collect();
+    fn apply(&self, backends: &Backends, live: &mut Live) {
+        live.variables = backends.variables(&live.config).into_iter().chain(live.deployment.variables()).collect();
         for pool in &live.pools {
             pool.deploy(live.variables.clone());
         }
@@ -282,7 +282,7 @@ impl Deployments {
             pool.retire();
         }
         let ingest = live.pools.iter().find(|pool| pool.name() == INGEST);
-        match backends.queues(&live.row).zip(ingest) {
+        match backends.queues(&live.config).zip(ingest) {
             Some((queues, pool)) if live.poller.is_none() => {
                 let (client, queue) = (queues.client().clone(), queues.main.clone());
                 let poller = Poller { client, queue, queue_type: self.options.queue, pool: pool.clone() };
@@ -303,8 +303,8 @@ impl Deployments {
 
     /// Returns the deployed stage.
     #[must_use]
-    pub fn row(&self) -> StageConfig {
-        self.lock().row.clone()
+    pub fn stage_config(&self) -> StageConfig {
+        self.lock().config.clone()
     }
 
     /// Returns the deployed functions.
@@ -334,19 +334,19 @@ impl Deployments {
 
     /// Returns the backends that the functions use.
     pub(crate) async fn used(&self) -> Used {
-        let (backends, row) = (self.backends.lock().await, self.row());
-        Used { store: backends.store.clone(), queues: backends.queues(&row), redis: backends.redis(&row) }
+        let (backends, config) = (self.backends.lock().await, self.stage_config());
+        Used { store: backends.store.clone(), queues: backends.queues(&config), redis: backends.redis(&config) }
     }
 
     /// Returns the functions and the addresses of the backends, one a line.
     pub(crate) async fn lines(&self) -> Vec<String> {
-        let (backends, row) = (self.backends.lock().await, self.row());
-        let (functions, most) = (
-            row.functions().map(|function| function.name.as_str()).collect::<Vec<_>>().join(", "),
+        let (backends, config) = (self.backends.lock().await, self.stage_config());
+        let (functions, max) = (
+            config.functions().map(|function| function.name.as_str()).collect::<Vec<_>>().join(", "),
             self.options.max_environments,
         );
-        let mut lines = vec![format!("functions  {functions}, stage {row}, up to {most} processes each")];
-        lines.extend(backends.lines(&row));
+        let mut lines = vec![format!("functions  {functions}, stage {config}, up to {max} processes each")];
+        lines.extend(backends.lines(&config));
         lines
     }
 
@@ -377,7 +377,7 @@ type Functions = (Vec<Pool>, Arc<RouteTable<Pool>>);
 fn functions(
     options: &StackOptions,
     spawner: &Spawner,
-    row: &StageConfig,
+    config: &StageConfig,
     present: &[Pool],
 ) -> Result<Functions, DeploymentError> {
     let limits = Limits {
@@ -394,9 +394,9 @@ fn functions(
         let function = Function { deployed, timeout, memory_mb: MEMORY_MB, package };
         Ok(Pool::new(function, limits, spawner.clone()))
     };
-    let pools: Vec<Pool> = row.functions().map(pool).collect::<Result<_, DeploymentError>>()?;
+    let pools: Vec<Pool> = config.functions().map(pool).collect::<Result<_, DeploymentError>>()?;
     let find = |name: &str| pools.iter().find(|pool| pool.name() == name && name != INGEST).cloned();
-    let routes = RouteTable::new(find).ok_or_else(|| DeploymentError::ServesNothing(row.stage.clone()))?;
+    let routes = RouteTable::new(find).ok_or_else(|| DeploymentError::ServesNothing(config.stage.clone()))?;
     Ok((pools, Arc::new(routes)))
 }
 
@@ -429,7 +429,7 @@ mod tests {
         let named = |name: &str| Some(name.to_owned());
         let (other_read_table, write_table, commands_table) = (named("r-v1"), named("w-r1"), named("c-r1"));
         let deployment = Deployment { stage, read_table, other_read_table, write_table, commands_table };
-        deployment.keep(dir.path()).unwrap();
+        deployment.store(dir.path()).unwrap();
         for arguments in [&["--data-dir", at][..], &["--data-dir", at, "--stage", "cqrs-expand"]] {
             assert_eq!(Deployment::first(&options(arguments)).unwrap().0, deployment);
         }
@@ -455,8 +455,8 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_not_deployed() {
-        for wrong in [
+    fn an_invalid_deployment_is_refused() {
+        for invalid in [
             "",
             "{}",
             r#"{"READ_TABLE":"r-v1"}"#,
@@ -467,7 +467,7 @@ mod tests {
             r#"{"STAGE":"cqrs","READ_TABLE":"r-v1","OTHER_READ_TABLE":"x"}"#,
             r#"{"STAGE":"cqrs","READ_TABLE":"r-v1","OTHER_READ_TABLE":"r-v1"}"#,
         ] {
-            Deployment::parse(wrong.as_bytes()).unwrap_err();
+            Deployment::parse(invalid.as_bytes()).unwrap_err();
         }
     }
 }

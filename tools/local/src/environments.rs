@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::runtime_api::{Outcome, PAYLOAD_BYTES_MAX};
+use crate::runtime_api::{InvocationResult, PAYLOAD_BYTES_MAX};
 use crate::supervise::Spawner;
 pub use process::Function;
 use process::{Deployed, Environment};
@@ -54,10 +54,10 @@ pub enum InvokeError {
     #[error("the function does not start")]
     NotStarting,
     /// The function was removed before a process got the event. Find the function that serves the route now.
-    #[error("the function is deployed no longer")]
+    #[error("the function is no longer deployed")]
     Retired,
     /// The pool is being closed.
-    #[error("shutting down")]
+    #[error("the service is shutting down")]
     ShuttingDown,
 }
 
@@ -163,7 +163,7 @@ impl Pool {
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
         }));
-        pool.0.tasks.spawn(Arc::clone(&pool.0).look_after());
+        pool.0.tasks.spawn(Arc::clone(&pool.0).maintain());
         pool
     }
 
@@ -274,11 +274,11 @@ impl Inner {
     /// Returns `None` if the process ended before it took the event.
     async fn run(self: &Arc<Self>, environment: Arc<Environment>, event: Bytes) -> Option<Result<Bytes, InvokeError>> {
         let limit = self.function.timeout;
-        let outcome = environment.mailbox.post(event, limit);
-        let Ok(outcome) = timeout(limit, outcome).await else {
+        let result = environment.mailbox.post(event, limit);
+        let Ok(result) = timeout(limit, result).await else {
             Counters::add(&self.counters.timeouts);
             eprintln!(
-                "{} {} | timed out after {} s: killed",
+                "{} {} | timed out after {} s, and was killed",
                 self.function.name(),
                 environment.pid,
                 limit.as_secs_f32()
@@ -286,27 +286,27 @@ impl Inner {
             environment.end();
             return Some(Err(InvokeError::TimedOut));
         };
-        let outcome = outcome.unwrap_or(Outcome::Died);
-        if !matches!(outcome, Outcome::NotTaken) {
+        let result = result.unwrap_or(InvocationResult::Died);
+        if !matches!(result, InvocationResult::NotTaken) {
             environment.invocations.fetch_add(1, Ordering::Relaxed);
         }
-        match outcome {
-            Outcome::NotTaken => return None,
-            Outcome::Died => return Some(Err(InvokeError::Died)),
-            Outcome::Answered(answer) => {
+        match result {
+            InvocationResult::NotTaken => return None,
+            InvocationResult::Died => return Some(Err(InvokeError::Died)),
+            InvocationResult::Answered(response) => {
                 self.offer(environment);
-                return Some(Ok(answer));
+                return Some(Ok(response));
             }
-            Outcome::Failed(error) => {
+            InvocationResult::Failed(error) => {
                 eprintln!(
-                    "{} {} | reported {}",
+                    "{} {} | reported an error: {}",
                     self.function.name(),
                     environment.pid,
                     String::from_utf8_lossy(&error)
                 );
             }
-            Outcome::TooLarge => {
-                eprintln!("{} {} | answered more than 6 MB", self.function.name(), environment.pid);
+            InvocationResult::TooLarge => {
+                eprintln!("{} {} | its response exceeds 6 MB", self.function.name(), environment.pid);
             }
         }
         self.offer(environment);
@@ -333,7 +333,7 @@ impl Inner {
             }
             let (offer, waiting) = oneshot::channel();
             state.waiting.push_back(offer);
-            self.start_where_needed(&mut state);
+            self.start_if_needed(&mut state);
             waiting
         };
         let since = Instant::now();
@@ -351,14 +351,14 @@ impl Inner {
     }
 
     /// Starts an environment for each waiting request, within the limit.
-    fn start_where_needed(self: &Arc<Self>, state: &mut State) {
+    fn start_if_needed(self: &Arc<Self>, state: &mut State) {
         state.waiting.retain(|waiting| !waiting.is_closed());
         let blocked = self.closing.is_cancelled() || state.retry_at.is_some_and(|at| Instant::now() < at);
         while !blocked && state.starting < state.waiting.len() && state.alive < self.limits.environments_max {
             state.starting += 1;
             state.alive += 1;
             state.last_id += 1;
-            self.tasks.spawn(Arc::clone(self).live(state.last_id));
+            self.tasks.spawn(Arc::clone(self).follow(state.last_id));
         }
     }
 
@@ -381,7 +381,7 @@ impl Inner {
     }
 
     /// Follows one environment from its start to its end.
-    async fn live(self: Arc<Self>, id: u64) {
+    async fn follow(self: Arc<Self>, id: u64) {
         let deployment = Arc::clone(&self.lock().deployment);
         let started = Environment::start(id, &self.function, deployment, &self.spawner).await;
         let (environment, mut child) = match started {
@@ -426,7 +426,7 @@ impl Inner {
         state.alive -= 1;
         state.environments.remove(&id);
         state.idle.retain(|idle| idle.environment.id != id);
-        self.start_where_needed(&mut state);
+        self.start_if_needed(&mut state);
     }
 
     /// Reports the failure once, with its reason. If no process is left, the waiting requests fail at once.
@@ -438,7 +438,7 @@ impl Inner {
         let pause = RETRY_PAUSE_FIRST.saturating_mul(1 << state.init_failures_in_a_row.min(16)).min(RETRY_PAUSE_MAX);
         state.init_failures_in_a_row += 1;
         state.retry_at = Some(Instant::now() + pause);
-        eprintln!("{} {report}; it is tried again after {} s", self.function.name(), pause.as_secs_f32());
+        eprintln!("{} {report}; next attempt in {} s", self.function.name(), pause.as_secs_f32());
         if state.alive == 0 {
             for waiting in state.waiting.drain(..) {
                 let _ = waiting.send(Err(InvokeError::NotStarting));
@@ -447,14 +447,14 @@ impl Inner {
     }
 
     /// Ends environments that have been idle for too long. Starts environments for requests that wait after a pause.
-    async fn look_after(self: Arc<Self>) {
+    async fn maintain(self: Arc<Self>) {
         while self.closing.run_until_cancelled(tokio::time::sleep(TICK)).await.is_some() {
             let mut state = self.lock();
             let idle_since = |idle: &mut Idle| idle.since.elapsed() >= self.limits.idle;
             for idle in state.idle.extract_if(.., idle_since) {
                 idle.environment.end();
             }
-            self.start_where_needed(&mut state);
+            self.start_if_needed(&mut state);
         }
     }
 }

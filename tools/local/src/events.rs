@@ -56,14 +56,14 @@ pub struct Origin<'a> {
     pub request_id: &'a str,
 }
 
-/// The error of an answer that is no HTTP response.
+/// The error of a function response that is no HTTP response.
 #[derive(Debug, thiserror::Error)]
-pub enum AnswerError {
-    /// The answer is not JSON.
-    #[error("the answer is not JSON")]
+pub enum ResponseError {
+    /// The response is not JSON.
+    #[error("the response of the function is not JSON")]
     NotJson(#[source] serde_json::Error),
-    /// The answer has a part that HTTP forbids.
-    #[error("the answer's {0} is not valid")]
+    /// The response has a part that HTTP forbids.
+    #[error("the response of the function has an invalid {0}")]
     Invalid(&'static str),
 }
 
@@ -251,7 +251,7 @@ fn is_text_type(content_type: &str) -> bool {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Answer<'a> {
+struct FunctionResponse<'a> {
     status_code: Value,
     #[serde(default)]
     headers: Option<BTreeMap<String, Value>>,
@@ -266,29 +266,31 @@ struct Answer<'a> {
 /// Returns the HTTP response for a function's answer.
 ///
 /// JSON without a status code is the body of a 200, as with API Gateway.
-pub fn response(answer: &Bytes) -> Result<Response<Full<Bytes>>, AnswerError> {
-    match serde_json::from_slice::<Answer<'_>>(answer) {
-        Ok(answer) => structured(answer),
-        Err(_) => inferred(answer),
+pub fn response(payload: &Bytes) -> Result<Response<Full<Bytes>>, ResponseError> {
+    match serde_json::from_slice::<FunctionResponse<'_>>(payload) {
+        Ok(parsed) => structured(parsed),
+        Err(_) => inferred(payload),
     }
 }
 
-fn structured(answer: Answer<'_>) -> Result<Response<Full<Bytes>>, AnswerError> {
-    let status = match &answer.status_code {
+fn structured(parsed: FunctionResponse<'_>) -> Result<Response<Full<Bytes>>, ResponseError> {
+    let status = match &parsed.status_code {
         Value::Number(number) => number.as_u64().and_then(|number| u16::try_from(number).ok()),
         Value::String(text) => text.parse().ok(),
         _ => None,
     };
     // A gateway cannot pass on a 1xx.
     let status = status.filter(|status| *status >= 200).and_then(|status| StatusCode::from_u16(status).ok());
-    let body = match (answer.body, answer.is_base64_encoded) {
+    let body = match (parsed.body, parsed.is_base64_encoded) {
         (None, _) => Bytes::new(),
-        (Some(body), Some(true)) => STANDARD.decode(body.as_bytes()).map_err(|_| AnswerError::Invalid("body"))?.into(),
+        (Some(body), Some(true)) => {
+            STANDARD.decode(body.as_bytes()).map_err(|_| ResponseError::Invalid("body"))?.into()
+        }
         (Some(body), _) => Bytes::from(body.into_owned()),
     };
-    let headers = response_headers(answer.headers.unwrap_or_default(), answer.cookies.unwrap_or_default())?;
+    let headers = response_headers(parsed.headers.unwrap_or_default(), parsed.cookies.unwrap_or_default())?;
     let mut response = Response::new(Full::new(body.clone()));
-    *response.status_mut() = status.ok_or(AnswerError::Invalid("status code"))?;
+    *response.status_mut() = status.ok_or(ResponseError::Invalid("status code"))?;
     *response.headers_mut() = headers;
     if !body.is_empty() {
         response.headers_mut().entry(CONTENT_TYPE).or_insert(CONTENT_TYPE_DEFAULT);
@@ -296,32 +298,32 @@ fn structured(answer: Answer<'_>) -> Result<Response<Full<Bytes>>, AnswerError> 
     Ok(response)
 }
 
-fn response_headers(headers: BTreeMap<String, Value>, cookies: Vec<String>) -> Result<HeaderMap, AnswerError> {
+fn response_headers(headers: BTreeMap<String, Value>, cookies: Vec<String>) -> Result<HeaderMap, ResponseError> {
     let mut all = HeaderMap::with_capacity(headers.len() + cookies.len() + 2);
     for (name, value) in headers {
-        let name = HeaderName::try_from(name).map_err(|_| AnswerError::Invalid("header name"))?;
+        let name = HeaderName::try_from(name).map_err(|_| ResponseError::Invalid("header name"))?;
         if HOP_BY_HOP.contains(&name.as_str()) || name == http::header::CONTENT_LENGTH {
             continue;
         }
         let value = match value {
             Value::String(text) => text,
             Value::Number(_) | Value::Bool(_) => value.to_string(),
-            _ => return Err(AnswerError::Invalid("header value")),
+            _ => return Err(ResponseError::Invalid("header value")),
         };
-        all.append(name, HeaderValue::try_from(value).map_err(|_| AnswerError::Invalid("header value"))?);
+        all.append(name, HeaderValue::try_from(value).map_err(|_| ResponseError::Invalid("header value"))?);
     }
     for cookie in cookies {
-        all.append(SET_COOKIE, HeaderValue::try_from(cookie).map_err(|_| AnswerError::Invalid("cookie"))?);
+        all.append(SET_COOKIE, HeaderValue::try_from(cookie).map_err(|_| ResponseError::Invalid("cookie"))?);
     }
     Ok(all)
 }
 
-fn inferred(answer: &Bytes) -> Result<Response<Full<Bytes>>, AnswerError> {
-    let parsed: Value = serde_json::from_slice(answer).map_err(AnswerError::NotJson)?;
+fn inferred(payload: &Bytes) -> Result<Response<Full<Bytes>>, ResponseError> {
+    let parsed: Value = serde_json::from_slice(payload).map_err(ResponseError::NotJson)?;
     if parsed.get("statusCode").is_some() {
-        return Err(AnswerError::Invalid("form"));
+        return Err(ResponseError::Invalid("form"));
     }
-    let mut response = Response::new(Full::new(answer.clone()));
+    let mut response = Response::new(Full::new(payload.clone()));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Ok(response)
 }

@@ -20,7 +20,7 @@ pub(crate) fn run(binary: &str) -> Result<(), String> {
             "get-fn" => read_fn::run_get().await,
             "list-fn" => read_fn::run_list().await,
             "get-command-fn" => read_fn::run_get_command().await,
-            _ => Err(format!("no function is called {binary}").into()),
+            _ => Err(format!("unknown function {binary}").into()),
         }
     });
     ended.map_err(|error| format!("{binary}: {error}"))

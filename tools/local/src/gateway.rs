@@ -56,14 +56,14 @@ pub async fn serve(listener: TcpListener, gateway: Arc<Gateway>, cors: Option<Co
     let cors = option_layer(cors);
     serve::serve(listener, CONNECTIONS_MAX, stop, move |peer, request| {
         let gateway = Arc::clone(&gateway);
-        let behind = service_fn(move |request| {
+        let inner = service_fn(move |request| {
             let gateway = Arc::clone(&gateway);
             async move { Ok(gateway.answer(peer, request).await) }
         });
-        let (behind, is_preflight) = (cors.layer(behind), cors::is_preflight(&request));
+        let (service, is_preflight) = (cors.layer(inner), cors::is_preflight(&request));
         async move {
-            let answer: Result<_, Infallible> = behind.oneshot(request).await;
-            let mut response = answer.unwrap_or_else(|never| match never {});
+            let result: Result<_, Infallible> = service.oneshot(request).await;
+            let mut response = result.unwrap_or_else(|never| match never {});
             // An HTTP API answers a preflight with another status than this layer.
             if is_preflight && response.status() == StatusCode::OK {
                 *response.status_mut() = StatusCode::NO_CONTENT;
@@ -83,7 +83,7 @@ impl Gateway {
             return self.deploy(request).await.unwrap_or_else(|refusal| refusal);
         }
         let request_id = Uuid::now_v7().to_string();
-        let mut response = match self.pass_on(peer, request, &request_id).await {
+        let mut response = match self.forward(peer, request, &request_id).await {
             Ok(response) | Err(response) => response,
         };
         if let Ok(request_id) = HeaderValue::try_from(request_id) {
@@ -104,7 +104,7 @@ impl Gateway {
     }
 
     /// Passes a request to its function. An error is an answer of the gateway itself.
-    async fn pass_on(
+    async fn forward(
         &self,
         peer: SocketAddr,
         request: Request<Incoming>,
@@ -133,11 +133,11 @@ impl Gateway {
             };
             let broken = |_| message(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error");
             let event = events::event(&head, &body, &origin).map_err(broken)?;
-            let answer = match route.target.invoke(event).await {
+            let response = match route.target.invoke(event).await {
                 Err(InvokeError::Retired) => continue,
-                answer => answer.map_err(|error| refusal(&error))?,
+                result => result.map_err(|error| refusal(&error))?,
             };
-            return events::response(&answer).map_err(|error| {
+            return events::response(&response).map_err(|error| {
                 eprintln!("{} | {error}", route.target.name());
                 message(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error")
             });

@@ -33,10 +33,10 @@ pub enum Denied {
 #[derive(Debug, thiserror::Error)]
 pub enum KeySetError {
     /// The file cannot be read.
-    #[error("cannot read it")]
+    #[error("it cannot be read: {0}")]
     Read(#[source] io::Error),
     /// The file is not a JSON Web Key Set.
-    #[error("it is not a JSON Web Key Set")]
+    #[error("it is not a JSON Web Key Set: {0}")]
     Parse(#[source] serde_json::Error),
     /// The file has no key that can verify a token.
     #[error("it has no RSA key with a kid")]
@@ -111,7 +111,7 @@ impl Verifier {
         validation.validate_nbf = true;
         validation.set_required_spec_claims(&["exp", "iss"]);
         validation.set_issuer(&[issuer]);
-        // `is_for_us` checks it, because it may be in `client_id` instead.
+        // `has_audience` checks it, because it may be in `client_id` instead.
         validation.validate_aud = false;
         Ok(Self { keys, validation, audience: audience.to_owned() })
     }
@@ -148,7 +148,7 @@ impl Verifier {
         if !token.claims.get("iss").is_some_and(Value::is_string) {
             return Err("the issuer is wrong");
         }
-        if !self.is_for_us(&token.claims) {
+        if !self.has_audience(&token.claims) {
             return Err("the audience is wrong");
         }
         match token.claims.get("iat").map(Value::as_f64) {
@@ -159,7 +159,7 @@ impl Verifier {
     }
 
     /// Returns whether `aud`, a text or a list, names this service. Without `aud`, `client_id` counts.
-    fn is_for_us(&self, claims: &Map<String, Value>) -> bool {
+    fn has_audience(&self, claims: &Map<String, Value>) -> bool {
         match (claims.get("aud"), claims.get("client_id")) {
             (Some(Value::Array(several)), _) => {
                 several.iter().all(Value::is_string) && several.iter().any(|one| one == &self.audience)

@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_outlive_a_restart_and_are_their_owners_alone() {
+    fn keys_outlive_a_restart_and_only_their_owner_can_read_them() {
         let dir = tempfile::tempdir().unwrap();
         let keys = load_or_create(dir.path()).unwrap();
         assert_eq!(load_or_create(dir.path()).unwrap(), keys);

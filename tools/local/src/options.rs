@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use http::HeaderValue;
 
-/// Run the whole service on this machine: gateway, functions in processes of their own, queue, tables and cache
+/// Run the whole service on this machine: gateway, functions in separate processes, queue, tables and cache
 #[derive(Debug, Parser)]
 #[command(name = "watershed-local", version)]
 pub struct Options {
-    /// Another task than to serve
+    /// Internal task of a child process
     #[command(subcommand)]
     pub role: Option<Role>,
     /// The settings of the service
@@ -46,7 +46,7 @@ pub enum Role {
 /// The settings of the service.
 #[derive(Debug, Clone, Args)]
 pub struct StackOptions {
-    /// Port to serve on, at 127.0.0.1; 0 takes any free one
+    /// Port on 127.0.0.1; 0 uses any free port
     #[arg(long, default_value_t = 3000)]
     pub port: u16,
     /// Stage of the evolution, from shared/stages.json [default: the stage of the data directory, or cqrs if it has none]
@@ -55,13 +55,13 @@ pub struct StackOptions {
     /// Type of the queue between write-fn and ingest-fn
     #[arg(long, value_enum, default_value_t = QueueType::Standard)]
     pub queue: QueueType,
-    /// Directory that keeps tables, queue and signing keys between runs
+    /// Directory for tables, queue and signing keys, which are kept between runs
     #[arg(long, value_name = "DIR", default_value = ".watershed")]
     pub data_dir: PathBuf,
-    /// Keep everything in memory, and nothing between runs
+    /// Keep everything in memory, so that nothing is left after the run
     #[arg(long, conflicts_with = "data_dir")]
     pub ephemeral: bool,
-    /// Run without Redis, on memory caches only
+    /// Run without Redis, with memory caches only
     #[arg(long, conflicts_with = "redis_url")]
     pub no_redis: bool,
     /// Maximum number of processes per function
@@ -73,7 +73,7 @@ pub struct StackOptions {
     /// Run packaged functions, DIR/NAME or DIR/NAME/bootstrap, instead of the built-in ones
     #[arg(long, value_name = "DIR")]
     pub functions_dir: Option<PathBuf>,
-    /// Verify bearer tokens with this JSON Web Key Set; without it, every request comes from local-user of tenant local
+    /// Verify bearer tokens with this JSON Web Key Set; without it, every request counts as user local-user of tenant local
     #[arg(long, value_name = "FILE")]
     pub jwks: Option<PathBuf>,
     /// Issuer that tokens must name
@@ -110,9 +110,9 @@ impl StackOptions {
 /// The type of a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum QueueType {
-    /// No order, nearly no limits
+    /// No order, and almost no limit on throughput
     Standard,
-    /// Order per message group
+    /// In order within each message group
     Fifo,
 }
 
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_are_limited() {
+    fn options_out_of_range_are_refused() {
         for bad in [["--max-environments", "0"], ["--idle-seconds", "0"], ["--port", "65536"], ["--queue", "lifo"]] {
             assert!(Options::try_parse_from([&["watershed-local"], bad.as_slice()].concat()).is_err(), "{bad:?}");
         }

@@ -23,7 +23,7 @@ use crate::runtime_api::PAYLOAD_BYTES_MAX;
 /// The maximum number of messages of one invocation.
 const BATCH_MAX: i32 = 10;
 /// The time in which a batch fills, if the queue keeps no order.
-const WINDOW: Duration = Duration::from_millis(100);
+const BATCH_WINDOW: Duration = Duration::from_millis(100);
 /// The time that a receive waits for a message, in seconds: the maximum of SQS.
 const WAIT_SECONDS: i32 = 20;
 /// The pause after a failed invocation or receive.
@@ -83,9 +83,9 @@ struct Attribute<'a> {
     data_type: &'a str,
 }
 
-/// The answer of a function to a batch.
+/// The response of a function to a batch.
 #[derive(Deserialize)]
-struct Answer {
+struct BatchResponse {
     #[serde(rename = "batchItemFailures", default)]
     failures: Option<Vec<Failure>>,
 }
@@ -98,38 +98,40 @@ struct Failure {
 
 /// The result of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub enum BatchResult {
     /// The function has processed all messages except these, by message id.
     AllBut(BTreeSet<String>),
     /// The function has processed no message.
     Nothing,
 }
 
-/// Reads the answer to a batch of messages with these ids, by the rules of `ReportBatchItemFailures`. An empty answer means
+/// Reads the response to a batch of messages with these ids, by the rules of `ReportBatchItemFailures`. An empty response means
 /// complete success, a malformed one complete failure.
 /// <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html>
 #[must_use]
-pub fn verdict(answer: &[u8], ids: &BTreeSet<&str>) -> Verdict {
-    if answer.trim_ascii().is_empty() {
-        return Verdict::AllBut(BTreeSet::new());
+pub fn batch_result(response: &[u8], ids: &BTreeSet<&str>) -> BatchResult {
+    if response.trim_ascii().is_empty() {
+        return BatchResult::AllBut(BTreeSet::new());
     }
     // Otherwise a list would be read as a struct.
-    let Ok(answer) = serde_json::from_slice::<Option<serde_json::Map<_, _>>>(answer) else { return Verdict::Nothing };
-    let answer = serde_json::Value::Object(answer.unwrap_or_default());
-    let Ok(Answer { failures }) = serde_json::from_value(answer) else { return Verdict::Nothing };
+    let Ok(fields) = serde_json::from_slice::<Option<serde_json::Map<_, _>>>(response) else {
+        return BatchResult::Nothing;
+    };
+    let fields = serde_json::Value::Object(fields.unwrap_or_default());
+    let Ok(BatchResponse { failures }) = serde_json::from_value(fields) else { return BatchResult::Nothing };
     let failures = failures.unwrap_or_default();
     let known = |failure: Failure| failure.identifier.filter(|id| ids.contains(id.as_str()));
-    failures.into_iter().map(known).collect::<Option<_>>().map_or(Verdict::Nothing, Verdict::AllBut)
+    failures.into_iter().map(known).collect::<Option<_>>().map_or(BatchResult::Nothing, BatchResult::AllBut)
 }
 
 /// Polls until `stop`, then finishes the batches under way.
 pub async fn run(poller: Poller, concurrency: usize, stop: CancellationToken) {
-    let lanes = TaskTracker::new();
+    let workers = TaskTracker::new();
     for _ in 0..concurrency.clamp(1, CONCURRENCY_MAX) {
-        lanes.spawn(poller.clone().poll(stop.clone()));
+        workers.spawn(poller.clone().poll(stop.clone()));
     }
-    lanes.close();
-    lanes.wait().await;
+    workers.close();
+    workers.wait().await;
 }
 
 impl Poller {
@@ -139,7 +141,7 @@ impl Poller {
                 Ok(batch) if batch.is_empty() => true,
                 Ok(batch) => self.deliver(&batch).await,
                 Err(error) => {
-                    eprintln!("poller | cannot receive: {error}");
+                    eprintln!("poller | cannot receive messages: {error}");
                     false
                 }
             };
@@ -152,7 +154,7 @@ impl Poller {
     /// Waits for a message. If the queue keeps no order, it waits a little longer for more.
     async fn receive_batch(&self) -> Result<Vec<Message>, String> {
         let mut batch = self.receive(BATCH_MAX, WAIT_SECONDS).await?;
-        let deadline = Instant::now() + WINDOW;
+        let deadline = Instant::now() + BATCH_WINDOW;
         while self.queue_type == QueueType::Standard && !batch.is_empty() && Instant::now() < deadline {
             let room = BATCH_MAX - i32::try_from(batch.len()).unwrap_or(BATCH_MAX);
             if room <= 0 {
@@ -160,7 +162,7 @@ impl Poller {
             }
             // If this receive fails, the messages received so far are delivered.
             match self.receive(room, 0).await {
-                Ok(more) if more.is_empty() => sleep(WINDOW / 5).await,
+                Ok(more) if more.is_empty() => sleep(BATCH_WINDOW / 5).await,
                 Ok(more) => batch.extend(more),
                 Err(_) => break,
             }
@@ -201,40 +203,40 @@ impl Poller {
             let (messages, later) = rest.split_at(records.len());
             rest = later;
             match self.invoke(messages, records).await {
-                Verdict::Nothing => return false,
+                BatchResult::Nothing => return false,
                 // On a FIFO queue, later messages must not overtake the failed ones.
-                Verdict::AllBut(left) if !left.is_empty() && self.queue_type == QueueType::Fifo => break,
-                Verdict::AllBut(_) => {}
+                BatchResult::AllBut(left) if !left.is_empty() && self.queue_type == QueueType::Fifo => break,
+                BatchResult::AllBut(_) => {}
             }
         }
         true
     }
 
     /// Invokes the function once, and deletes the processed messages.
-    async fn invoke(&self, batch: &[Message], records: &[Box<RawValue>]) -> Verdict {
-        let Ok(event) = serde_json::to_vec(&Event { records }) else { return Verdict::Nothing };
+    async fn invoke(&self, batch: &[Message], records: &[Box<RawValue>]) -> BatchResult {
+        let Ok(event) = serde_json::to_vec(&Event { records }) else { return BatchResult::Nothing };
         let ids = batch.iter().filter_map(Message::message_id).collect();
-        let verdict = match self.pool.invoke(event.into()).await {
-            Ok(answer) => verdict(&answer, &ids),
-            Err(InvokeError::ShuttingDown) => return Verdict::Nothing,
+        let result = match self.pool.invoke(event.into()).await {
+            Ok(response) => batch_result(&response, &ids),
+            Err(InvokeError::ShuttingDown) => return BatchResult::Nothing,
             Err(error) => {
-                eprintln!("poller | {} messages of a batch will be tried again: {error}", batch.len());
-                return Verdict::Nothing;
+                eprintln!("poller | {} messages will be retried, because {error}", batch.len());
+                return BatchResult::Nothing;
             }
         };
-        match &verdict {
-            Verdict::Nothing => {
+        match &result {
+            BatchResult::Nothing => {
                 eprintln!(
-                    "poller | the answer to a batch makes no sense: {} messages will be tried again",
+                    "poller | {} messages will be retried, because the response to their batch is malformed",
                     batch.len()
                 );
             }
-            Verdict::AllBut(left) => {
+            BatchResult::AllBut(left) => {
                 let done = |message: &&Message| message.message_id().is_some_and(|id| !left.contains(id));
                 self.delete(batch.iter().filter(done)).await;
             }
         }
-        verdict
+        result
     }
 
     async fn delete(&self, messages: impl Iterator<Item = &Message>) {
@@ -245,15 +247,17 @@ impl Poller {
             }
             let request = self.client.delete_message_batch().queue_url(&self.queue.url);
             match request.set_entries(Some(entries.clone())).send().await {
-                Ok(answer) => {
-                    let failed: BTreeSet<_> = answer.failed.into_iter().map(|failed| failed.id).collect();
+                Ok(response) => {
+                    let failed: BTreeSet<_> = response.failed.into_iter().map(|failed| failed.id).collect();
                     entries.retain(|entry| failed.contains(&entry.id));
                 }
-                Err(error) => eprintln!("poller | cannot delete: {}", aws_sdk_sqs::error::DisplayErrorContext(error)),
+                Err(error) => {
+                    eprintln!("poller | cannot delete messages: {}", aws_sdk_sqs::error::DisplayErrorContext(error));
+                }
             }
         }
         if !entries.is_empty() {
-            eprintln!("poller | {} messages could not be deleted and will come again", entries.len());
+            eprintln!("poller | {} messages could not be deleted, so SQS will deliver them again", entries.len());
         }
     }
 }

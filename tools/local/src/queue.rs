@@ -68,7 +68,7 @@ impl Server {
         let stopped = stop.clone().cancelled_owned();
         serving.spawn(async move {
             if let Err(error) = server.serve(listener, stopped).await {
-                eprintln!("sqs | {error}");
+                eprintln!("sqs | the server failed: {error}");
             }
         });
         serving.close();
@@ -168,12 +168,12 @@ impl Preparation<'_> {
             }
             Err(error) => return Err(self.failed(error)),
         };
-        let url = url.ok_or_else(|| self.failed("its address is unknown"))?;
+        let url = url.ok_or_else(|| self.failed("SQS returned no URL"))?;
         self.configure(&url, retention, dead_letters).await?;
-        let asked = self.client.get_queue_attributes().queue_url(&url).attribute_names(QueueAttributeName::QueueArn);
-        let attributes = asked.send().await.map_err(|error| self.failed(error))?.attributes.unwrap_or_default();
+        let request = self.client.get_queue_attributes().queue_url(&url).attribute_names(QueueAttributeName::QueueArn);
+        let attributes = request.send().await.map_err(|error| self.failed(error))?.attributes.unwrap_or_default();
         let arn = attributes.get(&QueueAttributeName::QueueArn).cloned();
-        Ok(Queue { url, arn: arn.ok_or_else(|| self.failed("its ARN is unknown"))? })
+        Ok(Queue { url, arn: arn.ok_or_else(|| self.failed("SQS returned no ARN"))? })
     }
 
     async fn create(&self) -> Result<Option<String>, QueueError> {
@@ -215,7 +215,7 @@ async fn counts(client: &Client, url: &str) -> [Option<u64>; 3] {
         QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
         QueueAttributeName::ApproximateNumberOfMessagesDelayed,
     ];
-    let asked = client.get_queue_attributes().queue_url(url).set_attribute_names(Some(names.to_vec()));
-    let attributes = asked.send().await.ok().and_then(|answer| answer.attributes).unwrap_or_default();
+    let request = client.get_queue_attributes().queue_url(url).set_attribute_names(Some(names.to_vec()));
+    let attributes = request.send().await.ok().and_then(|response| response.attributes).unwrap_or_default();
     names.map(|name| attributes.get(&name)?.parse().ok())
 }

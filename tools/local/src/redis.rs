@@ -38,13 +38,13 @@ pub(crate) enum RedisError {
     #[error("redis-server is not installed (Debian, Ubuntu: apt-get install redis-server)")]
     NotInstalled,
     /// The program does not start.
-    #[error("redis-server does not start: {0}")]
+    #[error("cannot start redis-server: {0}")]
     NotStarting(#[from] io::Error),
     /// The server does not answer in time.
-    #[error("redis-server does not answer after {} s", START_TIMEOUT.as_secs())]
+    #[error("redis-server did not answer within {} s", START_TIMEOUT.as_secs())]
     NotAnswering,
     /// The version is too old.
-    #[error("redis-server {0} is too old: {MAJOR_VERSION_MIN}.0 is needed")]
+    #[error("redis-server {0} is too old: install {MAJOR_VERSION_MIN}.0 or newer")]
     TooOld(String),
 }
 
@@ -53,11 +53,11 @@ pub(crate) enum RedisError {
 pub(crate) struct Redis {
     /// The URL of the server.
     pub(crate) url: String,
-    ours: Option<Ours>,
+    supervised: Option<Supervised>,
 }
 
 #[derive(Debug)]
-struct Ours {
+struct Supervised {
     running: Arc<Running>,
     stop: CancellationToken,
     watching: TaskTracker,
@@ -85,8 +85,8 @@ pub(crate) struct RedisStatus {
 impl Redis {
     /// Returns an external Redis.
     #[must_use]
-    pub(crate) fn elsewhere(url: &str) -> Self {
-        Self { url: url.to_owned(), ours: None }
+    pub(crate) fn external(url: &str) -> Self {
+        Self { url: url.to_owned(), supervised: None }
     }
 
     /// Starts a redis-server, restarts it whenever it ends, and waits until it answers.
@@ -112,14 +112,14 @@ impl Redis {
         let watching = TaskTracker::new();
         watching.spawn(server.watch((child, last_lines), Arc::clone(&running), stop.clone()));
         watching.close();
-        Ok(Self { url, ours: Some(Ours { running, stop, watching }) })
+        Ok(Self { url, supervised: Some(Supervised { running, stop, watching }) })
     }
 
     /// Returns the status of Redis. Values are missing if it does not answer.
     pub(crate) async fn status(&self) -> RedisStatus {
         let info = timeout(INFO_TIMEOUT, info(&self.url)).await.ok().and_then(Result::ok);
         let number = |name: &str| info.as_ref().and_then(|info| info.get::<u64>(name));
-        let running = self.ours.as_ref().map(|ours| &ours.running);
+        let running = self.supervised.as_ref().map(|supervised| &supervised.running);
         RedisStatus {
             url: self.url.clone(),
             pid: running.map(|running| running.pid.load(Ordering::Relaxed)).filter(|pid| *pid != 0),
@@ -133,9 +133,9 @@ impl Redis {
 
     /// Stops the redis-server of this program.
     pub(crate) async fn stop(&self) {
-        if let Some(ours) = &self.ours {
-            ours.stop.cancel();
-            ours.watching.wait().await;
+        if let Some(supervised) = &self.supervised {
+            supervised.stop.cancel();
+            supervised.watching.wait().await;
         }
     }
 }
@@ -177,8 +177,8 @@ impl Server {
                 return;
             };
             running.pid.store(0, Ordering::Relaxed);
-            let how = ended.map_or_else(|error| error.to_string(), |status| status.to_string());
-            eprintln!("redis | ended ({how}); it is started again\n{}", last_lines.joined());
+            let status = ended.map_or_else(|error| error.to_string(), |status| status.to_string());
+            eprintln!("redis | ended ({status}), and is restarted. Its last output:\n{}", last_lines.joined());
             process = loop {
                 if stop.run_until_cancelled(sleep(RESTART_PAUSE)).await.is_none() {
                     return;

@@ -107,8 +107,8 @@ mod tests {
                 (Method::DELETE, &all, &all, "write-fn", &write),
             ];
             for (method, path, pattern, function, scope) in guarded {
-                let due = (&*format!("{method} {pattern}"), function, vec![scope.clone()]);
-                assert_eq!(found(&table, &method, path), due);
+                let expected = (&*format!("{method} {pattern}"), function, vec![scope.clone()]);
+                assert_eq!(found(&table, &method, path), expected);
             }
             for action in resource.actions {
                 for method in [Method::POST, Method::PUT] {
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn one_function_per_operation_is_a_matter_of_data() {
+    fn each_operation_can_have_a_function_of_its_own() {
         let names: Vec<_> = FUNCTIONS.iter().map(|function| function.name.as_str()).collect();
         let of_operations = |name: &str| names.iter().copied().find(|known| *known == name && !WHOLE.contains(known));
         let table = RouteTable::new(of_operations).unwrap();
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stage_that_answers_nothing_is_refused() {
+    fn a_stage_without_a_function_for_http_is_refused() {
         assert!(RouteTable::new(|name| (name == "ingest-fn").then_some(())).is_none());
     }
 

@@ -24,9 +24,9 @@ const CONNECTIONS_MAX: usize = 8;
 /// The start of all paths of the API.
 const PREFIX: &str = "/2018-06-01/runtime/";
 
-/// The end of an invocation.
+/// The result of an invocation.
 #[derive(Debug)]
-pub enum Outcome {
+pub enum InvocationResult {
     /// The function answered.
     Answered(Bytes),
     /// The function reported an error, as JSON.
@@ -63,7 +63,7 @@ struct Invocation {
     id: String,
     payload: Bytes,
     deadline_milliseconds: u128,
-    outcome: oneshot::Sender<Outcome>,
+    result: oneshot::Sender<InvocationResult>,
 }
 
 impl Mailbox {
@@ -76,14 +76,14 @@ impl Mailbox {
     }
 
     /// Passes an invocation to the process. No other invocation may be under way.
-    pub fn post(&self, payload: Bytes, timeout: Duration) -> oneshot::Receiver<Outcome> {
-        let (outcome, receiver) = oneshot::channel();
+    pub fn post(&self, payload: Bytes, timeout: Duration) -> oneshot::Receiver<InvocationResult> {
+        let (result, receiver) = oneshot::channel();
         let deadline = SystemTime::now() + timeout;
         let deadline_milliseconds = deadline.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-        let invocation = Invocation { id: Uuid::now_v7().to_string(), payload, deadline_milliseconds, outcome };
+        let invocation = Invocation { id: Uuid::now_v7().to_string(), payload, deadline_milliseconds, result };
         let mut state = self.lock();
         if state.closed {
-            let _ = invocation.outcome.send(Outcome::NotTaken);
+            let _ = invocation.result.send(InvocationResult::NotTaken);
         } else {
             state.waiting = Some(invocation);
             self.arrived.notify_one();
@@ -101,15 +101,15 @@ impl Mailbox {
         self.lock().init_error.clone()
     }
 
-    /// Ends the exchange after the end of the process. Callers that wait for an answer get an outcome.
+    /// Ends the exchange after the end of the process. Callers that wait for an answer get a result.
     pub fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
         if let Some(waiting) = state.waiting.take() {
-            let _ = waiting.outcome.send(Outcome::NotTaken);
+            let _ = waiting.result.send(InvocationResult::NotTaken);
         }
         if let Some(taken) = state.taken.take() {
-            let _ = taken.outcome.send(Outcome::Died);
+            let _ = taken.result.send(InvocationResult::Died);
         }
         self.arrived.notify_one();
     }
@@ -126,7 +126,7 @@ impl Mailbox {
             return Some(refusal(StatusCode::GONE, "EnvironmentEnded", "this environment has ended"));
         }
         if let Some(lost) = state.taken.take() {
-            let _ = lost.outcome.send(Outcome::Died);
+            let _ = lost.result.send(InvocationResult::Died);
         }
         let invocation = state.waiting.take()?;
         let response = self.delivery(&invocation);
@@ -171,23 +171,23 @@ impl Mailbox {
         id: &str,
         headers: &HeaderMap,
         body: Incoming,
-        outcome: fn(Bytes) -> Outcome,
+        result: fn(Bytes) -> InvocationResult,
     ) -> Response<Full<Bytes>> {
         let body = Limited::new(body, PAYLOAD_BYTES_MAX).collect().await;
         let Some(invocation) = self.finish(id, headers) else {
-            return refusal(StatusCode::BAD_REQUEST, "InvalidRequestID", "no such invocation is under way");
+            return refusal(StatusCode::BAD_REQUEST, "InvalidRequestID", "no invocation with this id is under way");
         };
         match body {
             Ok(body) => {
-                let _ = invocation.outcome.send(outcome(body.to_bytes()));
+                let _ = invocation.result.send(result(body.to_bytes()));
                 accepted()
             }
             Err(error) if error.is::<http_body_util::LengthLimitError>() => {
-                let _ = invocation.outcome.send(Outcome::TooLarge);
-                refusal(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", "the answer exceeds 6 MB")
+                let _ = invocation.result.send(InvocationResult::TooLarge);
+                refusal(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", "the response exceeds 6 MB")
             }
             Err(_) => {
-                let _ = invocation.outcome.send(Outcome::Died);
+                let _ = invocation.result.send(InvocationResult::Died);
                 refusal(StatusCode::BAD_REQUEST, "TruncatedBody", "the body ended early")
             }
         }
@@ -202,16 +202,18 @@ impl Mailbox {
 
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let (head, body) = request.into_parts();
-        let unknown = || refusal(StatusCode::NOT_FOUND, "NotFound", "no such part of the Runtime API");
+        let unknown = || refusal(StatusCode::NOT_FOUND, "NotFound", "the Runtime API has no such path");
         let Some(path) = head.uri.path().strip_prefix(PREFIX) else { return unknown() };
         let invocation = path.strip_prefix("invocation/").and_then(|rest| rest.split_once('/'));
         match (head.method, path, invocation) {
             (Method::GET, "invocation/next", _) => self.next().await,
             (Method::POST, "init/error", _) => self.init_failed(body).await,
             (Method::POST, _, Some((id, "response"))) => {
-                self.complete(id, &head.headers, body, Outcome::Answered).await
+                self.complete(id, &head.headers, body, InvocationResult::Answered).await
             }
-            (Method::POST, _, Some((id, "error"))) => self.complete(id, &head.headers, body, Outcome::Failed).await,
+            (Method::POST, _, Some((id, "error"))) => {
+                self.complete(id, &head.headers, body, InvocationResult::Failed).await
+            }
             _ => unknown(),
         }
     }

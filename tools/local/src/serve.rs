@@ -25,10 +25,10 @@ const HEAD_BYTES_MAX: usize = 64 * 1024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves until `stop`, then lets the requests under way finish.
-pub(crate) async fn serve<F, Answer>(listener: TcpListener, connections_max: usize, stop: CancellationToken, answer: F)
+pub(crate) async fn serve<F, Reply>(listener: TcpListener, connections_max: usize, stop: CancellationToken, handle: F)
 where
-    F: Fn(SocketAddr, Request<Incoming>) -> Answer + Clone + Send + Sync + 'static,
-    Answer: Future<Output = Response<Full<Bytes>>> + Send + 'static,
+    F: Fn(SocketAddr, Request<Incoming>) -> Reply + Clone + Send + Sync + 'static,
+    Reply: Future<Output = Response<Full<Bytes>>> + Send + 'static,
 {
     let permits = Arc::new(Semaphore::new(connections_max));
     let connections = TaskTracker::new();
@@ -37,10 +37,10 @@ where
             None => break,
             Some(Err(_)) => tokio::time::sleep(ACCEPT_PAUSE).await,
             Some(Ok((stream, peer))) => {
-                let (stop, answer) = (stop.clone(), answer.clone());
+                let (stop, handle) = (stop.clone(), handle.clone());
                 connections.spawn(async move {
                     let _permit = permit;
-                    connection(stream, stop, move |request| answer(peer, request)).await;
+                    connection(stream, stop, move |request| handle(peer, request)).await;
                 });
             }
         }
@@ -49,18 +49,18 @@ where
     connections.wait().await;
 }
 
-async fn connection<F, Answer>(stream: TcpStream, stop: CancellationToken, answer: F)
+async fn connection<F, Reply>(stream: TcpStream, stop: CancellationToken, handle: F)
 where
-    F: Fn(Request<Incoming>) -> Answer,
-    Answer: Future<Output = Response<Full<Bytes>>>,
+    F: Fn(Request<Incoming>) -> Reply,
+    Reply: Future<Output = Response<Full<Bytes>>>,
 {
     // Otherwise small answers wait for the client's delayed acknowledgement.
     if stream.set_nodelay(true).is_err() {
         return;
     }
     let service = service_fn(|request| {
-        let answer = answer(request);
-        async move { Ok::<_, Infallible>(answer.await) }
+        let reply = handle(request);
+        async move { Ok::<_, Infallible>(reply.await) }
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES_MAX);

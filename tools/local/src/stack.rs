@@ -36,7 +36,7 @@ pub enum StackError {
     #[error("{} is in use by another run: choose another with --data-dir, or use --ephemeral", .0.display())]
     DataDirInUse(PathBuf),
     /// The directory cannot be used.
-    #[error("cannot use {}: {cause}", .path.display())]
+    #[error("cannot use the data directory {}: {cause}", .path.display())]
     DataDir {
         /// The directory.
         path: PathBuf,
@@ -44,7 +44,7 @@ pub enum StackError {
         cause: io::Error,
     },
     /// The keys that verify tokens are unusable.
-    #[error("cannot use {}: {cause}", .path.display())]
+    #[error("cannot use the key set {}: {cause}", .path.display())]
     KeySet {
         /// The file.
         path: PathBuf,
@@ -78,7 +78,7 @@ pub fn run(options: &StackOptions) -> Result<(), StackError> {
         };
         stack.announce(&mut io::stdout().lock())?;
         first.await;
-        eprintln!("stopping");
+        eprintln!("stopping when the work under way is done; press Ctrl-C again to stop at once");
         // A second signal ends the wait. No child outlives this process in any case.
         let second = shutdown_signal()?;
         tokio::select! {

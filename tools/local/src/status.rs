@@ -39,9 +39,9 @@ impl Status {
         let queue = async { Some(used.queues.as_ref()?.status().await) };
         let tables = async { Some(used.store.as_ref()?.tables().await) };
         let (redis, queue, tables) = futures::future::join3(redis, queue, tables).await;
-        let (row, pools, retired) = (deployments.row(), deployments.pools(), deployments.retired());
+        let (config, pools, retired) = (deployments.stage_config(), deployments.pools(), deployments.retired());
         let document = Document {
-            stage: &row.stage,
+            stage: &config.stage,
             runner_pid: std::process::id(),
             environments: pools.iter().chain(&retired).flat_map(Pool::environments).collect(),
             functions: pools.iter().map(|pool| (pool.name(), pool.counters())).collect(),
@@ -49,7 +49,7 @@ impl Status {
             queue,
             tables,
             draining: deployments.draining(),
-            variables: places(deployments.variables()),
+            variables: of_backends(deployments.variables()),
         };
         serde_json::to_string(&document).unwrap_or_default()
     }
@@ -57,11 +57,11 @@ impl Status {
 
 /// Returns the variables with addresses and names of backends, for the operators' tools. They hold no secrets, unless the
 /// URL of Redis has a password.
-fn places(variables: Vec<(String, String)>) -> BTreeMap<String, String> {
-    let is_place = |name: &str| {
+fn of_backends(variables: Vec<(String, String)>) -> BTreeMap<String, String> {
+    let is_of_backend = |name: &str| {
         ["STAGE", "REDIS_URL"].contains(&name)
             || ["_TABLE", "QUEUE_URL"].iter().any(|end| name.ends_with(end))
             || name.starts_with("AWS_ENDPOINT_URL_")
     };
-    variables.into_iter().filter(|(name, _)| is_place(name)).collect()
+    variables.into_iter().filter(|(name, _)| is_of_backend(name)).collect()
 }

@@ -67,7 +67,7 @@ impl Store {
         // The server reads and writes the file in its requests. On its own thread it does not block the other parts.
         std::thread::Builder::new().name("dynamodb".to_owned()).spawn(move || {
             if let Err(error) = runtime.block_on(serving) {
-                eprintln!("dynamodb | {error}");
+                eprintln!("dynamodb | the server failed: {error}");
             }
         })?;
         tasks.spawn(sweep(database.clone(), stop.clone()));
@@ -90,7 +90,7 @@ impl Store {
     pub(crate) async fn stop(&self) {
         self.stop.cancel();
         if tokio::time::timeout(GRACE, self.tasks.wait()).await.is_err() {
-            eprintln!("dynamodb | requests were still under way at the end");
+            eprintln!("dynamodb | stopped while requests were still under way");
         }
     }
 }
@@ -104,7 +104,7 @@ async fn sweep(database: Database, stop: CancellationToken) {
     while stop.run_until_cancelled(tokio::time::sleep(SWEEP_INTERVAL)).await.is_some() {
         let database = database.clone();
         if let Ok(Err(error)) = tokio::task::spawn_blocking(move || database.sweep_ttl()).await {
-            eprintln!("dynamodb | cannot delete what has expired: {error}");
+            eprintln!("dynamodb | cannot delete expired items: {error}");
         }
     }
 }

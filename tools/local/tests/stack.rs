@@ -196,7 +196,7 @@ async fn a_request_waits_a_little_for_a_busy_process() {
 }
 
 #[tokio::test]
-async fn what_a_function_reports_or_answers_wrongly_is_an_internal_error() {
+async fn an_error_and_a_malformed_answer_of_a_function_are_internal_errors() {
     let stack = Stack::start(&[]);
     assert_message(stack.get("/error").await, StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error").await;
     let raw = stack.client.post(format!("{}/raw", stack.url)).header("content-type", "text/plain");
@@ -208,7 +208,7 @@ async fn what_a_function_reports_or_answers_wrongly_is_an_internal_error() {
 }
 
 #[tokio::test]
-async fn a_process_that_dies_at_work_is_an_internal_error_at_once_and_is_replaced() {
+async fn a_process_that_ends_during_a_request_is_an_internal_error_and_is_replaced() {
     let stack = Stack::start(&[]);
     assert_message(stack.get("/exit").await, StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error").await;
     assert_eq!(stack.get("/").await.status(), StatusCode::OK);
@@ -255,7 +255,7 @@ async fn idle_processes_are_ended() {
 }
 
 #[tokio::test]
-async fn a_function_that_cannot_start_is_no_fork_storm_and_recovers() {
+async fn a_function_that_cannot_start_is_retried_slowly_and_recovers() {
     let stack = Stack::start(&[]);
     let broken = stack.functions.path().join("read-fn").join("fail-at-start");
     std::fs::write(&broken, "").unwrap();
@@ -268,7 +268,7 @@ async fn a_function_that_cannot_start_is_no_fork_storm_and_recovers() {
 }
 
 #[tokio::test]
-async fn large_requests_are_refused_at_the_door() {
+async fn the_gateway_refuses_large_requests() {
     let stack = Stack::start(&[]);
     let large = stack
         .client
@@ -296,7 +296,7 @@ async fn a_killed_stack_leaves_no_process_behind() {
 }
 
 #[tokio::test]
-async fn a_stopped_stack_finishes_what_is_under_way_and_leaves_no_process_behind() {
+async fn a_stopped_stack_finishes_its_requests_and_leaves_no_process_behind() {
     for signal in [Signal::SIGINT, Signal::SIGTERM] {
         let mut stack = Stack::start(&[]);
         let slow = tokio::spawn(stack.client.get(format!("{}/sleep/1000", stack.url)).send());
@@ -311,16 +311,16 @@ async fn a_stopped_stack_finishes_what_is_under_way_and_leaves_no_process_behind
 }
 
 #[tokio::test]
-async fn a_second_stack_on_the_same_port_or_directory_says_so_in_one_line() {
+async fn a_second_stack_on_the_same_port_or_directory_fails_with_one_line() {
     let directory = tempfile::tempdir().unwrap();
     let data_dir = directory.path().to_str().unwrap();
     let stack = Stack::start_with(functions(), &["--data-dir", data_dir, "--no-redis"]);
-    let complaint = |arguments: &[&str]| {
+    let message = |arguments: &[&str]| {
         let output = command(stack.functions.path(), arguments).stderr(Stdio::piped()).output().unwrap();
         assert!(!output.status.success());
         String::from_utf8(output.stderr).unwrap()
     };
-    let same_dir = complaint(&["--data-dir", data_dir, "--no-redis"]);
+    let same_dir = message(&["--data-dir", data_dir, "--no-redis"]);
     assert!(same_dir.contains("is in use by another run") && same_dir.lines().count() == 1, "{same_dir}");
     let port = stack.url.rsplit(':').next().unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_watershed-local")).args(["--ephemeral", "--port", port]).output();
@@ -339,7 +339,7 @@ async fn a_missing_function_or_stage_is_named() {
 }
 
 #[tokio::test]
-async fn a_removed_function_finishes_what_it_does_and_whatever_waited_for_it_is_done_by_another() {
+async fn a_removed_function_finishes_its_request_and_another_one_serves_those_that_wait() {
     let stack = Stack::start(&["--stage", "lambda-lith", "--max-environments", "1"]);
     let slow = tokio::spawn(stack.client.get(format!("{}/sleep/1500", stack.url)).send());
     let is_ready = async || stack.status().await["functions"]["lith-fn"]["cold_starts"] == 1;
@@ -348,9 +348,9 @@ async fn a_removed_function_finishes_what_it_does_and_whatever_waited_for_it_is_
     let waiting = tokio::spawn(stack.client.get(format!("{}{}", stack.url, RESOURCES[0].item(7))).send());
     let status: Value = stack.deploy("read-write").await.json().await.unwrap();
     assert_eq!((&status["stage"], &status["draining"]), (&json!("read-write"), &json!(1)));
-    let answers = [waiting.await.unwrap().unwrap(), stack.get(&RESOURCES[0].item(7)).await];
-    for answer in answers {
-        assert_ne!(answer.json::<Value>().await.unwrap()["pid"], json!(lith));
+    let responses = [waiting.await.unwrap().unwrap(), stack.get(&RESOURCES[0].item(7)).await];
+    for response in responses {
+        assert_ne!(response.json::<Value>().await.unwrap()["pid"], json!(lith));
     }
     let environment: Value = stack.get("/environment").await.json().await.unwrap();
     assert_eq!((&environment["STAGE"], &environment["QUEUE_URL"]), (&json!("read-write"), &Value::Null));
@@ -369,7 +369,7 @@ async fn a_queue_is_polled_in_the_stages_that_have_one() {
         queue.send("hello").await;
         until("the message is done", || async { (queue.left().await == 0).then_some(()) }).await;
         assert_eq!(stack.deploy("read-store").await.status(), StatusCode::OK);
-        queue.send("nobody listens").await;
+        queue.send("not polled").await;
         let status = stack.status().await;
         assert!(status["queue"].is_null() && status["variables"]["QUEUE_URL"].is_null(), "{status}");
         assert_eq!(queue.left().await, 1);
@@ -377,13 +377,13 @@ async fn a_queue_is_polled_in_the_stages_that_have_one() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_deployed_is_refused_and_changes_nothing() {
+async fn an_invalid_deployment_is_refused_and_changes_nothing() {
     let stack = Stack::start(&["--stage", "lambda-lith"]);
-    for (wrong, says) in [("nowhere", "`nowhere` is not a stage"), ("single-responsibility", "no function create-")] {
-        let refused = stack.deploy(wrong).await;
+    for (stage, text) in [("nowhere", "`nowhere` is not a stage"), ("single-responsibility", "no function create-")] {
+        let refused = stack.deploy(stage).await;
         assert_eq!(refused.status(), StatusCode::BAD_REQUEST);
         let refusal: Value = refused.json().await.unwrap();
-        assert!(refusal["message"].as_str().unwrap().contains(says), "{refusal}");
+        assert!(refusal["message"].as_str().unwrap().contains(text), "{refusal}");
     }
     assert_eq!(stack.status().await["stage"], "lambda-lith");
     assert_eq!(stack.get("/").await.status(), StatusCode::OK);
@@ -408,8 +408,8 @@ impl Queue {
             QueueAttributeName::ApproximateNumberOfMessages,
             QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
         ];
-        let asked = self.client.get_queue_attributes().queue_url(&self.url).set_attribute_names(Some(names.into()));
-        let counts = asked.send().await.unwrap().attributes.unwrap();
+        let request = self.client.get_queue_attributes().queue_url(&self.url).set_attribute_names(Some(names.into()));
+        let counts = request.send().await.unwrap().attributes.unwrap();
         counts.values().map(|count| count.parse::<u32>().unwrap()).sum()
     }
 
@@ -455,7 +455,7 @@ async fn a_batch_whose_function_fails_or_dies_or_times_out_stays() {
 }
 
 #[tokio::test]
-async fn what_is_in_the_queue_survives_a_kill() {
+async fn queued_messages_survive_a_kill() {
     let directory = tempfile::tempdir().unwrap();
     let arguments = ["--stage", "cqrs", "--no-redis", "--data-dir", directory.path().to_str().unwrap()];
     let stack = Stack::start_with(functions(), &arguments);
@@ -469,7 +469,7 @@ async fn what_is_in_the_queue_survives_a_kill() {
 }
 
 #[tokio::test]
-async fn redis_is_started_again_where_it_was_and_ends_with_the_stack() {
+async fn redis_is_restarted_at_the_same_port_and_ends_with_the_stack() {
     let stack = Stack::start_with(functions(), &["--stage", "cqrs", "--ephemeral"]);
     let redis = stack.status().await["redis"].clone();
     let Some(pid) = redis["pid"].as_i64() else {

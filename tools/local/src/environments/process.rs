@@ -94,12 +94,12 @@ impl Environment {
             () = self.mailbox.ready() => return Ok(()),
             status = child.wait() => format!("ended before it was ready ({})", in_words(status)),
             () = tokio::time::sleep(limit) => format!("is not ready after {} s", limit.as_secs()),
-            () = self.ending.cancelled() => "is no longer wanted".to_owned(),
+            () = self.ending.cancelled() => "is no longer needed".to_owned(),
         };
         // This also waits for the output of the process.
         self.kill(child).await;
         let reported = self.mailbox.init_error();
-        let reported = reported.map(|error| format!(", reporting {}", String::from_utf8_lossy(&error)));
+        let reported = reported.map(|error| format!(", and reported {}", String::from_utf8_lossy(&error)));
         Err(format!("{} {failure}{}", self.pid, reported.unwrap_or_default()))
     }
 

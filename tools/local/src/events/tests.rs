@@ -63,7 +63,7 @@ fn the_length_in_an_event_is_that_of_the_body() {
 }
 
 #[test]
-fn cookies_are_apart() {
+fn cookies_have_a_field_of_their_own() {
     let event = event_of(get("/").header("cookie", "a=1; b=2").header("cookie", "c=3"), b"");
     assert_eq!(event["cookies"], json!(["a=1", "b=2", "c=3"]));
     assert_eq!(event["headers"].get("cookie"), None);
@@ -78,13 +78,13 @@ fn query_parameters_are_decoded_and_joined_while_the_raw_query_stays() {
 }
 
 #[test]
-fn the_path_is_decoded_where_it_is_text() {
+fn a_path_is_decoded_if_the_result_is_text() {
     assert_eq!(event_of(get("/users/a%20b"), b"")["rawPath"], "/users/a b");
     assert_eq!(event_of(get("/users/%ff"), b"")["rawPath"], "/users/%ff");
 }
 
 #[test]
-fn bodies_are_text_where_they_may_be_and_base64_otherwise() {
+fn bodies_of_text_types_are_text_and_others_are_base64() {
     let typed = |content_type: &str| get("/").header("content-type", content_type);
     for content_type in ["application/json", "application/merge-patch+json; charset=utf-8", "Text/Plain"] {
         let event = event_of(typed(content_type), "é".as_bytes());
@@ -137,7 +137,7 @@ async fn json_without_a_status_code_is_a_body() {
 }
 
 #[test]
-fn an_answer_that_is_no_response_is_refused() {
+fn an_answer_that_is_not_an_http_response_is_refused() {
     for answer in [
         "",
         "not json",

@@ -99,7 +99,7 @@ fn a_token_of_another_time_or_issuer_or_audience_is_refused() {
 }
 
 #[test]
-fn a_claim_of_another_type_than_the_rfc_gives_it_is_refused() {
+fn a_claim_of_a_type_that_the_rfc_forbids_is_refused() {
     let now = get_current_timestamp();
     for iss in [json!(7), json!(true), json!([ISSUER]), json!({"a": ISSUER})] {
         let refused = authorize(&format!("Bearer {}", signed(&with(&json!({"iss": iss})))), READ);
@@ -139,7 +139,7 @@ fn the_audience_may_be_one_of_several_or_the_client() {
 }
 
 #[test]
-fn a_token_signed_otherwise_is_refused() {
+fn a_token_with_another_key_or_algorithm_is_refused() {
     let claims = claims();
     assert_refused("not.a.jwt", "the token is not a JWT");
     assert_refused(&sign_with(Algorithm::RS256, Some("second"), &KEYS[1], &claims), "the key id is unknown");
@@ -168,7 +168,7 @@ fn without_keys_everybody_is_the_same_local_user() {
 }
 
 #[test]
-fn a_key_set_of_no_use_is_refused() {
+fn an_unusable_key_set_is_refused() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), r#"{"keys":[]}"#).unwrap();
     assert!(matches!(Authorizer::verifying(file.path(), ISSUER, AUDIENCE), Err(KeySetError::NoKeys)));

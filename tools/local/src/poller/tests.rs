@@ -2,33 +2,33 @@ use aws_sdk_sqs::primitives::Blob;
 
 use super::*;
 
-fn judge(answer: &str) -> Verdict {
-    verdict(answer.as_bytes(), &BTreeSet::from(["a", "b"]))
+fn result_of(answer: &str) -> BatchResult {
+    batch_result(answer.as_bytes(), &BTreeSet::from(["a", "b"]))
 }
 
-fn all_but(ids: &[&str]) -> Verdict {
-    Verdict::AllBut(ids.iter().map(|id| (*id).to_owned()).collect())
+fn all_but(ids: &[&str]) -> BatchResult {
+    BatchResult::AllBut(ids.iter().map(|id| (*id).to_owned()).collect())
 }
 
 #[test]
 fn an_empty_answer_is_total_success() {
     for answer in ["", " ", "null", "{}", r#"{"batchItemFailures":[]}"#, r#"{"batchItemFailures":null}"#] {
-        assert_eq!(judge(answer), all_but(&[]), "{answer}");
+        assert_eq!(result_of(answer), all_but(&[]), "{answer}");
     }
 }
 
 #[test]
 fn a_misspelt_field_is_total_success_as_it_is_in_production() {
-    assert_eq!(judge(r#"{"batch_item_failures":[{"itemIdentifier":"a"}]}"#), all_but(&[]));
+    assert_eq!(result_of(r#"{"batch_item_failures":[{"itemIdentifier":"a"}]}"#), all_but(&[]));
 }
 
 #[test]
-fn named_messages_come_again() {
-    assert_eq!(judge(r#"{"batchItemFailures":[{"itemIdentifier":"b"}]}"#), all_but(&["b"]));
+fn named_messages_are_delivered_again() {
+    assert_eq!(result_of(r#"{"batchItemFailures":[{"itemIdentifier":"b"}]}"#), all_but(&["b"]));
 }
 
 #[test]
-fn an_answer_that_makes_no_sense_is_total_failure() {
+fn a_malformed_answer_is_total_failure() {
     for answer in [
         "not json",
         "[]",
@@ -40,7 +40,7 @@ fn an_answer_that_makes_no_sense_is_total_failure() {
         r#"{"batchItemFailures":[{"itemIdentifier":"a"},{"itemIdentifier":"unknown"}]}"#,
         r#"{"batchItemFailures":[{"item_identifier":"a"}]}"#,
     ] {
-        assert_eq!(judge(answer), Verdict::Nothing, "{answer}");
+        assert_eq!(result_of(answer), BatchResult::Nothing, "{answer}");
     }
 }
 
