@@ -4,7 +4,7 @@ use tokio::runtime::Builder;
 
 /// Runs one of them in this process, until its Runtime API ends.
 pub(crate) fn run(binary: &str) -> Result<(), String> {
-    // As on AWS, where an environment has one core or less.
+    // One thread, as on AWS: there an environment has one core or less.
     let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
     let ended = runtime.block_on(async {
         match binary {

@@ -356,8 +356,8 @@ mod tests {
         let bill = bill("cqrs", 10_000.0, &[]);
         close(dollars_of(&bill, "HTTP API"), 300.0 + (26_280.0 - 300.0) * 0.90);
         close(dollars_of(&bill, "Lambda requests"), 26_280.0 * 1.01 * 0.20);
-        // 0.72 from memory and 0.144 from Redis at 1 ms, 0.036 from the store at 3 ms, and 0.1 × 3 ms, all with 0.25 GB of memory;
-        // 0.01 × 60 ms with 0.5 GB.
+        // With 0.25 GB of memory: 0.72 from memory and 0.144 from Redis at 1 ms, 0.036 from the store at 3 ms, and 0.1 × 3 ms.
+        // With 0.5 GB: 0.01 × 60 ms.
         let gb_milliseconds = (0.864 + 0.036 * 3.0 + 0.3) * 0.25 + 0.6 * 0.5;
         close(dollars_of(&bill, "Lambda duration"), 26_280.0 * gb_milliseconds / 1_000.0 * 13.3334);
         close(dollars_of(&bill, "read units"), 26_280.0 * 0.136 * 0.125);
@@ -379,8 +379,8 @@ mod tests {
         close(dollars_of(&idle, "Redis, stored"), 0.1 * 0.084 * 730.0);
         close(dollars_of(&idle, "interface endpoints"), 2.0 * 2.0 * 7.30);
         close(dollars_of(&idle, "polling the queue"), 0.657 * 0.40);
-        // 3 of the front door; 9 of three functions, and 6 more of the two that answer requests; 6 of three tables, and 20 of ten
-        // indexes; 7 of the queue, 1 of Redis, 2 of the read store.
+        // 3 of the front door. 9 of three functions, and 6 more of the two that answer requests. 6 of three tables, and 20 of ten
+        // indexes. 7 of the queue, 1 of Redis, 2 of the read store.
         close(dollars_of(&idle, "alarms"), 5.40);
         close(dollars_of(&idle, "users, stored"), 2.0 * 0.06 * 4.0 * 0.25);
     }

@@ -176,7 +176,7 @@ fn of_machine(machine: &Machine, name: &str) -> String {
     let rest = if is_complete { "" } else { "            _ => None,\n" };
     format!(
         "{states}
-/// What can be done.
+/// The actions.
 #[derive(Debug, Clone, Copy, PartialEq, Choice)]
 pub enum Action {{
 {actions}}}
