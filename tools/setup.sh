@@ -64,16 +64,19 @@ node_is_new_enough() {
     command -v npm >/dev/null && [ "$(node --version | sed 's/^v//; s/[.].*//')" -ge "$node_version_min" ]
 }
 
-install_node() {
+# The packages that a folder's package-lock.json names. The first argument is the folder; the second says what they are.
+install_from_npm() {
     if ! node_is_new_enough && { ! install_from_debian nodejs npm || ! node_is_new_enough; }; then
         echo "setup: Node.js $node_version_min or newer, with npm, is missing: install it from https://nodejs.org" >&2
         exit 1
     fi
-    lock=cdk/package-lock.json
-    if cmp -s "$lock" cdk/node_modules/.installed-lock; then return; fi
-    echo "setup: installing the CDK from npm into cdk/node_modules"
-    (cd cdk && npm ci --silent)
-    cp "$lock" cdk/node_modules/.installed-lock
+    if cmp -s "$1/package-lock.json" "$1/node_modules/.installed-lock"; then return; fi
+    echo "setup: installing $2 from npm into $1/node_modules"
+    if ! (cd "$1" && npm ci --silent); then
+        echo "setup: cannot install $2 into $1/node_modules: check that npm reaches its registry" >&2
+        exit 1
+    fi
+    cp "$1/package-lock.json" "$1/node_modules/.installed-lock"
 }
 
 # Without optimisation: compiling takes minutes less, and these tools run for seconds.
@@ -102,7 +105,7 @@ for part in "$@"; do
             "typos==$typos_version" "zizmor==$zizmor_version" ;;
         templates) install_from_pypi .venv-templates "cfn-lint==$cfn_lint_version" "checkov==$checkov_version" ;;
         package) install_from_pypi .venv-package "cargo-lambda==$cargo_lambda_version" "ziglang==$ziglang_version" ;;
-        node) install_node ;;
+        node) install_from_npm cdk "the CDK" ;;
         deny) install_cargo_deny ;;
         fuzz) install_cargo_fuzz ;;
         *) echo "setup: unknown part $part: choose redis, chromium, python, deny, fuzz, node, templates or package" >&2; exit 2 ;;
