@@ -48,8 +48,9 @@ test: ## Run all tests except the long ones
 	tools/with-ministack.sh $(CARGO_TEST) --workspace
 	$(CARGO_TEST) --workspace $(FRONT_DOORS) --test front_doors
 	$(CARGO_TEST) $(SIMULATION) --test simulation -- --show-output
-	@tools/setup.sh node templates
+	@tools/setup.sh node prose templates
 	cd cdk && npm test --silent
+	cd tools/prose && npm test --silent
 	tools/check-templates.sh
 
 test-full: ## Run the long tests, add resources to a copy, and deploy to an emulator of AWS
@@ -99,9 +100,10 @@ smoke: ## Send test requests to a deployed service (URL=https://…, with an acc
 destroy: ## Delete the deployed stack (CONFIG=my.json), except the tables and queues that the configuration retains
 	@tools/cdk.sh destroy $(ARGS)
 
-lint: ## Check format, lints, dependencies, spelling, workflows and the paths in the docs
-	@tools/setup.sh python deny node
+lint: ## Check format, lints, dependencies, spelling, sentences, workflows and the paths in the docs
+	@tools/setup.sh python deny node prose
 	cd cdk && npm run --silent check
+	cd tools/prose && npm run --silent check
 	cargo fmt --all --check
 	cargo clippy --profile $(PROFILE) --workspace --all-targets --locked -- -D warnings
 	cargo clippy --profile $(PROFILE) --workspace $(FRONT_DOORS) --all-targets --locked -- -D warnings
@@ -115,5 +117,5 @@ lint: ## Check format, lints, dependencies, spelling, workflows and the paths in
 tools: ## Install `watershed`, the operators' command line, with cargo
 	cargo install --path tools/ops --locked --profile $(PROFILE)
 
-setup: ## Install missing tools: redis-server, chromium, ministack, typos, zizmor, cargo-deny, the CDK, checks of templates, cargo-lambda
-	@tools/setup.sh redis chromium python deny node templates package
+setup: ## Install missing tools: redis-server, chromium, ministack, typos, zizmor, cargo-deny, the CDK, textlint, checks of templates, cargo-lambda
+	@tools/setup.sh redis chromium python deny node prose templates package

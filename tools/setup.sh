@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what is missing and can be installed, by name.
-# Usage: tools/setup.sh [redis] [chromium] [python] [deny] [fuzz] [node] [templates] [package]
+# Usage: tools/setup.sh [redis] [chromium] [python] [deny] [fuzz] [node] [prose] [templates] [package]
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -106,8 +106,9 @@ for part in "$@"; do
         templates) install_from_pypi .venv-templates "cfn-lint==$cfn_lint_version" "checkov==$checkov_version" ;;
         package) install_from_pypi .venv-package "cargo-lambda==$cargo_lambda_version" "ziglang==$ziglang_version" ;;
         node) install_from_npm cdk "the CDK" ;;
+        prose) install_from_npm tools/prose textlint ;;
         deny) install_cargo_deny ;;
         fuzz) install_cargo_fuzz ;;
-        *) echo "setup: unknown part $part: choose redis, chromium, python, deny, fuzz, node, templates or package" >&2; exit 2 ;;
+        *) echo "setup: unknown part $part: choose redis, chromium, python, deny, fuzz, node, prose, templates or package" >&2; exit 2 ;;
     esac
 done
