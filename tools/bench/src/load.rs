@@ -109,7 +109,8 @@ impl Client {
         operation: Operation,
         id: Option<AggregateId>,
     ) -> Result<Response, BenchError> {
-        let method = operation.method().parse().map_err(|_| BenchError::UnreadableResponse(format!("{operation:?}")))?;
+        let method =
+            operation.method().parse().map_err(|_| BenchError::UnreadableResponse(format!("{operation:?}")))?;
         let content_type =
             if operation == Operation::Update { "application/merge-patch+json" } else { "application/json" };
         let body = sample.body(operation, self.next.fetch_add(1, Ordering::Relaxed));

@@ -418,7 +418,7 @@ async fn after_the_queue_a_write_waits_for_the_pending_one_that_its_token_names_
     assert!((5.0..5.1).contains(&began.elapsed().as_secs_f64()), "{:?}", began.elapsed());
     assert!(world.stores.all_records().is_empty() && world.stores.all_states().is_empty());
     let (behind, ()) = tokio::join!(submitter.submit(next(), Preference::default()), ingest(&world));
-    assert_eq!(behind.unwrap().outcome.unwrap().status, CommandStatus::Applied { version: 2 });
+    assert_eq!(behind.unwrap().result.unwrap().status, CommandStatus::Applied { version: 2 });
 }
 
 #[tokio::test]
