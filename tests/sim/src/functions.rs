@@ -117,24 +117,28 @@ impl<F> Pool<F> {
 
     /// Returns an idle environment; with concurrency, any environment.
     fn acquire(&self) -> Environment<F> {
-        let (generation, deployment) = (self.world.generation(), self.world.deployments.latest());
+        let World { chance, deployments, setup, .. } = self.world.as_ref();
+        let (generation, deployment) = (self.world.generation(), deployments.for_request(chance));
+        let served: Vec<_> = deployments.served().collect();
         let mut idle = self.idle();
-        let is_latest = |environment: &Environment<F>| environment.deployment.number == deployment.number;
-        idle.retain(|environment| environment.generation == generation && is_latest(environment));
-        let most = idle.len() as u64;
+        idle.retain(|environment| {
+            environment.generation == generation && served.contains(&environment.deployment.number)
+        });
+        let is_fit = |environment: &Environment<F>| environment.deployment.number == deployment.number;
+        let fit: Vec<_> = (0..).zip(idle.iter()).filter(|(_, idle)| is_fit(idle)).map(|(index, _)| index).collect();
         // Sometimes a new environment starts although one is idle.
-        let place = usize::try_from(self.world.chance.between(0..=most.max(3))).unwrap_or_default();
-        if self.world.setup.concurrent {
-            if let Some(environment) = idle.get(place) {
-                return environment.clone();
+        let drawn = usize::try_from(chance.between(0..=(fit.len() as u64).max(3))).unwrap_or_default();
+        if let Some(index) = fit.get(drawn).copied() {
+            let environment = idle.swap_remove(index);
+            if setup.concurrent {
+                idle.push(environment.clone());
             }
-        } else if place < idle.len() {
-            return idle.swap_remove(place);
+            return environment;
         }
         let number = self.started.fetch_add(1, Ordering::Relaxed);
         let function = Arc::new((self.build)(&self.world, &deployment));
         let environment = Environment { function, number, generation, deployment };
-        if self.world.setup.concurrent {
+        if setup.concurrent {
             idle.push(environment.clone());
         }
         environment

@@ -52,6 +52,9 @@ pub struct Setup {
     pub lag_ms: u64,
     /// The number of deliveries after which a message becomes a dead letter.
     pub receive_count_max: u32,
+    /// How long environments of the previous deployment still get requests after a deployment, in milliseconds.
+    #[serde(default)]
+    pub shift_ms: u64,
     /// The rates of faults.
     pub faults: Faults,
 }
@@ -296,6 +299,8 @@ impl Plan {
         let sessions = draw.between(2, 4);
         let sessions = (0..sessions).map(|place| draw.session(theme, u8::from(place == 3), &items)).collect();
         let disasters = draw.disasters(theme, &setup.stage);
+        let shift_ms = if draw.chance(50) { draw.between(100, 5_000) } else { 0 };
+        let setup = Setup { shift_ms, ..setup };
         Self { seed, setup, sessions, disasters, muted: BTreeSet::new() }
     }
 
@@ -419,6 +424,7 @@ impl Draw {
             latency_ms: self.between(0, if theme == Theme::Operator { 60 } else { 20 }),
             lag_ms: if self.chance(60) { self.between(0, 1_500) } else { 0 },
             receive_count_max: if self.chance(20) { 4 } else { 20 },
+            shift_ms: 0,
             faults: match theme {
                 Theme::Everything => self.faults(),
                 Theme::Operator if self.chance(50) => self.faults(),

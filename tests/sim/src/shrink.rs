@@ -98,10 +98,11 @@ fn shorten_walks(plan: &mut Plan, fails: &mut impl FnMut(&Plan) -> bool) {
 }
 
 fn drop_fault_kinds(plan: &mut Plan, fails: &mut impl FnMut(&Plan) -> bool) {
-    let kinds: [fn(&mut Faults) -> &mut u32; 9] = [
+    let kinds: [fn(&mut Faults) -> &mut u32; 10] = [
         |faults| &mut faults.lost_requests,
         |faults| &mut faults.lost_responses,
         |faults| &mut faults.repeats,
+        |faults| &mut faults.oversize,
         |faults| &mut faults.contention,
         |faults| &mut faults.slowness,
         |faults| &mut faults.cache_failures,
@@ -117,6 +118,7 @@ fn drop_fault_kinds(plan: &mut Plan, fails: &mut impl FnMut(&Plan) -> bool) {
 fn simplify_setup(plan: &mut Plan, fails: &mut impl FnMut(&Plan) -> bool) {
     keep_if(plan, fails, |plan| plan.setup.skew_ms = 0);
     keep_if(plan, fails, |plan| plan.setup.lag_ms = 0);
+    keep_if(plan, fails, |plan| plan.setup.shift_ms = 0);
     keep_if(plan, fails, |plan| plan.setup.concurrent = false);
     keep_if(plan, fails, |plan| plan.setup.memory = false);
     keep_if(plan, fails, |plan| plan.setup.shared_cache = false);
