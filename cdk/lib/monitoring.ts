@@ -49,8 +49,10 @@ interface TooHigh {
   /** The number of minutes that must be too high: in a row, or among the last `outOf`. */
   readonly minutes: number;
   readonly outOf?: number;
-  /** The description: the meaning of the alarm, and where to read on. */
-  readonly means: string;
+  /** What happened, and what to do first. */
+  readonly description: string;
+  /** The section of docs/operations.md with the next steps. */
+  readonly section: string;
 }
 
 /** An alarm that goes off if an expected event did not happen. Missing data counts as no event. */
@@ -58,7 +60,8 @@ interface Overdue {
   readonly metric: IMetric;
   readonly fewerThan: number;
   readonly hours: number;
-  readonly means: string;
+  readonly description: string;
+  readonly section: string;
 }
 
 type Thresholds = Record<string, TooHigh | Overdue>;
@@ -137,7 +140,7 @@ export class Monitoring extends Construct {
   private alarm(id: string, threshold: TooHigh | Overdue): Alarm {
     const alarm = new Alarm(this, id, {
       metric: threshold.metric,
-      alarmDescription: threshold.means,
+      alarmDescription: `${threshold.description} See "${threshold.section}" in docs/operations.md.`,
       ...('above' in threshold ? whenTooHigh(threshold) : whenOverdue(threshold)),
     });
     alarm.addAlarmAction(new SnsAction(this.topic));
@@ -158,8 +161,9 @@ export class Monitoring extends Construct {
           metric: ofCache(cache, 'ThrottledCmds', MINUTE),
           above: 0,
           minutes: 5,
-          means:
-            'Redis is at the limit in cdk/lib/cache.ts. Reads go to the store meanwhile: see "Redis is down" in docs/operations.md.',
+          description:
+            'Redis throttles commands, at its limits in cdk/lib/cache.ts. Reads go to the store. Check if the load is real.',
+          section: 'Redis is down',
         },
       }),
       ...(verification && ofVerification(verification)),
@@ -168,7 +172,9 @@ export class Monitoring extends Construct {
           metric: waitingIn(domainEvents.deadLetters),
           above: 0,
           minutes: 1,
-          means: 'Changes could not be published on the event bus: they wait in a queue of their own.',
+          description:
+            'The pipe could not put changes on the event bus, and gave them up. Check the bus and the role of the pipe.',
+          section: 'Changes are not published',
         },
       }),
     };
@@ -184,15 +190,15 @@ export class Monitoring extends Construct {
         }),
         above: 1,
         minutes: 5,
-        means:
-          'More than 1 % of the requests are answered with 5xx: look at the log of the function that answers the route.',
+        description: 'More than 1 % of the requests get a 5xx answer. Find the failing route on the dashboard.',
+        section: 'Errors and delays',
       },
       Latency: {
         metric: api.metricLatency({ statistic: 'p99', period: MINUTE }),
         above: 2_000,
         minutes: 5,
-        means:
-          'One request in a hundred takes more than 2 s: see "Throttling" and "Redis is down" in docs/operations.md.',
+        description: 'More than 1 % of the requests take longer than 2 s. Find the slow route on the dashboard.',
+        section: 'Errors and delays',
       },
     };
   }
@@ -215,7 +221,8 @@ export class Monitoring extends Construct {
         above: 0,
         minutes: 3,
         outOf: CANARY_MINUTES,
-        means: `Invocations of the newest version of ${spec.name} fail: its log says why. A deployment under way goes back.`,
+        description: `Invocations of the newest version of ${spec.name} fail. CodeDeploy rolls back a deployment in progress. Read the function's log.`,
+        section: 'New code is rolled back',
       },
     }));
     return Object.assign({}, ...alarms);
@@ -231,14 +238,16 @@ export class Monitoring extends Construct {
         above: 1,
         minutes: 3,
         outOf: CANARY_MINUTES,
-        means: `${name} answers more than 1 % of its requests with 5xx: its log says why. A deployment under way goes back.`,
+        description: `${name} answers more than 1 % of its requests with 5xx. CodeDeploy rolls back a deployment in progress. Read the function's log.`,
+        section: 'New code is rolled back',
       },
       [idOf(name, 'Latency')]: {
         metric: this.ofFunction(name, 'Latency', 'p99'),
         above: 2_000,
         minutes: 5,
         outOf: CANARY_MINUTES,
-        means: `One request in a hundred takes ${name} more than 2 s: see "Errors and delays" in docs/operations.md.`,
+        description: `${name} takes longer than 2 s for more than 1 % of its requests. CodeDeploy rolls back a deployment in progress. Read the function's log.`,
+        section: 'New code is rolled back',
       },
     };
   }
@@ -249,7 +258,8 @@ export class Monitoring extends Construct {
       metric: total(ofTable(stores, table, `${of}ThrottleEvents`), `Throttled ${of.toLowerCase()}s`),
       above: 0,
       minutes: 3,
-      means: 'DynamoDB refuses requests: see "Throttling" and "A hot tenant" in docs/operations.md.',
+      description: `DynamoDB throttles ${of.toLowerCase()}s of table ${table.node.id} or its indexes. Find the throttled key.`,
+      section: 'Throttling',
     });
     const alarms = stores.all.map((table) => ({
       [`${table.node.id}TableThrottledReads`]: threshold(table, 'Read'),
@@ -264,29 +274,35 @@ export class Monitoring extends Construct {
         metric: queue.metricApproximateAgeOfOldestMessage({ statistic: 'Maximum', period: MINUTE }),
         above: 120,
         minutes: 5,
-        means: 'Commands wait for more than two minutes: see "The backlog grows" in docs/operations.md.',
+        description:
+          'The oldest command in the queue is more than 2 minutes old. Run `watershed queue`. Do not purge the queue.',
+        section: 'The backlog grows',
       },
       DeadLetters: {
         metric: waitingIn(deadLetters),
         above: 0,
         minutes: 1,
-        means: 'A command that was acknowledged could not be applied: see "Dead letters" in docs/operations.md.',
+        description: 'Acknowledged commands used up their deliveries, and are dead letters. Run `watershed dlq list`.',
+        section: 'Dead letters',
       },
       ProjectionLag: {
         metric: this.ofIngest('ProjectionLag', 'p99'),
         above: 10_000,
         minutes: 5,
-        means: 'What was written becomes readable more than 10 s later: see "Projections lag" in docs/operations.md.',
+        description:
+          'More than 1 % of the commands take longer than 10 s to become readable. Check the read store for throttling.',
+        section: 'Projections lag',
       },
       CommandsFailed: {
         metric: this.ofIngest('CommandsFailed', 'Sum'),
         above: 0,
         // The metric counts last deliveries only, so a second minute would show nothing more.
         minutes: 1,
-        means: 'Commands were given up, and are dead letters now: see "Dead letters" in docs/operations.md.',
+        description: 'Commands failed at their last delivery, and become dead letters. Run `watershed dlq list`.',
+        section: 'Dead letters',
       },
       DeliveriesFailed: {
-        metric: percentage('failed', 'applied + refused + failed', 'Deliveries of commands that failed, %', {
+        metric: percentage('failed', 'applied + refused + failed', 'Failed deliveries of commands, %', {
           applied: this.ofIngest('CommandsApplied', 'Sum'),
           refused: this.ofIngest('CommandsRefused', 'Sum'),
           failed: this.ofIngest('DeliveriesFailed', 'Sum'),
@@ -294,7 +310,9 @@ export class Monitoring extends Construct {
         above: 1,
         minutes: 3,
         outOf: CANARY_MINUTES,
-        means: 'ingest-fn fails at more than 1 % of the commands, and tries them again: its log says why.',
+        description:
+          'ingest-fn fails at more than 1 % of the commands. None is lost: SQS delivers them again. Read its log.',
+        section: 'Deliveries fail',
       },
     };
   }
@@ -320,7 +338,7 @@ export class Monitoring extends Construct {
       graph('Requests a minute, by route', this.each('Requests', 'Sum')),
       graph('Latency by route, p99, ms', this.each('Latency', 'p99')),
       graph('Errors by route', this.each('Errors', 'Sum')),
-      graph('At the front door', [
+      graph('Requests and errors at the front door', [
         api.metricCount({ period: MINUTE }),
         api.metricClientError({ period: MINUTE }),
         api.metricServerError({ period: MINUTE }),
@@ -337,14 +355,14 @@ export class Monitoring extends Construct {
       return new MathExpression({ expression, label: layer, period: MINUTE });
     };
     return [
-      ...(row.caches.length > 0 ? [graph('Answered by the cache, %', row.caches.map(ratio))] : []),
+      ...(row.caches.length > 0 ? [graph('Cache hit ratio, %', row.caches.map(ratio))] : []),
       graph(
-        'Environments at work',
+        'Concurrent executions',
         functions.all.map(([{ name }, made]) =>
           named(made.metric('ConcurrentExecutions', { statistic: 'Maximum', period: MINUTE }), name),
         ),
       ),
-      graph('Throttled', [
+      graph('Throttled requests', [
         total(
           functions.all.map(([, made]) => made.metricThrottles({ period: MINUTE })),
           'invocations',
@@ -364,10 +382,10 @@ export class Monitoring extends Construct {
       graph('Age of the oldest command, s', [
         queue.metricApproximateAgeOfOldestMessage({ statistic: 'Maximum', period: MINUTE }),
       ]),
-      graph('Commands that wait, and dead letters', [waitingIn(queue), waitingIn(deadLetters)]),
-      graph('Until it is readable, ms', [this.ofIngest('ProjectionLag', 'p50'), this.ofIngest('ProjectionLag', 'p99')]),
+      graph('Backlog and dead letters', [waitingIn(queue), waitingIn(deadLetters)]),
+      graph('Projection lag, ms', [this.ofIngest('ProjectionLag', 'p50'), this.ofIngest('ProjectionLag', 'p99')]),
       graph(
-        'Commands',
+        'Commands a minute, by result',
         ['CommandsApplied', 'CommandsRefused', 'CommandsFailed', 'DeliveriesFailed'].map((name) =>
           this.ofIngest(name, 'Sum'),
         ),
@@ -387,12 +405,12 @@ export class Monitoring extends Construct {
         ...(commandQueue ? [commandQueue.queue.metricNumberOfMessagesSent({ period: HOUR })] : []),
       ]),
       graph(
-        'Milliseconds of functions an hour',
+        'Duration of invocations an hour, ms',
         functions.all.map(([{ name }, made]) => named(made.metricDuration({ statistic: 'Sum', period: HOUR }), name)),
       ),
       graph('Write units an hour', units('ConsumedWriteCapacityUnits')),
       graph('Read units an hour', units('ConsumedReadCapacityUnits')),
-      ...(cache ? [graph('Redis, ECPU an hour', [ofCache(cache, 'ElastiCacheProcessingUnits', HOUR)])] : []),
+      ...(cache ? [graph('Redis ECPU an hour', [ofCache(cache, 'ElastiCacheProcessingUnits', HOUR)])] : []),
     ];
   }
 
@@ -424,21 +442,23 @@ function ofFunctions(some: Functions['all'], number: string): Thresholds {
     [`FunctionErrors${number}`]: {
       metric: total(
         some.map(([, made]) => made.metricErrors({ period: MINUTE })),
-        'Invocations that failed',
+        'Failed invocations',
       ),
       above: 0,
       minutes: 3,
-      means: 'Invocations end without an answer: out of time or memory, or killed. The log of the function says why.',
+      description:
+        "Invocations end without an answer: out of time or memory, or killed. Read the end of the function's log.",
+      section: 'Errors and delays',
     },
     [`FunctionThrottles${number}`]: {
       metric: total(
         some.map(([, made]) => made.metricThrottles({ period: MINUTE })),
-        'Invocations refused',
+        'Throttled invocations',
       ),
       above: 0,
       minutes: 3,
-      means:
-        'The account has no environments left for the functions: ask AWS for a higher quota of concurrent executions.',
+      description: 'Lambda refuses invocations: the account or a function has no environment left. Find out which one.',
+      section: 'Errors and delays',
     },
   };
 }
@@ -492,14 +512,17 @@ function ofVerification({ project, deadLetters }: Verification): Thresholds {
       fewerThan: 1,
       // One night, and two hours for the comparison to end.
       hours: 26,
-      means:
-        'The nightly comparison of the stores found a difference, could not end, or did not start: its log says which.',
+      description:
+        'No comparison of the stores has succeeded for 26 hours. Check if one has run, and read the log of its build.',
+      section: 'The nightly comparison',
     },
     VerificationNotStarted: {
       metric: waitingIn(deadLetters),
       above: 0,
       minutes: 1,
-      means: 'The schedule could not start the nightly comparison: a message in a queue of its own says why.',
+      description:
+        'EventBridge Scheduler could not start the nightly comparison. Read the messages in its dead-letter queue.',
+      section: 'The nightly comparison',
     },
   };
 }

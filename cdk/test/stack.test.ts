@@ -697,7 +697,7 @@ test('somebody is told of errors, delays, throttles, a backlog, dead letters and
     for (const { AlarmActions, OKActions, AlarmDescription } of alarms(stage)) {
       assert.match(AlarmActions[0].Ref, /Alarms/);
       assert.deepEqual(AlarmActions, OKActions);
-      assert.match(AlarmDescription, /:/);
+      assert.match(AlarmDescription, /\. See "[^"]+" in docs\/operations\.md\.$/);
     }
   }
   const lag = alarms('cqrs').find(({ MetricName }) => MetricName === 'ProjectionLag');
@@ -761,21 +761,25 @@ function documentedAs(logicalId: string): string {
   return called.replace(/^\w+Fn(?=[A-Z])/, '{Function}').replace(/^(Function(?:Errors|Throttles))\d+$/, '$1');
 }
 
-test("the operators' document has every alarm, with its threshold and its time, and no other", () => {
+test('docs/operations.md has every alarm, with threshold, time and the section that the alarm names, and no other', () => {
   const documented = readFileSync('../docs/operations.md', 'utf8').matchAll(
-    /^\| `([\w{}]+)` \| [^|]+ \| (above|below) ([\d,]+)[^|]* \| (\d+(?: of \d+)? (?:min|h)) \| \[/gm,
+    /^\| `([\w{}]+)` \| [^|]+ \| (above|below) ([\d,]+)[^|]* \| (\d+(?: of \d+)? (?:min|h)) \| \[([^\]]+)\]/gm,
   );
   const made = [...ROWS.map(({ stage }) => of(stage)), template('cqrs', { domainEvents: true })].flatMap((from) =>
     properties(from, 'AWS::CloudWatch::Alarm').map(([id, alarm]) => {
       const { Threshold, EvaluationPeriods, DatapointsToAlarm, ComparisonOperator, Period = 60 } = alarm;
       const goesOff = ComparisonOperator === 'LessThanThreshold' ? 'below' : 'above';
       const ofPeriods = DatapointsToAlarm < EvaluationPeriods ? ` of ${EvaluationPeriods}` : '';
-      return `${documentedAs(id)}: ${goesOff} ${Threshold} for ${DatapointsToAlarm}${ofPeriods} ${Period === 60 ? 'min' : 'h'}`;
+      const time = `${DatapointsToAlarm}${ofPeriods} ${Period === 60 ? 'min' : 'h'}`;
+      const [, section] = /See "([^"]+)" in/.exec(alarm.AlarmDescription)!;
+      return `${documentedAs(id)}: ${goesOff} ${Threshold} for ${time}, ${section}`;
     }),
   );
   assert.deepEqual(
     [...documented]
-      .map(([, id, goesOff, limit, time]) => `${id}: ${goesOff} ${limit!.replace(',', '')} for ${time}`)
+      .map(([, id, goesOff, limit, time, section]) => {
+        return `${id}: ${goesOff} ${limit!.replace(',', '')} for ${time}, ${section}`;
+      })
       .sort(),
     [...new Set(made)].sort(),
   );
@@ -803,13 +807,13 @@ test('alarms may be published, in the clear never, and are sent to who is named'
 test('one dashboard shows routes, caches, the queue, throttles and what the bill is made of', () => {
   const body = (stage: string) =>
     JSON.stringify(properties(of(stage), 'AWS::CloudWatch::Dashboard')[0]![1].DashboardBody);
-  const always = ['by route', 'Throttled', 'Write units an hour', 'Environments at work'];
-  const queued = ['Age of the oldest command', 'dead letters', 'ProjectionLag'];
+  const always = ['by route', 'Throttled requests', 'Write units an hour', 'Concurrent executions'];
+  const queued = ['Age of the oldest command', 'dead letters', 'Projection lag'];
   for (const { stage, caches, queue_deployed } of ROWS) {
     const wanted = [
       ...always,
       ...(queue_deployed ? queued : []),
-      ...(caches.length > 0 ? ['Answered by the cache'] : []),
+      ...(caches.length > 0 ? ['Cache hit ratio'] : []),
     ];
     for (const title of wanted) {
       assert.ok(body(stage).includes(title), `${title} at ${stage}`);
