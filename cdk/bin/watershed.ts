@@ -22,10 +22,10 @@ function main(): void {
     app.node.tryGetContext(key),
   );
   if (config === undefined && (stage !== undefined || deploying !== undefined)) {
-    throw new Refusal('say how it is set up: -c config=<a JSON file such as cdk/config.example.json>');
+    throw new Refusal('no configuration: set -c config=<a JSON file such as cdk/config.example.json>');
   }
   if (first !== undefined && from !== undefined) {
-    throw new Refusal('the first deployment takes the place of no row: leave out FROM, or `-c first`');
+    throw new Refusal('the first deployment replaces no stage: leave out FROM, or `-c first=true`');
   }
   const loaded = loadConfig(config ?? EXAMPLE);
   // A failed first deployment could not delete a protected table, and the next try would find its name taken.
@@ -38,17 +38,17 @@ function main(): void {
     addStacks(app, settings, [row], Packages.built(), from === undefined ? row : rowBefore(row, from));
   } else {
     const rows = allRows().filter((row) => row.kind === 'stage');
-    addStacks(app, settings, rows, packagesToLookAt());
+    addStacks(app, settings, rows, packagesOrPlaceholders());
   }
   app.synth();
 }
 
-function packagesToLookAt(): Packages {
+function packagesOrPlaceholders(): Packages {
   const packages = Packages.built();
   if (packages.complete) {
     return packages;
   }
-  console.error('no packages in target/lambda: the templates name empty ones; run `make package` before you deploy');
+  console.error('target/lambda lacks packages: the templates have placeholders; run `make package` before you deploy');
   return Packages.placeholders();
 }
 
@@ -63,14 +63,14 @@ function checkAccount({ signingKeysSecret, domain }: Config): void {
       `no AWS ${account ? 'region' : 'account'} to deploy to: log in with the AWS CLI, or set AWS_PROFILE and AWS_REGION`,
     );
   }
-  const named = {
+  const arns = {
     'the secret with the signing keys': signingKeysSecret,
     'the certificate of the domain': domain?.certificate,
   };
-  for (const [called, arn] of Object.entries(named)) {
-    const [, , , itsRegion, itsAccount] = arn?.split(':') ?? [];
-    if (arn !== undefined && (itsAccount !== account || itsRegion !== region)) {
-      throw new Refusal(`${called} is in account ${itsAccount}, ${itsRegion}, and you deploy to ${account}, ${region}`);
+  for (const [name, arn] of Object.entries(arns)) {
+    const [, , , arnRegion, arnAccount] = arn?.split(':') ?? [];
+    if (arn !== undefined && (arnAccount !== account || arnRegion !== region)) {
+      throw new Refusal(`${name} is in account ${arnAccount}, ${arnRegion}, but you deploy to ${account}, ${region}`);
     }
   }
 }

@@ -152,7 +152,7 @@ export class Api extends Construct {
   private integration(names: readonly string[]): FunctionIntegration {
     const target = this.functions.first(names);
     if (target === undefined) {
-      throw new Error(`no row goes without all of ${names.join(', ')}`);
+      throw new Error(`the stage deploys none of ${names.join(', ')}`);
     }
     const found = this.integrations.get(target) ?? new FunctionIntegration(target, this.permission(target));
     this.integrations.set(target, found);
@@ -185,7 +185,7 @@ export class Api extends Construct {
     Validations.of(route).acknowledge({
       id: 'AwsSolutions::AwsSolutions-APIG4',
       reason:
-        'It answers 404, 405 and liveness, which tell nothing and take nothing. Every route with data asks for a token.',
+        'It answers only 404, 405 and health checks, and changes no data. Every route with data requires a token.',
     });
     return route;
   }
@@ -202,7 +202,7 @@ export class Api extends Construct {
     });
     Validations.of(route).acknowledge({
       id: 'AwsSolutions::AwsSolutions-APIG4',
-      reason: 'A browser sends preflights without a token. The answer tells the methods of a path, and nothing else.',
+      reason: 'A browser sends preflights without a token. The answer contains only the methods of a path.',
     });
   }
 

@@ -69,7 +69,7 @@ export class CommandQueue extends Construct {
         {
           assert: Fn.conditionEquals(deployed.valueAsString, type),
           assertDescription:
-            'queue.fifo does not change while there is a queue: see "Change the type of the queue" in docs/deploy.md',
+            'queue.fifo cannot change while a queue is deployed: see "Change the type of the queue" in docs/deploy.md',
         },
       ],
     });

@@ -124,28 +124,28 @@ const BASES: Record<string, Omit<Config, Own>> = {
 /** Reads a configuration file. It names a base, `dev` or `prod`, and the values that differ. */
 export function loadConfig(file: string): Config {
   if (!existsSync(file)) {
-    throw new Refusal(`\`${file}\` is not there: name a JSON file such as cdk/config.example.json`);
+    throw new Refusal(`\`${file}\` does not exist: name a JSON file such as cdk/config.example.json`);
   }
   let given: unknown;
   try {
     given = JSON.parse(readFileSync(file, 'utf8'));
   } catch (error) {
-    throw new Refusal(`${file} is not JSON: ${(error as Error).message}`);
+    throw new Refusal(`${file} is not valid JSON: ${(error as Error).message}`);
   }
   return parseConfig(given, file);
 }
 
 /** Checks a configuration. Reports all errors at once. */
-export function parseConfig(given: unknown, where: string): Config {
+export function parseConfig(given: unknown, source: string): Config {
   if (!isRecord(given)) {
-    throw new Refusal(`${where} must be a JSON object`);
+    throw new Refusal(`${source} must be a JSON object`);
   }
   const { base = 'prod', ...own } = given;
   const preset = typeof base === 'string' ? BASES[base] : undefined;
   const merged: Record<string, unknown> = { ...preset, ...own };
   const problems = preset === undefined ? [`base must be ${Object.keys(BASES).join(' or ')}`] : [];
   for (const key of Object.keys(merged).filter((key) => !(key in CHECKS))) {
-    problems.push(`${key} is not a key: choose among ${['base', ...Object.keys(CHECKS)].join(', ')}`);
+    problems.push(`${key} is not a known key: choose one of ${['base', ...Object.keys(CHECKS)].join(', ')}`);
   }
   for (const [key, check] of Object.entries(CHECKS)) {
     const problem = check(merged[key]);
@@ -154,14 +154,14 @@ export function parseConfig(given: unknown, where: string): Config {
     }
   }
   if (merged['otherProjection'] === merged['projection']) {
-    problems.push('otherProjection must be another one than projection');
+    problems.push('otherProjection must differ from projection');
   }
   if (merged['restored'] !== undefined && merged['retainData'] === false) {
-    problems.push('restored needs "retainData": true: CloudFormation adopts no table that it would not retain');
+    problems.push('restored needs "retainData": true: CloudFormation imports only tables that it would retain');
   }
   if (problems.length > 0) {
     throw new Refusal(
-      `${where} cannot be used:\n${problems.join('\n')}\nSee cdk/config.example.json and cdk/lib/config.ts.`,
+      `${source} is invalid:\n${problems.join('\n')}\nSee cdk/config.example.json and cdk/lib/config.ts.`,
     );
   }
   return merged as unknown as Config;
@@ -191,7 +191,7 @@ const CHECKS: Record<keyof Config, Check> = {
   issuer: text('must be the https URL of an OpenID Connect issuer', /^https:\/\/\S+$/),
   audience: says('must be a list of one or more texts', isTextList),
   signingKeysSecret: text(
-    'must be the ARN of the secret with the signing keys, such as `aws secretsmanager create-secret` prints it',
+    'must be the ARN of the secret with the signing keys, which `aws secretsmanager create-secret` prints',
     /^arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:\d{12}:secret:.+-[A-Za-z0-9]{6}$/,
   ),
   keysRevision: integer(1, 1_000_000),
@@ -209,7 +209,7 @@ const CHECKS: Record<keyof Config, Check> = {
     ),
   ),
   throttle: says(
-    'must be {"rate", "burst"}, whole numbers from 1 on',
+    'must have exactly the keys rate and burst, with whole numbers of 1 or more',
     (value) => hasExactly(value, 'rate', 'burst') && Object.values(value).every(isWithin(1, 1_000_000)),
   ),
   queue: queueProblem,
@@ -222,7 +222,7 @@ const CHECKS: Record<keyof Config, Check> = {
   contributorInsights: flag,
   warmThroughput: optional(
     says(
-      'must be {"reads", "writes"}, from 12000 and 4000 on',
+      'must have exactly the keys reads (12000 or more) and writes (4000 or more)',
       (value) =>
         hasExactly(value, 'reads', 'writes') &&
         isWithin(12_000, 100_000_000)(value['reads']) &&
@@ -242,24 +242,24 @@ const BASE_PATH = /^[A-Za-z0-9._-]+(\/[A-Za-z0-9._-]+)*$/;
 
 function domainProblem(value: unknown): string | undefined {
   if (!hasExactly(value, 'name', 'certificate') && !hasExactly(value, 'name', 'certificate', 'basePath')) {
-    return 'must be {"name", "certificate"}, or with a "basePath"';
+    return 'must have the keys name and certificate, and may have basePath';
   }
   const { name, certificate, basePath = 'v1' } = value;
   if (typeof basePath !== 'string' || basePath.length > 300 || !BASE_PATH.test(basePath)) {
-    return 'must have a basePath such as v1: without a slash before and after it';
+    return 'must have a basePath such as v1, without a slash at its start or end';
   }
   if (typeof name !== 'string' || !HOST_NAME.test(name)) {
-    return 'must have a name such as api.example.com: in lower case, without https:// and without a path';
+    return 'must have a name such as api.example.com, in lower case, without https:// and without a path';
   }
   if (typeof certificate !== 'string' || !CERTIFICATE.test(certificate)) {
-    return 'must have the ARN of its certificate, such as `aws acm request-certificate` prints it';
+    return 'must have the ARN of its certificate, which `aws acm request-certificate` prints';
   }
   return undefined;
 }
 
 function queueProblem(value: unknown): string | undefined {
   if (!hasExactly(value, 'fifo', 'batchSize', 'windowSeconds', 'pollers', 'reserved')) {
-    return 'must be {"fifo", "batchSize", "windowSeconds", "pollers", "reserved"}';
+    return 'must have exactly the keys fifo, batchSize, windowSeconds, pollers and reserved';
   }
   const { fifo, batchSize, windowSeconds, pollers, reserved } = value;
   if (typeof fifo !== 'boolean' || typeof reserved !== 'boolean') {
@@ -269,10 +269,10 @@ function queueProblem(value: unknown): string | undefined {
     return 'must have a batchSize from 1 to 10000 and windowSeconds from 0 to 300';
   }
   if (fifo && (Number(batchSize) > 10 || windowSeconds !== 0)) {
-    return 'takes no more than 10 messages a batch, and no window, where it is FIFO';
+    return 'must have a batchSize of at most 10 and windowSeconds of 0 if fifo is true';
   }
   if (Number(batchSize) > 10 && windowSeconds === 0) {
-    return 'needs windowSeconds of 1 or more for batches of more than 10 messages';
+    return 'must have windowSeconds of 1 or more if batchSize is more than 10';
   }
   return pollersProblem(pollers);
 }
@@ -290,7 +290,7 @@ function pollersProblem(value: unknown): string | undefined {
   }
   return (
     'must have pollers of {"maximumConcurrency": 2 to 1000}, ' +
-    'or of {"minimumPollers": 2 to 200, "maximumPollers": up to 2000}, never both'
+    'or of {"minimumPollers": 2 to 200, "maximumPollers": up to 2000}, but not both'
   );
 }
 

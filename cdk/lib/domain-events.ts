@@ -35,7 +35,7 @@ export class DomainEvents extends Construct {
     retain(this.deadLetters, config);
     Validations.of(this.deadLetters).acknowledge({
       id: 'AwsSolutions::AwsSolutions-SQS3',
-      reason: 'It is a dead-letter queue: of the pipe.',
+      reason: 'It is the dead-letter queue of the pipe.',
     });
     const role = roleFor(
       this,
@@ -48,7 +48,7 @@ export class DomainEvents extends Construct {
     );
     Validations.of(role).acknowledge({
       id: 'AwsSolutions::AwsSolutions-IAM5[Resource::*]',
-      reason: 'ListStreams tells the names of streams, and nothing of what is in them; the call names no stream.',
+      reason: 'ListStreams takes no resource. It returns the names of streams, and none of their contents.',
     });
     new CfnPipe(this, 'Pipe', {
       name: `${config.name}-changes`,

@@ -184,7 +184,7 @@ export class Functions extends Construct {
     Validations.of(role).acknowledge({
       id: 'AwsSolutions::AwsSolutions-IAM5[Resource::*]',
       reason:
-        'X-Ray has no resources, and the interfaces by which Lambda plugs a function into a network have no names.',
+        'X-Ray has no resources, and the network interfaces that Lambda creates for a function have no names beforehand.',
     });
     return role.withoutPolicyUpdates();
   }

@@ -165,6 +165,6 @@ export function acknowledgeLogStreams(role: Role, logGroupName: string): void {
   const streams = `arn:<AWS::Partition>:logs:<AWS::Region>:<AWS::AccountId>:log-group:${logGroupName}:*`;
   Validations.of(role).acknowledge({
     id: `AwsSolutions::AwsSolutions-IAM5[Resource::${streams}]`,
-    reason: 'Log streams are named by the service that writes them, a new one for each environment or build.',
+    reason: 'The service that writes the log names its streams, a new one for each environment or build.',
   });
 }

@@ -48,7 +48,7 @@ export class Rollout extends Construct {
     );
     Validations.of(role).acknowledge({
       id: 'AwsSolutions::AwsSolutions-IAM5[Resource::*]',
-      reason: 'CodeDeploy asks for the state of all its alarms in one call, which names no resource.',
+      reason: 'CodeDeploy reads the states of all its alarms in one call, which takes no resource.',
     });
     return role;
   }

@@ -51,7 +51,7 @@ export function rowBefore(row: Row, from: string): Row {
   const found = [row, ...known].find(({ stage }) => stage === from);
   if (found === undefined) {
     const names = known.map(({ stage }) => stage).join(' or ');
-    throw new Refusal(`one does not come from \`${from}\` to ${row.stage}: FROM must be ${names}`);
+    throw new Refusal(`no single deployment leads from \`${from}\` to ${row.stage}: FROM must be ${names}`);
   }
   return found;
 }

@@ -74,7 +74,7 @@ export class Verification extends Construct {
     });
     Validations.of(this.project).acknowledge({
       id: 'AwsSolutions::AwsSolutions-CB4',
-      reason: 'It produces nothing to encrypt: no artifacts, no cache.',
+      reason: 'It has no artifacts and no cache, so there is nothing to encrypt.',
     });
     this.deadLetters = new Queue(this, 'DeadLetters', {
       encryption: QueueEncryption.SQS_MANAGED,
@@ -84,7 +84,7 @@ export class Verification extends Construct {
     });
     Validations.of(this.deadLetters).acknowledge({
       id: 'AwsSolutions::AwsSolutions-SQS3',
-      reason: 'It is a dead-letter queue: of the schedule.',
+      reason: 'It is the dead-letter queue of the schedule.',
     });
     new Schedule(this, 'Nightly', {
       description: 'Starts the comparison of the stores',

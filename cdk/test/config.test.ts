@@ -55,8 +55,8 @@ test('dev and prod want what only their owner knows', () => {
 });
 
 test('a configuration that is not there is refused with one that is', () => {
-  refused(() => loadConfig('dev'), /^`dev` is not there: name a JSON file such as cdk\/config\.example\.json$/);
-  refused(() => loadConfig(file('{')), /is not JSON/);
+  refused(() => loadConfig('dev'), /^`dev` does not exist: name a JSON file such as cdk\/config\.example\.json$/);
+  refused(() => loadConfig(file('{')), /is not valid JSON/);
   refused(() => loadConfig(file('[]')), /must be a JSON object/);
   refused(() => loadConfig(file('{"base": "staging"}')), /base must be prod or dev/);
 });
@@ -73,7 +73,7 @@ test('everything that is wrong is said at once', () => {
   const says = [
     /issuer must be the https/,
     /audience must be a list/,
-    /colour is not a key: choose among base, name/,
+    /colour is not a known key: choose one of base, name/,
     /redis must be true/,
   ];
   refused(() => parseConfig(wrong, 'it'), ...says, /signingKeysSecret must be the ARN/);
@@ -86,20 +86,20 @@ test('values that AWS would refuse are refused here', () => {
     [{ name: 'a-name-that-is-longer-than-any' }, /name must be/],
     [{ keysRevision: 1.5 }, /keysRevision must be a whole number/],
     [{ logRetentionDays: 8 }, /logRetentionDays must be/],
-    [{ throttle: { rate: 0, burst: 1 } }, /throttle must be/],
-    [{ queue: { ...queue, batchSize: 100 } }, /needs windowSeconds of 1 or more/],
-    [{ queue: { ...queue, fifo: true, windowSeconds: 1 } }, /no window, where it is FIFO/],
+    [{ throttle: { rate: 0, burst: 1 } }, /throttle must have/],
+    [{ queue: { ...queue, batchSize: 100 } }, /must have windowSeconds of 1 or more/],
+    [{ queue: { ...queue, fifo: true, windowSeconds: 1 } }, /windowSeconds of 0 if fifo is true/],
     [{ queue: { ...queue, pollers: { maximumConcurrency: 1 } } }, /maximumConcurrency": 2 to 1000/],
     [{ queue: { ...queue, pollers: { minimumPollers: 5, maximumPollers: 2 } } }, /pollers/],
-    [{ queue: { fifo: true } }, /queue must be/],
+    [{ queue: { fifo: true } }, /queue must have exactly the keys/],
     [{ tracing: 'off' }, /tracing must be true or false/],
     [{ writeConcurrency: 0 }, /writeConcurrency must be a whole number from 1/],
     [{ writeConcurrency: 1.5 }, /writeConcurrency must be a whole number from 1/],
     [{ projection: 0 }, /projection must be/],
-    [{ projection: 2, otherProjection: 2 }, /another one than projection/],
+    [{ projection: 2, otherProjection: 2 }, /must differ from projection/],
     [{ restored: 0 }, /restored must be a whole number from 1/],
     [{ restored: 1, base: 'dev' }, /restored needs "retainData": true/],
-    [{ warmThroughput: { reads: 1, writes: 1 } }, /warmThroughput must be/],
+    [{ warmThroughput: { reads: 1, writes: 1 } }, /warmThroughput must have/],
     [{ alarmEmail: 'nobody' }, /alarmEmail must be/],
   ];
   for (const [different, says] of wrong) {
@@ -110,7 +110,7 @@ test('values that AWS would refuse are refused here', () => {
 test('pollers are bounded in one way, never in both', () => {
   const both = { maximumConcurrency: 5, minimumPollers: 2, maximumPollers: 4 };
   const queue = { fifo: false, batchSize: 10, windowSeconds: 0, pollers: both, reserved: false };
-  refused(() => config({ queue }), /never both/);
+  refused(() => config({ queue }), /not both/);
 });
 
 test('a package that was not built is refused with what builds it', () => {
@@ -150,22 +150,22 @@ test('what is missing or wrong is said in a line, before anything is deployed', 
     [
       {},
       { ...here, CDK_DEFAULT_REGION: 'us-east-1' },
-      /^the secret .* is in account 111122223333, eu-central-1, and you deploy to .*us-east-1$/m,
+      /^the secret .* is in account 111122223333, eu-central-1, but you deploy to .*us-east-1$/m,
     ],
     [{}, here, /^`csqr` is not a stage/],
     [
       { stage: 'cqrs', from: 'read-store' },
       here,
-      /^one does not come from `read-store` to cqrs: FROM must be cqrs-expand$/m,
+      /^no single deployment leads from `read-store` to cqrs: FROM must be cqrs-expand$/m,
     ],
     [
       { config: file(JSON.stringify({ ...own, domain: elsewhere })) },
       here,
-      /^the certificate of the domain is in account 111122223333, us-east-1, and you deploy to .*eu-central-1$/m,
+      /^the certificate of the domain is in account 111122223333, us-east-1, but you deploy to .*eu-central-1$/m,
     ],
-    [{ first: true, from: 'read-store' }, here, /^the first deployment takes the place of no row/],
-    [{ config: undefined }, here, /^say how it is set up/],
-    [{ config: 'dev' }, here, /^`dev` is not there/],
+    [{ first: true, from: 'read-store' }, here, /^the first deployment replaces no stage/],
+    [{ config: undefined }, here, /^no configuration: set -c config=/],
+    [{ config: 'dev' }, here, /^`dev` does not exist/],
   ];
   for (const [context, environment, says] of attempts) {
     const { status, stderr } = app(context, environment);

@@ -52,9 +52,9 @@ test('without a domain clients come by the address of the API', () => {
 
 test('a domain that could not be made is refused with the reason', () => {
   const cases: [domain: unknown, reason: RegExp][] = [
-    ['api.example.com', /^domain must be \{"name", "certificate"\}, or with a "basePath"$/m],
-    [{ name: 'api.example.com' }, /^domain must be \{"name", "certificate"\}, or with a "basePath"$/m],
-    [{ ...DOMAIN, path: 'v1' }, /^domain must be \{"name", "certificate"\}, or with a "basePath"$/m],
+    ['api.example.com', /^domain must have the keys name and certificate, and may have basePath$/m],
+    [{ name: 'api.example.com' }, /^domain must have the keys name and certificate, and may have basePath$/m],
+    [{ ...DOMAIN, path: 'v1' }, /^domain must have the keys name and certificate, and may have basePath$/m],
     ...[
       'https://api.example.com',
       'api.example.com/v1',

@@ -35,7 +35,7 @@ test('one comes to a row from those next to it on the way there and on the way b
       }
     }
   }
-  assert.throws(() => rowBefore(rowOf('cqrs'), 'csqr'), /^Error: one does not come from `csqr` to cqrs: FROM must be/);
+  assert.throws(() => rowBefore(rowOf('cqrs'), 'csqr'), /^Error: no single deployment leads from `csqr` to cqrs/);
 });
 
 test('while one row takes the place of another, a function may do what either allows, and nothing more', () => {

@@ -12,7 +12,7 @@ use crate::harness::tokens::AUDIENCE;
 
 const STACK: &str = "again";
 /// The error with which CloudFormation refuses another type of queue.
-const TYPE_STAYS: &str = "queue.fifo does not change while there is a queue";
+const TYPE_STAYS: &str = "queue.fifo cannot change while a queue is deployed";
 
 #[test]
 #[ignore = "minutes, after the packages: make test-deploy"]
