@@ -23,7 +23,7 @@ const SERIES = new Map<string, Type>([
   ['b', 'TS'],
 ]);
 
-test('what CloudWatch refuses of metric math is refused here', () => {
+test('the parser refuses metric math that CloudWatch refuses', () => {
   const refused = [
     'MAX([a, 1])',
     'SUM([a, 2.5])',
@@ -44,11 +44,11 @@ test('what CloudWatch refuses of metric math is refused here', () => {
     'a ? b',
   ];
   for (const text of refused) {
-    assert.throws(() => typeOf(parse(text), SERIES), `${text} was let through`);
+    assert.throws(() => typeOf(parse(text), SERIES), `${text} was accepted`);
   }
 });
 
-test('what CloudWatch takes of metric math is understood here, and texts are not read as expressions', () => {
+test('the parser accepts metric math that CloudWatch accepts, and does not parse texts as expressions', () => {
   const search = `SEARCH('{Watershed,Function,Stage} MetricName="[a, 1]" Function=("x" OR "y")', 'Sum', 60)`;
   const types: [string, Type][] = [
     ['SUM([a, b])', 'TS'],
@@ -97,7 +97,7 @@ function queryOf(id: string, expression: string | undefined, isShown: boolean): 
 function typesOf(queries: Query[]): Map<string, Type> {
   for (const { id } of queries) {
     assert.match(id, ID);
-    assert.equal(queries.filter((query) => query.id === id).length, 1, `the id ${id} is there twice`);
+    assert.equal(queries.filter((query) => query.id === id).length, 1, `two queries have the id ${id}`);
   }
   const types = new Map<string, Type>();
   let left = queries;
@@ -141,7 +141,7 @@ function checkAlarm(alarm: any): void {
   }
   assert.ok(stats.length <= 10 && queries.length - stats.length <= 10, 'ten metrics and ten expressions at most');
   const shown = queries.filter(({ isShown }) => isShown);
-  assert.equal(shown.length, 1, 'an alarm watches one result');
+  assert.equal(shown.length, 1, 'an alarm watches exactly one result');
   assert.equal(types.get(shown[0]!.id), 'TS', 'an alarm watches a single series');
   for (const { expression } of queries) {
     if (expression !== undefined) {
@@ -152,7 +152,7 @@ function checkAlarm(alarm: any): void {
   }
 }
 
-test('CloudWatch takes the metric math and the periods of every alarm', () => {
+test('CloudWatch accepts the metric math and the periods of every alarm', () => {
   for (const [name, from] of TEMPLATES) {
     for (const [id, alarm] of alarmsOf(from)) {
       assert.doesNotThrow(() => checkAlarm(alarm), `${id} at ${name}`);
@@ -160,7 +160,7 @@ test('CloudWatch takes the metric math and the periods of every alarm', () => {
   }
 });
 
-test('the check of alarms finds what CloudWatch would refuse', () => {
+test('the check of alarms finds each fault that CloudWatch would refuse', () => {
   const [, alarm] = alarmsOf(of('cqrs')).find(([id]) => called(id) === 'ServerErrors')!;
   const refused = (change: (alarm: any) => void, says: RegExp) => {
     const changed = structuredClone(alarm);
@@ -177,7 +177,7 @@ test('the check of alarms finds what CloudWatch would refuse', () => {
   refused(expressed('[errors, requests]'), /single series/);
   refused(expressed('errors / SUM(requests)'), /aggregates no series/);
   refused((alarm) => (alarm.Metrics[1].Id = 'Errors'), /Errors/);
-  refused((alarm) => (alarm.Metrics[1].ReturnData = true), /one result/);
+  refused((alarm) => (alarm.Metrics[1].ReturnData = true), /exactly one result/);
   refused((alarm) => (alarm.Metrics[1].MetricStat.Period = 300), /one period/);
   refused((alarm) => (alarm.EvaluationPeriods = 1_441), /too long/);
   refused((alarm) => {
@@ -196,7 +196,7 @@ function metricsOfWidgets(from: Template): any[][][] {
   );
 }
 
-test('CloudWatch takes the metric math of every dashboard', () => {
+test('CloudWatch accepts the metric math of every dashboard', () => {
   for (const [name, from] of TEMPLATES) {
     const widgets = metricsOfWidgets(from);
     assert.ok(widgets.length >= 10, name);
@@ -214,7 +214,7 @@ test('CloudWatch takes the metric math of every dashboard', () => {
   }
 });
 
-test('CloudWatch takes every search, whatever the deployment is called', () => {
+test('CloudWatch accepts every search, even with the longest name of a deployment', () => {
   for (const { stage } of ROWS) {
     const widgets = metricsOfWidgets(template(stage, { name: 'a'.repeat(25) }));
     for (const metrics of widgets) {
@@ -253,7 +253,7 @@ function watched(alarm: any): any[] {
   return alarm.Metrics ? stats : [alarm];
 }
 
-test('every metric of our own that an alarm watches is written under these very dimensions', () => {
+test('the functions write each of our metrics with the dimensions that alarms ask for', () => {
   const sets = written();
   assert.ok(sets.size >= 9, [...sets.keys()].join());
   let found = 0;
@@ -276,7 +276,7 @@ test('every metric of our own that an alarm watches is written under these very 
   assert.ok(found > 50, `${found} found`);
 });
 
-test('every metric of our own that a dashboard shows is written under these very dimensions', () => {
+test('the functions write each of our metrics with the dimensions that dashboards ask for', () => {
   const sets = written();
   for (const { stage } of ROWS) {
     for (const parts of metricsOfWidgets(of(stage)).flat()) {
@@ -388,14 +388,14 @@ const FAULTS: [fault: string, name: string, alarm: string, measured: Measured][]
   ['write-fn is slow', 'write-fn', 'WriteFnLatency', { [ours('Latency', 'write-fn')]: each(5_000) }],
   ['read-fn runs out of memory', 'read-fn', 'ReadFnInvocationErrors', { [crashes('read-fn')]: each(540) }],
   [
-    'write-fn does not start, and is asked in three minutes of ten',
+    'write-fn does not start, and gets requests in three of ten minutes',
     'write-fn',
     'WriteFnInvocationErrors',
     { [crashes('write-fn')]: [1, undefined, undefined, undefined, 1, undefined, undefined, undefined, 1, undefined] },
   ],
   ['ingest-fn runs out of time', 'ingest-fn', 'IngestFnInvocationErrors', { [crashes('ingest-fn')]: each(6) }],
   [
-    'ingest-fn cannot store what it applies, and old code mends that at the next delivery',
+    'ingest-fn cannot store commands, and old code applies them at the next delivery',
     'ingest-fn',
     'DeliveriesFailed',
     { [ours('DeliveriesFailed', 'ingest-fn')]: each(60) },
@@ -407,7 +407,7 @@ const FAULTS: [fault: string, name: string, alarm: string, measured: Measured][]
     { [ours('DeliveriesFailed', 'ingest-fn')]: each(60) },
   ],
   [
-    'ingest-fn gives up at a first delivery',
+    'ingest-fn fails a command for good at its first delivery',
     'ingest-fn',
     'CommandsFailed',
     { [ours('CommandsFailed', 'ingest-fn')]: [undefined, undefined, 1] },
@@ -436,7 +436,7 @@ function groupOf(stage: string, name: string): any {
 }
 
 for (const [fault, name, expected, measured] of FAULTS) {
-  test(`new code goes back if ${fault}`, () => {
+  test(`new code is rolled back if ${fault}`, () => {
     const alarms = rollbackAlarms('cqrs', name);
     const off = [...alarms].filter(([, alarm]) => goesOff(alarm, { ...HEALTHY, ...measured }, CANARY));
     assert.ok(
@@ -446,7 +446,7 @@ for (const [fault, name, expected, measured] of FAULTS) {
   });
 }
 
-test('good code stays', () => {
+test('healthy code is not rolled back', () => {
   for (const name of ['read-fn', 'write-fn', 'ingest-fn']) {
     for (const [id, alarm] of rollbackAlarms('cqrs', name)) {
       assert.equal(goesOff(alarm, HEALTHY, CANARY), false, id);
@@ -455,12 +455,12 @@ test('good code stays', () => {
   }
 });
 
-test('the front door alone does not see that new code of write-fn fails', () => {
+test("the front door's alarm alone does not detect that new code of write-fn fails", () => {
   const alarm = rollbackAlarms('cqrs', 'write-fn').get('ServerErrors');
   assert.equal(goesOff(alarm, { ...HEALTHY, [frontDoor('5xx')]: each(60) }, CANARY), false);
 });
 
-test('code that mends a crash is not taken back for the crashes of the version before', () => {
+test('code that fixes a crash is not rolled back for the crashes of the version before', () => {
   for (const name of ['read-fn', 'write-fn', 'ingest-fn']) {
     for (const [id, alarm] of rollbackAlarms('cqrs', name)) {
       assert.equal(goesOff(alarm, { ...HEALTHY, [crashes(name, '41')]: each(100) }, CANARY), false, id);
@@ -468,7 +468,7 @@ test('code that mends a crash is not taken back for the crashes of the version b
   }
 });
 
-test('a fault is known for each rollback alarm', () => {
+test('each rollback alarm detects one of the faults', () => {
   const known = new Set(FAULTS.map(([, , alarm]) => alarm));
   for (const name of ['read-fn', 'write-fn', 'ingest-fn']) {
     assert.deepEqual(
@@ -479,7 +479,7 @@ test('a fault is known for each rollback alarm', () => {
   }
 });
 
-test('new code is judged by the alarms of its own function, by those of its commands, and by no more than ten', () => {
+test('a function has the rollback alarms of itself, of its commands and of the front door, ten at most', () => {
   for (const { stage, functions, queue_deployed, writes_answer } of ROWS) {
     for (const { name } of functions) {
       const ids = [...rollbackAlarms(stage, name).keys()];
@@ -498,7 +498,7 @@ test('new code is judged by the alarms of its own function, by those of its comm
   }
 });
 
-test('the alarms look at the new version before it is invoked', () => {
+test('the rollback alarms exist before an alias moves to a new version', () => {
   for (const { stage } of ROWS) {
     for (const [id, alias] of Object.entries<any>(of(stage).findResources('AWS::Lambda::Alias'))) {
       const { DeploymentGroupName } = alias.UpdatePolicy.CodeDeployLambdaAliasUpdate;
@@ -509,7 +509,7 @@ test('the alarms look at the new version before it is invoked', () => {
 
 // The nightly comparison
 
-test('somebody is told if no comparison of the stores has succeeded for 26 hours, also if none has begun', () => {
+test('an alarm goes off if no comparison of the stores has succeeded for 26 hours, even if none has started', () => {
   const [, alarm] = alarmsOf(of('cqrs')).find(([id]) => called(id) === 'NotVerified')!;
   assert.deepEqual([alarm.Namespace, alarm.MetricName, alarm.Period], ['AWS/CodeBuild', 'SucceededBuilds', 3_600]);
   const successes = (...hours: number[]) => ({
@@ -521,7 +521,7 @@ test('somebody is told if no comparison of the stores has succeeded for 26 hours
   assert.equal(goesOff(alarm, {}, 72), true, 'never');
 });
 
-test('what the schedule cannot start is kept, encrypted, for two weeks, and somebody is told', () => {
+test('if the schedule cannot start a comparison, a queue keeps the message, and an alarm goes off', () => {
   const from = of('cqrs');
   const [[, { Target }]] = properties(from, 'AWS::Scheduler::Schedule') as [[string, any]];
   const [id] = Target.DeadLetterConfig.Arn['Fn::GetAtt'];
@@ -539,7 +539,7 @@ test('what the schedule cannot start is kept, encrypted, for two weeks, and some
 
 // The cost of alarms
 
-test('`watershed cost` counts the metrics with an alarm as they are', () => {
+test('`watershed cost` counts every metric that an alarm watches', () => {
   const document = readFileSync('../docs/cost.md', 'utf8');
   for (const stage of ['cqrs', 'lambda-lith']) {
     const count = alarmsOf(of(stage)).reduce((sum, [, alarm]) => sum + watched(alarm).length, 0);

@@ -31,18 +31,18 @@ function refused(attempt: () => unknown, ...says: RegExp[]): void {
   });
 }
 
-test('the example is a configuration', () => {
+test('the example is a valid configuration', () => {
   const example = loadConfig('config.example.json');
   assert.equal(example.name, 'watershed');
   assert.equal(example.retainData, true);
 });
 
-test('an unknown stage is refused with those that are known', () => {
+test('an unknown stage is refused with a list of the stages', () => {
   refused(() => rowOf('csqr'), /`csqr` is not a stage: choose one of single-responsibility, lambda-lith, .*, cqrs$/);
   assert.equal(allRows().filter((row) => row.kind === 'stage').length, 7);
 });
 
-test('dev and prod want what only their owner knows', () => {
+test('dev and prod have no default for issuer, audience and signing keys', () => {
   for (const base of ['dev', 'prod']) {
     refused(
       () => parseConfig({ base }, 'it'),
@@ -54,14 +54,14 @@ test('dev and prod want what only their owner knows', () => {
   }
 });
 
-test('a configuration that is not there is refused with one that is', () => {
+test('a missing or unreadable file is refused with a hint', () => {
   refused(() => loadConfig('dev'), /^`dev` does not exist: name a JSON file such as cdk\/config\.example\.json$/);
   refused(() => loadConfig(file('{')), /is not valid JSON/);
   refused(() => loadConfig(file('[]')), /must be a JSON object/);
   refused(() => loadConfig(file('{"base": "staging"}')), /base must be prod or dev/);
 });
 
-test('everything that is wrong is said at once', () => {
+test('all errors of a configuration are reported at once', () => {
   const wrong = {
     base: 'dev',
     issuer: 'http://plain',
@@ -79,7 +79,7 @@ test('everything that is wrong is said at once', () => {
   refused(() => parseConfig(wrong, 'it'), ...says, /signingKeysSecret must be the ARN/);
 });
 
-test('values that AWS would refuse are refused here', () => {
+test('a configuration with values that AWS would refuse is refused', () => {
   const queue = { fifo: false, batchSize: 10, windowSeconds: 0, pollers: { maximumConcurrency: 50 }, reserved: false };
   const wrong: [object, RegExp][] = [
     [{ name: 'Watershed' }, /name must be/],
@@ -107,13 +107,13 @@ test('values that AWS would refuse are refused here', () => {
   }
 });
 
-test('pollers are bounded in one way, never in both', () => {
+test('pollers have a maximum concurrency or numbers of pollers, not both', () => {
   const both = { maximumConcurrency: 5, minimumPollers: 2, maximumPollers: 4 };
   const queue = { fifo: false, batchSize: 10, windowSeconds: 0, pollers: both, reserved: false };
   refused(() => config({ queue }), /not both/);
 });
 
-test('a package that was not built is refused with what builds it', () => {
+test('a missing package is refused with the command that builds it', () => {
   const empty = Packages.built(scratch);
   refused(
     () => new Watershed(new App(), config(), rowOf('cqrs'), empty),
@@ -122,7 +122,7 @@ test('a package that was not built is refused with what builds it', () => {
   assert.equal(empty.complete, false);
 });
 
-test('what a package was built for is read from it', () => {
+test('the architecture of a package is read from its binary', () => {
   const elf = Buffer.concat([Buffer.from('\x7fELF\x02\x01\x01', 'latin1'), Buffer.alloc(11), Buffer.from([0xb7, 0])]);
   mkdirSync(join(scratch, 'read-fn'));
   writeFileSync(join(scratch, 'read-fn', 'bootstrap'), elf);
@@ -140,7 +140,7 @@ function app(context: object, environment: object) {
   return spawnSync('node', ['--import', 'tsx', 'bin/watershed.ts'], { env: variables, encoding: 'utf8' });
 }
 
-test('what is missing or wrong is said in a line, before anything is deployed', () => {
+test('each error is one line, before anything is deployed', () => {
   const here = { CDK_DEFAULT_ACCOUNT: '111122223333', CDK_DEFAULT_REGION: 'eu-central-1' };
   const own = JSON.parse(readFileSync('config.example.json', 'utf8'));
   const elsewhere = { name: 'api.example.com', certificate: 'arn:aws:acm:us-east-1:111122223333:certificate/0-1-2' };

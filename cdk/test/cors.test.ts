@@ -4,7 +4,7 @@ import { config, properties, ROWS, synthesise } from './support';
 
 const ORIGINS = ['https://app.example.com', 'http://localhost:8080'];
 
-test('with origins the API answers preflights at every row, without a token', () => {
+test('with origins the API answers preflights at every stage, without a token', () => {
   for (const [stage, from] of synthesise(ROWS, config({ cors: ORIGINS }))) {
     const [[, { CorsConfiguration }]] = properties(from, 'AWS::ApiGatewayV2::Api') as [[string, any]];
     assert.deepEqual(CorsConfiguration.AllowOrigins, ORIGINS, stage);
@@ -20,7 +20,7 @@ test('with origins the API answers preflights at every row, without a token', ()
   }
 });
 
-test('without origins the API knows nothing of CORS', () => {
+test('without origins the API has neither CORS nor a route for OPTIONS', () => {
   for (const [stage, from] of synthesise(ROWS)) {
     const [[, { CorsConfiguration }]] = properties(from, 'AWS::ApiGatewayV2::Api') as [[string, any]];
     assert.equal(CorsConfiguration, undefined, stage);

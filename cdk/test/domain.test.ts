@@ -6,7 +6,7 @@ import { config, of, properties, ROWS, synthesise } from './support';
 const CERTIFICATE = 'arn:aws:acm:eu-central-1:111122223333:certificate/12345678-abcd-4ef0-9876-0123456789ab';
 const DOMAIN = { name: 'api.example.com', certificate: CERTIFICATE };
 
-test('with a domain clients come by it alone, over TLS 1.2 or newer, and the outputs say where it must point', () => {
+test('with a domain clients can use only the domain, over TLS 1.2 or newer, and an output names its DNS target', () => {
   for (const [stage, from] of synthesise(ROWS, config({ domain: DOMAIN }))) {
     const [[domainId, domain]] = properties(from, 'AWS::ApiGatewayV2::DomainName') as [[string, any]];
     assert.equal(domain.DomainName, 'api.example.com', stage);
@@ -27,7 +27,7 @@ test('with a domain clients come by it alone, over TLS 1.2 or newer, and the out
   }
 });
 
-test('with a base path the domain serves the API under it, and each function that clients reach knows it', () => {
+test('with a base path the domain serves the API under it, and each function with routes gets it', () => {
   for (const [stage, from] of synthesise(ROWS, config({ domain: { ...DOMAIN, basePath: 'v1/api' } }))) {
     const [mapping] = Object.values<any>(from.findResources('AWS::ApiGatewayV2::ApiMapping'));
     assert.equal(mapping.Properties.ApiMappingKey, 'v1/api', stage);
@@ -41,7 +41,7 @@ test('with a base path the domain serves the API under it, and each function tha
   assert.ok(!JSON.stringify(of('cqrs').toJSON()).includes('BASE_PATH'));
 });
 
-test('without a domain clients come by the address of the API', () => {
+test('without a domain clients use the address of the API', () => {
   of('cqrs').resourceCountIs('AWS::ApiGatewayV2::DomainName', 0);
   const [[apiId, api]] = properties(of('cqrs'), 'AWS::ApiGatewayV2::Api') as [[string, any]];
   assert.equal(api.DisableExecuteApiEndpoint, undefined);
@@ -50,7 +50,7 @@ test('without a domain clients come by the address of the API', () => {
   assert.equal(DomainTarget, undefined);
 });
 
-test('a domain that could not be made is refused with the reason', () => {
+test('an invalid domain is refused with the reason', () => {
   const cases: [domain: unknown, reason: RegExp][] = [
     ['api.example.com', /^domain must have the keys name and certificate, and may have basePath$/m],
     [{ name: 'api.example.com' }, /^domain must have the keys name and certificate, and may have basePath$/m],

@@ -129,7 +129,7 @@ export function typeOf(expression: Expression, ids: ReadonlyMap<string, Type>): 
     case 'number':
       return 'S';
     case 'text':
-      throw new Error('a text is no value');
+      throw new Error('a text is not a value');
     case 'id': {
       const type = ids.get(expression.name);
       if (type === undefined) {
@@ -174,7 +174,7 @@ function typeOfCall(name: string, parts: Expression[], ids: ReadonlyMap<string, 
   if (AGGREGATES.includes(name) && types.length === 1 && types[0] !== 'S') {
     return types[0] === 'TS[]' ? 'TS' : 'S';
   }
-  throw new Error(`${name}(${types}) is not known here: add it as the documentation of CloudWatch has it`);
+  throw new Error(`${name}(${types}) is unknown: add it to this file as CloudWatch documents it`);
 }
 
 /** Returns the values of an expression that is a series. Implements only the rules that the tests need. */

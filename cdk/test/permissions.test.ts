@@ -15,24 +15,24 @@ function allDifferences(templates: Map<string, Template>, grantsOf = granted): s
   );
 }
 
-test('the document has a table for every row, and names every binary of it and no other', () => {
+test('docs/security.md has a table for every stage, with every binary of the stage and no other', () => {
   assert.deepEqual([...DOCUMENTED.keys()].sort(), ['everywhere', ...ROWS.map((row) => row.stage)].sort());
   for (const { stage, binaries } of ROWS) {
     assert.deepEqual([...DOCUMENTED.get(stage)!.keys()].sort(), [...binaries].sort(), stage);
   }
 });
 
-test('each function may do what the document says, on what it says, and nothing more', () => {
+test('each function has exactly the permissions in docs/security.md', () => {
   assert.deepEqual(allDifferences(new Map(ROWS.map(({ stage }) => [stage, of(stage)]))), []);
 });
 
-test('nor may it do anything else with a FIFO queue', () => {
+test('with a FIFO queue each function has the same permissions', () => {
   const queue = { fifo: true, batchSize: 10, windowSeconds: 0, pollers: { maximumConcurrency: 5 }, reserved: false };
   const rows = ROWS.filter((row) => row.queue_deployed);
   assert.deepEqual(allDifferences(synthesise(rows, config({ queue }))), []);
 });
 
-test('without Redis nobody may use a cache or the network', () => {
+test('without Redis no function may use a cache or the network', () => {
   const rows = ROWS.filter((row) => row.writes_redis);
   const without = (name: string, row: Row) => {
     const grants = granted(name, { ...row, caches: [], writes_redis: false });
@@ -66,7 +66,7 @@ function noticed(change: (policy: any[], resources: any, readTable: object) => v
   return differences(Template.fromJSON(changed), 'write-fn', granted('write-fn', rowOf('cqrs'))).join('\n');
 }
 
-test('the matrix notices what is allowed too much, wherever and under whatever condition', () => {
+test('the comparison finds each extra permission, on any resource and under any condition', () => {
   const allowing = (Action: string, Resource: any, more = {}) => ({ Effect: 'Allow', Action, Resource, ...more });
   const only = { Condition: { StringEquals: { 'aws:RequestedRegion': 'eu-central-1' } } };
   assert.equal(
@@ -99,7 +99,7 @@ test('the matrix notices what is allowed too much, wherever and under whatever c
   );
 });
 
-test('the matrix reads every policy that is attached to the role', () => {
+test('the comparison reads every policy that is attached to the role', () => {
   const document = {
     PolicyDocument: { Statement: [{ Effect: 'Allow', Action: 'kinesis:PutRecord', Resource: STREAM }] },
   };
@@ -117,7 +117,7 @@ test('the matrix reads every policy that is attached to the role', () => {
   );
 });
 
-test('the matrix notices what is allowed too little, and what is documented and is not there', () => {
+test('the comparison finds each missing permission and each missing resource', () => {
   const sends = (policy: any[]) => policy.find(({ Action }) => Action === 'sqs:SendMessage');
   const tooLittle = /write-fn may not sqs:SendMessage on command queue$/;
   assert.match(
@@ -142,7 +142,7 @@ test('the matrix notices what is allowed too little, and what is documented and 
   );
 });
 
-test('in cqrs read-fn has nothing to do with the write store, and write-fn with Redis or the network', () => {
+test('in cqrs read-fn cannot use the write store, and write-fn cannot use Redis or the network', () => {
   const [read, write] = [statements(of('cqrs'), 'read-fn'), statements(of('cqrs'), 'write-fn')];
   const services = (policy: Statement[], on: RegExp) =>
     policy.filter(({ resources }) => resources.some((resource) => on.test(resource))).flatMap(({ actions }) => actions);
@@ -156,7 +156,7 @@ test('in cqrs read-fn has nothing to do with the write store, and write-fn with 
   assert.deepEqual(services(write, /CommandQueue/), ['sqs:SendMessage']);
 });
 
-test('no action is a wildcard, and no resource but those that the document explains', () => {
+test('no action has a wildcard, and only the documented resources have one', () => {
   for (const row of ROWS) {
     for (const { name } of row.functions) {
       const wild = statements(of(row.stage), name).flatMap((statement) => {
@@ -179,7 +179,7 @@ test('no action is a wildcard, and no resource but those that the document expla
   }
 });
 
-test('the code of a function in the network cannot touch the network', () => {
+test('the code of a function cannot use the permissions for network interfaces', () => {
   for (const row of ROWS) {
     for (const { name } of row.functions.filter((spec) => usesRedis(row, spec))) {
       const policy = statements(of(row.stage), name);
@@ -198,7 +198,7 @@ test('the code of a function in the network cannot touch the network', () => {
   }
 });
 
-test("roles are taken on by the service that they are for, and have nothing of AWS's making", () => {
+test('only the intended AWS service can assume a role, and no role has a managed policy', () => {
   for (const { stage } of ROWS) {
     for (const [id, role] of properties(of(stage), 'AWS::IAM::Role')) {
       assert.equal(role.ManagedPolicyArns, undefined, id);
@@ -212,7 +212,7 @@ test("roles are taken on by the service that they are for, and have nothing of A
   }
 });
 
-test('only the front door may invoke functions, and policies of resources allow nobody anything', () => {
+test('only the front door may invoke functions, and no resource policy allows anything', () => {
   for (const { stage } of ROWS) {
     for (const [id, permission] of properties(of(stage), 'AWS::Lambda::Permission')) {
       assert.equal(permission.Principal, 'apigateway.amazonaws.com', id);
@@ -230,7 +230,7 @@ test('only the front door may invoke functions, and policies of resources allow 
   }
 });
 
-test('while one read store takes the place of another, who uses the one may use the other in the same way', () => {
+test('while one read store replaces another, functions have the same permissions on both', () => {
   for (const row of ROWS.filter((row) => row.queue_deployed)) {
     for (const [projection, otherProjection] of [
       [1, 2],
@@ -247,7 +247,7 @@ test('while one read store takes the place of another, who uses the one may use 
   }
 });
 
-test('the nightly comparison reads the two stores and itself, and is started by the schedule alone', () => {
+test('the nightly comparison may read both stores and the queue, and only the schedule may start it', () => {
   const role = (beginning: string) =>
     properties(of('cqrs'), 'AWS::IAM::Role').find(([id]) => id.startsWith(beginning))![0];
   const may = statementsOf(of('cqrs'), role('VerificationRole'))
@@ -265,7 +265,7 @@ test('the nightly comparison reads the two stores and itself, and is started by 
   assert.match(starts[1]!, /^sqs:SendMessage <VerificationDeadLetters\w+\.Arn>$/);
 });
 
-test('what shifts invocations to new versions may do so for these functions alone', () => {
+test('CodeDeploy may move the aliases of the functions of the stage only', () => {
   for (const { stage, functions } of ROWS) {
     const role = properties(of(stage), 'AWS::IAM::Role').find(([id]) => id.startsWith('Rollout'))![0];
     const may = statementsOf(of(stage), role);
@@ -280,7 +280,7 @@ test('what shifts invocations to new versions may do so for these functions alon
   }
 });
 
-test('the pipe of domain events finds and reads the stream, and puts events, and no more', () => {
+test('the pipe of domain events may read the stream, put events and send dead letters, and nothing else', () => {
   const from = template('cqrs', { domainEvents: true });
   const role = properties(from, 'AWS::IAM::Role').find(([id]) => id.startsWith('DomainEvents'))![0];
   const may = statementsOf(from, role).map(({ actions, resources }) => `${actions} ${resources}`);

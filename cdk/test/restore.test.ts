@@ -39,7 +39,7 @@ test('restored tables have names and logical ids of their own, and are otherwise
   assert.deepEqual([...again.keys()].sort(), ['watershed-commands-r2', 'watershed-read-v3', 'watershed-write-r2']);
 });
 
-test('everything refers to the restored tables, and nothing to those before', () => {
+test('all references are to the restored tables, and none to the damaged ones', () => {
   const options = { domainEvents: true };
   const damaged = [...tables(template('cqrs', options)).values()].map(({ id }) => id);
   const from = template('cqrs', { ...options, ...RESTORED });

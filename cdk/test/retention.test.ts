@@ -22,7 +22,7 @@ function ofType(from: Template, type: RegExp): [id: string, resource: any][] {
 /** The types of resources that hold clients' data, with their policies. */
 const HOLDS_DATA = /^AWS::(DynamoDB|SQS)::/;
 
-test('in prod no table and no queue is ever deleted, whatever changes; in dev they go with the stack', () => {
+test('in prod no change deletes a table or a queue; in dev they are deleted with the stack', () => {
   for (const [base, policy] of [
     ['prod', 'Retain'],
     ['dev', 'Delete'],
@@ -54,7 +54,7 @@ test('no retained resource blocks its successor, except a read table, which the 
   }
 });
 
-test('a queue goes with the row before it, and comes again under another name', () => {
+test('a stage without a queue removes it, and CloudFormation names the next one', () => {
   const queues = (stage: string) =>
     ofType(of(stage), /^AWS::SQS::Queue$/).filter(([id]) => id.startsWith('CommandQueue'));
   const [forward, back, again] = ['cqrs', 'read-store', 'cqrs'].map(queues);
@@ -71,7 +71,7 @@ test('a queue goes with the row before it, and comes again under another name', 
   }
 });
 
-test('CloudFormation has room to name a FIFO queue', () => {
+test('the name that CloudFormation generates for a FIFO queue is not too long', () => {
   // A name has the stack's name, the logical id and 13 generated characters, joined by hyphens, and the ending.
   const longest = 'a'.repeat(25);
   for (const [id] of ofType(template('cqrs', { name: longest, queue: FIFO }), /^AWS::SQS::Queue$/)) {
@@ -94,7 +94,7 @@ function isLetThrough(deployed: Template, next: Template): boolean {
   );
 }
 
-test('the type of the queue cannot change while there is one, and can on the way over a row without', () => {
+test('the type of the queue can change only by way of a stage without a queue', () => {
   const [standard, fifo] = [of('cqrs'), template('cqrs', { queue: FIFO })];
   const without = of('read-store');
   assert.equal(isLetThrough(standard, fifo), false);
@@ -125,12 +125,12 @@ test('the deployment after the first one retains and protects the same resources
   assert.notDeepEqual(first!.toJSON(), next!.toJSON());
 });
 
-test('the stack itself is not protected: a first deployment that failed could not be tried again', () => {
+test('the stack has no termination protection, so a failed first deployment can be repeated', () => {
   const stack = new Watershed(new App(), config(), rowOf('cqrs'), Packages.placeholders());
   assert.ok(!stack.terminationProtection);
 });
 
-test('functions are told the URL of the queue, whatever it is called', () => {
+test('functions get the URL of the queue from CloudFormation', () => {
   for (const [stage, from] of synthesise(QUEUED.map(rowOf), config({ queue: FIFO }))) {
     const urls = ofType(from, /^AWS::Lambda::Function$/).flatMap(([, { Properties }]) => {
       const url = Properties.Environment.Variables.QUEUE_URL;

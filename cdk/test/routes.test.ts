@@ -88,7 +88,7 @@ function faults(from: Template): string[] {
   });
 }
 
-test('API Gateway may invoke the function of every route, before the route is there', () => {
+test('API Gateway may invoke the function of every route before the route exists', () => {
   assert.ok(DEPLOYMENTS.length > 60);
   for (const [named, from] of DEPLOYMENTS) {
     assert.ok(routesOf(from).length > 10, named);
@@ -96,7 +96,7 @@ test('API Gateway may invoke the function of every route, before the route is th
   }
 });
 
-test('an alias is invoked, and nothing else, where new versions are let in by and by', () => {
+test('with the canary API Gateway may invoke only aliases, and without it only functions', () => {
   for (const [named, from] of DEPLOYMENTS) {
     const kind = named.endsWith('with canary') ? 'AWS::Lambda::Alias' : 'AWS::Lambda::Function';
     const invocable = Object.keys(from.findResources(kind));
@@ -122,7 +122,7 @@ function faultsAfter(change: (resource: any, type: string) => void): string[] {
   return faults(Template.fromJSON(changed));
 }
 
-test('a permission that does not fit, or that comes too late, is noticed', () => {
+test('the check finds a permission that does not match, or that is created too late', () => {
   assert.deepEqual(
     faultsAfter(() => {}),
     [],
@@ -161,7 +161,7 @@ test('a permission that does not fit, or that comes too late, is noticed', () =>
   );
 });
 
-test('an ARN is compared part by part, and a wildcard stands for slashes but not for colons', () => {
+test('an ARN is compared part by part, and a wildcard matches slashes but not colons', () => {
   const arn = 'arn:aws:execute-api:eu-central-1:111122223333:api/$default/GET/users';
   const cases: [pattern: string, matches: boolean][] = [
     ['arn:aws:execute-api:eu-central-1:111122223333:api/*', true],
@@ -177,7 +177,7 @@ test('an ARN is compared part by part, and a wildcard stands for slashes but not
   }
 });
 
-test('of a route that takes any method or path every method and path is tried', () => {
+test('for a route with any method or path, the check tries each method and path', () => {
   assert.deepEqual(
     invokedAs('api', '$default', 'OPTIONS /{proxy+}').map((arn) => arn.split(':')[5]),
     ['api/$default/OPTIONS/{proxy+}', 'api/$default/OPTIONS/any/depth'],

@@ -5,7 +5,7 @@ import { SERVICE } from '../lib/service';
 import { functionsOf, ROUTES } from './expected';
 import { config, properties, ROWS, specOf, synthesise, template, WITH_USERS } from './support';
 
-test('the routes of the service are those that its resources come to', () => {
+test('shared/service.json has the routes that follow from the resources', () => {
   const told = SERVICE.routes.flatMap(({ path, methods, refused, scopes, functions }) =>
     [...methods, ...refused].map((method) => [`${method} ${path}`, scopes.join(), functions[0]]),
   );
@@ -13,7 +13,7 @@ test('the routes of the service are those that its resources come to', () => {
   assert.deepEqual(told.sort(), wanted.sort());
 });
 
-test('the functions of each row are those that the resources come to', () => {
+test('each stage has the functions that follow from the resources', () => {
   for (const row of ROWS) {
     assert.deepEqual(row.functions.map(({ name }) => name).sort(), functionsOf(row).sort(), row.stage);
   }
@@ -32,7 +32,7 @@ test('a function serves one resource if it is named after it, and its binary is 
   }
 });
 
-test('users have the functions and routes that they always had', WITH_USERS, () => {
+test('functions and routes of users keep their names', WITH_USERS, () => {
   assert.deepEqual(specOf('list-users-fn'), {
     name: 'list-users-fn',
     binary: 'list-fn',
@@ -44,7 +44,7 @@ test('users have the functions and routes that they always had', WITH_USERS, () 
   assert.deepEqual(ROUTES.get('HEAD /users/{id}'), { scopes: 'users:read', access: 'read', name: 'get-user-fn' });
 });
 
-test('the functions that the code of the CDK names are there', () => {
+test('the functions that the CDK code names exist', () => {
   assert.deepEqual(specOf('ingest-fn').tasks, ['ingest']);
   for (const name of [...SERVICE.default, ...SERVICE.routes.flatMap(({ functions }) => functions)]) {
     assert.ok(specOf(name), name);
@@ -74,7 +74,7 @@ test('an API stays within 300 routes and integrations, and a table within 20 ind
   }
 });
 
-test('the names of functions fit, whatever the deployment is called', () => {
+test('names of functions are short enough, even with the longest name of a deployment', () => {
   for (const [, { FunctionName }] of properties(
     template('single-responsibility', { name: 'a'.repeat(25) }),
     'AWS::Lambda::Function',
@@ -83,7 +83,7 @@ test('the names of functions fit, whatever the deployment is called', () => {
   }
 });
 
-test('no key of one resource begins like the keys of another, so that a subscriber can choose by the kind', () => {
+test('each resource has a key prefix of its own, so that subscribers can filter by kind', () => {
   const kinds = SERVICE.resources.map(({ kind }) => kind);
   assert.equal(new Set(kinds).size, kinds.length);
   for (const kind of kinds) {

@@ -11,7 +11,7 @@ const QUEUED = ROWS.filter((row) => row.queue_deployed);
 
 // The stages
 
-test('every row deploys its functions, and none besides', () => {
+test('every stage deploys its functions, and no others', () => {
   for (const row of ROWS) {
     const deployed = properties(of(row.stage), 'AWS::Lambda::Function').map(([, { FunctionName }]) => FunctionName);
     const wanted = functionsOf(row).map((name) => `watershed-${name}`);
@@ -39,7 +39,7 @@ test('functions, roles and routes of users keep the logical ids that they always
   }
 });
 
-test('every function is told the row that it is deployed at', () => {
+test('every function gets the name of its stage', () => {
   for (const { stage } of ROWS) {
     for (const [, { Environment }] of properties(of(stage), 'AWS::Lambda::Function')) {
       assert.equal(Environment.Variables.STAGE, stage);
@@ -47,7 +47,7 @@ test('every function is told the row that it is deployed at', () => {
   }
 });
 
-test('what holds data keeps its logical id and its definition from row to row', () => {
+test('resources with data keep their logical id and definition at every stage', () => {
   for (const type of [
     'AWS::DynamoDB::GlobalTable',
     'AWS::SQS::Queue',
@@ -70,7 +70,7 @@ test('what holds data keeps its logical id and its definition from row to row', 
 /** The types that each function creates again, with names from their logical ids. So two equal ones never collide. */
 const MADE_ANEW = ['AWS::Lambda::Version', 'AWS::CodeDeploy::DeploymentGroup'];
 
-test('nothing is in two rows under two logical ids, so that no step makes anew what is there already', () => {
+test('no resource has two logical ids at two stages, so no step creates an existing resource again', () => {
   const ids = (stage: string) => {
     const resources = Object.entries<any>(of(stage).toJSON().Resources);
     const kept = resources.filter(([, { Type }]) => !MADE_ANEW.includes(Type));
@@ -86,7 +86,7 @@ test('nothing is in two rows under two logical ids, so that no step makes anew w
   }
 });
 
-test('the network stays as it is from row to row', () => {
+test('the network is the same at every stage', () => {
   const networks = ROWS.filter((row) => row.writes_redis && !row.queue_deployed).map(({ stage }) => {
     const resources = Object.entries<any>(of(stage).toJSON().Resources);
     return Object.fromEntries(resources.filter(([id]) => /^(Network|Cache)/.test(id)));
@@ -98,7 +98,7 @@ test('the network stays as it is from row to row', () => {
   }
 });
 
-test('no step along the path takes a table away, and a step back takes the read store only', () => {
+test('no step forward removes a table, and a step back removes only the read store', () => {
   const tables = (stage: string) =>
     properties(of(stage), 'AWS::DynamoDB::GlobalTable').map(([, { TableName }]) => TableName);
   for (const [place, row] of ROWS.slice(1).entries()) {
@@ -113,7 +113,7 @@ test('no step along the path takes a table away, and a step back takes the read 
   }
 });
 
-test('the stack is called the same at every row', () => {
+test('the stack has the same name at every stage', () => {
   for (const { stage } of ROWS) {
     assert.equal(of(stage).toJSON().Outputs.Stage.Value, stage);
     of(stage).hasResourceProperties('AWS::ApiGatewayV2::Api', { Name: 'watershed' });
@@ -122,7 +122,7 @@ test('the stack is called the same at every row', () => {
 
 // The front door
 
-test('a route with data asks for a token with a scope for it, and no other route is there', () => {
+test('each route with data requires a token with its scope, and no other route exists', () => {
   const wanted = Object.fromEntries([...ROUTES].map(([routeKey, { scopes }]) => [routeKey, scopes]));
   for (const { stage } of ROWS) {
     const routes = properties(of(stage), 'AWS::ApiGatewayV2::Route').map(([, route]) => route);
@@ -156,7 +156,7 @@ function targets(stage: string): Map<string, string> {
   return new Map(routes);
 }
 
-test('each route leads to the function for it, and everything else to the one that says 404 and 405', () => {
+test('each route leads to its function, and all other requests to the function that answers 404 and 405', () => {
   for (const row of ROWS) {
     for (const [routeKey, name] of targets(row.stage)) {
       assert.equal(name, answering(row, routeKey), `${routeKey} at ${row.stage}`);
@@ -191,7 +191,7 @@ test('reads and writes of users go to the functions that the documents name', WI
   }
 });
 
-test('requests are throttled, and those without a token far more', () => {
+test('requests are throttled, and those without a token at a lower rate', () => {
   const throttles = (from: ReturnType<typeof of>) => {
     const [[, stage]] = properties(from, 'AWS::ApiGatewayV2::Stage') as [[string, any]];
     assert.deepEqual(Object.keys(stage.RouteSettings), ['$default']);
@@ -205,7 +205,7 @@ test('requests are throttled, and those without a token far more', () => {
   ]);
 });
 
-test('the stage is made after the one route that it has settings for', () => {
+test('the stage is created after the route that it has settings for', () => {
   for (const { stage } of ROWS) {
     const { Resources } = of(stage).toJSON();
     const [made] = Object.values<any>(of(stage).findResources('AWS::ApiGatewayV2::Stage'));
@@ -245,7 +245,7 @@ test('a line of the access log is JSON whatever a client, an issuer or a functio
 
 // The functions
 
-test('functions run what was packaged, as it was packaged, with what they need of time and memory', () => {
+test('functions run the packages for their architecture, with the right timeout and memory', () => {
   for (const { stage } of ROWS) {
     for (const [, found] of properties(of(stage), 'AWS::Lambda::Function')) {
       assert.equal(found.Runtime, 'provided.al2023');
@@ -257,13 +257,13 @@ test('functions run what was packaged, as it was packaged, with what they need o
   }
 });
 
-test('what applies acknowledged commands has concurrency of its own, unless the account has none to spare', () => {
+test('ingest-fn has reserved concurrency in prod, and none in dev', () => {
   assert.equal(functionOf(of('cqrs'), 'ingest-fn').ReservedConcurrentExecutions, 50);
   assert.equal(functionOf(of('cqrs'), 'read-fn').ReservedConcurrentExecutions, undefined);
   assert.equal(functionOf(template('cqrs', { base: 'dev' }), 'ingest-fn').ReservedConcurrentExecutions, undefined);
 });
 
-test('what takes writes only has as many environments as configured, and what serves reads has no bound', () => {
+test('functions that only write have the configured concurrency, and functions that read have no limit', () => {
   const reserved = (stage: string, different: object) => {
     const found = properties(template(stage, different), 'AWS::Lambda::Function').map(([, made]) => made);
     const bounded = found.filter((made) => made.ReservedConcurrentExecutions !== undefined);
@@ -280,7 +280,7 @@ test('what takes writes only has as many environments as configured, and what se
   assert.deepEqual(reserved('cqrs', {}), { 'watershed-ingest-fn': 50 });
 });
 
-test('functions log JSON, which is kept as long as configured', () => {
+test('functions log JSON, with the configured retention', () => {
   for (const { stage, functions } of ROWS) {
     for (const [, found] of properties(of(stage), 'AWS::Lambda::Function')) {
       assert.equal(found.LoggingConfig.LogFormat, 'JSON');
@@ -305,7 +305,7 @@ test('functions are traced only if the configuration says so', () => {
   }
 });
 
-test('who makes or opens tokens is told where the signing keys are, and nobody finds them in a variable', () => {
+test('functions with tokens get the ARN of the signing keys, and no function gets the keys in a variable', () => {
   for (const { stage } of ROWS) {
     for (const [, { FunctionName, Environment }] of properties(of(stage), 'AWS::Lambda::Function')) {
       const { SIGNING_KEYS, SIGNING_KEYS_SECRET } = Environment.Variables;
@@ -319,7 +319,7 @@ test('who makes or opens tokens is told where the signing keys are, and nobody f
   }
 });
 
-test('when the keys have changed, who knows them starts anew, in a version of its own where there are versions', () => {
+test('a higher keysRevision makes a new version of each function that has the keys', () => {
   const raised = template('cqrs', { keysRevision: 2 });
   const versions = (from: ReturnType<typeof of>, name: string) =>
     Object.keys(from.findResources('AWS::Lambda::Version')).filter((id) => id.includes(name));
@@ -335,7 +335,7 @@ test('when the keys have changed, who knows them starts anew, in a version of it
   }
 });
 
-test('a function is told what it uses, and nothing else', () => {
+test('a function gets only the variables that it uses', () => {
   const told = (stage: string, name: string) => Object.keys(functionOf(of(stage), name).Environment.Variables).sort();
   const least = ['COMMANDS_TABLE', 'METRICS', 'SIGNING_KEYS_REVISION', 'SIGNING_KEYS_SECRET', 'STAGE'];
   const always = [...least, 'READ_TABLE'];
@@ -366,7 +366,7 @@ test('a function is told what it uses, and nothing else', () => {
   }
 });
 
-test('a function of one resource or action is told which, and a function of all is told neither', () => {
+test('a function of one resource or action gets its name, and a function of all gets none', () => {
   const told = (row: (typeof ROWS)[number]) =>
     functionsOf(row).map((name) => {
       const { RESOURCE, ACTION } = functionOf(of(row.stage), name).Environment.Variables;
@@ -394,7 +394,7 @@ test('functions of several resources run the same package', () => {
   }
 });
 
-test('in prod new versions are let in by and by, and thrown out when an alarm goes off; in dev they are there at once', () => {
+test('in prod new versions start as a canary that alarms roll back; in dev they get all traffic at once', () => {
   for (const { stage, functions } of ROWS) {
     const groups = properties(of(stage), 'AWS::CodeDeploy::DeploymentGroup');
     assert.equal(groups.length, functions.length, stage);
@@ -433,7 +433,7 @@ function queues(from: ReturnType<typeof of>): [queue: [string, any], deadLetters
   return [queue!, deadLetters!];
 }
 
-test('a message is given up after twenty deliveries, into a dead-letter queue that keeps it for two weeks', () => {
+test('a message becomes a dead letter after twenty deliveries, and is kept for two weeks', () => {
   for (const { stage } of QUEUED) {
     const [[, queue], [deadLettersId, deadLetters]] = queues(of(stage));
     assert.deepEqual(queue.RedrivePolicy, {
@@ -446,7 +446,7 @@ test('a message is given up after twenty deliveries, into a dead-letter queue th
   }
 });
 
-test('what is in the works stays hidden for six timeouts and the window', () => {
+test('the visibility timeout is six timeouts of ingest-fn and the batching window', () => {
   const queue = { fifo: false, batchSize: 100, windowSeconds: 3, pollers: { maximumConcurrency: 5 }, reserved: false };
   const from = template('cqrs', { queue });
   assert.equal(queues(from)[0][1].VisibilityTimeout, 63);
@@ -456,7 +456,7 @@ test('what is in the works stays hidden for six timeouts and the window', () => 
   from.hasResourceProperties('AWS::Lambda::EventSourceMapping', { BatchSize: 100, MaximumBatchingWindowInSeconds: 3 });
 });
 
-test('a batch that fails in part comes again in part', () => {
+test('SQS delivers only the failed messages of a batch again', () => {
   for (const { stage } of QUEUED) {
     of(stage).hasResourceProperties('AWS::Lambda::EventSourceMapping', {
       BatchSize: 10,
@@ -465,7 +465,7 @@ test('a batch that fails in part comes again in part', () => {
   }
 });
 
-test('batches at once are bounded by concurrency or by pollers, never by both', () => {
+test('parallel batches are limited by concurrency or by pollers, not by both', () => {
   const mapping = (from: ReturnType<typeof of>) => properties(from, 'AWS::Lambda::EventSourceMapping')[0]![1];
   const bounded = mapping(of('cqrs'));
   assert.deepEqual([bounded.ScalingConfig, bounded.ProvisionedPollerConfig], [{ MaximumConcurrency: 50 }, undefined]);
@@ -478,7 +478,7 @@ test('batches at once are bounded by concurrency or by pollers, never by both', 
   assert.equal(functionOf(from, 'ingest-fn').ReservedConcurrentExecutions, 200);
 });
 
-test('queues are encrypted, and take nothing in the clear', () => {
+test('queues are encrypted, and refuse requests without TLS', () => {
   for (const { stage } of QUEUED) {
     // The two command queues, and the queue for failed starts of the nightly comparison.
     of(stage).resourcePropertiesCountIs('AWS::SQS::Queue', { SqsManagedSseEnabled: true }, 3);
@@ -502,7 +502,7 @@ test('a FIFO queue keeps the order of each user, and its dead letters too', () =
 
 // The stores
 
-test('tables are on demand, can be restored to any second, and forget what has expired', () => {
+test('tables are on demand, with point-in-time recovery and time to live', () => {
   for (const { stage } of ROWS) {
     for (const [, found] of properties(of(stage), 'AWS::DynamoDB::GlobalTable')) {
       assert.equal(found.BillingMode, 'PAY_PER_REQUEST');
@@ -514,7 +514,7 @@ test('tables are on demand, can be restored to any second, and forget what has e
   }
 });
 
-test('which keys are throttled is told of tables only: the keys of indexes hold names', () => {
+test('Contributor Insights shows the keys of tables only: the keys of indexes contain names', () => {
   for (const contributorInsights of [true, false]) {
     for (const [, found] of properties(template('cqrs', { contributorInsights }), 'AWS::DynamoDB::GlobalTable')) {
       const [{ ContributorInsightsSpecification, GlobalSecondaryIndexes }] = found.Replicas;
@@ -543,7 +543,7 @@ test('tables have the keys and indexes that the adapters ask for', () => {
   }
 });
 
-test('in prod tables cannot be deleted, and outlive the stack; in dev they go with it', () => {
+test('in prod tables are protected, and outlive the stack; in dev they are deleted with it', () => {
   const policies = (from: ReturnType<typeof of>) =>
     Object.values(from.findResources('AWS::DynamoDB::GlobalTable')).map((table) => [
       table['DeletionPolicy'],
@@ -554,7 +554,7 @@ test('in prod tables cannot be deleted, and outlive the stack; in dev they go wi
   assert.deepEqual(policies(template('cqrs', { base: 'dev' })), Array(3).fill(['Delete', 'Delete', false]));
 });
 
-test('the read table is named by the projection that it holds, and another one can be written as well', () => {
+test('the name of the read table has its projection, and ingest-fn can write a second one', () => {
   const tables = (from: ReturnType<typeof of>) => {
     const found = properties(from, 'AWS::DynamoDB::GlobalTable').map(([id, { TableName }]) => `${id} ${TableName}`);
     return found.filter((table) => table.includes('read')).sort();
@@ -569,7 +569,7 @@ test('the read table is named by the projection that it holds, and another one c
   assert.match(variables.OTHER_READ_TABLE.Ref, /ReadV2/);
 });
 
-test('every row is told the same projection, also where no table holds it', () => {
+test('every stage gets the same name of the read table, even without one', () => {
   for (const { stage } of ROWS) {
     for (const [, { Environment }] of properties(of(stage), 'AWS::Lambda::Function')) {
       const { READ_TABLE } = Environment.Variables;
@@ -578,7 +578,7 @@ test('every row is told the same projection, also where no table holds it', () =
   }
 });
 
-test('tables can be warmed beforehand', () => {
+test('tables can have a warm throughput', () => {
   const warm = { ReadUnitsPerSecond: 20_000, WriteUnitsPerSecond: 8_000 };
   for (const [, found] of properties(
     template('cqrs', { warmThroughput: { reads: 20_000, writes: 8_000 } }),
@@ -593,7 +593,7 @@ test('tables can be warmed beforehand', () => {
 
 // Redis and its network
 
-test('there is a cache, and a network for it, only in the rows in which somebody uses Redis', () => {
+test('only the stages with a function that uses Redis have a cache and a network', () => {
   for (const row of ROWS) {
     const used = row.functions.some((spec) => usesRedis(row, spec)) ? 1 : 0;
     of(row.stage).resourceCountIs('AWS::ElastiCache::ServerlessCache', used);
@@ -603,7 +603,7 @@ test('there is a cache, and a network for it, only in the rows in which somebody
   template('cqrs', { redis: false }).resourceCountIs('AWS::EC2::VPC', 0);
 });
 
-test('who does not use Redis is outside: read-fn before it reads it, write-fn once everything is queued', () => {
+test('only functions that use Redis are in the network', () => {
   const inside = (stage: string) => {
     const found = properties(of(stage), 'AWS::Lambda::Function').filter(([, { VpcConfig }]) => VpcConfig !== undefined);
     return found.map(([, { FunctionName }]) => FunctionName.replace('watershed-', '')).sort();
@@ -615,7 +615,7 @@ test('who does not use Redis is outside: read-fn before it reads it, write-fn on
   assert.deepEqual(inside('cqrs'), ['ingest-fn', 'read-fn']);
 });
 
-test('the cache is Valkey, bounded, and logged in to by IAM over TLS', () => {
+test('the cache is Valkey, with limits, IAM authentication and TLS', () => {
   const from = of('cqrs');
   from.hasResourceProperties('AWS::ElastiCache::ServerlessCache', {
     Engine: 'valkey',
@@ -636,7 +636,7 @@ test('the cache is Valkey, bounded, and logged in to by IAM over TLS', () => {
   assert.equal(REDIS_IAM_CACHE, 'watershed');
 });
 
-test('the network leads nowhere but to AWS, by endpoints for what is called from it', () => {
+test('the network has no way to the internet, and endpoints for the called services only', () => {
   const endpoints = (stage: string) => {
     const services = properties(of(stage), 'AWS::EC2::VPCEndpoint').map(([, { ServiceName }]) =>
       JSON.stringify(ServiceName),
@@ -654,7 +654,7 @@ test('the network leads nowhere but to AWS, by endpoints for what is called from
   }
 });
 
-test('only functions reach Redis and the endpoints, and nobody reaches functions', () => {
+test('only functions can reach Redis and the endpoints, and nothing can reach functions', () => {
   for (const [id, rule] of properties(of('cqrs'), 'AWS::EC2::SecurityGroupIngress')) {
     assert.match(JSON.stringify(rule.SourceSecurityGroupId), /NetworkFunctions/, id);
     assert.doesNotMatch(JSON.stringify(rule.GroupId), /NetworkFunctions/, id);
@@ -665,7 +665,7 @@ test('only functions reach Redis and the endpoints, and nobody reaches functions
   }
 });
 
-test('nothing leaves the account through an endpoint', () => {
+test('no endpoint leads to another account', () => {
   for (const [id, { PolicyDocument }] of properties(of('cqrs'), 'AWS::EC2::VPCEndpoint')) {
     const [statement, ...more] = PolicyDocument.Statement;
     assert.equal(more.length, 0, id);
@@ -683,7 +683,7 @@ const alarms = (stage: string) => properties(of(stage), 'AWS::CloudWatch::Alarm'
 /** Returns the metrics that an alarm watches with metric math. */
 const watched = (alarm: any): any[] => (alarm.Metrics ?? []).flatMap(({ MetricStat }: any) => MetricStat?.Metric ?? []);
 
-test('somebody is told of errors, delays, throttles, a backlog, dead letters and a projection that lags', () => {
+test('each stage has all its alarms, and each alarm has a topic and a section of the runbook', () => {
   for (const { stage, functions, queue_deployed, writes_redis, writes_read_store } of ROWS) {
     const answering = functions.filter(({ name }) => name !== 'ingest-fn').length;
     const ofNewCode = functions.length + 2 * answering;
@@ -707,7 +707,7 @@ test('somebody is told of errors, delays, throttles, a backlog, dead letters and
   ]);
 });
 
-test('errors and throttles are told of every function, once', () => {
+test('alarms watch the errors and throttles of every function once', () => {
   for (const row of ROWS) {
     for (const metric of ['Errors', 'Throttles']) {
       const found = alarms(row.stage)
@@ -727,7 +727,7 @@ test('errors and throttles are told of every function, once', () => {
   }
 });
 
-test('one command that is given up is one too many', () => {
+test('one failed command sets off an alarm', () => {
   const failed = alarms('cqrs').find(({ MetricName }) => MetricName === 'CommandsFailed');
   assert.deepEqual(
     [failed.Threshold, failed.EvaluationPeriods, failed.DatapointsToAlarm, failed.Period],
@@ -735,7 +735,7 @@ test('one command that is given up is one too many', () => {
   );
 });
 
-test('throttled reads and writes are told of each table and each of its indexes, ten metrics to an alarm at most', () => {
+test('alarms watch throttled reads and writes of each table and index, with ten metrics at most', () => {
   for (const { stage } of ROWS) {
     const places = alarms(stage).flatMap((alarm) => {
       assert.ok(watched(alarm).length <= 10, alarm.AlarmDescription);
@@ -761,7 +761,7 @@ function documentedAs(logicalId: string): string {
   return called.replace(/^\w+Fn(?=[A-Z])/, '{Function}').replace(/^(Function(?:Errors|Throttles))\d+$/, '$1');
 }
 
-test('docs/operations.md has every alarm, with threshold, time and the section that the alarm names, and no other', () => {
+test('docs/operations.md has every alarm with its threshold, time and section, and no other', () => {
   const documented = readFileSync('../docs/operations.md', 'utf8').matchAll(
     /^\| `([\w{}]+)` \| [^|]+ \| (above|below) ([\d,]+)[^|]* \| (\d+(?: of \d+)? (?:min|h)) \| \[([^\]]+)\]/gm,
   );
@@ -785,7 +785,7 @@ test('docs/operations.md has every alarm, with threshold, time and the section t
   );
 });
 
-test('alarms may be published, in the clear never, and are sent to who is named', () => {
+test('only alarms may publish to the topic, only over TLS, and the configured address gets them', () => {
   const policy = properties(of('cqrs'), 'AWS::SNS::TopicPolicy')[0]![1].PolicyDocument.Statement;
   const allowed = policy.filter(({ Effect }: any) => Effect === 'Allow');
   assert.deepEqual(
@@ -804,7 +804,7 @@ test('alarms may be published, in the clear never, and are sent to who is named'
   });
 });
 
-test('one dashboard shows routes, caches, the queue, throttles and what the bill is made of', () => {
+test('one dashboard shows routes, caches, the queue, throttles and the billed quantities', () => {
   const body = (stage: string) =>
     JSON.stringify(properties(of(stage), 'AWS::CloudWatch::Dashboard')[0]![1].DashboardBody);
   const always = ['by route', 'Throttled requests', 'Write units an hour', 'Concurrent executions'];
@@ -821,15 +821,11 @@ test('one dashboard shows routes, caches, the queue, throttles and what the bill
   }
   for (const metric of ['ConsumedWriteCapacityUnits', 'ConsumedReadCapacityUnits']) {
     const ofIndexes = body('cqrs').match(new RegExp(`${metric}\\W+GlobalSecondaryIndexName`, 'g'));
-    assert.equal(
-      ofIndexes?.length,
-      2 * SERVICE.slots.length,
-      `${metric}, of the write store's lists and of the read store's`,
-    );
+    assert.equal(ofIndexes?.length, 2 * SERVICE.slots.length, `${metric} of the indexes of both stores`);
   }
 });
 
-test('where there is a read store, it is compared with the write store every night, by a schedule', () => {
+test('in stages with a read store, a schedule starts a comparison with the write store every night', () => {
   for (const { stage, writes_read_store } of ROWS) {
     const times = writes_read_store ? 1 : 0;
     of(stage).resourceCountIs('AWS::Scheduler::Schedule', times);
@@ -853,7 +849,7 @@ test('where there is a read store, it is compared with the write store every nig
 
 // Domain events
 
-test('changes are published without a function between, where that is wanted', () => {
+test('with domainEvents a pipe publishes changes, without a function', () => {
   of('cqrs').resourceCountIs('AWS::Pipes::Pipe', 0);
   const from = template('cqrs', { domainEvents: true });
   from.resourceCountIs('AWS::Lambda::Function', 3);

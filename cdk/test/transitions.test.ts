@@ -20,7 +20,7 @@ function foundations(template: Template): string[] {
   return found.map(([id]) => id).sort();
 }
 
-test('one comes to a row from those next to it on the way there and on the way back, or is refused with these', () => {
+test('a deployment leads to a stage only from a neighbour, and an error names the neighbours', () => {
   for (const to of ROWS) {
     const known = NEXT.filter(([, rows]) => rows.some((row) => row.stage === to.stage)).map(([from]) => from.stage);
     for (const { stage } of ROWS) {
@@ -38,7 +38,7 @@ test('one comes to a row from those next to it on the way there and on the way b
   assert.throws(() => rowBefore(rowOf('cqrs'), 'csqr'), /^Error: no single deployment leads from `csqr` to cqrs/);
 });
 
-test('while one row takes the place of another, a function may do what either allows, and nothing more', () => {
+test('during a step a function has the permissions of both stages, and no others', () => {
   for (const { from, to, during, named } of MOVES) {
     for (const { name } of to.functions) {
       assert.deepEqual(differences(during, name, granted(name, to, from)), [], named);
@@ -46,14 +46,14 @@ test('while one row takes the place of another, a function may do what either al
   }
 });
 
-test('while one row takes the place of another, what either rests upon is there, and nothing more', () => {
+test('during a step the resources of both stages exist, and no others', () => {
   for (const { from, to, during, named } of MOVES) {
     const either = new Set([...foundations(of(from.stage)), ...foundations(of(to.stage))]);
     assert.deepEqual(foundations(during), [...either].sort(), named);
   }
 });
 
-test('functions are those of the row that comes, so that they stay as they are when the rest of the other goes', () => {
+test('during a step the functions are already those of the new stage', () => {
   for (const { to, during, named } of MOVES) {
     for (const type of ['Function', 'Version', 'Alias', 'EventSourceMapping', 'Permission']) {
       const ofType = (template: Template) => {
@@ -65,13 +65,13 @@ test('functions are those of the row that comes, so that they stay as they are w
   }
 });
 
-test('while write-fn goes over to the queue, its earlier version still applies commands', () => {
+test('while write-fn changes over to the queue, its earlier version can still apply commands', () => {
   const { during } = MOVES.find(({ named }) => named === 'cqrs-expand to cqrs')!;
   const missing = differences(during, 'write-fn', granted('write-fn', rowOf('cqrs-expand')));
   assert.deepEqual(missing, []);
 });
 
-test('a row that comes from itself is the row', () => {
+test('a step from a stage to itself is the stage', () => {
   const cqrs = rowOf('cqrs');
   assert.deepEqual(synthesise([cqrs], undefined, rowBefore(cqrs, 'cqrs')).get('cqrs')!.toJSON(), of('cqrs').toJSON());
 });
