@@ -12,7 +12,7 @@ import { addStacks, newApp } from '../lib/app';
 import { type Config, loadConfig } from '../lib/config';
 import { Packages } from '../lib/packages';
 import { Refusal } from '../lib/refusal';
-import { allRows, rowBefore, rowOf } from '../lib/stages';
+import { allStages, stageBefore, stageOf } from '../lib/stages';
 
 const EXAMPLE = join(__dirname, '../config.example.json');
 
@@ -34,10 +34,10 @@ function main(): void {
     checkAccount(settings);
   }
   if (stage !== undefined) {
-    const row = rowOf(stage);
-    addStacks(app, settings, [row], Packages.built(), from === undefined ? row : rowBefore(row, from));
+    const row = stageOf(stage);
+    addStacks(app, settings, [row], Packages.built(), from === undefined ? row : stageBefore(row, from));
   } else {
-    const rows = allRows().filter((row) => row.kind === 'stage');
+    const rows = allStages().filter((row) => row.kind === 'stage');
     addStacks(app, settings, rows, packagesOrPlaceholders());
   }
   app.synth();

@@ -3,7 +3,7 @@ import { AwsSolutionsChecks } from 'cdk-nag';
 import type { Config } from './config';
 import type { Packages } from './packages';
 import { Watershed } from './stack';
-import type { Row } from './stages';
+import type { StageConfig } from './stages';
 
 /** Returns a CDK application. Its synthesis fails if cdk-nag reports a violation. */
 export function newApp(outdir?: string): App {
@@ -13,6 +13,12 @@ export function newApp(outdir?: string): App {
 }
 
 /** Adds a stack for each of these stages, as a step from another stage if `from` is set. All are templates of one stack. */
-export function addStacks(app: App, config: Config, rows: Row[], packages: Packages, from?: Row): Watershed[] {
+export function addStacks(
+  app: App,
+  config: Config,
+  rows: StageConfig[],
+  packages: Packages,
+  from?: StageConfig,
+): Watershed[] {
   return rows.map((row) => new Watershed(app, config, row, packages, from));
 }

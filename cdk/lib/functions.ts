@@ -19,7 +19,7 @@ import type { Network } from './network';
 import type { Packages } from './packages';
 import { acknowledgeLogStreams, permissions } from './permissions';
 import type { FunctionSpec } from './service';
-import { appliesAtOnce, does, holdsSigningKeys, queues, type Row, usesRedis, writesOnly } from './stages';
+import { appliesAtOnce, does, holdsSigningKeys, queues, type StageConfig, usesRedis, writesOnly } from './stages';
 import type { Stores } from './stores';
 
 /** The maximum wait that a client can request with `Prefer: wait`. */
@@ -32,9 +32,9 @@ const INGEST_MEMORY_MB = 512;
 /** The parts that functions use. */
 export interface FunctionsProps {
   readonly config: Config;
-  readonly row: Row;
+  readonly row: StageConfig;
   /** The stage, and during a step also the stage that it replaces. */
-  readonly rows: readonly Row[];
+  readonly rows: readonly StageConfig[];
   readonly packages: Packages;
   readonly stores: Stores;
   readonly commandQueue: CommandQueue | undefined;

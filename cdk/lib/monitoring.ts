@@ -25,14 +25,14 @@ import type { Config } from './config';
 import type { DomainEvents } from './domain-events';
 import type { Functions } from './functions';
 import type { FunctionSpec } from './service';
-import { does, queues, type Row } from './stages';
+import { does, queues, type StageConfig } from './stages';
 import type { Stores } from './stores';
 import type { Verification } from './verification';
 
 /** The monitored parts. */
 export interface MonitoringProps {
   readonly config: Config;
-  readonly row: Row;
+  readonly row: StageConfig;
   readonly api: Api;
   readonly functions: Functions;
   readonly stores: Stores;

@@ -16,7 +16,7 @@ import { LogGroup } from 'aws-cdk-lib/aws-logs';
 import { Construct } from 'constructs';
 import type { Config } from './config';
 import type { FunctionSpec } from './service';
-import { does, holdsSigningKeys, queues, type Row, usesRedis } from './stages';
+import { does, holdsSigningKeys, queues, type StageConfig, usesRedis } from './stages';
 
 /**
  * The network of Redis and of the functions that use it. Stages without Redis have no network.
@@ -32,7 +32,7 @@ export class Network extends Construct {
   /** The security group of the functions. */
   readonly functions: SecurityGroup;
 
-  constructor(scope: Construct, config: Config, rows: readonly Row[]) {
+  constructor(scope: Construct, config: Config, rows: readonly StageConfig[]) {
     super(scope, 'Network');
     // By default the tag contains the construct's path with the stage, and would change at every stage.
     Tags.of(this).add('Name', config.name, { priority: 200 });
@@ -77,8 +77,8 @@ export class Network extends Construct {
     });
   }
 
-  private endpoints(rows: readonly Row[]): void {
-    const anyInside = (asks: (row: Row, spec: FunctionSpec) => boolean) =>
+  private endpoints(rows: readonly StageConfig[]): void {
+    const anyInside = (asks: (row: StageConfig, spec: FunctionSpec) => boolean) =>
       rows.some((row) => row.functions.some((spec) => usesRedis(row, spec) && asks(row, spec)));
     const sameAccount = () =>
       new PolicyStatement({

@@ -5,7 +5,7 @@ import type { Construct } from 'constructs';
 import type { Cache } from './cache';
 import type { CommandQueue } from './command-queue';
 import type { FunctionSpec } from './service';
-import { appliesAtOnce, does, holdsSigningKeys, queues, type Row, usesRedis } from './stages';
+import { appliesAtOnce, does, holdsSigningKeys, queues, type StageConfig, usesRedis } from './stages';
 import type { Stores } from './stores';
 
 /** The resources that a function may use. */
@@ -26,7 +26,7 @@ export interface Uses {
  * BatchGetItem loads states. A transaction needs the permissions of its single actions: PutItem for states, unique keys, records
  * and views, and DeleteItem for released unique keys.
  */
-export function permissions(spec: FunctionSpec, rows: readonly Row[], uses: Uses): PolicyDocument {
+export function permissions(spec: FunctionSpec, rows: readonly StageConfig[], uses: Uses): PolicyDocument {
   const having = rows.filter(({ functions }) => functions.includes(spec));
   const ofRows = having.flatMap((row) => [
     ...ofCommands(spec, row, uses),
@@ -52,7 +52,7 @@ export function roleFor(scope: Construct, service: string, ...statements: Policy
   });
 }
 
-function ofCommands(spec: FunctionSpec, row: Row, { stores }: Uses): PolicyStatement[] {
+function ofCommands(spec: FunctionSpec, row: StageConfig, { stores }: Uses): PolicyStatement[] {
   const statements = [];
   // The function reads records for tokens that name a command, for status requests, and for clients that wait for an outcome. It
   // also reads them for actions, which are judged after the earlier commands of their session.
@@ -65,7 +65,7 @@ function ofCommands(spec: FunctionSpec, row: Row, { stores }: Uses): PolicyState
   return statements;
 }
 
-function ofReads(spec: FunctionSpec, row: Row, { stores }: Uses): PolicyStatement[] {
+function ofReads(spec: FunctionSpec, row: StageConfig, { stores }: Uses): PolicyStatement[] {
   const tables = row.reads_from === 'read-store' ? stores.views : [stores.write];
   const statements = [];
   if (does(spec, 'get')) {
@@ -80,7 +80,7 @@ function ofReads(spec: FunctionSpec, row: Row, { stores }: Uses): PolicyStatemen
   return statements;
 }
 
-function ofWrites(spec: FunctionSpec, row: Row, { stores }: Uses): PolicyStatement[] {
+function ofWrites(spec: FunctionSpec, row: StageConfig, { stores }: Uses): PolicyStatement[] {
   if (!appliesAtOnce(row, spec) && !does(spec, 'ingest')) {
     return [];
   }
@@ -94,7 +94,7 @@ function ofWrites(spec: FunctionSpec, row: Row, { stores }: Uses): PolicyStateme
   return statements;
 }
 
-function ofQueue(spec: FunctionSpec, row: Row, { stores, commandQueue }: Uses): PolicyStatement[] {
+function ofQueue(spec: FunctionSpec, row: StageConfig, { stores, commandQueue }: Uses): PolicyStatement[] {
   const statements = [];
   if (commandQueue !== undefined && does(spec, 'ingest')) {
     // Lambda polls the queue with the function's role. The function itself defers early messages.

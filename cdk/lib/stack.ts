@@ -10,7 +10,7 @@ import { Monitoring } from './monitoring';
 import { Network } from './network';
 import type { Packages } from './packages';
 import { Rollout } from './rollout';
-import { type Row, usesRedis } from './stages';
+import { type StageConfig, usesRedis } from './stages';
 import { Stores } from './stores';
 import { Verification } from './verification';
 
@@ -24,7 +24,7 @@ import { Verification } from './verification';
  * until a deployment without `from` (docs/adr/0016).
  */
 export class Watershed extends Stack {
-  constructor(scope: Construct, config: Config, row: Row, packages: Packages, from = row) {
+  constructor(scope: Construct, config: Config, row: StageConfig, packages: Packages, from = row) {
     super(scope, `Watershed-${row.stage}`, { stackName: config.name, description: `Watershed, stage ${row.stage}` });
 
     const rows = from.stage === row.stage ? [row] : [row, from];

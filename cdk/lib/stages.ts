@@ -7,7 +7,7 @@ import { type FunctionSpec, SERVICE, type Task } from './service';
 const TABLE = join(__dirname, '../../shared/stages.json');
 
 /** A stage configuration. The columns are independent: see shared/service/src/stages.rs. */
-export interface Row {
+export interface StageConfig {
   readonly stage: string;
   readonly kind: 'stage' | 'expand' | 'contract';
   /** The deployed binaries. All functions that run one of them are deployed. */
@@ -22,8 +22,8 @@ export interface Row {
 }
 
 /** Returns all stages, in the order of the path. */
-export function allRows(): Row[] {
-  const rows: Omit<Row, 'functions'>[] = JSON.parse(readFileSync(TABLE, 'utf8'));
+export function allStages(): StageConfig[] {
+  const rows: Omit<StageConfig, 'functions'>[] = JSON.parse(readFileSync(TABLE, 'utf8'));
   return rows.map((row) => ({
     ...row,
     functions: SERVICE.functions.filter(({ binary }) => row.binaries.includes(binary)),
@@ -31,8 +31,8 @@ export function allRows(): Row[] {
 }
 
 /** Returns the stage with this name. */
-export function rowOf(stage: string): Row {
-  const rows = allRows();
+export function stageOf(stage: string): StageConfig {
+  const rows = allStages();
   const row = rows.find((row) => row.stage === stage);
   if (row === undefined) {
     throw new Refusal(`\`${stage}\` is not a stage: choose one of ${rows.map((row) => row.stage).join(', ')}`);
@@ -44,9 +44,9 @@ export function rowOf(stage: string): Row {
  * Returns the stage `from`, if one deployment leads from it to `row`: forward to a later stage, or back. See `StageConfig::step` in
  * shared/service/src/stages.rs.
  */
-export function rowBefore(row: Row, from: string): Row {
-  const back = allRows().reverse();
-  const there = allRows().filter(({ kind }) => kind !== 'contract');
+export function stageBefore(row: StageConfig, from: string): StageConfig {
+  const back = allStages().reverse();
+  const there = allStages().filter(({ kind }) => kind !== 'contract');
   const known = [there, back].flatMap((way) => way.filter((_, place) => way[place + 1]?.stage === row.stage));
   const found = [row, ...known].find(({ stage }) => stage === from);
   if (found === undefined) {
@@ -67,17 +67,17 @@ export function writesOnly(spec: FunctionSpec): boolean {
 }
 
 /** Returns whether a function writes to the write store while the client waits. */
-export function appliesAtOnce(row: Row, spec: FunctionSpec): boolean {
+export function appliesAtOnce(row: StageConfig, spec: FunctionSpec): boolean {
   return does(spec, 'create', 'change', 'delete') && row.writes_answer !== 'accepted';
 }
 
 /** Returns whether a function ever queues commands. */
-export function queues(row: Row, spec: FunctionSpec): boolean {
+export function queues(row: StageConfig, spec: FunctionSpec): boolean {
   return does(spec, 'create', 'change', 'delete') && row.writes_answer !== 'result';
 }
 
 /** Returns whether a function uses Redis. */
-export function usesRedis(row: Row, spec: FunctionSpec): boolean {
+export function usesRedis(row: StageConfig, spec: FunctionSpec): boolean {
   const reads = does(spec, 'get') && row.caches.includes('redis');
   const writes = (appliesAtOnce(row, spec) || does(spec, 'ingest')) && row.writes_redis;
   return reads || writes;

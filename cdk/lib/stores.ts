@@ -10,7 +10,7 @@ import { Construct } from 'constructs';
 import type { Config } from './config';
 import { retain } from './retention';
 import { SERVICE } from './service';
-import type { Row } from './stages';
+import type { StageConfig } from './stages';
 
 /** The tables, with the same keys, indexes and time to live as in shared/adapters/src/tables.rs. */
 export class Stores extends Construct {
@@ -26,7 +26,7 @@ export class Stores extends Construct {
   constructor(
     scope: Construct,
     private readonly config: Config,
-    rows: readonly Row[],
+    rows: readonly StageConfig[],
   ) {
     super(scope, 'Stores');
     this.write = this.original('Write', 'write', SERVICE.slots, config.domainEvents);

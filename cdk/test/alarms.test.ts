@@ -4,11 +4,11 @@ import { test } from 'node:test';
 import type { Template } from 'aws-cdk-lib/assertions';
 import { aggregatesSeries, all, evaluate, type Expression, parse, type Series, type Type, typeOf } from './metric-math';
 import { resolve } from './policies';
-import { of, properties, ROWS, template } from './support';
+import { of, properties, STAGES, template } from './support';
 
 /** Every stage with the base `prod`, and configurations with more or fewer alarms. */
 const TEMPLATES = new Map<string, Template>([
-  ...ROWS.map(({ stage }): [string, Template] => [stage, of(stage)]),
+  ...STAGES.map(({ stage }): [string, Template] => [stage, of(stage)]),
   ['cqrs with all options', template('cqrs', { domainEvents: true, otherProjection: 2, tracing: true })],
   ['cqrs in dev', template('cqrs', { base: 'dev' })],
 ]);
@@ -215,7 +215,7 @@ test('CloudWatch accepts the metric math of every dashboard', () => {
 });
 
 test('CloudWatch accepts every search, even with the longest name of a deployment', () => {
-  for (const { stage } of ROWS) {
+  for (const { stage } of STAGES) {
     const widgets = metricsOfWidgets(template(stage, { name: 'a'.repeat(25) }));
     for (const metrics of widgets) {
       const expressions: string[] = metrics.map((parts) => parts.at(-1).expression ?? '');
@@ -257,7 +257,7 @@ test('the functions write each of our metrics with the dimensions that alarms as
   const sets = written();
   assert.ok(sets.size >= 9, [...sets.keys()].join());
   let found = 0;
-  for (const { stage, functions } of ROWS) {
+  for (const { stage, functions } of STAGES) {
     for (const [id, alarm] of alarmsOf(of(stage))) {
       for (const { Namespace, MetricName, Dimensions } of watched(alarm)) {
         if (Namespace === 'Watershed') {
@@ -278,7 +278,7 @@ test('the functions write each of our metrics with the dimensions that alarms as
 
 test('the functions write each of our metrics with the dimensions that dashboards ask for', () => {
   const sets = written();
-  for (const { stage } of ROWS) {
+  for (const { stage } of STAGES) {
     for (const parts of metricsOfWidgets(of(stage)).flat()) {
       const { expression = '' } = parts.at(-1);
       for (const [, schema, metric] of expression.matchAll(/SEARCH\('\{Watershed,([^}]*)\} MetricName="(\w+)"/g)) {
@@ -480,7 +480,7 @@ test('each rollback alarm detects one of the faults', () => {
 });
 
 test('a function has the rollback alarms of itself, of its commands and of the front door, ten at most', () => {
-  for (const { stage, functions, queue_deployed, writes_answer } of ROWS) {
+  for (const { stage, functions, queue_deployed, writes_answer } of STAGES) {
     for (const { name } of functions) {
       const ids = [...rollbackAlarms(stage, name).keys()];
       const prefix = name.replace(/(?:^|-)(\w)/g, (_, letter) => letter.toUpperCase());
@@ -499,7 +499,7 @@ test('a function has the rollback alarms of itself, of its commands and of the f
 });
 
 test('the rollback alarms exist before an alias moves to a new version', () => {
-  for (const { stage } of ROWS) {
+  for (const { stage } of STAGES) {
     for (const [id, alias] of Object.entries<any>(of(stage).findResources('AWS::Lambda::Alias'))) {
       const { DeploymentGroupName } = alias.UpdatePolicy.CodeDeployLambdaAliasUpdate;
       assert.ok(alias.DependsOn.includes(DeploymentGroupName.Ref), id);

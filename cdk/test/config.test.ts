@@ -10,7 +10,7 @@ import { loadConfig, parseConfig } from '../lib/config';
 import { Packages } from '../lib/packages';
 import { Refusal } from '../lib/refusal';
 import { Watershed } from '../lib/stack';
-import { allRows, rowOf } from '../lib/stages';
+import { allStages, stageOf } from '../lib/stages';
 import { config } from './support';
 
 const scratch = mkdtempSync(join(tmpdir(), 'watershed-config-'));
@@ -38,8 +38,8 @@ test('the example is a valid configuration', () => {
 });
 
 test('an unknown stage is refused with a list of the stages', () => {
-  refused(() => rowOf('csqr'), /`csqr` is not a stage: choose one of single-responsibility, lambda-lith, .*, cqrs$/);
-  assert.equal(allRows().filter((row) => row.kind === 'stage').length, 7);
+  refused(() => stageOf('csqr'), /`csqr` is not a stage: choose one of single-responsibility, lambda-lith, .*, cqrs$/);
+  assert.equal(allStages().filter((row) => row.kind === 'stage').length, 7);
 });
 
 test('dev and prod have no default for issuer, audience and signing keys', () => {
@@ -116,7 +116,7 @@ test('pollers have a maximum concurrency or numbers of pollers, not both', () =>
 test('a missing package is refused with the command that builds it', () => {
   const empty = Packages.built(scratch);
   refused(
-    () => new Watershed(new App(), config(), rowOf('cqrs'), empty),
+    () => new Watershed(new App(), config(), stageOf('cqrs'), empty),
     /read-fn is not packaged.*run `make package`/,
   );
   assert.equal(empty.complete, false);

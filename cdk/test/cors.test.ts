@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { config, properties, ROWS, synthesise } from './support';
+import { config, properties, STAGES, synthesise } from './support';
 
 const ORIGINS = ['https://app.example.com', 'http://localhost:8080'];
 
 test('with origins the API answers preflights at every stage, without a token', () => {
-  for (const [stage, from] of synthesise(ROWS, config({ cors: ORIGINS }))) {
+  for (const [stage, from] of synthesise(STAGES, config({ cors: ORIGINS }))) {
     const [[, { CorsConfiguration }]] = properties(from, 'AWS::ApiGatewayV2::Api') as [[string, any]];
     assert.deepEqual(CorsConfiguration.AllowOrigins, ORIGINS, stage);
     assert.deepEqual(CorsConfiguration.AllowMethods, ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE']);
@@ -21,7 +21,7 @@ test('with origins the API answers preflights at every stage, without a token', 
 });
 
 test('without origins the API has neither CORS nor a route for OPTIONS', () => {
-  for (const [stage, from] of synthesise(ROWS)) {
+  for (const [stage, from] of synthesise(STAGES)) {
     const [[, { CorsConfiguration }]] = properties(from, 'AWS::ApiGatewayV2::Api') as [[string, any]];
     assert.equal(CorsConfiguration, undefined, stage);
     const keys = properties(from, 'AWS::ApiGatewayV2::Route').map(([, { RouteKey }]) => RouteKey);

@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Refusal } from '../lib/refusal';
-import { config, of, properties, ROWS, synthesise } from './support';
+import { config, of, properties, STAGES, synthesise } from './support';
 
 const CERTIFICATE = 'arn:aws:acm:eu-central-1:111122223333:certificate/12345678-abcd-4ef0-9876-0123456789ab';
 const DOMAIN = { name: 'api.example.com', certificate: CERTIFICATE };
 
 test('with a domain clients can use only the domain, over TLS 1.2 or newer, and an output names its DNS target', () => {
-  for (const [stage, from] of synthesise(ROWS, config({ domain: DOMAIN }))) {
+  for (const [stage, from] of synthesise(STAGES, config({ domain: DOMAIN }))) {
     const [[domainId, domain]] = properties(from, 'AWS::ApiGatewayV2::DomainName') as [[string, any]];
     assert.equal(domain.DomainName, 'api.example.com', stage);
     assert.deepEqual(domain.DomainNameConfigurations, [
@@ -28,7 +28,7 @@ test('with a domain clients can use only the domain, over TLS 1.2 or newer, and 
 });
 
 test('with a base path the domain serves the API under it, and each function with routes gets it', () => {
-  for (const [stage, from] of synthesise(ROWS, config({ domain: { ...DOMAIN, basePath: 'v1/api' } }))) {
+  for (const [stage, from] of synthesise(STAGES, config({ domain: { ...DOMAIN, basePath: 'v1/api' } }))) {
     const [mapping] = Object.values<any>(from.findResources('AWS::ApiGatewayV2::ApiMapping'));
     assert.equal(mapping.Properties.ApiMappingKey, 'v1/api', stage);
     assert.equal(from.toJSON().Outputs.Url.Value, 'https://api.example.com/v1/api');

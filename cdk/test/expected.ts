@@ -1,5 +1,5 @@
 import { SERVICE } from '../lib/service';
-import type { Row } from '../lib/stages';
+import type { StageConfig } from '../lib/stages';
 
 /**
  * The expected function and routes of an operation, derived a second time from the resources and their actions only. The tests
@@ -49,7 +49,7 @@ export const ROUTES = new Map<string, Expected>(
 );
 
 /** Returns the functions of a stage. */
-export function functionsOf({ stage, queue_deployed }: Row): string[] {
+export function functionsOf({ stage, queue_deployed }: StageConfig): string[] {
   if (stage === 'single-responsibility') {
     return [...new Set([...ROUTES.values()].map(({ name }) => name))];
   }
@@ -57,7 +57,7 @@ export function functionsOf({ stage, queue_deployed }: Row): string[] {
 }
 
 /** Returns the function that answers a route at a stage. Without a route, returns that of all other requests. */
-export function answering({ stage }: Row, routeKey: string): string {
+export function answering({ stage }: StageConfig, routeKey: string): string {
   const { access, name } = ROUTES.get(routeKey) ?? { access: 'read', name: 'get-command-fn' };
   if (stage === 'single-responsibility') {
     return name;

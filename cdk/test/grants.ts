@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import type { Template } from 'aws-cdk-lib/assertions';
-import { type Row, usesRedis } from '../lib/stages';
+import { type StageConfig, usesRedis } from '../lib/stages';
 import { allowances, isAllowed, type Statement, statementsOf } from './policies';
 import { config, functionOf, properties, specOf } from './support';
 
@@ -36,7 +36,7 @@ function quoted(text: string): string[] {
 export const DOCUMENTED = documented();
 
 /** Returns the permissions of a function at one or more stages, by the document. `anything` means the resource `*`. */
-export function granted(name: string, ...rows: Row[]): Map<string, string[]> {
+export function granted(name: string, ...rows: StageConfig[]): Map<string, string[]> {
   const spec = specOf(name);
   const everywhere = DOCUMENTED.get('everywhere')!;
   const having = rows.filter(({ functions }) => functions.includes(spec));

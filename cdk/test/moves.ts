@@ -1,10 +1,10 @@
 import type { Template } from 'aws-cdk-lib/assertions';
 import type { Config } from '../lib/config';
-import { type Row, rowOf } from '../lib/stages';
+import { type StageConfig, stageOf } from '../lib/stages';
 import { synthesise } from './support';
 
 /** Every stage, with the stages to which one deployment leads from it. */
-export const NEXT: [from: Row, rows: Row[]][] = [
+export const NEXT: [from: StageConfig, rows: StageConfig[]][] = [
   ['single-responsibility', 'lambda-lith'],
   ['lambda-lith', 'single-responsibility', 'read-write'],
   ['read-write', 'lambda-lith', 'memory-cache'],
@@ -17,12 +17,12 @@ export const NEXT: [from: Row, rows: Row[]][] = [
   ['cqrs-drain', 'cqrs-idle'],
   ['cqrs-expand', 'cqrs-drain', 'cqrs'],
   ['cqrs', 'cqrs-expand'],
-].map(([from, ...rows]) => [rowOf(from!), rows.map(rowOf)]);
+].map(([from, ...rows]) => [stageOf(from!), rows.map(stageOf)]);
 
 /** A step from one stage to another. */
 export interface Move {
-  readonly from: Row;
-  readonly to: Row;
+  readonly from: StageConfig;
+  readonly to: StageConfig;
   /** The template that is deployed with `FROM`. cdk-nag has checked it. */
   readonly during: Template;
   readonly named: string;

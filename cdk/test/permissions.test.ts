@@ -1,40 +1,40 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Template } from 'aws-cdk-lib/assertions';
-import { type Row, rowOf, usesRedis } from '../lib/stages';
+import { type StageConfig, stageOf, usesRedis } from '../lib/stages';
 import { differences, DOCUMENTED, granted, statements } from './grants';
 import { type Statement, statementsOf } from './policies';
-import { config, functionOf, of, properties, ROWS, synthesise, template } from './support';
+import { config, functionOf, of, properties, STAGES, synthesise, template } from './support';
 
 /** Returns the differences of all functions at these stages. */
 function allDifferences(templates: Map<string, Template>, grantsOf = granted): string[] {
   return [...templates].flatMap(([stage, from]) =>
-    rowOf(stage).functions.flatMap(({ name }) =>
-      differences(from, name, grantsOf(name, rowOf(stage))).map((difference) => `${stage}: ${difference}`),
+    stageOf(stage).functions.flatMap(({ name }) =>
+      differences(from, name, grantsOf(name, stageOf(stage))).map((difference) => `${stage}: ${difference}`),
     ),
   );
 }
 
 test('docs/security.md has a table for every stage, with every binary of the stage and no other', () => {
-  assert.deepEqual([...DOCUMENTED.keys()].sort(), ['everywhere', ...ROWS.map((row) => row.stage)].sort());
-  for (const { stage, binaries } of ROWS) {
+  assert.deepEqual([...DOCUMENTED.keys()].sort(), ['everywhere', ...STAGES.map((row) => row.stage)].sort());
+  for (const { stage, binaries } of STAGES) {
     assert.deepEqual([...DOCUMENTED.get(stage)!.keys()].sort(), [...binaries].sort(), stage);
   }
 });
 
 test('each function has exactly the permissions in docs/security.md', () => {
-  assert.deepEqual(allDifferences(new Map(ROWS.map(({ stage }) => [stage, of(stage)]))), []);
+  assert.deepEqual(allDifferences(new Map(STAGES.map(({ stage }) => [stage, of(stage)]))), []);
 });
 
 test('with a FIFO queue each function has the same permissions', () => {
   const queue = { fifo: true, batchSize: 10, windowSeconds: 0, pollers: { maximumConcurrency: 5 }, reserved: false };
-  const rows = ROWS.filter((row) => row.queue_deployed);
+  const rows = STAGES.filter((row) => row.queue_deployed);
   assert.deepEqual(allDifferences(synthesise(rows, config({ queue }))), []);
 });
 
 test('without Redis no function may use a cache or the network', () => {
-  const rows = ROWS.filter((row) => row.writes_redis);
-  const without = (name: string, row: Row) => {
+  const rows = STAGES.filter((row) => row.writes_redis);
+  const without = (name: string, row: StageConfig) => {
     const grants = granted(name, { ...row, caches: [], writes_redis: false });
     grants.delete('cache');
     return grants;
@@ -43,7 +43,7 @@ test('without Redis no function may use a cache or the network', () => {
 });
 
 test('with tracing every function may send traces as well', () => {
-  const traced = (name: string, row: Row) => {
+  const traced = (name: string, row: StageConfig) => {
     const grants = granted(name, row);
     grants.set('anything', [
       ...(grants.get('anything') ?? []),
@@ -51,7 +51,7 @@ test('with tracing every function may send traces as well', () => {
     ]);
     return grants;
   };
-  assert.deepEqual(allDifferences(synthesise(ROWS, config({ tracing: true })), traced), []);
+  assert.deepEqual(allDifferences(synthesise(STAGES, config({ tracing: true })), traced), []);
 });
 
 const ROLE = functionOf(of('cqrs'), 'write-fn').Role['Fn::GetAtt'][0];
@@ -63,7 +63,7 @@ function noticed(change: (policy: any[], resources: any, readTable: object) => v
   const policy = changed.Resources[ROLE].Properties.Policies[0].PolicyDocument.Statement;
   const [id] = properties(of('cqrs'), 'AWS::DynamoDB::GlobalTable').find(([id]) => id.startsWith('StoresRead'))!;
   change(policy, changed.Resources, { 'Fn::GetAtt': [id, 'Arn'] });
-  return differences(Template.fromJSON(changed), 'write-fn', granted('write-fn', rowOf('cqrs'))).join('\n');
+  return differences(Template.fromJSON(changed), 'write-fn', granted('write-fn', stageOf('cqrs'))).join('\n');
 }
 
 test('the comparison finds each extra permission, on any resource and under any condition', () => {
@@ -157,7 +157,7 @@ test('in cqrs read-fn cannot use the write store, and write-fn cannot use Redis 
 });
 
 test('no action has a wildcard, and only the documented resources have one', () => {
-  for (const row of ROWS) {
+  for (const row of STAGES) {
     for (const { name } of row.functions) {
       const wild = statements(of(row.stage), name).flatMap((statement) => {
         assert.ok(
@@ -180,7 +180,7 @@ test('no action has a wildcard, and only the documented resources have one', () 
 });
 
 test('the code of a function cannot use the permissions for network interfaces', () => {
-  for (const row of ROWS) {
+  for (const row of STAGES) {
     for (const { name } of row.functions.filter((spec) => usesRedis(row, spec))) {
       const policy = statements(of(row.stage), name);
       const [denied] = policy.filter(({ effect }) => effect === 'Deny');
@@ -199,7 +199,7 @@ test('the code of a function cannot use the permissions for network interfaces',
 });
 
 test('only the intended AWS service can assume a role, and no role has a managed policy', () => {
-  for (const { stage } of ROWS) {
+  for (const { stage } of STAGES) {
     for (const [id, role] of properties(of(stage), 'AWS::IAM::Role')) {
       assert.equal(role.ManagedPolicyArns, undefined, id);
       const [statement, ...more] = role.AssumeRolePolicyDocument.Statement;
@@ -213,7 +213,7 @@ test('only the intended AWS service can assume a role, and no role has a managed
 });
 
 test('only the front door may invoke functions, and no resource policy allows anything', () => {
-  for (const { stage } of ROWS) {
+  for (const { stage } of STAGES) {
     for (const [id, permission] of properties(of(stage), 'AWS::Lambda::Permission')) {
       assert.equal(permission.Principal, 'apigateway.amazonaws.com', id);
       assert.match(JSON.stringify(permission.SourceArn), /ApiHttpApi/, id);
@@ -231,7 +231,7 @@ test('only the front door may invoke functions, and no resource policy allows an
 });
 
 test('while one read store replaces another, functions have the same permissions on both', () => {
-  for (const row of ROWS.filter((row) => row.queue_deployed)) {
+  for (const row of STAGES.filter((row) => row.queue_deployed)) {
     for (const [projection, otherProjection] of [
       [1, 2],
       [2, 1],
@@ -266,7 +266,7 @@ test('the nightly comparison may read both stores and the queue, and only the sc
 });
 
 test('CodeDeploy may move the aliases of the functions of the stage only', () => {
-  for (const { stage, functions } of ROWS) {
+  for (const { stage, functions } of STAGES) {
     const role = properties(of(stage), 'AWS::IAM::Role').find(([id]) => id.startsWith('Rollout'))![0];
     const may = statementsOf(of(stage), role);
     for (const { actions, resources } of may) {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Template } from 'aws-cdk-lib/assertions';
-import { of, properties, ROWS, template } from './support';
+import { of, properties, STAGES, template } from './support';
 
 const RESTORED = { restored: 1, projection: 2 };
 
@@ -17,7 +17,7 @@ function tables(from: Template): Map<string, { id: string; rest: any; policies: 
 }
 
 test('restored tables have names and logical ids of their own, and are otherwise the same', () => {
-  for (const { stage } of ROWS) {
+  for (const { stage } of STAGES) {
     const [before, after] = [tables(of(stage)), tables(template(stage, RESTORED))];
     for (const name of ['watershed-write', 'watershed-commands']) {
       const [damaged, restored] = [before.get(name)!, after.get(`${name}-r1`)!];

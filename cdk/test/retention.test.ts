@@ -4,11 +4,11 @@ import type { Template } from 'aws-cdk-lib/assertions';
 import { App } from 'aws-cdk-lib';
 import { Packages } from '../lib/packages';
 import { Watershed } from '../lib/stack';
-import { rowOf } from '../lib/stages';
+import { stageOf } from '../lib/stages';
 import { resolve } from './policies';
-import { config, of, ROWS, synthesise, template } from './support';
+import { config, of, STAGES, synthesise, template } from './support';
 
-const QUEUED = ROWS.filter((row) => row.queue_deployed).map(({ stage }) => stage);
+const QUEUED = STAGES.filter((row) => row.queue_deployed).map(({ stage }) => stage);
 const FIFO = { fifo: true, batchSize: 10, windowSeconds: 0, pollers: { maximumConcurrency: 5 }, reserved: false };
 
 function resources(from: Template): [id: string, resource: any][] {
@@ -48,7 +48,7 @@ test('no retained resource blocks its successor, except a read table, which the 
   };
   const always = [...named(of('lambda-lith'))].sort();
   assert.deepEqual(always, ['watershed-commands', 'watershed-write']);
-  for (const { stage, writes_read_store } of ROWS) {
+  for (const { stage, writes_read_store } of STAGES) {
     const sometimes = [...named(of(stage))].filter((name) => !always.includes(name));
     assert.deepEqual(sometimes, writes_read_store ? ['watershed-read-v1'] : [], stage);
   }
@@ -126,12 +126,12 @@ test('the deployment after the first one retains and protects the same resources
 });
 
 test('the stack has no termination protection, so a failed first deployment can be repeated', () => {
-  const stack = new Watershed(new App(), config(), rowOf('cqrs'), Packages.placeholders());
+  const stack = new Watershed(new App(), config(), stageOf('cqrs'), Packages.placeholders());
   assert.ok(!stack.terminationProtection);
 });
 
 test('functions get the URL of the queue from CloudFormation', () => {
-  for (const [stage, from] of synthesise(QUEUED.map(rowOf), config({ queue: FIFO }))) {
+  for (const [stage, from] of synthesise(QUEUED.map(stageOf), config({ queue: FIFO }))) {
     const urls = ofType(from, /^AWS::Lambda::Function$/).flatMap(([, { Properties }]) => {
       const url = Properties.Environment.Variables.QUEUE_URL;
       return url === undefined ? [] : [resolve(url)];

@@ -3,14 +3,14 @@ import { test } from 'node:test';
 import { Template } from 'aws-cdk-lib/assertions';
 import { moves } from './moves';
 import { arnLike, resolve } from './policies';
-import { config, properties, ROWS, synthesise, template } from './support';
+import { config, properties, STAGES, synthesise, template } from './support';
 
 /** Every stage at rest and every step, with canary aliases and without. */
 const DEPLOYMENTS: [named: string, from: Template][] = [true, false].flatMap((canary) => {
   const settings = config({ canary });
   const named = (name: string) => `${name}, ${canary ? 'with' : 'without'} canary`;
   return [
-    ...[...synthesise(ROWS, settings)].map(([stage, from]): [string, Template] => [named(stage), from]),
+    ...[...synthesise(STAGES, settings)].map(([stage, from]): [string, Template] => [named(stage), from]),
     ...moves(settings).map((move): [string, Template] => [named(move.named), move.during]),
   ];
 });

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { checkedScopes } from '../lib/api';
 import { SERVICE } from '../lib/service';
 import { functionsOf, ROUTES } from './expected';
-import { config, properties, ROWS, specOf, synthesise, template, WITH_USERS } from './support';
+import { config, properties, specOf, STAGES, synthesise, template, WITH_USERS } from './support';
 
 test('shared/service.json has the routes that follow from the resources', () => {
   const told = SERVICE.routes.flatMap(({ path, methods, refused, scopes, functions }) =>
@@ -14,7 +14,7 @@ test('shared/service.json has the routes that follow from the resources', () => 
 });
 
 test('each stage has the functions that follow from the resources', () => {
-  for (const row of ROWS) {
+  for (const row of STAGES) {
     assert.deepEqual(row.functions.map(({ name }) => name).sort(), functionsOf(row).sort(), row.stage);
   }
 });
@@ -60,7 +60,7 @@ test('API Gateway checks the scopes of a route if there are ten or fewer, and le
 });
 
 test('an API stays within 300 routes and integrations, and a table within 20 indexes with names of 3 characters', () => {
-  for (const [stage, from] of synthesise(ROWS, config({ cors: ['https://app.example.com'] }))) {
+  for (const [stage, from] of synthesise(STAGES, config({ cors: ['https://app.example.com'] }))) {
     // https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html
     for (const type of ['Route', 'Integration']) {
       assert.ok(properties(from, `AWS::ApiGatewayV2::${type}`).length <= 300, `${type}s at ${stage}`);

@@ -3,16 +3,16 @@ import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { Match } from 'aws-cdk-lib/assertions';
 import { SERVICE } from '../lib/service';
-import { rowOf, usesRedis } from '../lib/stages';
+import { stageOf, usesRedis } from '../lib/stages';
 import { answering, functionsOf, ROUTES } from './expected';
-import { functionOf, of, properties, ROWS, template, WITH_USERS } from './support';
+import { functionOf, of, properties, STAGES, template, WITH_USERS } from './support';
 
-const QUEUED = ROWS.filter((row) => row.queue_deployed);
+const QUEUED = STAGES.filter((row) => row.queue_deployed);
 
 // The stages
 
 test('every stage deploys its functions, and no others', () => {
-  for (const row of ROWS) {
+  for (const row of STAGES) {
     const deployed = properties(of(row.stage), 'AWS::Lambda::Function').map(([, { FunctionName }]) => FunctionName);
     const wanted = functionsOf(row).map((name) => `watershed-${name}`);
     assert.deepEqual(deployed.sort(), wanted.sort(), row.stage);
@@ -40,7 +40,7 @@ test('functions, roles and routes of users keep the logical ids that they always
 });
 
 test('every function gets the name of its stage', () => {
-  for (const { stage } of ROWS) {
+  for (const { stage } of STAGES) {
     for (const [, { Environment }] of properties(of(stage), 'AWS::Lambda::Function')) {
       assert.equal(Environment.Variables.STAGE, stage);
     }
@@ -55,7 +55,7 @@ test('resources with data keep their logical id and definition at every stage', 
     'AWS::ElastiCache::ServerlessCache',
   ]) {
     const seen = new Map<string, string>();
-    for (const { stage } of ROWS) {
+    for (const { stage } of STAGES) {
       for (const [id, found] of properties(of(stage), type)) {
         const text = JSON.stringify(found);
         assert.equal(seen.get(id) ?? text, text, `${id} at ${stage}`);
@@ -76,8 +76,8 @@ test('no resource has two logical ids at two stages, so no step creates an exist
     const kept = resources.filter(([, { Type }]) => !MADE_ANEW.includes(Type));
     return new Map(kept.map(([id, { Type, Properties }]) => [id, JSON.stringify([Type, Properties])]));
   };
-  for (const here of ROWS) {
-    for (const there of ROWS) {
+  for (const here of STAGES) {
+    for (const there of STAGES) {
       const [before, after] = [ids(here.stage), ids(there.stage)];
       const gone = new Map([...before].filter(([id]) => !after.has(id)).map(([id, text]) => [text, id]));
       const again = [...after].filter(([id, text]) => !before.has(id) && gone.has(text));
@@ -87,7 +87,7 @@ test('no resource has two logical ids at two stages, so no step creates an exist
 });
 
 test('the network is the same at every stage', () => {
-  const networks = ROWS.filter((row) => row.writes_redis && !row.queue_deployed).map(({ stage }) => {
+  const networks = STAGES.filter((row) => row.writes_redis && !row.queue_deployed).map(({ stage }) => {
     const resources = Object.entries<any>(of(stage).toJSON().Resources);
     return Object.fromEntries(resources.filter(([id]) => /^(Network|Cache)/.test(id)));
   });
@@ -101,8 +101,8 @@ test('the network is the same at every stage', () => {
 test('no step forward removes a table, and a step back removes only the read store', () => {
   const tables = (stage: string) =>
     properties(of(stage), 'AWS::DynamoDB::GlobalTable').map(([, { TableName }]) => TableName);
-  for (const [place, row] of ROWS.slice(1).entries()) {
-    const [before, after] = [tables(ROWS[place]!.stage), tables(row.stage)];
+  for (const [place, row] of STAGES.slice(1).entries()) {
+    const [before, after] = [tables(STAGES[place]!.stage), tables(row.stage)];
     assert.deepEqual(
       before.filter((table) => !after.includes(table)),
       [],
@@ -114,7 +114,7 @@ test('no step forward removes a table, and a step back removes only the read sto
 });
 
 test('the stack has the same name at every stage', () => {
-  for (const { stage } of ROWS) {
+  for (const { stage } of STAGES) {
     assert.equal(of(stage).toJSON().Outputs.Stage.Value, stage);
     of(stage).hasResourceProperties('AWS::ApiGatewayV2::Api', { Name: 'watershed' });
   }
@@ -124,7 +124,7 @@ test('the stack has the same name at every stage', () => {
 
 test('each route with data requires a token with its scope, and no other route exists', () => {
   const wanted = Object.fromEntries([...ROUTES].map(([routeKey, { scopes }]) => [routeKey, scopes]));
-  for (const { stage } of ROWS) {
+  for (const { stage } of STAGES) {
     const routes = properties(of(stage), 'AWS::ApiGatewayV2::Route').map(([, route]) => route);
     const scopes = Object.fromEntries(
       routes.map(({ RouteKey, AuthorizationScopes }) => [RouteKey, AuthorizationScopes?.join()]),
@@ -157,7 +157,7 @@ function targets(stage: string): Map<string, string> {
 }
 
 test('each route leads to its function, and all other requests to the function that answers 404 and 405', () => {
-  for (const row of ROWS) {
+  for (const row of STAGES) {
     for (const [routeKey, name] of targets(row.stage)) {
       assert.equal(name, answering(row, routeKey), `${routeKey} at ${row.stage}`);
     }
@@ -206,7 +206,7 @@ test('requests are throttled, and those without a token at a lower rate', () => 
 });
 
 test('the stage is created after the route that it has settings for', () => {
-  for (const { stage } of ROWS) {
+  for (const { stage } of STAGES) {
     const { Resources } = of(stage).toJSON();
     const [made] = Object.values<any>(of(stage).findResources('AWS::ApiGatewayV2::Stage'));
     const routeKeys = made.DependsOn.map((id: string) => Resources[id].Properties.RouteKey);
@@ -230,7 +230,7 @@ const OF_API_GATEWAY = [
 ];
 
 test('a line of the access log is JSON whatever a client, an issuer or a function writes', () => {
-  for (const { stage } of ROWS) {
+  for (const { stage } of STAGES) {
     const [[, made]] = properties(of(stage), 'AWS::ApiGatewayV2::Stage') as [[string, any]];
     assert.ok(made.AccessLogSettings.DestinationArn);
     const { Format } = made.AccessLogSettings;
@@ -246,7 +246,7 @@ test('a line of the access log is JSON whatever a client, an issuer or a functio
 // The functions
 
 test('functions run the packages for their architecture, with the right timeout and memory', () => {
-  for (const { stage } of ROWS) {
+  for (const { stage } of STAGES) {
     for (const [, found] of properties(of(stage), 'AWS::Lambda::Function')) {
       assert.equal(found.Runtime, 'provided.al2023');
       assert.equal(found.Handler, 'bootstrap');
@@ -281,7 +281,7 @@ test('functions that only write have the configured concurrency, and functions t
 });
 
 test('functions log JSON, with the configured retention', () => {
-  for (const { stage, functions } of ROWS) {
+  for (const { stage, functions } of STAGES) {
     for (const [, found] of properties(of(stage), 'AWS::Lambda::Function')) {
       assert.equal(found.LoggingConfig.LogFormat, 'JSON');
     }
@@ -306,7 +306,7 @@ test('functions are traced only if the configuration says so', () => {
 });
 
 test('functions with tokens get the ARN of the signing keys, and no function gets the keys in a variable', () => {
-  for (const { stage } of ROWS) {
+  for (const { stage } of STAGES) {
     for (const [, { FunctionName, Environment }] of properties(of(stage), 'AWS::Lambda::Function')) {
       const { SIGNING_KEYS, SIGNING_KEYS_SECRET } = Environment.Variables;
       assert.equal(SIGNING_KEYS, undefined);
@@ -367,12 +367,12 @@ test('a function gets only the variables that it uses', () => {
 });
 
 test('a function of one resource or action gets its name, and a function of all gets none', () => {
-  const told = (row: (typeof ROWS)[number]) =>
+  const told = (row: (typeof STAGES)[number]) =>
     functionsOf(row).map((name) => {
       const { RESOURCE, ACTION } = functionOf(of(row.stage), name).Environment.Variables;
       return [name, RESOURCE, ACTION];
     });
-  const [ofOperations, ...others] = ROWS;
+  const [ofOperations, ...others] = STAGES;
   for (const [name, resource, action] of told(ofOperations!)) {
     const routeKeys = [...ROUTES].filter(([, route]) => route.name === name).map(([routeKey]) => routeKey);
     const [, collection, , last] = routeKeys[0]!.split(' ')[1]!.split('/');
@@ -385,7 +385,7 @@ test('a function of one resource or action gets its name, and a function of all 
 
 test('functions of several resources run the same package', () => {
   const packages = new Map<string, Set<string>>();
-  for (const { name, binary } of rowOf('single-responsibility').functions) {
+  for (const { name, binary } of stageOf('single-responsibility').functions) {
     const { Code } = functionOf(of('single-responsibility'), name);
     packages.set(binary, (packages.get(binary) ?? new Set()).add(JSON.stringify(Code)));
   }
@@ -395,7 +395,7 @@ test('functions of several resources run the same package', () => {
 });
 
 test('in prod new versions start as a canary that alarms roll back; in dev they get all traffic at once', () => {
-  for (const { stage, functions } of ROWS) {
+  for (const { stage, functions } of STAGES) {
     const groups = properties(of(stage), 'AWS::CodeDeploy::DeploymentGroup');
     assert.equal(groups.length, functions.length, stage);
     for (const [, { DeploymentConfigName, AutoRollbackConfiguration }] of groups) {
@@ -503,7 +503,7 @@ test('a FIFO queue keeps the order of each user, and its dead letters too', () =
 // The stores
 
 test('tables are on demand, with point-in-time recovery and time to live', () => {
-  for (const { stage } of ROWS) {
+  for (const { stage } of STAGES) {
     for (const [, found] of properties(of(stage), 'AWS::DynamoDB::GlobalTable')) {
       assert.equal(found.BillingMode, 'PAY_PER_REQUEST');
       assert.deepEqual(found.TimeToLiveSpecification, { AttributeName: 'expires_at', Enabled: true });
@@ -570,7 +570,7 @@ test('the name of the read table has its projection, and ingest-fn can write a s
 });
 
 test('every stage gets the same name of the read table, even without one', () => {
-  for (const { stage } of ROWS) {
+  for (const { stage } of STAGES) {
     for (const [, { Environment }] of properties(of(stage), 'AWS::Lambda::Function')) {
       const { READ_TABLE } = Environment.Variables;
       assert.equal(READ_TABLE ?? 'watershed-read-v1', 'watershed-read-v1', stage);
@@ -594,7 +594,7 @@ test('tables can have a warm throughput', () => {
 // Redis and its network
 
 test('only the stages with a function that uses Redis have a cache and a network', () => {
-  for (const row of ROWS) {
+  for (const row of STAGES) {
     const used = row.functions.some((spec) => usesRedis(row, spec)) ? 1 : 0;
     of(row.stage).resourceCountIs('AWS::ElastiCache::ServerlessCache', used);
     of(row.stage).resourceCountIs('AWS::EC2::VPC', used);
@@ -645,7 +645,7 @@ test('the network has no way to the internet, and endpoints for the called servi
       services.some((service) => service.includes(`.${name}"`)),
     );
   };
-  for (const { stage, queue_deployed, writes_redis } of ROWS) {
+  for (const { stage, queue_deployed, writes_redis } of STAGES) {
     for (const type of ['AWS::EC2::NatGateway', 'AWS::EC2::InternetGateway', 'AWS::EC2::EIP']) {
       of(stage).resourceCountIs(type, 0);
     }
@@ -684,7 +684,7 @@ const alarms = (stage: string) => properties(of(stage), 'AWS::CloudWatch::Alarm'
 const watched = (alarm: any): any[] => (alarm.Metrics ?? []).flatMap(({ MetricStat }: any) => MetricStat?.Metric ?? []);
 
 test('each stage has all its alarms, and each alarm has a topic and a section of the runbook', () => {
-  for (const { stage, functions, queue_deployed, writes_redis, writes_read_store } of ROWS) {
+  for (const { stage, functions, queue_deployed, writes_redis, writes_read_store } of STAGES) {
     const answering = functions.filter(({ name }) => name !== 'ingest-fn').length;
     const ofNewCode = functions.length + 2 * answering;
     const ofFunctions = 2 * Math.ceil(functions.length / 10);
@@ -708,7 +708,7 @@ test('each stage has all its alarms, and each alarm has a topic and a section of
 });
 
 test('alarms watch the errors and throttles of every function once', () => {
-  for (const row of ROWS) {
+  for (const row of STAGES) {
     for (const metric of ['Errors', 'Throttles']) {
       const found = alarms(row.stage)
         .flatMap(watched)
@@ -736,7 +736,7 @@ test('one failed command sets off an alarm', () => {
 });
 
 test('alarms watch throttled reads and writes of each table and index, with ten metrics at most', () => {
-  for (const { stage } of ROWS) {
+  for (const { stage } of STAGES) {
     const places = alarms(stage).flatMap((alarm) => {
       assert.ok(watched(alarm).length <= 10, alarm.AlarmDescription);
       return watched(alarm)
@@ -765,7 +765,7 @@ test('docs/operations.md has every alarm with its threshold, time and section, a
   const documented = readFileSync('../docs/operations.md', 'utf8').matchAll(
     /^\| `([\w{}]+)` \| [^|]+ \| (above|below) ([\d,]+)[^|]* \| (\d+(?: of \d+)? (?:min|h)) \| \[([^\]]+)\]/gm,
   );
-  const made = [...ROWS.map(({ stage }) => of(stage)), template('cqrs', { domainEvents: true })].flatMap((from) =>
+  const made = [...STAGES.map(({ stage }) => of(stage)), template('cqrs', { domainEvents: true })].flatMap((from) =>
     properties(from, 'AWS::CloudWatch::Alarm').map(([id, alarm]) => {
       const { Threshold, EvaluationPeriods, DatapointsToAlarm, ComparisonOperator, Period = 60 } = alarm;
       const goesOff = ComparisonOperator === 'LessThanThreshold' ? 'below' : 'above';
@@ -809,7 +809,7 @@ test('one dashboard shows routes, caches, the queue, throttles and the billed qu
     JSON.stringify(properties(of(stage), 'AWS::CloudWatch::Dashboard')[0]![1].DashboardBody);
   const always = ['by route', 'Throttled requests', 'Write units an hour', 'Concurrent executions'];
   const queued = ['Age of the oldest command', 'dead letters', 'Projection lag'];
-  for (const { stage, caches, queue_deployed } of ROWS) {
+  for (const { stage, caches, queue_deployed } of STAGES) {
     const wanted = [
       ...always,
       ...(queue_deployed ? queued : []),
@@ -826,7 +826,7 @@ test('one dashboard shows routes, caches, the queue, throttles and the billed qu
 });
 
 test('in stages with a read store, a schedule starts a comparison with the write store every night', () => {
-  for (const { stage, writes_read_store } of ROWS) {
+  for (const { stage, writes_read_store } of STAGES) {
     const times = writes_read_store ? 1 : 0;
     of(stage).resourceCountIs('AWS::Scheduler::Schedule', times);
     of(stage).resourceCountIs('AWS::Events::Rule', 0);

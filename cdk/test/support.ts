@@ -6,7 +6,7 @@ import { addStacks, newApp } from '../lib/app';
 import { type Config, parseConfig } from '../lib/config';
 import { Packages } from '../lib/packages';
 import { type FunctionSpec, SERVICE } from '../lib/service';
-import { allRows, type Row, rowOf } from '../lib/stages';
+import { allStages, type StageConfig, stageOf } from '../lib/stages';
 
 const OWN = {
   issuer: 'https://issuer.example.com/',
@@ -22,7 +22,11 @@ export function config(different: object = {}): Config {
 }
 
 /** Returns the templates of these stages, as steps from another stage if `from` is set. */
-export function synthesise(rows: Row[], settings: Config = config(), from?: Row): Map<string, Template> {
+export function synthesise(
+  rows: StageConfig[],
+  settings: Config = config(),
+  from?: StageConfig,
+): Map<string, Template> {
   const app = newApp(mkdtempSync(join(tmpdir(), 'watershed-templates-')));
   const stacks = addStacks(app, settings, rows, packages, from);
   app.synth();
@@ -31,15 +35,15 @@ export function synthesise(rows: Row[], settings: Config = config(), from?: Row)
 
 /** Returns the template of a stage, with the values that a test changes. */
 export function template(stage: string, different: object = {}): Template {
-  return synthesise([rowOf(stage)], config(different)).get(stage)!;
+  return synthesise([stageOf(stage)], config(different)).get(stage)!;
 }
 
-export const ROWS = allRows();
+export const STAGES = allStages();
 let all: Map<string, Template> | undefined;
 
 /** Returns the template of a stage with the base `prod`. */
 export function of(stage: string): Template {
-  all ??= synthesise(ROWS);
+  all ??= synthesise(STAGES);
   return all.get(stage)!;
 }
 

@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Template } from 'aws-cdk-lib/assertions';
 import { Refusal } from '../lib/refusal';
-import { rowBefore, rowOf } from '../lib/stages';
+import { stageBefore, stageOf } from '../lib/stages';
 import { differences, granted } from './grants';
 import { moves, NEXT } from './moves';
-import { config, of, ROWS, synthesise } from './support';
+import { config, of, STAGES, synthesise } from './support';
 
 const MOVES = moves(config());
 
@@ -21,21 +21,21 @@ function foundations(template: Template): string[] {
 }
 
 test('a deployment leads to a stage only from a neighbour, and an error names the neighbours', () => {
-  for (const to of ROWS) {
+  for (const to of STAGES) {
     const known = NEXT.filter(([, rows]) => rows.some((row) => row.stage === to.stage)).map(([from]) => from.stage);
-    for (const { stage } of ROWS) {
+    for (const { stage } of STAGES) {
       if (known.includes(stage) || stage === to.stage) {
-        assert.equal(rowBefore(to, stage).stage, stage);
+        assert.equal(stageBefore(to, stage).stage, stage);
       } else {
         assert.throws(
-          () => rowBefore(to, stage),
+          () => stageBefore(to, stage),
           (error: Error) => error instanceof Refusal && known.every((name) => error.message.includes(name)),
           `${stage} to ${to.stage}`,
         );
       }
     }
   }
-  assert.throws(() => rowBefore(rowOf('cqrs'), 'csqr'), /^Error: no single deployment leads from `csqr` to cqrs/);
+  assert.throws(() => stageBefore(stageOf('cqrs'), 'csqr'), /^Error: no single deployment leads from `csqr` to cqrs/);
 });
 
 test('during a step a function has the permissions of both stages, and no others', () => {
@@ -67,11 +67,11 @@ test('during a step the functions are already those of the new stage', () => {
 
 test('while write-fn changes over to the queue, its earlier version can still apply commands', () => {
   const { during } = MOVES.find(({ named }) => named === 'cqrs-expand to cqrs')!;
-  const missing = differences(during, 'write-fn', granted('write-fn', rowOf('cqrs-expand')));
+  const missing = differences(during, 'write-fn', granted('write-fn', stageOf('cqrs-expand')));
   assert.deepEqual(missing, []);
 });
 
 test('a step from a stage to itself is the stage', () => {
-  const cqrs = rowOf('cqrs');
-  assert.deepEqual(synthesise([cqrs], undefined, rowBefore(cqrs, 'cqrs')).get('cqrs')!.toJSON(), of('cqrs').toJSON());
+  const cqrs = stageOf('cqrs');
+  assert.deepEqual(synthesise([cqrs], undefined, stageBefore(cqrs, 'cqrs')).get('cqrs')!.toJSON(), of('cqrs').toJSON());
 });
