@@ -154,9 +154,9 @@ export class Api extends Construct {
     if (target === undefined) {
       throw new Error(`the stage deploys none of ${names.join(', ')}`);
     }
-    const found = this.integrations.get(target) ?? new FunctionIntegration(target, this.permission(target));
-    this.integrations.set(target, found);
-    return found;
+    const integration = this.integrations.get(target) ?? new FunctionIntegration(target, this.permission(target));
+    this.integrations.set(target, integration);
+    return integration;
   }
 
   /**

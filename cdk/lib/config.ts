@@ -170,14 +170,14 @@ export function parseConfig(given: unknown, source: string): Config {
 /** Returns the error in a value, as a text that follows its key. */
 type Check = (value: unknown) => string | undefined;
 
-const says =
-  (problem: string, holds: (value: unknown) => boolean): Check =>
+const rule =
+  (problem: string, isValid: (value: unknown) => boolean): Check =>
   (value) =>
-    holds(value) ? undefined : problem;
+    isValid(value) ? undefined : problem;
 const text = (problem: string, pattern: RegExp) =>
-  says(problem, (value) => typeof value === 'string' && pattern.test(value));
-const integer = (min: number, max: number) => says(`must be a whole number from ${min} to ${max}`, isWithin(min, max));
-const flag = says('must be true or false', (value) => typeof value === 'boolean');
+  rule(problem, (value) => typeof value === 'string' && pattern.test(value));
+const integer = (min: number, max: number) => rule(`must be a whole number from ${min} to ${max}`, isWithin(min, max));
+const flag = rule('must be true or false', (value) => typeof value === 'boolean');
 const optional =
   (check: Check): Check =>
   (value) =>
@@ -189,26 +189,26 @@ const CHECKS: Record<keyof Config, Check> = {
     /^(?=.{2,25}$)[a-z][a-z0-9]*(-[a-z0-9]+)*$/,
   ),
   issuer: text('must be the https URL of an OpenID Connect issuer', /^https:\/\/\S+$/),
-  audience: says('must be a list of one or more texts', isTextList),
+  audience: rule('must be a list of one or more texts', isTextList),
   signingKeysSecret: text(
     'must be the ARN of the secret with the signing keys, which `aws secretsmanager create-secret` prints',
     /^arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:\d{12}:secret:.+-[A-Za-z0-9]{6}$/,
   ),
   keysRevision: integer(1, 1_000_000),
   retainData: flag,
-  logRetentionDays: says(
+  logRetentionDays: rule(
     'must be a retention that CloudWatch Logs offers: 1, 3, 5, 7, 14, 30, 60, 90, … days',
     isRetention,
   ),
   redis: flag,
   domain: optional(domainProblem),
   cors: optional(
-    says(
+    rule(
       'must be a list of origins such as https://app.example.com: no path, no slash at the end, no wildcard',
       (value) => isTextList(value) && value.every(isOrigin),
     ),
   ),
-  throttle: says(
+  throttle: rule(
     'must have exactly the keys rate and burst, with whole numbers of 1 or more',
     (value) => hasExactly(value, 'rate', 'burst') && Object.values(value).every(isWithin(1, 1_000_000)),
   ),
@@ -221,7 +221,7 @@ const CHECKS: Record<keyof Config, Check> = {
   restored: optional(integer(1, 1_000)),
   contributorInsights: flag,
   warmThroughput: optional(
-    says(
+    rule(
       'must have exactly the keys reads (12000 or more) and writes (4000 or more)',
       (value) =>
         hasExactly(value, 'reads', 'writes') &&

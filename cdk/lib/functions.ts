@@ -44,7 +44,7 @@ export interface FunctionsProps {
 
 /** The functions of a stage, each with its minimum permissions. */
 export class Functions extends Construct {
-  private readonly made: Map<FunctionSpec, Function>;
+  private readonly functions: Map<FunctionSpec, Function>;
   private readonly aliasOf: Map<FunctionSpec, Alias>;
 
   constructor(
@@ -52,8 +52,8 @@ export class Functions extends Construct {
     private readonly props: FunctionsProps,
   ) {
     super(scope, 'Functions');
-    this.made = new Map(props.row.functions.map((spec) => [spec, this.function(spec)]));
-    this.aliasOf = new Map(props.config.canary ? this.all.map(([spec, made]) => [spec, this.alias(spec, made)]) : []);
+    this.functions = new Map(props.row.functions.map((spec) => [spec, this.function(spec)]));
+    this.aliasOf = new Map(props.config.canary ? this.all.map(([spec, fn]) => [spec, this.alias(spec, fn)]) : []);
     const ingest = this.first(['ingest-fn']);
     if (ingest !== undefined && props.commandQueue !== undefined) {
       this.connect(ingest, props.commandQueue, props.config.queue);
@@ -61,7 +61,7 @@ export class Functions extends Construct {
   }
 
   get all(): [FunctionSpec, Function][] {
-    return [...this.made];
+    return [...this.functions];
   }
 
   /** Returns the name of a function in AWS. */
@@ -79,11 +79,11 @@ export class Functions extends Construct {
    */
   first(names: readonly string[]): IFunction | undefined {
     const [spec] = names.flatMap((name) => this.props.row.functions.find((spec) => spec.name === name) ?? []);
-    return spec && (this.aliasOf.get(spec) ?? this.made.get(spec));
+    return spec && (this.aliasOf.get(spec) ?? this.functions.get(spec));
   }
 
-  private alias(spec: FunctionSpec, made: Function): Alias {
-    return new Alias(this, `${spec.name}-live`, { aliasName: 'live', version: made.currentVersion });
+  private alias(spec: FunctionSpec, fn: Function): Alias {
+    return new Alias(this, `${spec.name}-live`, { aliasName: 'live', version: fn.currentVersion });
   }
 
   private function(spec: FunctionSpec): Function {

@@ -112,7 +112,7 @@ export class Monitoring extends Construct {
   rollbackAlarms(spec: FunctionSpec): Alarm[] {
     const ofCommands = queues(this.props.row, spec) || does(spec, 'ingest');
     const ids = [
-      ...['ServerErrors', 'Latency', 'InvocationErrors'].map((what) => idOf(spec.name, what)),
+      ...['ServerErrors', 'Latency', 'InvocationErrors'].map((suffix) => idOf(spec.name, suffix)),
       ...(ofCommands ? ['DeliveriesFailed', 'CommandsFailed', 'ProjectionLag'] : []),
       'ServerErrors',
     ];
@@ -151,14 +151,14 @@ export class Monitoring extends Construct {
   private thresholds(): Thresholds {
     const { stores, commandQueue, domainEvents, cache, verification } = this.props;
     return {
-      ...this.ofFrontDoor(),
-      ...this.ofFunctions(),
-      ...this.ofNewCode(),
-      ...this.ofTables(stores),
-      ...(commandQueue && this.ofQueue(commandQueue)),
+      ...this.frontDoorAlarms(),
+      ...this.functionAlarms(),
+      ...this.newCodeAlarms(),
+      ...this.tableAlarms(stores),
+      ...(commandQueue && this.queueAlarms(commandQueue)),
       ...(cache && {
         CacheThrottles: {
-          metric: ofCache(cache, 'ThrottledCmds', MINUTE),
+          metric: cacheMetric(cache, 'ThrottledCmds', MINUTE),
           above: 0,
           minutes: 5,
           description:
@@ -166,10 +166,10 @@ export class Monitoring extends Construct {
           section: 'Redis is down',
         },
       }),
-      ...(verification && ofVerification(verification)),
+      ...(verification && verificationAlarms(verification)),
       ...(domainEvents && {
         UnpublishedEvents: {
-          metric: waitingIn(domainEvents.deadLetters),
+          metric: visibleMessages(domainEvents.deadLetters),
           above: 0,
           minutes: 1,
           description:
@@ -180,7 +180,7 @@ export class Monitoring extends Construct {
     };
   }
 
-  private ofFrontDoor(): Thresholds {
+  private frontDoorAlarms(): Thresholds {
     const { api } = this.props.api;
     return {
       ServerErrors: {
@@ -204,18 +204,19 @@ export class Monitoring extends Construct {
   }
 
   /** Returns two alarms for all functions, or for each ten of them if there are more. */
-  private ofFunctions(): Thresholds {
-    const inTens = chunks(this.props.functions.all, METRICS_MAX);
-    return Object.assign({}, ...inTens.map((some, index) => ofFunctions(some, index === 0 ? '' : `${index + 1}`)));
+  private functionAlarms(): Thresholds {
+    const tens = chunks(this.props.functions.all, METRICS_MAX);
+    const alarms = tens.map((functions, index) => alarmsOfTen(functions, index === 0 ? '' : `${index + 1}`));
+    return Object.assign({}, ...alarms);
   }
 
   /**
    * Returns the alarms of each function with a canary. A tenth of one function's requests is hard to see at the front door, and
    * easy to see among the requests of that function.
    */
-  private ofNewCode(): Thresholds {
+  private newCodeAlarms(): Thresholds {
     const alarms = this.props.functions.aliases.map(([spec, alias]): Thresholds => ({
-      ...(!does(spec, 'ingest') && this.ofAnswers(spec.name)),
+      ...(!does(spec, 'ingest') && this.answerAlarms(spec.name)),
       [idOf(spec.name, 'InvocationErrors')]: {
         metric: errorsOfVersion(alias),
         above: 0,
@@ -228,12 +229,12 @@ export class Monitoring extends Construct {
     return Object.assign({}, ...alarms);
   }
 
-  private ofAnswers(name: string): Thresholds {
+  private answerAlarms(name: string): Thresholds {
     return {
       [idOf(name, 'ServerErrors')]: {
         metric: percentage('errors', 'requests', `Requests that ${name} answers with 5xx, %`, {
-          errors: this.ofFunction(name, 'Errors', 'Sum'),
-          requests: this.ofFunction(name, 'Requests', 'Sum'),
+          errors: this.functionMetric(name, 'Errors', 'Sum'),
+          requests: this.functionMetric(name, 'Requests', 'Sum'),
         }),
         above: 1,
         minutes: 3,
@@ -242,7 +243,7 @@ export class Monitoring extends Construct {
         section: 'New code is rolled back',
       },
       [idOf(name, 'Latency')]: {
-        metric: this.ofFunction(name, 'Latency', 'p99'),
+        metric: this.functionMetric(name, 'Latency', 'p99'),
         above: 2_000,
         minutes: 5,
         outOf: CANARY_MINUTES,
@@ -253,12 +254,12 @@ export class Monitoring extends Construct {
   }
 
   /** Returns two alarms for each table, because an alarm takes at most ten metrics, and a table with its indexes has twelve. */
-  private ofTables(stores: Stores): Thresholds {
-    const threshold = (table: TableV2, of: 'Read' | 'Write'): TooHigh => ({
-      metric: total(ofTable(stores, table, `${of}ThrottleEvents`), `Throttled ${of.toLowerCase()}s`),
+  private tableAlarms(stores: Stores): Thresholds {
+    const threshold = (table: TableV2, access: 'Read' | 'Write'): TooHigh => ({
+      metric: sum(tableMetrics(stores, table, `${access}ThrottleEvents`), `Throttled ${access.toLowerCase()}s`),
       above: 0,
       minutes: 3,
-      description: `DynamoDB throttles ${of.toLowerCase()}s of table ${table.node.id} or its indexes. Find the throttled key.`,
+      description: `DynamoDB throttles ${access.toLowerCase()}s of table ${table.node.id} or its indexes. Find the throttled key.`,
       section: 'Throttling',
     });
     const alarms = stores.all.map((table) => ({
@@ -268,7 +269,7 @@ export class Monitoring extends Construct {
     return Object.assign({}, ...alarms);
   }
 
-  private ofQueue({ queue, deadLetters }: CommandQueue): Thresholds {
+  private queueAlarms({ queue, deadLetters }: CommandQueue): Thresholds {
     return {
       Backlog: {
         metric: queue.metricApproximateAgeOfOldestMessage({ statistic: 'Maximum', period: MINUTE }),
@@ -279,14 +280,14 @@ export class Monitoring extends Construct {
         section: 'The backlog grows',
       },
       DeadLetters: {
-        metric: waitingIn(deadLetters),
+        metric: visibleMessages(deadLetters),
         above: 0,
         minutes: 1,
         description: 'Acknowledged commands used up their deliveries, and are dead letters. Run `watershed dlq list`.',
         section: 'Dead letters',
       },
       ProjectionLag: {
-        metric: this.ofIngest('ProjectionLag', 'p99'),
+        metric: this.ingestMetric('ProjectionLag', 'p99'),
         above: 10_000,
         minutes: 5,
         description:
@@ -294,7 +295,7 @@ export class Monitoring extends Construct {
         section: 'Projections lag',
       },
       CommandsFailed: {
-        metric: this.ofIngest('CommandsFailed', 'Sum'),
+        metric: this.ingestMetric('CommandsFailed', 'Sum'),
         above: 0,
         // The metric counts last deliveries only, so a second minute would show nothing more.
         minutes: 1,
@@ -303,9 +304,9 @@ export class Monitoring extends Construct {
       },
       DeliveriesFailed: {
         metric: percentage('failed', 'applied + refused + failed', 'Failed deliveries of commands, %', {
-          applied: this.ofIngest('CommandsApplied', 'Sum'),
-          refused: this.ofIngest('CommandsRefused', 'Sum'),
-          failed: this.ofIngest('DeliveriesFailed', 'Sum'),
+          applied: this.ingestMetric('CommandsApplied', 'Sum'),
+          refused: this.ingestMetric('CommandsRefused', 'Sum'),
+          failed: this.ingestMetric('DeliveriesFailed', 'Sum'),
         }),
         above: 1,
         minutes: 3,
@@ -317,15 +318,15 @@ export class Monitoring extends Construct {
     };
   }
 
-  private ofIngest(metricName: string, statistic: string): Metric {
-    return this.ofFunction('ingest-fn', metricName, statistic);
+  private ingestMetric(metricName: string, statistic: string): Metric {
+    return this.functionMetric('ingest-fn', metricName, statistic);
   }
 
   /**
    * Returns a metric that a function writes, with the dimensions of shared/src/metrics/emf.rs. During a step, only the new code
    * writes with the new stage's name.
    */
-  private ofFunction(name: string, metricName: string, statistic: string): Metric {
+  private functionMetric(name: string, metricName: string, statistic: string): Metric {
     const { functions, row } = this.props;
     const dimensionsMap = { Function: functions.nameOf(name), Stage: row.stage };
     return new Metric({ namespace: 'Watershed', metricName, dimensionsMap, statistic, period: MINUTE });
@@ -335,9 +336,9 @@ export class Monitoring extends Construct {
   private requests(): IWidget[] {
     const { api } = this.props.api;
     return [
-      graph('Requests a minute, by route', this.each('Requests', 'Sum')),
-      graph('Latency by route, p99, ms', this.each('Latency', 'p99')),
-      graph('Errors by route', this.each('Errors', 'Sum')),
+      graph('Requests a minute, by route', this.byRoute('Requests', 'Sum')),
+      graph('Latency by route, p99, ms', this.byRoute('Latency', 'p99')),
+      graph('Errors by route', this.byRoute('Errors', 'Sum')),
       graph('Requests and errors at the front door', [
         api.metricCount({ period: MINUTE }),
         api.metricClientError({ period: MINUTE }),
@@ -350,7 +351,7 @@ export class Monitoring extends Construct {
     const { functions, stores, row } = this.props;
     const readers = row.functions.filter((spec) => does(spec, 'get'));
     const ratio = (layer: string) => {
-      const count = (name: string) => `SUM(${this.found(readers, name, 'Sum', 'Layer', `Layer="${layer}"`)})`;
+      const count = (name: string) => `SUM(${this.search(readers, name, 'Sum', 'Layer', `Layer="${layer}"`)})`;
       const expression = `100 * ${count('CacheHits')} / (${count('CacheHits')} + ${count('CacheMisses')})`;
       return new MathExpression({ expression, label: layer, period: MINUTE });
     };
@@ -358,13 +359,13 @@ export class Monitoring extends Construct {
       ...(row.caches.length > 0 ? [graph('Cache hit ratio, %', row.caches.map(ratio))] : []),
       graph(
         'Concurrent executions',
-        functions.all.map(([{ name }, made]) =>
-          named(made.metric('ConcurrentExecutions', { statistic: 'Maximum', period: MINUTE }), name),
+        functions.all.map(([{ name }, fn]) =>
+          labelled(fn.metric('ConcurrentExecutions', { statistic: 'Maximum', period: MINUTE }), name),
         ),
       ),
       graph('Throttled requests', [
-        total(
-          functions.all.map(([, made]) => made.metricThrottles({ period: MINUTE })),
+        sum(
+          functions.all.map(([, fn]) => fn.metricThrottles({ period: MINUTE })),
           'invocations',
         ),
         ...stores.all.map((table) => throttles(stores, table, `table ${table.node.id}`)),
@@ -382,12 +383,15 @@ export class Monitoring extends Construct {
       graph('Age of the oldest command, s', [
         queue.metricApproximateAgeOfOldestMessage({ statistic: 'Maximum', period: MINUTE }),
       ]),
-      graph('Backlog and dead letters', [waitingIn(queue), waitingIn(deadLetters)]),
-      graph('Projection lag, ms', [this.ofIngest('ProjectionLag', 'p50'), this.ofIngest('ProjectionLag', 'p99')]),
+      graph('Backlog and dead letters', [visibleMessages(queue), visibleMessages(deadLetters)]),
+      graph('Projection lag, ms', [
+        this.ingestMetric('ProjectionLag', 'p50'),
+        this.ingestMetric('ProjectionLag', 'p99'),
+      ]),
       graph(
         'Commands a minute, by result',
         ['CommandsApplied', 'CommandsRefused', 'CommandsFailed', 'DeliveriesFailed'].map((name) =>
-          this.ofIngest(name, 'Sum'),
+          this.ingestMetric(name, 'Sum'),
         ),
       ),
     ];
@@ -397,33 +401,33 @@ export class Monitoring extends Construct {
   private costs(): IWidget[] {
     const { api, functions, stores, commandQueue, cache } = this.props;
     const units = (metricName: string) =>
-      stores.all.map((table) => total(ofTable(stores, table, metricName), table.node.id, HOUR));
+      stores.all.map((table) => sum(tableMetrics(stores, table, metricName), table.node.id, HOUR));
     return [
       graph('Requests and invocations an hour', [
         api.api.metricCount({ period: HOUR }),
-        ...functions.all.map(([{ name }, made]) => named(made.metricInvocations({ period: HOUR }), name)),
+        ...functions.all.map(([{ name }, fn]) => labelled(fn.metricInvocations({ period: HOUR }), name)),
         ...(commandQueue ? [commandQueue.queue.metricNumberOfMessagesSent({ period: HOUR })] : []),
       ]),
       graph(
         'Duration of invocations an hour, ms',
-        functions.all.map(([{ name }, made]) => named(made.metricDuration({ statistic: 'Sum', period: HOUR }), name)),
+        functions.all.map(([{ name }, fn]) => labelled(fn.metricDuration({ statistic: 'Sum', period: HOUR }), name)),
       ),
       graph('Write units an hour', units('ConsumedWriteCapacityUnits')),
       graph('Read units an hour', units('ConsumedReadCapacityUnits')),
-      ...(cache ? [graph('Redis ECPU an hour', [ofCache(cache, 'ElastiCacheProcessingUnits', HOUR)])] : []),
+      ...(cache ? [graph('Redis ECPU an hour', [cacheMetric(cache, 'ElastiCacheProcessingUnits', HOUR)])] : []),
     ];
   }
 
   /** Returns a metric that the functions write, by route. */
-  private each(metricName: string, statistic: string): MathExpression[] {
+  private byRoute(metricName: string, statistic: string): MathExpression[] {
     return chunks(this.props.row.functions, SEARCHED_MAX).map((functions) => {
-      const expression = this.found(functions, metricName, statistic, 'Route');
+      const expression = this.search(functions, metricName, statistic, 'Route');
       return new MathExpression({ expression, label: '', period: MINUTE });
     });
   }
 
   /** Returns a search for a metric of these functions that has this dimension besides the common ones. */
-  private found(
+  private search(
     functions: readonly FunctionSpec[],
     metricName: string,
     statistic: string,
@@ -437,11 +441,11 @@ export class Monitoring extends Construct {
   }
 }
 
-function ofFunctions(some: Functions['all'], number: string): Thresholds {
+function alarmsOfTen(functions: Functions['all'], number: string): Thresholds {
   return {
     [`FunctionErrors${number}`]: {
-      metric: total(
-        some.map(([, made]) => made.metricErrors({ period: MINUTE })),
+      metric: sum(
+        functions.map(([, fn]) => fn.metricErrors({ period: MINUTE })),
         'Failed invocations',
       ),
       above: 0,
@@ -451,8 +455,8 @@ function ofFunctions(some: Functions['all'], number: string): Thresholds {
       section: 'Errors and delays',
     },
     [`FunctionThrottles${number}`]: {
-      metric: total(
-        some.map(([, made]) => made.metricThrottles({ period: MINUTE })),
+      metric: sum(
+        functions.map(([, fn]) => fn.metricThrottles({ period: MINUTE })),
         'Throttled invocations',
       ),
       above: 0,
@@ -489,8 +493,8 @@ function whenOverdue({ fewerThan, hours }: Overdue) {
 }
 
 /** Returns the id of a function's alarm, such as `ReadFnLatency`. */
-function idOf(name: string, what: string): string {
-  return name.replace(/(?:^|-)(\w)/g, (_, letter: string) => letter.toUpperCase()) + what;
+function idOf(name: string, suffix: string): string {
+  return name.replace(/(?:^|-)(\w)/g, (_, letter: string) => letter.toUpperCase()) + suffix;
 }
 
 /**
@@ -505,7 +509,7 @@ function errorsOfVersion(alias: Alias): Metric {
   return errors.with({ dimensionsMap: { ...errors.dimensions, ExecutedVersion: alias.version.version } });
 }
 
-function ofVerification({ project, deadLetters }: Verification): Thresholds {
+function verificationAlarms({ project, deadLetters }: Verification): Thresholds {
   return {
     NotVerified: {
       metric: project.metricSucceededBuilds({ period: HOUR }),
@@ -517,7 +521,7 @@ function ofVerification({ project, deadLetters }: Verification): Thresholds {
       section: 'The nightly comparison',
     },
     VerificationNotStarted: {
-      metric: waitingIn(deadLetters),
+      metric: visibleMessages(deadLetters),
       above: 0,
       minutes: 1,
       description:
@@ -527,7 +531,7 @@ function ofVerification({ project, deadLetters }: Verification): Thresholds {
   };
 }
 
-function waitingIn(queue: IQueue): Metric {
+function visibleMessages(queue: IQueue): Metric {
   return queue.metricApproximateNumberOfMessagesVisible({ statistic: 'Maximum', period: MINUTE });
 }
 
@@ -545,17 +549,17 @@ function graph(title: string, left: IMetric[]): GraphWidget {
   return new GraphWidget({ title, left, width: 6, height: 6 });
 }
 
-function named(metric: Metric, label: string): Metric {
+function labelled(metric: Metric, label: string): Metric {
   return metric.with({ label });
 }
 
-function ofCache(cache: Cache, metricName: string, period: Duration): Metric {
+function cacheMetric(cache: Cache, metricName: string, period: Duration): Metric {
   const dimensionsMap = { clusterId: cache.name };
   return new Metric({ namespace: 'AWS/ElastiCache', metricName, dimensionsMap, statistic: 'Sum', period });
 }
 
 /** Returns a metric of a table and of each of its indexes. The table's metric does not include the indexes. */
-function ofTable(stores: Stores, table: TableV2, metricName: string): Metric[] {
+function tableMetrics(stores: Stores, table: TableV2, metricName: string): Metric[] {
   const indexes = stores.indexesOf(table).map((GlobalSecondaryIndexName) => ({ GlobalSecondaryIndexName }));
   return [{}, ...indexes].map((index) => {
     const dimensionsMap = { TableName: table.tableName, ...index };
@@ -565,15 +569,15 @@ function ofTable(stores: Stores, table: TableV2, metricName: string): Metric[] {
 
 function throttles(stores: Stores, table: TableV2, label: string): MathExpression {
   const names = ['ReadThrottleEvents', 'WriteThrottleEvents'];
-  return total(
-    names.flatMap((metricName) => ofTable(stores, table, metricName)),
+  return sum(
+    names.flatMap((metricName) => tableMetrics(stores, table, metricName)),
     label,
   );
 }
 
 /** Returns the sum of metrics. Their ids contain the label, because all metrics of a graph share one namespace. */
-function total(metrics: IMetric[], label: string, period = MINUTE): MathExpression {
+function sum(metrics: IMetric[], label: string, period = MINUTE): MathExpression {
   const prefix = label.toLowerCase().replace(/\W/g, '');
-  const usingMetrics = Object.fromEntries(metrics.map((metric, place) => [`${prefix}${place}`, metric]));
+  const usingMetrics = Object.fromEntries(metrics.map((metric, index) => [`${prefix}${index}`, metric]));
   return new MathExpression({ expression: `SUM([${Object.keys(usingMetrics)}])`, usingMetrics, label, period });
 }

@@ -78,8 +78,8 @@ export class Network extends Construct {
   }
 
   private endpoints(rows: readonly StageConfig[]): void {
-    const anyInside = (asks: (row: StageConfig, spec: FunctionSpec) => boolean) =>
-      rows.some((row) => row.functions.some((spec) => usesRedis(row, spec) && asks(row, spec)));
+    const anyInNetwork = (matches: (row: StageConfig, spec: FunctionSpec) => boolean) =>
+      rows.some((row) => row.functions.some((spec) => usesRedis(row, spec) && matches(row, spec)));
     const sameAccount = () =>
       new PolicyStatement({
         effect: Effect.ALLOW,
@@ -94,7 +94,7 @@ export class Network extends Construct {
     this.vpc
       .addGatewayEndpoint('DynamoDb', { service: GatewayVpcEndpointAwsService.DYNAMODB })
       .addToPolicy(sameAccount());
-    const reach = (id: string, service: InterfaceVpcEndpointAwsService) => {
+    const addEndpoint = (id: string, service: InterfaceVpcEndpointAwsService) => {
       const securityGroup = new SecurityGroup(this, `${id}Endpoint`, {
         vpc: this.vpc,
         description: `Endpoint of ${id}`,
@@ -104,11 +104,11 @@ export class Network extends Construct {
       const endpoint = this.vpc.addInterfaceEndpoint(id, { service, securityGroups: [securityGroup], open: false });
       endpoint.addToPolicy(sameAccount());
     };
-    if (anyInside((_, spec) => holdsSigningKeys(spec))) {
-      reach('SecretsManager', InterfaceVpcEndpointAwsService.SECRETS_MANAGER);
+    if (anyInNetwork((_, spec) => holdsSigningKeys(spec))) {
+      addEndpoint('SecretsManager', InterfaceVpcEndpointAwsService.SECRETS_MANAGER);
     }
-    if (anyInside((row, spec) => does(spec, 'ingest') || queues(row, spec))) {
-      reach('Sqs', InterfaceVpcEndpointAwsService.SQS);
+    if (anyInNetwork((row, spec) => does(spec, 'ingest') || queues(row, spec))) {
+      addEndpoint('Sqs', InterfaceVpcEndpointAwsService.SQS);
     }
   }
 }

@@ -27,15 +27,16 @@ export interface Uses {
  * and views, and DeleteItem for released unique keys.
  */
 export function permissions(spec: FunctionSpec, rows: readonly StageConfig[], uses: Uses): PolicyDocument {
-  const having = rows.filter(({ functions }) => functions.includes(spec));
-  const ofRows = having.flatMap((row) => [
-    ...ofCommands(spec, row, uses),
-    ...ofReads(spec, row, uses),
-    ...ofWrites(spec, row, uses),
-    ...ofQueue(spec, row, uses),
+  const stages = rows.filter(({ functions }) => functions.includes(spec));
+  const ofStages = stages.flatMap((row) => [
+    ...recordStatements(spec, row, uses),
+    ...readStatements(spec, row, uses),
+    ...writeStatements(spec, row, uses),
+    ...queueStatements(spec, row, uses),
   ]);
-  const inNetwork = having.some((row) => usesRedis(row, spec)) ? ofCache(uses) : [];
-  return new PolicyDocument({ statements: [...ofRows, ...ofPlatform(spec, uses), ...inNetwork], minimize: true });
+  const inNetwork = stages.some((row) => usesRedis(row, spec)) ? cacheStatements(uses) : [];
+  const statements = [...ofStages, ...platformStatements(spec, uses), ...inNetwork];
+  return new PolicyDocument({ statements, minimize: true });
 }
 
 export function allow(actions: string[], ...resources: string[]): PolicyStatement {
@@ -52,7 +53,7 @@ export function roleFor(scope: Construct, service: string, ...statements: Policy
   });
 }
 
-function ofCommands(spec: FunctionSpec, row: StageConfig, { stores }: Uses): PolicyStatement[] {
+function recordStatements(spec: FunctionSpec, row: StageConfig, { stores }: Uses): PolicyStatement[] {
   const statements = [];
   // The function reads records for tokens that name a command, for status requests, and for clients that wait for an outcome. It
   // also reads them for actions, which are judged after the earlier commands of their session.
@@ -65,7 +66,7 @@ function ofCommands(spec: FunctionSpec, row: StageConfig, { stores }: Uses): Pol
   return statements;
 }
 
-function ofReads(spec: FunctionSpec, row: StageConfig, { stores }: Uses): PolicyStatement[] {
+function readStatements(spec: FunctionSpec, row: StageConfig, { stores }: Uses): PolicyStatement[] {
   const tables = row.reads_from === 'read-store' ? stores.views : [stores.write];
   const statements = [];
   if (does(spec, 'get')) {
@@ -80,7 +81,7 @@ function ofReads(spec: FunctionSpec, row: StageConfig, { stores }: Uses): Policy
   return statements;
 }
 
-function ofWrites(spec: FunctionSpec, row: StageConfig, { stores }: Uses): PolicyStatement[] {
+function writeStatements(spec: FunctionSpec, row: StageConfig, { stores }: Uses): PolicyStatement[] {
   if (!appliesAtOnce(row, spec) && !does(spec, 'ingest')) {
     return [];
   }
@@ -94,7 +95,7 @@ function ofWrites(spec: FunctionSpec, row: StageConfig, { stores }: Uses): Polic
   return statements;
 }
 
-function ofQueue(spec: FunctionSpec, row: StageConfig, { stores, commandQueue }: Uses): PolicyStatement[] {
+function queueStatements(spec: FunctionSpec, row: StageConfig, { stores, commandQueue }: Uses): PolicyStatement[] {
   const statements = [];
   if (commandQueue !== undefined && does(spec, 'ingest')) {
     // Lambda polls the queue with the function's role. The function itself defers early messages.
@@ -118,7 +119,7 @@ function arns(tables: TableV2[]): string[] {
   return tables.map((table) => table.tableArn);
 }
 
-function ofPlatform(spec: FunctionSpec, { signingKeysSecret, tracing, logGroupArn }: Uses): PolicyStatement[] {
+function platformStatements(spec: FunctionSpec, { signingKeysSecret, tracing, logGroupArn }: Uses): PolicyStatement[] {
   const statements = [
     // Lambda names the log streams, a new one for each environment.
     allow(['logs:CreateLogStream', 'logs:PutLogEvents'], `${logGroupArn}:*`),
@@ -133,8 +134,8 @@ function ofPlatform(spec: FunctionSpec, { signingKeysSecret, tracing, logGroupAr
   return statements;
 }
 
-function ofCache({ cache, functionArn }: Uses): PolicyStatement[] {
-  return cache === undefined ? [] : [allow(['elasticache:Connect'], ...cache.arns), ...ofNetwork(functionArn)];
+function cacheStatements({ cache, functionArn }: Uses): PolicyStatement[] {
+  return cache === undefined ? [] : [allow(['elasticache:Connect'], ...cache.arns), ...networkStatements(functionArn)];
 }
 
 /** https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html */
@@ -148,7 +149,7 @@ const NETWORK_INTERFACES = [
 ];
 
 /** Lambda uses the function's role to create its network interfaces, which have no names yet. The function's own code must not. */
-function ofNetwork(functionArn: string): PolicyStatement[] {
+function networkStatements(functionArn: string): PolicyStatement[] {
   return [
     allow(NETWORK_INTERFACES, '*'),
     new PolicyStatement({

@@ -40,25 +40,25 @@ export class Watershed extends Stack {
     const domainEvents = config.domainEvents ? new DomainEvents(this, config, stores.write) : undefined;
     const verified = config.nightlyVerify && row.writes_read_store;
     const verification = verified ? new Verification(this, { config, stores, commandQueue, packages }) : undefined;
-    const watched = { config, row, api, functions, stores, commandQueue, cache, domainEvents, verification };
-    const monitoring = new Monitoring(this, watched);
+    const monitored = { config, row, api, functions, stores, commandQueue, cache, domainEvents, verification };
+    const monitoring = new Monitoring(this, monitored);
     if (config.canary) {
       new Rollout(this, functions, monitoring);
     }
 
-    this.tell('Stage', row.stage);
-    this.tell('Url', api.url);
-    this.tell('DomainTarget', api.domainTarget);
+    this.output('Stage', row.stage);
+    this.output('Url', api.url);
+    this.output('DomainTarget', api.domainTarget);
     // The outputs for the operators' tool: see docs/operations.md.
-    this.tell('WriteTable', stores.write.tableName);
-    this.tell('CommandsTable', stores.commands.tableName);
-    this.tell('ReadTable', stores.read?.tableName);
-    this.tell('OtherReadTable', stores.otherRead?.tableName);
-    this.tell('QueueUrl', commandQueue?.queue.queueUrl);
-    this.tell('DeadLetterQueueUrl', commandQueue?.deadLetters.queueUrl);
+    this.output('WriteTable', stores.write.tableName);
+    this.output('CommandsTable', stores.commands.tableName);
+    this.output('ReadTable', stores.read?.tableName);
+    this.output('OtherReadTable', stores.otherRead?.tableName);
+    this.output('QueueUrl', commandQueue?.queue.queueUrl);
+    this.output('DeadLetterQueueUrl', commandQueue?.deadLetters.queueUrl);
   }
 
-  private tell(id: string, value: string | undefined): void {
+  private output(id: string, value: string | undefined): void {
     if (value !== undefined) {
       new CfnOutput(this, id, { value });
     }

@@ -45,12 +45,14 @@ export function stageOf(stage: string): StageConfig {
  * shared/service/src/stages.rs.
  */
 export function stageBefore(row: StageConfig, from: string): StageConfig {
-  const back = allStages().reverse();
-  const there = allStages().filter(({ kind }) => kind !== 'contract');
-  const known = [there, back].flatMap((way) => way.filter((_, place) => way[place + 1]?.stage === row.stage));
-  const found = [row, ...known].find(({ stage }) => stage === from);
+  const backward = allStages().reverse();
+  const forward = allStages().filter(({ kind }) => kind !== 'contract');
+  const neighbours = [forward, backward].flatMap((path) =>
+    path.filter((_, index) => path[index + 1]?.stage === row.stage),
+  );
+  const found = [row, ...neighbours].find(({ stage }) => stage === from);
   if (found === undefined) {
-    const names = known.map(({ stage }) => stage).join(' or ');
+    const names = neighbours.map(({ stage }) => stage).join(' or ');
     throw new Refusal(`no single deployment leads from \`${from}\` to ${row.stage}: FROM must be ${names}`);
   }
   return found;

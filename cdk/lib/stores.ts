@@ -32,9 +32,9 @@ export class Stores extends Construct {
     this.write = this.original('Write', 'write', SERVICE.slots, config.domainEvents);
     this.commands = this.original('Commands', 'commands', []);
     if (rows.some((row) => row.writes_read_store)) {
-      this.read = this.ofProjection(config.projection);
+      this.read = this.readTable(config.projection);
       if (config.otherProjection !== undefined && rows.some((row) => row.queue_deployed)) {
-        this.otherRead = this.ofProjection(config.otherProjection);
+        this.otherRead = this.readTable(config.otherProjection);
       }
     }
     retain(this, config);
@@ -66,7 +66,7 @@ export class Stores extends Construct {
    * Creates a read table. Its name and logical id end in the projection's version, so a swap of two projections changes neither
    * table.
    */
-  private ofProjection(projection: number): TableV2 {
+  private readTable(projection: number): TableV2 {
     return this.table(`ReadV${projection}`, `read-v${projection}`, SERVICE.slots);
   }
 
@@ -108,7 +108,7 @@ export class Stores extends Construct {
       ...(warm && { warmThroughput: warm }),
       ...(streamed && { dynamoStream: StreamViewType.NEW_IMAGE }),
     });
-    tellNoKeysOf(table, slots);
+    hideKeysOfIndexes(table, slots);
     return table;
   }
 }
@@ -123,7 +123,7 @@ function indexName(slot: string): string {
  * of indexes contain values such as the names of users. By default an index has the setting of its table, and the construct offers
  * no separate one.
  */
-function tellNoKeysOf(table: TableV2, slots: readonly string[]): void {
+function hideKeysOfIndexes(table: TableV2, slots: readonly string[]): void {
   if (slots.length > 0) {
     (table.node.defaultChild as CfnGlobalTable).addPropertyOverride(
       'Replicas.0.GlobalSecondaryIndexes',
