@@ -4,17 +4,17 @@ import { test } from 'node:test';
 import type { Template } from 'aws-cdk-lib/assertions';
 import { aggregatesSeries, all, evaluate, type Expression, parse, type Series, type Type, typeOf } from './metric-math';
 import { resolve } from './policies';
-import { of, properties, STAGES, template } from './support';
+import { prod, properties, STAGES, template } from './support';
 
 /** Every stage with the base `prod`, and configurations with more or fewer alarms. */
 const TEMPLATES = new Map<string, Template>([
-  ...STAGES.map(({ stage }): [string, Template] => [stage, of(stage)]),
+  ...STAGES.map(({ stage }): [string, Template] => [stage, prod(stage)]),
   ['cqrs with all options', template('cqrs', { domainEvents: true, otherProjection: 2, tracing: true })],
   ['cqrs in dev', template('cqrs', { base: 'dev' })],
 ]);
 
 const alarmsOf = (from: Template) => properties(from, 'AWS::CloudWatch::Alarm');
-const called = (logicalId: string) => logicalId.replace(/^Monitoring(\w+)[0-9A-F]{8}$/, '$1');
+const alarmName = (logicalId: string) => logicalId.replace(/^Monitoring(\w+)[0-9A-F]{8}$/, '$1');
 
 // Metric math
 
@@ -100,15 +100,15 @@ function typesOf(queries: Query[]): Map<string, Type> {
     assert.equal(queries.filter((query) => query.id === id).length, 1, `two queries have the id ${id}`);
   }
   const types = new Map<string, Type>();
-  let left = queries;
-  while (left.length > 0) {
-    const waiting = left.map(({ id }) => id);
-    const ready = left.filter(({ expression }) => !usesAny(expression, waiting));
+  let remaining = queries;
+  while (remaining.length > 0) {
+    const waiting = remaining.map(({ id }) => id);
+    const ready = remaining.filter(({ expression }) => !usesAny(expression, waiting));
     assert.ok(ready.length > 0, 'expressions refer to each other in a circle');
     for (const { id, expression } of ready) {
       types.set(id, expression === undefined ? 'TS' : typeOf(expression, types));
     }
-    left = left.filter((query) => !ready.includes(query));
+    remaining = remaining.filter((query) => !ready.includes(query));
   }
   return types;
 }
@@ -161,21 +161,21 @@ test('CloudWatch accepts the metric math and the periods of every alarm', () => 
 });
 
 test('the check of alarms finds each fault that CloudWatch would refuse', () => {
-  const [, alarm] = alarmsOf(of('cqrs')).find(([id]) => called(id) === 'ServerErrors')!;
-  const refused = (change: (alarm: any) => void, says: RegExp) => {
+  const [, alarm] = alarmsOf(prod('cqrs')).find(([id]) => alarmName(id) === 'ServerErrors')!;
+  const refused = (change: (alarm: any) => void, message: RegExp) => {
     const changed = structuredClone(alarm);
     change(changed);
-    assert.throws(() => checkAlarm(changed), says);
+    assert.throws(() => checkAlarm(changed), message);
   };
-  const expressed = (text: string) => (alarm: any) => {
+  const withExpression = (text: string) => (alarm: any) => {
     alarm.Metrics.find(({ Expression }: any) => Expression !== undefined).Expression = text;
   };
-  refused(expressed('100 * errors / MAX([requests, 1])'), /an array holds time series/);
-  refused(expressed('errors / request'), /no metric has the id request/);
-  refused(expressed("SEARCH('{AWS/Lambda} Errors', 'Sum', 60)"), /single series/);
-  refused(expressed("SUM(SEARCH('{AWS/Lambda} Errors', 'Sum', 60))"), /SEARCH is for dashboards/);
-  refused(expressed('[errors, requests]'), /single series/);
-  refused(expressed('errors / SUM(requests)'), /aggregates no series/);
+  refused(withExpression('100 * errors / MAX([requests, 1])'), /an array holds time series/);
+  refused(withExpression('errors / request'), /no metric has the id request/);
+  refused(withExpression("SEARCH('{AWS/Lambda} Errors', 'Sum', 60)"), /single series/);
+  refused(withExpression("SUM(SEARCH('{AWS/Lambda} Errors', 'Sum', 60))"), /SEARCH is for dashboards/);
+  refused(withExpression('[errors, requests]'), /single series/);
+  refused(withExpression('errors / SUM(requests)'), /aggregates no series/);
   refused((alarm) => (alarm.Metrics[1].Id = 'Errors'), /Errors/);
   refused((alarm) => (alarm.Metrics[1].ReturnData = true), /exactly one result/);
   refused((alarm) => (alarm.Metrics[1].MetricStat.Period = 300), /one period/);
@@ -232,12 +232,12 @@ test('CloudWatch accepts every search, even with the longest name of a deploymen
 // The functions' own metrics
 
 /** Returns the sets of dimensions with which shared/src/metrics/emf.rs writes each metric, sorted. */
-function written(): Map<string, string[]> {
+function writtenDimensions(): Map<string, string[]> {
   const source = readFileSync('../shared/src/metrics/emf.rs', 'utf8');
   const directives = source.matchAll(/dimensions: &\[((?:&\[[^\]]*\](?:, )?)+)\],\s*metrics: &\[([^\]]*)\]/g);
   const sets = new Map<string, string[]>();
   for (const [, dimensions, metrics] of directives) {
-    const names = [...dimensions!.matchAll(/&\[([^\]]*)\]/g)].map(([, set]) => inOrder(set!.match(/\w+/g)!));
+    const names = [...dimensions!.matchAll(/&\[([^\]]*)\]/g)].map(([, set]) => sorted(set!.match(/\w+/g)!));
     for (const [, metric] of metrics!.matchAll(/\w+\("(\w+)"\)/g)) {
       sets.set(metric!, names);
     }
@@ -245,24 +245,24 @@ function written(): Map<string, string[]> {
   return sets;
 }
 
-const inOrder = (dimensions: string[]) => [...dimensions].sort().join();
+const sorted = (dimensions: string[]) => [...dimensions].sort().join();
 
 /** Returns the metrics of an alarm, each with name and dimensions. */
-function watched(alarm: any): any[] {
+function watchedMetrics(alarm: any): any[] {
   const stats = (alarm.Metrics ?? []).flatMap(({ MetricStat }: any) => MetricStat?.Metric ?? []);
   return alarm.Metrics ? stats : [alarm];
 }
 
 test('the functions write each of our metrics with the dimensions that alarms ask for', () => {
-  const sets = written();
+  const sets = writtenDimensions();
   assert.ok(sets.size >= 9, [...sets.keys()].join());
   let found = 0;
   for (const { stage, functions } of STAGES) {
-    for (const [id, alarm] of alarmsOf(of(stage))) {
-      for (const { Namespace, MetricName, Dimensions } of watched(alarm)) {
+    for (const [id, alarm] of alarmsOf(prod(stage))) {
+      for (const { Namespace, MetricName, Dimensions } of watchedMetrics(alarm)) {
         if (Namespace === 'Watershed') {
           const values = new Map<string, string>(Dimensions.map(({ Name, Value }: any) => [Name, Value]));
-          assert.ok(sets.get(MetricName)?.includes(inOrder([...values.keys()])), `${id} at ${stage}`);
+          assert.ok(sets.get(MetricName)?.includes(sorted([...values.keys()])), `${id} at ${stage}`);
           assert.equal(values.get('Stage'), stage);
           assert.ok(
             functions.some(({ name }) => `watershed-${name}` === values.get('Function')),
@@ -277,16 +277,16 @@ test('the functions write each of our metrics with the dimensions that alarms as
 });
 
 test('the functions write each of our metrics with the dimensions that dashboards ask for', () => {
-  const sets = written();
+  const sets = writtenDimensions();
   for (const { stage } of STAGES) {
-    for (const parts of metricsOfWidgets(of(stage)).flat()) {
+    for (const parts of metricsOfWidgets(prod(stage)).flat()) {
       const { expression = '' } = parts.at(-1);
       for (const [, schema, metric] of expression.matchAll(/SEARCH\('\{Watershed,([^}]*)\} MetricName="(\w+)"/g)) {
-        assert.ok(sets.get(metric)?.includes(inOrder(schema.split(','))), `${metric} by ${schema}`);
+        assert.ok(sets.get(metric)?.includes(sorted(schema.split(','))), `${metric} by ${schema}`);
       }
       if (parts[0] === 'Watershed') {
         const names = parts.slice(2, -1).filter((_, index) => index % 2 === 0);
-        assert.ok(sets.get(parts[1])?.includes(inOrder(names)), `${parts[1]} by ${names}`);
+        assert.ok(sets.get(parts[1])?.includes(sorted(names)), `${parts[1]} by ${names}`);
       }
     }
   }
@@ -335,23 +335,23 @@ function valuesOf(alarm: any, measured: Measured, periods: number): Series {
 const CANARY = 10;
 const each = (value: number): Series => Array(CANARY).fill(value);
 
-const ours = (metric: string, name: string) => `Watershed ${metric} Function=watershed-${name},Stage=cqrs`;
+const ourMetric = (metric: string, name: string) => `Watershed ${metric} Function=watershed-${name},Stage=cqrs`;
 
 function frontDoor(metric: string): string {
-  const [[id]] = properties(of('cqrs'), 'AWS::ApiGatewayV2::Api') as [[string, any]];
+  const [[id]] = properties(prod('cqrs'), 'AWS::ApiGatewayV2::Api') as [[string, any]];
   return `AWS/ApiGateway ${metric} ApiId=<${id}>`;
 }
 
 /** Returns the metric of failed invocations of a function's new version. */
 function crashes(name: string, version = newVersionOf(name)): string {
-  const [id] = properties(of('cqrs'), 'AWS::Lambda::Function').find(
+  const [id] = properties(prod('cqrs'), 'AWS::Lambda::Function').find(
     ([, { FunctionName }]) => FunctionName === `watershed-${name}`,
   )!;
   return `AWS/Lambda Errors ExecutedVersion=${version},FunctionName=<${id}>,Resource=<${id}>:live`;
 }
 
 function newVersionOf(name: string): string {
-  const [id] = Object.keys(of('cqrs').findResources('AWS::Lambda::Version')).filter((id) =>
+  const [id] = Object.keys(prod('cqrs').findResources('AWS::Lambda::Version')).filter((id) =>
     id.includes(name.replace('-', '')),
   );
   return `<${id}.Version>`;
@@ -362,30 +362,30 @@ const HEALTHY: Measured = {
   [frontDoor('Count')]: each(6_000),
   [frontDoor('5xx')]: each(0),
   [frontDoor('Latency')]: each(80),
-  [ours('Requests', 'read-fn')]: each(5_400),
-  [ours('Errors', 'read-fn')]: each(0),
-  [ours('Latency', 'read-fn')]: each(30),
-  [ours('Requests', 'write-fn')]: each(600),
-  [ours('Errors', 'write-fn')]: each(0),
-  [ours('Latency', 'write-fn')]: each(60),
-  [ours('CommandsApplied', 'ingest-fn')]: each(590),
-  [ours('CommandsRefused', 'ingest-fn')]: each(10),
-  [ours('CommandsFailed', 'ingest-fn')]: each(0),
-  [ours('DeliveriesFailed', 'ingest-fn')]: each(0),
-  [ours('ProjectionLag', 'ingest-fn')]: each(250),
+  [ourMetric('Requests', 'read-fn')]: each(5_400),
+  [ourMetric('Errors', 'read-fn')]: each(0),
+  [ourMetric('Latency', 'read-fn')]: each(30),
+  [ourMetric('Requests', 'write-fn')]: each(600),
+  [ourMetric('Errors', 'write-fn')]: each(0),
+  [ourMetric('Latency', 'write-fn')]: each(60),
+  [ourMetric('CommandsApplied', 'ingest-fn')]: each(590),
+  [ourMetric('CommandsRefused', 'ingest-fn')]: each(10),
+  [ourMetric('CommandsFailed', 'ingest-fn')]: each(0),
+  [ourMetric('DeliveriesFailed', 'ingest-fn')]: each(0),
+  [ourMetric('ProjectionLag', 'ingest-fn')]: each(250),
 };
 
 /** The faults of new code. Each has the faulty function, the alarm that must detect it, and the metrics of the canary. */
 const FAULTS: [fault: string, name: string, alarm: string, measured: Measured][] = [
-  ['read-fn answers 500', 'read-fn', 'ReadFnServerErrors', { [ours('Errors', 'read-fn')]: each(540) }],
+  ['read-fn answers 500', 'read-fn', 'ReadFnServerErrors', { [ourMetric('Errors', 'read-fn')]: each(540) }],
   [
     'write-fn answers 503, which is one in a hundred answers of the front door',
     'write-fn',
     'WriteFnServerErrors',
-    { [ours('Errors', 'write-fn')]: each(60), [frontDoor('5xx')]: each(60) },
+    { [ourMetric('Errors', 'write-fn')]: each(60), [frontDoor('5xx')]: each(60) },
   ],
-  ['read-fn is slow', 'read-fn', 'ReadFnLatency', { [ours('Latency', 'read-fn')]: each(5_000) }],
-  ['write-fn is slow', 'write-fn', 'WriteFnLatency', { [ours('Latency', 'write-fn')]: each(5_000) }],
+  ['read-fn is slow', 'read-fn', 'ReadFnLatency', { [ourMetric('Latency', 'read-fn')]: each(5_000) }],
+  ['write-fn is slow', 'write-fn', 'WriteFnLatency', { [ourMetric('Latency', 'write-fn')]: each(5_000) }],
   ['read-fn runs out of memory', 'read-fn', 'ReadFnInvocationErrors', { [crashes('read-fn')]: each(540) }],
   [
     'write-fn does not start, and gets requests in three of ten minutes',
@@ -398,21 +398,26 @@ const FAULTS: [fault: string, name: string, alarm: string, measured: Measured][]
     'ingest-fn cannot store commands, and old code applies them at the next delivery',
     'ingest-fn',
     'DeliveriesFailed',
-    { [ours('DeliveriesFailed', 'ingest-fn')]: each(60) },
+    { [ourMetric('DeliveriesFailed', 'ingest-fn')]: each(60) },
   ],
   [
     'write-fn queues commands that ingest-fn cannot read',
     'write-fn',
     'DeliveriesFailed',
-    { [ours('DeliveriesFailed', 'ingest-fn')]: each(60) },
+    { [ourMetric('DeliveriesFailed', 'ingest-fn')]: each(60) },
   ],
   [
     'ingest-fn fails a command for good at its first delivery',
     'ingest-fn',
     'CommandsFailed',
-    { [ours('CommandsFailed', 'ingest-fn')]: [undefined, undefined, 1] },
+    { [ourMetric('CommandsFailed', 'ingest-fn')]: [undefined, undefined, 1] },
   ],
-  ['ingest-fn projects late', 'ingest-fn', 'ProjectionLag', { [ours('ProjectionLag', 'ingest-fn')]: each(60_000) }],
+  [
+    'ingest-fn projects late',
+    'ingest-fn',
+    'ProjectionLag',
+    { [ourMetric('ProjectionLag', 'ingest-fn')]: each(60_000) },
+  ],
   [
     'read-fn makes answers that the front door cannot read',
     'read-fn',
@@ -425,13 +430,13 @@ const FAULTS: [fault: string, name: string, alarm: string, measured: Measured][]
 /** Returns the rollback alarms of a function, by name. */
 function rollbackAlarms(stage: string, name: string): Map<string, any> {
   const group = groupOf(stage, name);
-  const all = new Map(alarmsOf(of(stage)));
+  const all = new Map(alarmsOf(prod(stage)));
   const ids: string[] = group.AlarmConfiguration.Alarms.map(({ Name }: any) => Name.Ref);
-  return new Map(ids.map((id) => [called(id), all.get(id)]));
+  return new Map(ids.map((id) => [alarmName(id), all.get(id)]));
 }
 
 function groupOf(stage: string, name: string): any {
-  const groups = properties(of(stage), 'AWS::CodeDeploy::DeploymentGroup');
+  const groups = properties(prod(stage), 'AWS::CodeDeploy::DeploymentGroup');
   return groups.find(([id]) => id.startsWith(`Rollout${name.replaceAll('-', '')}`))![1];
 }
 
@@ -500,7 +505,7 @@ test('a function has the rollback alarms of itself, of its commands and of the f
 
 test('the rollback alarms exist before an alias moves to a new version', () => {
   for (const { stage } of STAGES) {
-    for (const [id, alias] of Object.entries<any>(of(stage).findResources('AWS::Lambda::Alias'))) {
+    for (const [id, alias] of Object.entries<any>(prod(stage).findResources('AWS::Lambda::Alias'))) {
       const { DeploymentGroupName } = alias.UpdatePolicy.CodeDeployLambdaAliasUpdate;
       assert.ok(alias.DependsOn.includes(DeploymentGroupName.Ref), id);
     }
@@ -510,7 +515,7 @@ test('the rollback alarms exist before an alias moves to a new version', () => {
 // The nightly comparison
 
 test('an alarm goes off if no comparison of the stores has succeeded for 26 hours, even if none has started', () => {
-  const [, alarm] = alarmsOf(of('cqrs')).find(([id]) => called(id) === 'NotVerified')!;
+  const [, alarm] = alarmsOf(prod('cqrs')).find(([id]) => alarmName(id) === 'NotVerified')!;
   assert.deepEqual([alarm.Namespace, alarm.MetricName, alarm.Period], ['AWS/CodeBuild', 'SucceededBuilds', 3_600]);
   const successes = (...hours: number[]) => ({
     [identityOf(alarm)]: Array.from({ length: 72 }, (_, hour) => (hours.includes(hour) ? 1 : undefined)),
@@ -522,7 +527,7 @@ test('an alarm goes off if no comparison of the stores has succeeded for 26 hour
 });
 
 test('if the schedule cannot start a comparison, a queue keeps the message, and an alarm goes off', () => {
-  const from = of('cqrs');
+  const from = prod('cqrs');
   const [[, { Target }]] = properties(from, 'AWS::Scheduler::Schedule') as [[string, any]];
   const [id] = Target.DeadLetterConfig.Arn['Fn::GetAtt'];
   const queue = from.findResources('AWS::SQS::Queue')[id]!['Properties'];
@@ -530,7 +535,7 @@ test('if the schedule cannot start a comparison, a queue keeps the message, and 
   const policies = properties(from, 'AWS::SQS::QueuePolicy').filter(([, { Queues }]) => Queues[0].Ref === id);
   const [denied] = policies[0]![1].PolicyDocument.Statement;
   assert.deepEqual([denied.Effect, denied.Condition], ['Deny', { Bool: { 'aws:SecureTransport': 'false' } }]);
-  const [, alarm] = alarmsOf(from).find(([id]) => called(id) === 'VerificationNotStarted')!;
+  const [, alarm] = alarmsOf(from).find(([id]) => alarmName(id) === 'VerificationNotStarted')!;
   assert.equal(
     goesOff(alarm, { [`AWS/SQS ApproximateNumberOfMessagesVisible QueueName=<${id}.QueueName>`]: [1] }, 1),
     true,
@@ -542,7 +547,7 @@ test('if the schedule cannot start a comparison, a queue keeps the message, and 
 test('`watershed cost` counts every metric that an alarm watches', () => {
   const document = readFileSync('../docs/cost.md', 'utf8');
   for (const stage of ['cqrs', 'lambda-lith']) {
-    const count = alarmsOf(of(stage)).reduce((sum, [, alarm]) => sum + watched(alarm).length, 0);
+    const count = alarmsOf(prod(stage)).reduce((sum, [, alarm]) => sum + watchedMetrics(alarm).length, 0);
     const shown = new RegExp(`^${stage} on .*, \\$ a month .*\\nalarms +(\\d+\\.\\d+)`, 'm').exec(document);
     // An alarm costs $0.10 a month for each metric: tools/prices/src/lib.rs.
     assert.equal(shown?.[1], (count / 10).toFixed(2), stage);

@@ -21,11 +21,11 @@ function file(text: string): string {
   return path;
 }
 
-function refused(attempt: () => unknown, ...says: RegExp[]): void {
+function refused(attempt: () => unknown, ...messages: RegExp[]): void {
   assert.throws(attempt, (error: Error) => {
     assert.ok(error instanceof Refusal, String(error));
-    for (const wanted of says) {
-      assert.match(error.message, wanted);
+    for (const message of messages) {
+      assert.match(error.message, message);
     }
     return true;
   });
@@ -70,13 +70,13 @@ test('all errors of a configuration are reported at once', () => {
     redis: 'yes',
     signingKeysSecret: 'keys',
   };
-  const says = [
+  const messages = [
     /issuer must be the https/,
     /audience must be a list/,
     /colour is not a known key: choose one of base, name/,
     /redis must be true/,
   ];
-  refused(() => parseConfig(wrong, 'it'), ...says, /signingKeysSecret must be the ARN/);
+  refused(() => parseConfig(wrong, 'it'), ...messages, /signingKeysSecret must be the ARN/);
 });
 
 test('a configuration with values that AWS would refuse is refused', () => {
@@ -102,8 +102,8 @@ test('a configuration with values that AWS would refuse is refused', () => {
     [{ warmThroughput: { reads: 1, writes: 1 } }, /warmThroughput must have/],
     [{ alarmEmail: 'nobody' }, /alarmEmail must be/],
   ];
-  for (const [different, says] of wrong) {
-    refused(() => config(different), says);
+  for (const [changes, message] of wrong) {
+    refused(() => config(changes), message);
   }
 });
 
@@ -141,36 +141,36 @@ function app(context: object, environment: object) {
 }
 
 test('each error is one line, before anything is deployed', () => {
-  const here = { CDK_DEFAULT_ACCOUNT: '111122223333', CDK_DEFAULT_REGION: 'eu-central-1' };
+  const loggedIn = { CDK_DEFAULT_ACCOUNT: '111122223333', CDK_DEFAULT_REGION: 'eu-central-1' };
   const own = JSON.parse(readFileSync('config.example.json', 'utf8'));
-  const elsewhere = { name: 'api.example.com', certificate: 'arn:aws:acm:us-east-1:111122223333:certificate/0-1-2' };
+  const otherRegion = { name: 'api.example.com', certificate: 'arn:aws:acm:us-east-1:111122223333:certificate/0-1-2' };
   const attempts: [object, object, RegExp][] = [
     [{}, {}, /^no AWS account to deploy to: log in/],
-    [{}, { ...here, CDK_DEFAULT_REGION: '' }, /^no AWS region to deploy to/],
+    [{}, { ...loggedIn, CDK_DEFAULT_REGION: '' }, /^no AWS region to deploy to/],
     [
       {},
-      { ...here, CDK_DEFAULT_REGION: 'us-east-1' },
+      { ...loggedIn, CDK_DEFAULT_REGION: 'us-east-1' },
       /^the secret .* is in account 111122223333, eu-central-1, but you deploy to .*us-east-1$/m,
     ],
-    [{}, here, /^`csqr` is not a stage/],
+    [{}, loggedIn, /^`csqr` is not a stage/],
     [
       { stage: 'cqrs', from: 'read-store' },
-      here,
+      loggedIn,
       /^no single deployment leads from `read-store` to cqrs: FROM must be cqrs-expand$/m,
     ],
     [
-      { config: file(JSON.stringify({ ...own, domain: elsewhere })) },
-      here,
+      { config: file(JSON.stringify({ ...own, domain: otherRegion })) },
+      loggedIn,
       /^the certificate of the domain is in account 111122223333, us-east-1, but you deploy to .*eu-central-1$/m,
     ],
-    [{ first: true, from: 'read-store' }, here, /^the first deployment replaces no stage/],
-    [{ config: undefined }, here, /^no configuration: set -c config=/],
-    [{ config: 'dev' }, here, /^`dev` does not exist/],
+    [{ first: true, from: 'read-store' }, loggedIn, /^the first deployment replaces no stage/],
+    [{ config: undefined }, loggedIn, /^no configuration: set -c config=/],
+    [{ config: 'dev' }, loggedIn, /^`dev` does not exist/],
   ];
-  for (const [context, environment, says] of attempts) {
+  for (const [context, environment, message] of attempts) {
     const { status, stderr } = app(context, environment);
     assert.equal(status, 1);
-    assert.match(stderr, says);
+    assert.match(stderr, message);
     assert.doesNotMatch(stderr, /\n\s+at /, 'no stack trace');
   }
 });

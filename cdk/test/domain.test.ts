@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Refusal } from '../lib/refusal';
-import { config, of, properties, STAGES, synthesise } from './support';
+import { config, prod, properties, STAGES, synthesise } from './support';
 
 const CERTIFICATE = 'arn:aws:acm:eu-central-1:111122223333:certificate/12345678-abcd-4ef0-9876-0123456789ab';
 const DOMAIN = { name: 'api.example.com', certificate: CERTIFICATE };
@@ -14,11 +14,11 @@ test('with a domain clients can use only the domain, over TLS 1.2 or newer, and 
       { CertificateArn: CERTIFICATE, EndpointType: 'REGIONAL', SecurityPolicy: 'TLS_1_2' },
     ]);
     const [[apiId, api]] = properties(from, 'AWS::ApiGatewayV2::Api') as [[string, any]];
-    const [[stageId, made]] = properties(from, 'AWS::ApiGatewayV2::Stage') as [[string, any]];
+    const [[stageId, apiStage]] = properties(from, 'AWS::ApiGatewayV2::Stage') as [[string, any]];
     const [mapping] = Object.values<any>(from.findResources('AWS::ApiGatewayV2::ApiMapping'));
     // Without a key, the API has the whole domain.
     assert.deepEqual(mapping.Properties, { ApiId: { Ref: apiId }, DomainName: { Ref: domainId }, Stage: '$default' });
-    assert.equal(made.StageName, '$default');
+    assert.equal(apiStage.StageName, '$default');
     assert.deepEqual(mapping.DependsOn, [stageId]);
     assert.equal(api.DisableExecuteApiEndpoint, true);
     const { Url, DomainTarget } = from.toJSON().Outputs;
@@ -38,14 +38,14 @@ test('with a base path the domain serves the API under it, and each function wit
       assert.equal(Environment?.Variables?.BASE_PATH, expected, `${stage} ${FunctionName}`);
     }
   }
-  assert.ok(!JSON.stringify(of('cqrs').toJSON()).includes('BASE_PATH'));
+  assert.ok(!JSON.stringify(prod('cqrs').toJSON()).includes('BASE_PATH'));
 });
 
 test('without a domain clients use the address of the API', () => {
-  of('cqrs').resourceCountIs('AWS::ApiGatewayV2::DomainName', 0);
-  const [[apiId, api]] = properties(of('cqrs'), 'AWS::ApiGatewayV2::Api') as [[string, any]];
+  prod('cqrs').resourceCountIs('AWS::ApiGatewayV2::DomainName', 0);
+  const [[apiId, api]] = properties(prod('cqrs'), 'AWS::ApiGatewayV2::Api') as [[string, any]];
   assert.equal(api.DisableExecuteApiEndpoint, undefined);
-  const { Url, DomainTarget } = of('cqrs').toJSON().Outputs;
+  const { Url, DomainTarget } = prod('cqrs').toJSON().Outputs;
   assert.deepEqual(Url.Value, { 'Fn::GetAtt': [apiId, 'ApiEndpoint'] });
   assert.equal(DomainTarget, undefined);
 });

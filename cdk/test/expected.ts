@@ -19,7 +19,7 @@ const GROUPS: Group[] = [
   ...SERVICE.resources.flatMap(({ collection, name }): Group[] => {
     const [all, one] = [`/${collection}`, `/${collection}/{id}`];
     const [read, write] = [`${collection}:read`, `${collection}:write`];
-    const acted = SERVICE.functions.filter(({ resource, action }) => resource === collection && action !== undefined);
+    const actions = SERVICE.functions.filter(({ resource, action }) => resource === collection && action !== undefined);
     return [
       [all, 'GET HEAD', read, 'read', `list-${collection}-fn`],
       [all, 'POST PUT PATCH DELETE', write, 'write', `create-${name}-fn`],
@@ -27,7 +27,7 @@ const GROUPS: Group[] = [
       [one, 'PUT POST', write, 'write', `replace-${name}-fn`],
       [one, 'PATCH', write, 'write', `update-${name}-fn`],
       [one, 'DELETE', write, 'write', `delete-${name}-fn`],
-      ...acted.map(({ action }): Group => {
+      ...actions.map(({ action }): Group => {
         return [`${one}/${action}`, 'POST PUT PATCH DELETE', write, 'write', `${action}-${name}-fn`];
       }),
     ];

@@ -11,22 +11,22 @@ export type Grants = Map<string, Map<string, string[]>>;
 
 /** Reads the document's tables. A heading names stages, or `everywhere`; a line has a binary, a resource and actions. */
 function documented(): Map<string, Grants> {
-  const rows = new Map<string, Grants>();
-  let named: string[] = [];
+  const byStage = new Map<string, Grants>();
+  let stages: string[] = [];
   for (const line of readFileSync(DOCUMENT, 'utf8').split('\n')) {
     const cells = line.split('|').map((cell) => cell.trim());
     if (line.startsWith('#')) {
-      named = line === '### everywhere' ? ['everywhere'] : line.startsWith('### ') ? quoted(line) : [];
+      stages = line === '### everywhere' ? ['everywhere'] : line.startsWith('### ') ? quoted(line) : [];
     } else if (cells.length === 6 && !['function', '---'].includes(cells[1]!)) {
       const [, name, resource, actions] = cells as [string, string, string, string];
-      for (const row of named) {
-        const grants = rows.get(row) ?? new Map();
+      for (const stage of stages) {
+        const grants = byStage.get(stage) ?? new Map();
         const ofBinary = grants.get(name) ?? new Map();
-        rows.set(row, grants.set(name, ofBinary.set(resource, quoted(actions))));
+        byStage.set(stage, grants.set(name, ofBinary.set(resource, quoted(actions))));
       }
     }
   }
-  return rows;
+  return byStage;
 }
 
 function quoted(text: string): string[] {
@@ -39,9 +39,9 @@ export const DOCUMENTED = documented();
 export function granted(name: string, ...rows: StageConfig[]): Map<string, string[]> {
   const spec = specOf(name);
   const everywhere = DOCUMENTED.get('everywhere')!;
-  const having = rows.filter(({ functions }) => functions.includes(spec));
+  const stages = rows.filter(({ functions }) => functions.includes(spec));
   const grants = new Map(everywhere.get('every function')!);
-  for (const row of having) {
+  for (const row of stages) {
     const network = usesRedis(row, spec) ? everywhere.get('who uses the cache')! : [];
     for (const [on, actions] of [...DOCUMENTED.get(row.stage)!.get(spec.binary)!, ...network]) {
       grants.set(on, [...(grants.get(on) ?? []), ...actions]);
@@ -51,15 +51,15 @@ export function granted(name: string, ...rows: StageConfig[]): Map<string, strin
 }
 
 /** Returns the resources that a function may use: the document's name for each, and its ARN in a policy. */
-export function resources(from: Template, name: string): [called: string, resource: string][] {
+export function resources(from: Template, name: string): [label: string, resource: string][] {
   const found: [string, string][] = [];
   for (const [id, table] of properties(from, 'AWS::DynamoDB::GlobalTable')) {
-    const called = `${table.TableName.replace(/^watershed-/, '')
+    const label = `${table.TableName.replace(/^watershed-/, '')
       .replace(/-v1$/, '')
       .replace(/^read-v2$/, 'other read')} table`;
-    found.push([called, `<${id}.Arn>`]);
+    found.push([label, `<${id}.Arn>`]);
     for (const { IndexName } of table.GlobalSecondaryIndexes ?? []) {
-      found.push([`${called}'s indexes`, `<${id}.Arn>/index/${IndexName}`]);
+      found.push([`${label}'s indexes`, `<${id}.Arn>/index/${IndexName}`]);
     }
   }
   for (const [id] of properties(from, 'AWS::SQS::Queue').filter(([id]) => /^CommandQueue/.test(id))) {
@@ -90,14 +90,14 @@ export function statements(from: Template, name: string): Statement[] {
  */
 export function differences(from: Template, name: string, grants: Map<string, string[]>): string[] {
   const [policy, known] = [statements(from, name), resources(from, name)];
-  const called = new Map(known.map(([called, resource]) => [resource, called]));
-  const tooMuch = allowances(policy)
-    .filter(([action, resource]) => !grants.get(called.get(resource) ?? '')?.includes(action))
-    .map(([action, resource]) => `may ${action} on ${called.get(resource) ?? resource}`);
-  const tooLittle = [...grants].flatMap(([on, actions]) => {
-    const named = known.filter(([called]) => called === on);
-    const missing = actions.filter((action) => !named.every(([, resource]) => isAllowed(policy, action, resource)));
-    return named.length === 0 ? [`has no ${on}`] : missing.map((action) => `may not ${action} on ${on}`);
+  const labels = new Map(known.map(([label, resource]) => [resource, label]));
+  const extra = allowances(policy)
+    .filter(([action, resource]) => !grants.get(labels.get(resource) ?? '')?.includes(action))
+    .map(([action, resource]) => `may ${action} on ${labels.get(resource) ?? resource}`);
+  const missing = [...grants].flatMap(([on, actions]) => {
+    const labelled = known.filter(([label]) => label === on);
+    const denied = actions.filter((action) => !labelled.every(([, resource]) => isAllowed(policy, action, resource)));
+    return labelled.length === 0 ? [`has no ${on}`] : denied.map((action) => `may not ${action} on ${on}`);
   });
-  return [...tooMuch, ...tooLittle].map((difference) => `${name} ${difference}`);
+  return [...extra, ...missing].map((difference) => `${name} ${difference}`);
 }

@@ -4,7 +4,7 @@ import { type StageConfig, stageOf } from '../lib/stages';
 import { synthesise } from './support';
 
 /** Every stage, with the stages to which one deployment leads from it. */
-export const NEXT: [from: StageConfig, rows: StageConfig[]][] = [
+export const NEIGHBOURS: [from: StageConfig, rows: StageConfig[]][] = [
   ['single-responsibility', 'lambda-lith'],
   ['lambda-lith', 'single-responsibility', 'read-write'],
   ['read-write', 'lambda-lith', 'memory-cache'],
@@ -25,13 +25,13 @@ export interface Move {
   readonly to: StageConfig;
   /** The template that is deployed with `FROM`. cdk-nag has checked it. */
   readonly during: Template;
-  readonly named: string;
+  readonly title: string;
 }
 
 /** Returns every step from a stage to an adjacent one. */
 export function moves(settings: Config): Move[] {
-  return NEXT.flatMap(([from, rows]) => {
+  return NEIGHBOURS.flatMap(([from, rows]) => {
     const templates = synthesise(rows, settings, from);
-    return rows.map((to) => ({ from, to, during: templates.get(to.stage)!, named: `${from.stage} to ${to.stage}` }));
+    return rows.map((to) => ({ from, to, during: templates.get(to.stage)!, title: `${from.stage} to ${to.stage}` }));
   });
 }

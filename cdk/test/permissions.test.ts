@@ -4,7 +4,7 @@ import { Template } from 'aws-cdk-lib/assertions';
 import { type StageConfig, stageOf, usesRedis } from '../lib/stages';
 import { differences, DOCUMENTED, granted, statements } from './grants';
 import { type Statement, statementsOf } from './policies';
-import { config, functionOf, of, properties, STAGES, synthesise, template } from './support';
+import { config, functionOf, prod, properties, STAGES, synthesise, template } from './support';
 
 /** Returns the differences of all functions at these stages. */
 function allDifferences(templates: Map<string, Template>, grantsOf = granted): string[] {
@@ -23,7 +23,7 @@ test('docs/security.md has a table for every stage, with every binary of the sta
 });
 
 test('each function has exactly the permissions in docs/security.md', () => {
-  assert.deepEqual(allDifferences(new Map(STAGES.map(({ stage }) => [stage, of(stage)]))), []);
+  assert.deepEqual(allDifferences(new Map(STAGES.map(({ stage }) => [stage, prod(stage)]))), []);
 });
 
 test('with a FIFO queue each function has the same permissions', () => {
@@ -54,14 +54,14 @@ test('with tracing every function may send traces as well', () => {
   assert.deepEqual(allDifferences(synthesise(STAGES, config({ tracing: true })), traced), []);
 });
 
-const ROLE = functionOf(of('cqrs'), 'write-fn').Role['Fn::GetAtt'][0];
+const ROLE = functionOf(prod('cqrs'), 'write-fn').Role['Fn::GetAtt'][0];
 const STREAM = 'arn:aws:kinesis:eu-central-1:111122223333:stream/other';
 
-/** Returns the differences that the matrix reports for write-fn at `cqrs`, after a change to its policy or to other resources. */
-function noticed(change: (policy: any[], resources: any, readTable: object) => void): string {
-  const changed = structuredClone(of('cqrs').toJSON());
+/** Returns the differences that the comparison reports for write-fn at `cqrs`, after a change to its policy or to other resources. */
+function diffAfter(change: (policy: any[], resources: any, readTable: object) => void): string {
+  const changed = structuredClone(prod('cqrs').toJSON());
   const policy = changed.Resources[ROLE].Properties.Policies[0].PolicyDocument.Statement;
-  const [id] = properties(of('cqrs'), 'AWS::DynamoDB::GlobalTable').find(([id]) => id.startsWith('StoresRead'))!;
+  const [id] = properties(prod('cqrs'), 'AWS::DynamoDB::GlobalTable').find(([id]) => id.startsWith('StoresRead'))!;
   change(policy, changed.Resources, { 'Fn::GetAtt': [id, 'Arn'] });
   return differences(Template.fromJSON(changed), 'write-fn', granted('write-fn', stageOf('cqrs'))).join('\n');
 }
@@ -70,31 +70,31 @@ test('the comparison finds each extra permission, on any resource and under any 
   const allowing = (Action: string, Resource: any, more = {}) => ({ Effect: 'Allow', Action, Resource, ...more });
   const only = { Condition: { StringEquals: { 'aws:RequestedRegion': 'eu-central-1' } } };
   assert.equal(
-    noticed(() => {}),
+    diffAfter(() => {}),
     '',
   );
   assert.match(
-    noticed((policy, _, readTable) => policy.push(allowing('dynamodb:Scan', readTable))),
+    diffAfter((policy, _, readTable) => policy.push(allowing('dynamodb:Scan', readTable))),
     /write-fn may dynamodb:Scan on read table$/,
   );
   assert.match(
-    noticed((policy, _, readTable) => policy.push(allowing('dynamodb:PutItem', readTable, only))),
+    diffAfter((policy, _, readTable) => policy.push(allowing('dynamodb:PutItem', readTable, only))),
     /may dynamodb:PutItem on read table$/,
   );
   assert.match(
-    noticed((policy) => policy.push(allowing('kinesis:PutRecord', STREAM))),
+    diffAfter((policy) => policy.push(allowing('kinesis:PutRecord', STREAM))),
     /may kinesis:PutRecord on arn:aws:kinesis/,
   );
   assert.match(
-    noticed((policy, _, readTable) => policy.push(allowing('dynamodb:Get*', readTable))),
+    diffAfter((policy, _, readTable) => policy.push(allowing('dynamodb:Get*', readTable))),
     /may dynamodb:Get\* on read table$/,
   );
   assert.match(
-    noticed((policy) => policy.push(allowing('sqs:SendMessage', '*'))),
+    diffAfter((policy) => policy.push(allowing('sqs:SendMessage', '*'))),
     /may sqs:SendMessage on anything$/,
   );
   assert.throws(
-    () => noticed((policy) => policy.push({ Effect: 'Allow', NotAction: 'sqs:SendMessage', Resource: '*' })),
+    () => diffAfter((policy) => policy.push({ Effect: 'Allow', NotAction: 'sqs:SendMessage', Resource: '*' })),
     /not understood/,
   );
 });
@@ -105,14 +105,14 @@ test('the comparison reads every policy that is attached to the role', () => {
   };
   const [role, other] = [{ Ref: ROLE }, { Ref: 'Another' }];
   const attach = (Type: string, more: object) =>
-    noticed((_, resources) => (resources.Attached = { Type, Properties: { ...document, ...more } }));
+    diffAfter((_, resources) => (resources.Attached = { Type, Properties: { ...document, ...more } }));
   assert.match(attach('AWS::IAM::Policy', { Roles: [other, role] }), /may kinesis:PutRecord/);
   assert.match(attach('AWS::IAM::ManagedPolicy', { Roles: [role] }), /may kinesis:PutRecord/);
   assert.match(attach('AWS::IAM::RolePolicy', { RoleName: role }), /may kinesis:PutRecord/);
   assert.equal(attach('AWS::IAM::RolePolicy', { RoleName: other }), '');
   assert.throws(() => attach('AWS::IAM::ManagedPolicy', { Roles: ['by-name'] }), /cannot tell which role/);
   assert.throws(
-    () => noticed((_, resources) => (resources[ROLE].Properties.ManagedPolicyArns = ['arn:aws:iam::aws:policy/Any'])),
+    () => diffAfter((_, resources) => (resources[ROLE].Properties.ManagedPolicyArns = ['arn:aws:iam::aws:policy/Any'])),
     /not in the template/,
   );
 });
@@ -121,20 +121,20 @@ test('the comparison finds each missing permission and each missing resource', (
   const sends = (policy: any[]) => policy.find(({ Action }) => Action === 'sqs:SendMessage');
   const tooLittle = /write-fn may not sqs:SendMessage on command queue$/;
   assert.match(
-    noticed((policy) => policy.splice(policy.indexOf(sends(policy)), 1)),
+    diffAfter((policy) => policy.splice(policy.indexOf(sends(policy)), 1)),
     tooLittle,
   );
   assert.match(
-    noticed((policy) => (sends(policy).Condition = { Bool: { 'aws:SecureTransport': 'true' } })),
+    diffAfter((policy) => (sends(policy).Condition = { Bool: { 'aws:SecureTransport': 'true' } })),
     tooLittle,
   );
   assert.match(
-    noticed((policy) => policy.push({ ...sends(policy), Effect: 'Deny', Action: 'sqs:*' })),
+    diffAfter((policy) => policy.push({ ...sends(policy), Effect: 'Deny', Action: 'sqs:*' })),
     tooLittle,
   );
   assert.match(
-    noticed((_, resources) => {
-      for (const [id] of properties(of('cqrs'), 'AWS::SQS::Queue')) {
+    diffAfter((_, resources) => {
+      for (const [id] of properties(prod('cqrs'), 'AWS::SQS::Queue')) {
         delete resources[id];
       }
     }),
@@ -143,7 +143,7 @@ test('the comparison finds each missing permission and each missing resource', (
 });
 
 test('in cqrs read-fn cannot use the write store, and write-fn cannot use Redis or the network', () => {
-  const [read, write] = [statements(of('cqrs'), 'read-fn'), statements(of('cqrs'), 'write-fn')];
+  const [read, write] = [statements(prod('cqrs'), 'read-fn'), statements(prod('cqrs'), 'write-fn')];
   const services = (policy: Statement[], on: RegExp) =>
     policy.filter(({ resources }) => resources.some((resource) => on.test(resource))).flatMap(({ actions }) => actions);
   assert.deepEqual(services(read, /StoresWrite/), []);
@@ -159,7 +159,7 @@ test('in cqrs read-fn cannot use the write store, and write-fn cannot use Redis 
 test('no action has a wildcard, and only the documented resources have one', () => {
   for (const row of STAGES) {
     for (const { name } of row.functions) {
-      const wild = statements(of(row.stage), name).flatMap((statement) => {
+      const wild = statements(prod(row.stage), name).flatMap((statement) => {
         assert.ok(
           statement.actions.every((action) => /^[a-z0-9]+:[A-Za-z]+$/.test(action)),
           `${name} at ${row.stage}`,
@@ -182,7 +182,7 @@ test('no action has a wildcard, and only the documented resources have one', () 
 test('the code of a function cannot use the permissions for network interfaces', () => {
   for (const row of STAGES) {
     for (const { name } of row.functions.filter((spec) => usesRedis(row, spec))) {
-      const policy = statements(of(row.stage), name);
+      const policy = statements(prod(row.stage), name);
       const [denied] = policy.filter(({ effect }) => effect === 'Deny');
       const allowed = policy.filter(({ effect }) => effect === 'Allow').flatMap(({ actions }) => actions);
       assert.deepEqual(
@@ -200,7 +200,7 @@ test('the code of a function cannot use the permissions for network interfaces',
 
 test('only the intended AWS service can assume a role, and no role has a managed policy', () => {
   for (const { stage } of STAGES) {
-    for (const [id, role] of properties(of(stage), 'AWS::IAM::Role')) {
+    for (const [id, role] of properties(prod(stage), 'AWS::IAM::Role')) {
       assert.equal(role.ManagedPolicyArns, undefined, id);
       const [statement, ...more] = role.AssumeRolePolicyDocument.Statement;
       assert.equal(more.length, 0);
@@ -214,17 +214,17 @@ test('only the intended AWS service can assume a role, and no role has a managed
 
 test('only the front door may invoke functions, and no resource policy allows anything', () => {
   for (const { stage } of STAGES) {
-    for (const [id, permission] of properties(of(stage), 'AWS::Lambda::Permission')) {
+    for (const [id, permission] of properties(prod(stage), 'AWS::Lambda::Permission')) {
       assert.equal(permission.Principal, 'apigateway.amazonaws.com', id);
       assert.match(JSON.stringify(permission.SourceArn), /ApiHttpApi/, id);
     }
-    for (const [id, { PolicyDocument }] of properties(of(stage), 'AWS::SQS::QueuePolicy')) {
+    for (const [id, { PolicyDocument }] of properties(prod(stage), 'AWS::SQS::QueuePolicy')) {
       assert.ok(
         PolicyDocument.Statement.every(({ Effect }: any) => Effect === 'Deny'),
         id,
       );
     }
-    for (const [id, { Replicas }] of properties(of(stage), 'AWS::DynamoDB::GlobalTable')) {
+    for (const [id, { Replicas }] of properties(prod(stage), 'AWS::DynamoDB::GlobalTable')) {
       assert.equal(Replicas[0].ResourcePolicy, undefined, id);
     }
   }
@@ -249,15 +249,15 @@ test('while one read store replaces another, functions have the same permissions
 
 test('the nightly comparison may read both stores and the queue, and only the schedule may start it', () => {
   const role = (beginning: string) =>
-    properties(of('cqrs'), 'AWS::IAM::Role').find(([id]) => id.startsWith(beginning))![0];
-  const may = statementsOf(of('cqrs'), role('VerificationRole'))
+    properties(prod('cqrs'), 'AWS::IAM::Role').find(([id]) => id.startsWith(beginning))![0];
+  const allowed = statementsOf(prod('cqrs'), role('VerificationRole'))
     .map(({ actions, resources }) => `${actions} ${resources}`)
     .join('\n');
-  assert.match(may, /^dynamodb:Scan,dynamodb:BatchGetItem <StoresWrite\w+\.Arn>,<StoresReadV1\w+\.Arn>$/m);
-  assert.match(may, /^dynamodb:DescribeTable <StoresWrite\w+\.Arn>$/m);
-  assert.match(may, /^sqs:GetQueueAttributes <CommandQueue\w+\.Arn>$/m);
-  assert.doesNotMatch(may, /dynamodb:(Put|Update|Delete)|\s\*$/);
-  const starts = statementsOf(of('cqrs'), role('SchedulerRole')).map(
+  assert.match(allowed, /^dynamodb:Scan,dynamodb:BatchGetItem <StoresWrite\w+\.Arn>,<StoresReadV1\w+\.Arn>$/m);
+  assert.match(allowed, /^dynamodb:DescribeTable <StoresWrite\w+\.Arn>$/m);
+  assert.match(allowed, /^sqs:GetQueueAttributes <CommandQueue\w+\.Arn>$/m);
+  assert.doesNotMatch(allowed, /dynamodb:(Put|Update|Delete)|\s\*$/);
+  const starts = statementsOf(prod('cqrs'), role('SchedulerRole')).map(
     ({ actions, resources }) => `${actions} ${resources}`,
   );
   assert.equal(starts.length, 2);
@@ -267,9 +267,9 @@ test('the nightly comparison may read both stores and the queue, and only the sc
 
 test('CodeDeploy may move the aliases of the functions of the stage only', () => {
   for (const { stage, functions } of STAGES) {
-    const role = properties(of(stage), 'AWS::IAM::Role').find(([id]) => id.startsWith('Rollout'))![0];
-    const may = statementsOf(of(stage), role);
-    for (const { actions, resources } of may) {
+    const role = properties(prod(stage), 'AWS::IAM::Role').find(([id]) => id.startsWith('Rollout'))![0];
+    const allowed = statementsOf(prod(stage), role);
+    for (const { actions, resources } of allowed) {
       const isOfAlarms = actions.join() === 'cloudwatch:DescribeAlarms';
       assert.ok(isOfAlarms || actions.every((action) => /^lambda:(Get|UpdateAlias)/.test(action)), actions.join());
       const named = functions.flatMap(({ name }) =>
@@ -283,13 +283,13 @@ test('CodeDeploy may move the aliases of the functions of the stage only', () =>
 test('the pipe of domain events may read the stream, put events and send dead letters, and nothing else', () => {
   const from = template('cqrs', { domainEvents: true });
   const role = properties(from, 'AWS::IAM::Role').find(([id]) => id.startsWith('DomainEvents'))![0];
-  const may = statementsOf(from, role).map(({ actions, resources }) => `${actions} ${resources}`);
-  assert.equal(may.length, 4);
-  assert.ok(may.includes('dynamodb:ListStreams *'), may.join());
+  const allowed = statementsOf(from, role).map(({ actions, resources }) => `${actions} ${resources}`);
+  assert.equal(allowed.length, 4);
+  assert.ok(allowed.includes('dynamodb:ListStreams *'), allowed.join());
   assert.match(
-    may.join('\n'),
+    allowed.join('\n'),
     /^dynamodb:DescribeStream,dynamodb:GetRecords,dynamodb:GetShardIterator <StoresWrite\w+\.StreamArn>$/m,
   );
-  assert.match(may.join('\n'), /^events:PutEvents <DomainEventsBus\w+\.Arn>$/m);
-  assert.match(may.join('\n'), /^sqs:SendMessage <DomainEventsDeadLetters\w+\.Arn>$/m);
+  assert.match(allowed.join('\n'), /^events:PutEvents <DomainEventsBus\w+\.Arn>$/m);
+  assert.match(allowed.join('\n'), /^sqs:SendMessage <DomainEventsDeadLetters\w+\.Arn>$/m);
 });

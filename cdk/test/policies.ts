@@ -53,7 +53,7 @@ export function statementsOf(from: Template, role: string): Statement[] {
   const attached = Object.entries(ATTACHED).flatMap(([type, rolesOf]) =>
     properties(from, type)
       .map(([, policy]) => policy)
-      .filter((policy) => rolesOf(policy).some((of) => roleCalled(of) === role)),
+      .filter((policy) => rolesOf(policy).some((reference) => roleId(reference) === role)),
   );
   return [...(own.Policies ?? []), ...attached]
     .flatMap(({ PolicyDocument }) => list(PolicyDocument.Statement))
@@ -61,13 +61,13 @@ export function statementsOf(from: Template, role: string): Statement[] {
 }
 
 /** Returns the logical id of a role. A plain name is an error, because it could be that of any role. */
-function roleCalled(of: any): string {
-  assert.equal(typeof of.Ref, 'string', `cannot tell which role ${JSON.stringify(of)} is`);
-  return of.Ref;
+function roleId(reference: any): string {
+  assert.equal(typeof reference.Ref, 'string', `cannot tell which role ${JSON.stringify(reference)} is`);
+  return reference.Ref;
 }
 
-function statementFrom(written: any): Statement {
-  const { Effect, Action, Resource, Condition, Sid, ...more } = written;
+function statementFrom(statement: any): Statement {
+  const { Effect, Action, Resource, Condition, Sid, ...more } = statement;
   // An example is NotAction, which allows all actions except the named ones.
   assert.deepEqual(more, {}, 'a statement with parts that are not understood');
   return { effect: Effect, actions: list(Action), resources: list(Resource).map(resolve), conditions: Condition };
@@ -105,7 +105,7 @@ export function arnLike(pattern: string, arn: string): boolean {
     const [arn, partition, service, region, account, ...resource] = text.split(':');
     return [arn, partition, service, region, account, resource.join(':')];
   });
-  return parts!.every((part, place) => wildcards(patterns![place]!).test(part!));
+  return parts!.every((part, index) => wildcards(patterns![index]!).test(part!));
 }
 
 /** Compares like IAM: `*` matches any text, `?` any character. */

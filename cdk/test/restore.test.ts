@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Template } from 'aws-cdk-lib/assertions';
-import { of, properties, STAGES, template } from './support';
+import { prod, properties, STAGES, template } from './support';
 
 const RESTORED = { restored: 1, projection: 2 };
 
@@ -18,7 +18,7 @@ function tables(from: Template): Map<string, { id: string; rest: any; policies: 
 
 test('restored tables have names and logical ids of their own, and are otherwise the same', () => {
   for (const { stage } of STAGES) {
-    const [before, after] = [tables(of(stage)), tables(template(stage, RESTORED))];
+    const [before, after] = [tables(prod(stage)), tables(template(stage, RESTORED))];
     for (const name of ['watershed-write', 'watershed-commands']) {
       const [damaged, restored] = [before.get(name)!, after.get(`${name}-r1`)!];
       assert.ok(!after.has(name), stage);

@@ -6,7 +6,7 @@ import { Packages } from '../lib/packages';
 import { Watershed } from '../lib/stack';
 import { stageOf } from '../lib/stages';
 import { resolve } from './policies';
-import { config, of, STAGES, synthesise, template } from './support';
+import { config, prod, STAGES, synthesise, template } from './support';
 
 const QUEUED = STAGES.filter((row) => row.queue_deployed).map(({ stage }) => stage);
 const FIFO = { fifo: true, batchSize: 10, windowSeconds: 0, pollers: { maximumConcurrency: 5 }, reserved: false };
@@ -46,24 +46,24 @@ test('no retained resource blocks its successor, except a read table, which the 
     );
     return new Set(texts.map(([, name]) => name as string));
   };
-  const always = [...named(of('lambda-lith'))].sort();
+  const always = [...named(prod('lambda-lith'))].sort();
   assert.deepEqual(always, ['watershed-commands', 'watershed-write']);
   for (const { stage, writes_read_store } of STAGES) {
-    const sometimes = [...named(of(stage))].filter((name) => !always.includes(name));
+    const sometimes = [...named(prod(stage))].filter((name) => !always.includes(name));
     assert.deepEqual(sometimes, writes_read_store ? ['watershed-read-v1'] : [], stage);
   }
 });
 
 test('a stage without a queue removes it, and CloudFormation names the next one', () => {
   const queues = (stage: string) =>
-    ofType(of(stage), /^AWS::SQS::Queue$/).filter(([id]) => id.startsWith('CommandQueue'));
+    ofType(prod(stage), /^AWS::SQS::Queue$/).filter(([id]) => id.startsWith('CommandQueue'));
   const [forward, back, again] = ['cqrs', 'read-store', 'cqrs'].map(queues);
   assert.equal(forward!.length, 2);
   assert.deepEqual(back, []);
   assert.deepEqual(again, forward);
   for (const stage of QUEUED) {
     for (const queue of [undefined, FIFO]) {
-      const from = queue === undefined ? of(stage) : template(stage, { queue });
+      const from = queue === undefined ? prod(stage) : template(stage, { queue });
       for (const [id, { Properties }] of ofType(from, /^AWS::SQS::Queue$/)) {
         assert.equal(Properties.QueueName, undefined, `${id} at ${stage}`);
       }
@@ -80,12 +80,12 @@ test('the name that CloudFormation generates for a FIFO queue is not too long', 
 });
 
 /** Returns whether the rules of a template accept the parameters of the deployed one. */
-function isLetThrough(deployed: Template, next: Template): boolean {
+function isAccepted(deployed: Template, next: Template): boolean {
   const { Parameters: known = {} } = deployed.toJSON();
   const { Parameters: parameters = {}, Rules: rules = {} } = next.toJSON();
   const value = (name: string) => (known[name] ?? parameters[name]).Default;
-  const held = Object.entries<any>(rules).filter(([name]) => name !== 'CheckBootstrapVersion');
-  return held.every(([, { Assertions }]) =>
+  const ownRules = Object.entries<any>(rules).filter(([name]) => name !== 'CheckBootstrapVersion');
+  return ownRules.every(([, { Assertions }]) =>
     Assertions.every(({ Assert, AssertDescription }: any) => {
       const [parameter, wanted] = Assert['Fn::Equals'];
       assert.match(AssertDescription, /queue\.fifo/);
@@ -95,10 +95,10 @@ function isLetThrough(deployed: Template, next: Template): boolean {
 }
 
 test('the type of the queue can change only by way of a stage without a queue', () => {
-  const [standard, fifo] = [of('cqrs'), template('cqrs', { queue: FIFO })];
-  const without = of('read-store');
-  assert.equal(isLetThrough(standard, fifo), false);
-  assert.equal(isLetThrough(fifo, standard), false);
+  const [standard, fifo] = [prod('cqrs'), template('cqrs', { queue: FIFO })];
+  const without = prod('read-store');
+  assert.equal(isAccepted(standard, fifo), false);
+  assert.equal(isAccepted(fifo, standard), false);
   for (const [deployed, next] of [
     [standard, standard],
     [fifo, fifo],
@@ -107,10 +107,10 @@ test('the type of the queue can change only by way of a stage without a queue', 
     [fifo, without],
     [without, standard],
   ]) {
-    assert.equal(isLetThrough(deployed!, next!), true);
+    assert.equal(isAccepted(deployed!, next!), true);
   }
   for (const stage of QUEUED) {
-    assert.equal(isLetThrough(of(stage), template(stage, { queue: FIFO })), false, stage);
+    assert.equal(isAccepted(prod(stage), template(stage, { queue: FIFO })), false, stage);
   }
 });
 

@@ -6,12 +6,12 @@ import { arnLike, resolve } from './policies';
 import { config, properties, STAGES, synthesise, template } from './support';
 
 /** Every stage at rest and every step, with canary aliases and without. */
-const DEPLOYMENTS: [named: string, from: Template][] = [true, false].flatMap((canary) => {
+const DEPLOYMENTS: [title: string, from: Template][] = [true, false].flatMap((canary) => {
   const settings = config({ canary });
-  const named = (name: string) => `${name}, ${canary ? 'with' : 'without'} canary`;
+  const title = (name: string) => `${name}, ${canary ? 'with' : 'without'} canary`;
   return [
-    ...[...synthesise(STAGES, settings)].map(([stage, from]): [string, Template] => [named(stage), from]),
-    ...moves(settings).map((move): [string, Template] => [named(move.named), move.during]),
+    ...[...synthesise(STAGES, settings)].map(([stage, from]): [string, Template] => [title(stage), from]),
+    ...moves(settings).map((move): [string, Template] => [title(move.title), move.during]),
   ];
 });
 DEPLOYMENTS.push(['cqrs with CORS, with canary', template('cqrs', { cors: ['https://app.example.com'] })]);
@@ -54,14 +54,14 @@ function routesOf(from: Template): Route[] {
 
 /** Returns the logical ids of the permissions that let API Gateway invoke the function of a route, with each of its ARNs. */
 function permissionsOf(from: Template, { target, arns }: Route): string[] {
-  const letting = properties(from, 'AWS::Lambda::Permission').filter(
+  const matching = properties(from, 'AWS::Lambda::Permission').filter(
     ([, { Action, FunctionName, Principal, SourceArn }]) =>
       Action === 'lambda:InvokeFunction' &&
       Principal === 'apigateway.amazonaws.com' &&
       resolve(FunctionName) === target &&
       arns.every((arn) => arnLike(resolve(SourceArn), arn)),
   );
-  return letting.map(([id]) => id);
+  return matching.map(([id]) => id);
 }
 
 /** Returns the resources on which a resource depends, directly or indirectly. */
@@ -90,26 +90,26 @@ function faults(from: Template): string[] {
 
 test('API Gateway may invoke the function of every route before the route exists', () => {
   assert.ok(DEPLOYMENTS.length > 60);
-  for (const [named, from] of DEPLOYMENTS) {
-    assert.ok(routesOf(from).length > 10, named);
-    assert.deepEqual(faults(from), [], named);
+  for (const [title, from] of DEPLOYMENTS) {
+    assert.ok(routesOf(from).length > 10, title);
+    assert.deepEqual(faults(from), [], title);
   }
 });
 
 test('with the canary API Gateway may invoke only aliases, and without it only functions', () => {
-  for (const [named, from] of DEPLOYMENTS) {
-    const kind = named.endsWith('with canary') ? 'AWS::Lambda::Alias' : 'AWS::Lambda::Function';
+  for (const [title, from] of DEPLOYMENTS) {
+    const kind = title.endsWith('with canary') ? 'AWS::Lambda::Alias' : 'AWS::Lambda::Function';
     const invocable = Object.keys(from.findResources(kind));
     for (const { routeKey, target } of routesOf(from)) {
       assert.ok(
         invocable.some((id) => [`<${id}>`, `<${id}.Arn>`].includes(target)),
-        `${routeKey} of ${named}`,
+        `${routeKey} of ${title}`,
       );
     }
     for (const [id, { FunctionName }] of properties(from, 'AWS::Lambda::Permission')) {
       assert.ok(
         invocable.some((id) => [`<${id}>`, `<${id}.Arn>`].includes(resolve(FunctionName))),
-        `${id} of ${named}`,
+        `${id} of ${title}`,
       );
     }
   }

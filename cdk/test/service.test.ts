@@ -6,11 +6,11 @@ import { functionsOf, ROUTES } from './expected';
 import { config, properties, specOf, STAGES, synthesise, template, WITH_USERS } from './support';
 
 test('shared/service.json has the routes that follow from the resources', () => {
-  const told = SERVICE.routes.flatMap(({ path, methods, refused, scopes, functions }) =>
+  const described = SERVICE.routes.flatMap(({ path, methods, refused, scopes, functions }) =>
     [...methods, ...refused].map((method) => [`${method} ${path}`, scopes.join(), functions[0]]),
   );
   const wanted = [...ROUTES].map(([routeKey, { scopes, name }]) => [routeKey, scopes, name]);
-  assert.deepEqual(told.sort(), wanted.sort());
+  assert.deepEqual(described.sort(), wanted.sort());
 });
 
 test('each stage has the functions that follow from the resources', () => {

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { Match } from 'aws-cdk-lib/assertions';
+import { Match, type Template } from 'aws-cdk-lib/assertions';
 import { SERVICE } from '../lib/service';
 import { stageOf, usesRedis } from '../lib/stages';
 import { answering, functionsOf, ROUTES } from './expected';
-import { functionOf, of, properties, STAGES, template, WITH_USERS } from './support';
+import { functionOf, prod, properties, STAGES, template, WITH_USERS } from './support';
 
 const QUEUED = STAGES.filter((row) => row.queue_deployed);
 
@@ -13,15 +13,15 @@ const QUEUED = STAGES.filter((row) => row.queue_deployed);
 
 test('every stage deploys its functions, and no others', () => {
   for (const row of STAGES) {
-    const deployed = properties(of(row.stage), 'AWS::Lambda::Function').map(([, { FunctionName }]) => FunctionName);
+    const deployed = properties(prod(row.stage), 'AWS::Lambda::Function').map(([, { FunctionName }]) => FunctionName);
     const wanted = functionsOf(row).map((name) => `watershed-${name}`);
     assert.deepEqual(deployed.sort(), wanted.sort(), row.stage);
   }
 });
 
 test('functions, roles and routes of users keep the logical ids that they always had', WITH_USERS, () => {
-  const resources = of('single-responsibility').toJSON().Resources;
-  const known: [id: string, type: string, named?: string][] = [
+  const resources = prod('single-responsibility').toJSON().Resources;
+  const known: [id: string, type: string, name?: string][] = [
     ['Functionscreateuserfn669BE89A', 'AWS::Lambda::Function', 'watershed-create-user-fn'],
     ['Functionsgetuserfn3C14C57D', 'AWS::Lambda::Function', 'watershed-get-user-fn'],
     ['Functionslistusersfn211F01A1', 'AWS::Lambda::Function', 'watershed-list-users-fn'],
@@ -33,15 +33,15 @@ test('functions, roles and routes of users keep the logical ids that they always
     ['ApiHttpApiGETcommandsid8CACACA0', 'AWS::ApiGatewayV2::Route', 'GET /commands/{id}'],
     ['ApiF70053CD', 'AWS::ApiGatewayV2::Route', '$default'],
   ];
-  for (const [id, type, named] of known) {
+  for (const [id, type, name] of known) {
     const { Type, Properties } = resources[id] ?? {};
-    assert.deepEqual([Type, Properties?.FunctionName ?? Properties?.RouteKey], [type, named], id);
+    assert.deepEqual([Type, Properties?.FunctionName ?? Properties?.RouteKey], [type, name], id);
   }
 });
 
 test('every function gets the name of its stage', () => {
   for (const { stage } of STAGES) {
-    for (const [, { Environment }] of properties(of(stage), 'AWS::Lambda::Function')) {
+    for (const [, { Environment }] of properties(prod(stage), 'AWS::Lambda::Function')) {
       assert.equal(Environment.Variables.STAGE, stage);
     }
   }
@@ -56,7 +56,7 @@ test('resources with data keep their logical id and definition at every stage', 
   ]) {
     const seen = new Map<string, string>();
     for (const { stage } of STAGES) {
-      for (const [id, found] of properties(of(stage), type)) {
+      for (const [id, found] of properties(prod(stage), type)) {
         const text = JSON.stringify(found);
         assert.equal(seen.get(id) ?? text, text, `${id} at ${stage}`);
         seen.set(id, text);
@@ -68,27 +68,27 @@ test('resources with data keep their logical id and definition at every stage', 
 });
 
 /** The types that each function creates again, with names from their logical ids. So two equal ones never collide. */
-const MADE_ANEW = ['AWS::Lambda::Version', 'AWS::CodeDeploy::DeploymentGroup'];
+const RECREATED = ['AWS::Lambda::Version', 'AWS::CodeDeploy::DeploymentGroup'];
 
 test('no resource has two logical ids at two stages, so no step creates an existing resource again', () => {
   const ids = (stage: string) => {
-    const resources = Object.entries<any>(of(stage).toJSON().Resources);
-    const kept = resources.filter(([, { Type }]) => !MADE_ANEW.includes(Type));
+    const resources = Object.entries<any>(prod(stage).toJSON().Resources);
+    const kept = resources.filter(([, { Type }]) => !RECREATED.includes(Type));
     return new Map(kept.map(([id, { Type, Properties }]) => [id, JSON.stringify([Type, Properties])]));
   };
-  for (const here of STAGES) {
-    for (const there of STAGES) {
-      const [before, after] = [ids(here.stage), ids(there.stage)];
-      const gone = new Map([...before].filter(([id]) => !after.has(id)).map(([id, text]) => [text, id]));
-      const again = [...after].filter(([id, text]) => !before.has(id) && gone.has(text));
-      assert.deepEqual(again, [], `from ${here.stage} to ${there.stage}`);
+  for (const from of STAGES) {
+    for (const to of STAGES) {
+      const [before, after] = [ids(from.stage), ids(to.stage)];
+      const removed = new Map([...before].filter(([id]) => !after.has(id)).map(([id, text]) => [text, id]));
+      const recreated = [...after].filter(([id, text]) => !before.has(id) && removed.has(text));
+      assert.deepEqual(recreated, [], `from ${from.stage} to ${to.stage}`);
     }
   }
 });
 
 test('the network is the same at every stage', () => {
   const networks = STAGES.filter((row) => row.writes_redis && !row.queue_deployed).map(({ stage }) => {
-    const resources = Object.entries<any>(of(stage).toJSON().Resources);
+    const resources = Object.entries<any>(prod(stage).toJSON().Resources);
     return Object.fromEntries(resources.filter(([id]) => /^(Network|Cache)/.test(id)));
   });
   const [first, ...others] = networks;
@@ -100,23 +100,23 @@ test('the network is the same at every stage', () => {
 
 test('no step forward removes a table, and a step back removes only the read store', () => {
   const tables = (stage: string) =>
-    properties(of(stage), 'AWS::DynamoDB::GlobalTable').map(([, { TableName }]) => TableName);
-  for (const [place, row] of STAGES.slice(1).entries()) {
-    const [before, after] = [tables(STAGES[place]!.stage), tables(row.stage)];
+    properties(prod(stage), 'AWS::DynamoDB::GlobalTable').map(([, { TableName }]) => TableName);
+  for (const [index, row] of STAGES.slice(1).entries()) {
+    const [before, after] = [tables(STAGES[index]!.stage), tables(row.stage)];
     assert.deepEqual(
       before.filter((table) => !after.includes(table)),
       [],
       row.stage,
     );
-    const gone = after.filter((table) => !before.includes(table));
-    assert.deepEqual(gone, row.stage === 'read-store-expand' ? ['watershed-read-v1'] : [], row.stage);
+    const created = after.filter((table) => !before.includes(table));
+    assert.deepEqual(created, row.stage === 'read-store-expand' ? ['watershed-read-v1'] : [], row.stage);
   }
 });
 
 test('the stack has the same name at every stage', () => {
   for (const { stage } of STAGES) {
-    assert.equal(of(stage).toJSON().Outputs.Stage.Value, stage);
-    of(stage).hasResourceProperties('AWS::ApiGatewayV2::Api', { Name: 'watershed' });
+    assert.equal(prod(stage).toJSON().Outputs.Stage.Value, stage);
+    prod(stage).hasResourceProperties('AWS::ApiGatewayV2::Api', { Name: 'watershed' });
   }
 });
 
@@ -125,7 +125,7 @@ test('the stack has the same name at every stage', () => {
 test('each route with data requires a token with its scope, and no other route exists', () => {
   const wanted = Object.fromEntries([...ROUTES].map(([routeKey, { scopes }]) => [routeKey, scopes]));
   for (const { stage } of STAGES) {
-    const routes = properties(of(stage), 'AWS::ApiGatewayV2::Route').map(([, route]) => route);
+    const routes = properties(prod(stage), 'AWS::ApiGatewayV2::Route').map(([, route]) => route);
     const scopes = Object.fromEntries(
       routes.map(({ RouteKey, AuthorizationScopes }) => [RouteKey, AuthorizationScopes?.join()]),
     );
@@ -137,7 +137,7 @@ test('each route with data requires a token with its scope, and no other route e
 });
 
 test('tokens are checked against the issuer and the audience of the configuration', () => {
-  of('cqrs').hasResourceProperties('AWS::ApiGatewayV2::Authorizer', {
+  prod('cqrs').hasResourceProperties('AWS::ApiGatewayV2::Authorizer', {
     AuthorizerType: 'JWT',
     IdentitySource: ['$request.header.Authorization'],
     JwtConfiguration: { Issuer: 'https://issuer.example.com/', Audience: ['watershed'] },
@@ -146,8 +146,9 @@ test('tokens are checked against the issuer and the audience of the configuratio
 
 /** Returns the function of each route. */
 function targets(stage: string): Map<string, string> {
-  const { Resources } = of(stage).toJSON();
-  const routes = properties(of(stage), 'AWS::ApiGatewayV2::Route').map(([, { RouteKey, Target }]): [string, string] => {
+  const from = prod(stage);
+  const { Resources } = from.toJSON();
+  const routes = properties(from, 'AWS::ApiGatewayV2::Route').map(([, { RouteKey, Target }]): [string, string] => {
     const integration = Resources[Target['Fn::Join'][1][1].Ref].Properties;
     assert.equal(integration.PayloadFormatVersion, '2.0');
     const alias = Resources[integration.IntegrationUri.Ref].Properties;
@@ -192,13 +193,13 @@ test('reads and writes of users go to the functions that the documents name', WI
 });
 
 test('requests are throttled, and those without a token at a lower rate', () => {
-  const throttles = (from: ReturnType<typeof of>) => {
+  const throttles = (from: Template) => {
     const [[, stage]] = properties(from, 'AWS::ApiGatewayV2::Stage') as [[string, any]];
     assert.deepEqual(Object.keys(stage.RouteSettings), ['$default']);
     return [stage.DefaultRouteSettings, stage.RouteSettings.$default];
   };
   const limits = (rate: number, burst: number) => ({ ThrottlingBurstLimit: burst, ThrottlingRateLimit: rate });
-  assert.deepEqual(throttles(of('cqrs')), [limits(5_000, 2_500), limits(50, 50)]);
+  assert.deepEqual(throttles(prod('cqrs')), [limits(5_000, 2_500), limits(50, 50)]);
   assert.deepEqual(throttles(template('cqrs', { throttle: { rate: 20, burst: 80 } })), [
     limits(20, 80),
     limits(20, 50),
@@ -207,9 +208,9 @@ test('requests are throttled, and those without a token at a lower rate', () => 
 
 test('the stage is created after the route that it has settings for', () => {
   for (const { stage } of STAGES) {
-    const { Resources } = of(stage).toJSON();
-    const [made] = Object.values<any>(of(stage).findResources('AWS::ApiGatewayV2::Stage'));
-    const routeKeys = made.DependsOn.map((id: string) => Resources[id].Properties.RouteKey);
+    const { Resources } = prod(stage).toJSON();
+    const [apiStage] = Object.values<any>(prod(stage).findResources('AWS::ApiGatewayV2::Stage'));
+    const routeKeys = apiStage.DependsOn.map((id: string) => Resources[id].Properties.RouteKey);
     assert.deepEqual(routeKeys, ['$default'], stage);
   }
 });
@@ -231,9 +232,9 @@ const OF_API_GATEWAY = [
 
 test('a line of the access log is JSON whatever a client, an issuer or a function writes', () => {
   for (const { stage } of STAGES) {
-    const [[, made]] = properties(of(stage), 'AWS::ApiGatewayV2::Stage') as [[string, any]];
-    assert.ok(made.AccessLogSettings.DestinationArn);
-    const { Format } = made.AccessLogSettings;
+    const [[, apiStage]] = properties(prod(stage), 'AWS::ApiGatewayV2::Stage') as [[string, any]];
+    assert.ok(apiStage.AccessLogSettings.DestinationArn);
+    const { Format } = apiStage.AccessLogSettings;
     const variables = [...Format.matchAll(/\$context\.([A-Za-z0-9_.]+)/g)].map(([, name]) => name!);
     assert.deepEqual(variables.sort(), OF_API_GATEWAY, stage);
     assert.equal(Format.split('$').length - 1, variables.length, 'no other variable');
@@ -247,7 +248,7 @@ test('a line of the access log is JSON whatever a client, an issuer or a functio
 
 test('functions run the packages for their architecture, with the right timeout and memory', () => {
   for (const { stage } of STAGES) {
-    for (const [, found] of properties(of(stage), 'AWS::Lambda::Function')) {
+    for (const [, found] of properties(prod(stage), 'AWS::Lambda::Function')) {
       assert.equal(found.Runtime, 'provided.al2023');
       assert.equal(found.Handler, 'bootstrap');
       assert.deepEqual(found.Architectures, ['x86_64']);
@@ -258,37 +259,37 @@ test('functions run the packages for their architecture, with the right timeout 
 });
 
 test('ingest-fn has reserved concurrency in prod, and none in dev', () => {
-  assert.equal(functionOf(of('cqrs'), 'ingest-fn').ReservedConcurrentExecutions, 50);
-  assert.equal(functionOf(of('cqrs'), 'read-fn').ReservedConcurrentExecutions, undefined);
+  assert.equal(functionOf(prod('cqrs'), 'ingest-fn').ReservedConcurrentExecutions, 50);
+  assert.equal(functionOf(prod('cqrs'), 'read-fn').ReservedConcurrentExecutions, undefined);
   assert.equal(functionOf(template('cqrs', { base: 'dev' }), 'ingest-fn').ReservedConcurrentExecutions, undefined);
 });
 
 test('functions that only write have the configured concurrency, and functions that read have no limit', () => {
-  const reserved = (stage: string, different: object) => {
-    const found = properties(template(stage, different), 'AWS::Lambda::Function').map(([, made]) => made);
-    const bounded = found.filter((made) => made.ReservedConcurrentExecutions !== undefined);
-    return Object.fromEntries(bounded.map((made) => [made.FunctionName, made.ReservedConcurrentExecutions]));
+  const reserved = (stage: string, changes: object) => {
+    const found = properties(template(stage, changes), 'AWS::Lambda::Function').map(([, fn]) => fn);
+    const limited = found.filter((fn) => fn.ReservedConcurrentExecutions !== undefined);
+    return Object.fromEntries(limited.map((fn) => [fn.FunctionName, fn.ReservedConcurrentExecutions]));
   };
-  const bound = { writeConcurrency: 200 };
+  const limit = { writeConcurrency: 200 };
   const writers = [...ROUTES.values()]
     .filter(({ access }) => access === 'write')
     .map(({ name }) => `watershed-${name}`);
-  assert.deepEqual(reserved('single-responsibility', bound), Object.fromEntries(writers.map((name) => [name, 200])));
-  assert.deepEqual(reserved('lambda-lith', bound), {});
-  assert.deepEqual(reserved('read-store', bound), { 'watershed-write-fn': 200 });
-  assert.deepEqual(reserved('cqrs', bound), { 'watershed-write-fn': 200, 'watershed-ingest-fn': 50 });
+  assert.deepEqual(reserved('single-responsibility', limit), Object.fromEntries(writers.map((name) => [name, 200])));
+  assert.deepEqual(reserved('lambda-lith', limit), {});
+  assert.deepEqual(reserved('read-store', limit), { 'watershed-write-fn': 200 });
+  assert.deepEqual(reserved('cqrs', limit), { 'watershed-write-fn': 200, 'watershed-ingest-fn': 50 });
   assert.deepEqual(reserved('cqrs', {}), { 'watershed-ingest-fn': 50 });
 });
 
 test('functions log JSON, with the configured retention', () => {
   for (const { stage, functions } of STAGES) {
-    for (const [, found] of properties(of(stage), 'AWS::Lambda::Function')) {
+    for (const [, found] of properties(prod(stage), 'AWS::Lambda::Function')) {
       assert.equal(found.LoggingConfig.LogFormat, 'JSON');
     }
-    for (const [id, { RetentionInDays }] of properties(of(stage), 'AWS::Logs::LogGroup')) {
+    for (const [id, { RetentionInDays }] of properties(prod(stage), 'AWS::Logs::LogGroup')) {
       assert.equal(RetentionInDays, 90, id);
     }
-    of(stage).resourcePropertiesCountIs(
+    prod(stage).resourcePropertiesCountIs(
       'AWS::Logs::LogGroup',
       { LogGroupName: Match.stringLikeRegexp('^/aws/lambda/') },
       functions.length,
@@ -297,7 +298,7 @@ test('functions log JSON, with the configured retention', () => {
 });
 
 test('functions are traced only if the configuration says so', () => {
-  const modes = (from: ReturnType<typeof of>) =>
+  const modes = (from: Template) =>
     new Set(properties(from, 'AWS::Lambda::Function').map(([, { TracingConfig }]) => TracingConfig.Mode));
   for (const base of ['dev', 'prod']) {
     assert.deepEqual(modes(template('cqrs', { base })), new Set(['PassThrough']));
@@ -307,7 +308,7 @@ test('functions are traced only if the configuration says so', () => {
 
 test('functions with tokens get the ARN of the signing keys, and no function gets the keys in a variable', () => {
   for (const { stage } of STAGES) {
-    for (const [, { FunctionName, Environment }] of properties(of(stage), 'AWS::Lambda::Function')) {
+    for (const [, { FunctionName, Environment }] of properties(prod(stage), 'AWS::Lambda::Function')) {
       const { SIGNING_KEYS, SIGNING_KEYS_SECRET } = Environment.Variables;
       assert.equal(SIGNING_KEYS, undefined);
       assert.equal(
@@ -321,22 +322,23 @@ test('functions with tokens get the ARN of the signing keys, and no function get
 
 test('a higher keysRevision makes a new version of each function that has the keys', () => {
   const raised = template('cqrs', { keysRevision: 2 });
-  const versions = (from: ReturnType<typeof of>, name: string) =>
+  const versions = (from: Template, name: string) =>
     Object.keys(from.findResources('AWS::Lambda::Version')).filter((id) => id.includes(name));
   for (const name of ['read-fn', 'write-fn', 'ingest-fn']) {
-    const revisions = [of('cqrs'), raised].map(
+    const revisions = [prod('cqrs'), raised].map(
       (from) => functionOf(from, name).Environment.Variables.SIGNING_KEYS_REVISION,
     );
     const knowsKeys = name !== 'ingest-fn';
     assert.deepEqual(revisions, knowsKeys ? ['1', '2'] : [undefined, undefined], name);
-    const [before, after] = [of('cqrs'), raised].map((from) => versions(from, name.replace('-', '')));
+    const [before, after] = [prod('cqrs'), raised].map((from) => versions(from, name.replace('-', '')));
     assert.equal(before!.length, 1);
     assert.equal(before!.join() === after!.join(), !knowsKeys, name);
   }
 });
 
 test('a function gets only the variables that it uses', () => {
-  const told = (stage: string, name: string) => Object.keys(functionOf(of(stage), name).Environment.Variables).sort();
+  const namesOf = (stage: string, name: string) =>
+    Object.keys(functionOf(prod(stage), name).Environment.Variables).sort();
   const least = ['COMMANDS_TABLE', 'METRICS', 'SIGNING_KEYS_REVISION', 'SIGNING_KEYS_SECRET', 'STAGE'];
   const always = [...least, 'READ_TABLE'];
   const redis = ['REDIS_IAM_CACHE', 'REDIS_URL'];
@@ -362,23 +364,23 @@ test('a function gets only the variables that it uses', () => {
     ],
   ];
   for (const [stage, name, variables] of cases) {
-    assert.deepEqual(told(stage, name), variables.sort(), `${name} at ${stage}`);
+    assert.deepEqual(namesOf(stage, name), variables.sort(), `${name} at ${stage}`);
   }
 });
 
 test('a function of one resource or action gets its name, and a function of all gets none', () => {
-  const told = (row: (typeof STAGES)[number]) =>
+  const settings = (row: (typeof STAGES)[number]) =>
     functionsOf(row).map((name) => {
-      const { RESOURCE, ACTION } = functionOf(of(row.stage), name).Environment.Variables;
+      const { RESOURCE, ACTION } = functionOf(prod(row.stage), name).Environment.Variables;
       return [name, RESOURCE, ACTION];
     });
   const [ofOperations, ...others] = STAGES;
-  for (const [name, resource, action] of told(ofOperations!)) {
+  for (const [name, resource, action] of settings(ofOperations!)) {
     const routeKeys = [...ROUTES].filter(([, route]) => route.name === name).map(([routeKey]) => routeKey);
     const [, collection, , last] = routeKeys[0]!.split(' ')[1]!.split('/');
     assert.deepEqual([resource, action], collection === 'commands' ? [undefined, undefined] : [collection, last], name);
   }
-  for (const [name, ...variables] of others.flatMap(told)) {
+  for (const [name, ...variables] of others.flatMap(settings)) {
     assert.deepEqual(variables, [undefined, undefined], name);
   }
 });
@@ -386,7 +388,7 @@ test('a function of one resource or action gets its name, and a function of all 
 test('functions of several resources run the same package', () => {
   const packages = new Map<string, Set<string>>();
   for (const { name, binary } of stageOf('single-responsibility').functions) {
-    const { Code } = functionOf(of('single-responsibility'), name);
+    const { Code } = functionOf(prod('single-responsibility'), name);
     packages.set(binary, (packages.get(binary) ?? new Set()).add(JSON.stringify(Code)));
   }
   for (const [binary, found] of packages) {
@@ -396,25 +398,25 @@ test('functions of several resources run the same package', () => {
 
 test('in prod new versions start as a canary that alarms roll back; in dev they get all traffic at once', () => {
   for (const { stage, functions } of STAGES) {
-    const groups = properties(of(stage), 'AWS::CodeDeploy::DeploymentGroup');
+    const groups = properties(prod(stage), 'AWS::CodeDeploy::DeploymentGroup');
     assert.equal(groups.length, functions.length, stage);
     for (const [, { DeploymentConfigName, AutoRollbackConfiguration }] of groups) {
       assert.equal(DeploymentConfigName, 'CodeDeployDefault.LambdaCanary10Percent10Minutes');
       assert.ok(AutoRollbackConfiguration.Events.includes('DEPLOYMENT_STOP_ON_ALARM'));
     }
-    const aliases = of(stage).findResources('AWS::Lambda::Alias');
+    const aliases = prod(stage).findResources('AWS::Lambda::Alias');
     assert.equal(Object.keys(aliases).length, functions.length);
     for (const [id, { UpdatePolicy }] of Object.entries<any>(aliases)) {
       assert.ok(UpdatePolicy.CodeDeployLambdaAliasUpdate.DeploymentGroupName.Ref, id);
     }
     // Every request and message goes through the alias.
-    for (const [id, { IntegrationUri }] of properties(of(stage), 'AWS::ApiGatewayV2::Integration')) {
+    for (const [id, { IntegrationUri }] of properties(prod(stage), 'AWS::ApiGatewayV2::Integration')) {
       assert.ok(IntegrationUri.Ref in aliases, id);
     }
-    for (const [id, { FunctionName }] of properties(of(stage), 'AWS::Lambda::EventSourceMapping')) {
+    for (const [id, { FunctionName }] of properties(prod(stage), 'AWS::Lambda::EventSourceMapping')) {
       assert.match(JSON.stringify(FunctionName), /alias|live/i, id);
     }
-    for (const [id, { FunctionName }] of properties(of(stage), 'AWS::Lambda::Permission')) {
+    for (const [id, { FunctionName }] of properties(prod(stage), 'AWS::Lambda::Permission')) {
       assert.ok(FunctionName.Ref in aliases, id);
     }
   }
@@ -426,7 +428,7 @@ test('in prod new versions start as a canary that alarms roll back; in dev they 
 // The command queue
 
 /** Returns the command queue and its dead-letter queue. */
-function queues(from: ReturnType<typeof of>): [queue: [string, any], deadLetters: [string, any]] {
+function queues(from: Template): [queue: [string, any], deadLetters: [string, any]] {
   const found = properties(from, 'AWS::SQS::Queue').filter(([id]) => id.startsWith('CommandQueue'));
   assert.equal(found.length, 2);
   const [queue, deadLetters] = ['Commands', 'DeadLetters'].map((id) => found.find(([found]) => found.includes(id))!);
@@ -435,14 +437,14 @@ function queues(from: ReturnType<typeof of>): [queue: [string, any], deadLetters
 
 test('a message becomes a dead letter after twenty deliveries, and is kept for two weeks', () => {
   for (const { stage } of QUEUED) {
-    const [[, queue], [deadLettersId, deadLetters]] = queues(of(stage));
+    const [[, queue], [deadLettersId, deadLetters]] = queues(prod(stage));
     assert.deepEqual(queue.RedrivePolicy, {
       maxReceiveCount: 20,
       deadLetterTargetArn: { 'Fn::GetAtt': [deadLettersId, 'Arn'] },
     });
     assert.equal(queue.MessageRetentionPeriod, 4 * 24 * 3_600);
     assert.equal(deadLetters.MessageRetentionPeriod, 14 * 24 * 3_600);
-    assert.equal(functionOf(of(stage), 'ingest-fn').Environment.Variables.MAX_RECEIVE_COUNT, '20');
+    assert.equal(functionOf(prod(stage), 'ingest-fn').Environment.Variables.MAX_RECEIVE_COUNT, '20');
   }
 });
 
@@ -458,7 +460,7 @@ test('the visibility timeout is six timeouts of ingest-fn and the batching windo
 
 test('SQS delivers only the failed messages of a batch again', () => {
   for (const { stage } of QUEUED) {
-    of(stage).hasResourceProperties('AWS::Lambda::EventSourceMapping', {
+    prod(stage).hasResourceProperties('AWS::Lambda::EventSourceMapping', {
       BatchSize: 10,
       FunctionResponseTypes: ['ReportBatchItemFailures'],
     });
@@ -466,8 +468,8 @@ test('SQS delivers only the failed messages of a batch again', () => {
 });
 
 test('parallel batches are limited by concurrency or by pollers, not by both', () => {
-  const mapping = (from: ReturnType<typeof of>) => properties(from, 'AWS::Lambda::EventSourceMapping')[0]![1];
-  const bounded = mapping(of('cqrs'));
+  const mapping = (from: Template) => properties(from, 'AWS::Lambda::EventSourceMapping')[0]![1];
+  const bounded = mapping(prod('cqrs'));
   assert.deepEqual([bounded.ScalingConfig, bounded.ProvisionedPollerConfig], [{ MaximumConcurrency: 50 }, undefined]);
   const pollers = { minimumPollers: 2, maximumPollers: 20 };
   const queue = { fifo: false, batchSize: 10, windowSeconds: 0, pollers, reserved: true };
@@ -481,8 +483,8 @@ test('parallel batches are limited by concurrency or by pollers, not by both', (
 test('queues are encrypted, and refuse requests without TLS', () => {
   for (const { stage } of QUEUED) {
     // The two command queues, and the queue for failed starts of the nightly comparison.
-    of(stage).resourcePropertiesCountIs('AWS::SQS::Queue', { SqsManagedSseEnabled: true }, 3);
-    const policies = properties(of(stage), 'AWS::SQS::QueuePolicy');
+    prod(stage).resourcePropertiesCountIs('AWS::SQS::Queue', { SqsManagedSseEnabled: true }, 3);
+    const policies = properties(prod(stage), 'AWS::SQS::QueuePolicy');
     assert.equal(policies.length, 3);
     for (const [, { PolicyDocument }] of policies) {
       const [denied] = PolicyDocument.Statement;
@@ -504,7 +506,7 @@ test('a FIFO queue keeps the order of each user, and its dead letters too', () =
 
 test('tables are on demand, with point-in-time recovery and time to live', () => {
   for (const { stage } of STAGES) {
-    for (const [, found] of properties(of(stage), 'AWS::DynamoDB::GlobalTable')) {
+    for (const [, found] of properties(prod(stage), 'AWS::DynamoDB::GlobalTable')) {
       assert.equal(found.BillingMode, 'PAY_PER_REQUEST');
       assert.deepEqual(found.TimeToLiveSpecification, { AttributeName: 'expires_at', Enabled: true });
       const [replica] = found.Replicas;
@@ -519,19 +521,19 @@ test('Contributor Insights shows the keys of tables only: the keys of indexes co
     for (const [, found] of properties(template('cqrs', { contributorInsights }), 'AWS::DynamoDB::GlobalTable')) {
       const [{ ContributorInsightsSpecification, GlobalSecondaryIndexes }] = found.Replicas;
       assert.equal(ContributorInsightsSpecification.Enabled, contributorInsights, found.TableName);
-      const told = (GlobalSecondaryIndexes ?? []).map((index: any) => [
+      const actual = (GlobalSecondaryIndexes ?? []).map((index: any) => [
         index.IndexName,
         index.ContributorInsightsSpecification,
       ]);
       const indexes = (found.GlobalSecondaryIndexes ?? []).map(({ IndexName }: any) => [IndexName, { Enabled: false }]);
-      assert.deepEqual(told, indexes, found.TableName);
+      assert.deepEqual(actual, indexes, found.TableName);
     }
   }
 });
 
 test('tables have the keys and indexes that the adapters ask for', () => {
   const key = (name: string) => ({ AttributeName: name, KeyType: 'HASH' });
-  for (const [, found] of properties(of('cqrs'), 'AWS::DynamoDB::GlobalTable')) {
+  for (const [, found] of properties(prod('cqrs'), 'AWS::DynamoDB::GlobalTable')) {
     assert.deepEqual(found.KeySchema, [key('pk')]);
     const indexes = (found.GlobalSecondaryIndexes ?? []).map((index: any) => {
       const [partition, sort] = index.KeySchema.map(({ AttributeName }: any) => AttributeName);
@@ -544,18 +546,18 @@ test('tables have the keys and indexes that the adapters ask for', () => {
 });
 
 test('in prod tables are protected, and outlive the stack; in dev they are deleted with it', () => {
-  const policies = (from: ReturnType<typeof of>) =>
+  const policies = (from: Template) =>
     Object.values(from.findResources('AWS::DynamoDB::GlobalTable')).map((table) => [
       table['DeletionPolicy'],
       table['UpdateReplacePolicy'],
       table['Properties'].Replicas[0].DeletionProtectionEnabled,
     ]);
-  assert.deepEqual(policies(of('cqrs')), Array(3).fill(['Retain', 'Retain', true]));
+  assert.deepEqual(policies(prod('cqrs')), Array(3).fill(['Retain', 'Retain', true]));
   assert.deepEqual(policies(template('cqrs', { base: 'dev' })), Array(3).fill(['Delete', 'Delete', false]));
 });
 
 test('the name of the read table has its projection, and ingest-fn can write a second one', () => {
-  const tables = (from: ReturnType<typeof of>) => {
+  const tables = (from: Template) => {
     const found = properties(from, 'AWS::DynamoDB::GlobalTable').map(([id, { TableName }]) => `${id} ${TableName}`);
     return found.filter((table) => table.includes('read')).sort();
   };
@@ -571,7 +573,7 @@ test('the name of the read table has its projection, and ingest-fn can write a s
 
 test('every stage gets the same name of the read table, even without one', () => {
   for (const { stage } of STAGES) {
-    for (const [, { Environment }] of properties(of(stage), 'AWS::Lambda::Function')) {
+    for (const [, { Environment }] of properties(prod(stage), 'AWS::Lambda::Function')) {
       const { READ_TABLE } = Environment.Variables;
       assert.equal(READ_TABLE ?? 'watershed-read-v1', 'watershed-read-v1', stage);
     }
@@ -596,8 +598,8 @@ test('tables can have a warm throughput', () => {
 test('only the stages with a function that uses Redis have a cache and a network', () => {
   for (const row of STAGES) {
     const used = row.functions.some((spec) => usesRedis(row, spec)) ? 1 : 0;
-    of(row.stage).resourceCountIs('AWS::ElastiCache::ServerlessCache', used);
-    of(row.stage).resourceCountIs('AWS::EC2::VPC', used);
+    prod(row.stage).resourceCountIs('AWS::ElastiCache::ServerlessCache', used);
+    prod(row.stage).resourceCountIs('AWS::EC2::VPC', used);
     assert.equal(used === 1, row.writes_redis, row.stage);
   }
   template('cqrs', { redis: false }).resourceCountIs('AWS::EC2::VPC', 0);
@@ -605,7 +607,8 @@ test('only the stages with a function that uses Redis have a cache and a network
 
 test('only functions that use Redis are in the network', () => {
   const inside = (stage: string) => {
-    const found = properties(of(stage), 'AWS::Lambda::Function').filter(([, { VpcConfig }]) => VpcConfig !== undefined);
+    const functions = properties(prod(stage), 'AWS::Lambda::Function');
+    const found = functions.filter(([, { VpcConfig }]) => VpcConfig !== undefined);
     return found.map(([, { FunctionName }]) => FunctionName.replace('watershed-', '')).sort();
   };
   assert.deepEqual(inside('memory-cache'), []);
@@ -616,7 +619,7 @@ test('only functions that use Redis are in the network', () => {
 });
 
 test('the cache is Valkey, with limits, IAM authentication and TLS', () => {
-  const from = of('cqrs');
+  const from = prod('cqrs');
   from.hasResourceProperties('AWS::ElastiCache::ServerlessCache', {
     Engine: 'valkey',
     ServerlessCacheName: 'watershed',
@@ -638,7 +641,7 @@ test('the cache is Valkey, with limits, IAM authentication and TLS', () => {
 
 test('the network has no way to the internet, and endpoints for the called services only', () => {
   const endpoints = (stage: string) => {
-    const services = properties(of(stage), 'AWS::EC2::VPCEndpoint').map(([, { ServiceName }]) =>
+    const services = properties(prod(stage), 'AWS::EC2::VPCEndpoint').map(([, { ServiceName }]) =>
       JSON.stringify(ServiceName),
     );
     return ['dynamodb', 'secretsmanager', 'sqs'].filter((name) =>
@@ -647,7 +650,7 @@ test('the network has no way to the internet, and endpoints for the called servi
   };
   for (const { stage, queue_deployed, writes_redis } of STAGES) {
     for (const type of ['AWS::EC2::NatGateway', 'AWS::EC2::InternetGateway', 'AWS::EC2::EIP']) {
-      of(stage).resourceCountIs(type, 0);
+      prod(stage).resourceCountIs(type, 0);
     }
     const wanted = writes_redis ? ['dynamodb', 'secretsmanager', ...(queue_deployed ? ['sqs'] : [])] : [];
     assert.deepEqual(endpoints(stage), wanted, stage);
@@ -655,18 +658,18 @@ test('the network has no way to the internet, and endpoints for the called servi
 });
 
 test('only functions can reach Redis and the endpoints, and nothing can reach functions', () => {
-  for (const [id, rule] of properties(of('cqrs'), 'AWS::EC2::SecurityGroupIngress')) {
+  for (const [id, rule] of properties(prod('cqrs'), 'AWS::EC2::SecurityGroupIngress')) {
     assert.match(JSON.stringify(rule.SourceSecurityGroupId), /NetworkFunctions/, id);
     assert.doesNotMatch(JSON.stringify(rule.GroupId), /NetworkFunctions/, id);
     assert.ok([443, 6379].includes(rule.FromPort) && rule.FromPort === rule.ToPort, id);
   }
-  for (const [id, group] of properties(of('cqrs'), 'AWS::EC2::SecurityGroup')) {
+  for (const [id, group] of properties(prod('cqrs'), 'AWS::EC2::SecurityGroup')) {
     assert.equal(group.SecurityGroupIngress, undefined, id);
   }
 });
 
 test('no endpoint leads to another account', () => {
-  for (const [id, { PolicyDocument }] of properties(of('cqrs'), 'AWS::EC2::VPCEndpoint')) {
+  for (const [id, { PolicyDocument }] of properties(prod('cqrs'), 'AWS::EC2::VPCEndpoint')) {
     const [statement, ...more] = PolicyDocument.Statement;
     assert.equal(more.length, 0, id);
     const account = { Ref: 'AWS::AccountId' };
@@ -679,9 +682,10 @@ test('no endpoint leads to another account', () => {
 
 // Monitoring
 
-const alarms = (stage: string) => properties(of(stage), 'AWS::CloudWatch::Alarm').map(([, alarm]) => alarm);
+const alarms = (stage: string) => properties(prod(stage), 'AWS::CloudWatch::Alarm').map(([, alarm]) => alarm);
 /** Returns the metrics that an alarm watches with metric math. */
-const watched = (alarm: any): any[] => (alarm.Metrics ?? []).flatMap(({ MetricStat }: any) => MetricStat?.Metric ?? []);
+const watchedMetrics = (alarm: any): any[] =>
+  (alarm.Metrics ?? []).flatMap(({ MetricStat }: any) => MetricStat?.Metric ?? []);
 
 test('each stage has all its alarms, and each alarm has a topic and a section of the runbook', () => {
   for (const { stage, functions, queue_deployed, writes_redis, writes_read_store } of STAGES) {
@@ -711,11 +715,11 @@ test('alarms watch the errors and throttles of every function once', () => {
   for (const row of STAGES) {
     for (const metric of ['Errors', 'Throttles']) {
       const found = alarms(row.stage)
-        .flatMap(watched)
+        .flatMap(watchedMetrics)
         .filter(({ Namespace, MetricName }) => Namespace === 'AWS/Lambda' && MetricName === metric)
         .map(({ Dimensions }) => Dimensions)
         .filter((dimensions) => dimensions.length === 1)
-        .map(([{ Value }]) => of(row.stage).toJSON().Resources[Value.Ref].Properties.FunctionName);
+        .map(([{ Value }]) => prod(row.stage).toJSON().Resources[Value.Ref].Properties.FunctionName);
       assert.deepEqual(
         found.sort(),
         functionsOf(row)
@@ -737,42 +741,42 @@ test('one failed command sets off an alarm', () => {
 
 test('alarms watch throttled reads and writes of each table and index, with ten metrics at most', () => {
   for (const { stage } of STAGES) {
-    const places = alarms(stage).flatMap((alarm) => {
-      assert.ok(watched(alarm).length <= 10, alarm.AlarmDescription);
-      return watched(alarm)
+    const metrics = alarms(stage).flatMap((alarm) => {
+      assert.ok(watchedMetrics(alarm).length <= 10, alarm.AlarmDescription);
+      return watchedMetrics(alarm)
         .filter(({ Namespace }) => Namespace === 'AWS/DynamoDB')
         .map(({ MetricName, Dimensions }) => {
           const dimension = (name: string) => Dimensions.find(({ Name }: any) => Name === name)?.Value;
           return `${MetricName} ${dimension('TableName').Ref} ${dimension('GlobalSecondaryIndexName') ?? ''}`;
         });
     });
-    const wanted = properties(of(stage), 'AWS::DynamoDB::GlobalTable').flatMap(([id, { GlobalSecondaryIndexes }]) =>
+    const wanted = properties(prod(stage), 'AWS::DynamoDB::GlobalTable').flatMap(([id, { GlobalSecondaryIndexes }]) =>
       ['', ...(GlobalSecondaryIndexes ?? []).map(({ IndexName }: any) => IndexName)].flatMap((index) =>
         ['ReadThrottleEvents', 'WriteThrottleEvents'].map((metric) => `${metric} ${id} ${index}`),
       ),
     );
-    assert.deepEqual(places.sort(), wanted.sort(), stage);
+    assert.deepEqual(metrics.sort(), wanted.sort(), stage);
   }
 });
 
 /** Returns the name of an alarm in the operators' document. One line there covers the same alarm of several functions. */
-function documentedAs(logicalId: string): string {
-  const called = logicalId.replace(/^Monitoring(\w+)[0-9A-F]{8}$/, '$1');
-  return called.replace(/^\w+Fn(?=[A-Z])/, '{Function}').replace(/^(Function(?:Errors|Throttles))\d+$/, '$1');
+function documentedName(logicalId: string): string {
+  const name = logicalId.replace(/^Monitoring(\w+)[0-9A-F]{8}$/, '$1');
+  return name.replace(/^\w+Fn(?=[A-Z])/, '{Function}').replace(/^(Function(?:Errors|Throttles))\d+$/, '$1');
 }
 
 test('docs/operations.md has every alarm with its threshold, time and section, and no other', () => {
   const documented = readFileSync('../docs/operations.md', 'utf8').matchAll(
     /^\| `([\w{}]+)` \| [^|]+ \| (above|below) ([\d,]+)[^|]* \| (\d+(?: of \d+)? (?:min|h)) \| \[([^\]]+)\]/gm,
   );
-  const made = [...STAGES.map(({ stage }) => of(stage)), template('cqrs', { domainEvents: true })].flatMap((from) =>
+  const actual = [...STAGES.map(({ stage }) => prod(stage)), template('cqrs', { domainEvents: true })].flatMap((from) =>
     properties(from, 'AWS::CloudWatch::Alarm').map(([id, alarm]) => {
       const { Threshold, EvaluationPeriods, DatapointsToAlarm, ComparisonOperator, Period = 60 } = alarm;
       const goesOff = ComparisonOperator === 'LessThanThreshold' ? 'below' : 'above';
       const ofPeriods = DatapointsToAlarm < EvaluationPeriods ? ` of ${EvaluationPeriods}` : '';
       const time = `${DatapointsToAlarm}${ofPeriods} ${Period === 60 ? 'min' : 'h'}`;
       const [, section] = /See "([^"]+)" in/.exec(alarm.AlarmDescription)!;
-      return `${documentedAs(id)}: ${goesOff} ${Threshold} for ${time}, ${section}`;
+      return `${documentedName(id)}: ${goesOff} ${Threshold} for ${time}, ${section}`;
     }),
   );
   assert.deepEqual(
@@ -781,12 +785,12 @@ test('docs/operations.md has every alarm with its threshold, time and section, a
         return `${id}: ${goesOff} ${limit!.replace(',', '')} for ${time}, ${section}`;
       })
       .sort(),
-    [...new Set(made)].sort(),
+    [...new Set(actual)].sort(),
   );
 });
 
 test('only alarms may publish to the topic, only over TLS, and the configured address gets them', () => {
-  const policy = properties(of('cqrs'), 'AWS::SNS::TopicPolicy')[0]![1].PolicyDocument.Statement;
+  const policy = properties(prod('cqrs'), 'AWS::SNS::TopicPolicy')[0]![1].PolicyDocument.Statement;
   const allowed = policy.filter(({ Effect }: any) => Effect === 'Allow');
   assert.deepEqual(
     allowed.map(({ Principal }: any) => Principal),
@@ -797,7 +801,7 @@ test('only alarms may publish to the topic, only over TLS, and the configured ad
     denied.map(({ Condition }: any) => Condition),
     [{ Bool: { 'aws:SecureTransport': 'false' } }],
   );
-  of('cqrs').resourceCountIs('AWS::SNS::Subscription', 0);
+  prod('cqrs').resourceCountIs('AWS::SNS::Subscription', 0);
   template('cqrs', { alarmEmail: 'ops@example.com' }).hasResourceProperties('AWS::SNS::Subscription', {
     Protocol: 'email',
     Endpoint: 'ops@example.com',
@@ -806,7 +810,7 @@ test('only alarms may publish to the topic, only over TLS, and the configured ad
 
 test('one dashboard shows routes, caches, the queue, throttles and the billed quantities', () => {
   const body = (stage: string) =>
-    JSON.stringify(properties(of(stage), 'AWS::CloudWatch::Dashboard')[0]![1].DashboardBody);
+    JSON.stringify(properties(prod(stage), 'AWS::CloudWatch::Dashboard')[0]![1].DashboardBody);
   const always = ['by route', 'Throttled requests', 'Write units an hour', 'Concurrent executions'];
   const queued = ['Age of the oldest command', 'dead letters', 'Projection lag'];
   for (const { stage, caches, queue_deployed } of STAGES) {
@@ -828,16 +832,16 @@ test('one dashboard shows routes, caches, the queue, throttles and the billed qu
 test('in stages with a read store, a schedule starts a comparison with the write store every night', () => {
   for (const { stage, writes_read_store } of STAGES) {
     const times = writes_read_store ? 1 : 0;
-    of(stage).resourceCountIs('AWS::Scheduler::Schedule', times);
-    of(stage).resourceCountIs('AWS::Events::Rule', 0);
-    of(stage).resourceCountIs('AWS::CodeBuild::Project', times);
+    prod(stage).resourceCountIs('AWS::Scheduler::Schedule', times);
+    prod(stage).resourceCountIs('AWS::Events::Rule', 0);
+    prod(stage).resourceCountIs('AWS::CodeBuild::Project', times);
   }
-  of('cqrs').hasResourceProperties('AWS::Scheduler::Schedule', { ScheduleExpression: 'cron(17 3 * * ? *)' });
+  prod('cqrs').hasResourceProperties('AWS::Scheduler::Schedule', { ScheduleExpression: 'cron(17 3 * * ? *)' });
   for (const [stage, variables] of [
     ['read-store', ['WRITE_TABLE', 'READ_TABLE']],
     ['cqrs', ['WRITE_TABLE', 'READ_TABLE', 'QUEUE_URL']],
   ] as const) {
-    const [[, project]] = properties(of(stage), 'AWS::CodeBuild::Project') as [[string, any]];
+    const [[, project]] = properties(prod(stage), 'AWS::CodeBuild::Project') as [[string, any]];
     assert.match(project.Source.BuildSpec, /bootstrap verify/);
     assert.deepEqual(
       project.Environment.EnvironmentVariables.map(({ Name }: any) => Name),
@@ -850,7 +854,7 @@ test('in stages with a read store, a schedule starts a comparison with the write
 // Domain events
 
 test('with domainEvents a pipe publishes changes, without a function', () => {
-  of('cqrs').resourceCountIs('AWS::Pipes::Pipe', 0);
+  prod('cqrs').resourceCountIs('AWS::Pipes::Pipe', 0);
   const from = template('cqrs', { domainEvents: true });
   from.resourceCountIs('AWS::Lambda::Function', 3);
   // One pipe for all resources, because a stream takes at most two readers.

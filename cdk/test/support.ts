@@ -17,8 +17,8 @@ const OWN = {
 const packages = Packages.placeholders();
 
 /** Returns a complete configuration, with the values that a test changes. */
-export function config(different: object = {}): Config {
-  return parseConfig({ ...OWN, ...different }, 'the configuration of a test');
+export function config(changes: object = {}): Config {
+  return parseConfig({ ...OWN, ...changes }, 'the configuration of a test');
 }
 
 /** Returns the templates of these stages, as steps from another stage if `from` is set. */
@@ -30,19 +30,19 @@ export function synthesise(
   const app = newApp(mkdtempSync(join(tmpdir(), 'watershed-templates-')));
   const stacks = addStacks(app, settings, rows, packages, from);
   app.synth();
-  return new Map(rows.map((row, place) => [row.stage, Template.fromStack(stacks[place]!)]));
+  return new Map(rows.map((row, index) => [row.stage, Template.fromStack(stacks[index]!)]));
 }
 
 /** Returns the template of a stage, with the values that a test changes. */
-export function template(stage: string, different: object = {}): Template {
-  return synthesise([stageOf(stage)], config(different)).get(stage)!;
+export function template(stage: string, changes: object = {}): Template {
+  return synthesise([stageOf(stage)], config(changes)).get(stage)!;
 }
 
 export const STAGES = allStages();
 let all: Map<string, Template> | undefined;
 
 /** Returns the template of a stage with the base `prod`. */
-export function of(stage: string): Template {
+export function prod(stage: string): Template {
   all ??= synthesise(STAGES);
   return all.get(stage)!;
 }

@@ -4,8 +4,8 @@ import type { Template } from 'aws-cdk-lib/assertions';
 import { Refusal } from '../lib/refusal';
 import { stageBefore, stageOf } from '../lib/stages';
 import { differences, granted } from './grants';
-import { moves, NEXT } from './moves';
-import { config, of, STAGES, synthesise } from './support';
+import { moves, NEIGHBOURS } from './moves';
+import { config, prod, STAGES, synthesise } from './support';
 
 const MOVES = moves(config());
 
@@ -22,14 +22,15 @@ function foundations(template: Template): string[] {
 
 test('a deployment leads to a stage only from a neighbour, and an error names the neighbours', () => {
   for (const to of STAGES) {
-    const known = NEXT.filter(([, rows]) => rows.some((row) => row.stage === to.stage)).map(([from]) => from.stage);
+    const origins = NEIGHBOURS.filter(([, rows]) => rows.some((row) => row.stage === to.stage));
+    const neighbours = origins.map(([from]) => from.stage);
     for (const { stage } of STAGES) {
-      if (known.includes(stage) || stage === to.stage) {
+      if (neighbours.includes(stage) || stage === to.stage) {
         assert.equal(stageBefore(to, stage).stage, stage);
       } else {
         assert.throws(
           () => stageBefore(to, stage),
-          (error: Error) => error instanceof Refusal && known.every((name) => error.message.includes(name)),
+          (error: Error) => error instanceof Refusal && neighbours.every((name) => error.message.includes(name)),
           `${stage} to ${to.stage}`,
         );
       }
@@ -39,39 +40,40 @@ test('a deployment leads to a stage only from a neighbour, and an error names th
 });
 
 test('during a step a function has the permissions of both stages, and no others', () => {
-  for (const { from, to, during, named } of MOVES) {
+  for (const { from, to, during, title } of MOVES) {
     for (const { name } of to.functions) {
-      assert.deepEqual(differences(during, name, granted(name, to, from)), [], named);
+      assert.deepEqual(differences(during, name, granted(name, to, from)), [], title);
     }
   }
 });
 
 test('during a step the resources of both stages exist, and no others', () => {
-  for (const { from, to, during, named } of MOVES) {
-    const either = new Set([...foundations(of(from.stage)), ...foundations(of(to.stage))]);
-    assert.deepEqual(foundations(during), [...either].sort(), named);
+  for (const { from, to, during, title } of MOVES) {
+    const either = new Set([...foundations(prod(from.stage)), ...foundations(prod(to.stage))]);
+    assert.deepEqual(foundations(during), [...either].sort(), title);
   }
 });
 
 test('during a step the functions are already those of the new stage', () => {
-  for (const { to, during, named } of MOVES) {
+  for (const { to, during, title } of MOVES) {
     for (const type of ['Function', 'Version', 'Alias', 'EventSourceMapping', 'Permission']) {
       const ofType = (template: Template) => {
         const found = Object.entries(template.findResources(`AWS::Lambda::${type}`));
         return found.map(([id, { Properties }]) => [id, Properties]);
       };
-      assert.deepEqual(ofType(during), ofType(of(to.stage)), named);
+      assert.deepEqual(ofType(during), ofType(prod(to.stage)), title);
     }
   }
 });
 
 test('while write-fn changes over to the queue, its earlier version can still apply commands', () => {
-  const { during } = MOVES.find(({ named }) => named === 'cqrs-expand to cqrs')!;
+  const { during } = MOVES.find(({ title }) => title === 'cqrs-expand to cqrs')!;
   const missing = differences(during, 'write-fn', granted('write-fn', stageOf('cqrs-expand')));
   assert.deepEqual(missing, []);
 });
 
 test('a step from a stage to itself is the stage', () => {
   const cqrs = stageOf('cqrs');
-  assert.deepEqual(synthesise([cqrs], undefined, stageBefore(cqrs, 'cqrs')).get('cqrs')!.toJSON(), of('cqrs').toJSON());
+  const during = synthesise([cqrs], undefined, stageBefore(cqrs, 'cqrs')).get('cqrs')!;
+  assert.deepEqual(during.toJSON(), prod('cqrs').toJSON());
 });
