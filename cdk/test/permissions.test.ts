@@ -57,7 +57,7 @@ test('with tracing every function may send traces as well', () => {
 const ROLE = functionOf(prod('cqrs'), 'write-fn').Role['Fn::GetAtt'][0];
 const STREAM = 'arn:aws:kinesis:eu-central-1:111122223333:stream/other';
 
-/** Returns the differences that the comparison reports for write-fn at `cqrs`, after a change to its policy or to other resources. */
+/** Returns the differences of write-fn at `cqrs` from the document, after a change to its policy or to other resources. */
 function diffAfter(change: (policy: any[], resources: any, readTable: object) => void): string {
   const changed = structuredClone(prod('cqrs').toJSON());
   const policy = changed.Resources[ROLE].Properties.Policies[0].PolicyDocument.Statement;
