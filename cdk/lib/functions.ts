@@ -150,7 +150,7 @@ export class Functions extends Construct {
       READ_TABLE: knowsViews ? stores.readName : undefined,
       OTHER_READ_TABLE: does(spec, 'ingest') ? stores.otherRead?.tableName : undefined,
       QUEUE_URL: usesQueue ? commandQueue?.queue.queueUrl : undefined,
-      VISIBILITY_TIMEOUT_SECONDS: usesQueue ? commandQueue?.visibilityTimeout.toSeconds().toString() : undefined,
+      VISIBILITY_TIMEOUT_SECONDS: applies || usesQueue ? commandQueue?.visibilityTimeout.toSeconds().toString() : undefined,
       MAX_RECEIVE_COUNT: does(spec, 'ingest') ? MAX_RECEIVE_COUNT.toString() : undefined,
       REDIS_URL: cache?.url,
       REDIS_IAM_CACHE: cache?.name,

@@ -354,6 +354,7 @@ test('a function gets only the variables that it uses', () => {
     ['redis-cache-expand', 'read-fn', [...always, 'WRITE_TABLE']],
     ['redis-cache-expand', 'write-fn', [...always, ...redis, 'WRITE_TABLE']],
     ['read-store', 'read-fn', [...always, ...redis]],
+    ['cqrs-idle', 'write-fn', [...always, ...redis, 'VISIBILITY_TIMEOUT_SECONDS', 'WRITE_TABLE']],
     ['cqrs-expand', 'write-fn', [...always, ...redis, ...queue, 'WRITE_TABLE']],
     ['cqrs', 'read-fn', [...always, ...redis]],
     ['cqrs', 'write-fn', [...always, ...queue]],
@@ -814,11 +815,7 @@ test('one dashboard shows routes, caches, the queue, throttles and the billed qu
   const always = ['by route', 'Throttled requests', 'Write units an hour', 'Concurrent executions'];
   const queued = ['Age of the oldest command', 'dead letters', 'Projection lag'];
   for (const { stage, caches, queue_deployed } of STAGES) {
-    const wanted = [
-      ...always,
-      ...(queue_deployed ? queued : []),
-      ...(caches.length > 0 ? ['Cache hit ratio'] : []),
-    ];
+    const wanted = [...always, ...(queue_deployed ? queued : []), ...(caches.length > 0 ? ['Cache hit ratio'] : [])];
     for (const title of wanted) {
       assert.ok(body(stage).includes(title), `${title} at ${stage}`);
     }

@@ -119,8 +119,8 @@ pub struct DirectBackends {
     pub read_table: Option<ReadTable>,
     /// Redis, in the stages that keep it up to date.
     pub redis: Option<RedisBackend>,
-    /// How long a command may wait for its predecessor, from the queue's `VISIBILITY_TIMEOUT_SECONDS`. Zero if write-fn
-    /// queues no commands.
+    /// How long a command may wait for its predecessor, from the queue's `VISIBILITY_TIMEOUT_SECONDS`. Zero if there is no
+    /// queue.
     pub reorder_window: Duration,
 }
 
@@ -408,11 +408,10 @@ impl<'a> Reader<'a> {
         Some(match WriteRoute::of(stage) {
             WriteRoute::Queue(()) => WriteRoute::Queue(self.queue_backends()?),
             WriteRoute::Direct { queued_before, .. } => {
-                WriteRoute::Direct { direct: self.direct_backends(stage, Some(Duration::ZERO))?, queued_before }
+                WriteRoute::Direct { direct: self.direct_backends(stage)?, queued_before }
             }
             WriteRoute::Either { honours_async, .. } => {
-                let reorder_window = self.visibility_timeout().map(reorder_window);
-                let (direct, queue) = (self.direct_backends(stage, reorder_window), self.queue_backends());
+                let (direct, queue) = (self.direct_backends(stage), self.queue_backends());
                 WriteRoute::Either { direct: direct?, queue: queue?, honours_async }
             }
         })
@@ -423,7 +422,11 @@ impl<'a> Reader<'a> {
         Some(QueueBackends { queue_url: queue_url?, read_table: read_table? })
     }
 
-    fn direct_backends(&mut self, stage: &StageConfig, reorder_window: Option<Duration>) -> Option<DirectBackends> {
+    fn direct_backends(&mut self, stage: &StageConfig) -> Option<DirectBackends> {
+        let reorder_window = match stage.queue_deployed {
+            true => self.visibility_timeout().map(reorder_window),
+            false => Some(Duration::ZERO),
+        };
         let write_table = self.text("WRITE_TABLE");
         let read_table = match stage.writes_read_store {
             true => Some(self.parsed("READ_TABLE")?),

@@ -106,7 +106,7 @@ mutants! {
     ActionOnOldState,
     /// The token of a write drops the pending action before it.
     ActionForgotten,
-    /// After the queue is out of use, a direct write ignores the pending commands that its token names.
+    /// After the queue is out of use, a direct write is judged although its predecessor may still be queued.
     PredecessorIgnoredAfterQueue,
     /// A failed command stays failed, even after a redrive.
     FailedIsFinal,

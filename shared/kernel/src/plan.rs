@@ -26,21 +26,26 @@ fn judge<D: Domain>(
     aggregate: &Aggregate<D>,
     envelope: &Envelope<D::Command>,
     now: Timestamp,
-    reorder_window: Duration,
+    policy: &Policy,
+    may_wait: bool,
 ) -> Judgement<D> {
     let age = now.since(envelope.stamp.at).unwrap_or_default();
     if age > COMMAND_AGE_MAX {
         return Judgement::Rejected(Problem::expired());
     }
-    let may_wait = age < reorder_window && !mutant!(NothingIsDeferred);
+    let may_wait = may_wait && !mutant!(NothingIsDeferred);
     match (D::creates(&envelope.command), &aggregate.state) {
         (true, None) if aggregate.version == 0 => decide(aggregate, envelope, now),
         (true, _) => Judgement::Rejected(Problem::already_exists()),
         (false, None) if aggregate.version > 0 => Judgement::Rejected(Problem::not_found()),
-        (false, None) if may_wait && create_may_be_behind(envelope, now, reorder_window) => Judgement::Waits,
+        (false, None) if may_wait && create_may_be_behind(envelope, now, policy.reorder_window) => Judgement::Waits,
         (false, None) => Judgement::Rejected(Problem::not_found()),
         (false, Some(_)) => match envelope.expected {
-            ExpectedVersion::Version(expected) if expected > aggregate.version && may_wait => Judgement::Waits,
+            ExpectedVersion::Version(expected)
+                if expected > aggregate.version && may_wait && policy.awaits_versions =>
+            {
+                Judgement::Waits
+            }
             ExpectedVersion::Version(expected) if expected != aggregate.version && !mutant!(IfMatchIgnored) => {
                 Judgement::Rejected(Problem::version_conflict(aggregate.version))
             }
@@ -141,7 +146,7 @@ impl<D: Domain> Planner<'_, D> {
         let version = plan.after.version;
         let judgement = match self.refused.get(&envelope.stamp.command) {
             Some(problem) => Judgement::Rejected(problem.clone()),
-            None => judge(&plan.after, envelope, self.now, self.policy.reorder_window),
+            None => judge(&plan.after, envelope, self.now, self.policy, self.may_wait(envelope)),
         };
         let status = match judgement {
             Judgement::Waits => return Added::Waits,
@@ -172,9 +177,15 @@ impl<D: Domain> Planner<'_, D> {
             let mut judged = plan.judged.iter().filter_map(|(index, _)| self.commands.get(*index));
             judged.any(|judged| judged.stamp.command == *command)
         };
-        let age = self.now.since(envelope.stamp.at).unwrap_or_default();
         let mut after = envelope.after.iter();
-        age >= self.policy.reorder_window || after.all(|command| self.settled.contains(command) || judged_now(command))
+        !self.may_wait(envelope) || after.all(|command| self.settled.contains(command) || judged_now(command))
+    }
+
+    /// Returns whether the command is young enough to wait for a predecessor.
+    fn may_wait(&self, envelope: &Envelope<D::Command>) -> bool {
+        let is_ignored = mutant!(PredecessorIgnoredAfterQueue) && !self.policy.awaits_versions;
+        let age = self.now.since(envelope.stamp.at).unwrap_or_default();
+        age < self.policy.reorder_window && !is_ignored
     }
 }
 

@@ -9,6 +9,9 @@ use crate::projection::Projection;
 pub struct Policy {
     /// How long after its acceptance a command may wait for its predecessor. Zero if commands are never queued.
     pub reorder_window: Duration,
+    /// Whether a command that builds on a later version waits for it. Otherwise it is rejected at once. A writer that cannot queue it
+    /// has no better answer: nothing shows that such a version is on its way.
+    pub awaits_versions: bool,
     /// `Strict` if a waiting command holds back the later commands of its aggregate.
     pub order: Order,
     /// The projection that readers see.

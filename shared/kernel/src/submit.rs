@@ -18,7 +18,7 @@ use crate::ports::{
 use crate::project::Projector;
 use crate::projection::Projection;
 use crate::query::CONSISTENCY_WAIT_MAX;
-use crate::record::{CommandRecord, CommandStatus, Fingerprint, RecordKey};
+use crate::record::{CommandRecord, CommandStatus, Fingerprint};
 use crate::seal::KeyRing;
 use crate::token::{Token, TokenError};
 
@@ -84,9 +84,9 @@ pub enum SubmitError {
     /// An earlier request had the same idempotency key and another content. The client must use another key.
     #[error("the idempotency key was used for another request")]
     KeyReused,
-    /// A command that the client's token names is still in the queue, and this deployment cannot queue another one behind it. The
-    /// command was not accepted. The client should send it again.
-    #[error("a command that the token names is still in the queue")]
+    /// The command's predecessor may still be in the queue, and this deployment cannot queue the command behind it. The command was
+    /// not accepted. The client should send it again.
+    #[error("the predecessor of the command may still be in the queue")]
     PredecessorPending,
     /// The command is larger than the queue accepts. The client must send less.
     #[error("the command is too large")]
@@ -192,20 +192,13 @@ impl<D: Domain> Submitter<D> {
             Route::Queue(queue) => self.enqueue(queue, &mut envelope, preference).await?,
             Route::Direct { direct, queued_before } => {
                 let earlier = match queued_before {
-                    Some(records) => {
-                        settled(records.as_ref(), &envelope.tenant, session.as_ref()).await?;
-                        match mutant!(RetryAfterQueueForgets) {
-                            false => register(records.as_ref(), &mut envelope).await?,
-                            true => None,
-                        }
+                    Some(records) if !mutant!(RetryAfterQueueForgets) => {
+                        register(records.as_ref(), &mut envelope).await?
                     }
-                    None => None,
+                    _ => None,
                 };
-                match direct.execute(&mut envelope).await? {
-                    Some((result, replayed)) => (Some(result), replayed || earlier.is_some()),
-                    // Without a queue no command waits; see `Policy::reorder_window`.
-                    None => return Err(ApplyError::Contended(envelope.key::<D>()).into()),
-                }
+                let (result, replayed) = direct.execute_behind(&mut envelope).await?;
+                (Some(result), replayed || earlier.is_some())
             }
             Route::Either { queue, honours_async: true, .. } if preference.respond_async => {
                 self.enqueue(queue, &mut envelope, preference).await?
@@ -377,21 +370,6 @@ async fn register<C>(
     Ok(Some(first.status))
 }
 
-/// Waits until the outcome of each command that the token names is known. Only then does the write store have their effects.
-async fn settled(records: &dyn RecordWriter, tenant: &Tenant, session: Option<&Token>) -> Result<(), SubmitError> {
-    let until = Instant::now() + CONSISTENCY_WAIT_MAX;
-    let mut pause = Backoff::new();
-    for command in session.filter(|_| !mutant!(PredecessorIgnoredAfterQueue)).map(Token::pending).unwrap_or_default() {
-        let key = RecordKey { tenant: tenant.clone(), command };
-        while !records.get(&key).await?.is_some_and(|record| record.status.is_final()) {
-            if !pause.wait(until).await {
-                return Err(SubmitError::PredecessorPending);
-            }
-        }
-    }
-    Ok(())
-}
-
 impl QueueRoute {
     async fn send<C: serde::Serialize>(&self, envelope: &Envelope<C>) -> Result<(), SubmitError> {
         let message = OutgoingMessage {
@@ -428,6 +406,20 @@ fn adopt_original<C>(envelope: &mut Envelope<C>, first: &CommandRecord) -> Resul
 }
 
 impl<D: Domain> DirectRoute<D> {
+    /// Applies the command. Waits if its predecessor may still be in the queue.
+    async fn execute_behind(&self, envelope: &mut Envelope<D::Command>) -> Result<(WriteResult, bool), SubmitError> {
+        let until = Instant::now() + CONSISTENCY_WAIT_MAX;
+        let mut pause = Backoff::new();
+        loop {
+            if let Some(executed) = self.execute(envelope).await? {
+                return Ok(executed);
+            }
+            if !pause.wait(until).await {
+                return Err(SubmitError::PredecessorPending);
+            }
+        }
+    }
+
     /// Applies the command. Returns its result, and whether it is that of an earlier request. `None` if the predecessor may still
     /// be in the queue.
     async fn execute(&self, envelope: &mut Envelope<D::Command>) -> Result<Option<(WriteResult, bool)>, SubmitError> {

@@ -63,7 +63,7 @@ pub enum WriteRoute<Q, D> {
     Direct {
         /// The means to apply them.
         direct: D,
-        /// Whether earlier deployments may have queued commands, so that a client may retry a queued one.
+        /// Whether other deployments may have queued commands. A client may retry one of them, or send a command that follows one.
         queued_before: bool,
     },
     /// Into the write store, with the queue beside it.
@@ -199,22 +199,31 @@ impl Assembly {
         };
         let route = match route {
             WriteRoute::Queue(ports) => Route::Queue(queue(ports)),
-            // No predecessor can be missing, because no command is queued.
-            WriteRoute::Direct { direct, queued_before } => Route::Direct {
-                direct: self.direct(DirectPorts { reorder_window: Duration::ZERO, ..direct }, records.clone()),
-                queued_before: queued_before.then(|| records.clone()),
-            },
+            WriteRoute::Direct { direct, queued_before } => {
+                // Without a queue no predecessor can be missing.
+                let reorder_window = if queued_before { direct.reorder_window } else { Duration::ZERO };
+                Route::Direct {
+                    direct: self.direct(DirectPorts { reorder_window, ..direct }, false, records.clone()),
+                    queued_before: queued_before.then(|| records.clone()),
+                }
+            }
             WriteRoute::Either { direct, queue: ports, honours_async } => {
-                Route::Either { direct: self.direct(direct, records.clone()), queue: queue(ports), honours_async }
+                Route::Either { direct: self.direct(direct, true, records.clone()), queue: queue(ports), honours_async }
             }
         };
         Submitter::new(route, self.clock.clone(), stamps, keys)
     }
 
-    fn direct<D: Domain>(&self, ports: DirectPorts, records: Arc<dyn RecordReader>) -> DirectRoute<D> {
+    fn direct<D: Domain>(
+        &self,
+        ports: DirectPorts,
+        awaits_versions: bool,
+        records: Arc<dyn RecordReader>,
+    ) -> DirectRoute<D> {
         let DirectPorts { store, cache, reorder_window } = ports;
         let policy = Policy {
             reorder_window,
+            awaits_versions,
             order: Order::Loose,
             projection: self.projection,
             view_in_transaction: self.stage.writes_read_store,
@@ -232,7 +241,13 @@ impl Assembly {
         let IngestPorts { store, models, cache, records, deferral, order, reorder_window, receive_count_max } = ports;
         let models = models.into_iter().map(|(projection, views)| ReadModel { projection, views: Some(views) });
         let projector = Arc::new(Projector::new(models.collect(), self.written(cache), self.clock.clone()));
-        let policy = Policy { reorder_window, order, projection: self.projection, view_in_transaction: false };
+        let policy = Policy {
+            reorder_window,
+            awaits_versions: true,
+            order,
+            projection: self.projection,
+            view_in_transaction: false,
+        };
         let (states, clock) = (store.clone(), self.clock.clone());
         let kind = OfKind { store, records: records.clone(), policy, projector, clock: clock.clone() };
         let kinds = RESOURCES.iter().filter_map(|resource| resources::visit(resource, kind.clone()));

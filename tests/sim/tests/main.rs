@@ -17,7 +17,7 @@ const SEEDS: u64 = 2_000;
 /// The number of seeds in a full test run.
 const SEEDS_LONG: u64 = 20_000;
 /// The number of seeds within which each mutant must be noticed.
-const MUTANT_SEEDS_MAX: u64 = 60_000;
+const MUTANT_SEEDS_MAX: u64 = 80_000;
 
 /// Returns the first seed with a violation, and its report. Uses all processors.
 fn first_failure(seeds: u64, mutant: Option<Mutant>) -> Option<(u64, Report)> {

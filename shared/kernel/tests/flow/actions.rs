@@ -158,6 +158,7 @@ impl Session {
     fn applier(&self) -> Applier<Lamp> {
         let policy = Policy {
             reorder_window: REORDER_WINDOW,
+            awaits_versions: true,
             order: Order::Loose,
             projection: Projection::FIRST,
             view_in_transaction: false,

@@ -34,6 +34,7 @@ fn message<D: Domain>(world: &World, id: AggregateId, command: CounterCommand) -
 async fn deliver<D: Domain<Command = CounterCommand>>(world: &World, message: &str) -> ApplyReport<D> {
     let policy = Policy {
         reorder_window: Duration::ZERO,
+        awaits_versions: true,
         order: Order::Loose,
         projection: Projection::FIRST,
         view_in_transaction: false,

@@ -51,6 +51,7 @@ fn world_over(
     let clock = Arc::new(ManualClock::new());
     let policy = Policy {
         reorder_window: Duration::from_secs(60),
+        awaits_versions: true,
         order,
         projection: Projection::FIRST,
         view_in_transaction: false,

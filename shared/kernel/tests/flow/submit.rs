@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use adapters::memory::{MemoryRecords, MemoryStores, MemoryViewStore};
 use async_trait::async_trait;
+use kernel::apply::Applier;
 use kernel::clock::Clock as _;
 use kernel::envelope::{Envelope, ExpectedVersion};
 use kernel::ids::{AggregateId, AggregateKey};
 use kernel::lookup::{CommandLookup, CommandState};
-use kernel::policy::Order;
+use kernel::policy::{Order, Policy};
 use kernel::ports::{
     Consistency, ListQuery, Page, PortError, RecordReader, RecordWriter, Snapshot, ViewReader, ViewWriter as _,
 };
@@ -39,7 +40,16 @@ fn direct(world: &World) -> Submitter<Counter> {
 
 /// Applies commands at once, in a service that has queued commands before. A command may be a retry of a queued one.
 fn direct_again(world: &World) -> Submitter<Counter> {
-    let (direct, records) = (direct_route(world, Duration::ZERO), Arc::new(world.stores.records()));
+    let records = Arc::new(world.stores.records());
+    let policy = Policy {
+        reorder_window: REORDER_WINDOW,
+        awaits_versions: false,
+        order: Order::Loose,
+        projection: Projection::FIRST,
+        view_in_transaction: false,
+    };
+    let applier = Applier::new(Arc::new(world.stores.write()), records.clone(), world.clock.clone(), policy);
+    let direct = DirectRoute { applier, ..direct_route(world, Duration::ZERO) };
     Submitter::new(
         Route::Direct { direct, queued_before: Some(records) },
         world.clock.clone(),
@@ -408,10 +418,10 @@ async fn beside_a_queue_a_command_that_builds_on_a_queued_one_is_queued_behind_i
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_the_queue_a_write_waits_for_the_pending_one_that_its_token_names_or_is_not_accepted() {
+async fn after_the_queue_a_write_waits_for_its_items_create_or_is_not_accepted() {
     let world = World::new();
     let first = queued(&world).submit(request(None, None, open("a")), Preference::default()).await.unwrap();
-    let next = || Request { token: Some(first.token.clone()), ..request(None, Some(first.aggregate), Add(1)) };
+    let next = || request(None, Some(first.aggregate), Add(1));
     let (submitter, began) = (direct_again(&world), Instant::now());
     let early = submitter.submit(next(), Preference::default()).await;
     assert!(matches!(early, Err(SubmitError::PredecessorPending)), "{early:?}");
@@ -419,6 +429,9 @@ async fn after_the_queue_a_write_waits_for_the_pending_one_that_its_token_names_
     assert!(world.stores.all_records().is_empty() && world.stores.all_states().is_empty());
     let (behind, ()) = tokio::join!(submitter.submit(next(), Preference::default()), ingest(&world));
     assert_eq!(behind.unwrap().result.unwrap().status, CommandStatus::Applied { version: 2 });
+    let ahead = Request { expected: ExpectedVersion::Version(7), ..next() };
+    let refused = submitter.submit(ahead, Preference::default()).await.unwrap().result.unwrap().status;
+    assert!(matches!(refused, CommandStatus::Rejected { version: 2, .. }), "nothing shows that such a version comes");
 }
 
 #[tokio::test]

@@ -75,14 +75,26 @@ impl World {
         reorder_window: Duration,
         order: Order,
     ) -> Applier<Counter> {
-        let policy = Policy { reorder_window, order, projection: Projection::FIRST, view_in_transaction: false };
+        let policy = Policy {
+            reorder_window,
+            awaits_versions: true,
+            order,
+            projection: Projection::FIRST,
+            view_in_transaction: false,
+        };
         Applier::new(store, Arc::new(self.stores.records()), self.clock.clone(), policy)
     }
 
     /// Returns an applier without a queue, with the view in the transaction.
     pub(crate) fn direct_applier_over(&self, store: Arc<dyn WriteStore>) -> Applier<Counter> {
         let (reorder_window, order) = (Duration::ZERO, Order::Loose);
-        let policy = Policy { reorder_window, order, projection: Projection::FIRST, view_in_transaction: true };
+        let policy = Policy {
+            reorder_window,
+            awaits_versions: true,
+            order,
+            projection: Projection::FIRST,
+            view_in_transaction: true,
+        };
         Applier::new(store, Arc::new(self.stores.records()), self.clock.clone(), policy)
     }
 
