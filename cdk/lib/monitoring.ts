@@ -49,7 +49,7 @@ interface TooHigh {
   /** The number of minutes that must be too high: in a row, or among the last `outOf`. */
   readonly minutes: number;
   readonly outOf?: number;
-  /** What happened, and what to do first. */
+  /** The event, and the first thing to do. */
   readonly description: string;
   /** The section of docs/operations.md with the next steps. */
   readonly section: string;
