@@ -180,7 +180,7 @@ fn metered(model: &Model<'_>, rate: f64) -> Vec<Item> {
         item("data out", "requests × (600 + item bytes × reads), in GB", prices::DATA_OUT, gb(response)),
         item(
             "Lambda requests",
-            "requests × (1 + writes ÷ batch, where they are queued)",
+            "requests × (1 + writes ÷ batch, if they are queued)",
             prices::LAMBDA_REQUESTS,
             requests * model.invocations(rate),
         ),
@@ -297,7 +297,7 @@ fn shown(model: &Model<'_>, bills: &[Bill]) -> Vec<String> {
 /// Returns lines with the formulae, the prices, and the costs that are not included.
 fn explained(model: &Model<'_>) -> Vec<String> {
     let items = [fixed(model), metered(model, 1.0)].concat();
-    let mut lines = vec![format!("{}, what is multiplied with the price:", on_what(model))];
+    let mut lines = vec![format!("{}, quantity of each item, to be multiplied with its price:", on_what(model))];
     lines.extend(items.iter().map(|item| format!("  {:20} {}", item.name, item.formula)));
     lines.push("prices, in $, us-east-1:".to_owned());
     for Price { name, unit, tiers, source } in prices::ALL {
@@ -312,9 +312,10 @@ fn explained(model: &Model<'_>) -> Vec<String> {
     lines
 }
 
-const NOT_INCLUDED: &str = "not included: free tiers, discounts, taxes; cold starts; lists; clients that ask what became of a \
-    command or wait for it; Idempotency-Key (1 write unit); what comes again; stored logs; the nightly verify; Contributor Insights; domain events; traces that are looked at; \
-    other accounts' traffic that shares the tiers";
+const NOT_INCLUDED: &str = "not included: free tiers, discounts, taxes; cold starts; lists; clients that ask for a \
+    command's status or wait for it; Idempotency-Key (1 write unit); redeliveries; storage of logs; the nightly \
+    comparison of the stores; Contributor Insights; domain events; reading traces; traffic of other accounts that share \
+    the tiers";
 
 #[cfg(test)]
 mod tests {

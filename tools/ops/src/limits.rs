@@ -43,7 +43,7 @@ static QUOTAS: [Quota; 13] = [
         name: "our throttle, requests a second",
         most: OUR_THROTTLE,
         set_by: SetBy::Us,
-        helps: "throttle in the configuration",
+        helps: "raise throttle in the configuration",
         source: "cdk/lib/config.ts",
         taken: |_| 1.0,
     },
@@ -51,15 +51,15 @@ static QUOTAS: [Quota; 13] = [
         name: "our maximum concurrency, batches at once",
         most: OUR_CONCURRENCY,
         set_by: SetBy::Us,
-        helps: "queue.pollers in the configuration",
+        helps: "raise queue.pollers in the configuration",
         source: "cdk/lib/config.ts",
         taken: ingest_environments,
     },
     Quota {
-        name: "our bound of Redis, processing units a second",
+        name: "our limit of Redis, processing units a second",
         most: OUR_CACHE_UNITS,
         set_by: SetBy::Us,
-        helps: "the bound, which is there for cost; a key's slot takes as much for good",
+        helps: "raise the limit, which only caps the cost; one slot of keys takes at most 30,000",
         source: "cdk/lib/cache.ts",
         taken: |model| model.cache_units(),
     },
@@ -107,7 +107,7 @@ static QUOTAS: [Quota; 13] = [
         name: "a new table, write units a second",
         most: NEW_TABLE_WRITES,
         set_by: SetBy::Aws,
-        helps: "warm throughput; twice the last peak comes by itself within 30 minutes",
+        helps: "warm throughput; without it, twice the last peak within 30 minutes",
         source: "https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/warm-throughput.html",
         taken: table_writes,
     },
@@ -115,7 +115,7 @@ static QUOTAS: [Quota; 13] = [
         name: "a new table, read units a second",
         most: NEW_TABLE_READS,
         set_by: SetBy::Aws,
-        helps: "warm throughput; twice the last peak comes by itself within 30 minutes",
+        helps: "warm throughput; without it, twice the last peak within 30 minutes",
         source: "https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/warm-throughput.html",
         taken: |model| model.read_units_of_busiest(),
     },
@@ -252,11 +252,11 @@ fn by_rate(model: &Model<'_>, rates: &[f64]) -> Vec<String> {
     let shards = |rate: f64| (rate * list_writes(model) / PARTITION_WRITES).ceil().max(1.0);
     needed("shards that one tenant's list needs", &mut table, &shards);
     let seconds = |rate: f64| rate * front_environments(model) / ENVIRONMENTS_PER_SECOND;
-    needed("seconds from nothing to environments for it", &mut table, &seconds);
+    needed("seconds to start the environments", &mut table, &seconds);
     let mut lines = table.lines();
     if let Some(Limit { quota, requests_per_second, .. }) = limits.first() {
         let at = number(*requests_per_second);
-        lines.push(format!("reached first: {}, at {at} requests a second; what helps: {}", quota.name, quota.helps));
+        lines.push(format!("reached first: {}, at {at} requests a second; remedy: {}", quota.name, quota.helps));
     }
     lines
 }
@@ -264,7 +264,7 @@ fn by_rate(model: &Model<'_>, rates: &[f64]) -> Vec<String> {
 /// Returns a table with the rates at which each stage reaches each quota.
 fn by_stage(models: &[Model<'_>]) -> Vec<String> {
     let heads = models.iter().map(|model| model.row.stage.clone());
-    let mut table = Table::new(std::iter::once("requests a second at most".to_owned()).chain(heads));
+    let mut table = Table::new(std::iter::once("maximum requests a second".to_owned()).chain(heads));
     let all: Vec<_> = models.iter().map(limits).collect();
     for quota in &QUOTAS {
         let cell = |limits: &Vec<Limit>| {
@@ -286,7 +286,7 @@ fn by_stage(models: &[Model<'_>]) -> Vec<String> {
 /// Returns a line for each quota.
 fn explained() -> Vec<String> {
     let quota = |Quota { name, most, set_by, helps, source, .. }: &Quota| {
-        format!("{name}: {}, set by {}; what helps: {helps}; {source}", number(*most), set_by.told())
+        format!("{name}: {}, set by {}; remedy: {helps}; {source}", number(*most), set_by.told())
     };
     QUOTAS.iter().map(quota).collect()
 }

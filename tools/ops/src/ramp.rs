@@ -143,8 +143,8 @@ impl Bound {
             Self::OurThrottle => ["our throttle", "429"],
             Self::HttpApi => ["HTTP API, requests a second", "429"],
             Self::Environments => ["Lambda, environments of the account", "503"],
-            Self::EnvironmentGrowth => ["Lambda, new environments of a function", "503, until there are more"],
-            Self::Cache => ["Redis, processing units or connections", "the store is read"],
+            Self::EnvironmentGrowth => ["Lambda, new environments of a function", "503 until more start"],
+            Self::Cache => ["Redis, processing units or connections", "the store answers"],
             Self::TableReads => ["read units of a table", "503"],
             Self::TableWrites => ["write units of a table", of_writes],
             Self::List => ["write units of a tenant's list", of_writes],
@@ -166,8 +166,8 @@ fn told(ramp: &Ramp, model: &Model<'_>) -> Vec<String> {
 fn of_queue(ramp: &Ramp) -> [String; 2] {
     let rate = number(ramp.steps.first().map_or(0.0, |step| step.requests_per_second));
     let drained = match ramp.drained_after {
-        Some(seconds) => format!("nothing waits after {} seconds", grouped(seconds)),
-        None => "commands still wait when the queue forgets them".to_owned(),
+        Some(seconds) => format!("the queue is empty after {} seconds", grouped(seconds)),
+        None => "the queue is not empty when it deletes the oldest commands".to_owned(),
     };
     let [dead, accepted] = [ramp.dead_letters, ramp.accepted].map(|commands| number(commands.round()));
     [format!("back at {rate}/s: {drained}"), format!("dead letters: {dead} of {accepted} commands")]
@@ -182,11 +182,11 @@ fn by_step(ramp: &Ramp, is_queued: bool) -> Vec<String> {
     row("429, by the front door, %", &|step| percent(step.sum.too_many, step));
     row("503, no environment is free, %", &|step| percent(step.sum.no_environment, step));
     row("503, a store or the queue throttles, %", &|step| percent(step.sum.throttled, step));
-    row("cold starts, of 1,000 answered", &|step| 1_000.0 * step.sum.cold_starts / step.sum.answered.max(1.0));
-    row("environments behind the front door, in the end", &|step| step.environments.ceil());
-    row("writes applied a second, in the end", &|step| step.applied_per_second_at_the_end.round());
+    row("cold starts per 1,000 answers", &|step| 1_000.0 * step.sum.cold_starts / step.sum.answered.max(1.0));
+    row("environments behind the front door, at the end", &|step| step.environments.ceil());
+    row("writes applied a second, at the end", &|step| step.applied_per_second_at_the_end.round());
     if is_queued {
-        row("commands that wait, in the end", &|step| step.commands_waiting.round());
+        row("commands in the queue, at the end", &|step| step.commands_waiting.round());
         row("dead letters, so far", &|step| step.dead_letters.round());
     }
     table.lines()
@@ -194,10 +194,10 @@ fn by_step(ramp: &Ramp, is_queued: bool) -> Vec<String> {
 
 fn by_bound(ramp: &Ramp, is_queued: bool) -> Vec<String> {
     if ramp.reached.is_empty() {
-        return vec!["nothing is reached".to_owned()];
+        return vec!["no limit is reached".to_owned()];
     }
     let mut table =
-        Table::new(["reached, in this order", "second", "requests a second", "what then"].map(str::to_owned));
+        Table::new(["limits, in the order reached", "second", "requests a second", "effect"].map(str::to_owned));
     for Reached { bound, after_seconds, requests_per_second } in &ramp.reached {
         let [name, then] = bound.told(is_queued);
         table.row(name, [grouped(*after_seconds), number(requests_per_second.round()), then.to_owned()]);
