@@ -43,7 +43,7 @@ pub(crate) fn run(options: &NewOptions) -> Result<Outcome, Failure> {
     let root = repository(&options.dir)?;
     let folder = root.join("shared").join(plan.crate_name());
     if folder.exists() {
-        return Err(Failure::Wrong(format!("{} exists already: choose another name", folder.display())));
+        return Err(Failure::Wrong(format!("{} already exists: choose another name", folder.display())));
     }
     let (list, manifest) = (root.join(LIST), root.join(MANIFEST));
     let new_list = with_entry(&read(&list)?, &plan)?;
@@ -63,7 +63,10 @@ pub(crate) fn run(options: &NewOptions) -> Result<Outcome, Failure> {
         .chain([LIST, MANIFEST].map(|path| format!("changed  {path}")));
     let report = Report { written: written.clone(), changed: [LIST, MANIFEST] };
     let outcome = Outcome::new(true, &report, lines.collect());
-    Ok(outcome.then(format!("`make run` serves /{}; `make test` writes what is derived from it", plan.collection)))
+    Ok(outcome.then(format!(
+        "run `make run` to serve /{}, and `make test` to write its golden files and shared/service.json",
+        plan.collection
+    )))
 }
 
 impl Plan {
@@ -82,7 +85,7 @@ impl Plan {
             let field = Field::of(given, &mut lists)?;
             let is_state = machine.is_some() && field.name == machine::FIELD;
             if is_state || fields.iter().any(|other| other.name == field.name) {
-                return Err(format!("there are two fields {}", field.name));
+                return Err(format!("two fields have the name {}: rename one", field.name));
             }
             fields.push(field);
         }
@@ -118,13 +121,16 @@ fn collection(name: &str, served: &[Description]) -> Result<String, String> {
         && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
         && !name.ends_with('-');
     if !is_segment {
-        return Err(format!("`{}` is no segment of a path: use a-z, 0-9 and -, a letter first", name.escape_debug()));
+        return Err(format!(
+            "`{}` is not a path segment: use a-z, 0-9 and -, with a letter first and no - last",
+            name.escape_debug()
+        ));
     }
     if resource::is_reserved(name) {
-        return Err(format!("/{name} is the service's own: choose another name"));
+        return Err(format!("/{name} is reserved by the service: choose another name"));
     }
     if served.iter().any(|resource| resource.collection == name) {
-        return Err(format!("/{name} is served already: choose another name"));
+        return Err(format!("/{name} is already served: choose another name"));
     }
     word(&name.replace('-', "_"))?;
     Ok(name.to_owned())
@@ -135,7 +141,7 @@ fn word(name: &str) -> Result<(), String> {
     let is_snake = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
     match is_snake && syn::parse_str::<syn::Ident>(name).is_ok() {
         true => Ok(()),
-        false => Err(format!("`{}` cannot be a name in Rust: use a-z, 0-9 and _, and no keyword", name.escape_debug())),
+        false => Err(format!("`{}` is not a Rust name: use a-z, 0-9 and _, and no keyword", name.escape_debug())),
     }
 }
 
@@ -144,9 +150,10 @@ fn variant(name: &str) -> Result<(), String> {
     word(name)?;
     match name.split('_').all(|part| part.starts_with(|first: char| first.is_ascii_lowercase())) {
         true => Ok(()),
-        false => {
-            Err(format!("`{}` cannot be told from another name: begin each part with a letter", name.escape_debug()))
-        }
+        false => Err(format!(
+            "`{}` is ambiguous in camel case: begin each part between _ with a letter",
+            name.escape_debug()
+        )),
     }
 }
 
@@ -166,14 +173,15 @@ fn kind(wanted: Option<&str>, collection: &str, served: &[Description]) -> Resul
         return match (is_kind, is_free(wanted)) {
             (true, true) => Ok(wanted.to_owned()),
             (true, false) => Err(format!("another resource has the kind {wanted}: choose another --kind")),
-            (false, _) => Err(format!("`{}` is no kind: use one or two letters of A-Z", wanted.escape_debug())),
+            (false, _) => Err(format!("`{}` is not a kind: use one or two letters of A-Z", wanted.escape_debug())),
         };
     }
     let letters: Vec<_> = collection.to_ascii_uppercase().chars().filter(char::is_ascii_uppercase).collect();
     let first = letters.first().copied().unwrap_or('X');
     let pairs = letters.iter().skip(1).copied().chain('A'..='Z').map(|second| format!("{first}{second}"));
     let mut candidates = std::iter::once(first.to_string()).chain(pairs);
-    candidates.find(|letters| is_free(letters)).ok_or_else(|| "all kinds are taken: choose a --kind".to_owned())
+    let taken = || format!("every kind that begins with {first} is taken: choose another one with --kind");
+    candidates.find(|letters| is_free(letters)).ok_or_else(taken)
 }
 
 /// Returns the root of a checkout of this project. It must have no uncommitted changes, so that you can review and undo the new
@@ -182,7 +190,7 @@ fn repository(dir: &Path) -> Result<PathBuf, Failure> {
     let root = fs::canonicalize(dir).map_err(|error| Failure::Wrong(format!("{}: {error}", dir.display())))?;
     if ![LIST, MANIFEST].into_iter().all(|file| root.join(file).is_file()) {
         return Err(Failure::Wrong(format!(
-            "{} is no checkout of Watershed: go to one, or give --dir",
+            "{} is not a checkout of Watershed: change to one, or give --dir",
             root.display()
         )));
     }
@@ -192,7 +200,10 @@ fn repository(dir: &Path) -> Result<PathBuf, Failure> {
         Ok(status) if status.status.success() => {
             Err(Failure::Wrong(format!("{} has uncommitted changes: commit or stash them first", root.display())))
         }
-        _ => Err(Failure::Wrong(format!("git does not tell whether {} has uncommitted changes", root.display()))),
+        _ => Err(Failure::Wrong(format!(
+            "git cannot tell whether {} has uncommitted changes: run `git status` there",
+            root.display()
+        ))),
     }
 }
 
@@ -280,32 +291,32 @@ mod tests {
     fn what_cannot_be_is_refused_in_one_line() {
         let field = ["--field", "a:text"];
         for (arguments, says) in [
-            (&["users"][..], "/users is served already"),
-            (&["health"], "/health is the service's own"),
-            (&["_console"], "is no segment of a path"),
-            (&["Rooms"], "is no segment of a path"),
-            (&["r/x"], "is no segment of a path"),
-            (&["match"], "cannot be a name in Rust"),
+            (&["users"][..], "/users is already served"),
+            (&["health"], "/health is reserved by the service"),
+            (&["_console"], "is not a path segment"),
+            (&["Rooms"], "is not a path segment"),
+            (&["r/x"], "is not a path segment"),
+            (&["match"], "is not a Rust name"),
             (&["rooms", "--name", "user"], "another resource is called user"),
-            (&["rooms", "--name", "struct"], "cannot be a name in Rust"),
+            (&["rooms", "--name", "struct"], "is not a Rust name"),
             (&["rooms", "--kind", "U"], "another resource has the kind U"),
-            (&["rooms", "--kind", "rr"], "is no kind"),
-            (&["rooms", "--field", "a:integer"], "there are two fields a"),
-            (&["rooms", "--field", "b:texts"], "`texts` is no type"),
+            (&["rooms", "--kind", "rr"], "is not a kind"),
+            (&["rooms", "--field", "a:integer"], "two fields have the name a"),
+            (&["rooms", "--field", "b:texts"], "`texts` is not a type"),
             (&["rooms", "--field", "b"], "name:type"),
-            (&["rooms", "--field", "version:text"], "is the service's own"),
-            (&["rooms", "--field", "fn:text"], "cannot be a name in Rust"),
-            (&["rooms", "--field", "b:text:quick"], "`quick` is nothing that a field can be"),
-            (&["rooms", "--field", "b:text:default"], "has no default"),
-            (&["rooms", "--field", "b:integer(9..1)"], "is no range"),
-            (&["rooms", "--field", "b:text(0)"], "is no length"),
+            (&["rooms", "--field", "version:text"], "is reserved by the service"),
+            (&["rooms", "--field", "fn:text"], "is not a Rust name"),
+            (&["rooms", "--field", "b:text:quick"], "`quick` is not an option of a field"),
+            (&["rooms", "--field", "b:text:default"], "cannot have a default"),
+            (&["rooms", "--field", "b:integer(9..1)"], "needs a range"),
+            (&["rooms", "--field", "b:text(0)"], "needs a length"),
             (&["rooms", "--field", "b:enum(x|x)"], "names x twice"),
-            (&["rooms", "--field", "b:enum(a_1|a1)"], "`a_1` cannot be told from another name"),
-            (&["rooms", "--name", "room_"], "cannot be told from another name"),
-            (&["rooms", "--action", "pay:open__x->paid"], "cannot be told from another name"),
+            (&["rooms", "--field", "b:enum(a_1|a1)"], "`a_1` is ambiguous"),
+            (&["rooms", "--name", "room_"], "is ambiguous"),
+            (&["rooms", "--action", "pay:open__x->paid"], "is ambiguous"),
             (&["rooms", "--action", "open"], "name:from->to"),
-            (&["rooms", "--action", "pay:open->paid", "--field", "status:text"], "there are two fields status"),
-            (&["rooms", "--action", "pay:open->paid", "--action", "pay:paid->open"], "there are two actions pay"),
+            (&["rooms", "--action", "pay:open->paid", "--field", "status:text"], "two fields have the name status"),
+            (&["rooms", "--action", "pay:open->paid", "--action", "pay:paid->open"], "two actions have the name pay"),
         ] {
             let error = plan(&[arguments, &field].concat()).unwrap_err();
             assert!(error.contains(says) && !error.contains('\n'), "{arguments:?}: {error}");

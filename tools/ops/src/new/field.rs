@@ -48,7 +48,8 @@ impl Lists {
     }
 
     fn next(&mut self, field: &str) -> Result<String, String> {
-        let none = || format!("there is no index left for a list by {field}: a table has five indexes");
+        let none =
+            || format!("no index is left for a list by {field}, because a table has five indexes: remove a `list`");
         self.left.next().map(|slot| format!("list = \"i{slot}\"")).ok_or_else(none)
     }
 }
@@ -58,13 +59,13 @@ impl Field {
         let mut parts = given.split(':');
         let (Some(name), Some(ty)) = (parts.next(), parts.next()) else {
             return Err(format!(
-                "`{}` is no field: give name:type, for example name:text(50):unique",
+                "`{}` is not a field: give name:type, for example name:text(50):unique",
                 given.escape_debug()
             ));
         };
         word(name)?;
         if SET_BY_SERVICE.contains(&name) || OF_LISTS.contains(&name) {
-            return Err(format!("the field {name} is the service's own: choose another name"));
+            return Err(format!("the field name {name} is reserved by the service: choose another name"));
         }
         let ty = Type::of(name, ty)?;
         let mut attributes = Vec::new();
@@ -73,16 +74,16 @@ impl Field {
                 "unique" => "unique".to_owned(),
                 "list" => lists.next(name)?,
                 "sort" if !std::mem::take(&mut lists.is_sorted) => {
-                    return Err(format!("one field sorts the list of all: {name} is a second one"));
+                    return Err(format!("only one field can sort the list of all items: remove `sort` from {name}"));
                 }
                 "sort" => "sort = \"i1\"".to_owned(),
                 "default" if !matches!(ty, Type::Boolean | Type::Enum(..)) => {
-                    return Err(format!("{name} has no default: only a boolean and an enum have one"));
+                    return Err(format!("{name} cannot have a default: only a boolean or an enum can"));
                 }
                 "default" => "default".to_owned(),
                 other => {
                     let other = other.escape_debug();
-                    return Err(format!("`{other}` is nothing that a field can be: unique, list, sort or default"));
+                    return Err(format!("`{other}` is not an option of a field: use unique, list, sort or default"));
                 }
             };
             attributes.push(attribute);
@@ -99,13 +100,15 @@ impl Type {
         };
         Ok(match (name, inside) {
             ("text", None) => Self::Text(100),
-            ("text", Some(length)) => Self::Text(number(length, 1, 10_000).ok_or_else(|| wrong(given, "length"))?),
+            ("text", Some(length)) => {
+                Self::Text(number(length, 1, 10_000).ok_or_else(|| wrong(given, "length from 1 to 10000"))?)
+            }
             ("email", None) => Self::Email,
             ("integer", None) => Self::Integer(0, 1_000_000_000),
             ("integer", Some(range)) => range_of(range).ok_or_else(|| wrong(given, "range, such as 1..10"))?,
             ("decimal", None) => Self::Decimal(2),
             ("decimal", Some(scale)) => {
-                Self::Decimal(number(scale, 0, 12).ok_or_else(|| wrong(given, "number of digits"))?)
+                Self::Decimal(number(scale, 0, 12).ok_or_else(|| wrong(given, "number of digits from 0 to 12"))?)
             }
             ("boolean", None) => Self::Boolean,
             ("date", None) => Self::Date,
@@ -114,7 +117,7 @@ impl Type {
             ("enum", Some(variants)) => Self::Enum(camel_case(field), variants_of(variants)?),
             _ => {
                 let types = "text(100), email, integer(0..10), decimal(2), boolean, enum(a|b), date, timestamp or id";
-                return Err(format!("`{}` is no type: use {types}", given.escape_debug()));
+                return Err(format!("`{}` is not a type: use {types}", given.escape_debug()));
             }
         })
     }
@@ -151,7 +154,7 @@ impl Type {
 }
 
 fn wrong(given: &str, what: &str) -> String {
-    format!("`{}` is no {what}", given.escape_debug())
+    format!("`{}` needs a {what}", given.escape_debug())
 }
 
 fn number(text: &str, least: usize, most: usize) -> Option<usize> {

@@ -27,7 +27,10 @@ impl Machine {
         for given in actions {
             let action = Action::of(given)?;
             if machine.actions.iter().any(|other| other.name == action.name) {
-                return Err(format!("there are two actions {}: list all states of one before its arrow", action.name));
+                return Err(format!(
+                    "two actions have the name {}: list all states before one arrow, as in pay:open,held->paid",
+                    action.name
+                ));
             }
             for state in action.from.iter().chain([&action.to]) {
                 if !machine.states.contains(state) {
@@ -61,7 +64,7 @@ impl Machine {
 impl Action {
     fn of(given: &str) -> Result<Self, String> {
         let wrong =
-            || format!("`{}` is no action: give name:from->to, for example pay:open->paid", given.escape_debug());
+            || format!("`{}` is not an action: give name:from->to, for example pay:open->paid", given.escape_debug());
         let (name, way) = given.split_once(':').ok_or_else(wrong)?;
         let (from, to) = way.split_once("->").ok_or_else(wrong)?;
         let from: Vec<_> = from.split(',').map(str::to_owned).collect();

@@ -45,7 +45,7 @@ resource = {{ workspace = true, features = [\"testing\"] }}
 
     fn source(&self) -> String {
         let fields: String = self.fields.iter().map(of_field).collect();
-        let enums: String = self.fields.iter().filter_map(of_enum).collect();
+        let enums: String = self.fields.iter().filter_map(|field| of_enum(field, &self.name)).collect();
         let machine = self.machine.as_ref().map(|machine| of_machine(machine, &self.name)).unwrap_or_default();
         format!(
             "//! A resource: {collection}.
@@ -93,7 +93,7 @@ pub struct {type_name} {{
     fn tests(&self) -> String {
         let (krate, type_name) = (self.crate_name(), self.type_name());
         let Some(machine) = &self.machine else {
-            return format!("//! What every resource is held to.\n\nresource::test_resource!({krate}::{type_name});\n");
+            return format!("//! The common tests of a resource.\n\nresource::test_resource!({krate}::{type_name});\n");
         };
         let cases: String = machine.actions.iter().filter_map(|action| case(machine, action)).collect();
         let mut uses = [
@@ -106,12 +106,12 @@ pub struct {type_name} {{
         uses.sort();
         let uses = uses.concat();
         format!(
-            "//! What every resource is held to, and which action leads where.
+            "//! The common tests of a resource, and the transitions of its actions.
 
 {uses}
 resource::test_resource!({type_name});
 
-/// One after some actions.
+/// Returns an item after some actions.
 fn after<const N: usize>(actions: [&'static str; N]) -> Given<{type_name}> {{
     let made = create(full_body({type_name}::FIELDS, 1));
     given([vec![made], actions.map(act).to_vec()].concat())
@@ -127,12 +127,12 @@ fn of_field(field: &Field) -> String {
         [] => String::new(),
         some => format!("    #[resource({})]\n", some.join(", ")),
     };
-    format!("    /// Its {}.\n{attributes}    pub {name}: {},\n", name.replace('_', " "), ty.name())
+    format!("    /// The {}.\n{attributes}    pub {name}: {},\n", name.replace('_', " "), ty.name())
 }
 
-fn of_enum(field: &Field) -> Option<String> {
+fn of_enum(field: &Field, resource: &str) -> Option<String> {
     let Type::Enum(name, variants) = &field.ty else { return None };
-    let doc = format!("/// The {} of it.", field.name.replace('_', " "));
+    let doc = format!("/// The {} of a {}.", field.name.replace('_', " "), resource.replace('_', " "));
     let has_default = field.attributes.iter().any(|attribute| attribute == "default");
     Some(enumeration(&doc, name, variants, has_default))
 }
@@ -145,7 +145,7 @@ fn enumeration(doc: &str, name: &str, variants: &[String], has_default: bool) ->
         .enumerate()
         .map(|(place, variant)| {
             let mark = if has_default && place == 0 { "    #[default]\n" } else { "" };
-            format!("    /// It is {}.\n{mark}    {},\n", variant.replace('_', " "), camel_case(variant))
+            format!("    /// The value `{variant}`.\n{mark}    {},\n", camel_case(variant))
         })
         .collect();
     let variants = variants.concat();
@@ -153,13 +153,12 @@ fn enumeration(doc: &str, name: &str, variants: &[String], has_default: bool) ->
 }
 
 fn of_machine(machine: &Machine, name: &str) -> String {
-    let state = camel_case(FIELD);
-    let states =
-        enumeration(&format!("/// How far a {} has come.", name.replace('_', " ")), &state, &machine.states, true);
+    let (name, state) = (name.replace('_', " "), camel_case(FIELD));
+    let states = enumeration(&format!("/// The {FIELD} of a {name}."), &state, &machine.states, true);
     let actions: Vec<String> = machine
         .actions
         .iter()
-        .map(|action| format!("    /// To {}.\n    {},\n", action.name.replace('_', " "), camel_case(&action.name)))
+        .map(|action| format!("    /// The action `{}`.\n    {},\n", action.name, camel_case(&action.name)))
         .collect();
     let arms: Vec<String> = machine
         .actions
@@ -176,7 +175,7 @@ fn of_machine(machine: &Machine, name: &str) -> String {
     let rest = if is_complete { "" } else { "            _ => None,\n" };
     format!(
         "{states}
-/// The actions.
+/// The actions on a {name}.
 #[derive(Debug, Clone, Copy, PartialEq, Choice)]
 pub enum Action {{
 {actions}}}
