@@ -74,7 +74,7 @@ impl ToolOutput {
     pub fn is_well(&self) {
         assert_eq!((self.code, self.error.as_str(), &self.json["failed"]), (0, "", &Value::Null), "{self:?}");
         assert_eq!(self.lines.iter().filter(|line| line.starts_with("ok ")).count(), self.passed().len(), "{self:?}");
-        assert!(self.lines.last().is_some_and(|line| line.contains("answers as it should")), "{self:?}");
+        assert!(self.lines.last().is_some_and(|line| line.contains(" checks passed in ")), "{self:?}");
     }
 
     /// Asserts that exactly this check failed, in one line with all of these texts.
@@ -192,7 +192,7 @@ fn a_service_that_asks_nobody_for_a_token_does_not_pass_as_guarded() {
     check(stack, async {
         for (token, arguments) in [(Some("any"), &[][..]), (None, &["--public"])] {
             let output = smoke(&stack.service.url, token, arguments).await;
-            output.failed("401", &["expected 401, got 200", "asks nobody for a token"]);
+            output.failed("401", &["expected 401, got 200", "requires no token"]);
         }
     });
 }
@@ -318,7 +318,7 @@ fn rubbish_is_no_url() {
         ] {
             let output = smoke(url, None, &[]).await;
             assert!(
-                output.code == 2 && output.error.contains("give it as the stack's output Url is"),
+                output.code == 2 && output.error.contains("give the value of the stack's output Url"),
                 "{url}: {output:?}"
             );
         }

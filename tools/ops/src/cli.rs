@@ -38,13 +38,13 @@ const RATE_MAX: i64 = 100_000;
 
 /// The locations of the service's parts.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Where things are")]
+#[command(next_help_heading = "Parts of the service")]
 pub(crate) struct TargetOptions {
     /// URL of the local stack to use, for example http://127.0.0.1:3000.
     #[arg(long, global = true, env = "WATERSHED_STACK", value_name = "URL")]
     pub(crate) stack: Option<String>,
-    /// Deployed stage, as shared/stages.json names it. A local stack knows its stage; elsewhere the tool relies on this option.
-    #[arg(long, global = true, env = "STAGE", value_name = "ROW")]
+    /// Deployed stage, as shared/stages.json names it. A local stack supplies its stage; elsewhere, give it with this option.
+    #[arg(long, global = true, env = "STAGE", value_name = "STAGE")]
     pub(crate) stage: Option<String>,
     /// The table of states and unique keys.
     #[arg(long, global = true, env = "WRITE_TABLE", value_name = "NAME")]
@@ -64,7 +64,7 @@ pub(crate) struct TargetOptions {
     /// The dead-letter queue of the queue of commands.
     #[arg(long, global = true, env = "DEAD_LETTER_QUEUE_URL", value_name = "URL")]
     pub(crate) dead_letter_queue_url: Option<String>,
-    /// The shared cache. Without it, comparisons leave the cache out.
+    /// The shared cache. Without it, comparisons skip the cache.
     #[arg(long, global = true, env = "REDIS_URL", value_name = "URL", hide_env_values = true)]
     pub(crate) redis_url: Option<String>,
     /// The name of the shared cache, if it is ElastiCache Serverless and the URL's user signs in with IAM.
@@ -91,12 +91,12 @@ pub(crate) enum Action {
     /// List, show, mark, redrive or discard dead letters.
     #[command(subcommand)]
     Dlq(DlqCommand),
-    /// Count the messages that wait, are in flight or come later, and the dead letters.
+    /// Count the commands in the queue (waiting, in flight and delayed) and the dead letters.
     Queue,
-    /// Show one command.
+    /// Show one command of a client: its record and its item.
     #[command(subcommand)]
     Command(ShowCommand),
-    /// Show one item, in all stores at once.
+    /// Show one item, as each store has it.
     #[command(subcommand)]
     Item(ItemCommand),
     /// Test a deployment through its front door, as its clients use it: the smoke test.
@@ -132,7 +132,7 @@ pub(crate) struct SmokeOptions {
     /// Time for all checks, from 1s to 1h. A deletion after a failure takes up to 10s more.
     #[arg(long, default_value = "60s", value_parser = patience)]
     pub(crate) timeout: Duration,
-    /// Make only the checks without a token: liveness, 404, 405, and the refusal of data.
+    /// Run only the checks that need no token: liveness, 404, 405, and 401 for data.
     #[arg(long)]
     pub(crate) public: bool,
 }
@@ -169,7 +169,7 @@ pub(crate) struct RampOptions {
     /// Requests per second of each step. Separate the rates by commas. After the last step the load returns to the first rate.
     #[arg(long, value_delimiter = ',', allow_negative_numbers = true, default_value = "10,100,1000,10000,100000,1000000", value_parser = rate)]
     pub(crate) rates: Vec<f64>,
-    /// Seconds from one rate to the next.
+    /// Seconds in which the load rises from one rate to the next.
     #[arg(long, default_value = "60", value_parser = clap::value_parser!(u32).range(0..=86_400))]
     pub(crate) climb: u32,
     /// Seconds for which each rate is held.
@@ -286,7 +286,7 @@ impl fmt::Display for Architecture {
 }
 
 fn rate(text: &str) -> Result<f64, String> {
-    number(text, 0.0..=1e9, "requests a second are a number from 0 to 1000000000")
+    number(text, 0.0..=1e9, "a rate is a number of requests a second, from 0 to 1000000000")
 }
 
 fn share(text: &str) -> Result<f64, String> {
@@ -294,7 +294,11 @@ fn share(text: &str) -> Result<f64, String> {
 }
 
 fn millis(text: &str) -> Result<f64, String> {
-    number(text, 0.001..=900_000.0, "a duration is a number of milliseconds, up to the 900000 that a function may take")
+    number(
+        text,
+        0.001..=900_000.0,
+        "a duration is a number of milliseconds, at most 900000: no function may run longer",
+    )
 }
 
 fn number(text: &str, range: RangeInclusive<f64>, wanted: &str) -> Result<f64, String> {
@@ -437,8 +441,8 @@ pub(crate) struct AdvanceOptions {
     /// Duration of the comparison after the cut-over.
     #[arg(long, default_value = "60s", value_parser = duration)]
     pub(crate) soak: Duration,
-    /// Time after the cut-over during which you can go back. The default is 14d if something that holds data is removed, and 0s
-    /// otherwise.
+    /// Time after the cut-over during which you can go back. The default is 14d if the migration removes a read store or a queue,
+    /// and 0s otherwise.
     #[arg(long, value_parser = duration)]
     pub(crate) retention: Option<Duration>,
     /// Number of items per comparison, spread over the key space. If there are fewer, all are compared.
@@ -470,7 +474,7 @@ fn service_url(text: &str) -> Result<String, String> {
         is_http && has_host && uri.query().is_none() && !uri.to_string().contains('@')
     };
     let wanted =
-        "give it as the stack's output Url is, such as https://abcdefghij.execute-api.eu-central-1.amazonaws.com";
+        "give the value of the stack's output Url, such as https://abcdefghij.execute-api.eu-central-1.amazonaws.com";
     let uri = text.parse::<Uri>().ok().filter(is_service).ok_or(wanted)?;
     Ok(uri.to_string().trim_end_matches('/').to_owned())
 }
@@ -479,7 +483,7 @@ fn service_url(text: &str) -> Result<String, String> {
 fn patience(text: &str) -> Result<Duration, String> {
     let read = duration(text).map_err(|error| error.to_string())?;
     let range = Duration::from_secs(1)..=Duration::from_secs(3_600);
-    if range.contains(&read) { Ok(read) } else { Err("give 1s or more, up to 1h".to_owned()) }
+    if range.contains(&read) { Ok(read) } else { Err("give a duration from 1s to 1h".to_owned()) }
 }
 
 /// Parses a duration such as `90s`, `5m` or `14d`.
@@ -491,7 +495,7 @@ fn duration(text: &str) -> Result<Duration, jiff::Error> {
 fn lease(text: &str) -> Result<Duration, String> {
     match duration(text) {
         Ok(lease) if lease < Duration::from_secs(1) => {
-            Err("a lease is renewed before it ends: give 1s or more".to_owned())
+            Err("a lease under 1s cannot be renewed in time: give 1s or more".to_owned())
         }
         read => read.map_err(|error| error.to_string()),
     }
@@ -500,7 +504,7 @@ fn lease(text: &str) -> Result<Duration, String> {
 /// The commands for dead letters.
 #[derive(Debug, Subcommand)]
 pub(crate) enum DlqCommand {
-    /// List the dead letters. On a FIFO queue, the list has up to ten of each order group, because SQS returns no more.
+    /// List the dead letters. On a FIFO queue, the list has up to ten of each message group, because SQS returns no more.
     List(Look),
     /// Show one dead letter, with its command and the command's status.
     Show {

@@ -46,9 +46,7 @@ impl<'a> Model<'a> {
     /// Checks the options for contradictions.
     pub(crate) fn new(options: &'a TrafficOptions, stage: Option<&str>) -> Result<Self, Failure> {
         if options.queue == QueueType::Fifo && options.batch > 10 {
-            return Err(Failure::Impossible(
-                "a FIFO queue hands out batches of 10 at the most: give --batch 10 or fewer",
-            ));
+            return Err(Failure::Impossible("a FIFO queue delivers batches of at most 10: give --batch 10 or fewer"));
         }
         Ok(Self { options, row: StageConfig::of(stage.unwrap_or(STAGE_DEFAULT))? })
     }

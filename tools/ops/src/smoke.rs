@@ -94,7 +94,7 @@ fn told(document: &Document<'_>, took: Duration) -> Vec<String> {
         lines.push(format!("left     {path}: it may still exist: delete it"));
     }
     lines.push(match failed {
-        None => format!("{url} answers as it should: {} checks passed in {:.1} s", passed.len(), took.as_secs_f64()),
+        None => format!("{url}: all {} checks passed in {:.1} s", passed.len(), took.as_secs_f64()),
         Some(Failed { check, fault }) => format!("FAILED   {check:8} {fault}"),
     });
     lines

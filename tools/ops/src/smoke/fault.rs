@@ -8,18 +8,18 @@ use super::TOKEN_VARIABLE;
 
 /// Advice if a command stays pending.
 pub(super) const PENDING: &str =
-    "whether ingest-fn runs: its event source mapping, its log, and what waits (`watershed queue`)";
+    "whether ingest-fn runs: its event source mapping, its log, and the backlog (`watershed queue`)";
 /// Advice if a command is rejected, superseded or failed.
-pub(super) const NOT_APPLIED: &str = "the reason in the answer; `watershed command show` tells more";
+pub(super) const NOT_APPLIED: &str = "the reason in the answer, and `watershed command show`";
 /// Advice if a list does not show the user.
 pub(super) const NOT_LISTED: &str = "the indexes of the table that lists are read from, and `watershed verify`";
 /// Advice if the service returns data without a token.
 pub(super) const UNGUARDED: &str =
-    "the authorizer of the routes: this service asks nobody for a token, so run this without one, or guard it";
+    "the authorizer of the routes: this service requires no token; if it should not, run the smoke test without one";
 /// Advice if there is no connection.
 pub(super) const NO_CONNECTION: &str = "the URL, which is the stack's output Url, and whether the stack is deployed";
 /// Advice if there is no answer in time.
-pub(super) const NO_ANSWER: &str = "the function's log, and what it waits for; --timeout gives it longer";
+pub(super) const NO_ANSWER: &str = "the function's log, for the cause of the delay; --timeout sets a longer time";
 
 /// A check that failed.
 #[derive(Debug, Serialize)]
@@ -91,15 +91,15 @@ impl Seen<'_> {
         match self.status {
             401 if !self.has_token => format!("the token: none was sent, because {TOKEN_VARIABLE} is not set"),
             401 => format!(
-                "the token in {TOKEN_VARIABLE}: its issuer, audience, time and signature, of which \
-                 `WWW-Authenticate` names one"
+                "the token in {TOKEN_VARIABLE}: its issuer, audience, time and signature; `WWW-Authenticate` names the \
+                 invalid one"
             ),
             403 if self.has_token => {
                 format!("the token in {TOKEN_VARIABLE}: it needs the scopes of reads and of writes")
             }
             403 => "the host name: its API mapping, and whether the execute-api endpoint is disabled".to_owned(),
             404 => "the URL, with its path: the front door has no such route".to_owned(),
-            429 => "the throttle of the API: others use it up".to_owned(),
+            429 => "the throttle of the API: other clients use it up".to_owned(),
             500 => format!("the Lambda permission of {route}; or the function's log, if it ended without an answer"),
             502..=504 => "the function's log: it took too long, was throttled, or ended".to_owned(),
             _ => "whether the URL is that of this service: no function of it gave this answer".to_owned(),
