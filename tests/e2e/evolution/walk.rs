@@ -111,7 +111,7 @@ async fn step(stack: &Stack, dir: &Path, stage: &str, killed_at: usize) {
         match ended.status.code() {
             Some(0) => break,
             // The killed run's lease has not expired yet.
-            Some(3) if output.contains("goes on with the migration") && Instant::now() < deadline => {
+            Some(3) if output.contains("is running the migration") && Instant::now() < deadline => {
                 tokio::time::sleep(Duration::from_millis(250)).await;
             }
             code => panic!("no step to {stage}: exit code {code:?}, killed after {phases:?}: {output}"),

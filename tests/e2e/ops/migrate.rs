@@ -17,7 +17,7 @@ use crate::sample;
 /// Durations that are short enough for a test.
 const SHORT: [&str; 4] = ["--soak", "1s", "--lease", "1s"];
 /// The message if another run holds the migration.
-const HELD: &str = "goes on with the migration";
+const HELD: &str = "is running the migration";
 
 /// A run that has printed the beginning of a phase.
 struct Begun {
@@ -253,16 +253,16 @@ fn what_makes_no_sense_is_refused_and_nothing_is_changed() {
         refused(&["advance", "--to", "read-store-expand"], "no single step").await;
         refused(&["plan", "--to", "cqrs"], "no single step").await;
         refused(&["advance"], "begin one with --to").await;
-        refused(&["rollback"], "nothing was ever begun").await;
+        refused(&["rollback"], "no migration has begun").await;
         for wrong in [["--soak", "soon"], ["--retention", "-1d"], ["--lease", "0s"], ["--sample", "0"]] {
             let told = target.watershed(&[&["migrate", "advance", "--to", "read-store"], &wrong[..]].concat()).await;
             assert_eq!(told.code, 2, "{told:?}");
         }
         let told = target.advance(&["--to", "read-store", "--retention", "1h"]).await;
         assert_eq!((told.code, &told.json["next"]), (1, &json!("contract: before read-store")), "{told:?}");
-        refused(&["advance", "--to", "cqrs"], "one migration at a time").await;
+        refused(&["advance", "--to", "cqrs"], "a migration from redis-cache to read-store is under way").await;
         let told = target.watershed(&["rebuild", "build", "--to", "2"]).await;
-        told.is_refused("on its way from redis-cache to read-store");
+        told.is_refused("a migration from redis-cache to read-store is under way");
 
         let told = target.advance(&[]).await;
         assert_eq!(told.code, 0, "{told:?}");

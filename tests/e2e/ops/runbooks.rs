@@ -80,7 +80,7 @@ async fn looks_go_on(target: &Target, item: &Item, command_id: &str) {
     told.is_without_redis("/item/cache_failure");
     for arguments in [&["verify"][..], &["item", "show", &item.path], &["command", "show", command_id]] {
         let told = target.plainly(arguments).await;
-        assert!(told.contains("Redis is left out"), "{arguments:?}: {told}");
+        assert!(told.contains("Redis failed and was skipped"), "{arguments:?}: {told}");
     }
 }
 
@@ -116,7 +116,10 @@ fn every_command_goes_on_without_a_redis_that_is_held_or_refuses_and_says_so() {
         redis.kill();
         looks_go_on(&target, &item, &command_id).await;
         let told = target.plainly(&["rebuild", "flip"]).await;
-        assert!(told.contains("Redis is left out") && told.contains("readers see watershed-read-v2"), "{told}");
+        assert!(
+            told.contains("Redis failed and was skipped") && told.contains("readers use watershed-read-v2"),
+            "{told}"
+        );
         assert_eq!(target.watershed(&["rebuild", "finish"]).await.code, 0);
         let advance = ["migrate", "advance", "--to", "read-store", "--soak", "1s", "--retention", "0s"];
         let told = target.watershed(&advance).await;
@@ -164,7 +167,7 @@ fn verify_tells_of_commands_on_their_way_and_of_the_differences_that_they_may_ex
         assert_eq!(found, (1, &json!(1), &json!({"view_missing": 1})), "{told:?}");
         assert!(told.to_do().contains("`watershed queue`") && !told.to_do().contains("--repair"), "{told:?}");
         let plain = target.plainly(&["verify"]).await;
-        assert!(plain.contains("1 command is on its way, and may explain 1 of 1 differences"), "{plain}");
+        assert!(plain.contains("1 command is in the queue, and may explain 1 of 1 differences"), "{plain}");
 
         let told = target.watershed(&["verify", "--repair"]).await;
         assert_eq!((told.code, &told.json["repaired"]), (0, &json!(1)), "{told:?}");
@@ -178,7 +181,7 @@ fn verify_tells_of_commands_on_their_way_and_of_the_differences_that_they_may_ex
         assert_eq!((told.code, &told.json["by_kind"]), (1, &json!({"view_orphaned": 1})), "{told:?}");
         assert!(told.to_do().contains("find out why") && told.to_do().contains("--repair"), "{told:?}");
         let plain = target.plainly(&["verify"]).await;
-        assert!(plain.contains("1 command is on its way, and explain"), "{plain}");
+        assert!(plain.contains("1 command is in the queue, and explain"), "{plain}");
     });
 }
 
@@ -207,7 +210,7 @@ fn a_migration_stopped_by_a_backlog_says_to_wait_for_the_queue() {
         target.lose_view(&lost).await;
         let told = target.watershed(&["migrate", "advance", "--to", "read-store", "--soak", "1s"]).await;
         assert_eq!((told.code, &told.json["next"]), (1, &json!("compare: before cqrs-expand")), "{told:?}");
-        assert!(told.json["stopped"].as_str().unwrap().contains("1 command is on its way"), "{told:?}");
+        assert!(told.json["stopped"].as_str().unwrap().contains("1 command is in the queue"), "{told:?}");
         assert!(told.to_do().contains("`watershed queue`"), "{told:?}");
     });
 }
@@ -220,11 +223,11 @@ fn an_identity_without_a_record_tells_no_more_than_it_proves() {
         let at = |at: Timestamp| CommandId::generate(at).to_string();
         let long_ago = Timestamp::from_micros(now.as_micros() - u64::try_from(100 * day.as_micros()).unwrap());
         for (id, says) in [
-            (at(now), "It is pending, or was never queued."),
-            (at(long_ago), "or its record expired: records live 45 days"),
-            (at(now.plus(day)), "still to come: it was never queued"),
+            (at(now), "The command is pending, or was never queued."),
+            (at(long_ago), "or its record expired after 45 days"),
+            (at(now.plus(day)), "in the future: the command was never queued"),
             ("01a1fd43-133d-8699-a058-4496c435e7ef".to_owned(), "comes from an Idempotency-Key"),
-            ("01a1fd43-133d-4699-a058-4496c435e7ef".to_owned(), "makes no identities of this kind"),
+            ("01a1fd43-133d-4699-a058-4496c435e7ef".to_owned(), "makes no ids of this kind"),
         ] {
             for id in [id.clone(), format!("{id}.AAAAAAAAAAA")] {
                 let told = target.watershed(&["command", "show", &id]).await;
@@ -330,7 +333,10 @@ fn whatever_leaves_something_to_do_names_the_next_command() {
         let letter = die(&target, &envelope(&item, &unique("dead"))).await;
         names(&["queue"], 1, "`watershed dlq list`").await;
         let plain = target.plainly(&["dlq", "list"]).await;
-        assert!(plain.contains("next: `watershed dlq sync`") && plain.contains("`watershed dlq redrive"), "{plain}");
+        assert!(
+            plain.contains("next: run `watershed dlq sync`") && plain.contains("`watershed dlq redrive"),
+            "{plain}"
+        );
         names(&["dlq", "show", &letter], 0, "`watershed dlq redrive").await;
         names(&["dlq", "sync", "--dry-run"], 0, "`watershed dlq sync`").await;
         names(&["dlq", "redrive", "--all", "--dry-run"], 0, "`watershed dlq redrive`").await;

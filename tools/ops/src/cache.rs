@@ -43,6 +43,6 @@ impl Cache {
 }
 
 /// Formats a line for people: the cache has failed, and the work continued without it.
-pub(crate) fn left_out(why: &str) -> String {
-    format!("Redis is left out ({why}): see that it runs; stale entries expire within 6 minutes")
+pub(crate) fn skipped(why: &str) -> String {
+    format!("Redis failed and was skipped ({why}): check that it runs; stale entries expire within 6 minutes")
 }

@@ -93,10 +93,10 @@ impl Comparison {
     pub(crate) fn lines(&self, show: usize) -> Vec<String> {
         let mut lines: Vec<_> = self.found.iter().take(show).map(ToString::to_string).collect();
         if self.found.len() > show {
-            lines.push(format!("and {} more: --show tells them", self.found.len() - show));
+            lines.push(format!("{} more differences: raise --show to see them", self.found.len() - show));
         }
         lines.push(format!(
-            "{} items, {} views, {} cached views compared: {} differ, {} only lagged",
+            "compared {} items, {} views and {} cached views: {} different, {} lagging",
             self.items,
             self.views,
             self.cached,
@@ -110,23 +110,25 @@ impl Comparison {
     /// Returns remarks on the differences: stores that did not answer, and commands in the queue.
     fn remarks(&self) -> Vec<String> {
         let mut remarks = Vec::new();
-        remarks.extend(self.cache_failure.as_deref().map(cache::left_out));
-        remarks.extend(self.queue_failure.as_ref().map(|why| {
-            format!("the queue does not answer ({why}): commands on their way may explain missing and older views")
-        }));
+        remarks.extend(self.cache_failure.as_deref().map(cache::skipped));
+        remarks.extend(
+            self.queue_failure
+                .as_ref()
+                .map(|why| format!("the queue does not answer ({why}): a backlog may explain missing and stale views")),
+        );
         let Some(commands) = self.on_their_way.filter(|commands| *commands > 0) else { return remarks };
-        let (are, explain) = match commands {
-            1 => ("1 command is on its way".to_owned(), "explains"),
-            _ => (format!("{commands} commands are on their way"), "explain"),
+        let (backlog, explain) = match commands {
+            1 => ("1 command is in the queue".to_owned(), "explains"),
+            _ => (format!("{commands} commands are in the queue"), "explain"),
         };
         remarks.push(match (self.explained(), self.found.len()) {
-            (_, 0) => are,
+            (_, 0) => backlog,
             (0, _) => {
-                format!("{are}, and {explain} no difference: a backlog makes views missing or older, nothing else")
+                format!("{backlog}, and {explain} no difference: a backlog only makes views missing or stale")
             }
             (explained, found) => {
                 format!(
-                    "{are}, and may explain {explained} of {found} differences: those then end as the queue runs empty"
+                    "{backlog}, and may explain {explained} of {found} differences: they end when the queue is empty"
                 )
             }
         });
@@ -159,7 +161,7 @@ impl Comparison {
             return None;
         }
         if self.may_be_backlog() {
-            return Some(format!("wait until `watershed queue` shows no commands, then `{again}` again"));
+            return Some(format!("wait until `watershed queue` shows no commands, then run `{again}` again"));
         }
         let advice: BTreeSet<_> = self.by_kind.keys().map(|wrong| wrong.advice()).collect();
         Some(advice.into_iter().collect::<Vec<_>>().join("; "))
@@ -175,15 +177,17 @@ impl Wrong {
     /// Returns the advice of docs/operations.md.
     fn advice(self) -> &'static str {
         match self {
-            Self::ViewMissing | Self::ViewOlder => "`watershed verify --repair` projects the states again",
+            Self::ViewMissing | Self::ViewOlder => "run `watershed verify --repair` to project the states again",
             Self::ViewNewer | Self::ViewOrphaned => {
-                "find out why the write store has less, then `watershed verify --repair`, which follows the write store"
+                "find out why the write store lost data, then run `watershed verify --repair` to update the views"
             }
             Self::ViewDiffers => {
-                "`watershed verify --repair` for a few views; `watershed rebuild build` if new code shows all of them otherwise"
+                "run `watershed verify --repair` for a few views, or `watershed rebuild build` for a change of all views"
             }
-            Self::CacheDiffers => "stale entries of Redis expire within 6 minutes: `watershed verify` then",
-            Self::StateUnreadable => "deploy the code that wrote the unreadable states, then `watershed verify`",
+            Self::CacheDiffers => {
+                "wait until the stale entries of Redis expire, within 6 minutes, then run `watershed verify`"
+            }
+            Self::StateUnreadable => "deploy the code that wrote the unreadable states, then run `watershed verify`",
         }
     }
 }
@@ -481,10 +485,12 @@ impl Difference {
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let found = self.found_version.map_or("none".to_owned(), |version| version.to_string());
+        let version = |version: Option<u64>| version.map_or("none".to_owned(), |version| format!("version {version}"));
+        let expected = version((self.expected_version > 0).then_some(self.expected_version));
+        let found = version(self.found_version);
         let wrong = serde_json::to_value(self.wrong).unwrap_or_default();
         let wrong = wrong.as_str().unwrap_or_default();
-        write!(f, "{}  {wrong}: version {} is due, {found} is there", self.key, self.expected_version)
+        write!(f, "{}  {wrong}: expected {expected}, found {found}", self.key)
     }
 }
 
@@ -526,10 +532,10 @@ mod tests {
     fn a_backlog_explains_missing_and_older_views_and_nothing_else() {
         let (older, orphaned) = ((Wrong::ViewOlder, 2), (Wrong::ViewOrphaned, 1));
         for (by_kind, on_their_way, may_be_backlog, remark) in [
-            (&[older][..], Some(3), true, Some("3 commands are on their way, and may explain 2 of 2 differences")),
+            (&[older][..], Some(3), true, Some("3 commands are in the queue, and may explain 2 of 2 differences")),
             (&[older, orphaned], Some(3), false, Some("may explain 2 of 3 differences")),
-            (&[orphaned], Some(1), false, Some("1 command is on its way, and explains no difference")),
-            (&[], Some(1), false, Some("1 command is on its way")),
+            (&[orphaned], Some(1), false, Some("1 command is in the queue, and explains no difference")),
+            (&[], Some(1), false, Some("1 command is in the queue")),
             (&[older], Some(0), false, None),
             (&[older], None, false, None),
         ] {
@@ -541,7 +547,7 @@ mod tests {
                 "{by_kind:?} {on_their_way:?}"
             );
             assert!(remark.is_none_or(|remark| last.contains(remark)), "{last} does not say {remark:?}");
-            assert_eq!(remark.is_some(), last.contains("way"), "{last}");
+            assert_eq!(remark.is_some(), last.contains("in the queue"), "{last}");
             let to_do = comparison.to_do("watershed verify");
             assert_eq!(to_do.is_some_and(|to_do| to_do.contains("`watershed queue`")), may_be_backlog);
         }

@@ -25,9 +25,10 @@ const HIDDEN_SECONDS: i32 = 120;
 /// The maximum number of messages of one receive.
 const BATCH_MAX: i32 = 10;
 /// The next command after a list of dead letters.
-const AFTER_LIST: &str = "`watershed dlq sync` tells their clients; mend the cause, then `watershed dlq redrive --all`";
+const AFTER_LIST: &str =
+    "run `watershed dlq sync` to mark their commands as failed; fix the cause, then run `watershed dlq redrive --all`";
 /// The reason that is recorded for a command without a recorded failure.
-const DIED: &str = "it died in the queue before its failure could be recorded: an operator may send it back";
+const DIED: &str = "it became a dead letter before its failure was recorded: an operator can send it back";
 
 pub(crate) async fn run(target: &Target, command: &DlqCommand) -> Result<Outcome, Failure> {
     match command {
@@ -145,9 +146,9 @@ impl<'a> Letters<'a> {
         }
         self.messages.extend(taken);
         Err(Failure::NotFound(format!(
-            "no dead letter among the {} looked at is called {}: list them with `watershed dlq list`, look further with --max",
-            self.messages.len(),
+            "no dead letter has the id {}: list the ids with `watershed dlq list`, or raise --max above {}",
             missing.join(", "),
+            self.messages.len(),
         )))
     }
 }
@@ -226,13 +227,14 @@ async fn show(target: &Target, id: &str, look: &Look) -> Result<Outcome, Failure
         None => None,
     };
     letters.give_back(&letters.messages).await;
-    let missing = || Failure::NotFound(format!("no dead letter is called {id}: list them with `watershed dlq list`"));
+    let missing =
+        || Failure::NotFound(format!("no dead letter has the id {id}: list the ids with `watershed dlq list`"));
     let letter = described.ok_or_else(missing)??;
     let body = letter.body.as_ref().map(|body| serde_json::to_string_pretty(body).unwrap_or_default());
     let lines = vec![line(&letter), body.unwrap_or_default()];
     let to_do = match unreadable(found.and_then(|message| message.body())) {
-        None => format!("mend the cause, then `watershed dlq redrive {id}`"),
-        Some(why) => format!("{why}: deploy code that reads it, or `watershed dlq discard {id}`"),
+        None => format!("fix the cause, then run `watershed dlq redrive {id}`"),
+        Some(why) => format!("{why}: deploy code that can read it, or delete it with `watershed dlq discard {id}`"),
     };
     Ok(Outcome::new(true, &letter, lines).then(to_do))
 }
@@ -263,7 +265,7 @@ impl Tally {
         let would = if self.dry_run { "would be " } else { "" };
         let mut lines: Vec<_> = self.warnings.iter().map(Warning::line).collect();
         lines.push(format!(
-            "{} dead letters looked at, {} {would}{verb}, {} left as they are, {} unreadable",
+            "{} dead letters read: {} {would}{verb}, {} unchanged, {} unreadable",
             self.looked_at, self.done, self.left, self.unreadable,
         ));
         let outcome = Outcome::new(self.warnings.is_empty(), self, lines);
@@ -274,12 +276,15 @@ impl Tally {
 
 impl Warning {
     fn line(&self) -> String {
-        format!("{}  ingest-fn cannot read it ({}): sent back, it dies again", self.message_id, self.cause)
+        format!(
+            "{}  ingest-fn cannot read it ({}): if you send it back, it becomes a dead letter again",
+            self.message_id, self.cause
+        )
     }
 }
 
 /// The advice for messages that become dead letters again.
-const UNREAD: &str = "deploy code that reads them, or `watershed dlq discard` them";
+const UNREAD: &str = "deploy code that can read them, or delete them with `watershed dlq discard`";
 
 /// Returns a warning for each message that becomes a dead letter again if it is sent back.
 fn warnings(messages: &[Message]) -> Vec<Warning> {
@@ -322,9 +327,11 @@ async fn sync(target: &Target, look: &Look, dry_run: bool) -> Result<Outcome, Fa
     worked?;
     bar.finish_and_clear();
     let to_do = match (dry_run && tally.done > 0, tally.unreadable) {
-        (true, _) => Some("`watershed dlq sync` without --dry-run"),
+        (true, _) => Some("run `watershed dlq sync` without --dry-run"),
         (false, 0) => None,
-        (false, _) => Some("`watershed dlq list` names the unreadable ones: `watershed dlq discard` them"),
+        (false, _) => {
+            Some("find the unreadable ones with `watershed dlq list`, and delete them with `watershed dlq discard`")
+        }
     };
     Ok(tally.outcome("marked as failed").then_if(to_do.map(ToOwned::to_owned)))
 }
@@ -386,7 +393,7 @@ async fn each_chosen(
     if dry_run {
         letters.give_back(&taken).await;
         let to_do = (tally.warnings.is_empty() && !taken.is_empty())
-            .then(|| format!("`watershed dlq {what}` without --dry-run"));
+            .then(|| format!("run `watershed dlq {what}` without --dry-run"));
         return Ok(tally.outcome(verb).then_if(to_do));
     }
     let bar = bar("messages", taken.len() as u64);
@@ -502,7 +509,7 @@ mod tests {
         let letters = letters(&["a", "b"]);
         let dead = Dead::with(&letters, "").await;
         let outcome = dead.run(&REDRIVE).await.unwrap();
-        assert_eq!(outcome.lines(), ["2 dead letters looked at, 2 sent back, 0 left as they are, 0 unreadable"]);
+        assert_eq!(outcome.lines(), ["2 dead letters read: 2 sent back, 0 unchanged, 0 unreadable"]);
         assert_eq!(*dead.written.lock().unwrap(), [1, 1, 2, 2]);
         let heard = dead.service.heard();
         let sent: Vec<_> = heard.iter().filter(|(what, _)| what == "SendMessage").map(|(_, body)| body).collect();

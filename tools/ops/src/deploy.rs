@@ -86,7 +86,8 @@ pub(crate) async fn deploy(target: &Target, deployment: &Deployment) -> Result<D
         let output = put.json::<Refusal>().await.map(|refusal| refusal.message);
         return Err(refused(output.unwrap_or_else(|_| format!("the stack answers {status}"))));
     }
-    let spinner = ProgressBar::new_spinner().with_message("waiting for what runs with the deployment before");
+    let spinner =
+        ProgressBar::new_spinner().with_message("waiting until the environments of the previous deployment end");
     let deadline = Instant::now() + DRAIN_MAX;
     while Instant::now() < deadline {
         let answer = client.get(format!("{url}/_local/status")).send().await.map_err(|error| failed(&error))?;
@@ -98,5 +99,8 @@ pub(crate) async fn deploy(target: &Target, deployment: &Deployment) -> Result<D
         spinner.tick();
         sleep(LOOK_INTERVAL).await;
     }
-    Err(refused(format!("environments of the deployment before still run after {} s: try again", DRAIN_MAX.as_secs())))
+    Err(refused(format!(
+        "environments of the previous deployment still run after {} s: run the command again",
+        DRAIN_MAX.as_secs()
+    )))
 }

@@ -38,7 +38,8 @@ pub(crate) async fn refuse_meanwhile(target: &Target) -> Result<(), Failure> {
     match Migration::load(target).await?.filter(Migration::is_under_way) {
         None => Ok(()),
         Some(Migration { from, to, .. }) => Err(Failure::Untimely(format!(
-            "the service is on its way from {from} to {to}: end that first, with `watershed migrate advance` or rollback"
+            "a migration from {from} to {to} is under way: end it first, with `watershed migrate advance` or \
+             `watershed migrate rollback`"
         ))),
     }
 }
@@ -75,19 +76,19 @@ async fn advance(
     let is_under_way = Migration::load(&target).await?.is_some_and(|migration| migration.is_under_way());
     if to == Some(deployed.as_str()) && !is_under_way && StageConfig::of(&deployed)?.kind == StageKind::Stage {
         let report = Report { from: deployed.clone(), to: deployed.clone(), is_complete: true, ..Report::default() };
-        return Ok(Outcome::new(true, &report, vec![format!("the service is at {deployed} already")]));
+        return Ok(Outcome::new(true, &report, vec![format!("the service is already at {deployed}")]));
     }
     let held = take(&target, &options.hold, |noted| match (noted.filter(Migration::is_under_way), to) {
-        (Some(Migration { from, turned_back_at: Some(_), .. }), _) => {
-            Err(Failure::Untimely(format!("it is on its way back to {from}: go on with `watershed migrate rollback`")))
-        }
+        (Some(Migration { from, turned_back_at: Some(_), .. }), _) => Err(Failure::Untimely(format!(
+            "a rollback to {from} is under way: go on with `watershed migrate rollback`"
+        ))),
         (Some(Migration { from, to: other, .. }), Some(to)) if other != to => Err(Failure::Untimely(format!(
-            "one migration at a time: from {from} to {other} is under way; end it with `watershed migrate advance`, or \
-                 go back with `watershed migrate rollback`"
+            "a migration from {from} to {other} is under way: finish it with `watershed migrate advance`, or go back \
+             with `watershed migrate rollback`"
         ))),
         (Some(migration), _) => migration.found_at(&deployed),
         (None, Some(to)) => Migration::new(&deployed, to),
-        (None, None) => Err(Failure::Untimely("there is no migration to go on with: begin one with --to".to_owned())),
+        (None, None) => Err(Failure::Untimely("no migration is under way: begin one with --to".to_owned())),
     })
     .await?;
     go(target, target_options, Some(options), &held).await
@@ -96,7 +97,7 @@ async fn advance(
 async fn rollback(target: Target, target_options: &TargetOptions, hold: &HoldOptions) -> Result<Outcome, Failure> {
     let deployed = deployed(&target)?;
     let held = take(&target, hold, |noted| {
-        let nothing = || Failure::Untimely("nothing was ever begun: there is nothing to go back from".to_owned());
+        let nothing = || Failure::Untimely("no migration has begun, so there is nothing to roll back".to_owned());
         let migration = noted.ok_or_else(nothing)?;
         if !migration.is_under_way() {
             let Migration { from, to, turned_back_at, .. } = &migration;
@@ -119,7 +120,7 @@ async fn take(
 ) -> Result<Held, Failure> {
     if let Some(other) = target.other_read_table()? {
         return Err(Failure::Untimely(format!(
-            "{} is being written as well: end that first, with `watershed rebuild finish`",
+            "the functions also write {}: end the rebuild first, with `watershed rebuild finish`",
             other.name
         )));
     }
@@ -148,12 +149,13 @@ async fn go(
         report.deploy = stop.deploy;
         to_do = Some(stop.to_do);
     }
-    lines.extend(report.cache_failure.as_deref().map(cache::left_out));
+    lines.extend(report.cache_failure.as_deref().map(cache::skipped));
     let Report { from, to, rows, copied, compared, lag, wrong, is_complete, .. } = &report;
-    let stands = if *is_complete { "the way is complete" } else { "stopped on the way" };
+    let ending = if *is_complete { "complete" } else { "stopped" };
+    let stages = if rows.len() == 1 { "stage" } else { "stages" };
     lines.push(format!(
-        "{stands} from {from} to {to}: {} rows deployed, {copied} items copied, {compared} compared: {wrong} wrong, {lag} \
-         only lagged",
+        "migration from {from} to {to} {ending}: {} {stages} deployed, {copied} items copied, {compared} compared \
+         ({wrong} different, {lag} lagging)",
         rows.len(),
     ));
     Ok(Outcome::new(*is_complete, &report, lines).then_if(to_do))
@@ -168,8 +170,11 @@ impl Migration {
         match may_be(deployed) {
             true => Ok(self),
             false => Err(Failure::Untimely(format!(
-                "{deployed} is deployed, but the migration from {} to {} has left {}: deploy that again first",
-                self.from, self.to, step.before,
+                "{deployed} is deployed, but the next step of the migration from {} to {} begins at {before}: deploy \
+                 {before} first",
+                self.from,
+                self.to,
+                before = step.before,
             ))),
         }
     }
@@ -183,9 +188,9 @@ impl Migration {
         let begun = steps.len().saturating_sub(left.len()) + 1;
         if let Some(step) = steps.iter().take(begun).find(|step| step.is_final()) {
             return Err(Failure::Untimely(format!(
-                "`{step}` has begun, and what {} rests upon is kept up to date no longer: end it with `watershed migrate \
-                 advance`, then go back with `watershed migrate advance --to {}`",
-                self.from, self.from,
+                "`{step}` has begun, so the parts that {from} needs are no longer kept up to date: finish with \
+                 `watershed migrate advance`, then go back with `watershed migrate advance --to {from}`",
+                from = self.from,
             )));
         }
         // The functions may already run the stage of the next step.
@@ -198,12 +203,12 @@ impl Migration {
 
 /// Returns the deployed stage.
 fn deployed(target: &Target) -> Result<String, Failure> {
-    let row = target.row()?.ok_or(Failure::Unknown("the row that is deployed", "--stage or STAGE"))?;
+    let row = target.row()?.ok_or(Failure::Unknown("the deployed stage", "--stage or STAGE"))?;
     Ok(row.stage)
 }
 
 async fn status(target: &Target) -> Result<Outcome, Failure> {
-    let stage = target.stage().unwrap_or("not known: give --stage");
+    let stage = target.stage().unwrap_or("unknown: give --stage");
     let mut lines = vec![format!("deployed   {stage}")];
     let Some(migration) = Migration::load(target).await? else {
         lines.push("migration  none so far".to_owned());
@@ -211,7 +216,7 @@ async fn status(target: &Target) -> Result<Outcome, Failure> {
     };
     let Migration { from, to, began_at, .. } = &migration;
     lines.push(format!("migration  from {from} to {to}, begun at {began_at}"));
-    lines.extend(migration.turned_back_at.iter().map(|row| format!("turned     back at {row}")));
+    lines.extend(migration.turned_back_at.iter().map(|row| format!("rollback   from {row}")));
     lines.extend(migration.cut_over_at.iter().map(|at| format!("cut over   at {at}")));
     lines.extend(migration.ended_at.iter().map(|at| format!("ended      at {at}")));
     lines.extend(migration.step.iter().map(|step| format!("next       {step}")));
@@ -222,7 +227,7 @@ async fn status(target: &Target) -> Result<Outcome, Failure> {
     };
     lines.extend(copied.map(|copied| format!("copied     {copied} items")));
     lines.extend(
-        migration.live_lease().map(|lease| format!("at it      {}, until {} at least", lease.owner, lease.until)),
+        migration.live_lease().map(|lease| format!("lease      of {}, until {} or longer", lease.owner, lease.until)),
     );
     let document = json!({ "stage": target.stage(), "migration": migration, "copied": copied });
     let to_do = match (migration.is_under_way(), &migration.turned_back_at) {

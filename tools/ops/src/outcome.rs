@@ -121,7 +121,7 @@ pub(crate) enum Failure {
     #[error("{}", explain(.0))]
     Stage(#[from] StageError),
     /// Another run has taken over.
-    #[error("another run has taken over, so this one stops: see `watershed migrate status`")]
+    #[error("another run has taken over, so this one stops: run `watershed migrate status`")]
     Overtaken,
     /// The command does not fit the present state of the service.
     #[error("{0}")]
@@ -167,8 +167,8 @@ pub(crate) fn explain(error: &dyn std::error::Error) -> String {
         ("CredentialsNotLoaded", NO_CREDENTIALS),
         ("no providers in chain provided", NO_CREDENTIALS),
         ("an error occurred while loading credentials", NO_CREDENTIALS),
-        ("ConnectorError", "nothing answers there: check the endpoint, or whether the stack runs"),
-        ("DispatchFailure", "nothing answers there: check the endpoint, or whether the stack runs"),
+        ("ConnectorError", "no server answers: check the endpoint, and that the stack runs"),
+        ("DispatchFailure", "no server answers: check the endpoint, and that the stack runs"),
     ];
     let advice = advice.iter().find(|(sign, _)| debugged.contains(sign)).map(|(_, advice)| *advice);
     advice.map_or(text, ToOwned::to_owned)

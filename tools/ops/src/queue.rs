@@ -10,10 +10,7 @@ pub(crate) async fn run(target: &Target) -> Result<Outcome, Failure> {
     let queue = counts(&client, target.queue_url()?).await?;
     let dead = counts(&client, target.dead_letter_queue_url()?).await?;
     let lines = vec![
-        format!(
-            "commands      {} wait, {} are being worked on, {} come later",
-            queue.visible, queue.in_flight, queue.delayed
-        ),
+        format!("commands      {} waiting, {} in flight, {} delayed", queue.visible, queue.in_flight, queue.delayed),
         format!("dead letters  {}", dead.visible + dead.in_flight),
     ];
     let is_well = dead.visible + dead.in_flight == 0;

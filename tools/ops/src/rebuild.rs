@@ -44,26 +44,28 @@ async fn build(
     options: &RebuildOptions,
 ) -> Result<Outcome, Failure> {
     if read == new {
-        return Err(Failure::NotFound(format!("{} is what readers see: give another version with --to", new.name)));
+        return Err(Failure::NotFound(format!("readers already use {}: give another version with --to", new.name)));
     }
     migrate::refuse_meanwhile(target).await?;
     if let Some(other) = target.other_read_table()?.filter(|other| other != new) {
         let name = other.name;
         return Err(Failure::NotFound(format!(
-            "{name} is being written as well: end that with `watershed rebuild finish`"
+            "the functions also write {name}: end that rebuild with `watershed rebuild finish`"
         )));
     }
     if options.dry_run.dry_run {
         let items = target.states()?.snapshots().approximate_len().await?.unwrap_or_default();
         let what = format!(
-            "{} would be created, written as well, and filled from about {items} items of the write table",
+            "would create {}, make the functions write it too, and copy about {items} items of the write table",
             new.name
         );
-        return Ok(would(what).then(format!("`watershed rebuild build --to {}` without --dry-run", new.projection.0)));
+        return Ok(
+            would(what).then(format!("run `watershed rebuild build --to {}` without --dry-run", new.projection.0))
+        );
     }
     target.create(new).await?;
     if let Deployed::NotYet(what) = write_both(target, read, new).await? {
-        return Ok(yours(&what, "then give the same OTHER_READ_TABLE to this command, and run it again"));
+        return Ok(yours(&what, "then run this command again with the same OTHER_READ_TABLE"));
     }
     let copy = Copy::begin(target, new, None, segments, rate).await?;
     let copied = copy.run().await?;
@@ -71,8 +73,8 @@ async fn build(
     let mut lines = comparison.lines(options.show);
     let is_clean = comparison.found.is_empty();
     lines.push(match is_clean {
-        true => format!("{} is complete: have readers see it with `watershed rebuild flip`", new.name),
-        false => format!("{} differs", new.name),
+        true => format!("{} is complete: switch readers to it with `watershed rebuild flip`", new.name),
+        false => format!("{} differs from the write store", new.name),
     });
     let document = json!({ "copied": copied, "comparison": comparison });
     let outcome = Outcome::new(is_clean, &document, lines);
@@ -85,8 +87,8 @@ async fn build(
 /// Returns the next command for a new read store that differs. `again` is the command that compared.
 fn mend(comparison: &Comparison, new: &ReadTable, again: &str) -> String {
     match comparison.may_be_backlog() {
-        true => format!("wait until `watershed queue` shows no commands, then `{again}` again"),
-        false => format!("`watershed verify --repair --read-table {}`, then `{again}` again", new.name),
+        true => format!("wait until `watershed queue` shows no commands, then run `{again}` again"),
+        false => format!("run `watershed verify --repair --read-table {}`, then `{again}` again", new.name),
     }
 }
 
@@ -96,7 +98,7 @@ async fn write_both(target: &Target, read: &ReadTable, new: &ReadTable) -> Resul
         return Ok(Deployed::Everywhere);
     }
     if target.stack.is_some() && target.queue_url().is_err() {
-        let cause = "this stage has no ingest-fn, which writes both: read stores are rebuilt in stage cqrs".to_owned();
+        let cause = "this stage has no ingest-fn to write both read stores: go to the stage cqrs first".to_owned();
         return Err(Failure::Refused { part: "deployment", cause });
     }
     deploy(target, &Deployment::of(target, read, Some(new))).await
@@ -107,7 +109,7 @@ async fn flip(target: &Target, read: &ReadTable, options: &RebuildOptions) -> Re
     let comparison = target.stores(Some(&other))?.compare(COMPARE_SEGMENTS).await?;
     let mut lines = comparison.lines(options.show);
     if !comparison.found.is_empty() {
-        lines.push(format!("readers still see {}: {} differs from the write store", read.name, other.name));
+        lines.push(format!("readers still use {}: {} differs from the write store", read.name, other.name));
         let outcome = Outcome::new(false, &json!({ "read": read.name, "comparison": comparison }), lines);
         return Ok(outcome.then(mend(&comparison, &other, "watershed rebuild flip")));
     }
@@ -118,16 +120,17 @@ async fn flip(target: &Target, read: &ReadTable, options: &RebuildOptions) -> Re
 
 async fn swap(target: &Target, read: &ReadTable, other: &ReadTable, dry_run: bool) -> Result<Outcome, Failure> {
     if dry_run {
-        return Ok(would(format!("readers would see {}; {} would be written as well", other.name, read.name))
-            .then("the same without --dry-run"));
+        return Ok(would(format!("would switch readers to {}, and still write {}", other.name, read.name))
+            .then("run the same command without --dry-run"));
     }
     match deploy(target, &Deployment::of(target, other, Some(read))).await? {
-        Deployed::NotYet(what) => Ok(yours(&what, "readers then see the other read store")),
+        Deployed::NotYet(what) => Ok(yours(&what, "readers then use the other read store")),
         Deployed::Everywhere => {
-            let line = format!("readers see {}; {} is written as well, to go back", other.name, read.name);
+            let line =
+                format!("readers use {}; the functions still write {}, so you can go back", other.name, read.name);
             let outcome = Outcome::new(true, &json!({ "read": other.name, "other": read.name }), vec![line]);
             Ok(outcome
-                .then("`watershed rebuild rollback` goes back; `watershed rebuild finish` gives the other one up"))
+                .then("run `watershed rebuild finish` to stop writing it, or `watershed rebuild rollback` to go back"))
         }
     }
 }
@@ -135,41 +138,41 @@ async fn swap(target: &Target, read: &ReadTable, other: &ReadTable, dry_run: boo
 async fn finish(target: &Target, read: &ReadTable, dry_run: bool) -> Result<Outcome, Failure> {
     let other = other(target)?;
     if dry_run {
-        return Ok(would(format!("{} would be written no longer", other.name)).then("the same without --dry-run"));
+        return Ok(would(format!("would stop writing {}", other.name)).then("run the same command without --dry-run"));
     }
     // A table that is no longer written would have to be filled again.
     copy::forget(&target.views(&other).snapshots()).await?;
     match deploy(target, &Deployment::of(target, read, None)).await? {
-        Deployed::NotYet(what) => Ok(yours(&what, &format!("{} can be deleted then", other.name))),
+        Deployed::NotYet(what) => Ok(yours(&what, &format!("then you can delete {}", other.name))),
         Deployed::Everywhere => {
-            let line = format!("{} is written no longer: delete it if you will not need it", other.name);
+            let line = format!("{} is no longer written: you can delete it", other.name);
             Ok(Outcome::new(true, &json!({ "read": read.name, "given_up": other.name }), vec![line]))
         }
     }
 }
 
 async fn status(target: &Target, read: &ReadTable) -> Result<Outcome, Failure> {
-    let mut lines = vec![format!("read     {}", read.name)];
+    let mut lines = vec![format!("readers use   {}", read.name)];
     let Some(other) = target.other_read_table()? else {
-        lines.push("written  nothing else".to_owned());
+        lines.push("also written  none".to_owned());
         return Ok(Outcome::new(true, &json!({ "read": read.name, "other": Value::Null }), lines));
     };
-    lines.push(format!("written  {} as well", other.name));
+    lines.push(format!("also written  {}", other.name));
     let progress = Progress::of(&target.views(&other).snapshots()).await?.unwrap_or_default();
     let Progress { copied, segments, segments_done } = progress;
-    lines.push(format!("copied   {copied} items, {segments_done} of {segments} segments done"));
+    lines.push(format!("copied        {copied} items, {segments_done} of {segments} segments done"));
     let document = json!({
         "read": read.name, "other": other.name, "copied": copied, "segments": segments, "segments_done": segments_done,
     });
     let to_do = match segments > 0 && segments_done == segments {
-        true => "`watershed rebuild flip`, or `watershed rebuild finish` if readers see the new one".to_owned(),
+        true => "`watershed rebuild flip`, or `watershed rebuild finish` if readers already use the new one".to_owned(),
         false => format!("`watershed rebuild build --to {}`", other.projection.0),
     };
     Ok(Outcome::new(true, &document, lines).then(to_do))
 }
 
 fn other(target: &Target) -> Result<ReadTable, Failure> {
-    let missing = "no other read store is written: begin with `watershed rebuild build`";
+    let missing = "no rebuild is under way: begin one with `watershed rebuild build`";
     target.other_read_table()?.ok_or_else(|| Failure::NotFound(missing.to_owned()))
 }
 
@@ -180,7 +183,7 @@ fn would(what: String) -> Outcome {
 
 /// Reports the deployment that the operator has to make.
 fn yours(what: &str, then: &str) -> Outcome {
-    Outcome::new(false, &json!({ "deploy": what }), vec![what.to_owned()]).then(format!("deploy that; {then}"))
+    Outcome::new(false, &json!({ "deploy": what }), vec![what.to_owned()]).then(format!("deploy this; {then}"))
 }
 
 #[cfg(test)]
@@ -217,7 +220,7 @@ mod tests {
         service.view(&key, Projection::FIRST, |_| {}).await;
         service.view(&key, NEXT, moved).await;
         let outcome = service.run(&["rebuild", "flip"]).await.unwrap();
-        assert!(!outcome.is_well && outcome.lines().join("\n").contains("readers still see read-v1"));
+        assert!(!outcome.is_well && outcome.lines().join("\n").contains("readers still use read-v1"));
         assert_eq!(service.deployed(), []);
         service.view(&key, NEXT, |_| {}).await;
         assert!(service.run(&["rebuild", "flip"]).await.unwrap().is_well);

@@ -58,8 +58,8 @@ pub(crate) async fn run(target: &Target, options: &ReindexOptions) -> Result<Out
     let [items, reindexed, unreadable] = work.counts.map(AtomicU64::into_inner);
     let report = Report { items, reindexed, unreadable, dry_run: options.dry_run };
     let would = if options.dry_run { "would be " } else { "" };
-    let lines = vec![format!("{items} items, {reindexed} {would}indexed anew, {unreadable} cannot be read")];
-    let to_do = "deploy the code that wrote the unreadable states, then `watershed reindex`".to_owned();
+    let lines = vec![format!("{items} items, {reindexed} {would}reindexed, {unreadable} unreadable")];
+    let to_do = "deploy the code that wrote the unreadable states, then run `watershed reindex`".to_owned();
     Ok(Outcome::new(unreadable == 0, &report, lines).then_if((unreadable > 0).then_some(to_do)))
 }
 
@@ -116,17 +116,17 @@ mod tests {
         let due = resources::view(&old, before[0].as_ref().unwrap(), Projection::FIRST).unwrap().index;
         assert!(!due.is_empty());
         let told = service.run(&["reindex", "--dry-run"]).await.unwrap();
-        assert!(told.lines().join(" ").contains("would be indexed anew"), "{:?}", told.lines());
+        assert!(told.lines().join(" ").contains("would be reindexed"), "{:?}", told.lines());
         assert_eq!(stored().await, before);
         let told = service.run(&["reindex", "--rate", "1000"]).await.unwrap();
-        assert!(told.lines().join(" ").contains("2 items, 2 indexed anew, 0 cannot be read"), "{:?}", told.lines());
+        assert!(told.lines().join(" ").contains("2 items, 2 reindexed, 0 unreadable"), "{:?}", told.lines());
         let after = stored().await;
         assert_eq!(
             after[0].as_ref().map(|state| (&state.index, &state.body)),
             Some((&due, &before[0].as_ref().unwrap().body))
         );
         let told = service.run(&["reindex"]).await.unwrap();
-        assert!(told.lines().join(" ").contains("2 items, 0 indexed anew"), "{:?}", told.lines());
+        assert!(told.lines().join(" ").contains("2 items, 0 reindexed"), "{:?}", told.lines());
         // The version is another one, as if a writer was faster.
         let late = Snapshot { version: 9, ..after[0].clone().unwrap() };
         assert!(!service.states.snapshots().replace_same(&old, &late).await.unwrap());

@@ -21,7 +21,7 @@ pub(crate) async fn command(target: &Target, show: &ShowCommand) -> Result<Outco
     let ShowCommand::Show { id, tenant } = show;
     // Clients see a MAC after the identity. This tool does not need the proof.
     let uuid = id.split_once('.').map_or(id.as_str(), |(uuid, _)| uuid);
-    let malformed = |_| Failure::NotFound(format!("{id} is not a command's identity: <uuid>, or <uuid>.<mac>"));
+    let malformed = |_| Failure::NotFound(format!("{id} is not a command id: give <uuid>, or <uuid>.<mac>"));
     let command: CommandId = uuid.parse().map_err(malformed)?;
     let key = RecordKey { tenant: tenant.clone(), command };
     let Some(record) = target.records()?.get(&key).await? else { return Ok(unrecorded(&key)) };
@@ -60,21 +60,22 @@ fn unrecorded(key: &RecordKey) -> Outcome {
     let version = Uuid::parse_str(&command.to_string()).map_or(0, |uuid| uuid.get_version_num());
     let known = match (made_at, version) {
         (Some(at), _) if at > now => {
-            format!("By its identity it was made at {at}, which is still to come: it was never queued.")
+            format!("Its id contains the time {at}, which is in the future: the command was never queued.")
         }
         (Some(at), _) if at.plus(RECORD_TTL) < now => {
             format!(
-                "By its identity it was made at {at}. It is pending, was never queued, or its record expired: records live {days} days."
+                "Its id contains the time {at}. The command is pending, was never queued, or its record expired after \
+                 {days} days."
             )
         }
-        (Some(at), _) => format!("By its identity it was made at {at}. It is pending, or was never queued."),
+        (Some(at), _) => format!("Its id contains the time {at}. The command is pending, or was never queued."),
         (None, 8) => format!(
-            "Its identity comes from an Idempotency-Key, and tells no time. It was never queued, or its record expired: \
-             such a command is recorded before it is queued, and records live {days} days."
+            "Its id comes from an Idempotency-Key, and contains no time. The command was never queued, or its record \
+             expired after {days} days: such a command is recorded before it is queued."
         ),
-        (None, _) => "The service makes no identities of this kind: it was never queued.".to_owned(),
+        (None, _) => "The service makes no ids of this kind: the command was never queued.".to_owned(),
     };
-    let text = format!("tenant {tenant} has no record of {command}. {known}");
+    let text = format!("tenant {tenant} has no record of the command {command}. {known}");
     let made_at = made_at.map(|at| at.to_string());
     let document = json!({ "command_id": command, "record": null, "made_at": made_at, "known": known });
     let outcome = Outcome::new(false, &document, vec![text]);
@@ -93,7 +94,7 @@ fn is_whole(document: &Value) -> bool {
 pub(crate) async fn item(target: &Target, show: &ItemCommand) -> Result<Outcome, Failure> {
     let ItemCommand::Show { path, tenant } = show;
     let known = || RESOURCES.iter().map(|resource| resource.item("<id>")).collect::<Vec<_>>().join(" or ");
-    let malformed = || Failure::NotFound(format!("{path} is not the path of an item: {}", known()));
+    let malformed = || Failure::NotFound(format!("{path} is not the path of an item: give {}", known()));
     let (collection, id) = path.trim_start_matches('/').split_once('/').ok_or_else(malformed)?;
     let resource = RESOURCES.iter().find(|resource| resource.collection == collection).ok_or_else(malformed)?;
     let id: AggregateId = id.parse().map_err(|_| malformed())?;
@@ -107,8 +108,9 @@ pub(crate) async fn item(target: &Target, show: &ItemCommand) -> Result<Outcome,
 fn key_of(record: &CommandRecord) -> Result<AggregateKey, Failure> {
     let resource = resources::of_kind(record.kind.as_deref());
     let kind = record.kind.as_deref().unwrap_or_default();
-    let unknown =
-        || Failure::NotFound(format!("no resource of this version has the kind {kind}, which the record names"));
+    let unknown = || {
+        Failure::NotFound(format!("the record has the kind {kind}, which this version of `watershed` does not know"))
+    };
     let kind = resource.ok_or_else(unknown)?.kind;
     Ok(AggregateKey { kind, tenant: record.key.tenant.clone(), id: record.aggregate })
 }
@@ -158,7 +160,7 @@ fn item_lines(key: &AggregateKey, document: &Value) -> Vec<String> {
     let line = |name: &str, part: &str| {
         let found = document.get(part).filter(|found| !found.is_null());
         found.map_or_else(
-            || format!("{name} nothing"),
+            || format!("{name} none"),
             |found| {
                 let field = |field| found.get(field).cloned().unwrap_or_default();
                 let body = field("body");
@@ -168,7 +170,7 @@ fn item_lines(key: &AggregateKey, document: &Value) -> Vec<String> {
         )
     };
     let cached = match document.get("cache_failure").and_then(Value::as_str) {
-        Some(why) => format!("cached    not known: {}", cache::left_out(why)),
+        Some(why) => format!("cached    unknown: {}", cache::skipped(why)),
         None => line("cached   ", "cached"),
     };
     vec![format!("item      {key}"), line("state    ", "state"), line("view     ", "view"), cached]

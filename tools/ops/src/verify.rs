@@ -8,7 +8,7 @@ use crate::outcome::{Failure, Outcome, bar};
 use crate::target::Target;
 
 /// The advice if differences remain: only an unreadable state cannot be projected again.
-const UNREPAIRED: &str = "deploy the code that wrote the unreadable states, then `watershed verify --repair`";
+const UNREPAIRED: &str = "deploy the code that wrote the unreadable states, then run `watershed verify --repair`";
 
 #[derive(Debug, Serialize)]
 struct Report<'a> {
@@ -35,7 +35,7 @@ pub(crate) async fn run(target: &Target, options: &VerifyOptions) -> Result<Outc
     let mut lines = comparison.lines(options.show);
     if repaired > 0 {
         let would = if options.dry_run { "would be " } else { "" };
-        lines.push(format!("{repaired} {would}projected again"));
+        lines.push(format!("{repaired} items {would}projected again"));
     }
     let shown = differences.get(..options.show.min(differences.len())).unwrap_or_default();
     let is_repaired = options.repair && !options.dry_run && repaired == differences.len();

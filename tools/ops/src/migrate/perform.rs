@@ -85,7 +85,7 @@ impl Run<'_> {
             Action::Backfill => self.backfill(migration).await.map(|()| None),
             Action::Refresh => self.refresh(step).await,
             Action::Compare => {
-                say(step, format_args!("what readers at {} see, with what is stored", step.row));
+                say(step, format_args!("comparing the reads of {} with the stored data", step.row));
                 self.compare(&step.row).await
             }
             Action::Soak => self.soak(migration, step).await,
@@ -106,7 +106,8 @@ impl Run<'_> {
         if !is_told && let Deployed::NotYet(what) = deploy(&self.target, &deployment).await? {
             let deploy = format!("make deploy STAGE={row} FROM={} CONFIG=…", step.before.stage);
             let to_do = format!(
-                "`{deploy}`; when nothing of the deployment before runs any more, `watershed migrate advance --stage {row}`"
+                "run `{deploy}`; when no environment of the previous deployment is left, run \
+                 `watershed migrate advance --stage {row}`"
             );
             return Ok(Some(Stop { lines: vec![what], deploy: Some(format!("{deploy} ({deployment})")), to_do }));
         }
@@ -132,15 +133,15 @@ impl Run<'_> {
     /// Deletes stale entries of the shared cache, which readers of the next stage would see. It stops if the cache does not answer.
     /// If this tool has no URL of the cache, it deletes nothing: see docs/operations.md.
     async fn refresh(&self, step: &Step) -> Result<Option<Stop>, Failure> {
-        say(step, format_args!("dropping what the shared cache holds of an earlier stay"));
+        say(step, format_args!("deleting stale entries of the shared cache"));
         let stores = Stores { views: None, queue: None, ..self.seen_at(&step.row)? };
         for difference in stores.compare(SEGMENTS).await?.found {
             stores.repair(&difference.of).await?;
         }
         let failure = stores.cache.as_ref().and_then(cache::Cache::failure);
         Ok(failure.map(|why| {
-            let line = format!("Redis does not answer ({why}), and may hold stale entries of an earlier stay");
-            Stop::because(line, "see that Redis runs, then `watershed migrate advance`")
+            let line = format!("Redis does not answer ({why}), and may hold stale entries from an earlier use");
+            Stop::because(line, "check that Redis runs, then run `watershed migrate advance`")
         }))
     }
 
@@ -166,9 +167,10 @@ impl Run<'_> {
             return Ok(None);
         }
         let to_do = match comparison.may_be_backlog() {
-            true => "wait until `watershed queue` shows no commands, then `watershed migrate advance`",
+            true => "wait until `watershed queue` shows no commands, then run `watershed migrate advance`",
             false => {
-                "find out why; then `watershed verify --repair` and `watershed migrate advance`, or `watershed migrate rollback`"
+                "find the cause; then run `watershed verify --repair` and `watershed migrate advance`, or go back with \
+                 `watershed migrate rollback`"
             }
         };
         Ok(Some(Stop { lines: comparison.lines(SHOW), deploy: None, to_do: to_do.to_owned() }))
@@ -176,7 +178,10 @@ impl Run<'_> {
 
     async fn soak(&mut self, migration: &Migration, step: &Step) -> Result<Option<Stop>, Failure> {
         let Some(options) = self.options else { return Ok(None) };
-        say(step, format_args!("comparing what readers see, until {} after the cut-over", friendly(options.soak)));
+        say(
+            step,
+            format_args!("comparing reads with the stored data, until {} after the cut-over", friendly(options.soak)),
+        );
         let until = later(migration.cut_over_at.unwrap_or(migration.began_at), options.soak);
         loop {
             if let Some(stop) = self.compare(&step.row).await? {
@@ -194,15 +199,15 @@ impl Run<'_> {
         let retention = self.options.and_then(|options| options.retention).unwrap_or(default);
         let until = later(migration.cut_over_at.unwrap_or(migration.began_at), retention);
         if until <= Timestamp::now() {
-            let falls = if step.before == step.row { "nothing" } else { "what is needed no longer" };
-            say(step, format_args!("{falls} is taken away"));
+            let parts = if step.before == step.row { "no parts" } else { "the parts that are no longer needed" };
+            say(step, format_args!("removing {parts}"));
             return None;
         }
         let line = format!(
-            "not to be contracted before {until}, {} after the cut-over: until then `watershed migrate rollback` goes back",
+            "the old parts stay until {until}, {} after the cut-over: until then `watershed migrate rollback` goes back",
             friendly(retention),
         );
-        Some(Stop::because(line, "`watershed migrate advance` then, or at once with `--retention 0s`"))
+        Some(Stop::because(line, "run `watershed migrate advance` then, or now with `--retention 0s`"))
     }
 
     async fn drain(&self, step: &Step) -> Result<Option<Stop>, Failure> {
@@ -220,10 +225,11 @@ impl Run<'_> {
             if Instant::now() > deadline {
                 let Counts { visible, in_flight, delayed, .. } = messages;
                 let line = format!(
-                    "after {} the queue is not empty: {visible} wait, {in_flight} are being worked on, {delayed} come later",
+                    "the queue is not empty after {}: {visible} waiting, {in_flight} in flight, {delayed} delayed",
                     friendly(DRAIN_MAX),
                 );
-                let to_do = "see why with `watershed queue` and the log of ingest-fn, then `watershed migrate advance`";
+                let to_do = "find the cause with `watershed queue` and the log of ingest-fn, then run `watershed migrate \
+                             advance`";
                 return Ok(Some(Stop::because(line, to_do)));
             }
             sleep(pause).await;
@@ -231,13 +237,13 @@ impl Run<'_> {
     }
 
     async fn dead_letters(&self, step: &Step) -> Result<Option<Stop>, Failure> {
-        say(step, format_args!("there must be none when their queue falls out of use"));
+        say(step, format_args!("checking that there are none"));
         let dead = counts(&self.target.sqs(), self.target.dead_letter_queue_url()?).await?.all();
         Ok((dead > 0).then(|| {
             let line = format!("dead letters left: {dead}. Later commands may depend on them");
             Stop::because(
                 line,
-                "`watershed dlq redrive` or `watershed dlq discard` them, then `watershed migrate advance`",
+                "run `watershed dlq redrive` or `watershed dlq discard`, then `watershed migrate advance`",
             )
         }))
     }
@@ -280,7 +286,7 @@ mod tests {
         let advance = [&["migrate", "advance", "--to", "read-store"], &AT_ONCE[..]].concat();
         let outcome = service.run(&advance).await.unwrap();
         assert!(
-            !outcome.is_well && outcome.lines().join("\n").contains("2 compared: 1 wrong"),
+            !outcome.is_well && outcome.lines().join("\n").contains("2 compared (1 different"),
             "{:?}",
             outcome.lines()
         );
@@ -302,7 +308,7 @@ mod tests {
         let outcome = service.run(&advance).await.unwrap();
         // Once before the cut-over, and once after it.
         let told = outcome.lines().join("\n");
-        assert!(outcome.is_well && told.contains("3 items copied, 6 compared: 0 wrong"), "{told}");
+        assert!(outcome.is_well && told.contains("3 items copied, 6 compared (0 different"), "{told}");
         let heard = service.heard();
         let target_options = |wanted: &str| {
             let found = heard.iter().enumerate().filter(|(_, (what, _))| what == wanted);

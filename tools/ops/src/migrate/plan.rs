@@ -32,10 +32,12 @@ pub(super) async fn run(target: &Target, from: Option<&str>, to: &str) -> Result
     }
     let back: Vec<_> = steps_back(&from, to, to)?.iter().map(ToString::to_string).collect();
     lines.push(match steps.iter().find(|step| step.is_final()) {
-        Some(step) => format!("back, until `{step}` begins: `watershed migrate rollback`"),
-        None => format!("back, until it is complete: `watershed migrate rollback` ({})", back.join("; ")),
+        Some(step) => format!("to go back before `{step}` begins: `watershed migrate rollback`"),
+        None => {
+            format!("to go back before the migration is complete: `watershed migrate rollback` ({})", back.join("; "))
+        }
     });
-    lines.push(format!("back, after that: `watershed migrate advance --to {from}`"));
+    lines.push(format!("to go back after that: `watershed migrate advance --to {from}`"));
     let document = json!({ "from": from, "to": to, "items": items, "steps": planned, "back": back });
     Ok(Outcome::new(true, &document, lines).then(format!("`watershed migrate advance --to {to}`")))
 }
@@ -44,12 +46,14 @@ fn describe(step: &Step) -> Planned {
     let does = match step.action {
         Action::Deploy(_) => changes(&step.before, &step.row).join(", "),
         Action::Backfill => "fill the read store from the write store".to_owned(),
-        Action::Refresh => "drop what the shared cache holds of an earlier stay, where it differs".to_owned(),
-        Action::Compare => "compare a sample; anything wrong, and it goes no further".to_owned(),
-        Action::Soak => "compare samples again and again; anything wrong, and it goes no further".to_owned(),
-        Action::Retain(Duration::ZERO) => "nothing that holds data is taken away".to_owned(),
-        Action::Retain(kept) => format!("not before {} after the cut-over, unless told by --retention", friendly(kept)),
-        Action::Drain => "wait until nothing waits in the queue, is being worked on or comes later".to_owned(),
+        Action::Refresh => "delete the stale entries of the shared cache".to_owned(),
+        Action::Compare => "compare a sample, and stop at a difference".to_owned(),
+        Action::Soak => "compare samples again and again, and stop at a difference".to_owned(),
+        Action::Retain(Duration::ZERO) => "no wait, because no part with data is removed".to_owned(),
+        Action::Retain(kept) => {
+            format!("stop until {} after the cut-over; --retention sets another time", friendly(kept))
+        }
+        Action::Drain => "wait until no message in the queue is waiting, in flight or delayed".to_owned(),
         Action::DeadLetters => "stop if there are dead letters".to_owned(),
     };
     Planned { step: step.to_string(), does, costs: costs(step) }
@@ -80,17 +84,19 @@ fn costs(step: &Step) -> Vec<&'static str> {
     let of_row = [
         (rises(|row| row.writes_redis), "a Redis command for each command, from now on"),
         (rises(|row| row.has(Cache::Redis)), "a Redis command for each read that memory does not answer, from now on"),
-        (rises(|row| row.writes_read_store), "2 WRU and 1 for each index entry for each command, from now on"),
+        (rises(|row| row.writes_read_store), "2 WRU for each command, and 1 WRU for each index entry, from now on"),
         (rises(|row| row.queue_deployed), "a send, and a share of a receive and of a delete, for each queued command"),
     ];
     match step.action {
         Action::Deploy(_) => of_row.into_iter().filter_map(|(applies, cost)| applies.then_some(cost)).collect(),
         Action::Backfill => vec![
-            "1 RRU for each 4 KB of the write table, twice of the read table",
-            "1 WRU and 1 for each index entry for each item",
+            "1 RRU for each 4 KB of the write table, and 2 RRU for each 4 KB of the read table",
+            "1 WRU for each item, and 1 WRU for each index entry",
         ],
         Action::Refresh => vec!["1 RRU for each 4 KB of the write table, and a Redis command for each item"],
-        Action::Compare => vec!["2 RRU for each item of the sample, and 2 for its view where readers see views"],
+        Action::Compare => {
+            vec!["2 RRU for each item of the sample, and 2 RRU for its view if readers use the read store"]
+        }
         Action::Soak => vec!["as much as a comparison, every few seconds"],
         Action::Retain(_) | Action::Drain | Action::DeadLetters => Vec::new(),
     }

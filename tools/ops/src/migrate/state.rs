@@ -86,7 +86,11 @@ impl Migration {
     pub(crate) fn left(&self) -> Result<Vec<Step>, Failure> {
         let Some(name) = &self.step else { return Ok(Vec::new()) };
         let mut steps = self.steps()?;
-        let unknown = || Failure::Untimely(format!("no step is called `{name}`: go on with the version that began it"));
+        let unknown = || {
+            Failure::Untimely(format!(
+                "no step has the name `{name}`: use the version of `watershed` that began the migration"
+            ))
+        };
         let place = steps.iter().position(|step| step.to_string() == *name).ok_or_else(unknown)?;
         Ok(steps.split_off(place))
     }
@@ -135,7 +139,7 @@ impl Held {
         let (noted, bytes) = read(&notes).await?.unzip();
         if let Some(other) = noted.as_ref().and_then(Migration::live_lease) {
             return Err(Failure::Untimely(format!(
-                "{} goes on with the migration, until {} or for longer: wait for it; nothing was changed",
+                "{} is running the migration, until {} or longer: wait until it ends; nothing was changed",
                 other.owner, other.until,
             )));
         }
