@@ -7,7 +7,7 @@ use std::path::Path;
 use kernel::clock::{Clock as _, SystemClock};
 use serde_json::json;
 
-use crate::outcome::Failure;
+use crate::output::Failure;
 
 /// An append-only log.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use adapters::redis_cache::RedisCache;
 use kernel::ports::{CachedView, PortError};
 
-use crate::outcome::explain;
+use crate::output::explain;
 
 /// The shared cache, until its first failure. It gets no requests after that, so a Redis that never answers costs one timeout.
 #[derive(Debug)]

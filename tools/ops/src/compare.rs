@@ -19,7 +19,7 @@ use service::resources;
 use tokio::time::sleep;
 
 use crate::cache::{self, Cache};
-use crate::outcome::{Failure, bar};
+use crate::output::{Failure, bar};
 use crate::stores::Stores;
 
 /// The number of times that differing keys are loaded. The last projection may still be under way.
@@ -156,7 +156,7 @@ impl Comparison {
     }
 
     /// Returns the next command, if anything differs. `again` is the command that compared.
-    pub(crate) fn to_do(&self, again: &str) -> Option<String> {
+    pub(crate) fn next_step(&self, again: &str) -> Option<String> {
         if self.found.is_empty() {
             return None;
         }
@@ -548,8 +548,8 @@ mod tests {
             );
             assert!(remark.is_none_or(|remark| last.contains(remark)), "{last} does not say {remark:?}");
             assert_eq!(remark.is_some(), last.contains("in the queue"), "{last}");
-            let to_do = comparison.to_do("watershed verify");
-            assert_eq!(to_do.is_some_and(|to_do| to_do.contains("`watershed queue`")), may_be_backlog);
+            let next_step = comparison.next_step("watershed verify");
+            assert_eq!(next_step.is_some_and(|next_step| next_step.contains("`watershed queue`")), may_be_backlog);
         }
     }
 
@@ -589,9 +589,9 @@ mod tests {
         for (key, change) in keys.iter().zip(changes) {
             service.view(key, Projection::FIRST, change).await;
         }
-        let outcome = service.run(&["verify", "--segments", "2"]).await.unwrap();
-        assert!(!outcome.is_well);
-        let told = outcome.lines().join("\n");
+        let output = service.run(&["verify", "--segments", "2"]).await.unwrap();
+        assert!(!output.is_ok);
+        let told = output.lines().join("\n");
         for (key, wrong) in keys.iter().zip([None, Some("view_differs"), Some("view_differs"), Some("view_differs")]) {
             let line = told.lines().find(|line| line.starts_with(&key.to_string()));
             assert_eq!(line.is_some(), wrong.is_some(), "{told}");

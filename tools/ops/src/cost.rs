@@ -7,7 +7,7 @@ use service::stages::StageConfig;
 
 use crate::cli::{Architecture, CostOptions, QueueType, TrafficOptions};
 use crate::model::{DAYS_PER_MONTH, Model, POLLERS, millions};
-use crate::outcome::{Failure, Outcome};
+use crate::output::{CommandOutput, Failure};
 use crate::table::{Table, dollars, number};
 
 /// The assumptions about the deployment, besides the options.
@@ -88,12 +88,12 @@ struct Document<'a> {
 }
 
 /// Calculates the cost.
-pub(crate) fn run(options: &CostOptions, stage: Option<&str>) -> Result<Outcome, Failure> {
+pub(crate) fn run(options: &CostOptions, stage: Option<&str>) -> Result<CommandOutput, Failure> {
     let model = Model::new(&options.traffic, stage)?;
     let bills: Vec<Bill> = options.rates.iter().map(|rate| Bill::of(&model, *rate)).collect();
     let lines = if options.explain { explained(&model) } else { shown(&model, &bills) };
     let document = Document { stage: &model.row.stage, architecture: options.traffic.arch, bills: &bills };
-    Ok(Outcome::new(true, &document, lines))
+    Ok(CommandOutput::new(true, &document, lines))
 }
 
 impl Bill {

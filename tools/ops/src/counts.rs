@@ -3,7 +3,7 @@
 use aws_sdk_sqs::types::QueueAttributeName;
 use serde::Serialize;
 
-use crate::outcome::{Failure, explain};
+use crate::output::{Failure, explain};
 
 /// The approximate number of messages in a queue.
 #[derive(Debug, Serialize)]

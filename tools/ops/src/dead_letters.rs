@@ -16,7 +16,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::audit::AuditLog;
 use crate::cli::{Chosen, DlqCommand, Look};
-use crate::outcome::{Failure, Outcome, bar, explain};
+use crate::output::{CommandOutput, Failure, bar, explain};
 use crate::records::{in_words, path_of};
 use crate::target::Target;
 
@@ -30,7 +30,7 @@ const AFTER_LIST: &str =
 /// The reason that is recorded for a command without a recorded failure.
 const DIED: &str = "it became a dead letter before its failure was recorded: an operator can send it back";
 
-pub(crate) async fn run(target: &Target, command: &DlqCommand) -> Result<Outcome, Failure> {
+pub(crate) async fn run(target: &Target, command: &DlqCommand) -> Result<CommandOutput, Failure> {
     match command {
         DlqCommand::List(look) => list(target, look).await,
         DlqCommand::Show { id, look } => show(target, id, look).await,
@@ -205,7 +205,7 @@ fn line(letter: &Letter) -> String {
     )
 }
 
-async fn list(target: &Target, look: &Look) -> Result<Outcome, Failure> {
+async fn list(target: &Target, look: &Look) -> Result<CommandOutput, Failure> {
     let letters = Letters::look(target, look).await?;
     let mut described = Vec::new();
     for message in &letters.messages {
@@ -215,11 +215,11 @@ async fn list(target: &Target, look: &Look) -> Result<Outcome, Failure> {
     let described: Vec<_> = described.into_iter().collect::<Result<_, _>>()?;
     let mut lines: Vec<_> = described.iter().map(line).collect();
     lines.push(format!("{} dead letters", described.len()));
-    let outcome = Outcome::new(described.is_empty(), &described, lines);
-    Ok(if described.is_empty() { outcome } else { outcome.then(AFTER_LIST) })
+    let output = CommandOutput::new(described.is_empty(), &described, lines);
+    Ok(if described.is_empty() { output } else { output.with_next_step(AFTER_LIST) })
 }
 
-async fn show(target: &Target, id: &str, look: &Look) -> Result<Outcome, Failure> {
+async fn show(target: &Target, id: &str, look: &Look) -> Result<CommandOutput, Failure> {
     let letters = Letters::look(target, look).await?;
     let found = letters.messages.iter().find(|message| message.message_id() == Some(id));
     let described = match found {
@@ -232,11 +232,11 @@ async fn show(target: &Target, id: &str, look: &Look) -> Result<Outcome, Failure
     let letter = described.ok_or_else(missing)??;
     let body = letter.body.as_ref().map(|body| serde_json::to_string_pretty(body).unwrap_or_default());
     let lines = vec![line(&letter), body.unwrap_or_default()];
-    let to_do = match unreadable(found.and_then(|message| message.body())) {
+    let next_step = match unreadable(found.and_then(|message| message.body())) {
         None => format!("fix the cause, then run `watershed dlq redrive {id}`"),
         Some(why) => format!("{why}: deploy code that can read it, or delete it with `watershed dlq discard {id}`"),
     };
-    Ok(Outcome::new(true, &letter, lines).then(to_do))
+    Ok(CommandOutput::new(true, &letter, lines).with_next_step(next_step))
 }
 
 /// The result of a pass over the dead letters.
@@ -261,16 +261,16 @@ struct Warning {
 }
 
 impl Tally {
-    fn outcome(&self, verb: &str) -> Outcome {
+    fn output(&self, verb: &str) -> CommandOutput {
         let would = if self.dry_run { "would be " } else { "" };
         let mut lines: Vec<_> = self.warnings.iter().map(Warning::line).collect();
         lines.push(format!(
             "{} dead letters read: {} {would}{verb}, {} unchanged, {} unreadable",
             self.looked_at, self.done, self.left, self.unreadable,
         ));
-        let outcome = Outcome::new(self.warnings.is_empty(), self, lines);
+        let output = CommandOutput::new(self.warnings.is_empty(), self, lines);
         let unread = (!self.warnings.is_empty()).then(|| UNREAD.to_owned());
-        outcome.then_if(unread)
+        output.with_next_step_if(unread)
     }
 }
 
@@ -303,7 +303,7 @@ async fn mark_failed(records: &DynamoRecords, failed: &CommandRecord, dry_run: b
 }
 
 /// Marks the commands without an outcome as failed.
-async fn sync(target: &Target, look: &Look, dry_run: bool) -> Result<Outcome, Failure> {
+async fn sync(target: &Target, look: &Look, dry_run: bool) -> Result<CommandOutput, Failure> {
     let records = target.records()?;
     let letters = Letters::look(target, look).await?;
     let mut tally = Tally { looked_at: letters.messages.len(), dry_run, ..Tally::default() };
@@ -326,19 +326,19 @@ async fn sync(target: &Target, look: &Look, dry_run: bool) -> Result<Outcome, Fa
     letters.give_back(&letters.messages).await;
     worked?;
     bar.finish_and_clear();
-    let to_do = match (dry_run && tally.done > 0, tally.unreadable) {
+    let next_step = match (dry_run && tally.done > 0, tally.unreadable) {
         (true, _) => Some("run `watershed dlq sync` without --dry-run"),
         (false, 0) => None,
         (false, _) => {
             Some("find the unreadable ones with `watershed dlq list`, and delete them with `watershed dlq discard`")
         }
     };
-    Ok(tally.outcome("marked as failed").then_if(to_do.map(ToOwned::to_owned)))
+    Ok(tally.output("marked as failed").with_next_step_if(next_step.map(ToOwned::to_owned)))
 }
 
 /// Sends each chosen message back, then deletes the dead letter. A crash in between leaves both, which is harmless: a command is
 /// applied once.
-async fn redrive(target: &Target, chosen: &Chosen, rate: u32) -> Result<Outcome, Failure> {
+async fn redrive(target: &Target, chosen: &Chosen, rate: u32) -> Result<CommandOutput, Failure> {
     let queue_url = target.queue_url()?;
     let mut ticks = interval(Duration::from_secs(1) / rate);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -351,7 +351,7 @@ async fn redrive(target: &Target, chosen: &Chosen, rate: u32) -> Result<Outcome,
 }
 
 /// Marks the command of each chosen message as failed, then deletes the message.
-async fn discard(target: &Target, chosen: &Chosen) -> Result<Outcome, Failure> {
+async fn discard(target: &Target, chosen: &Chosen) -> Result<CommandOutput, Failure> {
     let records = target.records()?;
     each_chosen(
         target,
@@ -376,7 +376,7 @@ async fn each_chosen(
     verb: &str,
     warnings: impl FnOnce(&[Message]) -> Vec<Warning>,
     mut act: impl AsyncFnMut(&Letters<'_>, &Message) -> Result<(), Failure>,
-) -> Result<Outcome, Failure> {
+) -> Result<CommandOutput, Failure> {
     let mut letters = Letters::look(target, &chosen.look).await?;
     let taken = match letters.choose(chosen) {
         Ok(taken) => taken,
@@ -392,9 +392,9 @@ async fn each_chosen(
     let tally = Tally { looked_at, done: taken.len(), left, unreadable, dry_run, warnings };
     if dry_run {
         letters.give_back(&taken).await;
-        let to_do = (tally.warnings.is_empty() && !taken.is_empty())
+        let next_step = (tally.warnings.is_empty() && !taken.is_empty())
             .then(|| format!("run `watershed dlq {what}` without --dry-run"));
-        return Ok(tally.outcome(verb).then_if(to_do));
+        return Ok(tally.output(verb).with_next_step_if(next_step));
     }
     let bar = bar("messages", taken.len() as u64);
     let mut work = async |done: &mut usize| {
@@ -412,7 +412,7 @@ async fn each_chosen(
     letters.give_back(taken.get(done..).unwrap_or_default()).await;
     bar.finish_and_clear();
     worked?;
-    Ok(tally.outcome(verb))
+    Ok(tally.output(verb))
 }
 
 #[cfg(test)]
@@ -484,7 +484,7 @@ mod tests {
             Self { service: service.await, log, _dir: dir, written }
         }
 
-        async fn run(&self, command: &[&str]) -> Result<Outcome, Failure> {
+        async fn run(&self, command: &[&str]) -> Result<CommandOutput, Failure> {
             self.service.run(&[command, &[self.log.to_str().unwrap()]].concat()).await
         }
 
@@ -508,8 +508,8 @@ mod tests {
     async fn a_dead_letter_is_written_down_then_sent_back_then_deleted() {
         let letters = letters(&["a", "b"]);
         let dead = Dead::with(&letters, "").await;
-        let outcome = dead.run(&REDRIVE).await.unwrap();
-        assert_eq!(outcome.lines(), ["2 dead letters read: 2 sent back, 0 unchanged, 0 unreadable"]);
+        let output = dead.run(&REDRIVE).await.unwrap();
+        assert_eq!(output.lines(), ["2 dead letters read: 2 sent back, 0 unchanged, 0 unreadable"]);
         assert_eq!(*dead.written.lock().unwrap(), [1, 1, 2, 2]);
         let heard = dead.service.heard();
         let sent: Vec<_> = heard.iter().filter(|(what, _)| what == "SendMessage").map(|(_, body)| body).collect();

@@ -8,7 +8,7 @@ use indicatif::ProgressBar;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
-use crate::outcome::{Failure, explain};
+use crate::output::{Failure, explain};
 use crate::target::Target;
 
 /// How long the last environment of the previous deployment may take to end. It is longer than any function may run.
@@ -83,8 +83,8 @@ pub(crate) async fn deploy(target: &Target, deployment: &Deployment) -> Result<D
     let put = put.map_err(|error| failed(&error))?;
     if !put.status().is_success() {
         let status = put.status();
-        let output = put.json::<Refusal>().await.map(|refusal| refusal.message);
-        return Err(refused(output.unwrap_or_else(|_| format!("the stack answers {status}"))));
+        let message = put.json::<Refusal>().await.map(|refusal| refusal.message);
+        return Err(refused(message.unwrap_or_else(|_| format!("the stack answers {status}"))));
     }
     let spinner =
         ProgressBar::new_spinner().with_message("waiting until the environments of the previous deployment end");

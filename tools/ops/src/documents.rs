@@ -45,11 +45,11 @@ fn our_own_bounds_are_those_of_the_cdk_app() {
 fn printed(command: &str) -> String {
     let arguments = Arguments::parse_from(command.split(' '));
     let stage = arguments.target.stage.as_deref();
-    let outcome = match &arguments.action {
+    let output = match &arguments.action {
         Action::Cost(options) => cost::run(options, stage),
         Action::Limits(options) => limits::run(options, stage),
         Action::Ramp(options) => ramp::run(options, stage),
         action => panic!("{action:?} asks others"),
     };
-    outcome.unwrap().lines().join("\n")
+    output.unwrap().lines().join("\n")
 }

@@ -15,7 +15,7 @@ mod limits;
 mod migrate;
 mod model;
 mod new;
-mod outcome;
+mod output;
 mod queue;
 mod quotas;
 mod ramp;
@@ -36,7 +36,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use crate::cli::{Action, Arguments};
-use crate::outcome::{Failure, Outcome, print_error};
+use crate::output::{CommandOutput, Failure, print_error};
 use crate::target::Target;
 
 /// Runs the command line. Exit codes: 0, all is well; 1, done, but something needs attention; 2, wrong usage; 3, it could not be
@@ -47,9 +47,9 @@ pub async fn run() -> ExitCode {
         Err(error) => return refuse(&error),
     };
     match Box::pin(execute(&arguments)).await {
-        Ok(outcome) => {
-            outcome.print(arguments.json);
-            ExitCode::from(u8::from(!outcome.is_well))
+        Ok(output) => {
+            output.print(arguments.json);
+            ExitCode::from(u8::from(!output.is_ok))
         }
         Err(failure) => {
             print_error(&failure.to_string(), NOT_DONE, arguments.json);
@@ -75,7 +75,7 @@ fn refuse(error: &clap::Error) -> ExitCode {
     ExitCode::from(WRONG_USAGE)
 }
 
-async fn execute(arguments: &Arguments) -> Result<Outcome, Failure> {
+async fn execute(arguments: &Arguments) -> Result<CommandOutput, Failure> {
     let stage = arguments.target.stage.as_deref();
     let target = || Target::find(&arguments.target);
     match &arguments.action {

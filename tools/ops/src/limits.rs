@@ -5,7 +5,7 @@ use service::stages::{StageConfig, StageKind};
 
 use crate::cli::{LimitsOptions, QueueType};
 use crate::model::{Model, environments};
-use crate::outcome::{Failure, Outcome};
+use crate::output::{CommandOutput, Failure};
 use crate::quotas::{
     BATCHES, CACHE_CONNECTIONS, ENVIRONMENTS, ENVIRONMENTS_PER_SECOND, FIFO_SENDS, HTTP_API, NEW_TABLE_READS,
     NEW_TABLE_WRITES, OUR_CACHE_UNITS, OUR_CONCURRENCY, OUR_THROTTLE, PARTITION_WRITES, TABLE_UNITS,
@@ -178,7 +178,7 @@ struct StageLimits {
 }
 
 /// Calculates the limits.
-pub(crate) fn run(options: &LimitsOptions, stage: Option<&str>) -> Result<Outcome, Failure> {
+pub(crate) fn run(options: &LimitsOptions, stage: Option<&str>) -> Result<CommandOutput, Failure> {
     let model = Model::new(&options.traffic, stage)?;
     let stages = StageConfig::all()?.into_iter().filter(|row| row.kind == StageKind::Stage);
     let models: Vec<_> = stages.map(|row| Model { options: &options.traffic, row }).collect();
@@ -188,7 +188,7 @@ pub(crate) fn run(options: &LimitsOptions, stage: Option<&str>) -> Result<Outcom
         [by_rate(&model, &options.rates), vec![String::new()], by_stage(&models)].concat()
     };
     let stages = models.iter().map(|model| StageLimits { stage: model.row.stage.clone(), limits: limits(model) });
-    Ok(Outcome::new(true, &Document { stages: stages.collect() }, lines))
+    Ok(CommandOutput::new(true, &Document { stages: stages.collect() }, lines))
 }
 
 /// Returns every quota that the stage uses, in the order in which it reaches them.

@@ -15,7 +15,7 @@ use self::perform::Run;
 use self::state::{Held, Migration};
 use crate::cache;
 use crate::cli::{AdvanceOptions, HoldOptions, MigrateCommand, TargetOptions};
-use crate::outcome::{Failure, Outcome};
+use crate::output::{CommandOutput, Failure};
 use crate::rebuild::copy::Progress;
 use crate::target::Target;
 use service::plan::Action;
@@ -24,7 +24,7 @@ pub(crate) async fn run(
     target: Target,
     target_options: &TargetOptions,
     command: &MigrateCommand,
-) -> Result<Outcome, Failure> {
+) -> Result<CommandOutput, Failure> {
     match command {
         MigrateCommand::Plan { to, from } => plan::run(&target, from.as_deref(), to).await,
         MigrateCommand::Advance { to, options } => advance(target, target_options, to.as_deref(), options).await,
@@ -71,12 +71,12 @@ async fn advance(
     target_options: &TargetOptions,
     to: Option<&str>,
     options: &AdvanceOptions,
-) -> Result<Outcome, Failure> {
+) -> Result<CommandOutput, Failure> {
     let deployed = deployed(&target)?;
     let is_under_way = Migration::load(&target).await?.is_some_and(|migration| migration.is_under_way());
     if to == Some(deployed.as_str()) && !is_under_way && StageConfig::of(&deployed)?.kind == StageKind::Stage {
         let report = Report { from: deployed.clone(), to: deployed.clone(), is_complete: true, ..Report::default() };
-        return Ok(Outcome::new(true, &report, vec![format!("the service is already at {deployed}")]));
+        return Ok(CommandOutput::new(true, &report, vec![format!("the service is already at {deployed}")]));
     }
     let held = take(&target, &options.hold, |noted| match (noted.filter(Migration::is_under_way), to) {
         (Some(Migration { from, turned_back_at: Some(_), .. }), _) => Err(Failure::Untimely(format!(
@@ -94,7 +94,11 @@ async fn advance(
     go(target, target_options, Some(options), &held).await
 }
 
-async fn rollback(target: Target, target_options: &TargetOptions, hold: &HoldOptions) -> Result<Outcome, Failure> {
+async fn rollback(
+    target: Target,
+    target_options: &TargetOptions,
+    hold: &HoldOptions,
+) -> Result<CommandOutput, Failure> {
     let deployed = deployed(&target)?;
     let held = take(&target, hold, |noted| {
         let nothing = || Failure::Untimely("no migration has begun, so there is nothing to roll back".to_owned());
@@ -133,7 +137,7 @@ async fn go(
     target_options: &TargetOptions,
     options: Option<&AdvanceOptions>,
     held: &Held,
-) -> Result<Outcome, Failure> {
+) -> Result<CommandOutput, Failure> {
     let mut run = Run { target, target_options, options, held, report: Report::default() };
     let stopped = Box::pin(held.during(Box::pin(run.go()))).await?;
     let migration = held.migration().await;
@@ -142,12 +146,12 @@ async fn go(
         Some(at) => (at.clone(), migration.from),
     };
     let mut report = Report { from, to, next: migration.step, is_complete: stopped.is_none(), ..run.report };
-    let (mut lines, mut to_do) = (Vec::new(), None);
+    let (mut lines, mut next_step) = (Vec::new(), None);
     if let Some(stop) = stopped {
         report.stopped = Some(stop.lines.join("; "));
         lines.extend(stop.lines);
         report.deploy = stop.deploy;
-        to_do = Some(stop.to_do);
+        next_step = Some(stop.next_step);
     }
     lines.extend(report.cache_failure.as_deref().map(cache::skipped));
     let Report { from, to, rows, copied, compared, lag, wrong, is_complete, .. } = &report;
@@ -158,7 +162,7 @@ async fn go(
          ({wrong} different, {lag} lagging)",
         rows.len(),
     ));
-    Ok(Outcome::new(*is_complete, &report, lines).then_if(to_do))
+    Ok(CommandOutput::new(*is_complete, &report, lines).with_next_step_if(next_step))
 }
 
 impl Migration {
@@ -207,12 +211,12 @@ fn deployed(target: &Target) -> Result<String, Failure> {
     Ok(row.stage)
 }
 
-async fn status(target: &Target) -> Result<Outcome, Failure> {
+async fn status(target: &Target) -> Result<CommandOutput, Failure> {
     let stage = target.stage().unwrap_or("unknown: give --stage");
     let mut lines = vec![format!("deployed   {stage}")];
     let Some(migration) = Migration::load(target).await? else {
         lines.push("migration  none so far".to_owned());
-        return Ok(Outcome::new(true, &json!({ "stage": target.stage(), "migration": null }), lines));
+        return Ok(CommandOutput::new(true, &json!({ "stage": target.stage(), "migration": null }), lines));
     };
     let Migration { from, to, began_at, .. } = &migration;
     lines.push(format!("migration  from {from} to {to}, begun at {began_at}"));
@@ -230,10 +234,10 @@ async fn status(target: &Target) -> Result<Outcome, Failure> {
         migration.live_lease().map(|lease| format!("lease      of {}, until {} or longer", lease.owner, lease.until)),
     );
     let document = json!({ "stage": target.stage(), "migration": migration, "copied": copied });
-    let to_do = match (migration.is_under_way(), &migration.turned_back_at) {
+    let next_step = match (migration.is_under_way(), &migration.turned_back_at) {
         (false, _) => None,
         (true, None) => Some("`watershed migrate advance`, or `watershed migrate rollback`".to_owned()),
         (true, Some(_)) => Some("`watershed migrate rollback`".to_owned()),
     };
-    Ok(Outcome::new(true, &document, lines).then_if(to_do))
+    Ok(CommandOutput::new(true, &document, lines).with_next_step_if(next_step))
 }

@@ -7,7 +7,7 @@ use prices::{HOURS_PER_MONTH, SECONDS_PER_MONTH};
 use service::stages::{Cache, Source, StageConfig, WriteAnswer};
 
 use crate::cli::{QueueType, TrafficOptions};
-use crate::outcome::Failure;
+use crate::output::Failure;
 use crate::quotas::REQUESTS_PER_ENVIRONMENT;
 
 /// The stage, if none is named.

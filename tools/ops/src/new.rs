@@ -15,7 +15,7 @@ use service::resources::RESOURCES;
 use self::field::{Field, Lists};
 use self::machine::Machine;
 use crate::cli::NewOptions;
-use crate::outcome::{Failure, Outcome};
+use crate::output::{CommandOutput, Failure};
 
 /// The list of resources.
 const LIST: &str = "shared/service/src/resources.rs";
@@ -38,7 +38,7 @@ struct Report {
     changed: [&'static str; 2],
 }
 
-pub(crate) fn run(options: &NewOptions) -> Result<Outcome, Failure> {
+pub(crate) fn run(options: &NewOptions) -> Result<CommandOutput, Failure> {
     let plan = Plan::of(options, RESOURCES).map_err(Failure::Wrong)?;
     let root = repository(&options.dir)?;
     let folder = root.join("shared").join(plan.crate_name());
@@ -62,8 +62,8 @@ pub(crate) fn run(options: &NewOptions) -> Result<Outcome, Failure> {
         .map(|path| format!("wrote    {path}"))
         .chain([LIST, MANIFEST].map(|path| format!("changed  {path}")));
     let report = Report { written: written.clone(), changed: [LIST, MANIFEST] };
-    let outcome = Outcome::new(true, &report, lines.collect());
-    Ok(outcome.then(format!(
+    let output = CommandOutput::new(true, &report, lines.collect());
+    Ok(output.with_next_step(format!(
         "run `make run` to serve /{}, and `make test` to write its golden files and shared/service.json",
         plan.collection
     )))

@@ -12,7 +12,7 @@ use serde::Serialize;
 use self::service::{Bound, Second, Service};
 use crate::cli::RampOptions;
 use crate::model::Model;
-use crate::outcome::{Failure, Outcome};
+use crate::output::{CommandOutput, Failure};
 use crate::quotas::RETENTION_SECONDS;
 use crate::table::{Table, number};
 
@@ -54,10 +54,10 @@ struct Reached {
 }
 
 /// Runs the simulation.
-pub(crate) fn run(options: &RampOptions, stage: Option<&str>) -> Result<Outcome, Failure> {
+pub(crate) fn run(options: &RampOptions, stage: Option<&str>) -> Result<CommandOutput, Failure> {
     let model = Model::new(&options.traffic, stage)?;
     let ramp = Run::new(&model, options).ramp(options);
-    Ok(Outcome::new(true, &ramp, told(&ramp, &model)))
+    Ok(CommandOutput::new(true, &ramp, told(&ramp, &model)))
 }
 
 /// A simulation under way.

@@ -15,13 +15,13 @@ use crate::cli::{DryRun, RebuildCommand, RebuildOptions};
 use crate::compare::Comparison;
 use crate::deploy::{Deployed, Deployment, deploy};
 use crate::migrate;
-use crate::outcome::{Failure, Outcome};
+use crate::output::{CommandOutput, Failure};
 use crate::target::Target;
 
 /// The number of parallel scans of a comparison.
 const COMPARE_SEGMENTS: u32 = 8;
 
-pub(crate) async fn run(target: &Target, command: &RebuildCommand) -> Result<Outcome, Failure> {
+pub(crate) async fn run(target: &Target, command: &RebuildCommand) -> Result<CommandOutput, Failure> {
     let read = target.read_table()?;
     match command {
         RebuildCommand::Build { to, segments, rate, options } => {
@@ -42,7 +42,7 @@ async fn build(
     segments: u32,
     rate: Option<u32>,
     options: &RebuildOptions,
-) -> Result<Outcome, Failure> {
+) -> Result<CommandOutput, Failure> {
     if read == new {
         return Err(Failure::NotFound(format!("readers already use {}: give another version with --to", new.name)));
     }
@@ -59,13 +59,12 @@ async fn build(
             "would create {}, make the functions write it too, and copy about {items} items of the write table",
             new.name
         );
-        return Ok(
-            would(what).then(format!("run `watershed rebuild build --to {}` without --dry-run", new.projection.0))
-        );
+        return Ok(dry_run_output(what)
+            .with_next_step(format!("run `watershed rebuild build --to {}` without --dry-run", new.projection.0)));
     }
     target.create(new).await?;
     if let Deployed::NotYet(what) = write_both(target, read, new).await? {
-        return Ok(yours(&what, "then run this command again with the same OTHER_READ_TABLE"));
+        return Ok(deployment_needed(&what, "then run this command again with the same OTHER_READ_TABLE"));
     }
     let copy = Copy::begin(target, new, None, segments, rate).await?;
     let copied = copy.run().await?;
@@ -77,15 +76,19 @@ async fn build(
         false => format!("{} differs from the write store", new.name),
     });
     let document = json!({ "copied": copied, "comparison": comparison });
-    let outcome = Outcome::new(is_clean, &document, lines);
+    let output = CommandOutput::new(is_clean, &document, lines);
     Ok(match is_clean {
-        true => outcome,
-        false => outcome.then(mend(&comparison, new, &format!("watershed rebuild build --to {}", new.projection.0))),
+        true => output,
+        false => output.with_next_step(after_difference(
+            &comparison,
+            new,
+            &format!("watershed rebuild build --to {}", new.projection.0),
+        )),
     })
 }
 
 /// Returns the next command for a new read store that differs. `again` is the command that compared.
-fn mend(comparison: &Comparison, new: &ReadTable, again: &str) -> String {
+fn after_difference(comparison: &Comparison, new: &ReadTable, again: &str) -> String {
     match comparison.may_be_backlog() {
         true => format!("wait until `watershed queue` shows no commands, then run `{again}` again"),
         false => format!("run `watershed verify --repair --read-table {}`, then `{again}` again", new.name),
@@ -104,58 +107,60 @@ async fn write_both(target: &Target, read: &ReadTable, new: &ReadTable) -> Resul
     deploy(target, &Deployment::of(target, read, Some(new))).await
 }
 
-async fn flip(target: &Target, read: &ReadTable, options: &RebuildOptions) -> Result<Outcome, Failure> {
+async fn flip(target: &Target, read: &ReadTable, options: &RebuildOptions) -> Result<CommandOutput, Failure> {
     let other = other(target)?;
     let comparison = target.stores(Some(&other))?.compare(COMPARE_SEGMENTS).await?;
     let mut lines = comparison.lines(options.show);
     if !comparison.found.is_empty() {
         lines.push(format!("readers still use {}: {} differs from the write store", read.name, other.name));
-        let outcome = Outcome::new(false, &json!({ "read": read.name, "comparison": comparison }), lines);
-        return Ok(outcome.then(mend(&comparison, &other, "watershed rebuild flip")));
+        let output = CommandOutput::new(false, &json!({ "read": read.name, "comparison": comparison }), lines);
+        return Ok(output.with_next_step(after_difference(&comparison, &other, "watershed rebuild flip")));
     }
-    let mut outcome = swap(target, read, &other, options.dry_run.dry_run).await?;
-    outcome.prepend(lines);
-    Ok(outcome)
+    let mut output = swap(target, read, &other, options.dry_run.dry_run).await?;
+    output.prepend(lines);
+    Ok(output)
 }
 
-async fn swap(target: &Target, read: &ReadTable, other: &ReadTable, dry_run: bool) -> Result<Outcome, Failure> {
+async fn swap(target: &Target, read: &ReadTable, other: &ReadTable, dry_run: bool) -> Result<CommandOutput, Failure> {
     if dry_run {
-        return Ok(would(format!("would switch readers to {}, and still write {}", other.name, read.name))
-            .then("run the same command without --dry-run"));
+        return Ok(dry_run_output(format!("would switch readers to {}, and still write {}", other.name, read.name))
+            .with_next_step("run the same command without --dry-run"));
     }
     match deploy(target, &Deployment::of(target, other, Some(read))).await? {
-        Deployed::NotYet(what) => Ok(yours(&what, "readers then use the other read store")),
+        Deployed::NotYet(what) => Ok(deployment_needed(&what, "readers then use the other read store")),
         Deployed::Everywhere => {
             let line =
                 format!("readers use {}; the functions still write {}, so you can go back", other.name, read.name);
-            let outcome = Outcome::new(true, &json!({ "read": other.name, "other": read.name }), vec![line]);
-            Ok(outcome
-                .then("run `watershed rebuild finish` to stop writing it, or `watershed rebuild rollback` to go back"))
+            let output = CommandOutput::new(true, &json!({ "read": other.name, "other": read.name }), vec![line]);
+            Ok(output.with_next_step(
+                "run `watershed rebuild finish` to stop writing it, or `watershed rebuild rollback` to go back",
+            ))
         }
     }
 }
 
-async fn finish(target: &Target, read: &ReadTable, dry_run: bool) -> Result<Outcome, Failure> {
+async fn finish(target: &Target, read: &ReadTable, dry_run: bool) -> Result<CommandOutput, Failure> {
     let other = other(target)?;
     if dry_run {
-        return Ok(would(format!("would stop writing {}", other.name)).then("run the same command without --dry-run"));
+        return Ok(dry_run_output(format!("would stop writing {}", other.name))
+            .with_next_step("run the same command without --dry-run"));
     }
     // A table that is no longer written would have to be filled again.
     copy::forget(&target.views(&other).snapshots()).await?;
     match deploy(target, &Deployment::of(target, read, None)).await? {
-        Deployed::NotYet(what) => Ok(yours(&what, &format!("then you can delete {}", other.name))),
+        Deployed::NotYet(what) => Ok(deployment_needed(&what, &format!("then you can delete {}", other.name))),
         Deployed::Everywhere => {
             let line = format!("{} is no longer written: you can delete it", other.name);
-            Ok(Outcome::new(true, &json!({ "read": read.name, "given_up": other.name }), vec![line]))
+            Ok(CommandOutput::new(true, &json!({ "read": read.name, "given_up": other.name }), vec![line]))
         }
     }
 }
 
-async fn status(target: &Target, read: &ReadTable) -> Result<Outcome, Failure> {
+async fn status(target: &Target, read: &ReadTable) -> Result<CommandOutput, Failure> {
     let mut lines = vec![format!("readers use   {}", read.name)];
     let Some(other) = target.other_read_table()? else {
         lines.push("also written  none".to_owned());
-        return Ok(Outcome::new(true, &json!({ "read": read.name, "other": Value::Null }), lines));
+        return Ok(CommandOutput::new(true, &json!({ "read": read.name, "other": Value::Null }), lines));
     };
     lines.push(format!("also written  {}", other.name));
     let progress = Progress::of(&target.views(&other).snapshots()).await?.unwrap_or_default();
@@ -164,11 +169,11 @@ async fn status(target: &Target, read: &ReadTable) -> Result<Outcome, Failure> {
     let document = json!({
         "read": read.name, "other": other.name, "copied": copied, "segments": segments, "segments_done": segments_done,
     });
-    let to_do = match segments > 0 && segments_done == segments {
+    let next_step = match segments > 0 && segments_done == segments {
         true => "`watershed rebuild flip`, or `watershed rebuild finish` if readers already use the new one".to_owned(),
         false => format!("`watershed rebuild build --to {}`", other.projection.0),
     };
-    Ok(Outcome::new(true, &document, lines).then(to_do))
+    Ok(CommandOutput::new(true, &document, lines).with_next_step(next_step))
 }
 
 fn other(target: &Target) -> Result<ReadTable, Failure> {
@@ -177,13 +182,14 @@ fn other(target: &Target) -> Result<ReadTable, Failure> {
 }
 
 /// Reports the effect that the command would have, in a dry run.
-fn would(what: String) -> Outcome {
-    Outcome::new(true, &json!({ "dry_run": what }), vec![what])
+fn dry_run_output(what: String) -> CommandOutput {
+    CommandOutput::new(true, &json!({ "dry_run": what }), vec![what])
 }
 
 /// Reports the deployment that the operator has to make.
-fn yours(what: &str, then: &str) -> Outcome {
-    Outcome::new(false, &json!({ "deploy": what }), vec![what.to_owned()]).then(format!("deploy this; {then}"))
+fn deployment_needed(what: &str, afterwards: &str) -> CommandOutput {
+    CommandOutput::new(false, &json!({ "deploy": what }), vec![what.to_owned()])
+        .with_next_step(format!("deploy this; {afterwards}"))
 }
 
 #[cfg(test)]
@@ -201,12 +207,12 @@ mod tests {
         for _ in 0..3 {
             service.item().await;
         }
-        let outcome = service.run(&["rebuild", "build", "--to", "2", "--segments", "2"]).await.unwrap();
-        assert!(outcome.is_well, "{:?}", outcome.lines());
-        assert!(outcome.lines().join("\n").contains("3 items, 3 views"), "{:?}", outcome.lines());
+        let output = service.run(&["rebuild", "build", "--to", "2", "--segments", "2"]).await.unwrap();
+        assert!(output.is_ok, "{:?}", output.lines());
+        assert!(output.lines().join("\n").contains("3 items, 3 views"), "{:?}", output.lines());
         let heard: Vec<_> = service.heard().into_iter().map(|(what, body)| (what.clone(), body.clone())).collect();
         let place = |wanted: &str, body: Option<Value>| {
-            heard.iter().position(|(what, output)| what == wanted && body.as_ref().is_none_or(|body| body == output))
+            heard.iter().position(|(what, sent)| what == wanted && body.as_ref().is_none_or(|body| body == sent))
         };
         let (deployed, gone) = (place(DEPLOYMENT, None).unwrap(), place("draining", Some(json!(0))).unwrap());
         assert!(deployed < gone && gone < place("Scan", None).unwrap(), "{heard:?}");
@@ -219,11 +225,11 @@ mod tests {
         let moved: fn(&mut Snapshot) = |view| view.index[0].sort.push('z');
         service.view(&key, Projection::FIRST, |_| {}).await;
         service.view(&key, NEXT, moved).await;
-        let outcome = service.run(&["rebuild", "flip"]).await.unwrap();
-        assert!(!outcome.is_well && outcome.lines().join("\n").contains("readers still use read-v1"));
+        let output = service.run(&["rebuild", "flip"]).await.unwrap();
+        assert!(!output.is_ok && output.lines().join("\n").contains("readers still use read-v1"));
         assert_eq!(service.deployed(), []);
         service.view(&key, NEXT, |_| {}).await;
-        assert!(service.run(&["rebuild", "flip"]).await.unwrap().is_well);
+        assert!(service.run(&["rebuild", "flip"]).await.unwrap().is_ok);
         assert_eq!(service.deployed(), [("read-v2".to_owned(), "cqrs".to_owned())]);
     }
 }

@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 use tokio::time::Interval;
 
 use crate::cli::ReindexOptions;
-use crate::outcome::{Failure, Outcome, bar};
+use crate::output::{CommandOutput, Failure, bar};
 use crate::rebuild::copy::pace;
 use crate::target::Target;
 
@@ -42,7 +42,7 @@ struct Reindex<'a> {
     counts: [AtomicU64; 3],
 }
 
-pub(crate) async fn run(target: &Target, options: &ReindexOptions) -> Result<Outcome, Failure> {
+pub(crate) async fn run(target: &Target, options: &ReindexOptions) -> Result<CommandOutput, Failure> {
     let projection = match target.known_read_table() {
         Some(_) => target.read_table()?.projection,
         None => Projection::FIRST,
@@ -59,8 +59,8 @@ pub(crate) async fn run(target: &Target, options: &ReindexOptions) -> Result<Out
     let report = Report { items, reindexed, unreadable, dry_run: options.dry_run };
     let would = if options.dry_run { "would be " } else { "" };
     let lines = vec![format!("{items} items, {reindexed} {would}reindexed, {unreadable} unreadable")];
-    let to_do = "deploy the code that wrote the unreadable states, then run `watershed reindex`".to_owned();
-    Ok(Outcome::new(unreadable == 0, &report, lines).then_if((unreadable > 0).then_some(to_do)))
+    let next_step = "deploy the code that wrote the unreadable states, then run `watershed reindex`".to_owned();
+    Ok(CommandOutput::new(unreadable == 0, &report, lines).with_next_step_if((unreadable > 0).then_some(next_step)))
 }
 
 impl Reindex<'_> {

@@ -11,13 +11,13 @@ use uuid::Uuid;
 
 use crate::cache;
 use crate::cli::{ItemCommand, ShowCommand};
-use crate::outcome::{Failure, Outcome};
+use crate::output::{CommandOutput, Failure};
 use crate::records::in_words;
 use crate::stores::Stores;
 use crate::target::Target;
 
 /// Shows one command: its record, and its item.
-pub(crate) async fn command(target: &Target, show: &ShowCommand) -> Result<Outcome, Failure> {
+pub(crate) async fn command(target: &Target, show: &ShowCommand) -> Result<CommandOutput, Failure> {
     let ShowCommand::Show { id, tenant } = show;
     // Clients see a MAC after the identity. This tool does not need the proof.
     let uuid = id.split_once('.').map_or(id.as_str(), |(uuid, _)| uuid);
@@ -42,17 +42,17 @@ pub(crate) async fn command(target: &Target, show: &ShowCommand) -> Result<Outco
     lines.extend(record.completed_at.map(|at| format!("completed {at}")));
     let of_item = document.get("item").unwrap_or(&Value::Null);
     lines.extend(item_lines(&key, of_item));
-    let to_do = match record.status {
+    let next_step = match record.status {
         CommandStatus::Failed { .. } => Some("`watershed dlq list`".to_owned()),
         CommandStatus::Pending => Some("`watershed queue`".to_owned()),
         CommandStatus::Applied { .. } | CommandStatus::Rejected { .. } | CommandStatus::Superseded { .. } => None,
     };
-    Ok(Outcome::new(is_whole(of_item), &document, lines).then_if(to_do))
+    Ok(CommandOutput::new(is_whole(of_item), &document, lines).with_next_step_if(next_step))
 }
 
 /// Reports the facts that an identity without a record shows. Anyone can make such an identity, so it does not prove that the
 /// service accepted a command. Only functions hold the keys that would check its MAC.
-fn unrecorded(key: &RecordKey) -> Outcome {
+fn unrecorded(key: &RecordKey) -> CommandOutput {
     let RecordKey { tenant, command } = key;
     let now = SystemClock.now();
     let days = RECORD_TTL.as_secs() / (24 * 60 * 60);
@@ -78,10 +78,10 @@ fn unrecorded(key: &RecordKey) -> Outcome {
     let text = format!("tenant {tenant} has no record of the command {command}. {known}");
     let made_at = made_at.map(|at| at.to_string());
     let document = json!({ "command_id": command, "record": null, "made_at": made_at, "known": known });
-    let outcome = Outcome::new(false, &document, vec![text]);
+    let output = CommandOutput::new(false, &document, vec![text]);
     match version {
-        7 => outcome.then("`watershed queue` and `watershed dlq list`"),
-        _ => outcome,
+        7 => output.with_next_step("`watershed queue` and `watershed dlq list`"),
+        _ => output,
     }
 }
 
@@ -91,7 +91,7 @@ fn is_whole(document: &Value) -> bool {
 }
 
 /// Shows the content of each store for one item.
-pub(crate) async fn item(target: &Target, show: &ItemCommand) -> Result<Outcome, Failure> {
+pub(crate) async fn item(target: &Target, show: &ItemCommand) -> Result<CommandOutput, Failure> {
     let ItemCommand::Show { path, tenant } = show;
     let known = || RESOURCES.iter().map(|resource| resource.item("<id>")).collect::<Vec<_>>().join(" or ");
     let malformed = || Failure::NotFound(format!("{path} is not the path of an item: give {}", known()));
@@ -101,7 +101,7 @@ pub(crate) async fn item(target: &Target, show: &ItemCommand) -> Result<Outcome,
     let key = AggregateKey { kind: resource.kind, tenant: tenant.clone(), id };
     let document = everywhere(target, &key).await?;
     let exists = ["state", "view", "cached"].iter().any(|part| document.get(part).is_some_and(|part| !part.is_null()));
-    Ok(Outcome::new(exists && is_whole(&document), &document, item_lines(&key, &document)))
+    Ok(CommandOutput::new(exists && is_whole(&document), &document, item_lines(&key, &document)))
 }
 
 /// Returns the key of a command's item.

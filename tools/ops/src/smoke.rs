@@ -22,7 +22,7 @@ use uuid::Uuid;
 use self::fault::Fault;
 use self::service::{Answer, Call, Service};
 use crate::cli::SmokeOptions;
-use crate::outcome::{Failure, Outcome};
+use crate::output::{CommandOutput, Failure};
 
 /// The variable that holds the access token. An argument would appear in the list of processes.
 const TOKEN_VARIABLE: &str = "WATERSHED_TOKEN";
@@ -65,7 +65,7 @@ struct Document<'a> {
 }
 
 /// Runs the smoke test.
-pub(crate) async fn run(options: &SmokeOptions) -> Result<Outcome, Failure> {
+pub(crate) async fn run(options: &SmokeOptions) -> Result<CommandOutput, Failure> {
     let token = std::env::var(TOKEN_VARIABLE).ok().filter(|token| !token.trim().is_empty());
     let service = Service::new(&options.url, token.as_deref().map(str::trim), options.timeout)?;
     let mut smoke = Run { service, step: "", passed: Vec::new(), made: None };
@@ -81,7 +81,7 @@ pub(crate) async fn run(options: &SmokeOptions) -> Result<Outcome, Failure> {
         unchecked,
         left: left.as_deref(),
     };
-    Ok(Outcome::new(failed.is_none(), &document, told(&document, began.elapsed())))
+    Ok(CommandOutput::new(failed.is_none(), &document, told(&document, began.elapsed())))
 }
 
 fn told(document: &Document<'_>, took: Duration) -> Vec<String> {

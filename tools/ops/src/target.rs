@@ -15,7 +15,7 @@ use service::stages::StageConfig;
 use crate::cache::Cache;
 use crate::cli::TargetOptions;
 use crate::counts::CommandQueue;
-use crate::outcome::{Failure, explain};
+use crate::output::{Failure, explain};
 use crate::stores::Stores;
 
 /// The longest wait for the status of a local stack.

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::cli::Arguments;
-use crate::outcome::{Failure, Outcome};
+use crate::output::{CommandOutput, Failure};
 use resource::field::full_body;
 use resource::{Operation, Resource, Visitor};
 use service::resources::{self, RESOURCES};
@@ -139,7 +139,7 @@ impl Service {
     }
 
     /// Runs a command of the operators' command line.
-    pub(crate) async fn run(&self, command: &[&str]) -> Result<Outcome, Failure> {
+    pub(crate) async fn run(&self, command: &[&str]) -> Result<CommandOutput, Failure> {
         let arguments = [&["watershed", "--stack", &self.url], command].concat();
         Box::pin(crate::execute(&Arguments::parse_from(arguments))).await
     }

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::cli::VerifyOptions;
 use crate::compare::{Comparison, Difference};
-use crate::outcome::{Failure, Outcome, bar};
+use crate::output::{CommandOutput, Failure, bar};
 use crate::target::Target;
 
 /// The advice if differences remain: only an unreadable state cannot be projected again.
@@ -19,7 +19,7 @@ struct Report<'a> {
     shown: &'a [Difference],
 }
 
-pub(crate) async fn run(target: &Target, options: &VerifyOptions) -> Result<Outcome, Failure> {
+pub(crate) async fn run(target: &Target, options: &VerifyOptions) -> Result<CommandOutput, Failure> {
     let table = target.written_read_table()?;
     let stores = target.stores(table.as_ref())?;
     let comparison = stores.compare(options.segments).await?;
@@ -39,12 +39,12 @@ pub(crate) async fn run(target: &Target, options: &VerifyOptions) -> Result<Outc
     }
     let shown = differences.get(..options.show.min(differences.len())).unwrap_or_default();
     let is_repaired = options.repair && !options.dry_run && repaired == differences.len();
-    let is_well = (differences.is_empty() || is_repaired) && comparison.is_whole();
+    let is_ok = (differences.is_empty() || is_repaired) && comparison.is_whole();
     let report = Report { comparison: &comparison, repaired, dry_run: options.dry_run, shown };
-    let to_do = match options.repair && !options.dry_run {
+    let next_step = match options.repair && !options.dry_run {
         true if is_repaired => None,
         true => Some(UNREPAIRED.to_owned()),
-        false => comparison.to_do("watershed verify"),
+        false => comparison.next_step("watershed verify"),
     };
-    Ok(Outcome::new(is_well, &report, lines).then_if(to_do))
+    Ok(CommandOutput::new(is_ok, &report, lines).with_next_step_if(next_step))
 }

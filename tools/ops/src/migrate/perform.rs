@@ -13,7 +13,7 @@ use crate::cli::{AdvanceOptions, TargetOptions};
 use crate::compare::Comparison;
 use crate::counts::{Counts, counts};
 use crate::deploy::{Deployed, Deployment, deploy};
-use crate::outcome::Failure;
+use crate::output::Failure;
 use crate::rebuild::copy::{self, Copy};
 use crate::stores::Stores;
 use crate::target::Target;
@@ -50,12 +50,12 @@ pub(super) struct Run<'a> {
 pub(super) struct Stop {
     pub(super) lines: Vec<String>,
     pub(super) deploy: Option<String>,
-    pub(super) to_do: String,
+    pub(super) next_step: String,
 }
 
 impl Stop {
-    fn because(line: String, to_do: impl Into<String>) -> Self {
-        Self { lines: vec![line], deploy: None, to_do: to_do.into() }
+    fn because(line: String, next_step: impl Into<String>) -> Self {
+        Self { lines: vec![line], deploy: None, next_step: next_step.into() }
     }
 }
 
@@ -105,11 +105,11 @@ impl Run<'_> {
         let deployment = Deployment { stage: Some(row.clone()), read_table: read, other_read_table: None };
         if !is_told && let Deployed::NotYet(what) = deploy(&self.target, &deployment).await? {
             let deploy = format!("make deploy STAGE={row} FROM={} CONFIG=…", step.before.stage);
-            let to_do = format!(
+            let next_step = format!(
                 "run `{deploy}`; when no environment of the previous deployment is left, run \
                  `watershed migrate advance --stage {row}`"
             );
-            return Ok(Some(Stop { lines: vec![what], deploy: Some(format!("{deploy} ({deployment})")), to_do }));
+            return Ok(Some(Stop { lines: vec![what], deploy: Some(format!("{deploy} ({deployment})")), next_step }));
         }
         self.report.rows.push(row.clone());
         self.target = Target::find(self.target_options).await?;
@@ -166,14 +166,14 @@ impl Run<'_> {
         if found.is_empty() {
             return Ok(None);
         }
-        let to_do = match comparison.may_be_backlog() {
+        let next_step = match comparison.may_be_backlog() {
             true => "wait until `watershed queue` shows no commands, then run `watershed migrate advance`",
             false => {
                 "find the cause; then run `watershed verify --repair` and `watershed migrate advance`, or go back with \
                  `watershed migrate rollback`"
             }
         };
-        Ok(Some(Stop { lines: comparison.lines(SHOW), deploy: None, to_do: to_do.to_owned() }))
+        Ok(Some(Stop { lines: comparison.lines(SHOW), deploy: None, next_step: next_step.to_owned() }))
     }
 
     async fn soak(&mut self, migration: &Migration, step: &Step) -> Result<Option<Stop>, Failure> {
@@ -228,9 +228,9 @@ impl Run<'_> {
                     "the queue is not empty after {}: {visible} waiting, {in_flight} in flight, {delayed} delayed",
                     friendly(DRAIN_MAX),
                 );
-                let to_do = "find the cause with `watershed queue` and the log of ingest-fn, then run `watershed migrate \
+                let next_step = "find the cause with `watershed queue` and the log of ingest-fn, then run `watershed migrate \
                              advance`";
-                return Ok(Some(Stop::because(line, to_do)));
+                return Ok(Some(Stop::because(line, next_step)));
             }
             sleep(pause).await;
         }
@@ -284,16 +284,12 @@ mod tests {
         // The backfill keeps this view, because it already has the version.
         service.view(&wrong, Projection::FIRST, |view| view.index[0].sort.push('z')).await;
         let advance = [&["migrate", "advance", "--to", "read-store"], &AT_ONCE[..]].concat();
-        let outcome = service.run(&advance).await.unwrap();
-        assert!(
-            !outcome.is_well && outcome.lines().join("\n").contains("2 compared (1 different"),
-            "{:?}",
-            outcome.lines()
-        );
+        let output = service.run(&advance).await.unwrap();
+        assert!(!output.is_ok && output.lines().join("\n").contains("2 compared (1 different"), "{:?}", output.lines());
         assert_eq!(rows(&service), ["read-store-expand"]);
         service.view(&wrong, Projection::FIRST, |_| {}).await;
-        let outcome = service.run(&advance).await.unwrap();
-        assert!(outcome.is_well, "{:?}", outcome.lines());
+        let output = service.run(&advance).await.unwrap();
+        assert!(output.is_ok, "{:?}", output.lines());
         assert_eq!(rows(&service), ["read-store"]);
     }
 
@@ -305,10 +301,10 @@ mod tests {
             service.item().await;
         }
         let advance = [&["migrate", "advance", "--to", "read-store"], &AT_ONCE[..]].concat();
-        let outcome = service.run(&advance).await.unwrap();
+        let output = service.run(&advance).await.unwrap();
         // Once before the cut-over, and once after it.
-        let told = outcome.lines().join("\n");
-        assert!(outcome.is_well && told.contains("3 items copied, 6 compared (0 different"), "{told}");
+        let told = output.lines().join("\n");
+        assert!(output.is_ok && told.contains("3 items copied, 6 compared (0 different"), "{told}");
         let heard = service.heard();
         let target_options = |wanted: &str| {
             let found = heard.iter().enumerate().filter(|(_, (what, _))| what == wanted);
@@ -355,8 +351,8 @@ mod tests {
         let looks = [[1, 0, 0], [0, 1, 0], [0, 0, 0], [0, 0, 1], [0, 0, 0], [0, 0, 0]];
         let service = Service::at("cqrs", counting("commands", comparisons.into_iter().chain(looks))).await;
         let advance = [&["migrate", "advance", "--to", "read-store"], &AT_ONCE[..]].concat();
-        let outcome = service.run(&advance).await.unwrap();
-        assert!(outcome.is_well, "{:?}", outcome.lines());
+        let output = service.run(&advance).await.unwrap();
+        assert!(output.is_ok, "{:?}", output.lines());
         let heard = service.heard().into_iter();
         let heard = heard.filter_map(|(what, body)| match what.as_str() {
             DEPLOYMENT => Some(body["STAGE"].as_str().unwrap().to_owned()),
@@ -385,9 +381,9 @@ mod tests {
             let counts = std::iter::repeat_n([0; 3], clean).chain([dead]);
             let service = Service::at("cqrs", counting("dead", counts)).await;
             let advance = [&["migrate", "advance", "--to", "read-store"], &AT_ONCE[..]].concat();
-            let outcome = service.run(&advance).await.unwrap();
-            let told = outcome.lines().join("\n");
-            assert!(!outcome.is_well && told.contains("dead letters left: 1"), "{told}");
+            let output = service.run(&advance).await.unwrap();
+            let told = output.lines().join("\n");
+            assert!(!output.is_ok && told.contains("dead letters left: 1"), "{told}");
             assert_eq!(rows(&service), deployed);
         });
         futures::future::join_all(attempts).await;

@@ -8,7 +8,7 @@ use service::stages::{Cache, StageConfig};
 
 use super::deployed;
 use super::perform::friendly;
-use crate::outcome::{Failure, Outcome};
+use crate::output::{CommandOutput, Failure};
 use crate::target::Target;
 use service::plan::{Action, Step, steps, steps_back};
 
@@ -20,7 +20,7 @@ struct Planned {
     costs: Vec<&'static str>,
 }
 
-pub(super) async fn run(target: &Target, from: Option<&str>, to: &str) -> Result<Outcome, Failure> {
+pub(super) async fn run(target: &Target, from: Option<&str>, to: &str) -> Result<CommandOutput, Failure> {
     let from = from.map_or_else(|| deployed(target), |from| Ok(from.to_owned()))?;
     let steps = steps(&from, to)?;
     let items = target.states()?.snapshots().approximate_len().await?.unwrap_or_default();
@@ -39,7 +39,7 @@ pub(super) async fn run(target: &Target, from: Option<&str>, to: &str) -> Result
     });
     lines.push(format!("to go back after that: `watershed migrate advance --to {from}`"));
     let document = json!({ "from": from, "to": to, "items": items, "steps": planned, "back": back });
-    Ok(Outcome::new(true, &document, lines).then(format!("`watershed migrate advance --to {to}`")))
+    Ok(CommandOutput::new(true, &document, lines).with_next_step(format!("`watershed migrate advance --to {to}`")))
 }
 
 fn describe(step: &Step) -> Planned {

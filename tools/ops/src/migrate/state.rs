@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, oneshot};
 use tokio::time::sleep;
 
-use crate::outcome::Failure;
+use crate::output::Failure;
 use crate::target::Target;
 use service::plan::{Step, steps, steps_back};
 

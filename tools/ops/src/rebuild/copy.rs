@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 use tokio::time::{Duration, Interval, interval};
 
-use crate::outcome::{Failure, bar};
+use crate::output::{Failure, bar};
 use crate::target::Target;
 use service::resources;
 

@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use super::fault::{self, Fault, Route, Seen};
-use crate::outcome::{Failure, explain};
+use crate::output::{Failure, explain};
 
 /// The header of each answer of a function. The front door's own answers have none.
 const REQUEST_ID: &str = "x-request-id";

@@ -10,17 +10,17 @@ use service::stages::StageError;
 
 /// The result of a command.
 #[derive(Debug)]
-pub(crate) struct Outcome {
-    /// Whether all is well. It decides the exit code.
-    pub(crate) is_well: bool,
+pub(crate) struct CommandOutput {
+    /// Whether the command has done everything and found nothing wrong. It decides the exit code.
+    pub(crate) is_ok: bool,
     lines: Vec<String>,
     document: Value,
 }
 
-impl Outcome {
+impl CommandOutput {
     /// Creates a result: `document` for scripts, `lines` for people.
-    pub(crate) fn new(is_well: bool, document: &impl Serialize, lines: Vec<String>) -> Self {
-        Self { is_well, lines, document: serde_json::to_value(document).unwrap_or_default() }
+    pub(crate) fn new(is_ok: bool, document: &impl Serialize, lines: Vec<String>) -> Self {
+        Self { is_ok, lines, document: serde_json::to_value(document).unwrap_or_default() }
     }
 
     /// Puts these lines first, for people.
@@ -30,19 +30,19 @@ impl Outcome {
     }
 
     /// Adds the operator's next action: as a last line, and for scripts as `to_do`.
-    pub(crate) fn then(mut self, to_do: impl Into<String>) -> Self {
-        let to_do = to_do.into();
-        self.lines.push(format!("next: {to_do}"));
+    pub(crate) fn with_next_step(mut self, next_step: impl Into<String>) -> Self {
+        let next_step = next_step.into();
+        self.lines.push(format!("next: {next_step}"));
         if let Value::Object(document) = &mut self.document {
-            document.insert("to_do".to_owned(), to_do.into());
+            document.insert("to_do".to_owned(), next_step.into());
         }
         self
     }
 
-    /// Does the same as [`Outcome::then`], if there is something to do.
-    pub(crate) fn then_if(self, to_do: Option<String>) -> Self {
-        match to_do {
-            Some(to_do) => self.then(to_do),
+    /// Does the same as [`CommandOutput::with_next_step`], if there is something to do.
+    pub(crate) fn with_next_step_if(self, next_step: Option<String>) -> Self {
+        match next_step {
+            Some(next_step) => self.with_next_step(next_step),
             None => self,
         }
     }
