@@ -23,16 +23,16 @@ use crate::output::{Failure, bar};
 use crate::stores::Stores;
 
 /// The number of times that differing keys are loaded. The last projection may still be under way.
-const LOOKS_MAX: usize = 4;
+const CHECKS_MAX: usize = 4;
 /// The pause before they are loaded again.
-const LOOK_PAUSE: Duration = Duration::from_secs(2);
+const CHECK_PAUSE: Duration = Duration::from_secs(2);
 /// The number of segments that a sample is taken from.
 const SAMPLE_SEGMENTS: RangeInclusive<u32> = 16..=32;
 
 /// The kinds of differences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Wrong {
+pub(crate) enum DifferenceKind {
     /// This code cannot read the state.
     StateUnreadable,
     /// The read store has no view.
@@ -55,7 +55,8 @@ pub(crate) struct Difference {
     #[serde(skip)]
     pub(crate) of: AggregateKey,
     key: String,
-    wrong: Wrong,
+    #[serde(rename = "wrong")]
+    kind: DifferenceKind,
     expected_version: u64,
     found_version: Option<u64>,
 }
@@ -68,12 +69,13 @@ pub(crate) struct Comparison {
     cached: u64,
     /// Differences that were gone later, or whose versions had both moved on.
     pub(crate) lag: usize,
-    #[serde(rename = "differences", serialize_with = "count")]
-    pub(crate) found: Vec<Difference>,
-    by_kind: BTreeMap<Wrong, usize>,
+    #[serde(serialize_with = "count")]
+    pub(crate) differences: Vec<Difference>,
+    by_kind: BTreeMap<DifferenceKind, usize>,
     /// The approximate number of commands in the queue, before or after the comparison, whichever is higher. `None` if there is no
     /// queue, or if it does not answer.
-    on_their_way: Option<u64>,
+    #[serde(rename = "on_their_way")]
+    queued: Option<u64>,
     /// The cause, if the queue does not answer.
     queue_failure: Option<String>,
     /// The cause, if the shared cache does not answer. The comparison then leaves it out.
@@ -84,23 +86,23 @@ pub(crate) struct Comparison {
 type Backlog = Option<Result<u64, Failure>>;
 
 #[expect(clippy::ptr_arg, reason = "serde hands over what the field is")]
-fn count<S: serde::Serializer>(found: &Vec<Difference>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_u64(found.len() as u64)
+fn count<S: serde::Serializer>(differences: &Vec<Difference>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(differences.len() as u64)
 }
 
 impl Comparison {
     /// Returns lines for people: the first `show` differences, the totals and remarks.
     pub(crate) fn lines(&self, show: usize) -> Vec<String> {
-        let mut lines: Vec<_> = self.found.iter().take(show).map(ToString::to_string).collect();
-        if self.found.len() > show {
-            lines.push(format!("{} more differences: raise --show to see them", self.found.len() - show));
+        let mut lines: Vec<_> = self.differences.iter().take(show).map(ToString::to_string).collect();
+        if self.differences.len() > show {
+            lines.push(format!("{} more differences: raise --show to see them", self.differences.len() - show));
         }
         lines.push(format!(
             "compared {} items, {} views and {} cached views: {} different, {} lagging",
             self.items,
             self.views,
             self.cached,
-            self.found.len(),
+            self.differences.len(),
             self.lag,
         ));
         lines.extend(self.remarks());
@@ -116,12 +118,12 @@ impl Comparison {
                 .as_ref()
                 .map(|why| format!("the queue does not answer ({why}): a backlog may explain missing and stale views")),
         );
-        let Some(commands) = self.on_their_way.filter(|commands| *commands > 0) else { return remarks };
+        let Some(commands) = self.queued.filter(|commands| *commands > 0) else { return remarks };
         let (backlog, explain) = match commands {
             1 => ("1 command is in the queue".to_owned(), "explains"),
             _ => (format!("{commands} commands are in the queue"), "explain"),
         };
-        remarks.push(match (self.explained(), self.found.len()) {
+        remarks.push(match (self.explained(), self.differences.len()) {
             (_, 0) => backlog,
             (0, _) => {
                 format!("{backlog}, and {explain} no difference: a backlog only makes views missing or stale")
@@ -137,12 +139,12 @@ impl Comparison {
 
     /// Returns the number of differences whose kind a backlog can cause.
     fn explained(&self) -> usize {
-        self.by_kind.iter().filter(|(wrong, _)| wrong.is_of_a_backlog()).map(|(_, count)| count).sum()
+        self.by_kind.iter().filter(|(kind, _)| kind.can_come_from_backlog()).map(|(_, count)| count).sum()
     }
 
     /// Returns whether the commands in the queue may explain every difference.
     pub(crate) fn may_be_backlog(&self) -> bool {
-        self.on_their_way.is_some_and(|commands| commands > 0) && self.explained() == self.found.len()
+        self.queued.is_some_and(|commands| commands > 0) && self.explained() == self.differences.len()
     }
 
     /// Returns whether no store was left out. Only the shared cache can be: if another store fails, so does the comparison.
@@ -157,20 +159,20 @@ impl Comparison {
 
     /// Returns the next command, if anything differs. `again` is the command that compared.
     pub(crate) fn next_step(&self, again: &str) -> Option<String> {
-        if self.found.is_empty() {
+        if self.differences.is_empty() {
             return None;
         }
         if self.may_be_backlog() {
             return Some(format!("wait until `watershed queue` shows no commands, then run `{again}` again"));
         }
-        let advice: BTreeSet<_> = self.by_kind.keys().map(|wrong| wrong.advice()).collect();
+        let advice: BTreeSet<_> = self.by_kind.keys().map(|kind| kind.advice()).collect();
         Some(advice.into_iter().collect::<Vec<_>>().join("; "))
     }
 }
 
-impl Wrong {
+impl DifferenceKind {
     /// Returns whether a backlog can be the cause: the redelivery of a command projects its state.
-    fn is_of_a_backlog(self) -> bool {
+    fn can_come_from_backlog(self) -> bool {
         matches!(self, Self::ViewMissing | Self::ViewOlder | Self::CacheDiffers)
     }
 
@@ -194,14 +196,14 @@ impl Wrong {
 
 /// The findings of a scan.
 #[derive(Debug, Default)]
-struct Met {
+struct ScanResult {
     items: u64,
     views: u64,
     cached: u64,
     suspects: Vec<AggregateKey>,
 }
 
-impl Met {
+impl ScanResult {
     fn add(mut self, other: Self) -> Self {
         self.items += other.items;
         self.views += other.views;
@@ -240,8 +242,8 @@ impl Stores {
 
     /// Removes the views of items that do not exist.
     pub(crate) async fn remove_orphans(&self, segments: u32) -> Result<(), Failure> {
-        let met = self.scan_all(segments, Scan::Views, &ProgressBar::hidden()).await?;
-        for orphan in self.refresh_after_conflict(met.suspects).await? {
+        let scanned = self.scan_all(segments, Scan::Views, &ProgressBar::hidden()).await?;
+        for orphan in self.recheck(scanned.suspects).await? {
             self.repair(&orphan.of).await?;
         }
         Ok(())
@@ -262,23 +264,23 @@ impl Stores {
         Some(queue.counts().await.map(|counts| counts.all()))
     }
 
-    async fn settle(&self, met: Met, before: Backlog) -> Result<Comparison, Failure> {
-        let suspects = met.suspects.len();
-        let found = self.refresh_after_conflict(met.suspects).await?;
+    async fn settle(&self, scanned: ScanResult, before: Backlog) -> Result<Comparison, Failure> {
+        let suspects = scanned.suspects.len();
+        let differences = self.recheck(scanned.suspects).await?;
         let mut by_kind = BTreeMap::new();
-        for difference in &found {
-            *by_kind.entry(difference.wrong).or_default() += 1;
+        for difference in &differences {
+            *by_kind.entry(difference.kind).or_default() += 1;
         }
-        let lag = suspects.saturating_sub(found.len());
+        let lag = suspects.saturating_sub(differences.len());
         // Commands that left the queue meanwhile may have caused differences, and so may new ones.
-        let (on_their_way, queue_failure) = match (before, self.backlog().await) {
+        let (queued, queue_failure) = match (before, self.backlog().await) {
             (Some(Ok(before)), Some(Ok(after))) => (Some(before.max(after)), None),
             (Some(Err(failure)), _) | (_, Some(Err(failure))) => (None, Some(failure.to_string())),
             (None, _) | (_, None) => (None, None),
         };
         let cache_failure = self.cache.as_ref().and_then(Cache::failure).map(ToOwned::to_owned);
-        let Met { items, views, cached, .. } = met;
-        Ok(Comparison { items, views, cached, lag, found, by_kind, on_their_way, queue_failure, cache_failure })
+        let ScanResult { items, views, cached, .. } = scanned;
+        Ok(Comparison { items, views, cached, lag, differences, by_kind, queued, queue_failure, cache_failure })
     }
 
     fn table(&self, scan: Scan) -> Option<&SnapshotTable> {
@@ -288,30 +290,36 @@ impl Stores {
         }
     }
 
-    async fn scan_all(&self, segments: u32, scan: Scan, bar: &ProgressBar) -> Result<Met, Failure> {
+    async fn scan_all(&self, segments: u32, scan: Scan, bar: &ProgressBar) -> Result<ScanResult, Failure> {
         let parts = (0..segments).map(|segment| self.scan_segment(segment, segments, scan, bar));
         let parts = stream::iter(parts).buffer_unordered(usize::try_from(segments).unwrap_or(1));
-        parts.try_fold(Met::default(), |all, part| async { Ok(all.add(part)) }).await
+        parts.try_fold(ScanResult::default(), |all, part| async { Ok(all.add(part)) }).await
     }
 
-    async fn scan_segment(&self, segment: u32, segments: u32, scan: Scan, bar: &ProgressBar) -> Result<Met, Failure> {
-        let mut met = Met::default();
-        let Some(table) = self.table(scan) else { return Ok(met) };
+    async fn scan_segment(
+        &self,
+        segment: u32,
+        segments: u32,
+        scan: Scan,
+        bar: &ProgressBar,
+    ) -> Result<ScanResult, Failure> {
+        let mut scanned = ScanResult::default();
+        let Some(table) = self.table(scan) else { return Ok(scanned) };
         let mut after = None;
         loop {
             let page = table.scan(&resources::kinds(), segment, segments, after).await?;
-            met = met.add(self.compare_entries(scan, &page.entries).await?);
+            scanned = scanned.add(self.compare_entries(scan, &page.entries).await?);
             bar.inc(page.items);
             after = page.next;
             if after.is_none() {
-                return Ok(met);
+                return Ok(scanned);
             }
         }
     }
 
-    async fn sample_of(&self, scan: Scan, keys: u32) -> Result<Met, Failure> {
-        let mut met = Met::default();
-        let Some(table) = self.table(scan) else { return Ok(met) };
+    async fn sample_of(&self, scan: Scan, keys: u32) -> Result<ScanResult, Failure> {
+        let mut scanned = ScanResult::default();
+        let Some(table) = self.table(scan) else { return Ok(scanned) };
         // The number of segments varies, so that other keys come first in them.
         let segments = random_range(SAMPLE_SEGMENTS).min(keys);
         let mut open: Vec<_> = (0..segments).map(|segment| (segment, None)).collect();
@@ -320,7 +328,7 @@ impl Stores {
             let share = left.div_ceil(open.len());
             for (segment, after) in std::mem::take(&mut open) {
                 let page = table.scan_some(share.min(left), &resources::kinds(), segment, segments, after).await?;
-                met = met.add(self.compare_entries(scan, &page.entries).await?);
+                scanned = scanned.add(self.compare_entries(scan, &page.entries).await?);
                 left -= page.entries.len();
                 open.extend(page.next.map(|next| (segment, Some(next))));
                 if left == 0 {
@@ -328,41 +336,41 @@ impl Stores {
                 }
             }
         }
-        Ok(met)
+        Ok(scanned)
     }
 
-    async fn compare_entries(&self, scan: Scan, entries: &[(AggregateKey, Snapshot)]) -> Result<Met, Failure> {
-        let mut met = Met::default();
+    async fn compare_entries(&self, scan: Scan, entries: &[(AggregateKey, Snapshot)]) -> Result<ScanResult, Failure> {
+        let mut scanned = ScanResult::default();
         for entries in entries.chunks(LOAD_KEYS_MAX) {
             let part = match scan {
                 Scan::States => self.compare_states(entries).await?,
                 Scan::Views => self.find_orphans(entries).await?,
             };
-            met = met.add(part);
+            scanned = scanned.add(part);
         }
-        Ok(met)
+        Ok(scanned)
     }
 
-    async fn compare_states(&self, states: &[(AggregateKey, Snapshot)]) -> Result<Met, Failure> {
+    async fn compare_states(&self, states: &[(AggregateKey, Snapshot)]) -> Result<ScanResult, Failure> {
         let keys: Vec<_> = states.iter().map(|(key, _)| key.clone()).collect();
         let (views, cached) = (self.shown(&keys).await?, self.cached(&keys).await);
-        let mut met = Met { items: keys.len() as u64, ..Met::default() };
-        met.cached = cached.iter().flatten().count() as u64;
+        let mut scanned = ScanResult { items: keys.len() as u64, ..ScanResult::default() };
+        scanned.cached = cached.iter().flatten().count() as u64;
         for (((key, state), view), cached) in states.iter().zip(&views).zip(&cached) {
-            if self.judge(key, Some(state), view.as_ref(), cached.as_ref()).is_some() {
-                met.suspects.push(key.clone());
+            if self.difference_of(key, Some(state), view.as_ref(), cached.as_ref()).is_some() {
+                scanned.suspects.push(key.clone());
             }
         }
-        Ok(met)
+        Ok(scanned)
     }
 
     /// Finds views of items that do not exist. A tombstone does not count: it may outlive the one in the write store.
-    async fn find_orphans(&self, views: &[(AggregateKey, Snapshot)]) -> Result<Met, Failure> {
+    async fn find_orphans(&self, views: &[(AggregateKey, Snapshot)]) -> Result<ScanResult, Failure> {
         let keys: Vec<_> = views.iter().map(|(key, _)| key.clone()).collect();
         let states = self.states.load(&keys).await?;
         let orphans = views.iter().zip(&states).filter(|((_, view), state)| state.is_none() && view.body.is_some());
         let suspects = orphans.map(|((key, _), _)| key.clone()).collect();
-        Ok(Met { views: keys.len() as u64, suspects, ..Met::default() })
+        Ok(ScanResult { views: keys.len() as u64, suspects, ..ScanResult::default() })
     }
 
     /// Returns the views of `keys`. Returns `None` for all of them if no read store is compared.
@@ -380,32 +388,32 @@ impl Stores {
     }
 
     /// Returns the differences that persist after several pauses. A difference that only has later versions by then is lag.
-    async fn refresh_after_conflict(&self, mut suspects: Vec<AggregateKey>) -> Result<Vec<Difference>, Failure> {
+    async fn recheck(&self, mut suspects: Vec<AggregateKey>) -> Result<Vec<Difference>, Failure> {
         suspects.sort();
         suspects.dedup();
-        let mut wrong = BTreeMap::<AggregateKey, Difference>::new();
-        for look in 0..LOOKS_MAX {
-            if look > 0 && !suspects.is_empty() {
-                sleep(LOOK_PAUSE).await;
+        let mut differences = BTreeMap::<AggregateKey, Difference>::new();
+        for check in 0..CHECKS_MAX {
+            if check > 0 && !suspects.is_empty() {
+                sleep(CHECK_PAUSE).await;
             }
             let mut still = self.differences(&suspects).await?;
-            still.retain(|now| !wrong.get(&now.of).is_some_and(|before| before.has_moved_on(now)));
+            still.retain(|now| !differences.get(&now.of).is_some_and(|before| before.has_moved_on(now)));
             suspects = still.iter().map(|difference| difference.of.clone()).collect();
-            wrong = still.into_iter().map(|difference| (difference.of.clone(), difference)).collect();
+            differences = still.into_iter().map(|difference| (difference.of.clone(), difference)).collect();
         }
-        Ok(wrong.into_values().collect())
+        Ok(differences.into_values().collect())
     }
 
     async fn differences(&self, of: &[AggregateKey]) -> Result<Vec<Difference>, Failure> {
-        let mut found = Vec::new();
+        let mut differences = Vec::new();
         for keys in of.chunks(LOAD_KEYS_MAX) {
             let (states, views) = (self.states.load(keys).await?, self.shown(keys).await?);
             let cached = self.cached(keys).await;
             for (((key, state), view), cached) in keys.iter().zip(&states).zip(&views).zip(&cached) {
-                found.extend(self.judge(key, state.as_ref(), view.as_ref(), cached.as_ref()));
+                differences.extend(self.difference_of(key, state.as_ref(), view.as_ref(), cached.as_ref()));
             }
         }
-        Ok(found)
+        Ok(differences)
     }
 
     /// Repairs the view of a key and its cache entry. Returns `false` if this code cannot read the state.
@@ -429,47 +437,48 @@ impl Stores {
         Ok(true)
     }
 
-    fn judge(
+    fn difference_of(
         &self,
         key: &AggregateKey,
         state: Option<&Snapshot>,
         view: Option<&Snapshot>,
         cached: Option<&CachedView>,
     ) -> Option<Difference> {
-        let difference = |wrong, found_version| Difference {
+        let difference = |kind, found_version| Difference {
             of: key.clone(),
             key: key.to_string(),
-            wrong,
+            kind,
             expected_version: state.map_or(0, |state| state.version),
             found_version,
         };
         let Some(state) = state else {
             let orphan = view.filter(|view| view.body.is_some());
-            return orphan.map(|view| difference(Wrong::ViewOrphaned, Some(view.version)));
+            return orphan.map(|view| difference(DifferenceKind::ViewOrphaned, Some(view.version)));
         };
         let Some(expected) = resources::view(key, state, self.projection) else {
-            return Some(difference(Wrong::StateUnreadable, Some(state.version)));
+            return Some(difference(DifferenceKind::StateUnreadable, Some(state.version)));
         };
-        let wrong = match (&self.views, view) {
+        let kind = match (&self.views, view) {
             (None, _) => None,
-            (Some(_), None) => Some((Wrong::ViewMissing, None)),
-            (Some(_), Some(view)) => differs(view, &expected).map(|wrong| (wrong, Some(view.version))),
+            (Some(_), None) => Some((DifferenceKind::ViewMissing, None)),
+            (Some(_), Some(view)) => differs(view, &expected).map(|kind| (kind, Some(view.version))),
         };
-        let cached_wrong = cached.filter(|cached| (cached.version, &cached.body) != (expected.version, &expected.body));
-        match (wrong, cached_wrong) {
-            (Some((wrong, found_version)), _) => Some(difference(wrong, found_version)),
-            (None, Some(cached)) => Some(difference(Wrong::CacheDiffers, Some(cached.version))),
+        let differing_entry =
+            cached.filter(|cached| (cached.version, &cached.body) != (expected.version, &expected.body));
+        match (kind, differing_entry) {
+            (Some((kind, found_version)), _) => Some(difference(kind, found_version)),
+            (None, Some(cached)) => Some(difference(DifferenceKind::CacheDiffers, Some(cached.version))),
             (None, None) => None,
         }
     }
 }
 
-fn differs(view: &Snapshot, expected: &Snapshot) -> Option<Wrong> {
+fn differs(view: &Snapshot, expected: &Snapshot) -> Option<DifferenceKind> {
     match view.version.cmp(&expected.version) {
-        Ordering::Less => Some(Wrong::ViewOlder),
-        Ordering::Greater => Some(Wrong::ViewNewer),
+        Ordering::Less => Some(DifferenceKind::ViewOlder),
+        Ordering::Greater => Some(DifferenceKind::ViewNewer),
         Ordering::Equal => {
-            ((&view.body, &view.index) != (&expected.body, &expected.index)).then_some(Wrong::ViewDiffers)
+            ((&view.body, &view.index) != (&expected.body, &expected.index)).then_some(DifferenceKind::ViewDiffers)
         }
     }
 }
@@ -488,9 +497,9 @@ impl fmt::Display for Difference {
         let version = |version: Option<u64>| version.map_or("none".to_owned(), |version| format!("version {version}"));
         let expected = version((self.expected_version > 0).then_some(self.expected_version));
         let found = version(self.found_version);
-        let wrong = serde_json::to_value(self.wrong).unwrap_or_default();
-        let wrong = wrong.as_str().unwrap_or_default();
-        write!(f, "{}  {wrong}: expected {expected}, found {found}", self.key)
+        let kind = serde_json::to_value(self.kind).unwrap_or_default();
+        let kind = kind.as_str().unwrap_or_default();
+        write!(f, "{}  {kind}: expected {expected}, found {found}", self.key)
     }
 }
 
@@ -508,21 +517,21 @@ mod tests {
             tenant: "local".parse().unwrap(),
             id: "01a1fd43-133d-7798-8872-5fdfc48912aa".parse().unwrap(),
         };
-        Difference { of, key: key.to_owned(), wrong: Wrong::ViewOlder, expected_version, found_version }
+        Difference { of, key: key.to_owned(), kind: DifferenceKind::ViewOlder, expected_version, found_version }
     }
 
-    fn comparison(by_kind: &[(Wrong, usize)], on_their_way: Option<u64>) -> Comparison {
-        let found = by_kind.iter().flat_map(|(wrong, count)| {
-            std::iter::repeat_with(|| Difference { wrong: *wrong, ..difference(7, Some(5)) }).take(*count)
+    fn comparison(by_kind: &[(DifferenceKind, usize)], queued: Option<u64>) -> Comparison {
+        let differences = by_kind.iter().flat_map(|(kind, count)| {
+            std::iter::repeat_with(|| Difference { kind: *kind, ..difference(7, Some(5)) }).take(*count)
         });
         Comparison {
             items: 9,
             views: 9,
             cached: 0,
             lag: 0,
-            found: found.collect(),
+            differences: differences.collect(),
             by_kind: by_kind.iter().copied().collect(),
-            on_their_way,
+            queued,
             queue_failure: None,
             cache_failure: None,
         }
@@ -530,8 +539,8 @@ mod tests {
 
     #[test]
     fn a_backlog_explains_missing_and_older_views_and_nothing_else() {
-        let (older, orphaned) = ((Wrong::ViewOlder, 2), (Wrong::ViewOrphaned, 1));
-        for (by_kind, on_their_way, may_be_backlog, remark) in [
+        let (older, orphaned) = ((DifferenceKind::ViewOlder, 2), (DifferenceKind::ViewOrphaned, 1));
+        for (by_kind, queued, may_be_backlog, remark) in [
             (&[older][..], Some(3), true, Some("3 commands are in the queue, and may explain 2 of 2 differences")),
             (&[older, orphaned], Some(3), false, Some("may explain 2 of 3 differences")),
             (&[orphaned], Some(1), false, Some("1 command is in the queue, and explains no difference")),
@@ -539,13 +548,9 @@ mod tests {
             (&[older], Some(0), false, None),
             (&[older], None, false, None),
         ] {
-            let comparison = comparison(by_kind, on_their_way);
+            let comparison = comparison(by_kind, queued);
             let last = comparison.lines(0).pop().unwrap();
-            assert_eq!(
-                comparison.may_be_backlog() && !by_kind.is_empty(),
-                may_be_backlog,
-                "{by_kind:?} {on_their_way:?}"
-            );
+            assert_eq!(comparison.may_be_backlog() && !by_kind.is_empty(), may_be_backlog, "{by_kind:?} {queued:?}");
             assert!(remark.is_none_or(|remark| last.contains(remark)), "{last} does not say {remark:?}");
             assert_eq!(remark.is_some(), last.contains("in the queue"), "{last}");
             let next_step = comparison.next_step("watershed verify");
@@ -592,10 +597,10 @@ mod tests {
         let output = service.run(&["verify", "--segments", "2"]).await.unwrap();
         assert!(!output.is_ok);
         let told = output.lines().join("\n");
-        for (key, wrong) in keys.iter().zip([None, Some("view_differs"), Some("view_differs"), Some("view_differs")]) {
+        for (key, kind) in keys.iter().zip([None, Some("view_differs"), Some("view_differs"), Some("view_differs")]) {
             let line = told.lines().find(|line| line.starts_with(&key.to_string()));
-            assert_eq!(line.is_some(), wrong.is_some(), "{told}");
-            assert!(line.is_none_or(|line| wrong.is_some_and(|wrong| line.contains(wrong))), "{told}");
+            assert_eq!(line.is_some(), kind.is_some(), "{told}");
+            assert!(line.is_none_or(|line| kind.is_some_and(|kind| line.contains(kind))), "{told}");
         }
         assert_eq!(told.matches("view_missing").count(), 2, "{told}");
         assert!(told.contains("6 items, 4 views"), "{told}");

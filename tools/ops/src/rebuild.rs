@@ -70,7 +70,7 @@ async fn build(
     let copied = copy.run().await?;
     let comparison = target.stores(Some(new))?.compare(COMPARE_SEGMENTS).await?;
     let mut lines = comparison.lines(options.show);
-    let is_clean = comparison.found.is_empty();
+    let is_clean = comparison.differences.is_empty();
     lines.push(match is_clean {
         true => format!("{} is complete: switch readers to it with `watershed rebuild flip`", new.name),
         false => format!("{} differs from the write store", new.name),
@@ -111,7 +111,7 @@ async fn flip(target: &Target, read: &ReadTable, options: &RebuildOptions) -> Re
     let other = other(target)?;
     let comparison = target.stores(Some(&other))?.compare(COMPARE_SEGMENTS).await?;
     let mut lines = comparison.lines(options.show);
-    if !comparison.found.is_empty() {
+    if !comparison.differences.is_empty() {
         lines.push(format!("readers still use {}: {} differs from the write store", read.name, other.name));
         let output = CommandOutput::new(false, &json!({ "read": read.name, "comparison": comparison }), lines);
         return Ok(output.with_next_step(after_difference(&comparison, &other, "watershed rebuild flip")));

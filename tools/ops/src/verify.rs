@@ -23,7 +23,7 @@ pub(crate) async fn run(target: &Target, options: &VerifyOptions) -> Result<Comm
     let table = target.written_read_table()?;
     let stores = target.stores(table.as_ref())?;
     let comparison = stores.compare(options.segments).await?;
-    let differences = &comparison.found;
+    let differences = &comparison.differences;
     let mut repaired = 0;
     if options.repair {
         let bar = bar("items", differences.len() as u64);

@@ -135,7 +135,7 @@ impl Run<'_> {
     async fn refresh(&self, step: &Step) -> Result<Option<Stop>, Failure> {
         say(step, format_args!("deleting stale entries of the shared cache"));
         let stores = Stores { views: None, queue: None, ..self.seen_at(&step.row)? };
-        for difference in stores.compare(SEGMENTS).await?.found {
+        for difference in stores.compare(SEGMENTS).await?.differences {
             stores.repair(&difference.of).await?;
         }
         let failure = stores.cache.as_ref().and_then(cache::Cache::failure);
@@ -156,14 +156,14 @@ impl Run<'_> {
     async fn compare(&mut self, row: &StageConfig) -> Result<Option<Stop>, Failure> {
         let Some(options) = self.options else { return Ok(None) };
         let comparison = self.seen_at(row)?.sample(options.sample).await?;
-        let Comparison { items, lag, found, .. } = &comparison;
+        let Comparison { items, lag, differences, .. } = &comparison;
         let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
         self.report.compared += items;
         self.report.lag += count(*lag);
-        self.report.wrong += count(found.len());
+        self.report.wrong += count(differences.len());
         self.report.cache_failure =
             self.report.cache_failure.take().or(comparison.cache_failure().map(ToOwned::to_owned));
-        if found.is_empty() {
+        if differences.is_empty() {
             return Ok(None);
         }
         let next_step = match comparison.may_be_backlog() {
