@@ -37,8 +37,8 @@ impl Cache {
         self.failure.get().map(String::as_str)
     }
 
-    fn note<T>(&self, answer: Result<T, PortError>) -> Option<T> {
-        answer.inspect_err(|error| drop(self.failure.set(explain(error)))).ok()
+    fn note<T>(&self, result: Result<T, PortError>) -> Option<T> {
+        result.inspect_err(|error| drop(self.failure.set(explain(error)))).ok()
     }
 }
 

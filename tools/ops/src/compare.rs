@@ -596,13 +596,13 @@ mod tests {
         }
         let output = service.run(&["verify", "--segments", "2"]).await.unwrap();
         assert!(!output.is_ok);
-        let told = output.lines().join("\n");
+        let text = output.lines().join("\n");
         for (key, kind) in keys.iter().zip([None, Some("view_differs"), Some("view_differs"), Some("view_differs")]) {
-            let line = told.lines().find(|line| line.starts_with(&key.to_string()));
-            assert_eq!(line.is_some(), kind.is_some(), "{told}");
-            assert!(line.is_none_or(|line| kind.is_some_and(|kind| line.contains(kind))), "{told}");
+            let line = text.lines().find(|line| line.starts_with(&key.to_string()));
+            assert_eq!(line.is_some(), kind.is_some(), "{text}");
+            assert!(line.is_none_or(|line| kind.is_some_and(|kind| line.contains(kind))), "{text}");
         }
-        assert_eq!(told.matches("view_missing").count(), 2, "{told}");
-        assert!(told.contains("6 items, 4 views"), "{told}");
+        assert_eq!(text.matches("view_missing").count(), 2, "{text}");
+        assert!(text.contains("6 items, 4 views"), "{text}");
     }
 }

@@ -92,7 +92,7 @@ pub(crate) fn run(options: &CostOptions, stage: Option<&str>) -> Result<CommandO
     let model = Model::new(&options.traffic, stage)?;
     let bills: Vec<Bill> = options.rates.iter().map(|rate| Bill::of(&model, *rate)).collect();
     let lines = if options.explain { explained(&model) } else { shown(&model, &bills) };
-    let document = Document { stage: &model.row.stage, architecture: options.traffic.arch, bills: &bills };
+    let document = Document { stage: &model.config.stage, architecture: options.traffic.arch, bills: &bills };
     Ok(CommandOutput::new(true, &document, lines))
 }
 
@@ -115,14 +115,14 @@ fn item(name: &'static str, formula: &'static str, price: Price, units: f64) -> 
 
 /// Returns the items that cost the same at any traffic.
 fn fixed(model: &Model<'_>) -> Vec<Item> {
-    let Model { options, row } = model;
+    let Model { options, config } = model;
     let formula = "3 + 3 per function, 3 more if it answers requests + 2 per table and list + 7 of the queue + 1 of Redis + 2 of the read store";
     let mut items = vec![
         item("alarms", formula, prices::ALARMS, alarms(model)),
         item("dashboard", "1", prices::DASHBOARDS, 1.0),
         item("signing keys", "1 secret", prices::SECRETS, 1.0),
     ];
-    let tables = 1.0 + one(row.writes_read_store);
+    let tables = 1.0 + one(config.writes_read_store);
     let table = f64::from(options.items) * (f64::from(options.item_bytes) + assumed::ITEM_OVERHEAD_BYTES) / GIGABYTE;
     let stored = tables * table * (1.0 + assumed::LISTS);
     items.push(item(
@@ -137,7 +137,7 @@ fn fixed(model: &Model<'_>) -> Vec<Item> {
         prices::POINT_IN_TIME_RECOVERY,
         tables * table,
     ));
-    if row.queue_deployed {
+    if config.queue_deployed {
         let polls = POLLERS * assumed::POLLS_PER_HOUR * HOURS_PER_MONTH / 1e6;
         items.push(item("polling the queue", "5 pollers × 180 an hour × 730 hours", queue_price(options), polls));
     }
@@ -149,7 +149,7 @@ fn fixed(model: &Model<'_>) -> Vec<Item> {
             prices::CACHE_STORAGE,
             cached * HOURS_PER_MONTH,
         ));
-        let endpoints = assumed::SECRETS_ENDPOINT + assumed::QUEUE_ENDPOINT * one(row.queue_deployed);
+        let endpoints = assumed::SECRETS_ENDPOINT + assumed::QUEUE_ENDPOINT * one(config.queue_deployed);
         let hours = endpoints * f64::from(options.zones) * HOURS_PER_MONTH;
         items.push(item(
             "interface endpoints",
@@ -163,14 +163,14 @@ fn fixed(model: &Model<'_>) -> Vec<Item> {
 
 /// Returns the items whose cost depends on the traffic.
 fn metered(model: &Model<'_>, rate: f64) -> Vec<Item> {
-    let Model { options, row } = model;
+    let Model { options, config } = model;
     let requests = millions(rate);
     let duration = match options.arch {
         Architecture::Arm64 => prices::LAMBDA_ARM64,
         Architecture::X86_64 => prices::LAMBDA_X86_64,
     };
     // At idle, the service writes no metrics.
-    let written = if rate > 0.0 { metrics(row) } else { 0.0 };
+    let written = if rate > 0.0 { metrics(config) } else { 0.0 };
     let gb = |bytes: f64| requests * 1e6 * bytes / GIGABYTE;
     let response = f64::from(options.item_bytes) * options.reads + assumed::RESPONSE_BYTES;
     let logged = model.invocations(rate) * assumed::LOG_BYTES_PER_INVOCATION + assumed::LOG_BYTES_PER_REQUEST;
@@ -233,30 +233,30 @@ fn metered(model: &Model<'_>, rate: f64) -> Vec<Item> {
 
 /// Returns the number of metrics with an alarm.
 fn alarms(model: &Model<'_>) -> f64 {
-    let row = &model.row;
-    let with_lists = 1.0 + one(row.writes_read_store);
+    let config = &model.config;
+    let with_lists = 1.0 + one(config.writes_read_store);
     let tables = 1.0 + with_lists;
     assumed::ALARMS
-        + assumed::ALARMS_PER_FUNCTION * count(row.functions().count())
-        + assumed::ALARMS_PER_ANSWERING * count(answering(row))
+        + assumed::ALARMS_PER_FUNCTION * count(config.functions().count())
+        + assumed::ALARMS_PER_ANSWERING * count(answering(config))
         + assumed::ALARMS_PER_TABLE * tables
         + assumed::ALARMS_OF_LISTS * with_lists
-        + assumed::ALARMS_OF_QUEUE * one(row.queue_deployed)
+        + assumed::ALARMS_OF_QUEUE * one(config.queue_deployed)
         + assumed::ALARMS_OF_REDIS * one(model.has_redis())
-        + assumed::ALARMS_OF_READ_STORE * one(row.writes_read_store)
+        + assumed::ALARMS_OF_READ_STORE * one(config.writes_read_store)
 }
 
 /// Returns the number of metrics that the service writes.
-fn metrics(row: &StageConfig) -> f64 {
-    assumed::METRICS_PER_FUNCTION * count(answering(row))
+fn metrics(config: &StageConfig) -> f64 {
+    assumed::METRICS_PER_FUNCTION * count(answering(config))
         + assumed::METRICS_PER_ROUTE * assumed::ROUTES
-        + assumed::METRICS_PER_CACHE * count(row.caches.len())
-        + assumed::METRICS_OF_QUEUE * one(row.queue_deployed)
+        + assumed::METRICS_PER_CACHE * count(config.caches.len())
+        + assumed::METRICS_OF_QUEUE * one(config.queue_deployed)
 }
 
 /// Returns the number of functions that answer requests.
-fn answering(row: &StageConfig) -> usize {
-    row.functions().filter(|function| function.name != INGEST).count()
+fn answering(config: &StageConfig) -> usize {
+    config.functions().filter(|function| function.name != INGEST).count()
 }
 
 fn queue_price(options: &TrafficOptions) -> Price {
@@ -272,8 +272,8 @@ fn count(parts: usize) -> f64 {
 }
 
 /// Names the stage and the architecture, for example `cqrs on arm64`.
-fn on_what(Model { options, row }: &Model<'_>) -> String {
-    format!("{} on {}", row.stage, options.arch)
+fn on_what(Model { options, config }: &Model<'_>) -> String {
+    format!("{} on {}", config.stage, options.arch)
 }
 
 /// Returns the table for people.

@@ -39,9 +39,9 @@ impl CommandQueue {
 
 /// Counts the messages in the queue of this URL.
 pub(crate) async fn counts(client: &aws_sdk_sqs::Client, url: &str) -> Result<Counts, Failure> {
-    let asked = client.get_queue_attributes().queue_url(url).attribute_names(QueueAttributeName::All).send().await;
-    let answer = asked.map_err(|error| Failure::Refused { part: "SQS", cause: explain(&error) })?;
-    let attributes = answer.attributes.unwrap_or_default();
+    let response = client.get_queue_attributes().queue_url(url).attribute_names(QueueAttributeName::All).send().await;
+    let response = response.map_err(|error| Failure::Refused { part: "SQS", cause: explain(&error) })?;
+    let attributes = response.attributes.unwrap_or_default();
     let number = |name| attributes.get(&name).and_then(|text| text.parse().ok()).unwrap_or_default();
     Ok(Counts {
         url: url.to_owned(),

@@ -159,8 +159,8 @@ fn attribute<'a>(message: &'a Message, name: &MessageSystemAttributeName) -> Opt
 
 /// Returns the record that marks the message's command as failed now.
 fn failed_record(message: &Message) -> Option<CommandRecord> {
-    let heading = EnvelopeHeader::parse(message.body()?)?;
-    Some(heading.record(CommandStatus::Failed { reason: DIED.to_owned() }, Some(SystemClock.now())))
+    let header = EnvelopeHeader::parse(message.body()?)?;
+    Some(header.record(CommandStatus::Failed { reason: DIED.to_owned() }, Some(SystemClock.now())))
 }
 
 async fn describe(target: &Target, message: &Message, with_body: bool) -> Result<Letter, Failure> {
@@ -445,8 +445,8 @@ mod tests {
 
     /// Returns the recorded status of a dead letter's command.
     async fn status(service: &Service, letter: &Value) -> Option<CommandStatus> {
-        let heading = EnvelopeHeader::parse(letter["Body"].as_str().unwrap()).unwrap();
-        let key = heading.record(CommandStatus::Pending, None).key;
+        let header = EnvelopeHeader::parse(letter["Body"].as_str().unwrap()).unwrap();
+        let key = header.record(CommandStatus::Pending, None).key;
         service.records.get(&key).await.unwrap().map(|record| record.status)
     }
 
@@ -490,8 +490,8 @@ mod tests {
 
         /// Returns the changes to queues and records in their order, each with its message.
         fn changes(&self) -> Vec<(String, String)> {
-            let heard = self.service.heard().into_iter();
-            let changes = heard.filter(|(what, _)| {
+            let requests = self.service.requests().into_iter();
+            let changes = requests.filter(|(what, _)| {
                 ["SendMessage", "DeleteMessage", "ChangeMessageVisibility", "PutItem"].contains(&what.as_str())
             });
             let text = |value: &Value| value.as_str().map(str::to_owned);
@@ -499,7 +499,7 @@ mod tests {
         }
     }
 
-    fn due(changes: &[(&str, &str)]) -> Vec<(String, String)> {
+    fn expected_changes(changes: &[(&str, &str)]) -> Vec<(String, String)> {
         let handle = |id: &str| if id.is_empty() { String::new() } else { format!("handle of {id}") };
         changes.iter().map(|(what, id)| ((*what).to_owned(), handle(id))).collect()
     }
@@ -511,8 +511,8 @@ mod tests {
         let output = dead.run(&REDRIVE).await.unwrap();
         assert_eq!(output.lines(), ["2 dead letters read: 2 sent back, 0 unchanged, 0 unreadable"]);
         assert_eq!(*dead.written.lock().unwrap(), [1, 1, 2, 2]);
-        let heard = dead.service.heard();
-        let sent: Vec<_> = heard.iter().filter(|(what, _)| what == "SendMessage").map(|(_, body)| body).collect();
+        let requests = dead.service.requests();
+        let sent: Vec<_> = requests.iter().filter(|(what, _)| what == "SendMessage").map(|(_, body)| body).collect();
         for (sent, letter) in sent.iter().zip(&letters) {
             assert_eq!(sent["MessageBody"], letter["Body"]);
             assert!(sent["QueueUrl"].as_str().unwrap().ends_with("/0/commands"));
@@ -523,7 +523,7 @@ mod tests {
             assert_eq!((&line["message_id"], &line["body"]), (&letter["MessageId"], &letter["Body"]));
         }
         let order: Vec<_> =
-            heard.iter().filter(|(what, _)| what.ends_with("eMessage") || what == "SendMessage").collect();
+            requests.iter().filter(|(what, _)| what.ends_with("eMessage") || what == "SendMessage").collect();
         let deleted =
             |letter: &Value| order.iter().position(|(_, body)| body["ReceiptHandle"] == letter["ReceiptHandle"]);
         let sent = |letter: &Value| order.iter().position(|(_, body)| body["MessageBody"] == letter["Body"]);
@@ -535,7 +535,7 @@ mod tests {
         let dead = Dead::with(&letters(&["a", "b"]), "SendMessage").await;
         assert!(dead.run(&REDRIVE).await.is_err());
         let given_back = [("SendMessage", ""), ("ChangeMessageVisibility", "a"), ("ChangeMessageVisibility", "b")];
-        assert_eq!(dead.changes(), due(&given_back));
+        assert_eq!(dead.changes(), expected_changes(&given_back));
     }
 
     /// A FIFO queue drops a message whose deduplication id it has seen in the last five minutes.
@@ -549,7 +549,7 @@ mod tests {
         letters[0]["MessageAttributes"] = json!({ "x": { "DataType": "String", "StringValue": "y" } });
         let dead = Dead::with(&letters, "").await;
         dead.run(&REDRIVE).await.unwrap();
-        let sent = dead.service.heard().into_iter().filter(|(what, _)| what == "SendMessage");
+        let sent = dead.service.requests().into_iter().filter(|(what, _)| what == "SendMessage");
         let sent: Vec<Value> = sent.map(|(_, body)| body).collect();
         assert!(sent.iter().all(|sent| sent["MessageGroupId"] == "group"), "{sent:?}");
         let ids: Vec<_> = sent.iter().map(|sent| sent["MessageDeduplicationId"].as_str()).collect();
@@ -563,7 +563,10 @@ mod tests {
         let letters = [letter("a"), json!({ "MessageId": "b", "ReceiptHandle": "handle of b", "Body": "poison" })];
         let dead = Dead::with(&letters, "").await;
         dead.run(&DISCARD).await.unwrap();
-        assert_eq!(dead.changes(), due(&[("PutItem", ""), ("DeleteMessage", "a"), ("DeleteMessage", "b")]));
+        assert_eq!(
+            dead.changes(),
+            expected_changes(&[("PutItem", ""), ("DeleteMessage", "a"), ("DeleteMessage", "b")])
+        );
         assert_eq!(*dead.written.lock().unwrap(), [1, 2]);
         assert!(matches!(status(&dead.service, &letters[0]).await, Some(CommandStatus::Failed { .. })));
     }
@@ -573,7 +576,7 @@ mod tests {
         let dead = Dead::with(&letters(&["a", "b"]), "PutItem").await;
         assert!(dead.run(&DISCARD).await.is_err());
         let given_back = [("PutItem", ""), ("ChangeMessageVisibility", "a"), ("ChangeMessageVisibility", "b")];
-        assert_eq!(dead.changes(), due(&given_back));
+        assert_eq!(dead.changes(), expected_changes(&given_back));
     }
 
     #[tokio::test]
@@ -582,12 +585,12 @@ mod tests {
             let dead = Dead::with(&letters(&["a"]), "").await;
             let nowhere = [command, &["/nonexistent/log"]].concat();
             assert!(matches!(dead.service.run(&nowhere).await, Err(Failure::Audit { .. })));
-            assert_eq!(dead.changes(), due(&[("ChangeMessageVisibility", "a")]));
+            assert_eq!(dead.changes(), expected_changes(&[("ChangeMessageVisibility", "a")]));
             let dead = Dead::with(&letters(&["a"]), "").await;
-            let asked = [&command[..3], &["--dry-run"], &command[3..]].concat();
-            let told = dead.run(&asked).await.unwrap().lines().join("\n");
-            assert!(told.contains("1 would be"), "{told}");
-            assert_eq!((dead.changes(), lines(&dead.log)), (due(&[("ChangeMessageVisibility", "a")]), 0));
+            let dry_run = [&command[..3], &["--dry-run"], &command[3..]].concat();
+            let text = dead.run(&dry_run).await.unwrap().lines().join("\n");
+            assert!(text.contains("1 would be"), "{text}");
+            assert_eq!((dead.changes(), lines(&dead.log)), (expected_changes(&[("ChangeMessageVisibility", "a")]), 0));
         }
     }
 
@@ -595,12 +598,12 @@ mod tests {
     async fn commands_without_an_outcome_are_marked_and_their_dead_letters_given_back() {
         let letters = letters(&["a", "b"]);
         let dead = Dead::with(&letters, "").await;
-        let heading = EnvelopeHeader::parse(letters[1]["Body"].as_str().unwrap()).unwrap();
+        let header = EnvelopeHeader::parse(letters[1]["Body"].as_str().unwrap()).unwrap();
         let failed = CommandStatus::Failed { reason: "known".to_owned() };
-        dead.service.records.put_failed(&heading.record(failed.clone(), Some(SystemClock.now()))).await.unwrap();
+        dead.service.records.put_failed(&header.record(failed.clone(), Some(SystemClock.now()))).await.unwrap();
         dead.service.run(&["dlq", "sync"]).await.unwrap();
         let given_back = [("PutItem", ""), ("ChangeMessageVisibility", "a"), ("ChangeMessageVisibility", "b")];
-        assert_eq!(dead.changes(), due(&given_back));
+        assert_eq!(dead.changes(), expected_changes(&given_back));
         assert!(
             matches!(status(&dead.service, &letters[0]).await, Some(CommandStatus::Failed { reason }) if reason == DIED)
         );

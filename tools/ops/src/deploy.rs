@@ -14,7 +14,7 @@ use crate::target::Target;
 /// How long the last environment of the previous deployment may take to end. It is longer than any function may run.
 const DRAIN_MAX: Duration = Duration::from_secs(60);
 /// The pause between two looks at the status.
-const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+const STATUS_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The result of a deployment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,14 +90,14 @@ pub(crate) async fn deploy(target: &Target, deployment: &Deployment) -> Result<D
         ProgressBar::new_spinner().with_message("waiting until the environments of the previous deployment end");
     let deadline = Instant::now() + DRAIN_MAX;
     while Instant::now() < deadline {
-        let answer = client.get(format!("{url}/_local/status")).send().await.map_err(|error| failed(&error))?;
-        let status: StatusDocument = answer.json().await.map_err(|error| failed(&error))?;
+        let response = client.get(format!("{url}/_local/status")).send().await.map_err(|error| failed(&error))?;
+        let status: StatusDocument = response.json().await.map_err(|error| failed(&error))?;
         if status.draining == 0 {
             spinner.finish_and_clear();
             return Ok(Deployed::Everywhere);
         }
         spinner.tick();
-        sleep(LOOK_INTERVAL).await;
+        sleep(STATUS_INTERVAL).await;
     }
     Err(refused(format!(
         "environments of the previous deployment still run after {} s: run the command again",

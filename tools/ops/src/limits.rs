@@ -146,7 +146,7 @@ static QUOTAS: [Quota; 13] = [
 ];
 
 impl SetBy {
-    fn told(self) -> &'static str {
+    fn name(self) -> &'static str {
         match self {
             Self::Us => "us",
             Self::AwsRaises => "AWS, raised on request",
@@ -180,14 +180,14 @@ struct StageLimits {
 /// Calculates the limits.
 pub(crate) fn run(options: &LimitsOptions, stage: Option<&str>) -> Result<CommandOutput, Failure> {
     let model = Model::new(&options.traffic, stage)?;
-    let stages = StageConfig::all()?.into_iter().filter(|row| row.kind == StageKind::Stage);
-    let models: Vec<_> = stages.map(|row| Model { options: &options.traffic, row }).collect();
+    let stages = StageConfig::all()?.into_iter().filter(|config| config.kind == StageKind::Stage);
+    let models: Vec<_> = stages.map(|config| Model { options: &options.traffic, config }).collect();
     let lines = if options.explain {
         explained()
     } else {
         [by_rate(&model, &options.rates), vec![String::new()], by_stage(&models)].concat()
     };
-    let stages = models.iter().map(|model| StageLimits { stage: model.row.stage.clone(), limits: limits(model) });
+    let stages = models.iter().map(|model| StageLimits { stage: model.config.stage.clone(), limits: limits(model) });
     Ok(CommandOutput::new(true, &Document { stages: stages.collect() }, lines))
 }
 
@@ -235,7 +235,7 @@ fn ingest_environments(model: &Model<'_>) -> f64 {
 /// Returns a table with the use of each quota at each rate.
 fn by_rate(model: &Model<'_>, rates: &[f64]) -> Vec<String> {
     let limits = limits(model);
-    let heads = [model.row.stage.clone(), "quota".to_owned(), "reached at".to_owned()];
+    let heads = [model.config.stage.clone(), "quota".to_owned(), "reached at".to_owned()];
     let mut table = Table::new(heads.into_iter().chain(rates.iter().map(|rate| format!("{}/s", number(*rate)))));
     for Limit { quota, per_request_a_second, requests_per_second } in &limits {
         let taken = |rate: &f64| {
@@ -263,14 +263,14 @@ fn by_rate(model: &Model<'_>, rates: &[f64]) -> Vec<String> {
 
 /// Returns a table with the rates at which each stage reaches each quota.
 fn by_stage(models: &[Model<'_>]) -> Vec<String> {
-    let heads = models.iter().map(|model| model.row.stage.clone());
+    let heads = models.iter().map(|model| model.config.stage.clone());
     let mut table = Table::new(std::iter::once("maximum requests a second".to_owned()).chain(heads));
     let all: Vec<_> = models.iter().map(limits).collect();
     for quota in &QUOTAS {
         let cell = |limits: &Vec<Limit>| {
             let found = limits.iter().position(|limit| limit.quota.name == quota.name);
             let first = if found == Some(0) { "*" } else { "" };
-            let at = found.and_then(|place| limits.get(place)).map(|limit| number(limit.requests_per_second));
+            let at = found.and_then(|index| limits.get(index)).map(|limit| number(limit.requests_per_second));
             at.map_or_else(|| "-".to_owned(), |at| format!("{first}{at}"))
         };
         let cells: Vec<_> = all.iter().map(cell).collect();
@@ -286,7 +286,7 @@ fn by_stage(models: &[Model<'_>]) -> Vec<String> {
 /// Returns a line for each quota.
 fn explained() -> Vec<String> {
     let quota = |Quota { name, most, set_by, helps, source, .. }: &Quota| {
-        format!("{name}: {}, set by {}; remedy: {helps}; {source}", number(*most), set_by.told())
+        format!("{name}: {}, set by {}; remedy: {helps}; {source}", number(*most), set_by.name())
     };
     QUOTAS.iter().map(quota).collect()
 }

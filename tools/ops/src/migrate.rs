@@ -12,7 +12,7 @@ use serde_json::json;
 use service::stages::{StageConfig, StageKind};
 
 use self::perform::Run;
-use self::state::{Held, Migration};
+use self::state::{HeldMigration, Migration};
 use crate::cache;
 use crate::cli::{AdvanceOptions, HoldOptions, MigrateCommand, TargetOptions};
 use crate::output::{CommandOutput, Failure};
@@ -78,7 +78,7 @@ async fn advance(
         let report = Report { from: deployed.clone(), to: deployed.clone(), is_complete: true, ..Report::default() };
         return Ok(CommandOutput::new(true, &report, vec![format!("the service is already at {deployed}")]));
     }
-    let held = take(&target, &options.hold, |noted| match (noted.filter(Migration::is_under_way), to) {
+    let held = take(&target, &options.hold, |stored| match (stored.filter(Migration::is_under_way), to) {
         (Some(Migration { from, turned_back_at: Some(_), .. }), _) => Err(Failure::Untimely(format!(
             "a rollback to {from} is under way: go on with `watershed migrate rollback`"
         ))),
@@ -100,9 +100,9 @@ async fn rollback(
     hold: &HoldOptions,
 ) -> Result<CommandOutput, Failure> {
     let deployed = deployed(&target)?;
-    let held = take(&target, hold, |noted| {
+    let held = take(&target, hold, |stored| {
         let nothing = || Failure::Untimely("no migration has begun, so there is nothing to roll back".to_owned());
-        let migration = noted.ok_or_else(nothing)?;
+        let migration = stored.ok_or_else(nothing)?;
         if !migration.is_under_way() {
             let Migration { from, to, turned_back_at, .. } = &migration;
             let to = turned_back_at.as_ref().map_or(from, |_| to);
@@ -121,7 +121,7 @@ async fn take(
     target: &Target,
     hold: &HoldOptions,
     choose: impl FnOnce(Option<Migration>) -> Result<Migration, Failure>,
-) -> Result<Held, Failure> {
+) -> Result<HeldMigration, Failure> {
     if let Some(other) = target.other_read_table()? {
         return Err(Failure::Untimely(format!(
             "the functions also write {}: end the rebuild first, with `watershed rebuild finish`",
@@ -129,14 +129,14 @@ async fn take(
         )));
     }
     let owner = format!("{}, process {}", hold.operator, std::process::id());
-    Held::take(target, owner, hold.lease, choose).await
+    HeldMigration::take(target, owner, hold.lease, choose).await
 }
 
 async fn go(
     target: Target,
     target_options: &TargetOptions,
     options: Option<&AdvanceOptions>,
-    held: &Held,
+    held: &HeldMigration,
 ) -> Result<CommandOutput, Failure> {
     let mut run = Run { target, target_options, options, held, report: Report::default() };
     let stopped = Box::pin(held.during(Box::pin(run.go()))).await?;
@@ -170,7 +170,7 @@ impl Migration {
     fn found_at(self, deployed: &str) -> Result<Self, Failure> {
         let left = self.left()?;
         let Some(step) = left.first() else { return Ok(self) };
-        let may_be = |row: &str| row == step.before.stage || (step.deploys() && row == step.row.stage);
+        let may_be = |stage: &str| stage == step.before.stage || (step.deploys() && stage == step.row.stage);
         match may_be(deployed) {
             true => Ok(self),
             false => Err(Failure::Untimely(format!(
@@ -199,7 +199,7 @@ impl Migration {
         }
         // The functions may already run the stage of the next step.
         let at = left.first().map(|step| if step.deploys() { &step.row } else { &step.before });
-        self.turned_back_at = Some(at.map_or(self.to.clone(), |row| row.stage.clone()));
+        self.turned_back_at = Some(at.map_or(self.to.clone(), |stage| stage.stage.clone()));
         self.begin()?;
         Ok(self)
     }
@@ -207,8 +207,8 @@ impl Migration {
 
 /// Returns the deployed stage.
 fn deployed(target: &Target) -> Result<String, Failure> {
-    let row = target.row()?.ok_or(Failure::Unknown("the deployed stage", "--stage or STAGE"))?;
-    Ok(row.stage)
+    let config = target.stage_config()?.ok_or(Failure::Unknown("the deployed stage", "--stage or STAGE"))?;
+    Ok(config.stage)
 }
 
 async fn status(target: &Target) -> Result<CommandOutput, Failure> {
@@ -220,7 +220,7 @@ async fn status(target: &Target) -> Result<CommandOutput, Failure> {
     };
     let Migration { from, to, began_at, .. } = &migration;
     lines.push(format!("migration  from {from} to {to}, begun at {began_at}"));
-    lines.extend(migration.turned_back_at.iter().map(|row| format!("rollback   from {row}")));
+    lines.extend(migration.turned_back_at.iter().map(|stage| format!("rollback   from {stage}")));
     lines.extend(migration.cut_over_at.iter().map(|at| format!("cut over   at {at}")));
     lines.extend(migration.ended_at.iter().map(|at| format!("ended      at {at}")));
     lines.extend(migration.step.iter().map(|step| format!("next       {step}")));

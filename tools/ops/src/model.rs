@@ -39,7 +39,7 @@ const LOOKUP_COMMANDS: f64 = 2.0;
 #[derive(Debug)]
 pub(crate) struct Model<'a> {
     pub(crate) options: &'a TrafficOptions,
-    pub(crate) row: StageConfig,
+    pub(crate) config: StageConfig,
 }
 
 impl<'a> Model<'a> {
@@ -48,7 +48,7 @@ impl<'a> Model<'a> {
         if options.queue == QueueType::Fifo && options.batch > 10 {
             return Err(Failure::Impossible("a FIFO queue delivers batches of at most 10: give --batch 10 or fewer"));
         }
-        Ok(Self { options, row: StageConfig::of(stage.unwrap_or(STAGE_DEFAULT))? })
+        Ok(Self { options, config: StageConfig::of(stage.unwrap_or(STAGE_DEFAULT))? })
     }
 
     pub(crate) fn writes(&self) -> f64 {
@@ -57,22 +57,22 @@ impl<'a> Model<'a> {
 
     /// Returns whether write-fn queues writes.
     pub(crate) fn is_queued(&self) -> bool {
-        self.row.writes_answer == WriteAnswer::Accepted
+        self.config.writes_answer == WriteAnswer::Accepted
     }
 
     pub(crate) fn has_redis(&self) -> bool {
-        self.row.writes_redis && !self.options.without_redis
+        self.config.writes_redis && !self.options.without_redis
     }
 
     /// Returns the requests that the memory cache answers, as a share of all requests. So do the next two functions for Redis and
     /// for the store.
     fn by_memory(&self) -> f64 {
-        if self.row.has(Cache::Memory) { self.options.reads * self.options.hot } else { 0.0 }
+        if self.config.has(Cache::Memory) { self.options.reads * self.options.hot } else { 0.0 }
     }
 
     pub(crate) fn by_redis(&self) -> f64 {
         let left = self.options.reads - self.by_memory();
-        if self.has_redis() && self.row.has(Cache::Redis) { left * self.options.hot } else { 0.0 }
+        if self.has_redis() && self.config.has(Cache::Redis) { left * self.options.hot } else { 0.0 }
     }
 
     pub(crate) fn by_store(&self) -> f64 {
@@ -94,7 +94,7 @@ impl<'a> Model<'a> {
 
     /// Returns the read units per request of the table that takes most.
     pub(crate) fn read_units_of_busiest(&self) -> f64 {
-        match self.row.reads_from {
+        match self.config.reads_from {
             Source::WriteStore => self.read_units(),
             Source::ReadStore => self.read_units_of_reads().max(self.read_units_of_writes()),
         }
@@ -107,7 +107,7 @@ impl<'a> Model<'a> {
     /// Returns the read units of a read that no cache answers. A read that fills Redis is strongly consistent, and so is a read of
     /// the write store.
     pub(crate) fn read_units_of_miss(&self) -> f64 {
-        let is_eventual = self.row.reads_from == Source::ReadStore && !self.has_redis();
+        let is_eventual = self.config.reads_from == Source::ReadStore && !self.has_redis();
         if is_eventual { self.read_unit() / 2.0 } else { self.read_unit() }
     }
 
@@ -122,7 +122,7 @@ impl<'a> Model<'a> {
         let unit = self.write_unit();
         let state_and_record = IN_TRANSACTION * (unit + 1.0);
         let view = if self.is_queued() { unit } else { IN_TRANSACTION * unit };
-        let read_store = if self.row.writes_read_store { view + LIST_ENTRIES * unit } else { 0.0 };
+        let read_store = if self.config.writes_read_store { view + LIST_ENTRIES * unit } else { 0.0 };
         state_and_record + LIST_ENTRIES * unit + read_store
     }
 
@@ -189,7 +189,7 @@ impl<'a> Model<'a> {
             return 0.0;
         }
         let each = (f64::from(self.options.item_bytes) / CACHE_UNIT_BYTES).ceil();
-        let reads = if self.row.has(Cache::Redis) {
+        let reads = if self.config.has(Cache::Redis) {
             self.by_redis() * LOOKUP_COMMANDS * each + self.by_store() * (LOOKUP_COMMANDS + each)
         } else {
             0.0

@@ -210,8 +210,8 @@ fn repository(dir: &Path) -> Result<PathBuf, Failure> {
 /// Returns the list with one more entry.
 fn with_entry(list: &str, plan: &Plan) -> Result<String, Failure> {
     let entry = format!("{}::{}", plan.crate_name(), plan.type_name());
-    let place = list.find("serve!(").and_then(|start| Some((start, start + list.get(start..)?.find(");")?)));
-    let Some((start, end)) = place else {
+    let range = list.find("serve!(").and_then(|start| Some((start, start + list.get(start..)?.find(");")?)));
+    let Some((start, end)) = range else {
         return Err(Failure::Wrong(format!("{LIST} has no `serve!(…);`: add {entry} by hand")));
     };
     let (before, after) = list.split_at(end);

@@ -19,7 +19,7 @@ use crate::table::{Table, number};
 /// The seconds at the end of a step that the output averages.
 const END_SECONDS: f64 = 60.0;
 /// The number of commands below which the queue counts as empty.
-const NOTHING: f64 = 0.5;
+const EMPTY_BELOW: f64 = 0.5;
 
 /// The result, which scripts get unchanged.
 #[derive(Debug, Serialize)]
@@ -56,24 +56,24 @@ struct Reached {
 /// Runs the simulation.
 pub(crate) fn run(options: &RampOptions, stage: Option<&str>) -> Result<CommandOutput, Failure> {
     let model = Model::new(&options.traffic, stage)?;
-    let ramp = Run::new(&model, options).ramp(options);
-    Ok(CommandOutput::new(true, &ramp, told(&ramp, &model)))
+    let ramp = Simulation::new(&model, options).ramp(options);
+    Ok(CommandOutput::new(true, &ramp, output_lines(&ramp, &model)))
 }
 
 /// A simulation under way.
-struct Run<'a> {
+struct Simulation<'a> {
     model: &'a Model<'a>,
     service: Service<'a>,
-    chance: SmallRng,
+    rng: SmallRng,
     seconds: usize,
     reached: Vec<Reached>,
     accepted: f64,
 }
 
-impl<'a> Run<'a> {
+impl<'a> Simulation<'a> {
     fn new(model: &'a Model<'a>, options: &RampOptions) -> Self {
-        let chance = SmallRng::seed_from_u64(options.seed);
-        Self { model, service: Service::new(model, options), chance, seconds: 0, reached: Vec::new(), accepted: 0.0 }
+        let rng = SmallRng::seed_from_u64(options.seed);
+        Self { model, service: Service::new(model, options), rng, seconds: 0, reached: Vec::new(), accepted: 0.0 }
     }
 
     fn ramp(mut self, options: &RampOptions) -> Ramp {
@@ -85,7 +85,7 @@ impl<'a> Run<'a> {
             before = *rate;
         }
         let drained_after = self.drain(first);
-        let (stage, dead_letters) = (self.model.row.stage.clone(), self.service.queue.dead);
+        let (stage, dead_letters) = (self.model.config.stage.clone(), self.service.queue.dead);
         Ramp { stage, steps, reached: self.reached, accepted: self.accepted, dead_letters, drained_after }
     }
 
@@ -114,7 +114,7 @@ impl<'a> Run<'a> {
     /// Returns the seconds until the queue is empty.
     fn drain(&mut self, rate: f64) -> Option<usize> {
         (0..RETENTION_SECONDS).find(|_| {
-            let is_empty = self.service.queue.waiting() < NOTHING;
+            let is_empty = self.service.queue.waiting() < EMPTY_BELOW;
             if !is_empty {
                 self.second(rate);
             }
@@ -123,8 +123,9 @@ impl<'a> Run<'a> {
     }
 
     fn second(&mut self, rate: f64) -> Second {
-        let mut come = |share: f64| Poisson::new(rate * share).map_or(0.0, |come| come.sample(&mut self.chance));
-        let (reads, writes) = (come(self.model.options.reads), come(self.model.writes()));
+        let mut arrivals =
+            |share: f64| Poisson::new(rate * share).map_or(0.0, |arrivals| arrivals.sample(&mut self.rng));
+        let (reads, writes) = (arrivals(self.model.options.reads), arrivals(self.model.writes()));
         let this = self.service.second(reads, writes);
         self.accepted += this.accepted;
         for bound in self.service.reached.iter().skip(self.reached.len()) {
@@ -137,7 +138,7 @@ impl<'a> Run<'a> {
 
 impl Bound {
     /// Returns its name, and the effect on the requests or commands beyond it.
-    fn told(self, is_queued: bool) -> [&'static str; 2] {
+    fn describe(self, is_queued: bool) -> [&'static str; 2] {
         let of_writes = if is_queued { "commands wait" } else { "503" };
         match self {
             Self::OurThrottle => ["our throttle", "429"],
@@ -155,7 +156,7 @@ impl Bound {
     }
 }
 
-fn told(ramp: &Ramp, model: &Model<'_>) -> Vec<String> {
+fn output_lines(ramp: &Ramp, model: &Model<'_>) -> Vec<String> {
     let mut lines = [by_step(ramp, model.is_queued()), vec![String::new()], by_bound(ramp, model.is_queued())].concat();
     if model.is_queued() {
         lines.extend(of_queue(ramp));
@@ -177,7 +178,7 @@ fn by_step(ramp: &Ramp, is_queued: bool) -> Vec<String> {
     let rates = ramp.steps.iter().map(|step| format!("{}/s", number(step.requests_per_second)));
     let mut table = Table::new(std::iter::once(ramp.stage.clone()).chain(rates));
     let mut row = |title: &str, cell: &dyn Fn(&Step) -> f64| table.row(title, ramp.steps.iter().map(cell).map(number));
-    let percent = |part: f64, step: &Step| 100.0 * part / step.sum.asked.max(1.0);
+    let percent = |part: f64, step: &Step| 100.0 * part / step.sum.requests.max(1.0);
     row("answered, % of requests", &|step| percent(step.sum.answered, step));
     row("429, by the front door, %", &|step| percent(step.sum.too_many, step));
     row("503, no environment is free, %", &|step| percent(step.sum.no_environment, step));
@@ -199,7 +200,7 @@ fn by_bound(ramp: &Ramp, is_queued: bool) -> Vec<String> {
     let mut table =
         Table::new(["limits, in the order reached", "second", "requests a second", "effect"].map(str::to_owned));
     for Reached { bound, after_seconds, requests_per_second } in &ramp.reached {
-        let [name, then] = bound.told(is_queued);
+        let [name, then] = bound.describe(is_queued);
         table.row(name, [grouped(*after_seconds), number(requests_per_second.round()), then.to_owned()]);
     }
     table.lines()
@@ -226,7 +227,7 @@ mod tests {
     fn ramp(stage: &str, arguments: &[&str]) -> Ramp {
         let options = Parsed::parse_from([&["test"], arguments].concat()).ramp;
         let model = Model::new(&options.traffic, Some(stage)).unwrap();
-        Run::new(&model, &options).ramp(&options)
+        Simulation::new(&model, &options).ramp(&options)
     }
 
     fn reached(ramp: &Ramp) -> Vec<Bound> {
@@ -239,7 +240,7 @@ mod tests {
             for arguments in [&["--raised"][..], &["--raised", "--no-splits", "--hold", "1800"], &["--queue", "fifo"]] {
                 let ramp = ramp(stage, arguments);
                 for Step { sum, .. } in &ramp.steps {
-                    close(sum.answered + sum.too_many + sum.no_environment + sum.throttled, sum.asked);
+                    close(sum.answered + sum.too_many + sum.no_environment + sum.throttled, sum.requests);
                 }
                 let sum = ramp.steps.iter().map(|step| step.sum).fold(Second::default(), Second::and);
                 let last = ramp.steps.last().unwrap();
@@ -273,9 +274,9 @@ mod tests {
 
     #[test]
     fn the_seed_decides() {
-        let told = |seed| serde_json::to_string(&ramp("cqrs", &["--seed", seed])).unwrap();
-        assert_eq!(told("1"), told("1"));
-        assert_ne!(told("1"), told("2"));
+        let document = |seed| serde_json::to_string(&ramp("cqrs", &["--seed", seed])).unwrap();
+        assert_eq!(document("1"), document("1"));
+        assert_ne!(document("1"), document("2"));
     }
 
     #[test]
@@ -306,6 +307,6 @@ mod tests {
     fn a_rate_of_nothing_is_answered_with_nothing() {
         let ramp = ramp("cqrs", &["--rates", "0"]);
         assert!(ramp.reached.is_empty() && ramp.drained_after == Some(0), "{ramp:?}");
-        close(ramp.steps[0].sum.asked, 0.0);
+        close(ramp.steps[0].sum.requests, 0.0);
     }
 }

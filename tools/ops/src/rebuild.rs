@@ -210,12 +210,13 @@ mod tests {
         let output = service.run(&["rebuild", "build", "--to", "2", "--segments", "2"]).await.unwrap();
         assert!(output.is_ok, "{:?}", output.lines());
         assert!(output.lines().join("\n").contains("3 items, 3 views"), "{:?}", output.lines());
-        let heard: Vec<_> = service.heard().into_iter().map(|(what, body)| (what.clone(), body.clone())).collect();
-        let place = |wanted: &str, body: Option<Value>| {
-            heard.iter().position(|(what, sent)| what == wanted && body.as_ref().is_none_or(|body| body == sent))
+        let requests: Vec<_> =
+            service.requests().into_iter().map(|(what, body)| (what.clone(), body.clone())).collect();
+        let index_of = |wanted: &str, body: Option<Value>| {
+            requests.iter().position(|(what, sent)| what == wanted && body.as_ref().is_none_or(|body| body == sent))
         };
-        let (deployed, gone) = (place(DEPLOYMENT, None).unwrap(), place("draining", Some(json!(0))).unwrap());
-        assert!(deployed < gone && gone < place("Scan", None).unwrap(), "{heard:?}");
+        let (deployed, gone) = (index_of(DEPLOYMENT, None).unwrap(), index_of("draining", Some(json!(0))).unwrap());
+        assert!(deployed < gone && gone < index_of("Scan", None).unwrap(), "{requests:?}");
     }
 
     #[tokio::test]

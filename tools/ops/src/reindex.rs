@@ -115,18 +115,18 @@ mod tests {
         let before = stored().await;
         let due = resources::view(&old, before[0].as_ref().unwrap(), Projection::FIRST).unwrap().index;
         assert!(!due.is_empty());
-        let told = service.run(&["reindex", "--dry-run"]).await.unwrap();
-        assert!(told.lines().join(" ").contains("would be reindexed"), "{:?}", told.lines());
+        let output = service.run(&["reindex", "--dry-run"]).await.unwrap();
+        assert!(output.lines().join(" ").contains("would be reindexed"), "{:?}", output.lines());
         assert_eq!(stored().await, before);
-        let told = service.run(&["reindex", "--rate", "1000"]).await.unwrap();
-        assert!(told.lines().join(" ").contains("2 items, 2 reindexed, 0 unreadable"), "{:?}", told.lines());
+        let output = service.run(&["reindex", "--rate", "1000"]).await.unwrap();
+        assert!(output.lines().join(" ").contains("2 items, 2 reindexed, 0 unreadable"), "{:?}", output.lines());
         let after = stored().await;
         assert_eq!(
             after[0].as_ref().map(|state| (&state.index, &state.body)),
             Some((&due, &before[0].as_ref().unwrap().body))
         );
-        let told = service.run(&["reindex"]).await.unwrap();
-        assert!(told.lines().join(" ").contains("2 items, 0 reindexed"), "{:?}", told.lines());
+        let output = service.run(&["reindex"]).await.unwrap();
+        assert!(output.lines().join(" ").contains("2 items, 0 reindexed"), "{:?}", output.lines());
         // The version is another one, as if a writer was faster.
         let late = Snapshot { version: 9, ..after[0].clone().unwrap() };
         assert!(!service.states.snapshots().replace_same(&old, &late).await.unwrap());

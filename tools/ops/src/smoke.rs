@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use self::fault::Fault;
-use self::service::{Answer, Call, Service};
+use self::service::{Call, Response, Service};
 use crate::cli::SmokeOptions;
 use crate::output::{CommandOutput, Failure};
 
@@ -68,7 +68,7 @@ struct Document<'a> {
 pub(crate) async fn run(options: &SmokeOptions) -> Result<CommandOutput, Failure> {
     let token = std::env::var(TOKEN_VARIABLE).ok().filter(|token| !token.trim().is_empty());
     let service = Service::new(&options.url, token.as_deref().map(str::trim), options.timeout)?;
-    let mut smoke = Run { service, step: "", passed: Vec::new(), made: None };
+    let mut smoke = Run { service, step: "", passed: Vec::new(), item: None };
     let began = Instant::now();
     let fault = smoke.all(options.public).await.err();
     let failed = fault.map(|fault| Failed { check: smoke.step, fault });
@@ -81,12 +81,12 @@ pub(crate) async fn run(options: &SmokeOptions) -> Result<CommandOutput, Failure
         unchecked,
         left: left.as_deref(),
     };
-    Ok(CommandOutput::new(failed.is_none(), &document, told(&document, began.elapsed())))
+    Ok(CommandOutput::new(failed.is_none(), &document, output_lines(&document, began.elapsed())))
 }
 
-fn told(document: &Document<'_>, took: Duration) -> Vec<String> {
+fn output_lines(document: &Document<'_>, took: Duration) -> Vec<String> {
     let Document { url, passed, failed, unchecked, left } = document;
-    let mut lines: Vec<String> = passed.iter().map(Passed::told).collect();
+    let mut lines: Vec<String> = passed.iter().map(Passed::line).collect();
     if !unchecked.is_empty() {
         lines.push(format!("skipped  {}: they need a token in {TOKEN_VARIABLE}", unchecked.join(", ")));
     }
@@ -101,7 +101,7 @@ fn told(document: &Document<'_>, took: Duration) -> Vec<String> {
 }
 
 impl Passed {
-    fn told(&self) -> String {
+    fn line(&self) -> String {
         let Self { check, call, found, milliseconds } = self;
         format!("ok       {check:8} {call}: {found} ({milliseconds} ms)")
     }
@@ -115,15 +115,15 @@ struct Run {
     step: &'static str,
     passed: Vec<Passed>,
     /// The item to delete. It is set before the request that creates it.
-    made: Option<Made>,
+    item: Option<CreatedItem>,
 }
 
 /// An item of this run.
 #[derive(Debug)]
-struct Made {
+struct CreatedItem {
     resource: &'static Description,
     /// The path of the list that has no other item; `None` if there is no such list.
-    finding: Option<String>,
+    unique_list: Option<String>,
     /// `None` until the service has returned it.
     id: Option<String>,
     token: Option<String>,
@@ -174,43 +174,43 @@ impl Run {
             last = self.act(action, last).await?;
         }
         self.delete(&last).await?;
-        self.made = None;
+        self.item = None;
         Ok(())
     }
 
     /// Checks the answers that need no token.
     async fn without_token(&mut self, public: bool) -> Result<(), Fault> {
         self.step = "health";
-        let answer = self.service.send(Call::of_default_route(Method::GET, api::HEALTH)).await?;
-        if answer.text(&answer.json(200)?, "status")? != "ok" {
-            return Err(answer.fault("200 with the status ok"));
+        let response = self.service.send(Call::of_default_route(Method::GET, api::HEALTH)).await?;
+        if response.text(&response.json(200)?, "status")? != "ok" {
+            return Err(response.fault("200 with the status ok"));
         }
-        self.pass(&answer, "200");
+        self.pass(&response, "200");
 
         self.step = "404";
         let nowhere = format!("/smoke-test-{}", Uuid::now_v7());
-        let answer = self.service.send(Call::of_default_route(Method::GET, nowhere)).await?;
-        answer.problem(404)?;
-        self.pass(&answer, "404");
+        let response = self.service.send(Call::of_default_route(Method::GET, nowhere)).await?;
+        response.problem(404)?;
+        self.pass(&response, "404");
 
         self.step = "405";
-        let answer = self.service.send(Call::of_default_route(Method::POST, api::HEALTH)).await?;
-        answer.problem(405)?;
-        let allow = answer.header("allow")?.to_owned();
+        let response = self.service.send(Call::of_default_route(Method::POST, api::HEALTH)).await?;
+        response.problem(405)?;
+        let allow = response.header("allow")?.to_owned();
         if !allow.split(',').any(|method| method.trim() == "GET") {
-            return Err(answer.fault("405 with GET among the methods of Allow"));
+            return Err(response.fault("405 with GET among the methods of Allow"));
         }
-        self.pass(&answer, &format!("405, Allow: {allow}"));
+        self.pass(&response, &format!("405, Allow: {allow}"));
 
         if public || self.service.has_token() {
             self.step = "401";
             for resource in RESOURCES {
-                let answer = self.service.send(Call::new(Method::GET, resource.path()).anonymous()).await?;
-                if answer.status() == 200 {
-                    return Err(answer.fault("401").with_advice(fault::UNGUARDED));
+                let response = self.service.send(Call::new(Method::GET, resource.path()).anonymous()).await?;
+                if response.status() == 200 {
+                    return Err(response.fault("401").with_advice(fault::UNGUARDED));
                 }
-                answer.expect(&[401])?;
-                self.pass(&answer, "401 without a token");
+                response.expect(&[401])?;
+                self.pass(&response, "401 without a token");
             }
         }
         Ok(())
@@ -218,21 +218,21 @@ impl Run {
 
     async fn create(&mut self, resource: &'static Description, body: &Value) -> Result<Written, Fault> {
         self.step = "write";
-        self.made = Some(Made { resource, finding: finding(resource, body), id: None, token: None });
-        let answer = self.service.send(Call::new(Method::POST, resource.path()).json(body)).await?;
-        if (400..500).contains(&answer.status()) {
+        self.item = Some(CreatedItem { resource, unique_list: unique_list(resource, body), id: None, token: None });
+        let response = self.service.send(Call::new(Method::POST, resource.path()).json(body)).await?;
+        if (400..500).contains(&response.status()) {
             // The service refused the request, so there is no item.
-            self.made = None;
+            self.item = None;
         }
-        answer.expect(&[201, 202])?;
-        let document = answer.document()?;
-        let told = if answer.status() == 202 { format!("{}_id", resource.name) } else { "id".to_owned() };
-        let id = answer.text(&document, &told)?;
-        self.remember(&id, answer.header("consistency-token").ok());
-        if answer.status() == 201 {
-            answer.has("location", &self.service.link(&resource.item(&id)))?;
+        response.expect(&[201, 202])?;
+        let document = response.document()?;
+        let id_name = if response.status() == 202 { format!("{}_id", resource.name) } else { "id".to_owned() };
+        let id = response.text(&document, &id_name)?;
+        self.remember(&id, response.header("consistency-token").ok());
+        if response.status() == 201 {
+            response.has("location", &self.service.link(&resource.item(&id)))?;
         }
-        self.written(&answer, resource, id).await
+        self.written(&response, resource, id).await
     }
 
     /// Changes or replaces an item.
@@ -245,27 +245,27 @@ impl Run {
     ) -> Result<Written, Fault> {
         self.step = step;
         let call = Call::new(method, before.path()).json(body).after(&before.token);
-        let answer = self.service.send(call).await?;
-        answer.expect(&[200, 202])?;
-        self.written(&answer, before.resource, before.id).await
+        let response = self.service.send(call).await?;
+        response.expect(&[200, 202])?;
+        self.written(&response, before.resource, before.id).await
     }
 
     /// Sends an action. The service may reject it because of the item's state.
     async fn act(&mut self, action: &str, before: Written) -> Result<Written, Fault> {
         self.step = "act";
         let call = Call::new(Method::POST, before.resource.action(&before.id, action)).after(&before.token);
-        let answer = self.service.send(call).await?;
-        answer.expect(&[200, 202, 409])?;
-        match answer.status() {
-            200 => return self.written(&answer, before.resource, before.id).await,
+        let response = self.service.send(call).await?;
+        response.expect(&[200, 202, 409])?;
+        match response.status() {
+            200 => return self.written(&response, before.resource, before.id).await,
             202 => {}
             _ => {
-                answer.problem(409)?;
-                self.pass(&answer, "409, the state does not allow it");
+                response.problem(409)?;
+                self.pass(&response, "409, the state does not allow it");
                 return Ok(before);
             }
         }
-        let (token, ended) = (answer.header("consistency-token")?.to_owned(), self.ended(&answer).await?);
+        let (token, ended) = (response.header("consistency-token")?.to_owned(), self.ended(&response).await?);
         self.remember(&before.id, Some(&token));
         let document = ended.json(200)?;
         match ended.text(&document, "status")?.as_str() {
@@ -283,22 +283,27 @@ impl Run {
 
     /// Stores the id and the token, which a deletion after a failure needs.
     fn remember(&mut self, id: &str, token: Option<&str>) {
-        if let Some(made) = &mut self.made {
-            made.id = Some(id.to_owned());
-            made.token = token.map(str::to_owned);
+        if let Some(item) = &mut self.item {
+            item.id = Some(id.to_owned());
+            item.token = token.map(str::to_owned);
         }
     }
 
     /// Checks the answer to a write, and follows its command if it was queued.
-    async fn written(&mut self, answer: &Answer, resource: &'static Description, id: String) -> Result<Written, Fault> {
-        let token = answer.header("consistency-token")?.to_owned();
-        let is_queued = answer.status() == 202;
+    async fn written(
+        &mut self,
+        response: &Response,
+        resource: &'static Description,
+        id: String,
+    ) -> Result<Written, Fault> {
+        let token = response.header("consistency-token")?.to_owned();
+        let is_queued = response.status() == 202;
         let version = if is_queued {
-            self.applied(answer).await?
+            self.applied(response).await?
         } else {
-            let version = answer.number(&answer.document()?, "version")?;
-            has_tag(answer, version)?;
-            self.pass(answer, &format!("{}, version {version}", answer.status()));
+            let version = response.number(&response.document()?, "version")?;
+            has_tag(response, version)?;
+            self.pass(response, &format!("{}, version {version}", response.status()));
             version
         };
         self.remember(&id, Some(&token));
@@ -306,8 +311,8 @@ impl Run {
     }
 
     /// Checks an acknowledgement, waits until its command is applied, and returns the version that the command made.
-    async fn applied(&mut self, answer: &Answer) -> Result<u64, Fault> {
-        let ended = self.ended(answer).await?;
+    async fn applied(&mut self, response: &Response) -> Result<u64, Fault> {
+        let ended = self.ended(response).await?;
         let document = ended.json(200)?;
         if ended.text(&document, "status")? != "applied" {
             return Err(ended.fault("an applied command").with_advice(fault::NOT_APPLIED));
@@ -317,20 +322,20 @@ impl Run {
     }
 
     /// Checks an acknowledgement, waits until its command is no longer pending, and returns the answer that reports it.
-    async fn ended(&mut self, answer: &Answer) -> Result<Answer, Fault> {
-        let path = command(&answer.text(&answer.document()?, "command_id")?);
-        answer.has("location", &self.service.link(&path))?;
-        answer.header("retry-after")?;
-        self.pass(answer, "202");
+    async fn ended(&mut self, response: &Response) -> Result<Response, Fault> {
+        let path = command(&response.text(&response.document()?, "command_id")?);
+        response.has("location", &self.service.link(&path))?;
+        response.header("retry-after")?;
+        self.pass(response, "202");
         self.step = "command";
         let mut pause = PAUSE_FIRST;
         loop {
-            let answer = self.service.send(Call::new(Method::GET, path.clone())).await?;
-            if answer.text(&answer.json(200)?, "status")? != "pending" {
-                return Ok(answer);
+            let response = self.service.send(Call::new(Method::GET, path.clone())).await?;
+            if response.text(&response.json(200)?, "status")? != "pending" {
+                return Ok(response);
             }
             if !self.waits(&mut pause).await {
-                return Err(answer.fault("an applied command").with_advice(fault::PENDING));
+                return Err(response.fault("an applied command").with_advice(fault::PENDING));
             }
         }
     }
@@ -338,9 +343,9 @@ impl Run {
     /// Checks the route of commands at a stage that queues none.
     async fn no_command(&mut self) -> Result<(), Fault> {
         self.step = "command";
-        let answer = self.service.send(Call::new(Method::GET, command(&Uuid::now_v7().to_string()))).await?;
-        answer.problem(404)?;
-        self.pass(&answer, "404, because nothing was queued");
+        let response = self.service.send(Call::new(Method::GET, command(&Uuid::now_v7().to_string()))).await?;
+        response.problem(404)?;
+        self.pass(&response, "404, because nothing was queued");
         Ok(())
     }
 
@@ -348,18 +353,18 @@ impl Run {
     async fn read(&mut self, written: &Written, body: &Value) -> Result<(), Fault> {
         self.step = "read";
         let call = Call::new(Method::GET, written.path()).after(&written.token);
-        let answer = self.service.send(call).await?;
-        let document = answer.json(200)?;
+        let response = self.service.send(call).await?;
+        let document = response.json(200)?;
         let differs = |(name, value): &(&String, &Value)| document.get(name.as_str()) != Some(*value);
         if let Some((name, value)) = body.as_object().into_iter().flatten().find(differs) {
-            return Err(answer.fault(format!("200 with {name} {value}, which was written")));
+            return Err(response.fault(format!("200 with {name} {value}, which was written")));
         }
-        if answer.number(&document, "version")? != written.version {
-            return Err(answer.fault(format!("200 with version {}, which was written", written.version)));
+        if response.number(&document, "version")? != written.version {
+            return Err(response.fault(format!("200 with version {}, which was written", written.version)));
         }
-        has_tag(&answer, written.version)?;
-        answer.header("consistency-token")?;
-        self.pass(&answer, &format!("200, version {}", written.version));
+        has_tag(&response, written.version)?;
+        response.header("consistency-token")?;
+        self.pass(&response, &format!("200, version {}", written.version));
         Ok(())
     }
 
@@ -367,23 +372,23 @@ impl Run {
     /// is enough.
     async fn list(&mut self, written: &Written) -> Result<(), Fault> {
         self.step = "list";
-        let finding = self.made.as_ref().and_then(|made| made.finding.clone());
-        let is_found = finding.is_some();
-        let path = finding.unwrap_or_else(|| written.resource.path());
+        let unique_list = self.item.as_ref().and_then(|item| item.unique_list.clone());
+        let is_found = unique_list.is_some();
+        let path = unique_list.unwrap_or_else(|| written.resource.path());
         let mut pause = PAUSE_FIRST;
         loop {
-            let answer = self.service.send(Call::new(Method::GET, path.clone())).await?;
-            let page = answer.json(200)?;
+            let response = self.service.send(Call::new(Method::GET, path.clone())).await?;
+            let page = response.json(200)?;
             if !is_found {
-                self.pass(&answer, "200");
+                self.pass(&response, "200");
                 return Ok(());
             }
             if listed(&page).any(|listed| listed == written.id) {
-                self.pass(&answer, "200, it is listed");
+                self.pass(&response, "200, it is listed");
                 return Ok(());
             }
             if !self.waits(&mut pause).await {
-                return Err(answer.fault(format!("{} in the list", written.id)).with_advice(fault::NOT_LISTED));
+                return Err(response.fault(format!("{} in the list", written.id)).with_advice(fault::NOT_LISTED));
             }
         }
     }
@@ -391,48 +396,48 @@ impl Run {
     async fn delete(&mut self, before: &Written) -> Result<(), Fault> {
         self.step = "delete";
         let call = Call::new(Method::DELETE, before.path()).after(&before.token);
-        let answer = self.service.send(call).await?;
-        answer.expect(&[204, 202])?;
-        let token = answer.header("consistency-token")?.to_owned();
-        if answer.status() == 202 {
-            self.applied(&answer).await?;
+        let response = self.service.send(call).await?;
+        response.expect(&[204, 202])?;
+        let token = response.header("consistency-token")?.to_owned();
+        if response.status() == 202 {
+            self.applied(&response).await?;
         } else {
-            self.pass(&answer, "204");
+            self.pass(&response, "204");
         }
         self.step = "read";
         let call = Call::new(Method::GET, before.path()).after(&token);
-        let answer = self.service.send(call).await?;
-        answer.problem(404)?;
-        self.pass(&answer, "404, it is deleted");
+        let response = self.service.send(call).await?;
+        response.problem(404)?;
+        self.pass(&response, "404, it is deleted");
         Ok(())
     }
 
     /// Deletes the item of a failed run. Returns its path if it may still exist.
     async fn clean_up(&mut self) -> Option<String> {
-        let Made { resource, finding, id, token } = self.made.take()?;
+        let CreatedItem { resource, unique_list, id, token } = self.item.take()?;
         self.service.restart(CLEAN_UP_MAX);
         // If the create got no answer, a list may have the id.
-        let id = match (id, &finding) {
-            (None, Some(finding)) => self.found(finding).await,
+        let id = match (id, &unique_list) {
+            (None, Some(unique_list)) => self.find_id(unique_list).await,
             (id, _) => id,
         };
-        let Some(id) = id else { return Some(finding.unwrap_or_else(|| resource.path())) };
+        let Some(id) = id else { return Some(unique_list.unwrap_or_else(|| resource.path())) };
         let call = Call::new(Method::DELETE, resource.item(&id));
         let call = token.iter().fold(call, |call, token| call.after(token));
-        let is_gone = |answer: Answer| answer.is_from_function() && [202, 204, 404].contains(&answer.status());
+        let is_gone = |response: Response| response.is_from_function() && [202, 204, 404].contains(&response.status());
         let is_gone = self.service.send(call).await.is_ok_and(is_gone);
         (!is_gone).then(|| resource.item(&id))
     }
 
     /// Returns the id of the item, if the list has it.
-    async fn found(&self, finding: &str) -> Option<String> {
-        let answer = self.service.send(Call::new(Method::GET, finding)).await.ok()?;
-        listed(&answer.json(200).ok()?).next().map(str::to_owned)
+    async fn find_id(&self, unique_list: &str) -> Option<String> {
+        let response = self.service.send(Call::new(Method::GET, unique_list)).await.ok()?;
+        listed(&response.json(200).ok()?).next().map(str::to_owned)
     }
 
-    fn pass(&mut self, answer: &Answer, found: &str) {
-        let milliseconds = u64::try_from(answer.took().as_millis()).unwrap_or(u64::MAX);
-        let (call, found) = (answer.call().to_owned(), found.to_owned());
+    fn pass(&mut self, response: &Response, found: &str) {
+        let milliseconds = u64::try_from(response.took().as_millis()).unwrap_or(u64::MAX);
+        let (call, found) = (response.call().to_owned(), found.to_owned());
         self.passed.push(Passed { check: self.step, call, found, milliseconds });
     }
 
@@ -465,7 +470,7 @@ fn some_change(resource: &Description) -> Value {
 }
 
 /// Returns the path of a list that only has the item with this body: the list of a unique field.
-fn finding(resource: &Description, body: &Value) -> Option<String> {
+fn unique_list(resource: &Description, body: &Value) -> Option<String> {
     let mut unique = resource.fields.iter().filter(|field| field.taken.is_some());
     let query = unique.find_map(|field| field.query(body.get(field.name)?))?;
     Some(format!("{}?{query}", resource.path()))
@@ -476,10 +481,10 @@ fn command(id: &str) -> String {
 }
 
 /// Requires the entity tag of this version. The tag also contains the projection, which only the service knows.
-fn has_tag(answer: &Answer, version: u64) -> Result<(), Fault> {
+fn has_tag(response: &Response, version: u64) -> Result<(), Fault> {
     let beginning = format!("\"{version}-v");
-    let is_of_version = answer.header("etag")?.starts_with(&beginning);
-    if is_of_version { Ok(()) } else { Err(answer.fault(format!("etag: {beginning}…\""))) }
+    let is_of_version = response.header("etag")?.starts_with(&beginning);
+    if is_of_version { Ok(()) } else { Err(response.fault(format!("etag: {beginning}…\""))) }
 }
 
 /// Returns the ids of the items on a page.

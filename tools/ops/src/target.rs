@@ -58,30 +58,30 @@ struct StatusDocument {
 impl Target {
     /// Reads the options. A local stack may supply those that are missing.
     pub(crate) async fn find(options: &TargetOptions) -> Result<Self, Failure> {
-        let told = match &options.stack {
-            Some(url) => ask(url).await?,
+        let from_stack = match &options.stack {
+            Some(url) => ask_stack(url).await?,
             None => Backends::default(),
         };
         let config = async |endpoint: Option<&String>| match endpoint {
             Some(url) => clients::patient(&clients::local(url)),
             None => clients::patient(&clients::aws().await),
         };
-        let or = |option: &Option<String>, told: Option<String>| option.clone().or(told);
+        let or = |option: &Option<String>, from_stack: Option<String>| option.clone().or(from_stack);
         Ok(Self {
             stack: options.stack.clone(),
-            dynamodb: config(told.aws_endpoint_url_dynamodb.as_ref()).await,
-            sqs: config(told.aws_endpoint_url_sqs.as_ref()).await,
+            dynamodb: config(from_stack.aws_endpoint_url_dynamodb.as_ref()).await,
+            sqs: config(from_stack.aws_endpoint_url_sqs.as_ref()).await,
             backends: Backends {
                 // A stack knows its stage better than the user.
-                stage: told.stage.or_else(|| options.stage.clone()),
-                write_table: or(&options.write_table, told.write_table),
-                commands_table: or(&options.commands_table, told.commands_table),
-                read_table: or(&options.read_table, told.read_table),
-                other_read_table: or(&options.other_read_table, told.other_read_table),
-                queue_url: or(&options.queue_url, told.queue_url),
-                dead_letter_queue_url: or(&options.dead_letter_queue_url, told.dead_letter_queue_url),
-                redis_url: or(&options.redis_url, told.redis_url),
-                redis_iam_cache: or(&options.redis_iam_cache, told.redis_iam_cache),
+                stage: from_stack.stage.or_else(|| options.stage.clone()),
+                write_table: or(&options.write_table, from_stack.write_table),
+                commands_table: or(&options.commands_table, from_stack.commands_table),
+                read_table: or(&options.read_table, from_stack.read_table),
+                other_read_table: or(&options.other_read_table, from_stack.other_read_table),
+                queue_url: or(&options.queue_url, from_stack.queue_url),
+                dead_letter_queue_url: or(&options.dead_letter_queue_url, from_stack.dead_letter_queue_url),
+                redis_url: or(&options.redis_url, from_stack.redis_url),
+                redis_iam_cache: or(&options.redis_iam_cache, from_stack.redis_iam_cache),
                 ..Backends::default()
             },
         })
@@ -106,7 +106,7 @@ impl Target {
 
     /// Returns the same table, or `None` if the functions of the deployed stage do not write it: its content is then outdated.
     pub(crate) fn written_read_table(&self) -> Result<Option<ReadTable>, Failure> {
-        let is_written = self.row()?.is_none_or(|row| row.writes_read_store);
+        let is_written = self.stage_config()?.is_none_or(|stage| stage.writes_read_store);
         is_written.then(|| self.read_table()).transpose()
     }
 
@@ -131,7 +131,7 @@ impl Target {
     }
 
     /// Returns the configuration of the deployed stage, if it is known.
-    pub(crate) fn row(&self) -> Result<Option<StageConfig>, Failure> {
+    pub(crate) fn stage_config(&self) -> Result<Option<StageConfig>, Failure> {
         Ok(self.stage().map(StageConfig::of).transpose()?)
     }
 
@@ -178,7 +178,7 @@ impl Target {
 
     /// Returns the queue of commands, if its URL is known and the deployed stage has it.
     fn command_queue(&self) -> Result<Option<CommandQueue>, Failure> {
-        let is_deployed = self.row()?.is_none_or(|row| row.queue_deployed);
+        let is_deployed = self.stage_config()?.is_none_or(|stage| stage.queue_deployed);
         let url = self.backends.queue_url.as_deref().filter(|_| is_deployed);
         Ok(url.map(|url| CommandQueue::new(self.sqs(), url)))
     }
@@ -200,11 +200,11 @@ fn read_table(part: &'static str, name: &str) -> Result<ReadTable, Failure> {
 }
 
 /// Gets the locations from a local stack.
-async fn ask(url: &str) -> Result<Backends, Failure> {
+async fn ask_stack(url: &str) -> Result<Backends, Failure> {
     let failed = |cause: &dyn std::error::Error| Failure::NoStack { url: url.to_owned(), cause: explain(cause) };
     let client = reqwest::Client::builder().timeout(STACK_TIMEOUT).build().map_err(|error| failed(&error))?;
-    let answer = client.get(format!("{}/_local/status", url.trim_end_matches('/'))).send().await;
-    let answer = answer.and_then(reqwest::Response::error_for_status).map_err(|error| failed(&error))?;
-    let document: StatusDocument = answer.json().await.map_err(|error| failed(&error))?;
+    let response = client.get(format!("{}/_local/status", url.trim_end_matches('/'))).send().await;
+    let response = response.and_then(reqwest::Response::error_for_status).map_err(|error| failed(&error))?;
+    let document: StatusDocument = response.json().await.map_err(|error| failed(&error))?;
     Ok(document.variables)
 }

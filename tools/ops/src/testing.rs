@@ -53,7 +53,7 @@ struct Shared {
     variables: Mutex<Value>,
     draining: Mutex<Vec<usize>>,
     script: Box<Script>,
-    heard: Mutex<Vec<(String, Value)>>,
+    requests: Mutex<Vec<(String, Value)>>,
 }
 
 fn names() -> TableNames {
@@ -85,9 +85,9 @@ impl Service {
             variables: Mutex::default(),
             draining: Mutex::default(),
             script: Box::new(script),
-            heard: Mutex::default(),
+            requests: Mutex::default(),
         });
-        let url = serve(Router::new().fallback(answer).with_state(Arc::clone(&shared))).await;
+        let url = serve(Router::new().fallback(respond).with_state(Arc::clone(&shared))).await;
         *shared.variables.lock().unwrap() = json!({
             "STAGE": stage, "AWS_ENDPOINT_URL_DYNAMODB": url, "AWS_ENDPOINT_URL_SQS": url,
             "WRITE_TABLE": names().write, "COMMANDS_TABLE": names().commands, "READ_TABLE": names().read,
@@ -145,13 +145,13 @@ impl Service {
     }
 
     /// Returns all requests since the last call, in their order: operations of AWS by their name, and deployments.
-    pub(crate) fn heard(&self) -> Vec<(String, Value)> {
-        std::mem::take(&mut *self.shared.heard.lock().unwrap())
+    pub(crate) fn requests(&self) -> Vec<(String, Value)> {
+        std::mem::take(&mut *self.shared.requests.lock().unwrap())
     }
 
     /// Returns the read tables and the stages that were deployed since the last call.
     pub(crate) fn deployed(&self) -> Vec<(String, String)> {
-        let deployed = self.heard().into_iter().filter(|(what, _)| what == DEPLOYMENT);
+        let deployed = self.requests().into_iter().filter(|(what, _)| what == DEPLOYMENT);
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         deployed.map(|(_, deployment)| (text(&deployment["READ_TABLE"]), text(&deployment["STAGE"]))).collect()
     }
@@ -174,7 +174,7 @@ fn state(key: &AggregateKey) -> Snapshot {
     resources::visit(resources::of_key(key).unwrap(), Created(key)).unwrap()
 }
 
-async fn answer(
+async fn respond(
     State(shared): State<Arc<Shared>>,
     method: Method,
     uri: Uri,
@@ -182,22 +182,22 @@ async fn answer(
     body: String,
 ) -> impl IntoResponse {
     let body: Value = serde_json::from_str(&body).unwrap_or_default();
-    let (status, answer) = match headers.contains_key("x-amz-target") {
+    let (status, response) = match headers.contains_key("x-amz-target") {
         true => shared.operation(headers, body).await,
         false => (200, shared.local(&method, uri.path(), &body)),
     };
-    (StatusCode::from_u16(status).unwrap(), [("content-type", "application/x-amz-json-1.0")], answer.to_string())
+    (StatusCode::from_u16(status).unwrap(), [("content-type", "application/x-amz-json-1.0")], response.to_string())
 }
 
 impl Shared {
-    fn note(&self, what: &str, body: &Value) {
-        self.heard.lock().unwrap().push((what.to_owned(), body.clone()));
+    fn record(&self, what: &str, body: &Value) {
+        self.requests.lock().unwrap().push((what.to_owned(), body.clone()));
     }
 
     /// Answers as a local stack does.
     fn local(&self, method: &Method, path: &str, body: &Value) -> Value {
         if *method == Method::PUT {
-            self.note(path, body);
+            self.record(path, body);
             *self.draining.lock().unwrap() = DRAINING.into_iter().rev().collect();
             let mut variables = self.variables.lock().unwrap();
             for name in ["STAGE", "READ_TABLE", "OTHER_READ_TABLE"] {
@@ -207,7 +207,7 @@ impl Shared {
         }
         let draining = self.draining.lock().unwrap().pop();
         if let Some(draining) = draining {
-            self.note("draining", &json!(draining));
+            self.record("draining", &json!(draining));
         }
         json!({ "variables": *self.variables.lock().unwrap(), "draining": draining.unwrap_or_default() })
     }
@@ -216,9 +216,9 @@ impl Shared {
     async fn operation(&self, mut headers: HeaderMap, mut body: Value) -> (u16, Value) {
         let target = headers["x-amz-target"].to_str().unwrap().to_owned();
         let (service, operation) = target.split_once('.').unwrap();
-        self.note(operation, &body);
-        if let Some(answer) = (self.script)(operation, &body) {
-            return answer;
+        self.record(operation, &body);
+        if let Some(response) = (self.script)(operation, &body) {
+            return response;
         }
         if service == "AmazonSQS" {
             return (200, json!({ "MessageId": "new" }));
@@ -231,7 +231,7 @@ impl Shared {
             headers.remove(name);
         }
         let request = reqwest::Client::new().post(&self.database).headers(headers).body(body.to_string());
-        let answer = request.send().await.unwrap();
-        (answer.status().as_u16(), answer.json().await.unwrap())
+        let response = request.send().await.unwrap();
+        (response.status().as_u16(), response.json().await.unwrap())
     }
 }

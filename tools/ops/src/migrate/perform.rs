@@ -7,7 +7,7 @@ use service::stages::{Cache, Source, StageConfig};
 use tokio::time::{Instant, sleep};
 
 use super::Report;
-use super::state::{Held, Migration, later};
+use super::state::{HeldMigration, Migration, later};
 use crate::cache;
 use crate::cli::{AdvanceOptions, TargetOptions};
 use crate::compare::Comparison;
@@ -24,12 +24,12 @@ const SEGMENTS: u32 = 8;
 /// The pause between two comparisons of a soak.
 const SOAK_PAUSE: Duration = Duration::from_secs(5);
 /// How often in a row the queue must be empty.
-const LOOKS_AT_QUEUE: u32 = 2;
+const EMPTY_COUNTS: u32 = 2;
 /// The pause between two counts of a local stack's queue, which counts exactly.
-const LOOK_PAUSE_LOCAL: Duration = Duration::from_secs(2);
+const COUNT_PAUSE_LOCAL: Duration = Duration::from_secs(2);
 /// The pause between two counts of an SQS queue, whose counts may be wrong for a minute.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-monitoring-using-cloudwatch.html>
-const LOOK_PAUSE: Duration = Duration::from_secs(65);
+const COUNT_PAUSE: Duration = Duration::from_secs(65);
 /// The longest wait for an empty queue. It is longer than the reorder window of the default configuration, 140 s.
 const DRAIN_MAX: Duration = Duration::from_secs(300);
 /// The maximum number of differences to show.
@@ -42,7 +42,7 @@ pub(super) struct Run<'a> {
     pub(super) target_options: &'a TargetOptions,
     /// `None` on the way back, which copies and compares nothing.
     pub(super) options: Option<&'a AdvanceOptions>,
-    pub(super) held: &'a Held,
+    pub(super) held: &'a HeldMigration,
     pub(super) report: Report,
 }
 
@@ -73,7 +73,7 @@ impl Run<'_> {
             self.held
                 .change(|migration| {
                     migration.cut_over_at = migration.cut_over_at.or(cut_over);
-                    migration.pass(&left);
+                    migration.advance(&left);
                 })
                 .await?;
         }
@@ -85,7 +85,7 @@ impl Run<'_> {
             Action::Backfill => self.backfill(migration).await.map(|()| None),
             Action::Refresh => self.refresh(step).await,
             Action::Compare => {
-                say(step, format_args!("comparing the reads of {} with the stored data", step.row));
+                print_phase(step, format_args!("comparing the reads of {} with the stored data", step.row));
                 self.compare(&step.row).await
             }
             Action::Soak => self.soak(migration, step).await,
@@ -97,21 +97,21 @@ impl Run<'_> {
 
     /// Deploys the stage of the step. It renews the lease first, so a run that has lost the lease deploys nothing.
     async fn deploy(&mut self, step: &Step) -> Result<Option<Stop>, Failure> {
-        let row = &step.row.stage;
-        say(step, format_args!("deploying {row}"));
+        let stage = &step.row.stage;
+        print_phase(step, format_args!("deploying {stage}"));
         self.held.change(|_| {}).await?;
-        let is_told = self.target.stack.is_none() && self.target.stage() == Some(row);
+        let is_deployed = self.target.stack.is_none() && self.target.stage() == Some(stage);
         let read = self.target.known_read_table().map(ToOwned::to_owned);
-        let deployment = Deployment { stage: Some(row.clone()), read_table: read, other_read_table: None };
-        if !is_told && let Deployed::NotYet(what) = deploy(&self.target, &deployment).await? {
-            let deploy = format!("make deploy STAGE={row} FROM={} CONFIG=…", step.before.stage);
+        let deployment = Deployment { stage: Some(stage.clone()), read_table: read, other_read_table: None };
+        if !is_deployed && let Deployed::NotYet(what) = deploy(&self.target, &deployment).await? {
+            let deploy = format!("make deploy STAGE={stage} FROM={} CONFIG=…", step.before.stage);
             let next_step = format!(
                 "run `{deploy}`; when no environment of the previous deployment is left, run \
-                 `watershed migrate advance --stage {row}`"
+                 `watershed migrate advance --stage {stage}`"
             );
             return Ok(Some(Stop { lines: vec![what], deploy: Some(format!("{deploy} ({deployment})")), next_step }));
         }
-        self.report.rows.push(row.clone());
+        self.report.rows.push(stage.clone());
         self.target = Target::find(self.target_options).await?;
         Ok(None)
     }
@@ -133,7 +133,7 @@ impl Run<'_> {
     /// Deletes stale entries of the shared cache, which readers of the next stage would see. It stops if the cache does not answer.
     /// If this tool has no URL of the cache, it deletes nothing: see docs/operations.md.
     async fn refresh(&self, step: &Step) -> Result<Option<Stop>, Failure> {
-        say(step, format_args!("deleting stale entries of the shared cache"));
+        print_phase(step, format_args!("deleting stale entries of the shared cache"));
         let stores = Stores { views: None, queue: None, ..self.seen_at(&step.row)? };
         for difference in stores.compare(SEGMENTS).await?.differences {
             stores.repair(&difference.of).await?;
@@ -146,16 +146,16 @@ impl Run<'_> {
     }
 
     /// Returns the stores that readers see at this stage, behind their memory caches.
-    fn seen_at(&self, row: &StageConfig) -> Result<Stores, Failure> {
-        let table = (row.reads_from == Source::ReadStore).then(|| self.target.read_table()).transpose()?;
+    fn seen_at(&self, stage: &StageConfig) -> Result<Stores, Failure> {
+        let table = (stage.reads_from == Source::ReadStore).then(|| self.target.read_table()).transpose()?;
         let stores = self.target.stores(table.as_ref())?;
-        let cache = stores.cache.filter(|_| row.has(Cache::Redis));
+        let cache = stores.cache.filter(|_| stage.has(Cache::Redis));
         Ok(Stores { cache, ..stores })
     }
 
-    async fn compare(&mut self, row: &StageConfig) -> Result<Option<Stop>, Failure> {
+    async fn compare(&mut self, stage: &StageConfig) -> Result<Option<Stop>, Failure> {
         let Some(options) = self.options else { return Ok(None) };
-        let comparison = self.seen_at(row)?.sample(options.sample).await?;
+        let comparison = self.seen_at(stage)?.sample(options.sample).await?;
         let Comparison { items, lag, differences, .. } = &comparison;
         let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
         self.report.compared += items;
@@ -178,7 +178,7 @@ impl Run<'_> {
 
     async fn soak(&mut self, migration: &Migration, step: &Step) -> Result<Option<Stop>, Failure> {
         let Some(options) = self.options else { return Ok(None) };
-        say(
+        print_phase(
             step,
             format_args!("comparing reads with the stored data, until {} after the cut-over", friendly(options.soak)),
         );
@@ -200,7 +200,7 @@ impl Run<'_> {
         let until = later(migration.cut_over_at.unwrap_or(migration.began_at), retention);
         if until <= Timestamp::now() {
             let parts = if step.before == step.row { "no parts" } else { "the parts that are no longer needed" };
-            say(step, format_args!("removing {parts}"));
+            print_phase(step, format_args!("removing {parts}"));
             return None;
         }
         let line = format!(
@@ -212,14 +212,14 @@ impl Run<'_> {
 
     async fn drain(&self, step: &Step) -> Result<Option<Stop>, Failure> {
         let url = self.target.queue_url()?;
-        say(step, format_args!("waiting until {url} is empty"));
+        print_phase(step, format_args!("waiting until {url} is empty"));
         let (client, deadline) = (self.target.sqs(), Instant::now() + DRAIN_MAX);
-        let pause = if self.target.stack.is_some() { LOOK_PAUSE_LOCAL } else { LOOK_PAUSE };
+        let pause = if self.target.stack.is_some() { COUNT_PAUSE_LOCAL } else { COUNT_PAUSE };
         let mut empty = 0;
         loop {
             let messages = counts(&client, url).await?;
             empty = if messages.all() == 0 { empty + 1 } else { 0 };
-            if empty == LOOKS_AT_QUEUE {
+            if empty == EMPTY_COUNTS {
                 return Ok(None);
             }
             if Instant::now() > deadline {
@@ -237,7 +237,7 @@ impl Run<'_> {
     }
 
     async fn dead_letters(&self, step: &Step) -> Result<Option<Stop>, Failure> {
-        say(step, format_args!("checking that there are none"));
+        print_phase(step, format_args!("checking that there are none"));
         let dead = counts(&self.target.sqs(), self.target.dead_letter_queue_url()?).await?.all();
         Ok((dead > 0).then(|| {
             let line = format!("dead letters left: {dead}. Later commands may depend on them");
@@ -250,7 +250,7 @@ impl Run<'_> {
 }
 
 /// Prints a message at once, so that a waiting operator sees it.
-fn say(step: &Step, what: std::fmt::Arguments<'_>) {
+fn print_phase(step: &Step, what: std::fmt::Arguments<'_>) {
     eprintln!("{}: {what}", step.phase());
 }
 
@@ -272,8 +272,8 @@ mod tests {
 
     const AT_ONCE: [&str; 4] = ["--soak", "0s", "--retention", "0s"];
 
-    fn rows(service: &Service) -> Vec<String> {
-        service.deployed().into_iter().map(|(_, row)| row).collect()
+    fn stages(service: &Service) -> Vec<String> {
+        service.deployed().into_iter().map(|(_, stage)| stage).collect()
     }
 
     #[tokio::test]
@@ -286,11 +286,11 @@ mod tests {
         let advance = [&["migrate", "advance", "--to", "read-store"], &AT_ONCE[..]].concat();
         let output = service.run(&advance).await.unwrap();
         assert!(!output.is_ok && output.lines().join("\n").contains("2 compared (1 different"), "{:?}", output.lines());
-        assert_eq!(rows(&service), ["read-store-expand"]);
+        assert_eq!(stages(&service), ["read-store-expand"]);
         service.view(&wrong, Projection::FIRST, |_| {}).await;
         let output = service.run(&advance).await.unwrap();
         assert!(output.is_ok, "{:?}", output.lines());
-        assert_eq!(rows(&service), ["read-store"]);
+        assert_eq!(stages(&service), ["read-store"]);
     }
 
     #[tokio::test]
@@ -303,23 +303,23 @@ mod tests {
         let advance = [&["migrate", "advance", "--to", "read-store"], &AT_ONCE[..]].concat();
         let output = service.run(&advance).await.unwrap();
         // Once before the cut-over, and once after it.
-        let told = output.lines().join("\n");
-        assert!(output.is_ok && told.contains("3 items copied, 6 compared (0 different"), "{told}");
-        let heard = service.heard();
-        let target_options = |wanted: &str| {
-            let found = heard.iter().enumerate().filter(|(_, (what, _))| what == wanted);
-            found.map(|(place, (_, body))| (place, body.clone())).collect::<Vec<_>>()
+        let text = output.lines().join("\n");
+        assert!(output.is_ok && text.contains("3 items copied, 6 compared (0 different"), "{text}");
+        let requests = service.requests();
+        let positions = |wanted: &str| {
+            let found = requests.iter().enumerate().filter(|(_, (what, _))| what == wanted);
+            found.map(|(position, (_, body))| (position, body.clone())).collect::<Vec<_>>()
         };
-        let [(expanded, _), (cut_over, _)] = target_options(DEPLOYMENT).try_into().unwrap();
-        let gone = target_options("draining").into_iter().find(|(_, left)| *left == json!(0)).unwrap().0;
-        let scans: Vec<usize> = target_options("Scan").into_iter().map(|(place, _)| place).collect();
-        assert!(expanded < gone && scans.iter().all(|scan| *scan > gone), "{heard:?}");
+        let [(expanded, _), (cut_over, _)] = positions(DEPLOYMENT).try_into().unwrap();
+        let gone = positions("draining").into_iter().find(|(_, left)| *left == json!(0)).unwrap().0;
+        let scans: Vec<usize> = positions("Scan").into_iter().map(|(position, _)| position).collect();
+        assert!(expanded < gone && scans.iter().all(|scan| *scan > gone), "{requests:?}");
         // The comparisons load views, and the backfill never does.
         let compared =
-            target_options("BatchGetItem").into_iter().filter(|(_, body)| body["RequestItems"]["read-v1"].is_object());
-        let compared: Vec<usize> = compared.map(|(place, _)| place).collect();
-        assert!(compared.iter().any(|place| *place < cut_over), "{heard:?}");
-        assert!(compared.iter().any(|place| *place > cut_over), "{heard:?}");
+            positions("BatchGetItem").into_iter().filter(|(_, body)| body["RequestItems"]["read-v1"].is_object());
+        let compared: Vec<usize> = compared.map(|(position, _)| position).collect();
+        assert!(compared.iter().any(|position| *position < cut_over), "{requests:?}");
+        assert!(compared.iter().any(|position| *position > cut_over), "{requests:?}");
     }
 
     /// Answers with the given counts of a queue in turn, then with an empty queue. The counts are: waiting, in flight, delayed.
@@ -348,22 +348,22 @@ mod tests {
     async fn a_queue_falls_out_of_use_when_nothing_waits_is_in_flight_or_comes_later_at_two_looks_in_a_row() {
         // Two comparisons precede the deployment that stops queueing. Each counts the messages before and after it.
         let comparisons = [[0; 3]; 4];
-        let looks = [[1, 0, 0], [0, 1, 0], [0, 0, 0], [0, 0, 1], [0, 0, 0], [0, 0, 0]];
-        let service = Service::at("cqrs", counting("commands", comparisons.into_iter().chain(looks))).await;
+        let counts = [[1, 0, 0], [0, 1, 0], [0, 0, 0], [0, 0, 1], [0, 0, 0], [0, 0, 0]];
+        let service = Service::at("cqrs", counting("commands", comparisons.into_iter().chain(counts))).await;
         let advance = [&["migrate", "advance", "--to", "read-store"], &AT_ONCE[..]].concat();
         let output = service.run(&advance).await.unwrap();
         assert!(output.is_ok, "{:?}", output.lines());
-        let heard = service.heard().into_iter();
-        let heard = heard.filter_map(|(what, body)| match what.as_str() {
+        let requests = service.requests().into_iter();
+        let requests = requests.filter_map(|(what, body)| match what.as_str() {
             DEPLOYMENT => Some(body["STAGE"].as_str().unwrap().to_owned()),
             "GetQueueAttributes" => Some(body["QueueUrl"].as_str().unwrap().rsplit('/').next().unwrap().to_owned()),
             _ => None,
         });
-        let compared = |row| ["commands", "commands", row];
+        let compared = |stage| ["commands", "commands", stage];
         // Both are counted again before the queue is removed.
         let end = ["dead", "cqrs-idle", "commands", "commands", "dead", "read-store"];
-        let due = [&compared("cqrs-expand")[..], &compared("cqrs-drain"), &["commands"; 6], &end].concat();
-        assert_eq!(heard.collect::<Vec<_>>(), due);
+        let expected = [&compared("cqrs-expand")[..], &compared("cqrs-drain"), &["commands"; 6], &end].concat();
+        assert_eq!(requests.collect::<Vec<_>>(), expected);
     }
 
     #[tokio::test]
@@ -382,9 +382,9 @@ mod tests {
             let service = Service::at("cqrs", counting("dead", counts)).await;
             let advance = [&["migrate", "advance", "--to", "read-store"], &AT_ONCE[..]].concat();
             let output = service.run(&advance).await.unwrap();
-            let told = output.lines().join("\n");
-            assert!(!output.is_ok && told.contains("dead letters left: 1"), "{told}");
-            assert_eq!(rows(&service), deployed);
+            let text = output.lines().join("\n");
+            assert!(!output.is_ok && text.contains("dead letters left: 1"), "{text}");
+            assert_eq!(stages(&service), deployed);
         });
         futures::future::join_all(attempts).await;
     }

@@ -61,7 +61,7 @@ fn describe(step: &Step) -> Planned {
 
 /// Lists the columns of the stage configuration that change.
 fn changes(before: &StageConfig, after: &StageConfig) -> Vec<String> {
-    let columns = |row: &StageConfig| serde_json::to_value(row).unwrap_or_default();
+    let columns = |stage: &StageConfig| serde_json::to_value(stage).unwrap_or_default();
     let (before, after) = (columns(before), columns(after));
     let columns = after.as_object().into_iter().flatten();
     let columns = columns.filter(|(name, _)| !["stage", "kind"].contains(&name.as_str()));
@@ -81,14 +81,20 @@ fn plain(value: &Value) -> String {
 
 fn costs(step: &Step) -> Vec<&'static str> {
     let rises = |column: fn(&StageConfig) -> bool| column(&step.row) && !column(&step.before);
-    let of_row = [
-        (rises(|row| row.writes_redis), "a Redis command for each command, from now on"),
-        (rises(|row| row.has(Cache::Redis)), "a Redis command for each read that memory does not answer, from now on"),
-        (rises(|row| row.writes_read_store), "2 WRU for each command, and 1 WRU for each index entry, from now on"),
-        (rises(|row| row.queue_deployed), "a send, and a share of a receive and of a delete, for each queued command"),
+    let of_deployment = [
+        (rises(|stage| stage.writes_redis), "a Redis command for each command, from now on"),
+        (
+            rises(|stage| stage.has(Cache::Redis)),
+            "a Redis command for each read that memory does not answer, from now on",
+        ),
+        (rises(|stage| stage.writes_read_store), "2 WRU for each command, and 1 WRU for each index entry, from now on"),
+        (
+            rises(|stage| stage.queue_deployed),
+            "a send, and a share of a receive and of a delete, for each queued command",
+        ),
     ];
     match step.action {
-        Action::Deploy(_) => of_row.into_iter().filter_map(|(applies, cost)| applies.then_some(cost)).collect(),
+        Action::Deploy(_) => of_deployment.into_iter().filter_map(|(applies, cost)| applies.then_some(cost)).collect(),
         Action::Backfill => vec![
             "1 RRU for each 4 KB of the write table, and 2 RRU for each 4 KB of the read table",
             "1 WRU for each item, and 1 WRU for each index entry",

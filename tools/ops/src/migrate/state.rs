@@ -91,12 +91,12 @@ impl Migration {
                 "no step has the name `{name}`: use the version of `watershed` that began the migration"
             ))
         };
-        let place = steps.iter().position(|step| step.to_string() == *name).ok_or_else(unknown)?;
-        Ok(steps.split_off(place))
+        let index = steps.iter().position(|step| step.to_string() == *name).ok_or_else(unknown)?;
+        Ok(steps.split_off(index))
     }
 
     /// Moves to the step after the first of `left`. After the last step, the migration ends.
-    pub(crate) fn pass(&mut self, left: &[Step]) {
+    pub(crate) fn advance(&mut self, left: &[Step]) {
         self.go_to(left.get(1).map(ToString::to_string));
     }
 
@@ -119,7 +119,7 @@ async fn read(notes: &SnapshotTable) -> Result<Option<(Migration, Vec<u8>)>, Fai
 }
 
 /// A migration whose lease this run holds.
-pub(crate) struct Held {
+pub(crate) struct HeldMigration {
     notes: SnapshotTable,
     owner: String,
     lease: Duration,
@@ -127,7 +127,7 @@ pub(crate) struct Held {
     current: Mutex<(Migration, Vec<u8>)>,
 }
 
-impl Held {
+impl HeldMigration {
     /// Takes the lease of the migration that `choose` returns. Fails if another run holds a lease.
     pub(crate) async fn take(
         target: &Target,
@@ -136,16 +136,16 @@ impl Held {
         choose: impl FnOnce(Option<Migration>) -> Result<Migration, Failure>,
     ) -> Result<Self, Failure> {
         let notes = target.states()?.snapshots();
-        let (noted, bytes) = read(&notes).await?.unzip();
-        if let Some(other) = noted.as_ref().and_then(Migration::live_lease) {
+        let (stored, bytes) = read(&notes).await?.unzip();
+        if let Some(other) = stored.as_ref().and_then(Migration::live_lease) {
             return Err(Failure::Untimely(format!(
                 "{} is running the migration, until {} or longer: wait until it ends; nothing was changed",
                 other.owner, other.until,
             )));
         }
-        let mut chosen = choose(noted)?;
+        let mut chosen = choose(stored)?;
         chosen.lease = Some(Lease { owner: owner.clone(), until: after(lease) });
-        let next = written(&chosen);
+        let next = encode(&chosen);
         if !notes.replace_bookmark(BOOKMARK, bytes.as_deref(), next.clone()).await? {
             return Err(Failure::Overtaken);
         }
@@ -170,7 +170,7 @@ impl Held {
         let mut current = self.current.lock().await;
         let mut next = current.0.clone();
         edit(&mut next);
-        let bytes = written(&next);
+        let bytes = encode(&next);
         if !self.notes.replace_bookmark(BOOKMARK, Some(&current.1), bytes.clone()).await? {
             return Err(Failure::Overtaken);
         }
@@ -222,6 +222,6 @@ pub(crate) fn later(time: Timestamp, duration: Duration) -> Timestamp {
     time.checked_add(duration).unwrap_or(Timestamp::MAX)
 }
 
-fn written(migration: &Migration) -> Vec<u8> {
+fn encode(migration: &Migration) -> Vec<u8> {
     serde_json::to_vec(migration).unwrap_or_default()
 }

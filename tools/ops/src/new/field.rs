@@ -168,10 +168,10 @@ fn range_of(text: &str) -> Option<Type> {
 }
 
 fn variants_of(text: &str) -> Result<Vec<String>, String> {
-    let (mut variants, mut met) = (Vec::new(), BTreeSet::new());
+    let (mut variants, mut seen) = (Vec::new(), BTreeSet::new());
     for variant in text.split('|') {
         self::variant(variant)?;
-        if !met.insert(variant) {
+        if !seen.insert(variant) {
             return Err(format!("`enum({})` names {variant} twice", text.escape_debug()));
         }
         variants.push(variant.to_owned());

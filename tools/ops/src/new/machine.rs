@@ -43,19 +43,19 @@ impl Machine {
     }
 
     /// Returns the fewest actions that lead a new item to a state that allows this action. Returns `None` if no actions do.
-    pub(super) fn way_to(&self, action: &Action) -> Option<Vec<&str>> {
-        let mut ways: Vec<(&str, Vec<&str>)> = vec![(self.states.first()?, Vec::new())];
-        let mut place = 0;
-        while let Some((state, way)) = ways.get(place).cloned() {
+    pub(super) fn path_to(&self, action: &Action) -> Option<Vec<&str>> {
+        let mut paths: Vec<(&str, Vec<&str>)> = vec![(self.states.first()?, Vec::new())];
+        let mut index = 0;
+        while let Some((state, path)) = paths.get(index).cloned() {
             if action.from.iter().any(|from| from == state) {
-                return Some(way);
+                return Some(path);
             }
             for next in self.actions.iter().filter(|next| next.from.iter().any(|from| from == state)) {
-                if !ways.iter().any(|(known, _)| *known == next.to) {
-                    ways.push((&next.to, [way.as_slice(), &[&next.name]].concat()));
+                if !paths.iter().any(|(known, _)| *known == next.to) {
+                    paths.push((&next.to, [path.as_slice(), &[&next.name]].concat()));
                 }
             }
-            place += 1;
+            index += 1;
         }
         None
     }
@@ -65,8 +65,8 @@ impl Action {
     fn of(given: &str) -> Result<Self, String> {
         let wrong =
             || format!("`{}` is not an action: give name:from->to, for example pay:open->paid", given.escape_debug());
-        let (name, way) = given.split_once(':').ok_or_else(wrong)?;
-        let (from, to) = way.split_once("->").ok_or_else(wrong)?;
+        let (name, transition) = given.split_once(':').ok_or_else(wrong)?;
+        let (from, to) = transition.split_once("->").ok_or_else(wrong)?;
         let from: Vec<_> = from.split(',').map(str::to_owned).collect();
         for name in from.iter().map(String::as_str).chain([name, to]) {
             variant(name)?;

@@ -143,8 +143,8 @@ fn enumeration(doc: &str, name: &str, variants: &[String], has_default: bool) ->
     let variants: Vec<String> = variants
         .iter()
         .enumerate()
-        .map(|(place, variant)| {
-            let mark = if has_default && place == 0 { "    #[default]\n" } else { "" };
+        .map(|(index, variant)| {
+            let mark = if has_default && index == 0 { "    #[default]\n" } else { "" };
             format!("    /// The value `{variant}`.\n{mark}    {},\n", camel_case(variant))
         })
         .collect();
@@ -194,7 +194,7 @@ impl StateMachine for {state} {{
 
 /// Returns the source of an action's test. The test begins with the actions that lead to a state that allows it.
 fn case(machine: &Machine, action: &Action) -> Option<String> {
-    let way: Vec<_> = machine.way_to(action)?.iter().map(|action| format!("\"{action}\"")).collect();
+    let path: Vec<_> = machine.path_to(action)?.iter().map(|action| format!("\"{action}\"")).collect();
     let Action { name, to, .. } = action;
     Some(format!(
         "
@@ -203,6 +203,6 @@ fn after_{name}_it_is_{to}() {{
     after([{}]).when(act(\"{name}\")).shows(&json!({{\"{FIELD}\": \"{to}\"}}));
 }}
 ",
-        way.join(", ")
+        path.join(", ")
     ))
 }

@@ -26,9 +26,9 @@ impl TokenBucket {
         Self { rate, burst, saved: burst }
     }
 
-    /// Returns how much of `asked` it allows in this second.
-    pub(super) fn take(&mut self, asked: f64) -> f64 {
-        let taken = asked.min(self.rate + self.saved);
+    /// Returns how much of `requested` it allows in this second.
+    pub(super) fn take(&mut self, requested: f64) -> f64 {
+        let taken = requested.min(self.rate + self.saved);
         self.saved = (self.saved + self.rate - taken).min(self.burst);
         taken
     }
@@ -182,8 +182,8 @@ mod tests {
     #[test]
     fn a_bucket_gives_what_it_has_saved_up_once() {
         let mut bucket = TokenBucket::new(10.0, 5.0);
-        for (asked, taken) in [(20.0, 15.0), (20.0, 10.0), (8.0, 8.0), (20.0, 12.0)] {
-            close(bucket.take(asked), taken);
+        for (requested, taken) in [(20.0, 15.0), (20.0, 10.0), (8.0, 8.0), (20.0, 12.0)] {
+            close(bucket.take(requested), taken);
         }
     }
 

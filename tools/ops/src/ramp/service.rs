@@ -32,7 +32,8 @@ pub(super) enum Bound {
 /// The counts of one second, in requests.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub(super) struct Second {
-    pub(super) asked: f64,
+    #[serde(rename = "asked")]
+    pub(super) requests: f64,
     pub(super) answered: f64,
     /// Requests that the front door answered with 429.
     pub(super) too_many: f64,
@@ -52,7 +53,7 @@ impl Second {
     /// Returns the sum of both.
     pub(super) fn and(self, other: Self) -> Self {
         Self {
-            asked: self.asked + other.asked,
+            requests: self.requests + other.requests,
             answered: self.answered + other.answered,
             too_many: self.too_many + other.too_many,
             no_environment: self.no_environment + other.no_environment,
@@ -120,9 +121,9 @@ impl<'a> Service<'a> {
 
     /// Simulates one second, with these requests and the commands in the queue.
     pub(super) fn second(&mut self, reads: f64, writes: f64) -> Second {
-        let (asked, environments) = (reads + writes, self.environments());
-        let let_in = self.front_door(asked);
-        let share = part(let_in, asked);
+        let (requests, environments) = (reads + writes, self.environments());
+        let admitted = self.front_door(requests);
+        let share = part(admitted, requests);
         let (reads, writes) = self.functions(reads * share, writes * share);
         let invoked = reads + writes;
         let reads_of_store = self.reads_of_store(reads, writes);
@@ -133,10 +134,10 @@ impl<'a> Service<'a> {
         }
         let answered = reads - reads_of_store + found + if self.model.is_queued() { accepted } else { applied };
         Second {
-            asked,
+            requests,
             answered,
-            too_many: asked - let_in,
-            no_environment: let_in - invoked,
+            too_many: requests - admitted,
+            no_environment: admitted - invoked,
             throttled: invoked - answered,
             cold_starts: self.environments() - environments,
             accepted,
@@ -145,10 +146,10 @@ impl<'a> Service<'a> {
     }
 
     /// Returns the requests that the front door does not answer with 429.
-    fn front_door(&mut self, asked: f64) -> f64 {
-        let by_us = self.our_throttle.take(asked);
+    fn front_door(&mut self, requests: f64) -> f64 {
+        let by_us = self.our_throttle.take(requests);
         let by_aws = self.http_api.take(by_us);
-        self.note(by_us < asked, Bound::OurThrottle);
+        self.note(by_us < requests, Bound::OurThrottle);
         self.note(by_aws < by_us, Bound::HttpApi);
         by_aws
     }
@@ -158,7 +159,7 @@ impl<'a> Service<'a> {
         let model = self.model;
         let (needed_by_reads, needed_by_writes) =
             (environments(reads, model.read_ms()), environments(writes, model.write_ms()));
-        let is_one_function = model.row.binaries.len() == 1;
+        let is_one_function = model.config.binaries.len() == 1;
         let (read, write) = match is_one_function {
             true => (needed_by_reads + needed_by_writes, 0.0),
             false => (needed_by_reads, needed_by_writes),
@@ -179,9 +180,9 @@ impl<'a> Service<'a> {
         if !model.has_redis() {
             return of_reads(model.by_store());
         }
-        let asked = (reads + writes) * model.cache_units();
+        let units = (reads + writes) * model.cache_units();
         let connected = part(CACHE_CONNECTIONS, self.environments() + self.batches);
-        let served = part(self.cache_units, asked).min(connected);
+        let served = part(self.cache_units, units).min(connected);
         self.note(served < 1.0, Bound::Cache);
         of_reads(model.by_store()) + of_reads(model.by_redis()) * (1.0 - served)
     }
@@ -206,7 +207,7 @@ impl<'a> Service<'a> {
     /// index without enough capacity throttles its table.
     fn stores(&mut self, reads: f64, commands: f64) -> (f64, f64) {
         let model = self.model;
-        let read_first = if model.row.reads_from == Source::WriteStore { commands * model.read_unit() } else { 0.0 };
+        let read_first = if model.config.reads_from == Source::WriteStore { commands * model.read_unit() } else { 0.0 };
         let read_units = reads * model.read_units_of_miss() + read_first;
         let readable = part(self.table_reads.takes(), read_units);
         let write_units = commands * model.write_units_of_busiest();

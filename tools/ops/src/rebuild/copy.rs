@@ -29,7 +29,7 @@ struct Attempt {
 
 /// The progress of one segment.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-struct Stand {
+struct SegmentProgress {
     after: Option<String>,
     copied: u64,
     /// Items of the write table that were read: states and unique keys.
@@ -51,9 +51,9 @@ impl Progress {
     pub(crate) async fn of(notes: &SnapshotTable) -> Result<Option<Self>, Failure> {
         let Some(attempt) = attempt(notes).await? else { return Ok(None) };
         let mut progress = Self { segments: attempt.segments, ..Self::default() };
-        for stand in stands(notes, &attempt).await? {
-            progress.copied += stand.copied;
-            progress.segments_done += u32::from(stand.done);
+        for segment in load_segments(notes, &attempt).await? {
+            progress.copied += segment.copied;
+            progress.segments_done += u32::from(segment.done);
         }
         Ok(Some(progress))
     }
@@ -86,13 +86,13 @@ impl Copy {
     ) -> Result<Self, Failure> {
         let views = target.views(new);
         let notes = views.snapshots();
-        let noted = attempt(&notes).await?.filter(|attempt| name.is_none_or(|name| name == attempt.id));
-        let attempt = if let Some(attempt) = noted {
+        let stored = attempt(&notes).await?.filter(|attempt| name.is_none_or(|name| name == attempt.id));
+        let attempt = if let Some(attempt) = stored {
             attempt
         } else {
             let id = name.map_or_else(|| uuid::Uuid::now_v7().to_string(), ToOwned::to_owned);
             let attempt = Attempt { id, segments };
-            notes.set_bookmark(ATTEMPT, written(&attempt)).await?;
+            notes.set_bookmark(ATTEMPT, encode(&attempt)).await?;
             attempt
         };
         let pace = rate.map(pace);
@@ -101,12 +101,12 @@ impl Copy {
 
     /// Copies the rest, and returns how many states all runs of the attempt have copied.
     pub(crate) async fn run(&self) -> Result<u64, Failure> {
-        let stands = stands(&self.notes, &self.attempt).await?;
+        let segments = load_segments(&self.notes, &self.attempt).await?;
         // The scans read unique keys too, but do not copy them. So the bar counts the items that are read.
         let bar = bar("items read", self.states.approximate_len().await?.unwrap_or_default());
-        bar.set_position(stands.iter().map(|stand| stand.read).sum());
+        bar.set_position(segments.iter().map(|segment| segment.read).sum());
         bar.reset_eta();
-        let parts = (0..).zip(stands).map(|(segment, stand)| self.copy_segment(segment, stand, &bar));
+        let parts = (0..).zip(segments).map(|(number, segment)| self.copy_segment(number, segment, &bar));
         let side_by_side = usize::try_from(self.attempt.segments).unwrap_or(1);
         let parts = stream::iter(parts).buffer_unordered(side_by_side);
         let copied = parts.try_fold(0, |sum, copied| async move { Ok(sum + copied) }).await?;
@@ -114,20 +114,20 @@ impl Copy {
         Ok(copied)
     }
 
-    async fn copy_segment(&self, segment: u32, mut stand: Stand, bar: &ProgressBar) -> Result<u64, Failure> {
-        while !stand.done {
+    async fn copy_segment(&self, number: u32, mut segment: SegmentProgress, bar: &ProgressBar) -> Result<u64, Failure> {
+        while !segment.done {
             let page =
-                self.states.scan(&resources::kinds(), segment, self.attempt.segments, stand.after.take()).await?;
+                self.states.scan(&resources::kinds(), number, self.attempt.segments, segment.after.take()).await?;
             let copies = page.entries.iter().map(|(key, state)| self.copy(key, state, bar));
             stream::iter(copies).buffer_unordered(PUTS_MAX).try_collect::<()>().await?;
             bar.inc(page.items.saturating_sub(page.entries.len() as u64));
-            stand.copied += page.entries.len() as u64;
-            stand.read += page.items;
-            (stand.done, stand.after) = (page.next.is_none(), page.next);
+            segment.copied += page.entries.len() as u64;
+            segment.read += page.items;
+            (segment.done, segment.after) = (page.next.is_none(), page.next);
             // The progress covers only copied pages. To copy a page again changes nothing.
-            self.notes.set_bookmark(&segment_note(&self.attempt, segment), written(&stand)).await?;
+            self.notes.set_bookmark(&segment_note(&self.attempt, number), encode(&segment)).await?;
         }
-        Ok(stand.copied)
+        Ok(segment.copied)
     }
 
     /// Copies one state. It leaves out a state that this code cannot read; the comparison reports it.
@@ -147,21 +147,21 @@ async fn attempt(notes: &SnapshotTable) -> Result<Option<Attempt>, Failure> {
     notes.bookmark(ATTEMPT).await?.map(|note| read_note(ATTEMPT, &note)).transpose()
 }
 
-async fn stands(notes: &SnapshotTable, attempt: &Attempt) -> Result<Vec<Stand>, Failure> {
-    let mut stands = Vec::new();
-    for segment in 0..attempt.segments {
-        let name = segment_note(attempt, segment);
+async fn load_segments(notes: &SnapshotTable, attempt: &Attempt) -> Result<Vec<SegmentProgress>, Failure> {
+    let mut segments = Vec::new();
+    for number in 0..attempt.segments {
+        let name = segment_note(attempt, number);
         let note = notes.bookmark(&name).await?;
-        stands.push(note.map(|note| read_note(&name, &note)).transpose()?.unwrap_or_default());
+        segments.push(note.map(|note| read_note(&name, &note)).transpose()?.unwrap_or_default());
     }
-    Ok(stands)
+    Ok(segments)
 }
 
-fn segment_note(attempt: &Attempt, segment: u32) -> String {
-    format!("{ATTEMPT}/{}/{segment}", attempt.id)
+fn segment_note(attempt: &Attempt, number: u32) -> String {
+    format!("{ATTEMPT}/{}/{number}", attempt.id)
 }
 
-fn written(note: &impl Serialize) -> Vec<u8> {
+fn encode(note: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(note).unwrap_or_default()
 }
 

@@ -31,7 +31,7 @@ pub(super) struct Service {
     url: String,
     token: Option<HeaderValue>,
     /// The time for all requests together, and its end.
-    patience: Duration,
+    time_limit: Duration,
     deadline: Instant,
 }
 
@@ -46,9 +46,9 @@ pub(super) struct Call {
     is_anonymous: bool,
 }
 
-/// An answer.
+/// A response.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct Response {
     /// The method and the path, such as `GET /health`.
     call: String,
     route: Route,
@@ -60,7 +60,7 @@ pub(super) struct Answer {
 }
 
 impl Service {
-    pub(super) fn new(url: &str, token: Option<&str>, patience: Duration) -> Result<Self, Failure> {
+    pub(super) fn new(url: &str, token: Option<&str>, time_limit: Duration) -> Result<Self, Failure> {
         let wrong =
             |_| Failure::Impossible("WATERSHED_TOKEN has characters that no token has: set it to the token alone");
         let token = token.map(|token| HeaderValue::from_str(&format!("Bearer {token}"))).transpose().map_err(wrong)?;
@@ -70,7 +70,7 @@ impl Service {
         });
         let connector = HttpsConnectorBuilder::new().with_tls_config(tls(url)?).https_or_http().enable_http1().build();
         let client = Client::builder(TokioExecutor::new()).build(connector);
-        Ok(Self { client, url: url.to_owned(), token, patience, deadline: Instant::now() + patience })
+        Ok(Self { client, url: url.to_owned(), token, time_limit, deadline: Instant::now() + time_limit })
     }
 
     pub(super) fn has_token(&self) -> bool {
@@ -88,11 +88,11 @@ impl Service {
     }
 
     /// Sets the time for all further requests, from now.
-    pub(super) fn restart(&mut self, patience: Duration) {
-        (self.patience, self.deadline) = (patience, Instant::now() + patience);
+    pub(super) fn restart(&mut self, time_limit: Duration) {
+        (self.time_limit, self.deadline) = (time_limit, Instant::now() + time_limit);
     }
 
-    pub(super) async fn send(&self, call: Call) -> Result<Answer, Fault> {
+    pub(super) async fn send(&self, call: Call) -> Result<Response, Fault> {
         let Call { method, path, mut headers, body, route, is_anonymous } = call;
         let call = format!("{method} {path}");
         let token = self.token.as_ref().filter(|_| route == Route::Guarded && !is_anonymous);
@@ -107,16 +107,16 @@ impl Service {
         *request.uri_mut() = uri.map_err(|error| failed(explain(&error), fault::NO_CONNECTION))?;
 
         let began = Instant::now();
-        let (status, headers, body) = timeout_at(self.deadline, self.answer(request))
+        let (status, headers, body) = timeout_at(self.deadline, self.exchange(request))
             .await
-            .map_err(|_| failed(format!("none in {} s", self.patience.as_secs()), fault::NO_ANSWER))?
+            .map_err(|_| failed(format!("none in {} s", self.time_limit.as_secs()), fault::NO_ANSWER))?
             .map_err(|cause| failed(cause, fault::NO_CONNECTION))?;
         let has_token = token.is_some();
-        Ok(Answer { call, route, has_token, status, headers, body, took: began.elapsed() })
+        Ok(Response { call, route, has_token, status, headers, body, took: began.elapsed() })
     }
 
     /// Returns status, headers and body, or the cause if there is no answer.
-    async fn answer(&self, request: Request<Full<Bytes>>) -> Result<(u16, HeaderMap, Bytes), String> {
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<(u16, HeaderMap, Bytes), String> {
         let response = self.client.request(request).await.map_err(|error| explain(&error))?;
         let (Parts { status, headers, .. }, body) = response.into_parts();
         let body = body.collect().await.map_err(|error| explain(&error))?.to_bytes();
@@ -169,7 +169,7 @@ impl Call {
     }
 }
 
-impl Answer {
+impl Response {
     pub(super) fn call(&self) -> &str {
         &self.call
     }
@@ -205,8 +205,8 @@ impl Answer {
 
     /// Requires one of these statuses.
     pub(super) fn expect(&self, statuses: &[u16]) -> Result<(), Fault> {
-        let told: Vec<String> = statuses.iter().map(u16::to_string).collect();
-        if statuses.contains(&self.status) { Ok(()) } else { Err(self.fault(told.join(" or "))) }
+        let expected: Vec<String> = statuses.iter().map(u16::to_string).collect();
+        if statuses.contains(&self.status) { Ok(()) } else { Err(self.fault(expected.join(" or "))) }
     }
 
     pub(super) fn header(&self, name: &str) -> Result<&str, Fault> {
