@@ -538,7 +538,7 @@ mod tests {
     }
 
     #[test]
-    fn a_backlog_explains_missing_and_older_views_and_nothing_else() {
+    fn a_backlog_explains_only_missing_and_stale_views() {
         let (older, orphaned) = ((DifferenceKind::ViewOlder, 2), (DifferenceKind::ViewOrphaned, 1));
         for (by_kind, queued, may_be_backlog, remark) in [
             (&[older][..], Some(3), true, Some("3 commands are in the queue, and may explain 2 of 2 differences")),
@@ -559,7 +559,7 @@ mod tests {
     }
 
     #[test]
-    fn a_difference_is_lag_only_if_what_was_due_has_come() {
+    fn a_difference_is_lag_only_if_the_expected_version_has_arrived() {
         let before = difference(7, Some(5));
         for (expected, found, has_moved_on) in [
             (7, Some(5), false),
@@ -579,7 +579,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_user_and_every_place_in_a_list_is_compared() {
+    async fn every_item_and_every_list_entry_is_compared() {
         let service = Service::at("read-store", |_, _| None).await;
         let mut keys = Vec::new();
         for _ in 0..6 {

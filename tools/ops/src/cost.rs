@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lith_at_a_hundred_requests_a_second_costs_what_is_worked_out_by_hand() {
+    fn a_lith_at_a_hundred_requests_a_second_costs_the_amount_calculated_by_hand() {
         let bill = bill("lambda-lith", 100.0, &["--traced", "0.05"]);
         // 100 × 730 × 3,600 = 262.8 million requests.
         close(dollars_of(&bill, "HTTP API"), 262.8);
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn cqrs_at_ten_thousand_requests_a_second_costs_what_is_worked_out_by_hand() {
+    fn cqrs_at_ten_thousand_requests_a_second_costs_the_amount_calculated_by_hand() {
         let bill = bill("cqrs", 10_000.0, &[]);
         close(dollars_of(&bill, "HTTP API"), 300.0 + (26_280.0 - 300.0) * 0.90);
         close(dollars_of(&bill, "Lambda requests"), 26_280.0 * 1.01 * 0.20);
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn what_idles_costs_the_sum_of_what_is_fixed() {
+    fn an_idle_service_costs_the_sum_of_its_fixed_items() {
         let options = options(&[]);
         for stage in STAGES {
             let model = Model::new(&options, Some(stage)).unwrap();

@@ -505,7 +505,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_dead_letter_is_written_down_then_sent_back_then_deleted() {
+    async fn a_dead_letter_is_logged_then_sent_back_then_deleted() {
         let letters = letters(&["a", "b"]);
         let dead = Dead::with(&letters, "").await;
         let output = dead.run(&REDRIVE).await.unwrap();
@@ -531,7 +531,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_dead_letter_that_is_not_taken_back_stays_where_it_is() {
+    async fn a_dead_letter_that_cannot_be_sent_back_stays_in_its_queue() {
         let dead = Dead::with(&letters(&["a", "b"]), "SendMessage").await;
         assert!(dead.run(&REDRIVE).await.is_err());
         let given_back = [("SendMessage", ""), ("ChangeMessageVisibility", "a"), ("ChangeMessageVisibility", "b")];
@@ -559,7 +559,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_dead_letter_is_written_down_then_its_command_marked_then_deleted() {
+    async fn a_dead_letter_is_logged_then_its_command_is_marked_then_it_is_deleted() {
         let letters = [letter("a"), json!({ "MessageId": "b", "ReceiptHandle": "handle of b", "Body": "poison" })];
         let dead = Dead::with(&letters, "").await;
         dead.run(&DISCARD).await.unwrap();
@@ -572,7 +572,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_dead_letter_whose_command_cannot_be_marked_stays_where_it_is() {
+    async fn a_dead_letter_whose_command_cannot_be_marked_stays_in_its_queue() {
         let dead = Dead::with(&letters(&["a", "b"]), "PutItem").await;
         assert!(dead.run(&DISCARD).await.is_err());
         let given_back = [("PutItem", ""), ("ChangeMessageVisibility", "a"), ("ChangeMessageVisibility", "b")];
@@ -580,7 +580,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_is_done_that_cannot_be_written_down_and_nothing_that_is_only_asked_for() {
+    async fn nothing_is_done_without_an_audit_log_or_in_a_dry_run() {
         for command in [&REDRIVE[..], &DISCARD] {
             let dead = Dead::with(&letters(&["a"]), "").await;
             let nowhere = [command, &["/nonexistent/log"]].concat();

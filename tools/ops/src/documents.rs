@@ -28,7 +28,7 @@ fn the_documents_show_what_cost_limits_and_ramp_print() {
 }
 
 #[test]
-fn our_own_bounds_are_those_of_the_cdk_app() {
+fn our_own_limits_are_those_of_the_cdk_app() {
     let says = |file: &str, what: String| {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../cdk/lib").join(file);
         let text = std::fs::read_to_string(path).unwrap().replace('_', "");

@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn each_quota_is_reached_where_it_is_worked_out_by_hand() {
+    fn each_quota_is_reached_at_the_rate_calculated_by_hand() {
         let cqrs = limits_of("cqrs", &[]);
         close(reached(&cqrs, "HTTP API"), 10_000.0);
         // 0.9 + 0.1 requests, at ten per second and environment; and 0.01 batches of 60 ms, which count as 100 ms.
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_a_deployment_has_can_be_reached() {
+    fn only_the_quotas_of_deployed_parts_are_reached() {
         let has = |limits: &[Limit], quota| limits.iter().any(|limit| limit.quota.name.starts_with(quota));
         assert!(has(&limits_of("cqrs", &["--queue", "fifo"]), "FIFO") && !has(&limits_of("cqrs", &[]), "FIFO"));
         assert!(has(&limits_of("cqrs", &[]), "Redis") && !has(&limits_of("cqrs", &["--without-redis"]), "Redis"));

@@ -260,7 +260,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn items_are_counted_by_started_units() {
+    fn item_sizes_are_rounded_up_to_whole_units() {
         let options = options(&["--item-bytes", "5000", "--reads", "0"]);
         let model = Model::new(&options, Some("lambda-lith")).unwrap();
         close(model.write_units(), 2.0 * (5.0 + 1.0) + 5.0 * 5.0);
@@ -268,14 +268,14 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_fills_no_redis_is_read_at_half_the_price_from_the_read_store() {
+    fn reads_of_the_read_store_that_fill_no_redis_cost_half() {
         let options = options(&["--reads", "1", "--hot", "0", "--without-redis"]);
         close(Model::new(&options, Some("redis-cache")).unwrap().read_units(), 1.0);
         close(Model::new(&options, Some("read-store")).unwrap().read_units(), 0.5);
     }
 
     #[test]
-    fn a_batch_fills_with_the_rate() {
+    fn batches_grow_with_the_rate() {
         let options = options(&["--reads", "0.5", "--batch", "10"]);
         let model = Model::new(&options, Some("cqrs")).unwrap();
         close(model.batch(0.0), 1.0);
@@ -287,7 +287,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn of_requests_a_first_in_each_second_is_traced_and_a_share_of_the_others_or_none() {
+    fn the_first_request_of_each_second_is_traced_and_a_share_of_the_others_or_none() {
         let traces = |share, rate| Model::new(&options(&["--traced", share]), None).unwrap().traces(rate);
         close(traces("0.05", 0.5), 0.5);
         close(traces("0.05", 101.0), 6.0);
@@ -295,7 +295,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused_with_what_would() {
+    fn invalid_options_are_refused_with_the_valid_values() {
         let refused =
             |argument: &str, value: &str| Parsed::try_parse_from(["test", argument, value]).unwrap_err().to_string();
         assert!(refused("--reads", "1.5").contains("a share is a number from 0 to 1"));

@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_refused_in_one_line() {
+    fn invalid_options_are_refused_in_one_line() {
         let field = ["--field", "a:text"];
         for (arguments, says) in [
             (&["users"][..], "/users is already served"),

@@ -181,7 +181,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_broken_table_of_stages_is_said_in_one_line_with_its_place() {
+    fn a_broken_table_of_stages_is_reported_in_one_line_with_its_position() {
         for broken in ["", "[", r#"[{"stage": "cqrs"}]"#, r#"[{"stage": "cqrs", "kind": "step"}]"#] {
             let error = serde_json::from_str::<Vec<StageConfig>>(broken).unwrap_err();
             let text = Failure::from(StageError::from(error)).to_string();

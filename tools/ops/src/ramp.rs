@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn every_request_is_answered_or_refused_and_every_command_applied_or_waiting_or_dead() {
+    fn every_request_is_answered_or_refused_and_every_command_is_applied_waiting_or_dead() {
         for stage in ["lambda-lith", "read-store", "cqrs"] {
             for arguments in [&["--raised"][..], &["--raised", "--no-splits", "--hold", "1800"], &["--queue", "fifo"]] {
                 let ramp = ramp(stage, arguments);
@@ -254,7 +254,7 @@ mod tests {
 
     /// This simulation and the calculated limits check each other. The load rises so slowly that nothing has to grow.
     #[test]
-    fn on_a_slow_climb_that_is_reached_first_which_the_quotas_say() {
+    fn a_slow_climb_first_reaches_the_limit_that_the_quotas_predict() {
         let climb = ["--rates", "10,20000", "--climb", "40000", "--hold", "1", "--no-splits"];
         let slow = |stage, arguments: &[&str]| {
             let first = ramp(stage, &[&climb, arguments].concat()).reached.remove(0);
@@ -273,14 +273,14 @@ mod tests {
     }
 
     #[test]
-    fn the_seed_decides() {
+    fn the_same_seed_gives_the_same_run() {
         let document = |seed| serde_json::to_string(&ramp("cqrs", &["--seed", seed])).unwrap();
         assert_eq!(document("1"), document("1"));
         assert_ne!(document("1"), document("2"));
     }
 
     #[test]
-    fn a_queue_takes_what_its_list_does_not_and_gives_it_back_later() {
+    fn a_queue_absorbs_the_writes_that_a_list_cannot_take_and_drains_later() {
         let load = ["--rates", "10,8000", "--raised", "--no-splits", "--hold", "600"];
         let (sync, queued) = (ramp("read-store", &load), ramp("cqrs", &load));
         assert!(sync.steps[1].sum.throttled > 100_000.0, "{sync:?}");
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_turned_on_helps_against_what_it_is_for() {
+    fn each_option_lifts_the_limit_that_it_is_for() {
         let first = |arguments: &[&str]| reached(&ramp("cqrs", arguments));
         assert_eq!(first(&["--rates", "10,10000"])[..2], [Bound::List, Bound::OurThrottle]);
         assert!(!first(&["--rates", "10,10000", "--raised"]).contains(&Bound::OurThrottle));
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_of_nothing_is_answered_with_nothing() {
+    fn a_rate_of_zero_reaches_no_limit() {
         let ramp = ramp("cqrs", &["--rates", "0"]);
         assert!(ramp.reached.is_empty() && ramp.drained_after == Some(0), "{ramp:?}");
         close(ramp.steps[0].sum.requests, 0.0);

@@ -202,7 +202,7 @@ mod tests {
     const NEXT: Projection = Projection(2);
 
     #[tokio::test]
-    async fn nothing_is_copied_before_the_last_environment_that_does_not_know_the_new_read_store_is_gone() {
+    async fn nothing_is_copied_before_the_last_environment_without_the_new_read_store_has_ended() {
         let service = Service::at("cqrs", |_, _| None).await;
         for _ in 0..3 {
             service.item().await;
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn readers_see_the_other_read_store_only_if_its_lists_are_right_as_well() {
+    async fn readers_switch_to_the_other_read_store_only_if_its_lists_match_too() {
         let service = Service::at("cqrs", |_, _| None).await.with_other_read_table();
         let key = service.item().await;
         let moved: fn(&mut Snapshot) = |view| view.index[0].sort.push('z');

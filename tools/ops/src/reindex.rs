@@ -108,7 +108,7 @@ mod tests {
     use crate::testing::Service;
 
     #[tokio::test]
-    async fn entries_that_this_code_makes_otherwise_are_written_anew_and_newer_states_left_alone() {
+    async fn outdated_index_entries_are_rewritten_and_newer_states_stay_unchanged() {
         let service = Service::at("cqrs", |_, _| None).await;
         let (old, right) = (service.item().await, service.item().await);
         let stored = async || service.states.load(&[old.clone(), right.clone()]).await.unwrap();

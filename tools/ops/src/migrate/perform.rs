@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn readers_are_cut_over_only_if_lists_are_right_as_well() {
+    async fn readers_are_cut_over_only_if_lists_match_too() {
         let service = Service::at("redis-cache", |_, _| None).await;
         let (right, wrong) = (service.item().await, service.item().await);
         service.view(&right, Projection::FIRST, |_| {}).await;
@@ -294,8 +294,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_read_store_is_filled_when_the_last_environment_that_does_not_write_it_is_gone_and_compared_before_it_is_read()
-     {
+    async fn a_read_store_is_filled_after_the_last_environment_that_does_not_write_it_and_compared_before_it_is_read() {
         let service = Service::at("redis-cache", |_, _| None).await;
         for _ in 0..3 {
             service.item().await;
@@ -345,7 +344,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_queue_falls_out_of_use_when_nothing_waits_is_in_flight_or_comes_later_at_two_looks_in_a_row() {
+    async fn a_queue_falls_out_of_use_when_it_is_empty_at_two_counts_in_a_row() {
         // Two comparisons precede the deployment that stops queueing. Each counts the messages before and after it.
         let comparisons = [[0; 3]; 4];
         let counts = [[1, 0, 0], [0, 1, 0], [0, 0, 0], [0, 0, 1], [0, 0, 0], [0, 0, 0]];
@@ -367,7 +366,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_queue_stays_in_use_while_a_dead_letter_waits_is_being_looked_at_or_comes_later() {
+    async fn a_queue_stays_in_use_while_a_dead_letter_is_waiting_in_flight_or_delayed() {
         for (clean, deployed) in
             [(0, &["cqrs-expand", "cqrs-drain"][..]), (1, &["cqrs-expand", "cqrs-drain", "cqrs-idle"])]
         {

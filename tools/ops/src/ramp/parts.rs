@@ -180,7 +180,7 @@ mod tests {
     use crate::model::tests::close;
 
     #[test]
-    fn a_bucket_gives_what_it_has_saved_up_once() {
+    fn a_bucket_allows_its_saved_burst_once() {
         let mut bucket = TokenBucket::new(10.0, 5.0);
         for (requested, taken) in [(20.0, 15.0), (20.0, 10.0), (8.0, 8.0), (20.0, 12.0)] {
             close(bucket.take(requested), taken);
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn environments_come_at_their_pace_and_stay() {
+    fn environments_start_at_their_rate_and_remain() {
         let mut environments = Environments::new(1_000.0, 100.0);
         for (needed, most, count) in [
             (1_500.0, 9_000.0, 1_100.0),
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fails_comes_again_after_its_time_and_is_dead_after_its_last_delivery() {
+    fn a_failed_command_is_redelivered_after_a_while_and_is_a_dead_letter_after_its_last_delivery() {
         let mut queue = Queue::new(0);
         queue.send(10.0);
         queue.received(10.0, 4.0);

@@ -122,7 +122,7 @@ mod tests {
     const SEEN: Seen<'_> = Seen { status: 500, request_id: None, route: Route::Default, has_token: false };
 
     #[test]
-    fn a_failure_names_the_thing_to_look_at() {
+    fn a_failure_names_the_part_to_look_at() {
         let guarded = Seen { route: Route::Guarded, has_token: true, ..SEEN };
         for (seen, next) in [
             (SEEN, "the Lambda permission of $default"),
