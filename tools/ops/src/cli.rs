@@ -130,7 +130,7 @@ pub(crate) struct SmokeOptions {
     #[arg(long, value_name = "URL", value_parser = service_url)]
     pub(crate) url: String,
     /// Time for all checks, from 1s to 1h. A deletion after a failure takes up to 10s more.
-    #[arg(long, default_value = "60s", value_parser = patience)]
+    #[arg(long, default_value = "60s", value_parser = time_limit)]
     pub(crate) timeout: Duration,
     /// Run only the checks that need no token: liveness, 404, 405, and 401 for data.
     #[arg(long)]
@@ -480,10 +480,10 @@ fn service_url(text: &str) -> Result<String, String> {
 }
 
 /// Parses a duration from a second to an hour.
-fn patience(text: &str) -> Result<Duration, String> {
-    let read = duration(text).map_err(|error| error.to_string())?;
+fn time_limit(text: &str) -> Result<Duration, String> {
+    let parsed = duration(text).map_err(|error| error.to_string())?;
     let range = Duration::from_secs(1)..=Duration::from_secs(3_600);
-    if range.contains(&read) { Ok(read) } else { Err("give a duration from 1s to 1h".to_owned()) }
+    if range.contains(&parsed) { Ok(parsed) } else { Err("give a duration from 1s to 1h".to_owned()) }
 }
 
 /// Parses a duration such as `90s`, `5m` or `14d`.
@@ -497,7 +497,7 @@ fn lease(text: &str) -> Result<Duration, String> {
         Ok(lease) if lease < Duration::from_secs(1) => {
             Err("a lease under 1s cannot be renewed in time: give 1s or more".to_owned())
         }
-        read => read.map_err(|error| error.to_string()),
+        parsed => parsed.map_err(|error| error.to_string()),
     }
 }
 

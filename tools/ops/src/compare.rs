@@ -487,8 +487,8 @@ impl Difference {
     /// Returns whether the view has reached the earlier versions, so that only a later version is under way.
     fn has_moved_on(&self, now: &Self) -> bool {
         let Some(found) = now.found_version else { return false };
-        let due = self.expected_version.max(self.found_version.unwrap_or_default());
-        found != now.expected_version && found.min(now.expected_version) >= due
+        let reached = self.expected_version.max(self.found_version.unwrap_or_default());
+        found != now.expected_version && found.min(now.expected_version) >= reached
     }
 }
 

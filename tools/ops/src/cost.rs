@@ -272,7 +272,7 @@ fn count(parts: usize) -> f64 {
 }
 
 /// Names the stage and the architecture, for example `cqrs on arm64`.
-fn on_what(Model { options, config }: &Model<'_>) -> String {
+fn stage_and_architecture(Model { options, config }: &Model<'_>) -> String {
     format!("{} on {}", config.stage, options.arch)
 }
 
@@ -282,7 +282,7 @@ fn shown(model: &Model<'_>, bills: &[Bill]) -> Vec<String> {
         0.0 => "idle".to_owned(),
         rate => format!("{}/s", number(rate)),
     });
-    let title = format!("{}, $ a month", on_what(model));
+    let title = format!("{}, $ a month", stage_and_architecture(model));
     let mut table = Table::new(std::iter::once(title).chain(heads));
     for (index, item) in bills.first().map(|bill| bill.items.as_slice()).unwrap_or_default().iter().enumerate() {
         let cells = bills.iter().filter_map(|bill| bill.items.get(index)).map(|item| dollars(item.dollars_per_month));
@@ -297,7 +297,8 @@ fn shown(model: &Model<'_>, bills: &[Bill]) -> Vec<String> {
 /// Returns lines with the formulae, the prices, and the costs that are not included.
 fn explained(model: &Model<'_>) -> Vec<String> {
     let items = [fixed(model), metered(model, 1.0)].concat();
-    let mut lines = vec![format!("{}, quantity of each item, to be multiplied with its price:", on_what(model))];
+    let mut lines =
+        vec![format!("{}, quantity of each item, to be multiplied with its price:", stage_and_architecture(model))];
     lines.extend(items.iter().map(|item| format!("  {:20} {}", item.name, item.formula)));
     lines.push("prices, in $, us-east-1:".to_owned());
     for Price { name, unit, tiers, source } in prices::ALL {

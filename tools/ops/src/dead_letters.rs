@@ -28,7 +28,8 @@ const BATCH_MAX: i32 = 10;
 const AFTER_LIST: &str =
     "run `watershed dlq sync` to mark their commands as failed; fix the cause, then run `watershed dlq redrive --all`";
 /// The reason that is recorded for a command without a recorded failure.
-const DIED: &str = "it became a dead letter before its failure was recorded: an operator can send it back";
+const DEAD_LETTER_REASON: &str =
+    "it became a dead letter before its failure was recorded: an operator can send it back";
 
 pub(crate) async fn run(target: &Target, command: &DlqCommand) -> Result<CommandOutput, Failure> {
     match command {
@@ -160,7 +161,7 @@ fn attribute<'a>(message: &'a Message, name: &MessageSystemAttributeName) -> Opt
 /// Returns the record that marks the message's command as failed now.
 fn failed_record(message: &Message) -> Option<CommandRecord> {
     let header = EnvelopeHeader::parse(message.body()?)?;
-    Some(header.record(CommandStatus::Failed { reason: DIED.to_owned() }, Some(SystemClock.now())))
+    Some(header.record(CommandStatus::Failed { reason: DEAD_LETTER_REASON.to_owned() }, Some(SystemClock.now())))
 }
 
 async fn describe(target: &Target, message: &Message, with_body: bool) -> Result<Letter, Failure> {
@@ -269,7 +270,7 @@ impl Tally {
             self.looked_at, self.done, self.left, self.unreadable,
         ));
         let output = CommandOutput::new(self.warnings.is_empty(), self, lines);
-        let unread = (!self.warnings.is_empty()).then(|| UNREAD.to_owned());
+        let unread = (!self.warnings.is_empty()).then(|| UNREADABLE_ADVICE.to_owned());
         output.with_next_step_if(unread)
     }
 }
@@ -284,7 +285,7 @@ impl Warning {
 }
 
 /// The advice for messages that become dead letters again.
-const UNREAD: &str = "deploy code that can read them, or delete them with `watershed dlq discard`";
+const UNREADABLE_ADVICE: &str = "deploy code that can read them, or delete them with `watershed dlq discard`";
 
 /// Returns a warning for each message that becomes a dead letter again if it is sent back.
 fn warnings(messages: &[Message]) -> Vec<Warning> {
@@ -605,7 +606,7 @@ mod tests {
         let given_back = [("PutItem", ""), ("ChangeMessageVisibility", "a"), ("ChangeMessageVisibility", "b")];
         assert_eq!(dead.changes(), expected_changes(&given_back));
         assert!(
-            matches!(status(&dead.service, &letters[0]).await, Some(CommandStatus::Failed { reason }) if reason == DIED)
+            matches!(status(&dead.service, &letters[0]).await, Some(CommandStatus::Failed { reason }) if reason == DEAD_LETTER_REASON)
         );
         assert_eq!(status(&dead.service, &letters[1]).await, Some(failed), "an outcome is never written over");
     }

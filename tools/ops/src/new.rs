@@ -337,8 +337,8 @@ mod tests {
         assert_eq!(list, "resource::serve!(users::User, orders::Order, price_lists::PriceList);\n");
         let manifest =
             "[package]\nname = \"x\"\n\n[dependencies]\norders.workspace = true\nusers.workspace = true\n\n[x]\n";
-        let due = manifest.replace("users.w", "price_lists = { path = \"../price_lists\" }\nusers.w");
-        assert_eq!(with_dependency(manifest, &plan).unwrap(), due);
+        let expected = manifest.replace("users.w", "price_lists = { path = \"../price_lists\" }\nusers.w");
+        assert_eq!(with_dependency(manifest, &plan).unwrap(), expected);
         assert!(with_dependency("[package]\n", &plan).is_err() && with_entry("", &plan).is_err());
     }
 }

@@ -82,18 +82,18 @@ impl Reindex<'_> {
     async fn item(&self, key: &AggregateKey, state: &Snapshot) -> Result<(), Failure> {
         let [items, reindexed, unreadable] = &self.counts;
         items.fetch_add(1, Ordering::Relaxed);
-        let Some(due) = resources::view(key, state, self.projection).map(|view| view.index) else {
+        let Some(expected) = resources::view(key, state, self.projection).map(|view| view.index) else {
             unreadable.fetch_add(1, Ordering::Relaxed);
             return Ok(());
         };
-        if due == state.index {
+        if expected == state.index {
             return Ok(());
         }
         if !self.options.dry_run {
             if let Some(pace) = &self.pace {
                 pace.lock().await.tick().await;
             }
-            self.states.replace_same(key, &Snapshot { index: due, ..state.clone() }).await?;
+            self.states.replace_same(key, &Snapshot { index: expected, ..state.clone() }).await?;
         }
         reindexed.fetch_add(1, Ordering::Relaxed);
         Ok(())
@@ -113,8 +113,8 @@ mod tests {
         let (old, right) = (service.item().await, service.item().await);
         let stored = async || service.states.load(&[old.clone(), right.clone()]).await.unwrap();
         let before = stored().await;
-        let due = resources::view(&old, before[0].as_ref().unwrap(), Projection::FIRST).unwrap().index;
-        assert!(!due.is_empty());
+        let expected = resources::view(&old, before[0].as_ref().unwrap(), Projection::FIRST).unwrap().index;
+        assert!(!expected.is_empty());
         let output = service.run(&["reindex", "--dry-run"]).await.unwrap();
         assert!(output.lines().join(" ").contains("would be reindexed"), "{:?}", output.lines());
         assert_eq!(stored().await, before);
@@ -123,7 +123,7 @@ mod tests {
         let after = stored().await;
         assert_eq!(
             after[0].as_ref().map(|state| (&state.index, &state.body)),
-            Some((&due, &before[0].as_ref().unwrap().body))
+            Some((&expected, &before[0].as_ref().unwrap().body))
         );
         let output = service.run(&["reindex"]).await.unwrap();
         assert!(output.lines().join(" ").contains("2 items, 0 reindexed"), "{:?}", output.lines());
