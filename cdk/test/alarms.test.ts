@@ -549,7 +549,7 @@ test('`watershed cost` counts every metric that an alarm watches', () => {
   for (const stage of ['cqrs', 'lambda-lith']) {
     const count = alarmsOf(prod(stage)).reduce((sum, [, alarm]) => sum + watchedMetrics(alarm).length, 0);
     const shown = new RegExp(`^${stage} on .*, \\$ a month .*\\nalarms +(\\d+\\.\\d+)`, 'm').exec(document);
-    // An alarm costs $0.10 a month for each metric: tools/prices/src/lib.rs.
+    // An alarm costs $0.10 a month for each metric: tools/cost/src/prices.rs.
     assert.equal(shown?.[1], (count / 10).toFixed(2), stage);
   }
 });

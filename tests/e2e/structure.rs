@@ -23,7 +23,7 @@ const ROOTS: [&str; 16] = [
     "tools/bench/src",
     "tools/local/src",
     "tools/ops/src",
-    "tools/prices/src",
+    "tools/cost/src",
     "write-fn/src",
 ];
 

@@ -1,7 +1,6 @@
 //! The evolution report: measures the stages on this machine, with packaged functions, and writes a report with charts.
 
 mod chart;
-mod cost;
 mod load;
 mod machine;
 mod measure;

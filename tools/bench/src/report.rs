@@ -3,11 +3,14 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+use cost::bill::{Bill, Part};
+use cost::model::Model;
+use cost::traffic::TrafficOptions;
 use service::functions::FUNCTIONS;
 use service::resources::RESOURCES;
+use service::stages::{StageConfig, WriteAnswer};
 
 use crate::chart::{Bar, Chart, Layout, Series, short};
-use crate::cost::{Cost, Usage, assumptions};
 use crate::machine::Machine;
 use crate::measure::{IDLE_SECONDS, Measured, PACKAGINGS, Results, ShapeRound, StageRound, TOUR};
 use crate::plan::{Scale, Shape};
@@ -15,6 +18,8 @@ use crate::stats::{Spread, per};
 
 /// The command that makes the report.
 const COMMAND: &str = "make evolution-report";
+/// The rate of the bills, in requests per second.
+const BILLED_RATE: f64 = 100.0;
 const KIB_PER_MIB: f64 = 1_024.0;
 const BYTES_PER_MIB: f64 = 1_024.0 * 1_024.0;
 
@@ -27,8 +32,6 @@ pub(crate) struct Report<'a> {
     pub(crate) seed: u64,
 }
 
-/// Selects a part of a cost.
-type Part = fn(&Cost) -> f64;
 /// Selects a number of one round.
 type Of<Round> = fn(&Round) -> f64;
 
@@ -210,7 +213,7 @@ impl Report<'_> {
 
     fn writes(&self) -> String {
         let burst = self.scale.burst;
-        let columns: [(&str, Of<StageRound>); 8] = [
+        let columns: [(&str, Of<StageRound>); 10] = [
             ("acknowledged p50 ms", ack_p50),
             ("p99 ms", ack_p99),
             ("p99 ms in the burst", |round| round.burst.latency.p99),
@@ -219,6 +222,8 @@ impl Report<'_> {
             ("read units per command", |round| round.single.read_units),
             ("store requests per command", |round| round.single.store_requests),
             ("in the burst", |round| round.burst.store_requests),
+            ("queue requests per command", |round| round.queue_requests_per_command),
+            ("invocations per command", |round| round.invocations_per_command),
         ];
         let mut text = format!(
             "## Writes\n\nEach command changes one item: an update, or an action of its resource, in turn. An update moves the item \
@@ -239,61 +244,56 @@ impl Report<'_> {
 
     fn cost(&self) -> String {
         let mut text = format!(
-            "## Cost per million requests\n\nList prices of us-east-1, in dollars: HTTP API {} per million requests; Lambda {} per \
-             million invocations and {} per million GB-s (arm64); DynamoDB on demand {} per million read units and {} per million \
-             write units; SQS {} per million requests. Assumptions: {:.0} % of the requests are reads. {:.0} % of the reads cost \
-             as much as hot reads, the others as much as cold ones. Each command changes another item. A function has {} GB of \
-             memory. Duration is the p50 measured here. It includes the way through the gateway, and leaves out the time of a \
-             network. It is not rounded up to the millisecond that Lambda bills. For ingest-fn, it is the duration of a \
-             synchronous write in `read-store`, which does the same work. Queue requests include those of the poller. Not \
-             included: a Redis node, which AWS bills by the hour, logs, and storage.\n\n\
-             | stage | API | invocations | duration | read units | write units | queue | total |\n\
-             | --- | --- | --- | --- | --- | --- | --- | --- |\n",
-            dollars(prices::HTTP_API.list()),
-            dollars(prices::LAMBDA_REQUESTS.list()),
-            dollars(prices::LAMBDA_ARM64.list()),
-            prices::READ_UNITS.list(),
-            prices::WRITE_UNITS.list(),
-            dollars(prices::SQS_STANDARD.list()),
-            assumptions::READS * 100.0,
-            assumptions::HOT * 100.0,
-            assumptions::MEMORY_GB,
+            "## Cost per million requests\n\nIn dollars, at {BILLED_RATE} requests a second. `watershed cost` calculates it, with the \
+             durations measured here: the p50 of hot reads for reads from a cache, that of cold reads for reads from a store, and \
+             that of writes. They include the way through the gateway, and leave out the time of a network. For ingest-fn it is \
+             the duration of a write in `read-store`, which does the same work. [cost.md](../cost.md) has the prices, the formulae \
+             and the other assumptions.\n\n"
         );
-        for (stage, cost) in self.costs() {
-            let Cost { api, invocations, duration, reads, writes, queue } = cost;
-            let parts = [api, invocations, duration, reads, writes, queue, cost.total()].map(dollars);
-            table_row(&mut text, &[&[format!("`{stage}`")], parts.as_slice()].concat());
+        let heads = Part::ALL.map(|part| part.name().to_owned());
+        table_row(&mut text, &[&["stage".to_owned()], heads.as_slice(), &["total".to_owned()]].concat());
+        table_row(&mut text, &vec!["---".to_owned(); heads.len() + 2]);
+        for (stage, _, bill) in self.bills() {
+            let parts = Part::ALL.map(|part| dollars(bill.per_million(part)));
+            let total = dollars(bill.dollars_per_million_requests.unwrap_or_default());
+            table_row(&mut text, &[&[format!("`{stage}`")], parts.as_slice(), &[total]].concat());
         }
-        text.push_str("\nThe arithmetic, from the medians above:\n\n");
-        for measured in &self.results.stages {
-            let _ = writeln!(text, "- `{}`: {}", measured.subject, arithmetic(&self.usage(measured)));
+        text.push_str("\nThe commands:\n\n```sh\n");
+        for (stage, traffic, _) in self.bills() {
+            let TrafficOptions { cached_ms, store_ms, queue_ms, apply_ms, .. } = traffic;
+            let _ = writeln!(
+                text,
+                "watershed cost --stage {stage} --rates {BILLED_RATE} --cached-ms {cached_ms} --store-ms {store_ms} \
+                 --queue-ms {queue_ms} --apply-ms {apply_ms}"
+            );
         }
-        text.push_str("\n![Cost per million requests](charts/cost.svg)\n");
+        text.push_str("```\n\n![Cost per million requests](charts/cost.svg)\n");
         text
     }
 
-    fn costs(&self) -> Vec<(&str, Cost)> {
-        let cost = |measured| Cost::of(&self.usage(measured));
-        self.results.stages.iter().map(|measured| (measured.subject.as_str(), cost(measured))).collect()
+    /// Returns each stage, its traffic and its bill.
+    fn bills(&self) -> impl Iterator<Item = (&str, TrafficOptions, Bill)> {
+        self.results.stages.iter().filter_map(|measured| {
+            let (stage, traffic) = (measured.subject.as_str(), self.traffic(measured));
+            let bill = Bill::of(&Model::new(&traffic, Some(stage)).ok()?, BILLED_RATE);
+            Some((stage, traffic, bill))
+        })
     }
 
-    fn usage(&self, measured: &Measured<String, StageRound>) -> Usage {
-        let median = |of: Of<StageRound>| measured.spread(of).median;
-        let queue_requests_per_command = median(|round| round.queue_requests_per_command);
-        let invocations_per_command = median(|round| round.invocations_per_command);
-        let synchronous = self.results.stages.iter().find(|measured| measured.subject == "read-store");
-        let behind_the_queue = synchronous.map_or(0.0, |stage| stage.spread(|round| round.single.latency.p50).median);
-        let of_ingest = behind_the_queue * (invocations_per_command - 1.0).max(0.0);
-        Usage {
-            hot_ms: median(|round| round.hot.latency.p50),
-            cold_ms: median(|round| round.cold.latency.p50),
-            command_ms: median(|round| round.single.latency.p50) + of_ingest,
-            invocations_per_command,
-            units_per_hot_read: median(hot_units),
-            units_per_cold_read: median(cold_units),
-            read_units_per_command: median(|round| round.single.read_units),
-            write_units_per_command: median(single_units),
-            queue_requests_per_command,
+    /// Returns the traffic with the durations that were measured at a stage.
+    fn traffic(&self, measured: &Measured<String, StageRound>) -> TrafficOptions {
+        let median = |of: Of<StageRound>| hundredths(measured.spread(of).median);
+        let acknowledged = median(ack_p50);
+        // Behind a queue, ingest-fn does the work of a write in `read-store`.
+        let is_queued = StageConfig::of(&measured.subject).is_ok_and(|stage| stage.writes_answer == WriteAnswer::Accepted);
+        let synchronous = self.results.stages.iter().find(|other| other.subject == "read-store" && is_queued);
+        let apply_ms = synchronous.map_or(acknowledged, |stage| hundredths(stage.spread(ack_p50).median));
+        TrafficOptions {
+            cached_ms: median(hot_p50),
+            store_ms: median(cold_p50),
+            queue_ms: acknowledged,
+            apply_ms,
+            ..TrafficOptions::default()
         }
     }
 
@@ -357,20 +357,12 @@ impl Report<'_> {
     }
 
     fn cost_chart(&self) -> Chart {
-        let parts: [(&str, Part); 6] = [
-            ("API", |cost| cost.api),
-            ("invocations", |cost| cost.invocations),
-            ("duration", |cost| cost.duration),
-            ("read units", |cost| cost.reads),
-            ("write units", |cost| cost.writes),
-            ("queue", |cost| cost.queue),
-        ];
-        let costs = self.costs();
-        let series = parts.iter().map(|(name, part)| Series {
-            name: (*name).to_owned(),
-            bars: costs.iter().map(|(_, cost)| Bar { value: part(cost), range: (0.0, 0.0) }).collect(),
+        let bills: Vec<_> = self.bills().collect();
+        let series = Part::ALL.map(|part| Series {
+            name: part.name().to_owned(),
+            bars: bills.iter().map(|(_, _, bill)| Bar { value: bill.per_million(part), range: (0.0, 0.0) }).collect(),
         });
-        let (title, series) = ("Dollars per million requests, at list prices", series.collect());
+        let (title, series) = ("Dollars per million requests, at list prices", series.into());
         Chart { title, unit: "$", groups: self.stages(), series, layout: Layout::Stacked }
     }
 
@@ -455,37 +447,6 @@ fn change(stage: &str, before: &Spread, after: &Spread) -> Option<String> {
     })
 }
 
-/// Writes out the calculation of a cost.
-fn arithmetic(usage: &Usage) -> String {
-    use assumptions::{HOT, MEMORY_GB, READS};
-    let (commands, hot, cold) = (1.0 - READS, READS * HOT, READS * (1.0 - HOT));
-    let parts = [
-        format!("{} × 1", prices::HTTP_API.list()),
-        format!(
-            "{} × ({READS:.1} + {commands:.1} × {})",
-            prices::LAMBDA_REQUESTS.list(),
-            short(usage.invocations_per_command)
-        ),
-        format!(
-            "{} × {MEMORY_GB} × ({hot:.2} × {} + {cold:.2} × {} + {commands:.1} × {}) / 1,000",
-            prices::LAMBDA_ARM64.list(),
-            short(usage.hot_ms),
-            short(usage.cold_ms),
-            short(usage.command_ms)
-        ),
-        format!(
-            "{} × ({hot:.2} × {} + {cold:.2} × {} + {commands:.1} × {})",
-            prices::READ_UNITS.list(),
-            short(usage.units_per_hot_read),
-            short(usage.units_per_cold_read),
-            short(usage.read_units_per_command)
-        ),
-        format!("{} × {commands:.1} × {}", prices::WRITE_UNITS.list(), short(usage.write_units_per_command)),
-        format!("{} × {commands:.1} × {}", prices::SQS_STANDARD.list(), short(usage.queue_requests_per_command)),
-    ];
-    format!("{} = {}", parts.join(" + "), dollars(Cost::of(usage).total()))
-}
-
 fn table_row(text: &mut String, cells: &[String]) {
     let _ = writeln!(text, "| {} |", cells.join(" | "));
 }
@@ -498,6 +459,11 @@ fn cell(Spread { median, min, max, .. }: Spread) -> String {
 
 fn list(names: &BTreeSet<String>) -> String {
     if names.is_empty() { "none".to_owned() } else { names.iter().map(String::as_str).collect::<Vec<_>>().join(", ") }
+}
+
+/// Rounds a number of milliseconds to hundredths, at least one.
+fn hundredths(number: f64) -> f64 {
+    (number * 100.0).round().max(1.0) / 100.0
 }
 
 fn dollars(amount: f64) -> String {

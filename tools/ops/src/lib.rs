@@ -13,7 +13,6 @@ mod deploy;
 mod documents;
 mod limits;
 mod migrate;
-mod model;
 mod new;
 mod output;
 mod queue;

@@ -3,8 +3,10 @@
 use serde::Serialize;
 use service::stages::{StageConfig, StageKind};
 
-use crate::cli::{LimitsOptions, QueueType};
-use crate::model::{Model, environments};
+use cost::traffic::QueueType;
+use crate::cli::LimitsOptions;
+use cost::model::Model;
+use crate::quotas::environments;
 use crate::output::{CommandOutput, Failure};
 use crate::quotas::{
     BATCHES, CACHE_CONNECTIONS, ENVIRONMENTS, ENVIRONMENTS_PER_SECOND, FIFO_SENDS, HTTP_API, NEW_TABLE_READS,
@@ -294,10 +296,11 @@ fn explained() -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::tests::{close, options};
+    use cost::traffic::TrafficOptions;
+    use crate::testing::close;
 
     fn limits_of(stage: &str, arguments: &[&str]) -> Vec<Limit> {
-        limits(&Model::new(&options(arguments), Some(stage)).unwrap())
+        limits(&Model::new(&TrafficOptions::of(arguments), Some(stage)).unwrap())
     }
 
     fn reached(limits: &[Limit], quota: &str) -> f64 {
@@ -340,7 +343,7 @@ mod tests {
 
     #[test]
     fn more_shards_are_needed_with_every_thousand_units() {
-        let options = options(&["--reads", "0"]);
+        let options = TrafficOptions::of(&["--reads", "0"]);
         let lines = by_rate(&Model::new(&options, None).unwrap(), &[500.0, 501.0, 2_000.0]);
         let shards = lines.iter().find(|line| line.starts_with("shards")).unwrap();
         assert_eq!(shards.split_whitespace().rev().take(3).collect::<Vec<_>>(), ["4", "2", "1"]);

@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 
+use cost::model::TrafficError;
 use indicatif::{ProgressBar, ProgressStyle};
 use kernel::ports::PortError;
 use serde::Serialize;
@@ -120,6 +121,9 @@ pub(crate) enum Failure {
     /// The stage or the step does not exist.
     #[error("{}", explain(.0))]
     Stage(#[from] StageError),
+    /// The options of the traffic contradict each other, or the stage does not exist.
+    #[error("{}", explain(.0))]
+    Traffic(#[from] TrafficError),
     /// Another run has taken over.
     #[error("another run has taken over, so this one stops: run `watershed migrate status`")]
     Overtaken,

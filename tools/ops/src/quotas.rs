@@ -52,3 +52,9 @@ pub(crate) const NEW_TABLE_READS: f64 = 12_000.0;
 pub(crate) const TABLE_UNITS: f64 = 40_000.0;
 /// Connections to a serverless cache.
 pub(crate) const CACHE_CONNECTIONS: f64 = 65_000.0;
+
+/// Returns the environments in use, by Little's law: the arrivals per second times the duration. There are at least enough for the
+/// rate that one environment can answer.
+pub(crate) fn environments(per_second: f64, milliseconds: f64) -> f64 {
+    per_second * (milliseconds / 1_000.0).max(1.0 / REQUESTS_PER_ENVIRONMENT)
+}

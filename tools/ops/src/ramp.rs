@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use self::service::{Bound, Second, Service};
 use crate::cli::RampOptions;
-use crate::model::Model;
+use cost::model::Model;
 use crate::output::{CommandOutput, Failure};
 use crate::quotas::RETENTION_SECONDS;
 use crate::table::{Table, number};
@@ -216,7 +216,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::model::tests::close;
+    use crate::testing::close;
 
     #[derive(Debug, Parser)]
     struct Parsed {

@@ -235,3 +235,8 @@ impl Shared {
         (response.status().as_u16(), response.json().await.unwrap())
     }
 }
+
+/// Asserts that two numbers are equal, but for rounding.
+pub(crate) fn close(one: f64, other: f64) {
+    assert!((one - other).abs() < 1e-9 * other.abs().max(1.0), "{one} is not {other}");
+}

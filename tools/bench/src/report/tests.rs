@@ -118,12 +118,18 @@ fn a_step_without_an_effect_is_not_listed() {
 }
 
 #[test]
-fn the_arithmetic_ends_in_the_total_of_the_table() {
-    let results = results();
-    let markdown = report(&results).markdown();
-    let total = report(&results).costs()[0].1.total();
-    let line = markdown.lines().find(|line| line.starts_with("- `single-responsibility`: 1 × 1")).unwrap();
-    assert!(line.ends_with(&format!(" = {}", dollars(total))), "{line}");
+fn the_command_of_a_stage_gives_the_total_of_the_table() {
+    let markdown = report(&results()).markdown();
+    let commands: Vec<_> = markdown.lines().filter_map(|line| line.strip_prefix("watershed cost --stage ")).collect();
+    assert_eq!(commands.len(), 7);
+    for command in commands {
+        let (stage, options) = command.split_once(" --rates 100 ").unwrap();
+        let traffic = TrafficOptions::of(&options.split(' ').collect::<Vec<_>>());
+        let bill = Bill::of(&Model::new(&traffic, Some(stage)).unwrap(), BILLED_RATE);
+        let total = format!(" {} |", dollars(bill.dollars_per_million_requests.unwrap()));
+        let row = markdown.lines().rfind(|line| line.starts_with(&format!("| `{stage}` |"))).unwrap();
+        assert!(row.ends_with(&total), "{row} does not end in {total}");
+    }
 }
 
 #[test]

@@ -177,7 +177,7 @@ pub(super) fn part(this: f64, whole: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::tests::close;
+    use crate::testing::close;
 
     #[test]
     fn a_bucket_allows_its_saved_burst_once() {

@@ -4,8 +4,10 @@ use serde::Serialize;
 use service::stages::Source;
 
 use super::parts::{Environments, Lists, OnDemand, Queue, TokenBucket, part};
-use crate::cli::{QueueType, RampOptions};
-use crate::model::{Model, environments};
+use cost::traffic::QueueType;
+use crate::cli::RampOptions;
+use cost::model::Model;
+use crate::quotas::environments;
 use crate::quotas::{
     BATCHES, BATCHES_AT_FIRST, BATCHES_PER_POLLER, BATCHES_PER_SECOND, CACHE_CONNECTIONS, ENVIRONMENTS,
     ENVIRONMENTS_AT_ONCE, ENVIRONMENTS_PER_SECOND, FIFO_SENDS, HTTP_API, HTTP_API_BURST, IN_FLIGHT, NEW_TABLE_READS,

@@ -3,12 +3,10 @@
 //! Every read is of one user, and every write changes the name of one user. No batch has two commands on one user, so no command
 //! makes another one cheaper.
 
-use prices::{HOURS_PER_MONTH, SECONDS_PER_MONTH};
-use service::stages::{Cache, Source, StageConfig, WriteAnswer};
+use service::stages::{Cache, Source, StageConfig, StageError, WriteAnswer};
 
-use crate::cli::{QueueType, TrafficOptions};
-use crate::output::Failure;
-use crate::quotas::REQUESTS_PER_ENVIRONMENT;
+use crate::prices::{HOURS_PER_MONTH, SECONDS_PER_MONTH};
+use crate::traffic::{QueueType, TrafficOptions};
 
 /// The stage, if none is named.
 const STAGE_DEFAULT: &str = "cqrs";
@@ -22,45 +20,56 @@ const IN_TRANSACTION: f64 = 2.0;
 /// and one is put in each. The third entry is replaced.
 const LIST_ENTRIES: f64 = 5.0;
 /// Write units of a user in the list that takes most of them.
-pub(crate) const LIST_ENTRY: f64 = 2.0;
+pub const LIST_ENTRY: f64 = 2.0;
 /// The bytes that SQS counts as one request.
 const MESSAGE_BYTES: f64 = 65_536.0;
 /// The maximum number of messages that the event source mapping receives or deletes at once.
 const RECEIVED_AT_ONCE: f64 = 10.0;
 /// The number of pollers of the event source mapping at a low load, and the seconds between two polls of each.
-pub(crate) const POLLERS: f64 = 5.0;
+pub const POLLERS: f64 = 5.0;
 const POLL_SECONDS: f64 = 0.1;
 /// The bytes that one processing unit of the cache transfers.
 const CACHE_UNIT_BYTES: f64 = 1_024.0;
 /// The commands of a lookup in Redis: one gets the entry or a lease, one gets its age.
 const LOOKUP_COMMANDS: f64 = 2.0;
 
+/// The reason why the options of a traffic contradict each other.
+#[derive(Debug, thiserror::Error)]
+pub enum TrafficError {
+    /// A FIFO queue delivers no such batches.
+    #[error("a FIFO queue delivers batches of at most 10: give --batch 10 or fewer")]
+    FifoBatch,
+    /// The stage does not exist.
+    #[error(transparent)]
+    Stage(#[from] StageError),
+}
+
 /// The traffic at a stage.
 #[derive(Debug)]
-pub(crate) struct Model<'a> {
-    pub(crate) options: &'a TrafficOptions,
-    pub(crate) config: StageConfig,
+pub struct Model<'a> {
+    pub options: &'a TrafficOptions,
+    pub config: StageConfig,
 }
 
 impl<'a> Model<'a> {
     /// Checks the options for contradictions.
-    pub(crate) fn new(options: &'a TrafficOptions, stage: Option<&str>) -> Result<Self, Failure> {
+    pub fn new(options: &'a TrafficOptions, stage: Option<&str>) -> Result<Self, TrafficError> {
         if options.queue == QueueType::Fifo && options.batch > 10 {
-            return Err(Failure::Impossible("a FIFO queue delivers batches of at most 10: give --batch 10 or fewer"));
+            return Err(TrafficError::FifoBatch);
         }
         Ok(Self { options, config: StageConfig::of(stage.unwrap_or(STAGE_DEFAULT))? })
     }
 
-    pub(crate) fn writes(&self) -> f64 {
+    pub fn writes(&self) -> f64 {
         1.0 - self.options.reads
     }
 
     /// Returns whether write-fn queues writes.
-    pub(crate) fn is_queued(&self) -> bool {
+    pub fn is_queued(&self) -> bool {
         self.config.writes_answer == WriteAnswer::Accepted
     }
 
-    pub(crate) fn has_redis(&self) -> bool {
+    pub fn has_redis(&self) -> bool {
         self.config.writes_redis && !self.options.without_redis
     }
 
@@ -70,16 +79,16 @@ impl<'a> Model<'a> {
         if self.config.has(Cache::Memory) { self.options.reads * self.options.hot } else { 0.0 }
     }
 
-    pub(crate) fn by_redis(&self) -> f64 {
+    pub fn by_redis(&self) -> f64 {
         let left = self.options.reads - self.by_memory();
         if self.has_redis() && self.config.has(Cache::Redis) { left * self.options.hot } else { 0.0 }
     }
 
-    pub(crate) fn by_store(&self) -> f64 {
+    pub fn by_store(&self) -> f64 {
         self.options.reads - self.by_memory() - self.by_redis()
     }
 
-    pub(crate) fn read_unit(&self) -> f64 {
+    pub fn read_unit(&self) -> f64 {
         (f64::from(self.options.item_bytes) / READ_UNIT_BYTES).ceil()
     }
 
@@ -88,12 +97,12 @@ impl<'a> Model<'a> {
     }
 
     /// Returns the read units per request.
-    pub(crate) fn read_units(&self) -> f64 {
+    pub fn read_units(&self) -> f64 {
         self.read_units_of_reads() + self.read_units_of_writes()
     }
 
     /// Returns the read units per request of the table that takes most.
-    pub(crate) fn read_units_of_busiest(&self) -> f64 {
+    pub fn read_units_of_busiest(&self) -> f64 {
         match self.config.reads_from {
             Source::WriteStore => self.read_units(),
             Source::ReadStore => self.read_units_of_reads().max(self.read_units_of_writes()),
@@ -106,7 +115,7 @@ impl<'a> Model<'a> {
 
     /// Returns the read units of a read that no cache answers. A read that fills Redis is strongly consistent, and so is a read of
     /// the write store.
-    pub(crate) fn read_units_of_miss(&self) -> f64 {
+    pub fn read_units_of_miss(&self) -> f64 {
         let is_eventual = self.config.reads_from == Source::ReadStore && !self.has_redis();
         if is_eventual { self.read_unit() / 2.0 } else { self.read_unit() }
     }
@@ -118,7 +127,7 @@ impl<'a> Model<'a> {
 
     /// Returns the write units per write, of all tables with their lists. State and record are one transaction. So is the view if
     /// no message can repeat its projection.
-    pub(crate) fn write_units(&self) -> f64 {
+    pub fn write_units(&self) -> f64 {
         let unit = self.write_unit();
         let state_and_record = IN_TRANSACTION * (unit + 1.0);
         let view = if self.is_queued() { unit } else { IN_TRANSACTION * unit };
@@ -127,45 +136,45 @@ impl<'a> Model<'a> {
     }
 
     /// Returns the write units per write, of the table or index that takes most.
-    pub(crate) fn write_units_of_busiest(&self) -> f64 {
+    pub fn write_units_of_busiest(&self) -> f64 {
         IN_TRANSACTION * self.write_unit()
     }
 
     /// Returns the write units per write, of one list of the tenant.
-    pub(crate) fn write_units_of_list(&self) -> f64 {
+    pub fn write_units_of_list(&self) -> f64 {
         LIST_ENTRY * self.write_unit()
     }
 
     /// Returns the commands in a batch: as many as arrive for one poller between two polls, from one to a full batch.
-    pub(crate) fn batch(&self, rate: f64) -> f64 {
+    pub fn batch(&self, rate: f64) -> f64 {
         let gathering = POLL_SECONDS + f64::from(self.options.window);
         (rate * self.writes() / POLLERS * gathering).clamp(1.0, f64::from(self.options.batch))
     }
 
     /// Returns the invocations per request.
-    pub(crate) fn invocations(&self, rate: f64) -> f64 {
+    pub fn invocations(&self, rate: f64) -> f64 {
         1.0 + if self.is_queued() { self.writes() / self.batch(rate) } else { 0.0 }
     }
 
     /// Returns the milliseconds of an invocation of ingest-fn. This is an upper limit: ingest-fn applies commands in parallel.
-    pub(crate) fn ingest_ms(&self, rate: f64) -> f64 {
+    pub fn ingest_ms(&self, rate: f64) -> f64 {
         self.options.apply_ms * self.batch(rate)
     }
 
     /// Returns the average milliseconds of read-fn for a read.
-    pub(crate) fn read_ms(&self) -> f64 {
+    pub fn read_ms(&self) -> f64 {
         let options = self.options;
         let cached = options.reads - self.by_store();
         (cached * options.cached_ms + self.by_store() * options.store_ms) / options.reads.max(f64::EPSILON)
     }
 
     /// Returns the milliseconds of write-fn for a write.
-    pub(crate) fn write_ms(&self) -> f64 {
+    pub fn write_ms(&self) -> f64 {
         if self.is_queued() { self.options.queue_ms } else { self.options.apply_ms }
     }
 
     /// Returns the gigabyte-seconds of all invocations that a request causes. Each invocation is rounded up to a millisecond.
-    pub(crate) fn gb_seconds(&self, rate: f64) -> f64 {
+    pub fn gb_seconds(&self, rate: f64) -> f64 {
         let options = self.options;
         let of_reads =
             (self.by_memory() + self.by_redis()) * options.cached_ms.ceil() + self.by_store() * options.store_ms.ceil();
@@ -175,7 +184,7 @@ impl<'a> Model<'a> {
     }
 
     /// Returns the queue's requests per request: one to send, and one each to receive and to delete up to ten messages.
-    pub(crate) fn queue_requests(&self, rate: f64) -> f64 {
+    pub fn queue_requests(&self, rate: f64) -> f64 {
         if !self.is_queued() {
             return 0.0;
         }
@@ -184,7 +193,7 @@ impl<'a> Model<'a> {
     }
 
     /// Returns the processing units of the cache per request: the lookup, the fill after a miss, and the update by a write.
-    pub(crate) fn cache_units(&self) -> f64 {
+    pub fn cache_units(&self) -> f64 {
         if !self.has_redis() {
             return 0.0;
         }
@@ -199,41 +208,26 @@ impl<'a> Model<'a> {
 
     /// Returns the traces per second: the first request in each second, and a share of the others. If the share is 0, there are
     /// none.
-    pub(crate) fn traces(&self, rate: f64) -> f64 {
+    pub fn traces(&self, rate: f64) -> f64 {
         let first = if self.options.traced > 0.0 { rate.min(1.0) } else { 0.0 };
         first + self.options.traced * (rate - 1.0).max(0.0)
     }
 }
 
-/// Returns the environments in use, by Little's law: the arrivals per second times the duration. There are at least enough for the
-/// rate that one environment can answer.
-pub(crate) fn environments(per_second: f64, milliseconds: f64) -> f64 {
-    per_second * (milliseconds / 1_000.0).max(1.0 / REQUESTS_PER_ENVIRONMENT)
-}
-
 /// Returns the millions per month of a rate per second.
-pub(crate) fn millions(per_second: f64) -> f64 {
+pub fn millions(per_second: f64) -> f64 {
     per_second * SECONDS_PER_MONTH / 1e6
 }
 
 /// The average number of days in a month.
-pub(crate) const DAYS_PER_MONTH: f64 = HOURS_PER_MONTH / 24.0;
+pub const DAYS_PER_MONTH: f64 = HOURS_PER_MONTH / 24.0;
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use clap::Parser;
-
     use super::*;
 
-    #[derive(Debug, Parser)]
-    struct Parsed {
-        #[command(flatten)]
-        traffic: TrafficOptions,
-    }
-
-    /// Parses options as the command line does.
     pub(crate) fn options(arguments: &[&str]) -> TrafficOptions {
-        Parsed::parse_from([&["test"], arguments].concat()).traffic
+        TrafficOptions::of(arguments)
     }
 
     pub(crate) fn close(one: f64, other: f64) {
@@ -292,17 +286,6 @@ pub(crate) mod tests {
         close(traces("0.05", 0.5), 0.5);
         close(traces("0.05", 101.0), 6.0);
         close(traces("0", 101.0), 0.0);
-    }
-
-    #[test]
-    fn invalid_options_are_refused_with_the_valid_values() {
-        let refused =
-            |argument: &str, value: &str| Parsed::try_parse_from(["test", argument, value]).unwrap_err().to_string();
-        assert!(refused("--reads", "1.5").contains("a share is a number from 0 to 1"));
-        assert!(refused("--hot", "-0.1").contains("a share is a number from 0 to 1"));
-        assert!(refused("--apply-ms", "soon").contains("a number of milliseconds"));
-        assert!(refused("--memory", "64").contains("128..=10240"));
-        assert!(refused("--arch", "mips").contains("arm64, x86_64"));
     }
 
     #[test]
