@@ -26,6 +26,8 @@ use crate::stores::Stores;
 const CHECKS_MAX: usize = 4;
 /// The pause before they are loaded again.
 const CHECK_PAUSE: Duration = Duration::from_secs(2);
+/// The number of segments that are scanned in parallel, unless an option says another one.
+pub(crate) const SEGMENTS: u32 = 8;
 /// The number of segments that a sample is taken from.
 const SAMPLE_SEGMENTS: RangeInclusive<u32> = 16..=32;
 
@@ -157,16 +159,21 @@ impl Comparison {
         self.cache_failure.as_deref()
     }
 
-    /// Returns the next command, if anything differs. `again` is the command that compared.
-    pub(crate) fn next_step(&self, again: &str) -> Option<String> {
+    /// Returns the next step, if anything differs: `again` after a backlog, which is the command that compared, or else `repair`.
+    pub(crate) fn next_step(&self, again: &str, repair: impl FnOnce() -> String) -> Option<String> {
         if self.differences.is_empty() {
             return None;
         }
-        if self.may_be_backlog() {
-            return Some(format!("wait until `watershed queue` shows no commands, then run `{again}` again"));
-        }
+        Some(match self.may_be_backlog() {
+            true => format!("wait until `watershed queue` shows no commands, then run `{again}` again"),
+            false => repair(),
+        })
+    }
+
+    /// Returns the advice for each kind of difference.
+    pub(crate) fn advice(&self) -> String {
         let advice: BTreeSet<_> = self.by_kind.keys().map(|kind| kind.advice()).collect();
-        Some(advice.into_iter().collect::<Vec<_>>().join("; "))
+        advice.into_iter().collect::<Vec<_>>().join("; ")
     }
 }
 
@@ -553,7 +560,7 @@ mod tests {
             assert_eq!(comparison.may_be_backlog() && !by_kind.is_empty(), may_be_backlog, "{by_kind:?} {queued:?}");
             assert!(remark.is_none_or(|remark| last.contains(remark)), "{last} does not say {remark:?}");
             assert_eq!(remark.is_some(), last.contains("in the queue"), "{last}");
-            let next_step = comparison.next_step("watershed verify");
+            let next_step = comparison.next_step("watershed verify", || comparison.advice());
             assert_eq!(next_step.is_some_and(|next_step| next_step.contains("`watershed queue`")), may_be_backlog);
         }
     }

@@ -16,7 +16,7 @@ use self::state::{HeldMigration, Migration};
 use crate::cache;
 use crate::cli::{AdvanceOptions, HoldOptions, MigrateCommand, TargetOptions};
 use crate::output::{CommandOutput, Failure};
-use crate::rebuild::copy::Progress;
+use crate::copy::Progress;
 use crate::target::Target;
 use service::plan::Action;
 

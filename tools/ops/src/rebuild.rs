@@ -4,22 +4,17 @@
 //! a later command, and the higher version wins. The new table stores the progress of the copy, so a run on any machine can
 //! continue it.
 
-pub(crate) mod copy;
-
 use adapters::read_table::ReadTable;
 use kernel::projection::Projection;
 use serde_json::{Value, json};
 
-use self::copy::{Copy, Progress};
 use crate::cli::{DryRun, RebuildCommand, RebuildOptions};
-use crate::compare::Comparison;
+use crate::compare::{Comparison, SEGMENTS};
+use crate::copy::{self, Copy, Progress};
 use crate::deploy::{Deployed, Deployment, deploy};
 use crate::migrate;
 use crate::output::{CommandOutput, Failure};
 use crate::target::Target;
-
-/// The number of parallel scans of a comparison.
-const COMPARE_SEGMENTS: u32 = 8;
 
 pub(crate) async fn run(target: &Target, command: &RebuildCommand) -> Result<CommandOutput, Failure> {
     let read = target.read_table()?;
@@ -68,7 +63,7 @@ async fn build(
     }
     let copy = Copy::begin(target, new, None, segments, rate).await?;
     let copied = copy.run().await?;
-    let comparison = target.stores(Some(new))?.compare(COMPARE_SEGMENTS).await?;
+    let comparison = target.stores(Some(new))?.compare(SEGMENTS).await?;
     let mut lines = comparison.lines(options.show);
     let is_clean = comparison.differences.is_empty();
     lines.push(match is_clean {
@@ -77,22 +72,14 @@ async fn build(
     });
     let document = json!({ "copied": copied, "comparison": comparison });
     let output = CommandOutput::new(is_clean, &document, lines);
-    Ok(match is_clean {
-        true => output,
-        false => output.with_next_step(after_difference(
-            &comparison,
-            new,
-            &format!("watershed rebuild build --to {}", new.projection.0),
-        )),
-    })
+    let again = format!("watershed rebuild build --to {}", new.projection.0);
+    Ok(output.with_next_step_if(next_step(&comparison, new, &again)))
 }
 
-/// Returns the next command for a new read store that differs. `again` is the command that compared.
-fn after_difference(comparison: &Comparison, new: &ReadTable, again: &str) -> String {
-    match comparison.may_be_backlog() {
-        true => format!("wait until `watershed queue` shows no commands, then run `{again}` again"),
-        false => format!("run `watershed verify --repair --read-table {}`, then `{again}` again", new.name),
-    }
+/// Returns the next command if the new read store differs. `again` is the command that compared.
+fn next_step(comparison: &Comparison, new: &ReadTable, again: &str) -> Option<String> {
+    let repair = || format!("run `watershed verify --repair --read-table {}`, then `{again}` again", new.name);
+    comparison.next_step(again, repair)
 }
 
 /// Makes all functions write the new read store too, before anything is copied.
@@ -109,12 +96,12 @@ async fn write_both(target: &Target, read: &ReadTable, new: &ReadTable) -> Resul
 
 async fn flip(target: &Target, read: &ReadTable, options: &RebuildOptions) -> Result<CommandOutput, Failure> {
     let other = other(target)?;
-    let comparison = target.stores(Some(&other))?.compare(COMPARE_SEGMENTS).await?;
+    let comparison = target.stores(Some(&other))?.compare(SEGMENTS).await?;
     let mut lines = comparison.lines(options.show);
     if !comparison.differences.is_empty() {
         lines.push(format!("readers still use {}: {} differs from the write store", read.name, other.name));
         let output = CommandOutput::new(false, &json!({ "read": read.name, "comparison": comparison }), lines);
-        return Ok(output.with_next_step(after_difference(&comparison, &other, "watershed rebuild flip")));
+        return Ok(output.with_next_step_if(next_step(&comparison, &other, "watershed rebuild flip")));
     }
     let mut output = swap(target, read, &other, options.dry_run.dry_run).await?;
     output.prepend(lines);

@@ -15,7 +15,7 @@ use tokio::time::Interval;
 
 use crate::cli::ReindexOptions;
 use crate::output::{CommandOutput, Failure, bar};
-use crate::rebuild::copy::pace;
+use crate::copy::pace;
 use crate::target::Target;
 
 /// The puts that each segment makes in parallel.

@@ -44,7 +44,7 @@ pub(crate) async fn run(target: &Target, options: &VerifyOptions) -> Result<Comm
     let next_step = match options.repair && !options.dry_run {
         true if is_repaired => None,
         true => Some(UNREPAIRED.to_owned()),
-        false => comparison.next_step("watershed verify"),
+        false => comparison.next_step("watershed verify", || comparison.advice()),
     };
     Ok(CommandOutput::new(is_ok, &report, lines).with_next_step_if(next_step))
 }

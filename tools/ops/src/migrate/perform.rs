@@ -10,17 +10,15 @@ use super::Report;
 use super::state::{HeldMigration, Migration, later};
 use crate::cache;
 use crate::cli::{AdvanceOptions, TargetOptions};
-use crate::compare::Comparison;
+use crate::compare::{Comparison, SEGMENTS};
 use crate::counts::{Counts, counts};
 use crate::deploy::{Deployed, Deployment, deploy};
 use crate::output::Failure;
-use crate::rebuild::copy::{self, Copy};
+use crate::copy::{self, Copy};
 use crate::stores::Stores;
 use crate::target::Target;
 use service::plan::{Action, Part, Step};
 
-/// The number of table segments that are scanned or copied in parallel.
-const SEGMENTS: u32 = 8;
 /// The pause between two comparisons of a soak.
 const SOAK_PAUSE: Duration = Duration::from_secs(5);
 /// How often in a row the queue must be empty.
@@ -163,17 +161,13 @@ impl Run<'_> {
         self.report.wrong += count(differences.len());
         self.report.cache_failure =
             self.report.cache_failure.take().or(comparison.cache_failure().map(ToOwned::to_owned));
-        if differences.is_empty() {
-            return Ok(None);
-        }
-        let next_step = match comparison.may_be_backlog() {
-            true => "wait until `watershed queue` shows no commands, then run `watershed migrate advance`",
-            false => {
-                "find the cause; then run `watershed verify --repair` and `watershed migrate advance`, or go back with \
-                 `watershed migrate rollback`"
-            }
+        let repair = || {
+            "find the cause; then run `watershed verify --repair` and `watershed migrate advance`, or go back with \
+             `watershed migrate rollback`"
+                .to_owned()
         };
-        Ok(Some(Stop { lines: comparison.lines(SHOW), deploy: None, next_step: next_step.to_owned() }))
+        let stop = |next_step| Stop { lines: comparison.lines(SHOW), deploy: None, next_step };
+        Ok(comparison.next_step("watershed migrate advance", repair).map(stop))
     }
 
     async fn soak(&mut self, migration: &Migration, step: &Step) -> Result<Option<Stop>, Failure> {

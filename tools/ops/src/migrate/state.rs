@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, oneshot};
 use tokio::time::sleep;
 
+use crate::notes::{decode, encode};
 use crate::output::Failure;
 use crate::target::Target;
 use service::plan::{Step, steps, steps_back};
@@ -114,8 +115,7 @@ impl Migration {
 /// Reads the note. Also returns its stored form, so that a write can check that the note has not changed.
 async fn read(notes: &SnapshotTable) -> Result<Option<(Migration, Vec<u8>)>, Failure> {
     let Some(bytes) = notes.bookmark(BOOKMARK).await? else { return Ok(None) };
-    let unreadable = |error| Failure::Refused { part: "write store", cause: format!("bookmark {BOOKMARK}: {error}") };
-    Ok(Some((serde_json::from_slice(&bytes).map_err(unreadable)?, bytes)))
+    Ok(Some((decode("write store", BOOKMARK, &bytes)?, bytes)))
 }
 
 /// A migration whose lease this run holds.
@@ -220,8 +220,4 @@ fn after(duration: Duration) -> Timestamp {
 pub(crate) fn later(time: Timestamp, duration: Duration) -> Timestamp {
     let duration = SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX);
     time.checked_add(duration).unwrap_or(Timestamp::MAX)
-}
-
-fn encode(migration: &Migration) -> Vec<u8> {
-    serde_json::to_vec(migration).unwrap_or_default()
 }

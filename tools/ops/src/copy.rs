@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 use tokio::time::{Duration, Interval, interval};
 
+use crate::notes::{decode, encode};
 use crate::output::{Failure, bar};
 use crate::target::Target;
 use service::resources;
@@ -144,7 +145,7 @@ impl Copy {
 }
 
 async fn attempt(notes: &SnapshotTable) -> Result<Option<Attempt>, Failure> {
-    notes.bookmark(ATTEMPT).await?.map(|note| read_note(ATTEMPT, &note)).transpose()
+    notes.bookmark(ATTEMPT).await?.map(|note| decode("read store", ATTEMPT, &note)).transpose()
 }
 
 async fn load_segments(notes: &SnapshotTable, attempt: &Attempt) -> Result<Vec<SegmentProgress>, Failure> {
@@ -152,22 +153,13 @@ async fn load_segments(notes: &SnapshotTable, attempt: &Attempt) -> Result<Vec<S
     for number in 0..attempt.segments {
         let name = segment_note(attempt, number);
         let note = notes.bookmark(&name).await?;
-        segments.push(note.map(|note| read_note(&name, &note)).transpose()?.unwrap_or_default());
+        segments.push(note.map(|note| decode("read store", &name, &note)).transpose()?.unwrap_or_default());
     }
     Ok(segments)
 }
 
 fn segment_note(attempt: &Attempt, number: u32) -> String {
     format!("{ATTEMPT}/{}/{number}", attempt.id)
-}
-
-fn encode(note: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(note).unwrap_or_default()
-}
-
-fn read_note<T: for<'a> Deserialize<'a>>(name: &str, note: &[u8]) -> Result<T, Failure> {
-    let unreadable = |error| Failure::Refused { part: "read store", cause: format!("bookmark {name}: {error}") };
-    serde_json::from_slice(note).map_err(unreadable)
 }
 
 /// Returns a timer with an average rate: it makes up for the time spent waiting for a page.
