@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use adapters::read_table::ReadTable;
+use kernel::ingest::RECEIVES_MIN;
 use kernel::projection::Projection;
 use kernel::seal::KeyRing;
 use resource::{Description, Operation};
@@ -272,8 +273,9 @@ impl IngestConfig {
         let redis = reader.redis(stage.as_ref().is_some_and(|stage| stage.writes_redis));
         let visibility_timeout = reader.visibility_timeout();
         let receive_count_max = reader.parsed("MAX_RECEIVE_COUNT");
-        if receive_count_max.is_some_and(|count: u32| count < 20) {
-            reader.errors.push("MAX_RECEIVE_COUNT must be at least 20: deferrals and crashes count too".to_owned());
+        if receive_count_max.is_some_and(|count: u32| count < RECEIVES_MIN) {
+            let wrong = format!("MAX_RECEIVE_COUNT must be at least {RECEIVES_MIN}: deferrals and crashes count too");
+            reader.errors.push(wrong);
         }
         reader.finish(|| {
             Some(Self {

@@ -17,6 +17,7 @@ use ::http::{Request, Response};
 use axum::Router;
 use axum::body::Body;
 use http_body_util::{BodyExt, Collected};
+use kernel::ingest::ANSWER_MARGIN;
 use lambda_runtime::{Context, LambdaEvent, service_fn};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -29,9 +30,6 @@ use crate::http::incoming::{Deadline, Identity};
 use crate::http::middleware::{RequestId, refused};
 use crate::http::path::{self, BasePath};
 use crate::http::problem::HttpProblem;
-
-/// The answer is due this long before the function's time is up.
-const ANSWER_MARGIN: Duration = Duration::from_millis(300);
 
 /// The entrance of the service: it passes requests from the front door to the handlers.
 #[derive(Debug, Clone)]

@@ -32,12 +32,15 @@ pub use self::kind::{KindIngest, OneKind};
 /// The longest pause before a deferred message is delivered again.
 pub const DEFERRAL_MAX: Duration = Duration::from_secs(20);
 
+/// The fewest deliveries after which the queue may make a message a dead letter. Deferrals and crashes count too.
+pub const RECEIVES_MIN: u32 = 20;
+
 /// Number of aggregates that ingest processes at the same time.
 const AGGREGATES_AT_ONCE: usize = 8;
 /// Ingest starts no aggregate later than this before the deadline. It leaves the aggregate for another delivery.
 const START_MARGIN: Duration = Duration::from_secs(2);
-/// Ingest drops unfinished work this long before the deadline, to have time for its response.
-const ANSWER_MARGIN: Duration = Duration::from_millis(300);
+/// A function drops unfinished work this long before its deadline, to have time for its response.
+pub const ANSWER_MARGIN: Duration = Duration::from_millis(300);
 
 /// A message from the queue.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,6 +10,13 @@ use crate::clock::Timestamp;
 use crate::ids::{AggregateId, CommandId, Tenant};
 use crate::problem::Problem;
 
+/// How long the queue keeps a message.
+pub const QUEUE_RETENTION: Duration = Duration::from_hours(4 * 24);
+
+/// How long the dead-letter queue keeps a message: the maximum of SQS.
+/// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html>
+pub const DEAD_LETTER_RETENTION: Duration = Duration::from_hours(14 * 24);
+
 /// How long a record is kept. It is longer than the longest wait of a command ([`COMMAND_AGE_MAX`]) plus the queue's retention.
 pub const RECORD_TTL: Duration = Duration::from_hours(45 * 24);
 

@@ -121,8 +121,8 @@ pub struct IngestPorts {
 
 /// Returns the reorder window of a queue with this visibility timeout: how long a command may wait for its predecessor.
 #[must_use]
-pub fn reorder_window(visibility_timeout: Duration) -> Duration {
-    visibility_timeout * 2 + DEFERRAL_MAX
+pub const fn reorder_window(visibility_timeout: Duration) -> Duration {
+    visibility_timeout.saturating_mul(2).saturating_add(DEFERRAL_MAX)
 }
 
 impl WriteRoute<(), ()> {

@@ -3,10 +3,12 @@
 use std::fmt;
 use std::time::Duration;
 
+use kernel::record::DEAD_LETTER_RETENTION;
+
 use crate::stages::{Cache, Source, StageConfig, StageError, WriteAnswer};
 
 /// How long a part with data is kept before its removal: as long as a queue keeps a dead letter.
-pub const RETENTION: Duration = Duration::from_secs(14 * 24 * 60 * 60);
+pub const RETENTION: Duration = DEAD_LETTER_RETENTION;
 
 /// One step. You can interrupt it at any time, and repeat it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -17,7 +17,7 @@ use kernel::lookup::CommandLookup;
 use kernel::policy::Order;
 use kernel::ports::{MemoryCache, SharedCache, SharedCacheUpdater, ViewReader, ViewWriter};
 use kernel::projection::Projection;
-use service::assembly::{Assembly, DirectPorts, IngestPorts, ListPorts, QueuePorts, ReadPorts, WriteRoute};
+use service::assembly::{Assembly, DirectPorts, IngestPorts, ListPorts, QueuePorts, ReadPorts, WriteRoute, reorder_window};
 use service::stages::Source;
 use tokio::time::timeout;
 
@@ -33,8 +33,7 @@ pub(crate) const INGEST_TIMEOUT: Duration = Duration::from_secs(3);
 /// The timeout of the other functions.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a command waits for its predecessor.
-pub(crate) const REORDER_WINDOW: Duration =
-    VISIBILITY_TIMEOUT.saturating_mul(2).saturating_add(kernel::ingest::DEFERRAL_MAX);
+pub(crate) const REORDER_WINDOW: Duration = reorder_window(VISIBILITY_TIMEOUT);
 /// The maximum number of polls of an invocation before its crash.
 const POLLS_MAX: u64 = 40;
 

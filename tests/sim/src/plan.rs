@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use kernel::ingest::RECEIVES_MIN;
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde::{Deserialize, Serialize};
@@ -423,7 +424,7 @@ impl Draw {
             skew_ms: if self.chance(50) { self.between(0, 5_000) } else { 0 },
             latency_ms: self.between(0, if theme == Theme::Operator { 60 } else { 20 }),
             lag_ms: if self.chance(60) { self.between(0, 1_500) } else { 0 },
-            receive_count_max: if self.chance(20) { 4 } else { 20 },
+            receive_count_max: if self.chance(20) { 4 } else { RECEIVES_MIN },
             shift_ms: 0,
             faults: match theme {
                 Theme::Everything => self.faults(),

@@ -8,6 +8,8 @@ use std::time::Duration;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::operation::get_queue_url::GetQueueUrlError;
 use aws_sdk_sqs::types::QueueAttributeName;
+use kernel::ingest::RECEIVES_MIN;
+use kernel::record::{DEAD_LETTER_RETENTION, QUEUE_RETENTION};
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -28,13 +30,7 @@ const DEAD_LETTERS_NAME: &str = "watershed-commands-dlq";
 /// The time that a received message stays invisible: at least six times the function's timeout, and the poller's window.
 pub const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(20);
 /// The deliveries until a message becomes a dead letter. The number is high, because deferrals count as well.
-pub const RECEIVES_MAX: u32 = 20;
-/// The time that the queue keeps a message:
-/// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html>
-const RETENTION: Duration = Duration::from_secs(4 * 24 * 60 * 60);
-/// The time that the dead-letter queue keeps a message: the maximum of SQS.
-const DEAD_LETTER_RETENTION: Duration = Duration::from_secs(14 * 24 * 60 * 60);
-
+pub const RECEIVES_MAX: u32 = RECEIVES_MIN;
 /// The error of an embedded SQS that does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
@@ -125,7 +121,7 @@ impl Queues {
     pub async fn prepare(client: Client, queue_type: QueueType) -> Result<Self, QueueError> {
         let preparation = |name| Preparation { client: &client, queue_type, name: full_name(name, queue_type) };
         let dead_letters = preparation(DEAD_LETTERS_NAME).run(DEAD_LETTER_RETENTION, None).await?;
-        let main = preparation(NAME).run(RETENTION, Some(&dead_letters)).await?;
+        let main = preparation(NAME).run(QUEUE_RETENTION, Some(&dead_letters)).await?;
         Ok(Self { client, main, dead_letters })
     }
 

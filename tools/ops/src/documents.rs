@@ -3,6 +3,9 @@
 use std::path::Path;
 
 use clap::Parser as _;
+use ::cost::traffic::TrafficOptions;
+use kernel::record::{DEAD_LETTER_RETENTION, QUEUE_RETENTION};
+use shared::http::prefer::WAIT_SECONDS_MAX;
 
 use crate::cli::{Action, Arguments};
 use crate::quotas::{OUR_BURST, OUR_CACHE_UNITS, OUR_CONCURRENCY, OUR_THROTTLE, RECEIVES, VISIBILITY_SECONDS};
@@ -40,6 +43,16 @@ fn our_own_limits_are_those_of_the_cdk_app() {
     says("command-queue.ts", format!("MAXRECEIVECOUNT = {RECEIVES};"));
     says("command-queue.ts", "Duration.seconds(6 * INGESTTIMEOUT.toSeconds() + windowSeconds)".to_owned());
     says("command-queue.ts", format!("INGESTTIMEOUT = Duration.seconds({});", VISIBILITY_SECONDS / 6));
+    for retention in [QUEUE_RETENTION, DEAD_LETTER_RETENTION] {
+        let days = retention.as_secs() / (24 * 60 * 60);
+        says("command-queue.ts", format!("retentionPeriod: Duration.days({days}),"));
+    }
+    // A client may wait for the result as long as the function runs.
+    says("functions.ts", format!("HTTPTIMEOUT = Duration.seconds({WAIT_SECONDS_MAX});"));
+    let TrafficOptions { memory, ingest_memory, batch, .. } = TrafficOptions::default();
+    says("functions.ts", format!("\nconst MEMORYMB = {memory};"));
+    says("functions.ts", format!("INGESTMEMORYMB = {ingest_memory};"));
+    says("config.ts", format!("batchSize: {batch},"));
 }
 
 fn printed(command: &str) -> String {

@@ -10,7 +10,7 @@ pub(crate) const OUR_CONCURRENCY: f64 = 50.0;
 /// Processing units per second that we allow Redis (cdk/lib/cache.ts).
 pub(crate) const OUR_CACHE_UNITS: f64 = 30_000.0;
 /// Deliveries of a message before it becomes a dead letter (cdk/lib/command-queue.ts).
-pub(crate) const RECEIVES: usize = 20;
+pub(crate) const RECEIVES: usize = kernel::ingest::RECEIVES_MIN as usize;
 /// Seconds until the redelivery of a message that could not be applied: six times the timeout of ingest-fn
 /// (cdk/lib/command-queue.ts). The batch window comes on top.
 pub(crate) const VISIBILITY_SECONDS: usize = 60;
@@ -40,7 +40,8 @@ pub(crate) const IN_FLIGHT: f64 = 120_000.0;
 /// Messages per second that a FIFO queue with high throughput accepts.
 pub(crate) const FIFO_SENDS: f64 = 70_000.0;
 /// Seconds that the queue keeps a message.
-pub(crate) const RETENTION_SECONDS: usize = 4 * 24 * 60 * 60;
+#[expect(clippy::cast_possible_truncation, reason = "there are 345,600")]
+pub(crate) const RETENTION_SECONDS: usize = kernel::record::QUEUE_RETENTION.as_secs() as usize;
 
 /// Write units per second of a partition.
 pub(crate) const PARTITION_WRITES: f64 = 1_000.0;
