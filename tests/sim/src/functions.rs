@@ -17,7 +17,9 @@ use kernel::lookup::CommandLookup;
 use kernel::policy::Order;
 use kernel::ports::{MemoryCache, SharedCache, SharedCacheUpdater, ViewReader, ViewWriter};
 use kernel::projection::Projection;
-use service::assembly::{Assembly, DirectPorts, IngestPorts, ListPorts, QueuePorts, ReadPorts, WriteRoute, reorder_window};
+use service::assembly::{
+    Assembly, DirectPorts, IngestPorts, ListPorts, QueuePorts, ReadPorts, WriteRoute, reorder_window,
+};
 use service::stages::Source;
 use tokio::time::timeout;
 

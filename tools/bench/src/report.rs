@@ -285,7 +285,8 @@ impl Report<'_> {
         let median = |of: Of<StageRound>| hundredths(measured.spread(of).median);
         let acknowledged = median(ack_p50);
         // Behind a queue, ingest-fn does the work of a write in `read-store`.
-        let is_queued = StageConfig::of(&measured.subject).is_ok_and(|stage| stage.writes_answer == WriteAnswer::Accepted);
+        let is_queued =
+            StageConfig::of(&measured.subject).is_ok_and(|stage| stage.writes_answer == WriteAnswer::Accepted);
         let synchronous = self.results.stages.iter().find(|other| other.subject == "read-store" && is_queued);
         let apply_ms = synchronous.map_or(acknowledged, |stage| hundredths(stage.spread(ack_p50).median));
         TrafficOptions {

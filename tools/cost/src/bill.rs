@@ -180,7 +180,13 @@ fn fixed(model: &Model<'_>) -> Vec<Item> {
     ));
     if config.queue_deployed {
         let polls = POLLERS * assumed::POLLS_PER_HOUR * HOURS_PER_MONTH / 1e6;
-        items.push(item(Part::Queue, "polling the queue", "5 pollers × 180 an hour × 730 hours", queue_price(options), polls));
+        items.push(item(
+            Part::Queue,
+            "polling the queue",
+            "5 pollers × 180 an hour × 730 hours",
+            queue_price(options),
+            polls,
+        ));
     }
     if model.has_redis() {
         let cached = (f64::from(options.items) * f64::from(options.item_bytes) / GIGABYTE).max(prices::CACHE_GB_MIN);
@@ -206,77 +212,89 @@ fn fixed(model: &Model<'_>) -> Vec<Item> {
 
 /// Returns the items whose cost depends on the traffic.
 fn metered(model: &Model<'_>, rate: f64) -> Vec<Item> {
-    let Model { options, config } = model;
-    let requests = millions(rate);
-    let duration = match options.arch {
+    let parts = [front_door, functions, tables, monitoring, queue, redis];
+    parts.iter().flat_map(|part| part(model, rate)).collect()
+}
+
+fn front_door(Model { options, .. }: &Model<'_>, rate: f64) -> Vec<Item> {
+    let response = f64::from(options.item_bytes) * options.reads + assumed::RESPONSE_BYTES;
+    let formula = "requests × (600 + item bytes × reads), in GB";
+    vec![
+        item(Part::FrontDoor, "HTTP API", "requests", prices::HTTP_API, millions(rate)),
+        item(Part::FrontDoor, "data out", formula, prices::DATA_OUT, gigabytes(rate, response)),
+    ]
+}
+
+fn functions(model: &Model<'_>, rate: f64) -> Vec<Item> {
+    let duration = match model.options.arch {
         Architecture::Arm64 => prices::LAMBDA_ARM64,
         Architecture::X86_64 => prices::LAMBDA_X86_64,
     };
-    // At idle, the service writes no metrics.
-    let written = if rate > 0.0 { metrics(config) } else { 0.0 };
-    let gb = |bytes: f64| requests * 1e6 * bytes / GIGABYTE;
-    let response = f64::from(options.item_bytes) * options.reads + assumed::RESPONSE_BYTES;
-    let logged = model.invocations(rate) * assumed::LOG_BYTES_PER_INVOCATION + assumed::LOG_BYTES_PER_REQUEST;
-    let records = gb(model.writes() * assumed::RECORD_BYTES) * assumed::RECORD_DAYS / DAYS_PER_MONTH;
-    let mut items = vec![
-        item(Part::FrontDoor, "HTTP API", "requests", prices::HTTP_API, requests),
-        item(Part::FrontDoor, "data out", "requests × (600 + item bytes × reads), in GB", prices::DATA_OUT, gb(response)),
-        item(
-            Part::Functions,
-            "Lambda requests",
-            "requests × (1 + writes ÷ batch, if they are queued)",
-            prices::LAMBDA_REQUESTS,
-            requests * model.invocations(rate),
-        ),
-        item(
-            Part::Functions,
-            "Lambda duration",
-            "requests × seconds of all invocations × memory in GB",
-            duration,
-            requests * model.gb_seconds(rate),
-        ),
-        item(
-            Part::Tables,
-            "read units",
-            "requests × (reads from a store + writes) × units of 4 KB",
-            prices::READ_UNITS,
-            requests * model.read_units(),
-        ),
-        item(
-            Part::Tables,
-            "write units",
-            "writes × (2 state + 2 record + 5 lists; with a read store + 1 view, 2 unless queued, + 5 lists)",
-            prices::WRITE_UNITS,
-            requests * model.writes() * model.write_units(),
-        ),
-        item(Part::Tables, "records, stored", "writes of 45 days × 500 bytes, in GB", prices::TABLE_STORAGE, records),
+    let invocations = millions(rate) * model.invocations(rate);
+    let formula = "requests × (1 + writes ÷ batch, if they are queued)";
+    let seconds = "requests × seconds of all invocations × memory in GB";
+    vec![
+        item(Part::Functions, "Lambda requests", formula, prices::LAMBDA_REQUESTS, invocations),
+        item(Part::Functions, "Lambda duration", seconds, duration, millions(rate) * model.gb_seconds(rate)),
+    ]
+}
+
+fn tables(model: &Model<'_>, rate: f64) -> Vec<Item> {
+    let (reads, writes) = (millions(rate) * model.read_units(), millions(rate) * model.writes() * model.write_units());
+    let of_reads = "requests × (reads from a store + writes) × units of 4 KB";
+    let of_writes = "writes × (2 state + 2 record + 5 lists; with a read store + 1 view, 2 unless queued, + 5 lists)";
+    let of_records = "writes of 45 days × 500 bytes, in GB";
+    let records = gigabytes(rate, model.writes() * assumed::RECORD_BYTES) * assumed::RECORD_DAYS / DAYS_PER_MONTH;
+    vec![
+        item(Part::Tables, "read units", of_reads, prices::READ_UNITS, reads),
+        item(Part::Tables, "write units", of_writes, prices::WRITE_UNITS, writes),
+        item(Part::Tables, "records, stored", of_records, prices::TABLE_STORAGE, records),
         item(Part::Tables, "records, backed up", "the same", prices::POINT_IN_TIME_RECOVERY, records),
-        item(Part::Monitoring, "logs", "requests × 400 bytes + invocations × 1,300 bytes, in GB", prices::LOGS, gb(logged)),
-        item(
-            Part::Monitoring,
-            "metrics",
-            "3 per function that answers and per route, 2 per cache, 5 behind a queue",
-            prices::METRICS,
-            written,
-        ),
+    ]
+}
+
+fn monitoring(model: &Model<'_>, rate: f64) -> Vec<Item> {
+    let logged = model.invocations(rate) * assumed::LOG_BYTES_PER_INVOCATION + assumed::LOG_BYTES_PER_REQUEST;
+    let of_logs = "requests × 400 bytes + invocations × 1,300 bytes, in GB";
+    // At idle, the service writes no metrics.
+    let written = if rate > 0.0 { metrics(&model.config) } else { 0.0 };
+    let of_metrics = "3 per function that answers and per route, 2 per cache, 5 behind a queue";
+    let mut items = vec![
+        item(Part::Monitoring, "logs", of_logs, prices::LOGS, gigabytes(rate, logged)),
+        item(Part::Monitoring, "metrics", of_metrics, prices::METRICS, written),
     ];
-    if options.traced > 0.0 {
+    if model.options.traced > 0.0 {
         let formula = "the first request a second + a share of the others";
         items.push(item(Part::Monitoring, "traces", formula, prices::TRACES, millions(model.traces(rate))));
     }
-    if model.is_queued() {
-        let formula = "writes × (1 to send + 2 ÷ batch, or ÷ 10, to receive and delete)";
-        items.push(item(Part::Queue, "queue requests", formula, queue_price(options), requests * model.queue_requests(rate)));
-        if options.queue == QueueType::Standard {
-            let fair = requests * model.queue_requests(rate);
-            items.push(item(Part::Queue, "queue, fairness", "the same, because messages name their tenant", prices::SQS_FAIR, fair));
-        }
+    items
+}
+
+fn queue(model: &Model<'_>, rate: f64) -> Vec<Item> {
+    if !model.is_queued() {
+        return Vec::new();
     }
-    if model.has_redis() {
-        let formula = "lookups × 2 + fills + writes, each by 1 KB";
-        items.push(item(Part::Redis, "Redis units", formula, prices::CACHE_UNITS, requests * model.cache_units()));
+    let requests = millions(rate) * model.queue_requests(rate);
+    let formula = "writes × (1 to send + 2 ÷ batch, or ÷ 10, to receive and delete)";
+    let mut items = vec![item(Part::Queue, "queue requests", formula, queue_price(model.options), requests)];
+    if model.options.queue == QueueType::Standard {
+        let formula = "the same, because messages name their tenant";
+        items.push(item(Part::Queue, "queue, fairness", formula, prices::SQS_FAIR, requests));
     }
     items
+}
+
+fn redis(model: &Model<'_>, rate: f64) -> Vec<Item> {
+    if !model.has_redis() {
+        return Vec::new();
+    }
+    let formula = "lookups × 2 + fills + writes, each by 1 KB";
+    vec![item(Part::Redis, "Redis units", formula, prices::CACHE_UNITS, millions(rate) * model.cache_units())]
+}
+
+/// Returns the gigabytes per month, for bytes per request.
+fn gigabytes(rate: f64, bytes: f64) -> f64 {
+    millions(rate) * 1e6 * bytes / GIGABYTE
 }
 
 /// Returns the number of metrics with an alarm.

@@ -60,15 +60,18 @@ impl<'a> Model<'a> {
         Ok(Self { options, config: StageConfig::of(stage.unwrap_or(STAGE_DEFAULT))? })
     }
 
+    #[must_use]
     pub fn writes(&self) -> f64 {
         1.0 - self.options.reads
     }
 
     /// Returns whether write-fn queues writes.
+    #[must_use]
     pub fn is_queued(&self) -> bool {
         self.config.writes_answer == WriteAnswer::Accepted
     }
 
+    #[must_use]
     pub fn has_redis(&self) -> bool {
         self.config.writes_redis && !self.options.without_redis
     }
@@ -79,15 +82,18 @@ impl<'a> Model<'a> {
         if self.config.has(Cache::Memory) { self.options.reads * self.options.hot } else { 0.0 }
     }
 
+    #[must_use]
     pub fn by_redis(&self) -> f64 {
         let left = self.options.reads - self.by_memory();
         if self.has_redis() && self.config.has(Cache::Redis) { left * self.options.hot } else { 0.0 }
     }
 
+    #[must_use]
     pub fn by_store(&self) -> f64 {
         self.options.reads - self.by_memory() - self.by_redis()
     }
 
+    #[must_use]
     pub fn read_unit(&self) -> f64 {
         (f64::from(self.options.item_bytes) / READ_UNIT_BYTES).ceil()
     }
@@ -97,11 +103,13 @@ impl<'a> Model<'a> {
     }
 
     /// Returns the read units per request.
+    #[must_use]
     pub fn read_units(&self) -> f64 {
         self.read_units_of_reads() + self.read_units_of_writes()
     }
 
     /// Returns the read units per request of the table that takes most.
+    #[must_use]
     pub fn read_units_of_busiest(&self) -> f64 {
         match self.config.reads_from {
             Source::WriteStore => self.read_units(),
@@ -115,6 +123,7 @@ impl<'a> Model<'a> {
 
     /// Returns the read units of a read that no cache answers. A read that fills Redis is strongly consistent, and so is a read of
     /// the write store.
+    #[must_use]
     pub fn read_units_of_miss(&self) -> f64 {
         let is_eventual = self.config.reads_from == Source::ReadStore && !self.has_redis();
         if is_eventual { self.read_unit() / 2.0 } else { self.read_unit() }
@@ -127,6 +136,7 @@ impl<'a> Model<'a> {
 
     /// Returns the write units per write, of all tables with their lists. State and record are one transaction. So is the view if
     /// no message can repeat its projection.
+    #[must_use]
     pub fn write_units(&self) -> f64 {
         let unit = self.write_unit();
         let state_and_record = IN_TRANSACTION * (unit + 1.0);
@@ -136,32 +146,38 @@ impl<'a> Model<'a> {
     }
 
     /// Returns the write units per write, of the table or index that takes most.
+    #[must_use]
     pub fn write_units_of_busiest(&self) -> f64 {
         IN_TRANSACTION * self.write_unit()
     }
 
     /// Returns the write units per write, of one list of the tenant.
+    #[must_use]
     pub fn write_units_of_list(&self) -> f64 {
         LIST_ENTRY * self.write_unit()
     }
 
     /// Returns the commands in a batch: as many as arrive for one poller between two polls, from one to a full batch.
+    #[must_use]
     pub fn batch(&self, rate: f64) -> f64 {
         let gathering = POLL_SECONDS + f64::from(self.options.window);
         (rate * self.writes() / POLLERS * gathering).clamp(1.0, f64::from(self.options.batch))
     }
 
     /// Returns the invocations per request.
+    #[must_use]
     pub fn invocations(&self, rate: f64) -> f64 {
         1.0 + if self.is_queued() { self.writes() / self.batch(rate) } else { 0.0 }
     }
 
     /// Returns the milliseconds of an invocation of ingest-fn. This is an upper limit: ingest-fn applies commands in parallel.
+    #[must_use]
     pub fn ingest_ms(&self, rate: f64) -> f64 {
         self.options.apply_ms * self.batch(rate)
     }
 
     /// Returns the average milliseconds of read-fn for a read.
+    #[must_use]
     pub fn read_ms(&self) -> f64 {
         let options = self.options;
         let cached = options.reads - self.by_store();
@@ -169,11 +185,13 @@ impl<'a> Model<'a> {
     }
 
     /// Returns the milliseconds of write-fn for a write.
+    #[must_use]
     pub fn write_ms(&self) -> f64 {
         if self.is_queued() { self.options.queue_ms } else { self.options.apply_ms }
     }
 
     /// Returns the gigabyte-seconds of all invocations that a request causes. Each invocation is rounded up to a millisecond.
+    #[must_use]
     pub fn gb_seconds(&self, rate: f64) -> f64 {
         let options = self.options;
         let of_reads =
@@ -184,6 +202,7 @@ impl<'a> Model<'a> {
     }
 
     /// Returns the queue's requests per request: one to send, and one each to receive and to delete up to ten messages.
+    #[must_use]
     pub fn queue_requests(&self, rate: f64) -> f64 {
         if !self.is_queued() {
             return 0.0;
@@ -193,6 +212,7 @@ impl<'a> Model<'a> {
     }
 
     /// Returns the processing units of the cache per request: the lookup, the fill after a miss, and the update by a write.
+    #[must_use]
     pub fn cache_units(&self) -> f64 {
         if !self.has_redis() {
             return 0.0;
@@ -208,6 +228,7 @@ impl<'a> Model<'a> {
 
     /// Returns the traces per second: the first request in each second, and a share of the others. If the share is 0, there are
     /// none.
+    #[must_use]
     pub fn traces(&self, rate: f64) -> f64 {
         let first = if self.options.traced > 0.0 { rate.min(1.0) } else { 0.0 };
         first + self.options.traced * (rate - 1.0).max(0.0)
@@ -215,6 +236,7 @@ impl<'a> Model<'a> {
 }
 
 /// Returns the millions per month of a rate per second.
+#[must_use]
 pub fn millions(per_second: f64) -> f64 {
     per_second * SECONDS_PER_MONTH / 1e6
 }

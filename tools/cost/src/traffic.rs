@@ -1,5 +1,7 @@
 //! The traffic, as options of a command line.
 
+#![expect(clippy::doc_markdown, reason = "a terminal shows these texts as they are")]
+
 use std::fmt;
 use std::ops::RangeInclusive;
 

@@ -2,18 +2,15 @@
 
 #![expect(clippy::doc_markdown, reason = "a terminal shows these texts as they are")]
 
-use std::fmt;
-use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use cost::traffic::TrafficOptions;
 use http::Uri;
 use http::uri::Scheme;
 use jiff::{Span, SpanRelativeTo};
 use kernel::ids::Tenant;
-use serde::Serialize;
 
 /// Operate a Watershed service: compare and repair its stores, move it from stage to stage, and handle dead letters.
 ///

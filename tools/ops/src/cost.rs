@@ -1,6 +1,6 @@
 //! Prints the cost of the service on AWS.
 
-use cost::bill::{Bill, Item};
+use cost::bill::Bill;
 use cost::model::Model;
 use cost::prices::{self, Price};
 use cost::traffic::Architecture;

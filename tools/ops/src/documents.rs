@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use clap::Parser as _;
 use ::cost::traffic::TrafficOptions;
+use clap::Parser as _;
 use kernel::record::{DEAD_LETTER_RETENTION, QUEUE_RETENTION};
 use shared::http::prefer::WAIT_SECONDS_MAX;
 

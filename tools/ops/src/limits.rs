@@ -3,16 +3,16 @@
 use serde::Serialize;
 use service::stages::{StageConfig, StageKind};
 
-use cost::traffic::QueueType;
 use crate::cli::LimitsOptions;
-use cost::model::Model;
-use crate::quotas::environments;
 use crate::output::{CommandOutput, Failure};
+use crate::quotas::environments;
 use crate::quotas::{
     BATCHES, CACHE_CONNECTIONS, ENVIRONMENTS, ENVIRONMENTS_PER_SECOND, FIFO_SENDS, HTTP_API, NEW_TABLE_READS,
     NEW_TABLE_WRITES, OUR_CACHE_UNITS, OUR_CONCURRENCY, OUR_THROTTLE, PARTITION_WRITES, TABLE_UNITS,
 };
 use crate::table::{Table, number};
+use cost::model::Model;
+use cost::traffic::QueueType;
 
 /// A default quota in us-east-1, as it was in November 2026.
 #[derive(Debug, Serialize)]
@@ -296,8 +296,8 @@ fn explained() -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use cost::traffic::TrafficOptions;
     use crate::testing::close;
+    use cost::traffic::TrafficOptions;
 
     fn limits_of(stage: &str, arguments: &[&str]) -> Vec<Limit> {
         limits(&Model::new(&TrafficOptions::of(arguments), Some(stage)).unwrap())

@@ -15,8 +15,8 @@ use self::perform::Run;
 use self::state::{HeldMigration, Migration};
 use crate::cache;
 use crate::cli::{AdvanceOptions, HoldOptions, MigrateCommand, TargetOptions};
-use crate::output::{CommandOutput, Failure};
 use crate::copy::Progress;
+use crate::output::{CommandOutput, Failure};
 use crate::target::Target;
 use service::plan::Action;
 

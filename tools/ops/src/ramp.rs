@@ -11,10 +11,10 @@ use serde::Serialize;
 
 use self::service::{Bound, Second, Service};
 use crate::cli::RampOptions;
-use cost::model::Model;
 use crate::output::{CommandOutput, Failure};
 use crate::quotas::RETENTION_SECONDS;
 use crate::table::{Table, number};
+use cost::model::Model;
 
 /// The seconds at the end of a step that the output averages.
 const END_SECONDS: f64 = 60.0;

@@ -14,8 +14,8 @@ use tokio::sync::Mutex;
 use tokio::time::Interval;
 
 use crate::cli::ReindexOptions;
-use crate::output::{CommandOutput, Failure, bar};
 use crate::copy::pace;
+use crate::output::{CommandOutput, Failure, bar};
 use crate::target::Target;
 
 /// The puts that each segment makes in parallel.

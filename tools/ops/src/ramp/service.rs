@@ -4,15 +4,15 @@ use serde::Serialize;
 use service::stages::Source;
 
 use super::parts::{Environments, Lists, OnDemand, Queue, TokenBucket, part};
-use cost::traffic::QueueType;
 use crate::cli::RampOptions;
-use cost::model::Model;
 use crate::quotas::environments;
 use crate::quotas::{
     BATCHES, BATCHES_AT_FIRST, BATCHES_PER_POLLER, BATCHES_PER_SECOND, CACHE_CONNECTIONS, ENVIRONMENTS,
     ENVIRONMENTS_AT_ONCE, ENVIRONMENTS_PER_SECOND, FIFO_SENDS, HTTP_API, HTTP_API_BURST, IN_FLIGHT, NEW_TABLE_READS,
     NEW_TABLE_WRITES, OUR_BURST, OUR_CACHE_UNITS, OUR_CONCURRENCY, OUR_THROTTLE, TABLE_UNITS,
 };
+use cost::model::Model;
+use cost::traffic::QueueType;
 
 /// A limit that the load can reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
