@@ -137,6 +137,8 @@ export class Functions extends Construct {
     const applies = appliesAtOnce(row, spec) || does(spec, 'ingest');
     const knowsViews = applies || queues(row, spec) || does(spec, 'get', 'list');
     const usesQueue = queues(row, spec) || does(spec, 'ingest');
+    // A command may wait for a queued one.
+    const awaits = usesQueue || (applies && row.queue_deployed);
     const knowsRecords = applies || queues(row, spec) || does(spec, 'get', 'look-up');
     const readsStates = does(spec, 'get', 'list') && row.reads_from === 'write-store';
     const variables = {
@@ -150,7 +152,7 @@ export class Functions extends Construct {
       READ_TABLE: knowsViews ? stores.readName : undefined,
       OTHER_READ_TABLE: does(spec, 'ingest') ? stores.otherRead?.tableName : undefined,
       QUEUE_URL: usesQueue ? commandQueue?.queue.queueUrl : undefined,
-      VISIBILITY_TIMEOUT_SECONDS: applies || usesQueue ? commandQueue?.visibilityTimeout.toSeconds().toString() : undefined,
+      VISIBILITY_TIMEOUT_SECONDS: awaits ? commandQueue?.visibilityTimeout.toSeconds().toString() : undefined,
       MAX_RECEIVE_COUNT: does(spec, 'ingest') ? MAX_RECEIVE_COUNT.toString() : undefined,
       REDIS_URL: cache?.url,
       REDIS_IAM_CACHE: cache?.name,

@@ -101,9 +101,9 @@ fn what_the_server_has_begun_it_finishes_when_it_is_told_to_stop() {
         connection.write_all(head.as_bytes()).unwrap();
         // The server asks for the body when the handler reads it.
         let expected = b"HTTP/1.1 100 Continue\r\n\r\n";
-        let mut told = vec![0; expected.len()];
-        connection.read_exact(&mut told).unwrap();
-        assert_eq!(told, expected);
+        let mut reported = vec![0; expected.len()];
+        connection.read_exact(&mut reported).unwrap();
+        assert_eq!(reported, expected);
         program::send_signal(running.0.id(), Signal::SIGTERM);
         eventually("the server takes no more connections", async || connect().is_err().then_some(())).await;
         connection.write_all(body.as_bytes()).unwrap();

@@ -22,7 +22,7 @@ const END_MAX: Duration = Duration::from_secs(10);
 
 /// A page that creates, reads, changes and deletes an item, and reports the outcome to its own server.
 const PAGE: &str = r#"<!doctype html><meta charset="utf-8"><title>Page of another origin</title><script>
-const told = (response) => ({ status: response.status, headers: Object.fromEntries(response.headers) });
+const reported = (response) => ({ status: response.status, headers: Object.fromEntries(response.headers) });
 const call = (method, path, headers, body) => fetch(API + path, {
   method, headers: { authorization: 'Bearer none', prefer: 'wait=10', ...headers }, body: body && JSON.stringify(body),
 });
@@ -39,7 +39,7 @@ async function run() {
     'content-type': 'application/merge-patch+json', 'if-match': read.headers.get('etag'),
   }, CHANGED);
   const deleted = await call('DELETE', path, { 'consistency-token': changed.headers.get('consistency-token') });
-  return { created: told(created), read: told(read), changed: told(changed), deleted: told(deleted) };
+  return { created: reported(created), read: reported(read), changed: reported(changed), deleted: reported(deleted) };
 }
 run().catch((error) => ({ error: String(error) }))
   .then((outcome) => fetch('/outcome', { method: 'POST', body: JSON.stringify(outcome) }));
@@ -55,7 +55,7 @@ struct Page {
 
 impl Page {
     fn serve() -> Self {
-        let (told, outcome) = mpsc::channel();
+        let (reported, outcome) = mpsc::channel();
         let service = Arc::new(OnceLock::<String>::new());
         let api = Arc::clone(&service);
         let origin = scripted::serve(move |asked| match asked.what.as_str() {
@@ -71,7 +71,7 @@ impl Page {
                 Reply::Page(PAGE.replace("<script>", &format!("<script>{constants}")))
             }
             "POST /outcome" => {
-                told.send(serde_json::from_slice(&asked.body).unwrap()).unwrap();
+                reported.send(serde_json::from_slice(&asked.body).unwrap()).unwrap();
                 Reply::Json(200, "{}".to_owned())
             }
             _ => Reply::Json(404, "{}".to_owned()),

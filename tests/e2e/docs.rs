@@ -169,12 +169,12 @@ fn way(from: Option<&str>, to: &str) -> String {
 
 /// Returns a stage's name and kind, with a line for each column that differs from the stage before.
 fn changes(before: &Map<String, Value>, after: &Map<String, Value>) -> String {
-    let heading = format!("{} ({})\n", told(&after["stage"]), told(&after["kind"]));
+    let heading = format!("{} ({})\n", plain(&after["stage"]), plain(&after["kind"]));
     let line = |(column, value): (&String, &Value)| match before.get(column) {
         _ if ["stage", "kind"].contains(&column.as_str()) => None,
         Some(old) if old == value => None,
-        Some(old) => Some(format!("  {column}: {} → {}\n", told(old), told(value))),
-        None => Some(format!("  {column}: {}\n", told(value))),
+        Some(old) => Some(format!("  {column}: {} → {}\n", plain(old), plain(value))),
+        None => Some(format!("  {column}: {}\n", plain(value))),
     };
     std::iter::once(heading).chain(after.iter().filter_map(line)).collect()
 }
@@ -186,11 +186,11 @@ fn columns(stage: &str) -> Map<String, Value> {
     rows.into_iter().find(|row| row["stage"] == stage).unwrap()
 }
 
-fn told(value: &Value) -> String {
+fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Array(values) if values.is_empty() => "none".to_owned(),
-        Value::Array(values) => values.iter().map(told).collect::<Vec<_>>().join(", "),
+        Value::Array(values) => values.iter().map(plain).collect::<Vec<_>>().join(", "),
         other => other.to_string(),
     }
 }

@@ -21,15 +21,15 @@ fn sum(documents: &[Value], metric: &str) -> u64 {
 
 /// Returns the hits and misses of each cache.
 fn caches(documents: &[Value]) -> BTreeMap<&str, (u64, u64)> {
-    let mut told = BTreeMap::new();
+    let mut reported = BTreeMap::new();
     for document in documents {
         if let Some(layer) = document["Layer"].as_str() {
-            let (hits, misses): &mut (u64, u64) = told.entry(layer).or_default();
+            let (hits, misses): &mut (u64, u64) = reported.entry(layer).or_default();
             *hits += document["CacheHits"].as_u64().unwrap();
             *misses += document["CacheMisses"].as_u64().unwrap();
         }
     }
-    told
+    reported
 }
 
 #[test]
@@ -54,18 +54,18 @@ fn the_functions_tell_of_their_requests_caches_and_commands() {
             (caches(&documents(&stack, "read-fn")).get("redis")?.0 > 0).then_some(())
         })
         .await;
-        let told = documents(&stack, "read-fn");
-        assert!(told.iter().all(|document| document["Function"] == "read-fn" && document["Stage"] == "cqrs"));
+        let reported = documents(&stack, "read-fn");
+        assert!(reported.iter().all(|document| document["Function"] == "read-fn" && document["Stage"] == "cqrs"));
         let route = format!("GET {}", sample::main().resource.item("{id}"));
-        let of_item: Vec<_> = told.iter().filter(|document| document["Route"] == route.as_str()).cloned().collect();
+        let of_item: Vec<_> = reported.iter().filter(|document| document["Route"] == route.as_str()).cloned().collect();
         let of_resource = |document: &Value| document["Resource"] == sample::main().resource.collection;
         assert!(of_item.iter().all(of_resource), "{of_item:?}");
         assert!(sum(&of_item, "Requests") >= 3 && sum(&of_item, "Errors") == 0, "{of_item:?}");
         assert!(of_item.iter().all(|document| document["Latency"].as_f64().unwrap() > 0.0), "{of_item:?}");
-        assert!(told.iter().all(|document| !document.to_string().contains(&item.path)), "{told:?}");
+        assert!(reported.iter().all(|document| !document.to_string().contains(&item.path)), "{reported:?}");
         let answer = read().await;
         let id = answer.header("x-request-id").to_owned();
-        let line = eventually("the request is told of by its id", async || {
+        let line = eventually("the request is in the log under its id", async || {
             documents(&stack, "read-fn").into_iter().find(|document| document["RequestId"] == id.as_str())
         })
         .await;

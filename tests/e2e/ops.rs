@@ -44,7 +44,7 @@ impl Target {
 
     /// Runs `watershed --json` with these arguments, in a separate folder.
     async fn watershed(&self, arguments: &[&str]) -> ToolOutput {
-        output(command(self.dir.path()).args(["--stack", &self.stack.service.url]).args(arguments)).await
+        output_of(command(self.dir.path()).args(["--stack", &self.stack.service.url]).args(arguments)).await
     }
 
     /// Runs `watershed --json` as on AWS, without a local stack: with the functions' variables, except those in `without`.
@@ -54,7 +54,7 @@ impl Target {
         async move |arguments| {
             let variables = variables.iter().filter(|(name, _)| !without.contains(&name.as_str()));
             let variables = variables.map(|(name, value)| (name.as_str(), value.as_str().unwrap()));
-            output(command(self.dir.path()).envs(variables).envs(credentials).args(arguments)).await
+            output_of(command(self.dir.path()).envs(variables).envs(credentials).args(arguments)).await
         }
     }
 
@@ -96,7 +96,7 @@ pub fn command(dir: &Path) -> Command {
     command
 }
 
-async fn output(command: &mut Command) -> ToolOutput {
+async fn output_of(command: &mut Command) -> ToolOutput {
     let Output { status, stdout, stderr } = command.output().await.unwrap();
     let error = String::from_utf8_lossy(&stderr).into_owned();
     let json = serde_json::from_slice(&stdout).unwrap_or_default();
@@ -124,8 +124,12 @@ fn verify_finds_what_differs_and_repairs_it() {
             item(&api).await,
             item(&api).await,
         );
-        let told = target.watershed(&["verify"]).await;
-        assert_eq!((told.code, &told.json["items"], &told.json["differences"]), (0, &json!(6), &json!(0)), "{told:?}");
+        let output = target.watershed(&["verify"]).await;
+        assert_eq!(
+            (output.code, &output.json["items"], &output.json["differences"]),
+            (0, &json!(6), &json!(0)),
+            "{output:?}"
+        );
 
         let (dynamodb, write, read) =
             (target.dynamodb().await, target.place("WRITE_TABLE").await, target.place("READ_TABLE").await);
@@ -140,22 +144,26 @@ fn verify_finds_what_differs_and_repairs_it() {
         dynamodb.delete_item().table_name(&write).key("pk", key(&orphaned)).send().await.unwrap();
         set_in_redis(&target.place("REDIS_URL").await, &cached, "V00000000000000000009|b|1|{}");
 
-        let told = target.watershed(&["verify"]).await;
+        let output = target.watershed(&["verify"]).await;
         let kinds =
             json!({"view_missing": 1, "view_older": 1, "view_differs": 1, "view_orphaned": 1, "cache_differs": 1});
-        assert_eq!((told.code, &told.json["by_kind"]), (1, &kinds), "{told:?}");
-        assert!(!told.json["shown"].to_string().contains(&fine.id));
+        assert_eq!((output.code, &output.json["by_kind"]), (1, &kinds), "{output:?}");
+        assert!(!output.json["shown"].to_string().contains(&fine.id));
 
-        let told = target.watershed(&["verify", "--repair", "--dry-run"]).await;
-        assert_eq!((told.code, &told.json["repaired"]), (1, &json!(5)), "{told:?}");
-        let told = target.watershed(&["verify", "--repair"]).await;
+        let output = target.watershed(&["verify", "--repair", "--dry-run"]).await;
+        assert_eq!((output.code, &output.json["repaired"]), (1, &json!(5)), "{output:?}");
+        let output = target.watershed(&["verify", "--repair"]).await;
         assert_eq!(
-            (told.code, &told.json["differences"], &told.json["repaired"]),
+            (output.code, &output.json["differences"], &output.json["repaired"]),
             (0, &json!(5), &json!(5)),
-            "{told:?}"
+            "{output:?}"
         );
-        let told = target.watershed(&["verify"]).await;
-        assert_eq!((told.code, &told.json["items"], &told.json["differences"]), (0, &json!(5), &json!(0)), "{told:?}");
+        let output = target.watershed(&["verify"]).await;
+        assert_eq!(
+            (output.code, &output.json["items"], &output.json["differences"]),
+            (0, &json!(5), &json!(0)),
+            "{output:?}"
+        );
         for item in [&deleted, &outdated, &altered, &cached] {
             assert_eq!(api.reread(item).await.body, item.body);
         }
@@ -175,8 +183,8 @@ fn verify_compares_twenty_thousand_items() {
     check(&target.stack, async {
         seed::items(&target.stack, 20_000).await;
         let began = Instant::now();
-        let told = target.watershed(&["verify", "--segments", "8"]).await;
-        assert_eq!((told.code, &told.json["items"], &told.json["views"]), (0, &json!(20_000), &json!(20_000)));
+        let output = target.watershed(&["verify", "--segments", "8"]).await;
+        assert_eq!((output.code, &output.json["items"], &output.json["views"]), (0, &json!(20_000), &json!(20_000)));
         println!("verify compared 20,000 items in {:?}", began.elapsed());
     });
 }
@@ -192,8 +200,8 @@ fn verify_calls_what_is_on_its_way_lag_and_not_a_difference() {
                 api.patch(&busy.path, &sample::main().patch(&unique("busy"))).send().await.expect(202);
             }
         };
-        let ((), told) = futures::future::join(writes, target.watershed(&["verify"])).await;
-        assert_eq!((told.code, &told.json["differences"]), (0, &json!(0)), "{told:?}");
+        let ((), output) = futures::future::join(writes, target.watershed(&["verify"])).await;
+        assert_eq!((output.code, &output.json["differences"]), (0, &json!(0)), "{output:?}");
     });
 }
 
@@ -235,36 +243,36 @@ async fn dead_letters_end_well(target: &Target) {
     let command_of =
         |body: &str| serde_json::from_str::<Value>(body).unwrap()["stamp"]["command"].as_str().unwrap().to_owned();
 
-    let told = target.watershed(&["queue"]).await;
-    assert_eq!((told.code, &told.json["dead_letters"]["visible"]), (1, &json!(3)), "{told:?}");
+    let output = target.watershed(&["queue"]).await;
+    assert_eq!((output.code, &output.json["dead_letters"]["visible"]), (1, &json!(3)), "{output:?}");
     // Twice: the list must make the messages visible again.
     for _ in 0..2 {
-        let told = target.watershed(&["dlq", "list"]).await;
+        let output = target.watershed(&["dlq", "list"]).await;
         let mut found: Vec<_> =
-            told.json.as_array().unwrap().iter().map(|letter| letter["message_id"].as_str().unwrap()).collect();
+            output.json.as_array().unwrap().iter().map(|letter| letter["message_id"].as_str().unwrap()).collect();
         found.sort_unstable();
         let mut due: Vec<_> = ids.iter().map(String::as_str).collect();
         due.sort_unstable();
-        assert_eq!((told.code, found), (1, due));
+        assert_eq!((output.code, found), (1, due));
     }
-    let told = target.watershed(&["dlq", "show", &ids[0]]).await;
-    assert_eq!((&told.json["status"], &told.json["item"]), (&json!("no record"), &json!(item.path)), "{told:?}");
-    assert_eq!(told.json["body"]["command"], json!({"update": sample::main().patch(&name)}));
+    let output = target.watershed(&["dlq", "show", &ids[0]]).await;
+    assert_eq!((&output.json["status"], &output.json["item"]), (&json!("no record"), &json!(item.path)), "{output:?}");
+    assert_eq!(output.json["body"]["command"], json!({"update": sample::main().patch(&name)}));
 
-    let told = target.watershed(&["dlq", "sync", "--dry-run"]).await;
-    assert_eq!((&told.json["done"], &told.json["unreadable"]), (&json!(2), &json!(1)), "{told:?}");
-    let told = target.watershed(&["dlq", "sync"]).await;
-    assert_eq!((told.code, &told.json["done"], &told.json["left"]), (0, &json!(2), &json!(0)), "{told:?}");
-    let told = target.watershed(&["dlq", "sync"]).await;
-    assert_eq!((&told.json["done"], &told.json["left"]), (&json!(0), &json!(2)), "{told:?}");
-    let told = target.watershed(&["command", "show", &command_of(&bodies[0])]).await;
-    assert_eq!((told.code, &told.json["record"]["status"]), (0, &json!("failed")), "{told:?}");
+    let output = target.watershed(&["dlq", "sync", "--dry-run"]).await;
+    assert_eq!((&output.json["done"], &output.json["unreadable"]), (&json!(2), &json!(1)), "{output:?}");
+    let output = target.watershed(&["dlq", "sync"]).await;
+    assert_eq!((output.code, &output.json["done"], &output.json["left"]), (0, &json!(2), &json!(0)), "{output:?}");
+    let output = target.watershed(&["dlq", "sync"]).await;
+    assert_eq!((&output.json["done"], &output.json["left"]), (&json!(0), &json!(2)), "{output:?}");
+    let output = target.watershed(&["command", "show", &command_of(&bodies[0])]).await;
+    assert_eq!((output.code, &output.json["record"]["status"]), (0, &json!("failed")), "{output:?}");
 
-    let told = target.watershed(&["dlq", "redrive", &ids[0], "--operator", "ada"]).await;
-    assert_eq!((told.code, &told.json["done"], &told.json["left"]), (0, &json!(1), &json!(2)), "{told:?}");
+    let output = target.watershed(&["dlq", "redrive", &ids[0], "--operator", "ada"]).await;
+    assert_eq!((output.code, &output.json["done"], &output.json["left"]), (0, &json!(1), &json!(2)), "{output:?}");
     eventually("the redriven command is applied", async || {
-        let told = target.watershed(&["command", "show", &command_of(&bodies[0])]).await;
-        (told.json["record"]["status"] == "applied").then_some(())
+        let output = target.watershed(&["command", "show", &command_of(&bodies[0])]).await;
+        (output.json["record"]["status"] == "applied").then_some(())
     })
     .await;
     eventually("it can be read", async || {
@@ -274,12 +282,12 @@ async fn dead_letters_end_well(target: &Target) {
     })
     .await;
 
-    let told = target.watershed(&["dlq", "discard", "--all"]).await;
-    assert_eq!((told.code, &told.json["done"]), (0, &json!(2)), "{told:?}");
-    let told = target.watershed(&["dlq", "list"]).await;
-    assert_eq!((told.code, &told.json), (0, &json!([])), "{told:?}");
-    let told = target.watershed(&["command", "show", &command_of(&bodies[1])]).await;
-    assert_eq!(told.json["record"]["status"], "failed", "{told:?}");
+    let output = target.watershed(&["dlq", "discard", "--all"]).await;
+    assert_eq!((output.code, &output.json["done"]), (0, &json!(2)), "{output:?}");
+    let output = target.watershed(&["dlq", "list"]).await;
+    assert_eq!((output.code, &output.json), (0, &json!([])), "{output:?}");
+    let output = target.watershed(&["command", "show", &command_of(&bodies[1])]).await;
+    assert_eq!(output.json["record"]["status"], "failed", "{output:?}");
 
     let log = std::fs::read_to_string(target.dir.path().join("watershed-audit.jsonl")).unwrap();
     let log: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -299,13 +307,13 @@ fn an_item_and_a_command_are_shown_in_all_stores_at_once() {
         let item = item(&api).await;
         eventually("the view is cached", async || {
             api.get(&item.path).send().await.expect(200);
-            let told = target.watershed(&["item", "show", &item.path]).await;
-            let versions = ["state", "view", "cached"].map(|part| told.json[part]["version"].clone());
-            (told.code == 0 && versions == [json!(1), json!(1), json!(1)]).then_some(())
+            let output = target.watershed(&["item", "show", &item.path]).await;
+            let versions = ["state", "view", "cached"].map(|part| output.json[part]["version"].clone());
+            (output.code == 0 && versions == [json!(1), json!(1), json!(1)]).then_some(())
         })
         .await;
-        let told = target.watershed(&["item", "show", &item.path, "--tenant", "another"]).await;
-        assert_eq!((told.code, &told.json["state"]), (1, &Value::Null), "{told:?}");
+        let output = target.watershed(&["item", "show", &item.path, "--tenant", "another"]).await;
+        assert_eq!((output.code, &output.json["state"]), (1, &Value::Null), "{output:?}");
     });
 }
 
@@ -314,9 +322,9 @@ fn an_item_is_shown_where_there_is_no_read_store() {
     let target = Target::start(Variant::LambdaLith);
     check(&target.stack, async {
         let item = item(&target.stack.api()).await;
-        let told = target.elsewhere(&["READ_TABLE"]).await(&["item", "show", &item.path]).await;
-        let versions = ["state", "view"].map(|part| told.json[part]["version"].clone());
-        assert_eq!((told.code, versions), (0, [json!(1), Value::Null]), "{told:?}");
+        let output = target.elsewhere(&["READ_TABLE"]).await(&["item", "show", &item.path]).await;
+        let versions = ["state", "view"].map(|part| output.json[part]["version"].clone());
+        assert_eq!((output.code, versions), (0, [json!(1), Value::Null]), "{output:?}");
     });
 }
 
@@ -351,10 +359,10 @@ async fn refusals_without_a_site(dir: &Path) {
         (&["item", "show", &malformed], "is not the path of an item"),
     ];
     for (arguments, says) in refusals {
-        output(command(dir).args(arguments).envs(nowhere)).await.is_refused(says);
+        output_of(command(dir).args(arguments).envs(nowhere)).await.is_refused(says);
     }
     for wrong in [&["dlq", "redrive"][..], &["verify", "--segments", "0"], &["no-such-command"]] {
-        let wrong = output(command(dir).args(wrong)).await;
+        let wrong = output_of(command(dir).args(wrong)).await;
         assert_eq!(wrong.code, 2, "{wrong:?}");
         wrong.is_an_error();
     }
@@ -404,8 +412,8 @@ fn every_command_says_in_one_line_that_nothing_answers_or_that_its_credentials_a
         let credentials = [("AWS_ACCESS_KEY_ID", "x"), ("AWS_SECRET_ACCESS_KEY", "y")];
         let item = sample::main().resource.item("01a1fd43-133d-7699-a058-4496c435e7ef");
         for arguments in COMMANDS.into_iter().chain([&["item", "show", &item][..]]) {
-            let told = output(command(dir.path()).args(["--stack", "http://127.0.0.1:9"]).args(arguments)).await;
-            told.is_refused("no local stack answers");
+            let output = output_of(command(dir.path()).args(["--stack", "http://127.0.0.1:9"]).args(arguments)).await;
+            output.is_refused("no local stack answers");
             // `rebuild rollback` sends no request: the operator deploys.
             if *arguments != ["rebuild", "rollback"] {
                 let mut asked = command(dir.path());
@@ -414,11 +422,11 @@ fn every_command_says_in_one_line_that_nothing_answers_or_that_its_credentials_a
                 if arguments[0] != "migrate" {
                     asked.env("OTHER_READ_TABLE", "r-v2");
                 }
-                output(&mut asked).await.is_refused("the credentials are not accepted");
+                output_of(&mut asked).await.is_refused("the credentials are not accepted");
             }
         }
         let nobody = [("AWS_EC2_METADATA_DISABLED", "true"), ("HOME", "/nonexistent")];
-        output(command(dir.path()).envs(variables).envs(nobody).arg("verify"))
+        output_of(command(dir.path()).envs(variables).envs(nobody).arg("verify"))
             .await
             .is_refused("no credentials were found");
         assert!(std::fs::read_dir(dir.path()).unwrap().next().is_none(), "something was written");
@@ -445,14 +453,14 @@ async fn refuse_credentials() -> String {
 }
 
 async fn refusals_at_a_site(target: &Target) {
-    let told = target.watershed(&["verify", "--write-table", "nope"]).await;
-    assert!(told.code == 3 && told.error.contains("there is no such table"), "{told:?}");
-    let told = target.watershed(&["dlq", "list", "--dead-letter-queue-url", "http://127.0.0.1:9/0/nope"]).await;
-    assert_eq!(told.code, 3, "{told:?}");
+    let output = target.watershed(&["verify", "--write-table", "nope"]).await;
+    assert!(output.code == 3 && output.error.contains("there is no such table"), "{output:?}");
+    let output = target.watershed(&["dlq", "list", "--dead-letter-queue-url", "http://127.0.0.1:9/0/nope"]).await;
+    assert_eq!(output.code, 3, "{output:?}");
     let letter = die(target, "poison").await;
-    let told = target.watershed(&["dlq", "discard", &letter, "--audit-log", "/nonexistent/log"]).await;
-    assert!(told.code == 3 && told.error.contains("nothing was done"), "{told:?}");
-    let told = target.watershed(&["dlq", "discard", "another"]).await;
-    assert!(told.code == 3 && told.error.contains("watershed dlq list"), "{told:?}");
+    let output = target.watershed(&["dlq", "discard", &letter, "--audit-log", "/nonexistent/log"]).await;
+    assert!(output.code == 3 && output.error.contains("nothing was done"), "{output:?}");
+    let output = target.watershed(&["dlq", "discard", "another"]).await;
+    assert!(output.code == 3 && output.error.contains("watershed dlq list"), "{output:?}");
     assert_eq!(target.watershed(&["queue"]).await.json["dead_letters"]["visible"], 1);
 }

@@ -45,14 +45,14 @@ pub struct ToolOutput {
 
 /// Runs the smoke test twice: with the output for people, then with that for scripts.
 pub async fn smoke(url: &str, token: Option<&str>, arguments: &[&str]) -> ToolOutput {
-    let told = tool(url, token, arguments).await;
+    let output = tool(url, token, arguments).await;
     let document = tool(url, token, &[arguments, &["--json"]].concat()).await;
-    assert_eq!(told.status, document.status, "{told:?}, {document:?}");
+    assert_eq!(output.status, document.status, "{output:?}, {document:?}");
     ToolOutput {
-        code: told.status.code().unwrap_or_else(|| panic!("{told:?}")),
+        code: output.status.code().unwrap_or_else(|| panic!("{output:?}")),
         json: serde_json::from_slice(&document.stdout).unwrap_or_default(),
-        lines: String::from_utf8(told.stdout).unwrap().lines().map(str::to_owned).collect(),
-        error: String::from_utf8(told.stderr).unwrap(),
+        lines: String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect(),
+        error: String::from_utf8(output.stderr).unwrap(),
     }
 }
 
@@ -178,7 +178,7 @@ fn a_wrong_token_is_pointed_at() {
             let output = smoke(url, Some(token), &[]).await;
             let says = ["got 401", "WWW-Authenticate: Bearer", "the token in WATERSHED_TOKEN: its issuer, audience"];
             output.failed("write", &says);
-            assert!(!format!("{output:?}").contains(token), "the token is told");
+            assert!(!format!("{output:?}").contains(token), "the token is printed");
         }
         smoke(url, Some(&token(guarded, &READ)), &[]).await.failed("write", &["got 403", "scopes"]);
         let output = smoke(url, Some("a\u{7f}b"), &[]).await;
@@ -257,9 +257,9 @@ fn a_failed_run_deletes_what_it_has_created_or_says_where_that_is() {
         let url = behind(&stack.service, move |what| what.starts_with("DELETE ").then(broken));
         let output = smoke(&url, None, &[]).await;
         output.failed("delete", &["got 503"]);
-        let told = output.lines.iter().find_map(|line| line.strip_prefix("left "));
-        let told = told.and_then(|told| told.strip_suffix(": it may still exist: delete it"));
-        for left in [output.json["left"].as_str(), told] {
+        let line = output.lines.iter().find_map(|line| line.strip_prefix("left "));
+        let printed = line.and_then(|line| line.strip_suffix(": it may still exist: delete it"));
+        for left in [output.json["left"].as_str(), printed] {
             let left = left.unwrap_or_else(|| panic!("{output:?}")).trim();
             stack.api().get(left).send().await.expect(200);
             stack.api().delete(left).send().await.expect(202);

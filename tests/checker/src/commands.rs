@@ -45,11 +45,11 @@ fn acknowledged_commands_end_once(index: &Index<'_>, report: &mut Report) {
 /// Checks that a final outcome, once shown in a status document, is also the outcome at rest.
 fn told_outcomes_stay(index: &Index<'_>, report: &mut Report) {
     for event in index.events.iter().filter(|event| event.request.kind == Kind::Status) {
-        let (Some(id), Some(told)) = (event.request.command.as_deref(), event.answer.outcome) else { continue };
+        let (Some(id), Some(reported)) = (event.request.command.as_deref(), event.answer.outcome) else { continue };
         let now = index.outcome(id);
-        let stays = |now: &Command| now.outcome == told && now.version == event.answer.version;
-        if told.is_final() && !now.is_some_and(stays) {
-            report.violated(Rule::EndsOnce, format!("{id} was {told:?}, and is {now:?} now"), &[*event]);
+        let stays = |now: &Command| now.outcome == reported && now.version == event.answer.version;
+        if reported.is_final() && !now.is_some_and(stays) {
+            report.violated(Rule::EndsOnce, format!("{id} was {reported:?}, and is {now:?} now"), &[*event]);
         }
     }
 }
@@ -80,8 +80,8 @@ struct Made<'a> {
 fn versions_are_contiguous(index: &Index<'_>, report: &mut Report) {
     let mut made: BTreeMap<&str, Made<'_>> = index.users.keys().map(|user| (*user, Made::default())).collect();
     for command in index.found.values().filter_map(|found| found.first().copied()) {
-        let told = index.acknowledged.get(command.id.as_str()).and_then(|events| events.first()?.user());
-        if let (Outcome::Applied, Some(user)) = (command.outcome, command.user.as_deref().or(told)) {
+        let reported = index.acknowledged.get(command.id.as_str()).and_then(|events| events.first()?.user());
+        if let (Outcome::Applied, Some(user)) = (command.outcome, command.user.as_deref().or(reported)) {
             made.entry(user).or_default().by.entry(command.version.unwrap_or_default()).or_default().push(command);
         }
     }
@@ -148,7 +148,8 @@ fn versions_were_asked_for(
 /// Returns whether a request may have created this user. If version 1 was seen, its name must be that of the request.
 fn could_have_created(index: &Index<'_>, event: &Event, user: &str) -> bool {
     let seen = index.bodies.get(&(user, 1)).and_then(|seen| seen.first());
-    event.user().is_none_or(|told| told == user) && seen.is_none_or(|(body, _)| body.name == event.request.fields.name)
+    event.user().is_none_or(|reported| reported == user)
+        && seen.is_none_or(|(body, _)| body.name == event.request.fields.name)
 }
 
 fn could_have_made(event: &Event, version: u64) -> bool {

@@ -129,7 +129,7 @@ impl Story {
         self
     }
 
-    fn told(mut self, command: &str, outcome: Outcome, version: u64) -> Self {
+    fn reported(mut self, command: &str, outcome: Outcome, version: u64) -> Self {
         self.request(Kind::Status, |request| request.command = Some(command.to_owned()));
         let (outcome, version) = (Some(outcome), Some(version));
         self.last().answer = Answer { status: Some(200), outcome, version, ..Answer::default() };
@@ -218,9 +218,9 @@ fn an_acknowledged_command_that_is_pending_or_has_failed_at_rest_is_lost() {
 #[test]
 fn a_command_ends_in_one_way_only() {
     Story::of_two_versions().ended("c2", Outcome::Rejected, 1).breaks(Rule::EndsOnce);
-    Story::of_two_versions().told("c2", Outcome::Superseded, 1).breaks(Rule::EndsOnce);
-    Story::of_two_versions().told("c2", Outcome::Applied, 3).breaks(Rule::EndsOnce);
-    Story::of_two_versions().told("c2", Outcome::Pending, 0).told("c2", Outcome::Applied, 2).holds();
+    Story::of_two_versions().reported("c2", Outcome::Superseded, 1).breaks(Rule::EndsOnce);
+    Story::of_two_versions().reported("c2", Outcome::Applied, 3).breaks(Rule::EndsOnce);
+    Story::of_two_versions().reported("c2", Outcome::Pending, 0).reported("c2", Outcome::Applied, 2).holds();
 }
 
 #[test]

@@ -93,9 +93,9 @@ async fn step(stack: &Stack, dir: &Path, stage: &str, killed_at: usize) {
         command.spawn().unwrap()
     };
     let mut run = migrate();
-    let mut told = BufReader::new(run.stderr.take().unwrap()).lines();
+    let mut reported = BufReader::new(run.stderr.take().unwrap()).lines();
     let mut phases = Vec::new();
-    while let Some(line) = told.next_line().await.unwrap() {
+    while let Some(line) = reported.next_line().await.unwrap() {
         phases.push(line);
         if phases.len() == killed_at {
             run.kill().await.unwrap();

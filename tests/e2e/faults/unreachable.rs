@@ -46,7 +46,7 @@ fn body() -> Value {
 async fn is_told(call: Call) {
     let since = Instant::now();
     let answer = call.send().await.expect(503);
-    assert!(since.elapsed() < TOLD_WITHIN, "told after {:?}", since.elapsed());
+    assert!(since.elapsed() < TOLD_WITHIN, "reported after {:?}", since.elapsed());
     assert!(answer.header("retry-after").parse::<u32>().is_ok(), "{answer}");
     let text = String::from_utf8(answer.body.clone()).unwrap().to_lowercase();
     for inside in ["dynamo", "sqs", "127.0.0.1", "connect", "dispatch", "timeout"] {

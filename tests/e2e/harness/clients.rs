@@ -286,7 +286,7 @@ impl<'a> Client<'a> {
         let start_us = self.recorder.now_us();
         let received = call.try_send().await.ok();
         let end_us = self.recorder.now_us();
-        let answer = received.as_ref().map(|answer| told(self.sample, answer)).unwrap_or_default();
+        let answer = received.as_ref().map(|answer| reported(self.sample, answer)).unwrap_or_default();
         let (is_done, is_refused) = match (request.kind, answer.status) {
             (Kind::Read, status) => (status == Some(200), status == Some(404)),
             (Kind::Status, status) => (status == Some(200), false),
@@ -387,7 +387,7 @@ pub fn fields<'a>(sample: &Sample, value: impl Fn(&str) -> &'a Value) -> Fields 
 }
 
 /// Returns the facts of an answer that the checker uses.
-fn told(sample: &Sample, answer: &super::Answer) -> Answer {
+fn reported(sample: &Sample, answer: &super::Answer) -> Answer {
     let status = Some(answer.status);
     if !(200..300).contains(&answer.status) {
         return Answer { status, ..Answer::default() };
@@ -399,15 +399,17 @@ fn told(sample: &Sample, answer: &super::Answer) -> Answer {
     let text = |name: &str| body[name].as_str().map(str::to_owned);
     let version = body["version"].as_u64();
     let user = text(&sample.id);
-    let mut told = Answer { status, version, command: text("command_id"), user, ..Answer::default() };
+    let mut reported = Answer { status, version, command: text("command_id"), user, ..Answer::default() };
     match body.get(sample.changed.name) {
         Some(_) => {
             assert!(answer.header("etag").starts_with(&format!("\"{}-v", version.unwrap())), "{answer}");
-            told.user = text("id");
-            told.fields = Some(fields(sample, |field| &body[field]));
+            reported.user = text("id");
+            reported.fields = Some(fields(sample, |field| &body[field]));
         }
-        None if answer.status == 200 => told.outcome = Some(serde_json::from_value(body["status"].clone()).unwrap()),
+        None if answer.status == 200 => {
+            reported.outcome = Some(serde_json::from_value(body["status"].clone()).unwrap());
+        }
         None => {}
     }
-    told
+    reported
 }

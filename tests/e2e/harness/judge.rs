@@ -69,8 +69,8 @@ async fn ask_for_outcomes(api: &Api, history: &mut History) {
     let acknowledged = history.events.iter().filter(|event| event.request.kind.is_write());
     let acknowledged: BTreeSet<_> = acknowledged.filter_map(|event| event.answer.command.clone()).collect();
     // The table has only the first part of a command's identity. So does an event whose command was named by its version.
-    let told: BTreeSet<_> = acknowledged.iter().filter_map(|id| Some(id.split_once('.')?.0)).collect();
-    history.rest.commands.retain(|command| !told.contains(command.id.as_str()));
+    let reported: BTreeSet<_> = acknowledged.iter().filter_map(|id| Some(id.split_once('.')?.0)).collect();
+    history.rest.commands.retain(|command| !reported.contains(command.id.as_str()));
     for id in acknowledged.iter().filter(|id| id.contains('.')) {
         let answer = api.get(&format!("/commands/{id}")).send().await;
         // A command that the service does not know is missing; the checker reports it.
@@ -83,9 +83,10 @@ async fn ask_for_outcomes(api: &Api, history: &mut History) {
 /// Names the command of each answer with a result, by the version that it made. Such an answer does not name its command.
 fn name_commands(history: &mut History) {
     let History { events, rest, .. } = history;
-    let told: Vec<_> = events.iter().filter_map(|event| event.answer.command.clone()).collect();
-    let public =
-        |id: &str| told.iter().find(|told| told.split_once('.').is_some_and(|(first, _)| first == id)).cloned();
+    let reported: Vec<_> = events.iter().filter_map(|event| event.answer.command.clone()).collect();
+    let public = |id: &str| {
+        reported.iter().find(|reported| reported.split_once('.').is_some_and(|(first, _)| first == id)).cloned()
+    };
     let last =
         |user: &str| rest.users.iter().find(|known| known.id == user)?.written.as_ref().map(|stored| stored.version);
     let results = events

@@ -44,8 +44,8 @@ impl Target {
     /// Runs the command when the lease of a killed run has expired.
     async fn when_free(&self, arguments: &[&str]) -> ToolOutput {
         eventually("nobody else goes on with it", async || {
-            let told = self.watershed(arguments).await;
-            (!told.error.contains(HELD)).then_some(told)
+            let output = self.watershed(arguments).await;
+            (!output.error.contains(HELD)).then_some(output)
         })
         .await
     }
@@ -82,12 +82,12 @@ impl Target {
 
     /// Returns the deployed stage and the state of the last migration.
     async fn stands(&self) -> Value {
-        let mut told = self.watershed(&["migrate", "status"]).await;
-        assert_eq!(told.code, 0, "{told:?}");
-        if let Some(migration) = told.json["migration"].as_object_mut() {
+        let mut output = self.watershed(&["migrate", "status"]).await;
+        assert_eq!(output.code, 0, "{output:?}");
+        if let Some(migration) = output.json["migration"].as_object_mut() {
             migration.remove("lease");
         }
-        told.json
+        output.json
     }
 
     async fn views(&self) -> SnapshotTable {
@@ -123,8 +123,8 @@ async fn all_is_as_it_was(target: &Target, items: &[Item]) {
     for item in items {
         assert_eq!(target.stack.api().reread(item).await.body, item.body);
     }
-    let told = target.watershed(&["verify"]).await;
-    assert_eq!((told.code, &told.json["items"]), (0, &json!(items.len())), "{told:?}");
+    let output = target.watershed(&["verify"]).await;
+    assert_eq!((output.code, &output.json["items"]), (0, &json!(items.len())), "{output:?}");
 }
 
 #[test]
@@ -133,39 +133,39 @@ fn steps_lead_forward_and_back_and_the_data_stays() {
     check(&target.stack, async {
         let api = target.stack.api();
         let mut items = items(&api).await;
-        let told = target.watershed(&["migrate", "plan", "--to", "read-store"]).await;
-        let steps = told.json["steps"].as_array().unwrap();
-        assert_eq!((told.code, &steps[1]["step"]), (0, &json!("backfill: before read-store")), "{told:?}");
+        let output = target.watershed(&["migrate", "plan", "--to", "read-store"]).await;
+        let steps = output.json["steps"].as_array().unwrap();
+        assert_eq!((output.code, &steps[1]["step"]), (0, &json!("backfill: before read-store")), "{output:?}");
 
         // A view without an item, as a delete leaves it while no writer updates views.
         target.tamper_with(&uuid::Uuid::now_v7().to_string()).await;
         // All items are compared once before the cutover. Without a soak they are compared once after it.
-        let told =
+        let output =
             target.when_free(&["migrate", "advance", "--to", "read-store", "--soak", "0s", "--lease", "1s"]).await;
         let rows = json!(["read-store-expand", "read-store"]);
-        assert_eq!((told.code, &told.json["rows"], &told.json["wrong"]), (0, &rows, &json!(0)), "{told:?}");
-        assert_eq!((&told.json["copied"], target.stage().await), (&json!(5), "read-store".to_owned()), "{told:?}");
-        assert_eq!(told.json["compared"], 10, "{told:?}");
+        assert_eq!((output.code, &output.json["rows"], &output.json["wrong"]), (0, &rows, &json!(0)), "{output:?}");
+        assert_eq!((&output.json["copied"], target.stage().await), (&json!(5), "read-store".to_owned()), "{output:?}");
+        assert_eq!(output.json["compared"], 10, "{output:?}");
         rename(&api, &mut items[0]).await;
 
-        let told = target.advance(&["--to", "cqrs"]).await;
-        assert_eq!((told.code, target.stage().await), (0, "cqrs".to_owned()), "{told:?}");
+        let output = target.advance(&["--to", "cqrs"]).await;
+        assert_eq!((output.code, target.stage().await), (0, "cqrs".to_owned()), "{output:?}");
         rename(&api, &mut items[1]).await;
 
-        let told = target.advance(&["--to", "read-store"]).await;
-        assert_eq!((told.code, &told.json["next"]), (1, &json!("contract: before read-store")), "{told:?}");
+        let output = target.advance(&["--to", "read-store"]).await;
+        assert_eq!((output.code, &output.json["next"]), (1, &json!("contract: before read-store")), "{output:?}");
         assert_eq!(target.stage().await, "cqrs-idle");
         rename(&api, &mut items[2]).await;
-        let told = target.advance(&["--retention", "0s"]).await;
-        assert_eq!((told.code, target.stage().await), (0, "read-store".to_owned()), "{told:?}");
+        let output = target.advance(&["--retention", "0s"]).await;
+        assert_eq!((output.code, target.stage().await), (0, "read-store".to_owned()), "{output:?}");
 
-        let told = target.advance(&["--to", "redis-cache"]).await;
-        assert_eq!((told.code, target.stage().await), (1, "read-store-expand".to_owned()), "{told:?}");
+        let output = target.advance(&["--to", "redis-cache"]).await;
+        assert_eq!((output.code, target.stage().await), (1, "read-store-expand".to_owned()), "{output:?}");
         rename(&api, &mut items[3]).await;
-        let told = target.rollback().await;
-        assert_eq!((told.code, target.stage().await), (0, "read-store".to_owned()), "{told:?}");
-        let told = target.advance(&["--to", "redis-cache", "--retention", "0s"]).await;
-        assert_eq!((told.code, target.stage().await), (0, "redis-cache".to_owned()), "{told:?}");
+        let output = target.rollback().await;
+        assert_eq!((output.code, target.stage().await), (0, "read-store".to_owned()), "{output:?}");
+        let output = target.advance(&["--to", "redis-cache", "--retention", "0s"]).await;
+        assert_eq!((output.code, target.stage().await), (0, "redis-cache".to_owned()), "{output:?}");
         rename(&api, &mut items[4]).await;
         all_is_as_it_was(&target, &items).await;
     });
@@ -178,8 +178,8 @@ async fn advance_and_kill(target: &Target, items: &mut [Item], to: &str, phases:
         target.kill_at(phase, &arguments).await;
         rename(&target.stack.api(), &mut items[0]).await;
     }
-    let told = target.when_free(&[&["migrate"], &arguments[..]].concat()).await;
-    assert_eq!((told.code, target.stage().await), (0, to.to_owned()), "{told:?}");
+    let output = target.when_free(&[&["migrate"], &arguments[..]].concat()).await;
+    assert_eq!((output.code, target.stage().await), (0, to.to_owned()), "{output:?}");
     all_is_as_it_was(target, items).await;
 }
 
@@ -227,11 +227,11 @@ fn a_way_back_is_killed_and_ends_where_it_came_from() {
         for phase in ["roll back: deploying cqrs-expand", "drain:", "roll back: deploying read-store"] {
             target.kill_at(phase, &arguments).await;
             rename(&target.stack.api(), &mut items[0]).await;
-            let told = target.when_free(&[&["migrate"], &soaking[..]].concat()).await;
-            told.is_refused("migrate rollback");
+            let output = target.when_free(&[&["migrate"], &soaking[..]].concat()).await;
+            output.is_refused("migrate rollback");
         }
-        let told = target.rollback().await;
-        assert_eq!((told.code, target.stage().await), (0, "read-store".to_owned()), "{told:?}");
+        let output = target.rollback().await;
+        assert_eq!((output.code, target.stage().await), (0, "read-store".to_owned()), "{output:?}");
         target.rollback().await.is_refused("advance --to cqrs");
         all_is_as_it_was(&target, &items).await;
     });
@@ -248,31 +248,31 @@ fn what_makes_no_sense_is_refused_and_nothing_is_changed() {
         };
         refused(&["advance", "--to", "red-store"], "`red-store` is not a stage: choose one of").await;
         refused(&["advance", "--to", "cqrs"], "go to memory-cache or read-store").await;
-        let told = target.watershed(&["migrate", "advance", "--to", "redis-cache"]).await;
-        assert_eq!((told.code, &told.json["is_complete"]), (0, &json!(true)), "{told:?}");
+        let output = target.watershed(&["migrate", "advance", "--to", "redis-cache"]).await;
+        assert_eq!((output.code, &output.json["is_complete"]), (0, &json!(true)), "{output:?}");
         refused(&["advance", "--to", "read-store-expand"], "no single step").await;
         refused(&["plan", "--to", "cqrs"], "no single step").await;
         refused(&["advance"], "begin one with --to").await;
         refused(&["rollback"], "no migration has begun").await;
         for wrong in [["--soak", "soon"], ["--retention", "-1d"], ["--lease", "0s"], ["--sample", "0"]] {
-            let told = target.watershed(&[&["migrate", "advance", "--to", "read-store"], &wrong[..]].concat()).await;
-            assert_eq!(told.code, 2, "{told:?}");
+            let output = target.watershed(&[&["migrate", "advance", "--to", "read-store"], &wrong[..]].concat()).await;
+            assert_eq!(output.code, 2, "{output:?}");
         }
-        let told = target.advance(&["--to", "read-store", "--retention", "1h"]).await;
-        assert_eq!((told.code, &told.json["next"]), (1, &json!("contract: before read-store")), "{told:?}");
+        let output = target.advance(&["--to", "read-store", "--retention", "1h"]).await;
+        assert_eq!((output.code, &output.json["next"]), (1, &json!("contract: before read-store")), "{output:?}");
         refused(&["advance", "--to", "cqrs"], "a migration from redis-cache to read-store is under way").await;
-        let told = target.watershed(&["rebuild", "build", "--to", "2"]).await;
-        told.is_refused("a migration from redis-cache to read-store is under way");
+        let output = target.watershed(&["rebuild", "build", "--to", "2"]).await;
+        output.is_refused("a migration from redis-cache to read-store is under way");
 
-        let told = target.advance(&[]).await;
-        assert_eq!(told.code, 0, "{told:?}");
+        let output = target.advance(&[]).await;
+        assert_eq!(output.code, 0, "{output:?}");
         refused(&["rollback"], "advance --to redis-cache").await;
         // The contract phase has given up the read store, so a rollback would be incomplete.
         let arguments = ["advance", "--to", "redis-cache", "--retention", "0s", "--soak", "0s", "--lease", "1s"];
         target.kill_at("contract: deploying redis-cache", &arguments).await;
         refused(&["rollback"], "advance --to read-store").await;
-        let told = target.advance(&[]).await;
-        assert_eq!((told.code, target.stage().await), (0, "redis-cache".to_owned()), "{told:?}");
+        let output = target.advance(&[]).await;
+        assert_eq!((output.code, target.stage().await), (0, "redis-cache".to_owned()), "{output:?}");
     });
 }
 
@@ -284,12 +284,12 @@ fn of_two_runs_one_goes_on_and_whoever_was_overtaken_deploys_nothing_more() {
         let mut first = target.until("soak:", &soaking).await;
         let pid = first.process.id().unwrap();
         for other in [&["migrate", "advance"][..], &["migrate", "rollback"]] {
-            let told = target.watershed(other).await;
-            told.is_refused(&format!("process {pid} {HELD}"));
+            let output = target.watershed(other).await;
+            output.is_refused(&format!("process {pid} {HELD}"));
         }
         program::send_signal(pid, Signal::SIGSTOP);
-        let told = target.rollback().await;
-        assert_eq!((told.code, target.stage().await), (0, "read-write".to_owned()), "{told:?}");
+        let output = target.rollback().await;
+        assert_eq!((output.code, target.stage().await), (0, "read-write".to_owned()), "{output:?}");
         program::send_signal(pid, Signal::SIGCONT);
         assert_eq!(first.code().await, Some(3));
         let says = first.output.next_line().await.unwrap().unwrap();
@@ -306,22 +306,22 @@ fn nothing_is_cut_over_and_nothing_soaks_while_a_view_is_wrong() {
         let items = items(&api).await;
         // The backfill skips views that have the current version.
         target.tamper_with(&items[0].id).await;
-        let told = target.advance(&["--to", "read-store"]).await;
+        let output = target.advance(&["--to", "read-store"]).await;
         assert_eq!(
-            (told.code, &told.json["wrong"], target.stage().await),
+            (output.code, &output.json["wrong"], target.stage().await),
             (1, &json!(1), "read-store-expand".to_owned())
         );
-        assert_eq!(told.json["next"], "compare: before read-store", "{told:?}");
+        assert_eq!(output.json["next"], "compare: before read-store", "{output:?}");
         assert_eq!(target.advance(&[]).await.code, 1);
-        let told = target.watershed(&["verify", "--repair"]).await;
-        assert_eq!((told.code, &told.json["repaired"]), (0, &json!(1)), "{told:?}");
+        let output = target.watershed(&["verify", "--repair"]).await;
+        assert_eq!((output.code, &output.json["repaired"]), (0, &json!(1)), "{output:?}");
 
         let mut soaking = target.until("soak:", &["advance", "--soak", "1h", "--lease", "1s"]).await;
         target.tamper_with(&items[1].id).await;
         assert_eq!(soaking.code().await, Some(1));
         assert_eq!((target.stage().await, target.advance(&[]).await.code), ("read-store".to_owned(), 1));
-        let told = target.rollback().await;
-        assert_eq!((told.code, target.stage().await), (0, "redis-cache".to_owned()), "{told:?}");
+        let output = target.rollback().await;
+        assert_eq!((output.code, target.stage().await), (0, "redis-cache".to_owned()), "{output:?}");
     });
 }
 
@@ -333,8 +333,8 @@ fn a_shared_cache_forgets_what_it_holds_of_an_earlier_stay() {
         let arguments = [&["advance", "--to", "redis-cache"], &SHORT[..]].concat();
         target.kill_at("refresh:", &arguments).await;
         set_in_redis(&target.place("REDIS_URL").await, &items[0], "V00000000000000000009|b|1|{}");
-        let told = target.advance(&[]).await;
-        assert_eq!((told.code, &told.json["wrong"]), (0, &json!(0)), "{told:?}");
+        let output = target.advance(&[]).await;
+        assert_eq!((output.code, &output.json["wrong"]), (0, &json!(0)), "{output:?}");
         all_is_as_it_was(&target, &items).await;
     });
 }
@@ -344,12 +344,12 @@ fn no_queue_falls_out_of_use_while_it_has_dead_letters() {
     let target = Target::start(Variant::Cqrs);
     check(&target.stack, async {
         die(&target, "poison").await;
-        let told = target.advance(&["--to", "read-store", "--retention", "0s"]).await;
-        assert_eq!((told.code, &told.json["next"]), (1, &json!("dead letters: before cqrs-idle")), "{told:?}");
+        let output = target.advance(&["--to", "read-store", "--retention", "0s"]).await;
+        assert_eq!((output.code, &output.json["next"]), (1, &json!("dead letters: before cqrs-idle")), "{output:?}");
         assert_eq!(target.stage().await, "cqrs-drain");
         assert_eq!(target.watershed(&["dlq", "discard", "--all"]).await.code, 0);
-        let told = target.advance(&["--retention", "0s"]).await;
-        assert_eq!((told.code, target.stage().await), (0, "read-store".to_owned()), "{told:?}");
+        let output = target.advance(&["--retention", "0s"]).await;
+        assert_eq!((output.code, target.stage().await), (0, "read-store".to_owned()), "{output:?}");
     });
 }
 
@@ -362,21 +362,28 @@ fn without_a_local_stack_the_operator_deploys_each_row() {
         let advance =
             async |arguments: &[&str]| elsewhere(&[&["migrate", "advance"], &SHORT[..], arguments].concat()).await;
         for _ in 0..2 {
-            let told = advance(&["--to", "read-store"]).await;
-            let deploy = told.json["deploy"].as_str().unwrap_or_default();
+            let output = advance(&["--to", "read-store"]).await;
+            let deploy = output.json["deploy"].as_str().unwrap_or_default();
             assert!(
-                told.code == 1 && deploy.contains("make deploy STAGE=read-store-expand FROM=redis-cache "),
-                "{told:?}"
+                output.code == 1 && deploy.contains("make deploy STAGE=read-store-expand FROM=redis-cache "),
+                "{output:?}"
             );
-            assert!(deploy.contains("STAGE=read-store-expand, READ_TABLE=watershed-read-v1"), "{told:?}");
+            assert!(deploy.contains("STAGE=read-store-expand, READ_TABLE=watershed-read-v1"), "{output:?}");
         }
         advance(&["--stage", "read-store"]).await.is_refused("read-store is deployed, but");
-        let told = advance(&["--stage", "read-store-expand"]).await;
-        let deploy = told.json["deploy"].as_str().unwrap_or_default();
-        assert!(told.code == 1 && deploy.contains("make deploy STAGE=read-store FROM=read-store-expand "), "{told:?}");
-        assert_eq!((&told.json["copied"], &told.json["rows"]), (&json!(5), &json!(["read-store-expand"])), "{told:?}");
-        let told = advance(&["--stage", "read-store"]).await;
-        assert_eq!((told.code, &told.json["is_complete"]), (0, &json!(true)), "{told:?}");
+        let output = advance(&["--stage", "read-store-expand"]).await;
+        let deploy = output.json["deploy"].as_str().unwrap_or_default();
+        assert!(
+            output.code == 1 && deploy.contains("make deploy STAGE=read-store FROM=read-store-expand "),
+            "{output:?}"
+        );
+        assert_eq!(
+            (&output.json["copied"], &output.json["rows"]),
+            (&json!(5), &json!(["read-store-expand"])),
+            "{output:?}"
+        );
+        let output = advance(&["--stage", "read-store"]).await;
+        assert_eq!((output.code, &output.json["is_complete"]), (0, &json!(true)), "{output:?}");
         assert_eq!(target.stage().await, "redis-cache");
     });
 }

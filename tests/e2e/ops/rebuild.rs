@@ -38,19 +38,19 @@ fn a_read_store_is_rebuilt_under_load_and_three_kills_and_no_read_fails() {
             build_and_kill(&target).await;
             let built = began.elapsed();
             assert_eq!(target.place("READ_TABLE").await, "watershed-read-v1");
-            let told = target.watershed(&["rebuild", "flip"]).await;
-            assert_eq!((told.code, &told.json["read"]), (0, &json!("watershed-read-v2")), "{told:?}");
+            let output = target.watershed(&["rebuild", "flip"]).await;
+            assert_eq!((output.code, &output.json["read"]), (0, &json!("watershed-read-v2")), "{output:?}");
             sleep(Duration::from_secs(1)).await;
-            let told = target.watershed(&["rebuild", "rollback"]).await;
-            assert_eq!((told.code, &told.json["read"]), (0, &json!("watershed-read-v1")), "{told:?}");
-            let told = target.watershed(&["rebuild", "flip"]).await;
-            assert_eq!((told.code, &told.json["read"]), (0, &json!("watershed-read-v2")), "{told:?}");
+            let output = target.watershed(&["rebuild", "rollback"]).await;
+            assert_eq!((output.code, &output.json["read"]), (0, &json!("watershed-read-v1")), "{output:?}");
+            let output = target.watershed(&["rebuild", "flip"]).await;
+            assert_eq!((output.code, &output.json["read"]), (0, &json!("watershed-read-v2")), "{output:?}");
             drop(stop);
             built
         };
         let ((reads, writes), built) = join(clients, operator).await;
-        let told = target.watershed(&["verify"]).await;
-        assert_eq!((told.code, &told.json["items"]), (0, &json!(USERS)), "{told:?}");
+        let output = target.watershed(&["verify"]).await;
+        assert_eq!((output.code, &output.json["items"]), (0, &json!(USERS)), "{output:?}");
         (reads.iter().sum::<usize>(), writes, built)
     });
     let (reads, writes, built) = ran;
@@ -100,8 +100,8 @@ async fn build_and_kill(target: &Target) {
         build.args(["--stack", &target.stack.service.url]).args(arguments).kill_on_drop(true).stdout(Stdio::null());
         let mut build = build.spawn().unwrap();
         let now = eventually("more is copied", async || {
-            let told = target.watershed(&["rebuild", "status"]).await;
-            told.json["copied"].as_u64().filter(|copied| *copied >= kill_at)
+            let output = target.watershed(&["rebuild", "status"]).await;
+            output.json["copied"].as_u64().filter(|copied| *copied >= kill_at)
         })
         .await;
         assert!(now >= copied && now < USERS as u64, "{now} items copied, {copied} before");
@@ -109,8 +109,8 @@ async fn build_and_kill(target: &Target) {
         build.kill().await.unwrap();
         copied = now;
     }
-    let told = target.watershed(&arguments).await;
-    assert_eq!((told.code, &told.json["copied"]), (0, &json!(USERS)), "{told:?}");
+    let output = target.watershed(&arguments).await;
+    assert_eq!((output.code, &output.json["copied"]), (0, &json!(USERS)), "{output:?}");
 }
 
 #[test]
@@ -120,34 +120,34 @@ fn readers_see_another_read_store_only_if_nothing_differs() {
         seed::items(&target.stack, 20).await;
         for (too_early, says) in [("flip", "rebuild build"), ("rollback", "rebuild build"), ("finish", "rebuild build")]
         {
-            let told = target.watershed(&["rebuild", too_early]).await;
-            assert!(told.code == 3 && told.error.contains(says), "{told:?}");
+            let output = target.watershed(&["rebuild", too_early]).await;
+            assert!(output.code == 3 && output.error.contains(says), "{output:?}");
         }
         for wrong in [&["--to", "0"][..], &["--to", "2", "--rate", "0"], &["--to", "2", "--rate", "4000000000"]] {
-            let told = target.watershed(&[&["rebuild", "build"], wrong].concat()).await;
-            assert_eq!(told.code, 2, "{told:?}");
+            let output = target.watershed(&[&["rebuild", "build"], wrong].concat()).await;
+            assert_eq!(output.code, 2, "{output:?}");
         }
         assert_eq!(target.watershed(&["rebuild", "build", "--to", "2", "--dry-run"]).await.code, 0);
         assert!(target.watershed(&["rebuild", "status"]).await.json["other"].is_null());
-        let told = target.watershed(&["rebuild", "build", "--to", "1"]).await;
-        assert!(told.code == 3 && told.error.contains("--to"), "{told:?}");
-        let told = target.watershed(&["rebuild", "build", "--to", "2"]).await;
-        assert_eq!((told.code, &told.json["copied"]), (0, &json!(20)), "{told:?}");
+        let output = target.watershed(&["rebuild", "build", "--to", "1"]).await;
+        assert!(output.code == 3 && output.error.contains("--to"), "{output:?}");
+        let output = target.watershed(&["rebuild", "build", "--to", "2"]).await;
+        assert_eq!((output.code, &output.json["copied"]), (0, &json!(20)), "{output:?}");
         let api = target.stack.api();
         let kept = api.any_item().await;
         let read = || api.get(&kept.path).token(&kept.token).if_none_match("\"1-v1\"").send();
         read().await.expect(304);
-        let told = target.watershed(&["rebuild", "build", "--to", "3"]).await;
-        assert!(told.code == 3 && told.error.contains("rebuild finish"), "{told:?}");
+        let output = target.watershed(&["rebuild", "build", "--to", "3"]).await;
+        assert!(output.code == 3 && output.error.contains("rebuild finish"), "{output:?}");
 
         let next = DynamoViewStore::new(target.dynamodb().await, "watershed-read-v2").snapshots();
         let page = next.scan(&[sample::main().resource.kind], 0, 1, None).await.unwrap();
         next.remove(&page.entries[0].0).await.unwrap();
-        let told = target.watershed(&["rebuild", "flip"]).await;
-        assert_eq!((told.code, &told.json["comparison"]["differences"]), (1, &json!(1)), "{told:?}");
+        let output = target.watershed(&["rebuild", "flip"]).await;
+        assert_eq!((output.code, &output.json["comparison"]["differences"]), (1, &json!(1)), "{output:?}");
         assert_eq!(target.place("READ_TABLE").await, "watershed-read-v1");
-        let told = target.watershed(&["verify", "--repair", "--read-table", "watershed-read-v2"]).await;
-        assert_eq!((told.code, &told.json["repaired"]), (0, &json!(1)), "{told:?}");
+        let output = target.watershed(&["verify", "--repair", "--read-table", "watershed-read-v2"]).await;
+        assert_eq!((output.code, &output.json["repaired"]), (0, &json!(1)), "{output:?}");
         for step in ["flip", "rollback", "finish"] {
             assert_eq!(target.watershed(&["rebuild", step, "--dry-run"]).await.code, 0);
         }
@@ -156,19 +156,19 @@ fn readers_see_another_read_store_only_if_nothing_differs() {
         assert_eq!(target.watershed(&["rebuild", "flip"]).await.code, 0);
         assert_eq!(target.place("READ_TABLE").await, "watershed-read-v2");
 
-        let told = target.watershed(&["rebuild", "finish"]).await;
-        assert_eq!((told.code, &told.json["given_up"]), (0, &json!("watershed-read-v1")), "{told:?}");
+        let output = target.watershed(&["rebuild", "finish"]).await;
+        assert_eq!((output.code, &output.json["given_up"]), (0, &json!("watershed-read-v1")), "{output:?}");
         // The new projection shows the same version with another body, so the old tag does not match.
         assert_eq!(read().await.expect(200).header("etag"), "\"1-v2\"");
         let change = api.patch(&kept.path, &sample::main().patch("Changed")).if_match("\"1-v1\"").prefer("wait=10");
         assert_eq!(change.send().await.expect(200).header("etag"), "\"2-v2\"");
         let item = api.any_item().await;
         assert_eq!(target.watershed(&["verify"]).await.json["items"], 22);
-        let told = target.watershed(&["verify", "--read-table", "watershed-read-v1"]).await;
+        let output = target.watershed(&["verify", "--read-table", "watershed-read-v1"]).await;
         assert_eq!(
-            (told.code, &told.json["by_kind"]),
+            (output.code, &output.json["by_kind"]),
             (1, &json!({"view_missing": 1, "view_older": 1})),
-            "{item:?} {told:?}"
+            "{item:?} {output:?}"
         );
     });
 }
@@ -181,8 +181,8 @@ fn what_was_deployed_last_is_deployed_after_a_restart() {
     let item = check(&target.stack, async {
         let item = target.stack.api().any_item().await;
         for step in [&["rebuild", "build", "--to", "2"][..], &["rebuild", "flip"], &["rebuild", "finish"]] {
-            let told = target.watershed(step).await;
-            assert_eq!(told.code, 0, "{told:?}");
+            let output = target.watershed(step).await;
+            assert_eq!(output.code, 0, "{output:?}");
         }
         item
     });
@@ -200,15 +200,15 @@ fn without_a_local_stack_it_is_said_what_to_deploy() {
     check(&target.stack, async {
         seed::items(&target.stack, 3).await;
         let elsewhere = target.elsewhere(&[]).await;
-        let told = elsewhere(&["rebuild", "build", "--to", "2"]).await;
-        let deploy = told.json["deploy"].as_str().unwrap_or_default();
-        assert!(told.code == 1 && deploy.contains("OTHER_READ_TABLE=watershed-read-v2"), "{told:?}");
+        let output = elsewhere(&["rebuild", "build", "--to", "2"]).await;
+        let deploy = output.json["deploy"].as_str().unwrap_or_default();
+        assert!(output.code == 1 && deploy.contains("OTHER_READ_TABLE=watershed-read-v2"), "{output:?}");
         let both = ["--other-read-table", "watershed-read-v2"];
-        let told = elsewhere(&[&["rebuild", "build", "--to", "2"], &both[..]].concat()).await;
-        assert_eq!((told.code, &told.json["copied"]), (0, &json!(3)), "{told:?}");
-        let told = elsewhere(&[&["rebuild", "flip"], &both[..]].concat()).await;
-        let deploy = told.json["deploy"].as_str().unwrap_or_default();
-        assert!(told.code == 1 && deploy.contains("READ_TABLE=watershed-read-v2"), "{told:?}");
+        let output = elsewhere(&[&["rebuild", "build", "--to", "2"], &both[..]].concat()).await;
+        assert_eq!((output.code, &output.json["copied"]), (0, &json!(3)), "{output:?}");
+        let output = elsewhere(&[&["rebuild", "flip"], &both[..]].concat()).await;
+        let deploy = output.json["deploy"].as_str().unwrap_or_default();
+        assert!(output.code == 1 && deploy.contains("READ_TABLE=watershed-read-v2"), "{output:?}");
         assert_eq!(target.place("READ_TABLE").await, "watershed-read-v1");
     });
 }

@@ -51,15 +51,19 @@ fn a_backup_is_restored_into_other_tables_and_the_service_goes_on_with_them() {
 
         let elsewhere = target.elsewhere(&[]).await;
         let both = [&RESTORED[..], &["--other-read-table", "watershed-read-v2"]].concat();
-        let told = elsewhere(&[&["rebuild", "build", "--to", "2"], &both[..]].concat()).await;
-        assert_eq!((told.code, &told.json["copied"]), (0, &json!(2)), "{told:?}");
+        let output = elsewhere(&[&["rebuild", "build", "--to", "2"], &both[..]].concat()).await;
+        assert_eq!((output.code, &output.json["copied"]), (0, &json!(2)), "{output:?}");
         let deployment = json!({"STAGE": "cqrs", "READ_TABLE": "watershed-read-v2", "WRITE_TABLE": RESTORED[1],
             "COMMANDS_TABLE": RESTORED[3]});
         api.put("/_local/deployment", &deployment).send_unchecked().await.expect(200);
         eventually("it is deployed", async || (target.stack.status().await["draining"] == 0).then_some(())).await;
 
-        let told = target.watershed(&["verify"]).await;
-        assert_eq!((told.code, &told.json["items"], &told.json["views"]), (0, &json!(2), &json!(2)), "{told:?}");
+        let output = target.watershed(&["verify"]).await;
+        assert_eq!(
+            (output.code, &output.json["items"], &output.json["views"]),
+            (0, &json!(2), &json!(2)),
+            "{output:?}"
+        );
         // No cache shows a stale entry.
         assert_eq!(api.get(&damaged.path).send().await.expect(200).json(), damaged.body);
         api.get(&lost.path).send().await.expect(404);
@@ -87,7 +91,7 @@ fn a_backup_is_restored_into_other_tables_and_the_service_goes_on_with_them() {
         assert_eq!(target.watershed(&["rebuild", "build", "--to", "3"]).await.code, 0);
         assert_eq!(target.place("WRITE_TABLE").await, RESTORED[1]);
         assert_eq!(target.place("COMMANDS_TABLE").await, RESTORED[3]);
-        let told = target.watershed(&["verify"]).await;
-        assert_eq!((told.code, &told.json["items"]), (0, &json!(3)), "{told:?}");
+        let output = target.watershed(&["verify"]).await;
+        assert_eq!((output.code, &output.json["items"]), (0, &json!(3)), "{output:?}");
     });
 }

@@ -69,18 +69,22 @@ impl ToolOutput {
 
 /// Runs the commands that read Redis and write nothing.
 async fn looks_go_on(target: &Target, item: &Item, command_id: &str) {
-    let told = target.watershed(&["verify"]).await;
-    assert_eq!((told.code, &told.json["items"], &told.json["differences"]), (1, &json!(1), &json!(0)), "{told:?}");
-    told.is_without_redis("/cache_failure");
-    let told = target.watershed(&["item", "show", &item.path]).await;
-    assert_eq!((told.code, &told.json["state"]["version"], &told.json["cached"]), (1, &json!(2), &Value::Null));
-    told.is_without_redis("/cache_failure");
-    let told = target.watershed(&["command", "show", command_id]).await;
-    assert_eq!((told.code, &told.json["item"]["view"]["version"]), (1, &json!(2)), "{told:?}");
-    told.is_without_redis("/item/cache_failure");
+    let output = target.watershed(&["verify"]).await;
+    assert_eq!(
+        (output.code, &output.json["items"], &output.json["differences"]),
+        (1, &json!(1), &json!(0)),
+        "{output:?}"
+    );
+    output.is_without_redis("/cache_failure");
+    let output = target.watershed(&["item", "show", &item.path]).await;
+    assert_eq!((output.code, &output.json["state"]["version"], &output.json["cached"]), (1, &json!(2), &Value::Null));
+    output.is_without_redis("/cache_failure");
+    let output = target.watershed(&["command", "show", command_id]).await;
+    assert_eq!((output.code, &output.json["item"]["view"]["version"]), (1, &json!(2)), "{output:?}");
+    output.is_without_redis("/item/cache_failure");
     for arguments in [&["verify"][..], &["item", "show", &item.path], &["command", "show", command_id]] {
-        let told = target.plainly(arguments).await;
-        assert!(told.contains("Redis failed and was skipped"), "{arguments:?}: {told}");
+        let output = target.plainly(arguments).await;
+        assert!(output.contains("Redis failed and was skipped"), "{arguments:?}: {output}");
     }
 }
 
@@ -98,33 +102,33 @@ fn every_command_goes_on_without_a_redis_that_is_held_or_refuses_and_says_so() {
         let written = api.patch(&item.path, &json!({changed: item.body[changed]})).send().await.expect(202);
         let command_id = written.json()["command_id"].as_str().unwrap().to_owned();
         eventually("it is recorded", async || {
-            let told = target.watershed(&["command", "show", &command_id]).await;
-            (told.code == 0 && told.json["record"]["status"] != "pending").then_some(())
+            let output = target.watershed(&["command", "show", &command_id]).await;
+            (output.code == 0 && output.json["record"]["status"] != "pending").then_some(())
         })
         .await;
 
         redis.signal(Signal::SIGSTOP);
         looks_go_on(&target, &item, &command_id).await;
         target.lose_view(&item).await;
-        let told = target.watershed(&["verify", "--repair"]).await;
-        assert_eq!((told.code, &told.json["repaired"]), (1, &json!(1)), "{told:?}");
-        told.is_without_redis("/cache_failure");
-        let told = target.watershed(&["rebuild", "build", "--to", "2"]).await;
-        assert_eq!((told.code, &told.json["copied"]), (0, &json!(1)), "{told:?}");
-        told.is_without_redis("/comparison/cache_failure");
+        let output = target.watershed(&["verify", "--repair"]).await;
+        assert_eq!((output.code, &output.json["repaired"]), (1, &json!(1)), "{output:?}");
+        output.is_without_redis("/cache_failure");
+        let output = target.watershed(&["rebuild", "build", "--to", "2"]).await;
+        assert_eq!((output.code, &output.json["copied"]), (0, &json!(1)), "{output:?}");
+        output.is_without_redis("/comparison/cache_failure");
 
         redis.kill();
         looks_go_on(&target, &item, &command_id).await;
-        let told = target.plainly(&["rebuild", "flip"]).await;
+        let output = target.plainly(&["rebuild", "flip"]).await;
         assert!(
-            told.contains("Redis failed and was skipped") && told.contains("readers use watershed-read-v2"),
-            "{told}"
+            output.contains("Redis failed and was skipped") && output.contains("readers use watershed-read-v2"),
+            "{output}"
         );
         assert_eq!(target.watershed(&["rebuild", "finish"]).await.code, 0);
         let advance = ["migrate", "advance", "--to", "read-store", "--soak", "1s", "--retention", "0s"];
-        let told = target.watershed(&advance).await;
-        assert_eq!((told.code, &told.json["wrong"]), (0, &json!(0)), "{told:?}");
-        told.is_without_redis("/cache_failure");
+        let output = target.watershed(&advance).await;
+        assert_eq!((output.code, &output.json["wrong"]), (0, &json!(0)), "{output:?}");
+        output.is_without_redis("/cache_failure");
     });
 }
 
@@ -138,13 +142,13 @@ fn no_reader_asks_redis_before_its_stale_entries_are_deleted() {
     check(&target.stack, async {
         item(&target.stack.api()).await;
         redis.kill();
-        let told = target.watershed(&["migrate", "advance", "--to", "redis-cache", "--soak", "1s"]).await;
-        assert_eq!((told.code, &told.json["next"]), (1, &json!("refresh: before redis-cache")), "{told:?}");
-        assert!(told.json["stopped"].as_str().unwrap().contains("stale entries"), "{told:?}");
-        assert!(told.to_do().contains("`watershed migrate advance`"), "{told:?}");
+        let output = target.watershed(&["migrate", "advance", "--to", "redis-cache", "--soak", "1s"]).await;
+        assert_eq!((output.code, &output.json["next"]), (1, &json!("refresh: before redis-cache")), "{output:?}");
+        assert!(output.json["stopped"].as_str().unwrap().contains("stale entries"), "{output:?}");
+        assert!(output.to_do().contains("`watershed migrate advance`"), "{output:?}");
         redis.start_again();
-        let told = target.watershed(&["migrate", "advance", "--soak", "1s"]).await;
-        assert_eq!((told.code, &told.json["cache_failure"]), (0, &Value::Null), "{told:?}");
+        let output = target.watershed(&["migrate", "advance", "--soak", "1s"]).await;
+        assert_eq!((output.code, &output.json["cache_failure"]), (0, &Value::Null), "{output:?}");
     });
 }
 
@@ -154,32 +158,32 @@ fn verify_tells_of_commands_on_their_way_and_of_the_differences_that_they_may_ex
     check(&target.stack, async {
         let api = target.stack.api();
         let (late, lost) = (item(&api).await, item(&api).await);
-        let told = target.watershed(&["verify"]).await;
-        assert_eq!((told.code, &told.json["on_their_way"]), (0, &json!(0)), "{told:?}");
+        let output = target.watershed(&["verify"]).await;
+        assert_eq!((output.code, &output.json["on_their_way"]), (0, &json!(0)), "{output:?}");
         target.lose_view(&lost).await;
         // The command arrives while `verify` checks the difference again, for 6 s.
         let sent = async {
             tokio::time::sleep(Duration::from_secs(3)).await;
             target.delay(&late, DELAY_SECONDS).await;
         };
-        let (told, ()) = join(target.watershed(&["verify"]), sent).await;
-        let found = (told.code, &told.json["on_their_way"], &told.json["by_kind"]);
-        assert_eq!(found, (1, &json!(1), &json!({"view_missing": 1})), "{told:?}");
-        assert!(told.to_do().contains("`watershed queue`") && !told.to_do().contains("--repair"), "{told:?}");
+        let (output, ()) = join(target.watershed(&["verify"]), sent).await;
+        let found = (output.code, &output.json["on_their_way"], &output.json["by_kind"]);
+        assert_eq!(found, (1, &json!(1), &json!({"view_missing": 1})), "{output:?}");
+        assert!(output.to_do().contains("`watershed queue`") && !output.to_do().contains("--repair"), "{output:?}");
         let plain = target.plainly(&["verify"]).await;
         assert!(plain.contains("1 command is in the queue, and may explain 1 of 1 differences"), "{plain}");
 
-        let told = target.watershed(&["verify", "--repair"]).await;
-        assert_eq!((told.code, &told.json["repaired"]), (0, &json!(1)), "{told:?}");
-        let told = target.watershed(&["verify"]).await;
-        assert_eq!((told.code, &told.json["on_their_way"], &told.json["differences"]), (0, &json!(1), &json!(0)));
+        let output = target.watershed(&["verify", "--repair"]).await;
+        assert_eq!((output.code, &output.json["repaired"]), (0, &json!(1)), "{output:?}");
+        let output = target.watershed(&["verify"]).await;
+        assert_eq!((output.code, &output.json["on_their_way"], &output.json["differences"]), (0, &json!(1), &json!(0)));
 
         // A backlog cannot explain a view without a state.
         let write = target.place("WRITE_TABLE").await;
         target.dynamodb().await.delete_item().table_name(write).key("pk", key(&lost)).send().await.unwrap();
-        let told = target.watershed(&["verify"]).await;
-        assert_eq!((told.code, &told.json["by_kind"]), (1, &json!({"view_orphaned": 1})), "{told:?}");
-        assert!(told.to_do().contains("find out why") && told.to_do().contains("--repair"), "{told:?}");
+        let output = target.watershed(&["verify"]).await;
+        assert_eq!((output.code, &output.json["by_kind"]), (1, &json!({"view_orphaned": 1})), "{output:?}");
+        assert!(output.to_do().contains("find out why") && output.to_do().contains("--repair"), "{output:?}");
         let plain = target.plainly(&["verify"]).await;
         assert!(plain.contains("1 command is in the queue, and explain"), "{plain}");
     });
@@ -194,8 +198,8 @@ fn a_command_that_left_the_queue_during_the_comparison_was_on_its_way() {
         target.lose_view(&lost).await;
         // `verify` checks the difference again for 6 s.
         target.delay(&late, 3).await;
-        let told = target.watershed(&["verify"]).await;
-        assert_eq!((told.code, &told.json["on_their_way"]), (1, &json!(1)), "{told:?}");
+        let output = target.watershed(&["verify"]).await;
+        assert_eq!((output.code, &output.json["on_their_way"]), (1, &json!(1)), "{output:?}");
         assert_eq!(target.watershed(&["queue"]).await.json["queue"]["delayed"], 0);
     });
 }
@@ -208,10 +212,10 @@ fn a_migration_stopped_by_a_backlog_says_to_wait_for_the_queue() {
         let (late, lost) = (item(&api).await, item(&api).await);
         target.delay(&late, DELAY_SECONDS).await;
         target.lose_view(&lost).await;
-        let told = target.watershed(&["migrate", "advance", "--to", "read-store", "--soak", "1s"]).await;
-        assert_eq!((told.code, &told.json["next"]), (1, &json!("compare: before cqrs-expand")), "{told:?}");
-        assert!(told.json["stopped"].as_str().unwrap().contains("1 command is in the queue"), "{told:?}");
-        assert!(told.to_do().contains("`watershed queue`"), "{told:?}");
+        let output = target.watershed(&["migrate", "advance", "--to", "read-store", "--soak", "1s"]).await;
+        assert_eq!((output.code, &output.json["next"]), (1, &json!("compare: before cqrs-expand")), "{output:?}");
+        assert!(output.json["stopped"].as_str().unwrap().contains("1 command is in the queue"), "{output:?}");
+        assert!(output.to_do().contains("`watershed queue`"), "{output:?}");
     });
 }
 
@@ -230,15 +234,15 @@ fn an_identity_without_a_record_tells_no_more_than_it_proves() {
             ("01a1fd43-133d-4699-a058-4496c435e7ef".to_owned(), "makes no ids of this kind"),
         ] {
             for id in [id.clone(), format!("{id}.AAAAAAAAAAA")] {
-                let told = target.watershed(&["command", "show", &id]).await;
-                let known = told.json["known"].as_str().unwrap();
-                assert!(told.code == 1 && known.contains(says), "{id}: {told:?}");
+                let output = target.watershed(&["command", "show", &id]).await;
+                let known = output.json["known"].as_str().unwrap();
+                assert!(output.code == 1 && known.contains(says), "{id}: {output:?}");
                 let plain = target.plainly(&["command", "show", &id]).await;
                 assert!(plain.contains(known) && !plain.contains("accepted"), "{plain}");
             }
         }
-        let told = target.watershed(&["command", "show", &at(now)]).await;
-        let made_at = told.json["made_at"].as_str().unwrap();
+        let output = target.watershed(&["command", "show", &at(now)]).await;
+        let made_at = output.json["made_at"].as_str().unwrap();
         assert!(made_at.starts_with(&now.to_string()[..19]), "{made_at} is not {now}");
     });
 }
@@ -296,18 +300,18 @@ fn a_redrive_warns_of_messages_that_cannot_be_read_in_a_dry_run_as_well() {
             die(&target, &envelope(&item, &unique("fine"))).await;
             for arguments in [&["dlq", "redrive", "--all", "--dry-run"][..], &["dlq", "redrive", "--all"]] {
                 assert_eq!(target.watershed(&["queue"]).await.json["dead_letters"]["visible"], 3);
-                let told = target.watershed(arguments).await;
-                assert_eq!((told.code, &told.json["done"], &told.json["unreadable"]), (1, &json!(3), &json!(1)));
-                let warnings = told.json["warnings"].as_array().unwrap();
+                let output = target.watershed(arguments).await;
+                assert_eq!((output.code, &output.json["done"], &output.json["unreadable"]), (1, &json!(3), &json!(1)));
+                let warnings = output.json["warnings"].as_array().unwrap();
                 let mut warned: Vec<_> =
                     warnings.iter().map(|warning| warning["message_id"].as_str().unwrap()).collect();
                 warned.sort_unstable();
-                assert_eq!(warned, unreadable, "{told:?}");
+                assert_eq!(warned, unreadable, "{output:?}");
                 assert!(
-                    told.json["warnings"].to_string().contains("envelope schema version 99 is unknown"),
-                    "{told:?}"
+                    output.json["warnings"].to_string().contains("envelope schema version 99 is unknown"),
+                    "{output:?}"
                 );
-                assert!(told.to_do().contains("`watershed dlq discard`"), "{told:?}");
+                assert!(output.to_do().contains("`watershed dlq discard`"), "{output:?}");
             }
         });
     }
@@ -319,10 +323,10 @@ fn whatever_leaves_something_to_do_names_the_next_command() {
     check(&target.stack, async {
         let item = item(&target.stack.api()).await;
         let names = async |arguments: &[&str], code: i32, next: &str| {
-            let told = target.watershed(arguments).await;
-            assert!(told.code == code && told.to_do().contains(next), "{arguments:?}: {told:?}");
+            let output = target.watershed(arguments).await;
+            assert!(output.code == code && output.to_do().contains(next), "{arguments:?}: {output:?}");
             let plain = target.plainly(arguments).await;
-            assert!(plain.lines().any(|line| line == format!("next: {}", told.to_do())), "{arguments:?}: {plain}");
+            assert!(plain.lines().any(|line| line == format!("next: {}", output.to_do())), "{arguments:?}: {plain}");
         };
         target.lose_view(&item).await;
         names(&["verify"], 1, "`watershed verify --repair`").await;
@@ -351,8 +355,8 @@ fn whatever_leaves_something_to_do_names_the_next_command() {
         names(&["rebuild", "flip"], 1, "`watershed verify --repair --read-table watershed-read-v2`").await;
         assert_eq!(target.watershed(&["verify", "--repair", "--read-table", "watershed-read-v2"]).await.code, 0);
         names(&["rebuild", "flip", "--dry-run"], 0, "without --dry-run").await;
-        let told = target.watershed(&["rebuild", "flip"]).await;
-        assert!(told.code == 0 && told.to_do().contains("`watershed rebuild finish`"), "{told:?}");
+        let output = target.watershed(&["rebuild", "flip"]).await;
+        assert!(output.code == 0 && output.to_do().contains("`watershed rebuild finish`"), "{output:?}");
         names(&["rebuild", "finish", "--dry-run"], 0, "without --dry-run").await;
         assert_eq!(target.watershed(&["rebuild", "finish"]).await.code, 0);
 

@@ -330,8 +330,8 @@ impl Client {
             seen.token = Some(receipt.token.clone());
             // If the request had no token, the new token does not include the versions that the session saw. A retry sends the
             // same token as the first request, so it does not include the first answer.
-            let told = receipt.result.as_ref().and_then(|result| result.status.version());
-            seen.floor = if in_session { sent.floor } else { 0 }.max(told.unwrap_or_default());
+            let reported = receipt.result.as_ref().and_then(|result| result.status.version());
+            seen.floor = if in_session { sent.floor } else { 0 }.max(reported.unwrap_or_default());
         }
         self.latest_item = Some(key.clone());
     }
@@ -339,11 +339,11 @@ impl Client {
     /// Checks that a retry gets the same command, the same item and the same stamp. It does not check that the answer is marked as
     /// a replay. If two environments happen to give both requests the same stamp, the second cannot see the difference.
     fn check_repetition(&self, sent: &Sent, first: &SubmitAnswer, receipt: &SubmitAnswer) {
-        let told = |receipt: &SubmitAnswer| (receipt.command.clone(), receipt.aggregate);
+        let reported = |receipt: &SubmitAnswer| (receipt.command.clone(), receipt.aggregate);
         let stamp = |receipt: &SubmitAnswer| {
             self.open_given(&self.key(sent.kind, receipt.aggregate), &receipt.token).and_then(|token| token.accepted_at)
         };
-        if told(first) != told(receipt) || stamp(first) != stamp(receipt) {
+        if reported(first) != reported(receipt) || stamp(first) != stamp(receipt) {
             let detail = format!("{:?} was answered {first:?}, then {receipt:?}", sent.request.idempotency_key);
             self.violated(Invariant::SameRetry, detail);
         }
@@ -351,12 +351,12 @@ impl Client {
 
     fn check_result(&self, key: &AggregateKey, command: CommandId, result: &WriteResult) {
         let version = result.current.as_ref().map_or(0, |view| view.version);
-        let told = result.status.version().unwrap_or_default();
+        let reported = result.status.version().unwrap_or_default();
         if !is_final(&result.status) {
-            self.violated(Invariant::EndsOnce, format!("{command} was told to have ended as {:?}", result.status));
+            self.violated(Invariant::EndsOnce, format!("{command} was reported to have ended as {:?}", result.status));
         }
-        if result.current.is_some() && version < told {
-            self.violated(Invariant::SessionOrder, format!("{command} made {told}, but {version} was shown"));
+        if result.current.is_some() && version < reported {
+            self.violated(Invariant::SessionOrder, format!("{command} made {reported}, but {version} was shown"));
         }
         if let Some(view) = &result.current {
             self.check_written(key, view.version, view.body.as_ref());

@@ -40,7 +40,7 @@ fn first_failure(seeds: u64, mutant: Option<Mutant>) -> Option<(u64, Report)> {
     (seed < seeds).then(|| (seed, run(&Plan::of(seed), mutant)))
 }
 
-fn told(report: &Report) -> String {
+fn reported(report: &Report) -> String {
     report.violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
@@ -58,7 +58,7 @@ fn whatever_fails_the_invariants_hold_at_many_seeds() {
 fn hold(seeds: u64) {
     if let Some((seed, report)) = first_failure(seeds, None) {
         let again = format!("make soak ARGS=\"--seed {seed}\"");
-        panic!("seed {seed} of {seeds}:\n{}\nto see it cut down: {again}", told(&report));
+        panic!("seed {seed} of {seeds}:\n{}\nto see it cut down: {again}", reported(&report));
     }
     println!("{seeds} seeds hold");
 }
@@ -154,7 +154,7 @@ fn what_was_found_once_holds_and_would_be_found_again() {
     assert!(!regressions.is_empty());
     for (mutant, path) in regressions.into_iter().filter(|(mutant, _)| is_shown(*mutant)) {
         let plan = Plan::read(&path).unwrap();
-        assert_eq!(told(&run(&plan, None)), "", "{}", path.display());
+        assert_eq!(reported(&run(&plan, None)), "", "{}", path.display());
         assert!(!run(&plan, Some(mutant)).violations.is_empty(), "{} shows nothing any more", path.display());
     }
 }
@@ -214,7 +214,7 @@ fn dead_letters_that_are_left_when_the_queue_falls_out_of_use_are_noticed() {
     }
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("plans/dead-letters-left.json");
     let mut plan = Plan::read(&path).unwrap();
-    assert_eq!(told(&run(&plan, None)), "");
+    assert_eq!(reported(&run(&plan, None)), "");
     for disaster in &mut plan.disasters {
         if let FaultKind::Walk { forgotten, .. } = &mut disaster.what {
             *forgotten = Some(Duty::RedriveDeadLetters);
@@ -222,7 +222,7 @@ fn dead_letters_that_are_left_when_the_queue_falls_out_of_use_are_noticed() {
     }
     let report = run(&plan, None);
     let is_out_of_order = report.violations.iter().any(|violation| violation.invariant == Invariant::OrderedInSession);
-    assert!(is_out_of_order, "{}", told(&report));
+    assert!(is_out_of_order, "{}", reported(&report));
 }
 
 #[test]
