@@ -139,7 +139,8 @@ impl Bill {
     #[must_use]
     pub fn per_million(&self, part: Part) -> f64 {
         let items = self.items.iter().filter(|item| item.part == part);
-        let sum: f64 = items.map(|item| item.dollars_per_month).sum();
+        // The sum of no numbers is -0.
+        let sum: f64 = items.fold(0.0, |sum, item| sum + item.dollars_per_month);
         if self.requests_per_second > 0.0 { sum / millions(self.requests_per_second) } else { 0.0 }
     }
 }

@@ -120,6 +120,7 @@ fn a_step_without_an_effect_is_not_listed() {
 #[test]
 fn the_command_of_a_stage_gives_the_total_of_the_table() {
     let markdown = report(&results()).markdown();
+    assert!(!markdown.contains("-0.00"), "{markdown}");
     let commands: Vec<_> = markdown.lines().filter_map(|line| line.strip_prefix("watershed cost --stage ")).collect();
     assert_eq!(commands.len(), 7);
     for command in commands {
