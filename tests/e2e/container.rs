@@ -254,7 +254,8 @@ fn the_lith_says_what_it_lacks_outside_lambda() {
     let ended = server("http://127.0.0.1:9", 0).env_remove("WRITE_TABLE").env_remove("SIGNING_KEYS").output().unwrap();
     let output = String::from_utf8_lossy(&ended.stderr).into_owned();
     assert!(
-        output.contains("WRITE_TABLE is not set") && output.contains("SIGNING_KEYS or SIGNING_KEYS_SECRET must be set"),
+        output.contains("WRITE_TABLE is not set")
+            && output.contains("SIGNING_KEYS and SIGNING_KEYS_SECRET must be set"),
         "{output}"
     );
 }

@@ -176,7 +176,7 @@ fn a_configuration_a_processor_and_a_url_are_no_commands_either() {
     let target_dir = trap.tool_at(program::watershed());
     for value in trap.hostile("https://example.com") {
         let output = trap.refused("smoke", "URL", &value, &[&format!("CARGO_TARGET_DIR={}", target_dir.display())]);
-        assert!(output.contains("give it as the stack's output Url is"), "{output}");
+        assert!(output.contains("give the value of the stack's output Url"), "{output}");
     }
 }
 

@@ -114,6 +114,9 @@ fn while_the_store_is_out_of_reach_commands_are_still_accepted() {
 
             let document = api.outcome(accepted_answer.json()["command_id"].as_str().unwrap()).await;
             assert_eq!(document["status"], "applied");
+            // The command is applied before its view is written. A read with its token waits for the view.
+            let path = sample::main().resource.item(accepted_answer.json()[&sample::main().id].as_str().unwrap());
+            api.get(&path).token(&accepted_answer.token()).send().await.expect(200);
             assert_found(&api, &accepted, 1).await;
             let retried = api.post(&sample::main().path, &refused).idempotency_key(&key).write().await.expect(201);
             assert_eq!(api.item(&retried).await.version(), 1);
