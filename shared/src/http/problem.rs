@@ -219,7 +219,7 @@ impl HttpProblem {
         Self::new("unavailable", 503, "Unavailable", detail).with(header::RETRY_AFTER, RETRY_AFTER)
     }
 
-    /// 503: the write that a token stands for has not arrived.
+    /// 503: the write that a token stands for, or that a write follows, has not arrived.
     fn not_yet_consistent(detail: &'static str) -> Self {
         Self::new("not-yet-consistent", 503, "Not yet consistent", detail).with(header::RETRY_AFTER, RETRY_AFTER)
     }
@@ -266,8 +266,7 @@ impl From<SubmitError> for HttpProblem {
                 Self::new("idempotency-key-reused", 422, "Idempotency key reused", detail)
             }
             SubmitError::PredecessorPending => Self::not_yet_consistent(
-                "the write behind your Consistency-Token is still in the queue, so this one was not accepted: send it again in \
-                 a moment",
+                "an earlier write may still be in the queue, so this one was not accepted: send it again in a moment",
             ),
             SubmitError::TooLarge | SubmitError::Apply(ApplyError::TooLarge(_)) => {
                 Self::new("too-large", 413, "Command too large", "send less in one request")

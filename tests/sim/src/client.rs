@@ -339,11 +339,11 @@ impl Client {
     /// Checks that a retry gets the same command, the same item and the same stamp. It does not check that the answer is marked as
     /// a replay. If two environments happen to give both requests the same stamp, the second cannot see the difference.
     fn check_repetition(&self, sent: &Sent, first: &SubmitAnswer, receipt: &SubmitAnswer) {
-        let reported = |receipt: &SubmitAnswer| (receipt.command.clone(), receipt.aggregate);
+        let identity = |receipt: &SubmitAnswer| (receipt.command.clone(), receipt.aggregate);
         let stamp = |receipt: &SubmitAnswer| {
             self.open_given(&self.key(sent.kind, receipt.aggregate), &receipt.token).and_then(|token| token.accepted_at)
         };
-        if reported(first) != reported(receipt) || stamp(first) != stamp(receipt) {
+        if identity(first) != identity(receipt) || stamp(first) != stamp(receipt) {
             let detail = format!("{:?} was answered {first:?}, then {receipt:?}", sent.request.idempotency_key);
             self.violated(Invariant::SameRetry, detail);
         }
